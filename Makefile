@@ -1,0 +1,57 @@
+# Two commands do everything on a machine with Python 3.11+, git and make:
+#
+#   make run     environment, stacks, the experiment `answer`, and the comparison
+#   make test    every check and every test
+#
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+
+.PHONY: run test check format lock clean help
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: $(VENV)/.lab ## Run the experiment `answer` and print the comparison
+	$(BIN)/invoke lab.run
+
+test: check ## Every check and every test; those of the runtimes need a few minutes
+	$(BIN)/pytest
+
+check: $(VENV)/.dev ## Format, lint, strict types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and sort its imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: wsgilab needs Python 3.11 or newer, not %d.%d; name one with make PYTHON=..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $(UV)
+
+$(VENV)/.lab: $(UV) requirements/lab.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/lab.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.lab requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" $(LOCKFLAGS)
+
+lock: $(UV) ## Renew every lock; LOCKFLAGS=--upgrade for newer releases
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) pyproject.toml -o requirements/lab.txt
+	$(COMPILE) pyproject.toml --extra dev -c requirements/lab.txt -o requirements/dev.txt
+	for stack in services/stacks/*/; do $(COMPILE) $$stack/requirements.in -o $$stack/requirements.txt || exit 1; done
+
+clean: $(VENV)/.lab ## Stop the lab, remove its images and environments; results stay
+	$(BIN)/invoke lab.clean
+	rm -rf $(VENV)

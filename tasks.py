@@ -1,0 +1,140 @@
+"""The lab's tasks: a thin front on `wsgilab.lab`. `invoke --list` shows them, `invoke --help lab.run` one of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from invoke import Collection, Context, Exit, task
+
+from wsgilab import lab
+from wsgilab.errors import Interrupted, LabError
+
+
+def reported(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn what goes wrong into one line and an exit code."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except LabError as error:
+            evidence = "".join(f"\n  | {line}" for line in error.detail.splitlines())
+            raise Exit(f"error: {error.message}{evidence}", code=1) from None
+        except Interrupted as error:
+            raise Exit(f"ended by {error}", code=128 + error.signum) from None
+        except BrokenPipeError:
+            raise Exit(code=1) from None
+
+    return wrapper
+
+
+def names(text: str | None) -> list[str]:
+    return [name for name in (text or "").replace(" ", "").split(",") if name]
+
+
+def numbers(text: str | None, option: str) -> list[int]:
+    try:
+        found = [int(number) for number in names(text)]
+    except ValueError:
+        found = [0]
+    if any(number < 1 for number in found):
+        raise LabError(f"{option} {text}: must be whole numbers from 1, separated by commas")
+    return found
+
+
+def number(text: str | None, option: str) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise LabError(f"{option} {text}: must be a whole number") from None
+
+
+@task(name="list")
+@reported
+def list_(_: Context) -> None:
+    """Show the catalogue: every server configuration, its slots and its command."""
+    lab.console().print(lab.catalogue_table())
+
+
+@task
+@reported
+def doctor(_: Context) -> None:
+    """Check this machine: engine, Compose, cores and their siblings, Python, free ports; each with a remedy."""
+    findings = lab.doctor()
+    for finding in findings:
+        print(f"{'--' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}")
+        if finding.remedy:
+            print(f"      remedy: {finding.remedy}")
+
+
+@task(help={"runtime": "compose or local (default: compose where an engine answers)", "servers": "only these: a,b"})
+@reported
+def build(_: Context, runtime: str | None = None, servers: str | None = None) -> None:
+    """Install what the servers need: images, or a virtual environment for each stack."""
+    lab.build(lab.Request(runtime=runtime, servers=names(servers)), lab.console())
+
+
+@task(
+    help={
+        "experiment": f"an experiment file (default: {lab.DEFAULT_EXPERIMENT})",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "servers": "only these of the experiment's servers: a,b",
+        "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
+        "blocks": "passes over every cell, in place of the experiment's number",
+        "seed": "orders the trials; the same seed gives the same order",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+    }
+)
+@reported
+def run(
+    _: Context,
+    experiment: str | None = None,
+    runtime: str | None = None,
+    servers: str | None = None,
+    cores: str | None = None,
+    blocks: str | None = None,
+    seed: str | None = None,
+    share_generator: bool = False,
+    resume: str | None = None,
+) -> None:
+    """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
+    request = lab.Request(
+        experiment=experiment,
+        runtime=runtime,
+        servers=names(servers),
+        cores=numbers(cores, "--cores"),
+        blocks=number(blocks, "--blocks"),
+        seed=number(seed, "--seed"),
+        share_generator=share_generator,
+        resume=resume,
+    )
+    comparison, folder = lab.run(request, lab.console())
+    lab.show(comparison, lab.console(), folder)
+
+
+@task(positional=["run"], optional=["run"], help={"run": "a run's id or folder (default: the latest)"})
+@reported
+def report(_: Context, run: str = "latest") -> None:
+    """Compare and render a stored run again, from its folder alone."""
+    comparison, folder = lab.report(run)
+    lab.show(comparison, lab.console(), folder)
+
+
+@task
+@reported
+def down(_: Context) -> None:
+    """End every process and container of this checkout's lab."""
+    print(f"Ended {lab.down()} processes or containers.")
+
+
+@task
+@reported
+def clean(_: Context) -> None:
+    """End everything and remove images and virtual environments. Results stay."""
+    lab.clean()
+    print("Removed the lab's images and virtual environments.")
+
+
+namespace = Collection()
+namespace.add_collection(Collection("lab", list_, doctor, build, run, report, down, clean))

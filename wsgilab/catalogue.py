@@ -1,0 +1,188 @@
+"""The catalogue: reading `compose/servers.yaml` as Docker Compose reads it, as far as the lab needs to. Pure.
+
+Compose stays the authority: a contract test holds this reading against `docker compose config`, service by service.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from wsgilab.errors import SpecError
+from wsgilab.model import ExecutionModel, Server
+
+KNOWN_VARIABLES = frozenset({"LAB_BIND", "LAB_SERVER_CPUS", "LAB_PORTS", "LAB_BASE_IMAGE", "LAB_ID"})
+"""The placeholders that a server's stanza may use; the lab sets each of them."""
+
+MODELS: tuple[ExecutionModel, ...] = ("process", "threads", "coroutines", "event-loop")
+
+# What a stanza may say. Keys that only a container can honour are listed so that a misspelt one is not taken for one.
+_READ_KEYS = frozenset({"build", "command", "environment", "x-lab"})
+_CONTAINER_KEYS = frozenset(
+    "cap_add cap_drop container_name cpuset deploy depends_on dns expose extra_hosts healthcheck hostname image init "
+    "ipc labels logging mem_limit memswap_limit networks oom_score_adj pids_limit ports privileged profiles "
+    "pull_policy read_only restart security_opt shm_size stop_grace_period stop_signal sysctls tmpfs ulimits user "
+    "volumes".split()
+)
+_LAB_KEYS = frozenset({"slots", "processes", "model", "summary"})
+
+_PLACEHOLDER = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^{}]*))?\}|(?P<bad>))"
+)
+
+
+def load_yaml(text: str, source: str) -> Any:
+    """Parse YAML, refusing what PyYAML would pass over: a key given twice.
+
+    Raises SpecError naming `source` and the line.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        # Before construction: merge keys then copy keys into the nodes that name them.
+        _refuse_repeated_keys(node, source)
+        return loader.construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SpecError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    finally:
+        loader.dispose()
+
+
+def _refuse_repeated_keys(root: yaml.Node | None, source: str) -> None:
+    waiting, visited = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in visited:
+            continue  # an alias leads to the same node again
+        visited.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[tuple[str, str]] = set()
+            for key, value in node.value:
+                if (key.tag, str(key.value)) in seen:
+                    raise SpecError(f"{source}:{key.start_mark.line + 1}: the key {key.value!r} is given twice")
+                seen.add((key.tag, str(key.value)))
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def interpolate(template: str, variables: Mapping[str, str]) -> str:
+    """Fill in `$NAME`, `${NAME}`, `${NAME-default}` and `${NAME:-default}` as Compose does; `$$` is a `$`.
+
+    Compose specification, "Interpolation". A variable that is not set is empty, as there. Raises ValueError for
+    any other use of `$`.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "$"
+        name = match["plain"] or match["braced"]
+        if not name:
+            raise ValueError(f"{template!r}: a $ that begins no placeholder; write $$ for a $")
+        value = variables.get(name)
+        if value is None or (match["operator"] == ":-" and not value):
+            return match["default"] or ""
+        return value
+
+    return _PLACEHOLDER.sub(fill, template)
+
+
+def placeholders(template: str) -> frozenset[str]:
+    """The names of the variables that `template` uses."""
+    return frozenset(match["plain"] or match["braced"] for match in _PLACEHOLDER.finditer(template)) - {None}
+
+
+def parse(text: str, source: str) -> Mapping[str, Server]:
+    """Read a catalogue: name -> server, in the file's order. Raises SpecError naming `source`, service and key."""
+    document = load_yaml(text, source)
+    services = document.get("services") if isinstance(document, dict) else None
+    if not isinstance(services, dict) or not services:
+        raise SpecError(f"{source}: has no services; a catalogue is a Compose file with one service for each server")
+    return {name: _server(str(name), stanza, f"{source}: {name}") for name, stanza in services.items()}
+
+
+def _server(name: str, stanza: Any, where: str) -> Server:
+    if not isinstance(stanza, dict):
+        raise SpecError(f"{where}: is not a service, but {type(stanza).__name__}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise SpecError(f"{where}: a server's name has lower-case letters, digits and hyphens only")
+    _only(stanza, _READ_KEYS | _CONTAINER_KEYS, where, "a service's keys")
+    for template in _strings(stanza):
+        _check_placeholders(template, where)
+    lab = stanza.get("x-lab")
+    if not isinstance(lab, dict):
+        raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(sorted(_LAB_KEYS))}")
+    _only(lab, _LAB_KEYS, f"{where}: x-lab", "its keys")
+    if missing := sorted(_LAB_KEYS - lab.keys()):
+        raise SpecError(f"{where}: x-lab lacks {', '.join(missing)}")
+    if lab["model"] not in MODELS:
+        raise SpecError(f"{where}: x-lab: model {lab['model']!r} is none of {', '.join(MODELS)}")
+    return Server(
+        name=name,
+        stack=_stack(stanza.get("build"), where),
+        command=_command(stanza.get("command"), where),
+        environment=_environment(stanza.get("environment", {}), where),
+        slots=_count(lab["slots"], f"{where}: x-lab: slots"),
+        processes=_count(lab["processes"], f"{where}: x-lab: processes"),
+        model=lab["model"],
+        summary=str(lab["summary"]),
+    )
+
+
+def _only(mapping: Mapping[Any, Any], known: frozenset[str], where: str, what: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise SpecError(f"{where}: unknown key {key!r}; {what} are {', '.join(sorted(known))}")
+
+
+def _strings(value: Any) -> list[str]:
+    """Every string value inside `value`. Compose interpolates values, not keys."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def _check_placeholders(template: str, where: str) -> None:
+    try:
+        interpolate(template, {})
+    except ValueError as error:
+        raise SpecError(f"{where}: {error}") from None
+    if unknown := sorted(placeholders(template) - KNOWN_VARIABLES):
+        raise SpecError(
+            f"{where}: unknown placeholder {unknown[0]} in {template!r}; the lab sets {', '.join(sorted(KNOWN_VARIABLES))}"
+        )
+
+
+def _stack(build: Any, where: str) -> str:
+    args = build.get("args") if isinstance(build, dict) else None
+    stack = args.get("STACK") if isinstance(args, dict) else None
+    if not isinstance(stack, str):
+        raise SpecError(f"{where}: build.args.STACK must name a folder of services/stacks")
+    return stack
+
+
+def _command(command: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise SpecError(f"{where}: command must be a list of strings, so that both runtimes run the same words")
+    return tuple(command)
+
+
+def _environment(environment: Any, where: str) -> Mapping[str, str]:
+    scalars: Callable[[Any], bool] = lambda value: isinstance(value, str | int | float) and not isinstance(value, bool)  # noqa: E731
+    if not isinstance(environment, dict) or not all(scalars(value) for value in environment.values()):
+        raise SpecError(f"{where}: environment must map names to strings or numbers")
+    return {str(name): str(value) for name, value in environment.items()}
+
+
+def _count(value: Any, where: str) -> int | None:
+    if value == "unbounded":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise SpecError(f"{where} must be a whole number from 1, or unbounded, not {value!r}")

@@ -1,0 +1,89 @@
+"""Arithmetic on sets of logical cores: cpuset lists, and who gets which core. Pure."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+
+def parse(text: str) -> frozenset[int]:
+    """The cores of a cpuset list such as `0,2-3`; the format of cpuset(7), "List format".
+
+    Raises ValueError for anything else, an empty list included.
+    """
+    cores: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or not first.isascii() or (dash and not (last.isdecimal() and last.isascii())):
+            raise ValueError(f"{text!r} is not a list of cores such as 0,2-3")
+        begin, end = int(first), int(last or first)
+        if begin > end:
+            raise ValueError(f"{text!r}: the range {part.strip()} runs backwards")
+        cores.update(range(begin, end + 1))
+    return frozenset(cores)
+
+
+def spell(cores: Iterable[int]) -> str:
+    """The shortest cpuset list of `cores`: the inverse of `parse`."""
+    runs: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if runs and core == runs[-1][1] + 1:
+            runs[-1][1] = core
+        else:
+            runs.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Who runs where."""
+
+    servers: dict[int, frozenset[int]]
+    """Number of cores -> the cores that servers with so many are pinned to."""
+    generator: frozenset[int]
+    notes: tuple[str, ...]
+
+
+class DoesNotFit(ValueError):
+    """More cores are asked for than there are beside the generator's."""
+
+
+def layout(
+    *, usable: Collection[int], siblings: Iterable[Collection[int]], counts: Iterable[int], share: bool
+) -> Layout:
+    """Give each count in `counts` its server cores, and the generator one core of its own.
+
+    `siblings` are groups of logical cores on one physical core. The generator takes the last physical core;
+    servers take first threads from the front before any second thread, and the generator's own physical core
+    last. With `share`, servers may take the generator's core too, when all others are taken. Every count takes
+    a prefix of one order, so fewer cores are a subset of more.
+
+    Raises DoesNotFit with the cause and the remedy.
+    """
+    counts = sorted(set(counts))
+    usable = frozenset(usable)
+    groups = sorted(sorted(usable.intersection(group)) for group in siblings)
+    known = {core for group in groups for core in group}
+    groups = sorted([group for group in groups if group] + [[core] for core in usable - known])
+
+    generator = groups[-1][0]
+    order: list[int] = []
+    for depth in range(max(len(group) for group in groups)):
+        order += [group[depth] for group in groups[:-1] if depth < len(group)]
+    order += groups[-1][1:]
+    if share:
+        order.append(generator)
+
+    most = counts[-1]
+    if most > len(order):
+        raise DoesNotFit(
+            f"{most} server cores asked for, but of the usable cores {spell(usable)} only {len(order)} "
+            f"{'is' if len(order) == 1 else 'are'} left beside the generator's core {generator}"
+            + ("" if share else "; ask for fewer, or let them share with --share-generator")
+        )
+    servers = {count: frozenset(order[:count]) for count in counts}
+    notes: list[str] = []
+    if generator in servers[most]:
+        shared = ", ".join(str(count) for count in counts if generator in servers[count])
+        notes.append(f"with {shared} server cores the generator shares core {generator} with the servers")
+    elif servers[most].intersection(groups[-1]):
+        notes.append(f"servers and generator share a physical core (logical cores {spell(groups[-1])})")
+    return Layout(servers=servers, generator=frozenset({generator}), notes=tuple(notes))

@@ -1,0 +1,66 @@
+"""What can go wrong, as one small tree.
+
+    LabError                 anything the user can act on; the message says what, where and the remedy
+    ├── SpecError            a catalogue or an experiment that says something impossible
+    ├── HostError            cores, ports or tools that this machine has not
+    ├── BuildError           a stack or an image that does not install
+    ├── EngineError          a Docker engine that is missing, or stopped answering
+    ├── TargetError          a server that died, did not answer, or is not what was declared
+    ├── SwarmError           a load generator that failed
+    └── StoreError           a results folder that cannot be written, read or resumed
+
+`Interrupted` stands beside it: a signal is no error, and must not be caught as one.
+"""
+
+import signal
+
+
+class LabError(Exception):
+    """A failure that the user can act on.
+
+    `message` is one line. `detail` holds lines of evidence, such as the last log lines of a server that died.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail.strip("\n")
+
+
+class SpecError(LabError):
+    """A catalogue or an experiment that says something impossible."""
+
+
+class HostError(LabError):
+    """Cores, ports or tools that this machine has not."""
+
+
+class BuildError(LabError):
+    """A stack or an image that does not install."""
+
+
+class EngineError(LabError):
+    """A Docker engine that is missing, or stopped answering."""
+
+
+class TargetError(LabError):
+    """A server that died, did not answer, or is not what was declared."""
+
+
+class SwarmError(LabError):
+    """A load generator that failed."""
+
+
+class StoreError(LabError):
+    """A results folder that cannot be written, read or resumed."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM: end cleanly, with what was measured reported.
+
+    `run_id` is set by the campaign once there is something measured to speak of.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum

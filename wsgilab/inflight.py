@@ -1,0 +1,55 @@
+"""Measured concurrency: from the stamps of requests to how many were in flight. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from wsgilab.model import InFlight, Stamp
+
+
+def parse_stamp(header: str) -> Stamp:
+    """The stamp in a `Lab-Stamp` header (see services/app/stamp.py). Raises ValueError for anything else."""
+    process, thread, lane, entered_ns, left_ns = (int(part) for part in header.split(" "))
+    if left_ns < entered_ns:
+        raise ValueError(f"{header!r}: left before it was entered")
+    return Stamp(process=process, thread=thread, lane=lane, entered_ns=entered_ns, left_ns=left_ns)
+
+
+def sweep(intervals: Iterable[tuple[int, int]], begin_ns: int, end_ns: int) -> tuple[int, float]:
+    """Peak and time-weighted mean of how many of the half-open `intervals` hold a moment in [begin_ns, end_ns).
+
+    A sweep line over the intervals' ends, O(n log n). One request leaving at the instant at which another enters
+    are not in flight together; an interval without length is in flight at no moment.
+    """
+    if end_ns <= begin_ns:
+        raise ValueError("the window is empty")
+    changes: list[tuple[int, int]] = []
+    for entered_ns, left_ns in intervals:
+        first, last = max(entered_ns, begin_ns), min(left_ns, end_ns)
+        if first < last:
+            changes += ((first, 1), (last, -1))
+    # At one instant -1 sorts before +1: leaving comes first.
+    changes.sort()
+    in_flight = peak = area = 0
+    previous_ns = begin_ns
+    for at_ns, change in changes:
+        area += in_flight * (at_ns - previous_ns)
+        previous_ns = at_ns
+        in_flight += change
+        peak = max(peak, in_flight)
+    return peak, area / (end_ns - begin_ns)
+
+
+def measure(stamps: Sequence[Stamp], begin_ns: int, end_ns: int) -> InFlight:
+    """What `stamps` tell of the window [begin_ns, end_ns).
+
+    Needs the stamps of every request that overlaps the window, those that ended after it included. Processes and
+    threads are counted over the requests that left within the window.
+    """
+    peak, mean = sweep(((stamp.entered_ns, stamp.left_ns) for stamp in stamps), begin_ns, end_ns)
+    within = [stamp for stamp in stamps if begin_ns <= stamp.left_ns < end_ns]
+    return InFlight(
+        peak=peak,
+        mean=mean,
+        threads=len({(stamp.process, stamp.thread) for stamp in within}),
+        requests_per_process=tuple(sorted(Counter(stamp.process for stamp in within).values(), reverse=True)),
+    )

@@ -1,0 +1,314 @@
+"""The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Connection = Literal["keep-alive", "close"]
+ExecutionModel = Literal["process", "threads", "coroutines", "event-loop"]
+GeneratorCores = Literal["own", "shared"]
+RuntimeName = Literal["compose", "local"]
+TrialStatus = Literal["measured", "failed"]
+BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "demand", "unexplained"]
+Verdict = Literal["faster", "slower", "undecided"]
+
+SCHEMA = 1
+"""The version of what `results/<run>/` holds."""
+
+STRICT = {"extra": "forbid"}
+"""Read by pydantic where files are parsed: a key that is not a field is an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A named server configuration: one Compose service of the catalogue."""
+
+    name: str
+    stack: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
+    slots: int | None
+    """How many requests it declares to process at once; None is unbounded."""
+    processes: int | None
+    """In how many processes; None where a request or a connection gets a process of its own."""
+    model: ExecutionModel
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination that is measured: server x cores x workload x users x connection mode."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    server: str
+    cores: int
+    workload: str
+    users: int
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One cell in one block. `position` counts from 0 over the whole run."""
+
+    block: int
+    position: int
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What an experiment file asks for, resolved: every cell spelled out, every default filled in."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    cells: tuple[Cell, ...]
+    blocks: int
+    window_s: float
+    """How long one trial is observed."""
+    warmup_limit_s: float
+    """How long to wait, at most, until every user has had an answer; the window begins then."""
+    drain_limit_s: float
+    """How long to wait, at most, for the requests under way when the window has ended."""
+    reference: str
+    """The server that the others are compared with."""
+    generator: GeneratorCores
+    """`own`: servers and generator never share a core. `shared`: they may, and every number says so."""
+    parameters: Mapping[str, Mapping[str, float]]
+    """Workload -> parameter -> value, such as `{"sleep": {"ms": 50.0}}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine, as far as it matters for a comparison."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    cpu: str
+    architecture: str
+    usable_cpus: str
+    """A cpuset list such as `0-3`."""
+    siblings: tuple[str, ...]
+    """Cpuset lists of the logical cores that share one physical core."""
+    memory_bytes: int
+    kernel: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A set of locked packages that servers run on, as it was really installed."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    digest: str
+    """The image's id, or a SHA-256 over lock and interpreter."""
+    python: str = ""
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of an experiment: all that is needed to repeat it, and to read its observations."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    schema: int
+    id: str
+    lab: str
+    """The lab's own version."""
+    started: str
+    """ISO 8601, with the offset from UTC."""
+    runtime: RuntimeName
+    seed: int
+    experiment: Experiment
+    server_cpus: Mapping[int, str]
+    """Number of cores -> the cpuset list that servers were pinned to."""
+    generator_cpus: str
+    cpu_iterations: int | None
+    """The fixed work of a `cpu` request, calibrated once for this run; None where no cell needs it."""
+    servers: Mapping[str, Server]
+    host: Host
+    stacks: Mapping[str, Stack]
+    packages: Mapping[str, str]
+    """The lab's own packages and tools, by name."""
+    notes: tuple[str, ...]
+    """What a reader must know of the machine, such as shared physical cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Who served one request, and when it was inside the application (CLOCK_MONOTONIC, nanoseconds)."""
+
+    process: int
+    thread: int
+    """The operating system's thread id."""
+    lane: int
+    """The thread's or greenlet's id as Python sees it."""
+    entered_ns: int
+    left_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """Requests inside the application during one window."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    peak: int
+    mean: float
+    """Weighted by time."""
+    threads: int
+    """OS threads that finished a request in the window."""
+    requests_per_process: tuple[int, ...]
+    """For each process that finished a request in the window, how many; most first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a target has consumed so far, over all its processes."""
+
+    cpu_s: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the swarm is told to do: one trial, in the generator's terms."""
+
+    locustfile: str
+    base_url: str
+    users: int
+    window_s: float
+    warmup_limit_s: float
+    drain_limit_s: float
+    options: Mapping[str, str | float | int]
+    """Locust's parsed options, such as `{"connection": "close", "sleep_ms": 50.0}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmReport:
+    """What the swarm saw in one trial. Counts are of the window unless said otherwise."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    window_s: float
+    warmup_s: float
+    drain_s: float
+    unanswered: int
+    """Users that had had no answer when the window began."""
+    completed: int
+    """Requests answered correctly."""
+    failures: int
+    """Requests answered wrongly or not at all, over the whole trial."""
+    errors: Mapping[str, int]
+    """What the failures were, and how often."""
+    cut_off: int
+    """Requests given up because they were unanswered when the drain ended."""
+    latency_mean_ms: float
+    latency_histogram: str
+    """Microseconds; HdrHistogram V2, compressed, base64."""
+    in_flight: InFlight
+    service_ms: float
+    """Median time of a request inside the application."""
+    generator_cpu: float
+    """CPU time of the generator's process over the window: 1.0 is one core."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What one trial recorded; one line of `observations.jsonl`.
+
+    A failed trial has a reason and no figures. It is no zero: it says nothing about speed.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    block: int
+    position: int
+    cell: Cell
+    started: str
+    status: TrialStatus
+    reason: str = ""
+    swarm: SwarmReport | None = None
+    server_cpu_s: float | None = None
+    """CPU time of all the target's processes over `server_span_s`."""
+    server_span_s: float | None = None
+    resident_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A median with a lower and an upper end. None: too few blocks to say."""
+
+    median: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellFigures:
+    """The figures of a cell over the blocks in which it was measured."""
+
+    peak: int
+    """The highest of any block."""
+    mean_in_flight: float
+    processes: int
+    threads: int
+    busiest_share: float | None
+    """The busiest process' requests over its even share: 1.0 is even, 2.0 of 2 processes is one doing it all.
+
+    None where processes are not declared in number.
+    """
+    throughput_rps: Interval
+    latency_ms: Mapping[str, float]
+    """`p50`, `p95`, `p99`, `max`, over the merged histograms of all blocks."""
+    service_ms: float
+    limit_rps: float | None
+    cpu_ms_per_request: float | None
+    server_cpu: float | None
+    generator_cpu: float
+    resident_mb: float | None
+    failures: int
+    cut_off: int
+    bound_by: BoundBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """A cell, its figures (None where no block could be measured), and what a reader must know beside them."""
+
+    cell: Cell
+    slots: int | None
+    blocks: int
+    figures: CellFigures | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairResult:
+    """A server's throughput over the reference's, everything else equal, paired by block."""
+
+    workload: str
+    cores: int
+    users: int
+    connection: Connection
+    server: str
+    reference: str
+    ratio: Interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a run says: the source of every rendering."""
+
+    run: Run
+    trials: int
+    measured: int
+    failed: int
+    cells: tuple[CellResult, ...]
+    pairs: tuple[PairResult, ...]

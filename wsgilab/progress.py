@@ -1,0 +1,84 @@
+"""What a person sees while the lab works: bars on a terminal, plain lines elsewhere. Never inside a window."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINE_EVERY_S = 5.0
+
+Advance = Callable[[str], None]
+"""One step of a bar is done; the text says which."""
+
+
+class Reporter(Protocol):
+    """Where the lab says what it does."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+
+    def bar(self, title: str, total: int) -> "BarManager":
+        """A bar of `total` steps, as a context manager that yields the function to advance it."""
+
+
+class BarManager(Protocol):
+    def __enter__(self) -> Advance: ...
+    def __exit__(self, *args: object) -> bool | None: ...
+
+
+class TerminalReporter:
+    """Bars, drawn only when a step is done: a thread that redraws would run beside the windows."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[step]}", style="dim", markup=False),
+        )
+        with Progress(*columns, console=self._console, transient=True, auto_refresh=False) as progress:
+            task = progress.add_task(title, total=total, step="")
+            progress.refresh()
+
+            def advance(step: str) -> None:
+                progress.update(task, advance=1, step=step, refresh=True)
+
+            yield advance
+
+
+class LineReporter:
+    """Plain lines, for logs and pipes: one every few seconds, with what is left."""
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+
+    def say(self, text: str) -> None:
+        self._write(text)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Advance]:
+        begin = last = self._clock()
+        done = 0
+
+        def advance(step: str) -> None:
+            nonlocal done, last
+            done += 1
+            now = self._clock()
+            if done in (1, total) or now - last >= _LINE_EVERY_S:
+                last = now
+                left_s = (now - begin) / done * (total - done)
+                self._write(f"{title}: {done} of {total}, {left_s:.0f} s left ({step})")
+
+        yield advance

@@ -1,0 +1,60 @@
+"""`comparison.md`: the reader's answer."""
+
+from collections.abc import Iterable, Mapping
+
+from wsgilab.model import Comparison
+from wsgilab.render import tables
+
+# Names, versions and log lines come from files and servers: they must not become markup.
+_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#"})
+
+
+def comparison_md(comparison: Comparison) -> Mapping[str, bytes]:
+    """The comparison as Markdown (GitHub's flavour, for its tables)."""
+    return {"comparison.md": ("\n".join(_lines(comparison)).rstrip() + "\n").encode()}
+
+
+def _lines(comparison: Comparison) -> Iterable[str]:
+    run = comparison.run
+    yield f"# {escape(run.experiment.name)}: {comparison.measured} of {comparison.trials} trials measured"
+    yield ""
+    pinned = "; ".join(f"{count} of them: {cpus}" for count, cpus in run.server_cpus.items())
+    yield escape(
+        f"Run {run.id}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
+        f"{run.experiment.window_s:g} s windows. {run.host.cpu}, usable cores {run.host.usable_cpus}; "
+        f"server cores ({pinned}), generator on {run.generator_cpus}."
+    )
+    for note in run.notes:
+        yield f"- {escape(note)}"
+    if comparison.failed:
+        yield f"- {comparison.failed} trials failed; see the warnings."
+    yield ""
+    if (answer := tables.answer(comparison)) is not None:
+        yield from _table(answer)
+    for table in tables.groups(comparison):
+        yield from _table(table)
+    yield "## How to read it"
+    yield ""
+    for term, meaning in tables.LEGEND:
+        yield f"- **{term}**: {meaning}"
+
+
+def _table(table: tables.Table) -> Iterable[str]:
+    yield f"## {escape(table.title)}"
+    yield ""
+    yield _row(table.columns)
+    yield "|" + "|".join(" ---: " if column in table.numeric else " --- " for column in range(len(table.columns))) + "|"
+    yield from map(_row, table.rows)
+    yield ""
+    if table.notes:
+        yield from (f"- {escape(note)}" for note in table.notes)
+        yield ""
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(escape, cells)) + " |"
+
+
+def escape(text: str) -> str:
+    """`text` so that Markdown shows it as it is, on one line."""
+    return " ".join(text.translate(_SPECIAL).split())

@@ -1,0 +1,1 @@
+"""The runtimes: where targets run. `compose` in containers, `local` as processes; one Protocol, one contract suite."""

@@ -1,0 +1,151 @@
+"""Experiments: from what a file asks for to an `Experiment` with every cell spelled out. Pure.
+
+An experiment file lists groups of cells; each group is the product of its lists, and a cell that stands in several
+groups counts once:
+
+    name: answer
+    blocks: 3
+    window_s: 0.5
+    reference: gunicorn-sync-1
+    workloads: {sleep: {ms: 50}, cpu: {ms: 2}}
+    cells:
+      - {servers: all, workloads: [hello, sleep, cpu], users: [32], connections: [close]}
+      - {servers: [gunicorn-gthread-2x4], workloads: [sleep], users: [32], connections: [keep-alive]}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from wsgilab.catalogue import load_yaml
+from wsgilab.errors import SpecError
+from wsgilab.model import STRICT, Cell, Connection, Experiment, GeneratorCores, Server
+
+WORKLOADS: Mapping[str, Mapping[str, float]] = {"hello": {}, "sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
+"""Workload -> its parameters and their defaults. Each is a route of services/app and a file in locustfiles/."""
+
+_Count = Annotated[int, Field(ge=1, le=100_000)]
+_Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    __pydantic_config__: ClassVar = STRICT
+
+    servers: Literal["all"] | list[str]
+    workloads: list[str]
+    users: list[_Count]
+    connections: list[Connection] = field(default_factory=lambda: ["close"])
+    cores: list[_Count] = field(default_factory=lambda: [1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    __pydantic_config__: ClassVar = STRICT
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    cells: Annotated[list[_Group], Field(min_length=1)]
+    blocks: Annotated[int, Field(ge=1, le=1000)] = 3
+    window_s: _Seconds = 1.0
+    warmup_limit_s: _Seconds = 5.0
+    drain_limit_s: _Seconds = 10.0
+    reference: str
+    generator: GeneratorCores = "own"
+    workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
+
+
+_ADAPTER = TypeAdapter(_File)
+
+
+def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment:
+    """Read an experiment file. Raises SpecError naming `source`, the key and what would be right."""
+    document = load_yaml(text, source)
+    if not isinstance(document, dict):
+        raise SpecError(f"{source}: is not an experiment; it must begin with keys such as name and cells")
+    try:
+        file = _ADAPTER.validate_python(document)
+    except ValidationError as error:
+        raise SpecError(f"{source}: {_first(error)}") from None
+
+    _known([file.reference], catalogue, f"{source}: reference", "server")
+    for name, given in file.workloads.items():
+        _known([name], WORKLOADS, f"{source}: workloads", "workload")
+        _known(given, WORKLOADS[name], f"{source}: workloads.{name}", "parameter")
+    cells: dict[Cell, None] = {}
+    for number, group in enumerate(file.cells):
+        where = f"{source}: cells[{number}]"
+        servers = list(catalogue) if group.servers == "all" else group.servers
+        _known(servers, catalogue, f"{where}.servers", "server")
+        _known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
+        for server, cores, workload, users, connection in product(
+            servers, group.cores, group.workloads, group.users, group.connections
+        ):
+            cells[Cell(server=server, cores=cores, workload=workload, users=users, connection=connection)] = None
+    if not cells:
+        raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
+    used = {cell.workload for cell in cells}
+    return Experiment(
+        name=file.name,
+        cells=tuple(cells),
+        blocks=file.blocks,
+        window_s=file.window_s,
+        warmup_limit_s=file.warmup_limit_s,
+        drain_limit_s=file.drain_limit_s,
+        reference=file.reference,
+        generator=file.generator,
+        parameters={name: {**WORKLOADS[name], **file.workloads.get(name, {})} for name in WORKLOADS if name in used},
+    )
+
+
+def narrow(
+    experiment: Experiment,
+    catalogue: Mapping[str, Server],
+    *,
+    servers: Sequence[str] = (),
+    cores: Sequence[int] = (),
+    blocks: int | None = None,
+    share_generator: bool = False,
+) -> Experiment:
+    """The experiment with fewer servers, other cores, or another number of blocks, as the command line asks.
+
+    Where the reference is not among `servers`, the first of them takes its place. Raises SpecError for a server
+    that is unknown or not in the experiment.
+    """
+    cells: Sequence[Cell] = experiment.cells
+    reference = experiment.reference
+    if servers:
+        _known(servers, catalogue, "--servers", "server")
+        _known(servers, {cell.server: None for cell in cells}, f"--servers: experiment {experiment.name}", "server")
+        cells = [cell for cell in cells if cell.server in servers]
+        reference = reference if reference in servers else servers[0]
+    if cores:
+        cells = list(dict.fromkeys(replace(cell, cores=count) for cell in cells for count in cores))
+    if blocks is not None and blocks < 1:
+        raise SpecError(f"--blocks must be a whole number from 1, not {blocks}")
+    return replace(
+        experiment,
+        cells=tuple(cells),
+        reference=reference,
+        blocks=blocks or experiment.blocks,
+        generator="shared" if share_generator else experiment.generator,
+    )
+
+
+def _known(given: Sequence[str] | Mapping[str, object], known: Mapping[str, object], where: str, what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise SpecError(f"{where}: unknown {what} {name!r}; known are {', '.join(known) or 'none'}")
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's complaints as one line: the key, what is wrong, and what was given."""
+    first = error.errors(include_url=False)[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key {key!r}"
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"lacks the key {key!r}"
+    return f"{key}: {first['msg'].lower()}, not {first['input']!r}"

@@ -1,0 +1,80 @@
+"""The lab's side of the conversation with the generator."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from wsgilab.errors import SwarmError
+from wsgilab.model import Order, SwarmReport
+from wsgilab.process import Hushed, tail
+from wsgilab.process import Conversation as _Conversation
+
+_REPORT = TypeAdapter(SwarmReport)
+
+_START_S = 30.0
+_MARGIN_S = 20.0
+_GET_S = 40.0
+
+
+class Swarm(Protocol):
+    """What loads a target."""
+
+    def get(self, url: str) -> str:
+        """The body of one plain GET, from where the load comes from. Raises SwarmError unless it is a 200."""
+
+    def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
+        """Carry out `order`, calling back at both ends of the window."""
+
+
+class LocustSwarm:
+    """A generator in a process or container of its own. Raises SwarmError whenever it fails."""
+
+    def __init__(self, conversation: _Conversation, expected_cpus: frozenset[int]) -> None:
+        self._conversation = conversation
+        effective = frozenset(self._hear("ready", _START_S)["cpus"])
+        if effective != expected_cpus:
+            raise SwarmError(
+                f"the generator is pinned to cores {sorted(effective)}, not to {sorted(expected_cpus)} as asked; "
+                "the engine does not honour cpusets"
+            )
+
+    def get(self, url: str) -> str:
+        self._say({"op": "get", "url": url})
+        answer = self._hear("answer", _GET_S)
+        if answer["status"] != 200:
+            raise SwarmError(f"{url} answered with status {answer['status']}: {str(answer['body'])[:200]}")
+        return str(answer["body"])
+
+    def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
+        self._say({"op": "trial", **asdict(order)})
+        self._hear("window", order.warmup_limit_s + _MARGIN_S)
+        at_window()
+        self._hear("closed", order.window_s + _MARGIN_S)
+        at_close()
+        report = self._hear("report", order.drain_limit_s + _MARGIN_S)
+        try:
+            return _REPORT.validate_python(report)
+        except ValidationError as error:
+            raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._conversation.say(message)
+        except Hushed as error:
+            raise self._lost(error) from None
+
+    def _hear(self, event: str, timeout_s: float) -> dict[str, Any]:
+        try:
+            message = self._conversation.hear(timeout_s)
+        except Hushed as error:
+            raise self._lost(error) from None
+        if not isinstance(message, dict) or message.get("event") not in (event, "error"):
+            raise SwarmError(f"the generator said {str(message)[:200]} where {event!r} was due")
+        if message.pop("event") == "error":
+            raise SwarmError(f"the generator failed: {message['message']}", detail=tail(self._conversation.log, 10))
+        return message
+
+    def _lost(self, error: Hushed) -> SwarmError:
+        return SwarmError(f"the generator is lost: {error}", detail=tail(self._conversation.log, 10))
