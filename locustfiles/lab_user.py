@@ -31,7 +31,7 @@ PAUSE_AFTER_FAILURE_S = 0.1
 def _add_arguments(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("wsgilab")
     group.add_argument("--connection", choices=[CLOSE, KEEP_ALIVE], default=CLOSE, help="a connection a request, or kept")
-    group.add_argument("--request-timeout", type=float, default=60.0, help="seconds after which a request has failed")
+    group.add_argument("--request-timeout", type=float, default=60.0, help="seconds after which a request has failed; 0: never")
 
 
 class WrongAnswer(Exception):
@@ -51,9 +51,13 @@ class LabUser(User):
         if address.scheme != "http" or not address.hostname:
             raise ValueError(f"--host must be an http:// address, not {self.host!r}")
         options = self.environment.parsed_options
-        self._address = (address.hostname, address.port or 80)
+        self._host = f"{address.hostname}:{address.port or 80}"
+        # Once, not for each connection: gevent looks names up in a pool of threads.
+        found = gevent.socket.getaddrinfo(address.hostname, address.port or 80, type=gevent.socket.SOCK_STREAM)
+        self._family, _, _, _, self._address = found[0]
         self._connection: str = getattr(options, "connection", CLOSE)
-        self._timeout_s: float = getattr(options, "request_timeout", 60.0)
+        # Each wait with a limit costs a timer, so `0` is for a generator that ends hanging users itself.
+        self._timeout_s: float | None = getattr(options, "request_timeout", 60.0) or None
         self._socket: gevent.socket.socket | None = None
         self._idle_since = 0.0
         self._context = {"user": id(self)}
@@ -102,16 +106,16 @@ class LabUser(User):
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
 
     def _compose(self) -> bytes:
-        host, port = self._address
-        connection = "close" if self._connection == CLOSE else "keep-alive"
-        return f"GET {self.path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: {connection}\r\n\r\n".encode("ascii")
+        lines = f"GET {self.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
     def _connect(self) -> gevent.socket.socket:
         if self._socket is not None and time.perf_counter() - self._idle_since > LONGEST_IDLE_S:
             self._disconnect()
         if self._socket is None:
-            self._socket = gevent.socket.create_connection(self._address, timeout=self._timeout_s)
-            self._socket.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+            self._socket = gevent.socket.socket(self._family, gevent.socket.SOCK_STREAM)
+            self._socket.settimeout(self._timeout_s)
+            self._socket.connect(self._address)
         return self._socket
 
     def _disconnect(self) -> None:

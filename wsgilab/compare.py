@@ -22,12 +22,14 @@ GENERATOR_LIMIT = 0.8
 """Above this share of its core the generator may be what is measured."""
 CPU_LIMIT = 0.9
 """From this share of its pinned cores on, a server counts as CPU-bound."""
-SLOTS_LIMIT = 0.9
+SLOTS_LIMIT = 0.8
 """From this share of its slots on, on average over the window, a server counts as slot-bound."""
 DEMAND_LIMIT = 0.8
 """From this share of the users inside the application on, there is no more demand to serve."""
 BALANCE_LIMIT = 1.25
 """From this many times its even share on, the busiest process marks a server as unevenly balanced."""
+FEWEST_SERVICE_TIMES = 3
+"""A window should hold so many service times, one after the other, at least."""
 LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
 
@@ -70,11 +72,6 @@ def _result(run: Run, cell: Cell, observations: Sequence[Observation]) -> CellRe
     )
 
 
-def throughput_rps(swarm: SwarmReport) -> float:
-    """Correct answers a second, in the window."""
-    return swarm.completed / swarm.window_s
-
-
 def _figures(server: Server, cell: Cell, measured: Sequence[Observation]) -> CellFigures:
     swarms = [observation.swarm for observation in measured if observation.swarm is not None]
     in_flight = [swarm.in_flight for swarm in swarms]
@@ -91,7 +88,7 @@ def _figures(server: Server, cell: Cell, measured: Sequence[Observation]) -> Cel
         processes=round(statistics.median(len(each.requests_per_process) for each in in_flight)),
         threads=round(statistics.median(each.threads for each in in_flight)),
         busiest_share=busiest,
-        throughput_rps=stats.spread([throughput_rps(swarm) for swarm in swarms]),
+        throughput_rps=stats.spread([swarm.throughput_rps for swarm in swarms]),
         latency_ms=stats.merged_latency_ms(swarm.latency_histogram for swarm in swarms),
         service_ms=service_ms,
         limit_rps=_limit_rps(server, cell, service_ms, cpu_ms),
@@ -117,7 +114,7 @@ def _server_cpu(cell: Cell, measured: Sequence[Observation]) -> float | None:
 
 def _cpu_ms_per_request(measured: Sequence[Observation]) -> float | None:
     costs = [
-        each.server_cpu_s / each.server_span_s / throughput_rps(each.swarm) * 1000
+        each.server_cpu_s / each.server_span_s / each.swarm.throughput_rps * 1000
         for each in measured
         if each.server_cpu_s is not None and each.server_span_s and each.swarm is not None and each.swarm.completed
     ]
@@ -211,15 +208,17 @@ def _warnings(
         yield f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
     if server.processes is not None and figures.processes > server.processes:
         yield f"{figures.processes} processes answered, but {server.processes} are declared: the declaration is wrong"
+    window_s = run.experiment.window_s
+    if figures.service_ms / 1000 * FEWEST_SERVICE_TIMES > window_s:
+        yield f"a request takes {figures.service_ms:.0f} ms, the window {window_s:g} s: too short for a steady rate"
     little = _little(swarms)
     if abs(little / cell.users - 1) > LITTLE_TOLERANCE:
         yield f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
 
 
 def _little(swarms: Sequence[SwarmReport]) -> float:
-    """Mean number of requests in the system, by Little's law, over all windows."""
-    window_s = sum(swarm.window_s for swarm in swarms)
-    return sum(swarm.completed * swarm.latency_mean_ms / 1000 for swarm in swarms) / window_s
+    """Mean number of requests in the system, by Little's law: the median of the blocks."""
+    return statistics.median(swarm.throughput_rps * swarm.latency_mean_ms / 1000 for swarm in swarms)
 
 
 def _pairs(run: Run, cells: Sequence[Cell], by_cell: Mapping[Cell, Sequence[Observation]]) -> Iterable[PairResult]:
@@ -254,5 +253,5 @@ def _conditions(cell: Cell) -> tuple[str, int, int, str]:
 
 def _by_block(observations: Sequence[Observation]) -> Mapping[int, float]:
     return {
-        each.block: throughput_rps(each.swarm) for each in observations if each.swarm is not None and each.swarm.completed
+        each.block: each.swarm.throughput_rps for each in observations if each.swarm is not None and each.swarm.completed
     }

@@ -39,6 +39,26 @@ def sweep(intervals: Iterable[tuple[int, int]], begin_ns: int, end_ns: int) -> t
     return peak, area / (end_ns - begin_ns)
 
 
+def rate(moments_ns: Iterable[int], begin_ns: int, end_ns: int) -> float:
+    """Events a second over the window [begin_ns, end_ns), from the moments at which they happened.
+
+    The slope of the least-squares line through their cumulative count, which weights each event by a parabola over
+    the window: 6 u (1 - u) / W, with u from 0 to 1. Requests often leave in step (eight threads, eight at a time),
+    and a plain count would gain or lose a whole step at each end of the window; here the ends weigh nothing. For
+    events every T seconds the error falls with (T / W)^2, not T / W. It is the Ω frequency counter: Rubiola,
+    Lenczner, Bourgeois, Vernotte 2016, doi:10.1109/TUFFC.2016.2565060.
+    """
+    window_ns = end_ns - begin_ns
+    if window_ns <= 0:
+        raise ValueError("the window is empty")
+    weight = 0.0
+    for at_ns in moments_ns:
+        if begin_ns <= at_ns < end_ns:
+            along = (at_ns - begin_ns) / window_ns
+            weight += 6 * along * (1 - along)
+    return weight / (window_ns / 1e9)
+
+
 def measure(stamps: Sequence[Stamp], begin_ns: int, end_ns: int) -> InFlight:
     """What `stamps` tell of the window [begin_ns, end_ns).
 
@@ -46,10 +66,10 @@ def measure(stamps: Sequence[Stamp], begin_ns: int, end_ns: int) -> InFlight:
     threads are counted over the requests that left within the window.
     """
     peak, mean = sweep(((stamp.entered_ns, stamp.left_ns) for stamp in stamps), begin_ns, end_ns)
-    within = [stamp for stamp in stamps if begin_ns <= stamp.left_ns < end_ns]
+    served = [stamp for stamp in stamps if begin_ns <= stamp.left_ns < end_ns]
     return InFlight(
         peak=peak,
         mean=mean,
-        threads=len({(stamp.process, stamp.thread) for stamp in within}),
-        requests_per_process=tuple(sorted(Counter(stamp.process for stamp in within).values(), reverse=True)),
+        threads=len({(stamp.process, stamp.thread) for stamp in served}),
+        requests_per_process=tuple(sorted(Counter(stamp.process for stamp in served).values(), reverse=True)),
     )

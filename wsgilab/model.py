@@ -69,10 +69,9 @@ class Experiment:
     blocks: int
     window_s: float
     """How long one trial is observed."""
-    warmup_limit_s: float
-    """How long to wait, at most, until every user has had an answer; the window begins then."""
-    drain_limit_s: float
-    """How long to wait, at most, for the requests under way when the window has ended."""
+    patience_s: float
+    """How long to wait, at most, before the window until every user has had an answer, and after it until the
+    requests under way are answered."""
     reference: str
     """The server that the others are compared with."""
     generator: GeneratorCores
@@ -183,15 +182,17 @@ class Order:
     base_url: str
     users: int
     window_s: float
-    warmup_limit_s: float
-    drain_limit_s: float
+    patience_s: float
     options: Mapping[str, str | float | int]
     """Locust's parsed options, such as `{"connection": "close", "sleep_ms": 50.0}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwarmReport:
-    """What the swarm saw in one trial. Counts are of the window unless said otherwise."""
+    """What the swarm saw in one trial.
+
+    A request counts for the window in which it left the application, if its answer was right in the end.
+    """
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -201,7 +202,9 @@ class SwarmReport:
     unanswered: int
     """Users that had had no answer when the window began."""
     completed: int
-    """Requests answered correctly."""
+    """Requests of the window."""
+    throughput_rps: float
+    """How often a request left, as `inflight.rate` has it: `completed / window_s`, but for what the ends cut."""
     failures: int
     """Requests answered wrongly or not at all, over the whole trial."""
     errors: Mapping[str, int]

@@ -50,8 +50,7 @@ class _File:
     cells: Annotated[list[_Group], Field(min_length=1)]
     blocks: Annotated[int, Field(ge=1, le=1000)] = 3
     window_s: _Seconds = 1.0
-    warmup_limit_s: _Seconds = 5.0
-    drain_limit_s: _Seconds = 10.0
+    patience_s: _Seconds = 10.0
     reference: str
     generator: GeneratorCores = "own"
     workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
@@ -92,8 +91,7 @@ def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment
         cells=tuple(cells),
         blocks=file.blocks,
         window_s=file.window_s,
-        warmup_limit_s=file.warmup_limit_s,
-        drain_limit_s=file.drain_limit_s,
+        patience_s=file.patience_s,
         reference=file.reference,
         generator=file.generator,
         parameters={name: {**WORKLOADS[name], **file.workloads.get(name, {})} for name in WORKLOADS if name in used},

@@ -36,7 +36,7 @@ from locust import User
 from locust.env import Environment
 from locust.util.load_locustfile import load_locustfile
 
-from wsgilab.inflight import measure, parse_stamp
+from wsgilab.inflight import measure, parse_stamp, rate
 from wsgilab.model import Order, Stamp, SwarmReport
 
 LOCUSTFILES = Path("locustfiles")
@@ -48,11 +48,15 @@ GET_TIMEOUT_S = 30.0
 LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
 
 
+Sample = tuple[float, Any, Exception | None]
+"""Latency in milliseconds, response, failure."""
+
+
 class Recorder:
     """Listens to Locust's `request` event. The listener only appends: what it means is worked out after the trial."""
 
     def __init__(self) -> None:
-        self.samples: list[tuple[int, float, Any, Exception | None]] = []
+        self.samples: list[Sample] = []
         self.answered: set[int] = set()
 
     def on_request(
@@ -63,7 +67,7 @@ class Recorder:
         exception: Exception | None = None,
         **_: Any,
     ) -> None:
-        self.samples.append((time.monotonic_ns(), response_time, response, exception))
+        self.samples.append((response_time, response, exception))
         if exception is None and context:
             self.answered.add(context["user"])
 
@@ -82,7 +86,7 @@ class Agent:
             host=order.base_url,
             parsed_options=argparse.Namespace(**order.options),
             # The drain is waited for below, where what is cut off can be counted.
-            stop_timeout=order.drain_limit_s + 60,
+            stop_timeout=order.patience_s + 60,
         )
         environment.events.request.add_listener(recorder.on_request)
         runner = environment.create_local_runner()
@@ -91,7 +95,7 @@ class Agent:
         try:
             started = time.monotonic()
             runner.start(order.users, spawn_rate=order.users)
-            while len(recorder.answered) < order.users and time.monotonic() - started < order.warmup_limit_s:
+            while len(recorder.answered) < order.users and time.monotonic() - started < order.patience_s:
                 gevent.sleep(POLL_S)
             warmup_s = time.monotonic() - started
             unanswered = order.users - len(recorder.answered)
@@ -104,7 +108,7 @@ class Agent:
 
             stopping = gevent.spawn(runner.stop)
             gevent.sleep(0)
-            runner.user_greenlets.join(timeout=order.drain_limit_s)
+            runner.user_greenlets.join(timeout=order.patience_s)
             drain_s = (time.monotonic_ns() - end_ns) / 1e9
             cut_off = len(runner.user_greenlets)
             runner.user_greenlets.kill()
@@ -125,13 +129,13 @@ class Agent:
 
     def _load(self, locustfile: str) -> list[type[User]]:
         if locustfile not in self._user_classes:
-            _, user_classes, _ = load_locustfile(str(LOCUSTFILES / f"{locustfile}.py"))
+            user_classes, _ = load_locustfile(str(LOCUSTFILES / f"{locustfile}.py"))
             self._user_classes[locustfile] = list(user_classes.values())
         return list(self._user_classes[locustfile])
 
 
 def _report(
-    samples: list[tuple[int, float, Any, Exception | None]],
+    samples: list[Sample],
     begin_ns: int,
     end_ns: int,
     *,
@@ -141,41 +145,44 @@ def _report(
     cut_off: int,
     generator_cpu: float,
 ) -> SwarmReport:
-    stamps: list[Stamp] = []
-    latencies_ms: list[float] = []
+    answered: list[tuple[Stamp, float]] = []
     errors: Counter[str] = Counter()
-    for ended_ns, latency_ms, response, exception in samples:
-        stamp = None
-        if exception is None:
-            try:
-                stamp = parse_stamp(str(response.get(STAMP_HEADER)))
-            except (ValueError, AttributeError):
-                exception = ValueError("the answer has no stamp")
-        if stamp is None:
-            errors[f"{type(exception).__name__}: {exception}"[:200]] += 1
-            continue
-        stamps.append(stamp)
-        if begin_ns <= ended_ns < end_ns:
-            latencies_ms.append(latency_ms)
+    for latency_ms, response, exception in samples:
+        try:
+            if exception is not None:
+                raise exception
+            answered.append((_stamp(response), latency_ms))
+        except Exception as error:  # noqa: BLE001 - whatever a Locust file may raise
+            errors[f"{type(error).__name__}: {error}"[:200]] += 1
+
+    stamps = [stamp for stamp, _ in answered]
+    counted = [(stamp, latency_ms) for stamp, latency_ms in answered if begin_ns <= stamp.left_ns < end_ns]
     histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-    for latency_ms in latencies_ms:
+    for _, latency_ms in counted:
         histogram.record_value(max(LOWEST_US, round(latency_ms * 1000)))
-    services_ms = [(stamp.left_ns - stamp.entered_ns) / 1e6 for stamp in stamps if begin_ns <= stamp.left_ns < end_ns]
     return SwarmReport(
         window_s=(end_ns - begin_ns) / 1e9,
         warmup_s=warmup_s,
         drain_s=drain_s,
         unanswered=unanswered,
-        completed=len(latencies_ms),
+        completed=len(counted),
+        throughput_rps=rate((stamp.left_ns for stamp in stamps), begin_ns, end_ns),
         failures=errors.total(),
         errors=dict(errors.most_common(10)),
         cut_off=cut_off,
-        latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
+        latency_mean_ms=fmean(latency_ms for _, latency_ms in counted) if counted else 0.0,
         latency_histogram=histogram.encode().decode("ascii"),
         in_flight=measure(stamps, begin_ns, end_ns),
-        service_ms=median(services_ms) if services_ms else 0.0,
+        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
         generator_cpu=generator_cpu,
     )
+
+
+def _stamp(response: Any) -> Stamp:
+    header = response.get(STAMP_HEADER)
+    if header is None:
+        raise ValueError(f"the answer has no {STAMP_HEADER} header")
+    return parse_stamp(header)
 
 
 def fetch(url: str) -> dict[str, Any]:

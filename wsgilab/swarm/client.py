@@ -49,11 +49,11 @@ class LocustSwarm:
 
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
         self._say({"op": "trial", **asdict(order)})
-        self._hear("window", order.warmup_limit_s + _MARGIN_S)
+        self._hear("window", order.patience_s + _MARGIN_S)
         at_window()
         self._hear("closed", order.window_s + _MARGIN_S)
         at_close()
-        report = self._hear("report", order.drain_limit_s + _MARGIN_S)
+        report = self._hear("report", order.patience_s + _MARGIN_S)
         try:
             return _REPORT.validate_python(report)
         except ValidationError as error:
