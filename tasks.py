@@ -4,7 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from invoke import Collection, Context, Exit, task
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
 
 from wsgilab import lab
 from wsgilab.errors import Interrupted, LabError

@@ -1,8 +1,9 @@
 """The workload `cpu`: a request that computes. `locust -f locustfiles/cpu.py --host http://... --cpu-iterations 50000`"""
 
-from lab_user import LabUser
 from locust import events
 from locust.argument_parser import LocustArgumentParser
+
+from lab_user import LabUser
 
 DEFAULT_ITERATIONS = 50_000
 

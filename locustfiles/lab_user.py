@@ -9,6 +9,7 @@ would hide what is being measured. And it costs a fraction, so that the generato
 """
 
 import time
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,8 +31,12 @@ PAUSE_AFTER_FAILURE_S = 0.1
 @events.init_command_line_parser.add_listener
 def _add_arguments(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("wsgilab")
-    group.add_argument("--connection", choices=[CLOSE, KEEP_ALIVE], default=CLOSE, help="a connection a request, or kept")
-    group.add_argument("--request-timeout", type=float, default=60.0, help="seconds after which a request has failed; 0: never")
+    group.add_argument(
+        "--connection", choices=[CLOSE, KEEP_ALIVE], default=CLOSE, help="a connection a request, or kept"
+    )
+    group.add_argument(
+        "--request-timeout", type=float, default=60.0, help="seconds after which a request has failed; 0: never"
+    )
 
 
 class WrongAnswer(Exception):
@@ -82,7 +87,7 @@ class LabUser(User):
             connected.sendall(self._bytes)
             response = HTTPSocketResponse(connected, method="GET")
             body = bytes(response.read())
-            if response.status_code != 200 or body != self.answer:
+            if response.status_code != HTTPStatus.OK or body != self.answer:
                 failure = WrongAnswer(f"{self.path}: status {response.status_code}, body {body[:60]!r}")
         except (OSError, ValueError) as error:
             # ValueError: HTTPParseError, which a connection closed before its answer raises too.

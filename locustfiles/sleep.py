@@ -1,8 +1,9 @@
 """The workload `sleep`: a request that waits. `locust -f locustfiles/sleep.py --host http://... --sleep-ms 50`"""
 
-from lab_user import LabUser
 from locust import events
 from locust.argument_parser import LocustArgumentParser
+
+from lab_user import LabUser
 
 DEFAULT_MS = 50.0
 

@@ -20,10 +20,44 @@ MODELS: tuple[ExecutionModel, ...] = ("process", "threads", "coroutines", "event
 # What a stanza may say. Keys that only a container can honour are listed so that a misspelt one is not taken for one.
 _READ_KEYS = frozenset({"build", "command", "environment", "x-lab"})
 _CONTAINER_KEYS = frozenset(
-    "cap_add cap_drop container_name cpuset deploy depends_on dns expose extra_hosts healthcheck hostname image init "
-    "ipc labels logging mem_limit memswap_limit networks oom_score_adj pids_limit ports privileged profiles "
-    "pull_policy read_only restart security_opt shm_size stop_grace_period stop_signal sysctls tmpfs ulimits user "
-    "volumes".split()
+    [
+        "cap_add",
+        "cap_drop",
+        "container_name",
+        "cpuset",
+        "deploy",
+        "depends_on",
+        "dns",
+        "expose",
+        "extra_hosts",
+        "healthcheck",
+        "hostname",
+        "image",
+        "init",
+        "ipc",
+        "labels",
+        "logging",
+        "mem_limit",
+        "memswap_limit",
+        "networks",
+        "oom_score_adj",
+        "pids_limit",
+        "ports",
+        "privileged",
+        "profiles",
+        "pull_policy",
+        "read_only",
+        "restart",
+        "security_opt",
+        "shm_size",
+        "stop_grace_period",
+        "stop_signal",
+        "sysctls",
+        "tmpfs",
+        "ulimits",
+        "user",
+        "volumes",
+    ]
 )
 _LAB_KEYS = frozenset({"slots", "processes", "model", "summary"})
 

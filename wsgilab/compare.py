@@ -253,5 +253,7 @@ def _conditions(cell: Cell) -> tuple[str, int, int, str]:
 
 def _by_block(observations: Sequence[Observation]) -> Mapping[int, float]:
     return {
-        each.block: each.swarm.throughput_rps for each in observations if each.swarm is not None and each.swarm.completed
+        each.block: each.swarm.throughput_rps
+        for each in observations
+        if each.swarm is not None and each.swarm.completed
     }

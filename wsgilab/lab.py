@@ -15,16 +15,18 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console, RenderableType
+
 from wsgilab import __version__, campaign, catalogue, cpus, host, plan, spec
 from wsgilab.compare import compare
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, StoreError, TargetError
-from wsgilab.model import SCHEMA, Comparison, Experiment, Run, RuntimeName, Server, Stack
+from wsgilab.model import SCHEMA, Comparison, Experiment, Run, Server, Stack
 from wsgilab.progress import LineReporter, Reporter, TerminalReporter
 from wsgilab.render import FORMATS, terminal
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.compose import ComposeRuntime
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
+from wsgilab.runtime.ports import free_ports, port_range
 from wsgilab.runtime.protocol import Fleet, Runtime
 from wsgilab.store import Journal, Store
 from wsgilab.swarm.client import LocustSwarm, Swarm
@@ -60,7 +62,7 @@ def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
     """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers."""
     ports = os.environ.get("LAB_PORTS", "")
     if ports:
-        host.port_range(ports)
+        port_range(ports)
     if wanted not in (None, "compose", "local"):
         raise HostError(f"--runtime {wanted}: unknown runtime; known are compose, local")
     if wanted == "local":
@@ -100,8 +102,12 @@ def run(request: Request, console: Console, places: Places = HERE) -> tuple[Comp
     """
     resumed = Store.find(places.results, request.resume) if request.resume else None
     earlier = resumed.run() if resumed else None
-    if earlier and (request.experiment or request.servers or request.cores or request.blocks or request.seed is not None):
-        raise StoreError(f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option")
+    if earlier and (
+        request.experiment or request.servers or request.cores or request.blocks or request.seed is not None
+    ):
+        raise StoreError(
+            f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
+        )
     runtime, reason = choose_runtime(places, request.runtime or (earlier.runtime if earlier else None))
     if earlier and earlier.runtime != runtime.name:
         raise StoreError(f"--resume {earlier.id}: it ran in {earlier.runtime}, not {runtime.name}; resume it there")
@@ -251,7 +257,9 @@ def _check_same(earlier: Run, current: Run) -> None:
         "the machine": lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel),
         "the cores": lambda run: (dict(run.server_cpus), run.generator_cpus),
         "the servers in the catalogue": lambda run: dict(run.servers),
-        "the installed packages": lambda run: {name: (each.python, dict(each.packages)) for name, each in run.stacks.items()},
+        "the installed packages": lambda run: {
+            name: (each.python, dict(each.packages)) for name, each in run.stacks.items()
+        },
     }
     for what, part in same.items():
         if part(earlier) != part(current):
@@ -339,7 +347,9 @@ def doctor(places: Places = HERE) -> Sequence[Finding]:
         findings.append(Finding(subject="engine", found=f"Docker Engine {found.version} at {found.address}"))
         findings.append(Finding(subject="compose", found=f"Compose {found.compose} ({found.docker})"))
     else:
-        findings.append(Finding(subject="engine", found=found.reason, remedy=f"{found.remedy}; till then --runtime local"))
+        findings.append(
+            Finding(subject="engine", found=found.reason, remedy=f"{found.remedy}; till then --runtime local")
+        )
     findings += [*_core_findings(), *_place_findings(places)]
     return findings
 
@@ -372,7 +382,7 @@ def _place_findings(places: Places) -> Iterator[Finding]:
     wanted = os.environ.get("LAB_PORTS", "")
     try:
         count = len(read_catalogue(places))
-        host.free_ports(count, wanted)
+        free_ports(count, wanted)
         yield Finding(subject="ports", found=f"{count} free on 127.0.0.1" + (f" in {wanted}" if wanted else ""))
     except LabError as error:
         yield Finding(subject="ports", found=f"not enough for all servers in {wanted}", remedy=error.message)
@@ -445,7 +455,7 @@ def _signals_raise() -> Iterator[None]:
     """Within, the first SIGINT or SIGTERM raises Interrupted; more are ignored, for the cleaning up is under way."""
     raised = False
 
-    def handle(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, _: FrameType | None) -> None:
         nonlocal raised
         if not raised:
             raised = True

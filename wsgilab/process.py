@@ -110,9 +110,7 @@ class Child:
             time.sleep(0.01)
 
 
-def spawn(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cpus: Collection[int] | None, log: Path
-) -> Child:
+def spawn(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cpus: Collection[int] | None, log: Path) -> Child:
     """Start a process in the background, pinned to `cpus`, its output appended to `log`. Raises OSError."""
     with log.open("ab") as output, pinned(cpus):
         return Child(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -20,13 +20,8 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """A line that stays."""
 
-    def bar(self, title: str, total: int) -> "BarManager":
+    def bar(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """A bar of `total` steps, as a context manager that yields the function to advance it."""
-
-
-class BarManager(Protocol):
-    def __enter__(self) -> Advance: ...
-    def __exit__(self, *args: object) -> bool | None: ...
 
 
 class TerminalReporter:

@@ -34,7 +34,9 @@ class Store:
         try:
             results.mkdir(parents=True, exist_ok=True)
             store.folder.mkdir()
-            store.write({RUN_FILE: yaml.safe_dump(_RUN.dump_python(run, mode="json"), sort_keys=False, width=120).encode()})
+            store.write(
+                {RUN_FILE: yaml.safe_dump(_RUN.dump_python(run, mode="json"), sort_keys=False, width=120).encode()}
+            )
             _point(results / "latest", run.id)
         except OSError as error:
             raise StoreError(
@@ -51,7 +53,10 @@ class Store:
                     return cls(folder.resolve())
         known = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
         newest = [each for each in known if each != "latest"][:3]
-        raise StoreError(f"{results}: no run {name!r}; " + (f"the newest are {', '.join(newest)}" if newest else "make one with lab.run"))
+        raise StoreError(
+            f"{results}: no run {name!r}; "
+            + (f"the newest are {', '.join(newest)}" if newest else "make one with lab.run")
+        )
 
     def run(self) -> Run:
         """What `run.yaml` says. Raises StoreError where it is of another schema or damaged."""
@@ -128,7 +133,9 @@ class Journal:
         self._drop_torn_line()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def append(self, observation: Observation) -> None:

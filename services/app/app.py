@@ -9,6 +9,7 @@ import time
 from importlib import metadata
 
 from flask import Flask, Response, abort, jsonify, request
+
 from stamp import StampMiddleware
 from work import iterations_for, state_after
 

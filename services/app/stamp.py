@@ -50,5 +50,5 @@ class StampMiddleware:
         return body
 
 
-def _refuse_write(data: bytes) -> None:
+def _refuse_write(_: bytes) -> None:
     raise RuntimeError("the stamping middleware does not serve WSGI's write(); return the body instead")

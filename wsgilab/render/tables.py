@@ -126,9 +126,10 @@ def slots(count: int | None) -> str:
 
 def number(value: float) -> str:
     """Three significant digits at least, never an exponent: `0.61`, `78.9`, `1,534`."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    for least, form in ((100, "{:,.0f}"), (10, "{:.1f}")):
+        if value >= least:
+            return form.format(value)
+    return f"{value:.2f}"
 
 
 def optional(value: float | None, form: str) -> str:

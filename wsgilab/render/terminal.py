@@ -30,7 +30,9 @@ def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableTyp
 
 
 def _table(source: tables.Table) -> RichTable:
-    table = RichTable(title=Text(source.title, "bold"), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table = RichTable(
+        title=Text(source.title, "bold"), title_justify="left", box=None, pad_edge=False, header_style="dim"
+    )
     for index, column in enumerate(source.columns):
         # The first column names the row: it must never be what a narrow terminal cuts.
         table.add_column(column, justify="right" if index in source.numeric else "left", no_wrap=index == 0)

@@ -22,12 +22,14 @@ from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.protocol import Fleet, Say
 
 LABEL = "wsgilab.lab"
+_PROJECT_LABEL = "com.docker.compose.project"
 PORT = "8000/tcp"
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""
 DEFAULT_BASE = "python:3.13-slim-trixie"
 SWARM = "swarm"
 
+_RUN_SWARM = ("--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps", SWARM)
 _API_S = 30
 _BUILD_S = 900.0
 _UP_S = 180.0
@@ -111,7 +113,9 @@ class ComposeRuntime:
         builds.append((SWARM, SWARM, self._swarm_files(), "build"))
         digests = {}
         for stack, service, files, project in builds:
-            finished = self._compose(project, files, ["--progress", "plain", "build", service], cpus="0", timeout_s=_BUILD_S)
+            finished = self._compose(
+                project, files, ["--progress", "plain", "build", service], cpus="0", timeout_s=_BUILD_S
+            )
             if finished.code != 0:
                 raise self._build_error(stack, finished)
             with _engine_errors():
@@ -207,8 +211,7 @@ class ComposeRuntime:
         self._logs.mkdir(parents=True, exist_ok=True)
         with self._torn_down(project):
             conversation = Conversation(
-                [*self._argv(project, self._swarm_files()), "--profile", SWARM]
-                + ["run", "--rm", "--no-TTY", "--no-deps", SWARM],
+                [*self._argv(project, self._swarm_files()), *_RUN_SWARM],
                 cwd=self._project,
                 env=self._environment(cpusets.spell(cpus)),
                 cpus=None,
@@ -246,46 +249,37 @@ class ComposeRuntime:
         except BaseException:
             # The first failure is the one to report, not that of cleaning up after it.
             with contextlib.suppress(EngineError):
-                self._remove({"label": f"com.docker.compose.project={project}"})
+                self._remove(f"{_PROJECT_LABEL}={project}", project)
             raise
-        self._remove({"label": f"com.docker.compose.project={project}"})
+        self._remove(f"{_PROJECT_LABEL}={project}", project)
 
-    def _remove(self, filters: Mapping[str, str]) -> int:
+    def sweep(self) -> int:
+        return self._remove(f"{LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
+
+    def _remove(self, label: str, project_prefix: str) -> int:
+        """Remove all containers with `label`, and the networks of projects that begin so. How many containers."""
         with _engine_errors():
-            containers = self._client.containers.list(all=True, filters=dict(filters))
-            projects = {container.labels.get("com.docker.compose.project", "") for container in containers}
+            containers = self._client.containers.list(all=True, filters={"label": label})
             with ThreadPoolExecutor(max_workers=8) as pool:
                 list(pool.map(_remove_container, containers))
-            wanted = filters["label"].removeprefix("com.docker.compose.project=")
-            for network in self._client.networks.list(filters={"label": "com.docker.compose.project"}):
-                if network.attrs["Labels"]["com.docker.compose.project"] in projects | {wanted}:
+            for network in self._client.networks.list(filters={"label": _PROJECT_LABEL}):
+                if network.attrs["Labels"][_PROJECT_LABEL].startswith(project_prefix):
                     with contextlib.suppress(docker.errors.NotFound):
                         network.remove()
         return len(containers)
-
-    def sweep(self) -> int:
-        removed = self._remove({"label": f"{LABEL}={self._lab_id}"})
-        with _engine_errors():
-            # A network whose containers are gone already.
-            for network in self._client.networks.list(names=[f"wsgilab-{self._lab_id}"]):
-                with contextlib.suppress(docker.errors.NotFound):
-                    network.remove()
-        return removed
 
     def clean(self) -> None:
         with _engine_errors():
             for image in self._client.images.list():
                 if any(tag.startswith("wsgilab/") for tag in image.tags):
-                    self._client.images.remove(image.id, force=True)
+                    image.remove(force=True)
 
     # --- speaking with the engine
 
     def _containers(self, project: str) -> dict[str, Any]:
         """Service -> container."""
         with _engine_errors():
-            found = self._client.containers.list(
-                all=True, filters={"label": f"com.docker.compose.project={project}"}
-            )
+            found = self._client.containers.list(all=True, filters={"label": f"{_PROJECT_LABEL}={project}"})
             return {container.labels["com.docker.compose.service"]: container for container in found}
 
     def _files(self) -> list[Path]:

@@ -42,7 +42,9 @@ def find() -> Engine | NoEngine:
             reason=f"the docker client {clients[0]} has no Compose plug-in",
             remedy="install Compose v2, in Debian the package docker-compose, elsewhere docker-compose-plugin",
         )
-    address = os.environ.get("DOCKER_HOST") or _say(docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    address = os.environ.get("DOCKER_HOST") or _say(
+        docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"
+    )
     version = _say(docker, "version", "--format", "{{.Server.Version}}")
     if not address or not version:
         return NoEngine(

@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 from uv import find_uv_bin
 
-from wsgilab import catalogue, host, process
+from wsgilab import catalogue, process
 from wsgilab.errors import BuildError, TargetError
 from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Child, Conversation
+from wsgilab.runtime.ports import free_ports
 from wsgilab.runtime.protocol import Fleet, Say
 
 MARK = "WSGILAB_ID"
@@ -133,10 +134,10 @@ class LocalRuntime:
         environment, uv = self._environment(stack), find_uv_bin()
         # An environment without its mark was not finished; environments cannot be moved, so it begins anew.
         shutil.rmtree(environment, ignore_errors=True)
+        options = ("--quiet", "--require-hashes", "--compile-bytecode")
         for argv in (
             [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(environment)],
-            [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
-            + ["--python", str(environment / "bin" / "python"), str(self._lock(stack))],
+            [uv, "pip", "sync", *options, "--python", str(environment / "bin" / "python"), str(self._lock(stack))],
         ):
             try:
                 finished = process.run(argv, timeout_s=_INSTALL_S)
@@ -152,7 +153,7 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
-        ports = host.free_ports(len(servers), self._ports)
+        ports = free_ports(len(servers), self._ports)
         children: list[Child] = []
         try:
             fleet: dict[str, LocalTarget] = {}
@@ -261,5 +262,3 @@ def _wait_until_up(targets: Collection[LocalTarget]) -> None:
                 f"{name} did not answer within {_START_S:.0f} s of its start", detail=waiting[0].log_tail()
             )
         time.sleep(_POLL_S)
-
-

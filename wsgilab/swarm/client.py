@@ -1,15 +1,16 @@
 """The lab's side of the conversation with the generator."""
 
+import http
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from wsgilab.errors import SwarmError
+from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Order, SwarmReport
-from wsgilab.process import Hushed, tail
 from wsgilab.process import Conversation as _Conversation
+from wsgilab.process import Hushed, tail
 
 _REPORT = TypeAdapter(SwarmReport)
 
@@ -22,7 +23,7 @@ class Swarm(Protocol):
     """What loads a target."""
 
     def get(self, url: str) -> str:
-        """The body of one plain GET, from where the load comes from. Raises SwarmError unless it is a 200."""
+        """The body of one plain GET, from where the load comes from. Raises TargetError unless it is a 200."""
 
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
         """Carry out `order`, calling back at both ends of the window."""
@@ -43,8 +44,9 @@ class LocustSwarm:
     def get(self, url: str) -> str:
         self._say({"op": "get", "url": url})
         answer = self._hear("answer", _GET_S)
-        if answer["status"] != 200:
-            raise SwarmError(f"{url} answered with status {answer['status']}: {str(answer['body'])[:200]}")
+        if answer["status"] != http.HTTPStatus.OK:
+            told = f"status {answer['status']}" if answer["status"] else "nothing"
+            raise TargetError(f"{url} answered with {told}: {str(answer['body'])[:200]}")
         return str(answer["body"])
 
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:

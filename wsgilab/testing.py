@@ -1,0 +1,202 @@
+"""Fakes of the lab's two seams, the runtime and the swarm, and builders of values. For tests, here and elsewhere.
+
+The fakes keep the promises of their Protocols; the contract suite runs on them as on the real ones.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hdrh.histogram import HdrHistogram
+
+from wsgilab import stats
+from wsgilab.errors import TargetError
+from wsgilab.model import (
+    SCHEMA,
+    Cell,
+    Experiment,
+    Host,
+    InFlight,
+    Observation,
+    Order,
+    Run,
+    Server,
+    Stack,
+    SwarmReport,
+    Usage,
+)
+from wsgilab.runtime.protocol import Fleet, Target
+
+
+def server(name: str = "gunicorn-sync-1", **changes: Any) -> Server:
+    """A server of one slot in one process, with `changes`."""
+    plain = Server(
+        name=name,
+        stack="gunicorn",
+        command=("gunicorn", "app:app"),
+        environment={},
+        slots=1,
+        processes=1,
+        model="process",
+        summary=f"{name} in a few words",
+    )
+    return replace(plain, **changes)
+
+
+def cell(server_name: str = "gunicorn-sync-1", **changes: Any) -> Cell:
+    """`sleep` with 32 users on one core, a connection a request, with `changes`."""
+    return replace(Cell(server=server_name, cores=1, workload="sleep", users=32, connection="close"), **changes)
+
+
+def experiment(*cells: Cell, **changes: Any) -> Experiment:
+    """An experiment of `cells` in three blocks, with `changes`."""
+    chosen = cells or (cell(),)
+    plain = Experiment(
+        name="trial-run",
+        cells=chosen,
+        blocks=3,
+        window_s=0.3,
+        patience_s=5.0,
+        reference=chosen[0].server,
+        generator="own",
+        parameters={
+            each.workload: {"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}}.get(each.workload, {}) for each in chosen
+        },
+    )
+    return replace(plain, **changes)
+
+
+def run(of: Experiment | None = None, *servers: Server, **changes: Any) -> Run:
+    """A run of an experiment, on servers named in its cells unless they are given, with `changes`."""
+    asked = of or experiment()
+    known = servers or tuple(server(name) for name in dict.fromkeys(each.server for each in asked.cells))
+    counts = sorted({each.cores for each in asked.cells})
+    plain = Run(
+        schema=SCHEMA,
+        id="20260102-030405-trial-run",
+        lab="0.1.0",
+        started="2026-01-02T03:04:05+00:00",
+        runtime="local",
+        seed=1,
+        experiment=asked,
+        server_cpus={count: "0" if count == 1 else f"0-{count - 1}" for count in counts},
+        generator_cpus=str(counts[-1]),
+        cpu_iterations=None,
+        servers={each.name: each for each in known},
+        host=Host(
+            cpu="A CPU",
+            architecture="x86_64",
+            usable_cpus=f"0-{counts[-1]}",
+            siblings=tuple(str(number) for number in range(counts[-1] + 1)),
+            memory_bytes=2**33,
+            kernel="6.1",
+            python="3.11.7",
+        ),
+        stacks={"gunicorn": Stack(digest="sha256:0", python="3.11.7", packages={"gunicorn": "27.0.1"})},
+        packages={"pydantic": "2"},
+        notes=(),
+    )
+    return replace(plain, **changes)
+
+
+def histogram(*latencies_ms: float) -> str:
+    """Latencies as a swarm encodes them."""
+    made = HdrHistogram(stats.LOWEST_US, stats.HIGHEST_US, stats.DIGITS)
+    for latency_ms in latencies_ms:
+        made.record_value(round(latency_ms * 1000))
+    return str(made.encode().decode("ascii"))
+
+
+def swarm_report(**changes: Any) -> SwarmReport:
+    """32 users on one slot of 50 ms: 20 requests a second, each after 1.6 s. With `changes`."""
+    plain = SwarmReport(
+        window_s=0.3,
+        warmup_s=1.6,
+        drain_s=1.6,
+        unanswered=0,
+        completed=6,
+        throughput_rps=20.0,
+        failures=0,
+        errors={},
+        cut_off=0,
+        latency_mean_ms=1600.0,
+        latency_histogram=histogram(*[1600.0] * 6),
+        in_flight=InFlight(peak=1, mean=0.99, threads=1, requests_per_process=(6,)),
+        service_ms=50.0,
+        generator_cpu=0.02,
+    )
+    return replace(plain, **changes)
+
+
+def observation(of: Cell | None = None, *, block: int = 0, position: int = 0, **changes: Any) -> Observation:
+    """A measured trial, with `changes`; `swarm=None` and `status="failed"` make it a failed one."""
+    plain = Observation(
+        block=block,
+        position=position,
+        cell=of or cell(),
+        started="2026-01-02T03:04:05+00:00",
+        status="measured",
+        swarm=swarm_report(),
+        server_cpu_s=0.0066,
+        server_span_s=0.3,
+        resident_bytes=56_000_000,
+    )
+    return replace(plain, **changes)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeTarget:
+    """A target that runs until `died` says otherwise."""
+
+    server: Server
+    cpus: frozenset[int] = frozenset({0})
+    base_url: str = "http://target.invalid:8000"
+    published_url: str = "http://127.0.0.1:8000"
+    died: str | None = None
+    log: str = ""
+    cpu_s: float = 0.0
+
+    def failure(self) -> str | None:
+        return self.died
+
+    def log_tail(self, lines: int = 10) -> str:
+        return "\n".join(self.log.splitlines()[-lines:])
+
+    def effective_cpus(self) -> frozenset[int]:
+        return self.cpus
+
+    def usage(self) -> Usage:
+        self.cpu_s += 0.01
+        return Usage(cpu_s=self.cpu_s, resident_bytes=50_000_000)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeSwarm:
+    """A swarm whose reports are made by `answer`; it records the orders it was given."""
+
+    answer: Callable[[Order], SwarmReport] = lambda _: swarm_report()
+    bodies: Mapping[str, str] = field(
+        default_factory=lambda: {"lab": json.dumps({"cpus": [0], "python": "3", "packages": {}}), "hello": "hello\n"}
+    )
+    orders: list[Order] = field(default_factory=list)
+
+    def get(self, url: str) -> str:
+        page = url.partition("//")[2].partition("/")[2].partition("?")[0]
+        if page not in self.bodies:
+            raise TargetError(f"{url} answered with nothing: connection refused")
+        return self.bodies[page]
+
+    def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
+        self.orders.append(order)
+        at_window()
+        at_close()
+        return self.answer(order)
+
+
+@contextlib.contextmanager
+def fake_fleet(servers: Collection[Server], cpus: frozenset[int] = frozenset({0})) -> Iterator[Fleet]:
+    """A fleet of targets that run."""
+    fleet: dict[str, Target] = {each.name: FakeTarget(server=each, cpus=cpus) for each in servers}
+    yield fleet
