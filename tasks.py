@@ -56,14 +56,14 @@ def number(text: str | None, option: str) -> int | None:
 @reported
 def list_(_: Context) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
-    lab.console().print(lab.catalogue_table())
+    lab.console().print(lab.catalogue_table(lab.places()))
 
 
 @task
 @reported
 def doctor(_: Context) -> None:
     """Check this machine: engine, Compose, cores and their siblings, Python, free ports; each with a remedy."""
-    findings = lab.doctor()
+    findings = lab.doctor(lab.places())
     for finding in findings:
         print(f"{'--' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}")
         if finding.remedy:
@@ -74,7 +74,7 @@ def doctor(_: Context) -> None:
 @reported
 def build(_: Context, runtime: str | None = None, servers: str | None = None) -> None:
     """Install what the servers need: images, or a virtual environment for each stack."""
-    lab.build(lab.Request(runtime=runtime, servers=names(servers)), lab.console())
+    lab.build(lab.Request(runtime=runtime, servers=names(servers)), lab.console(), lab.places())
 
 
 @task(
@@ -112,15 +112,20 @@ def run(
         share_generator=share_generator,
         resume=resume,
     )
-    comparison, folder = lab.run(request, lab.console())
+    comparison, folder = lab.run(request, lab.console(), lab.places())
     lab.show(comparison, lab.console(), folder)
+    if comparison.failed:
+        raise LabError(
+            f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
+            f"try them again with --resume {comparison.run.id}"
+        )
 
 
-@task(positional=["run"], optional=["run"], help={"run": "a run's id or folder (default: the latest)"})
+@task(help={"run": "a run's id or folder (default: the latest)"})
 @reported
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
-    comparison, folder = lab.report(run)
+    comparison, folder = lab.report(run, lab.places())
     lab.show(comparison, lab.console(), folder)
 
 
@@ -128,14 +133,14 @@ def report(_: Context, run: str = "latest") -> None:
 @reported
 def down(_: Context) -> None:
     """End every process and container of this checkout's lab."""
-    print(f"Ended {lab.down()} processes or containers.")
+    print(f"Ended {lab.down(lab.places())} processes or containers.")
 
 
 @task
 @reported
 def clean(_: Context) -> None:
     """End everything and remove images and virtual environments. Results stay."""
-    lab.clean()
+    lab.clean(lab.places())
     print("Removed the lab's images and virtual environments.")
 
 

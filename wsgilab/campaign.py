@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from wsgilab import host
-from wsgilab.errors import TargetError
+from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Reporter
 from wsgilab.runtime.protocol import Fleet, Target
@@ -83,7 +83,12 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
         return failed(reason)
 
     meter = _Meter(target)
-    report = swarm.load(order(trial.cell, run, target.base_url), meter.begin, meter.end)
+    try:
+        report = swarm.load(order(trial.cell, run, target.base_url), meter.begin, meter.end)
+    except SwarmError:
+        # Where the engine has stopped, that is what to say, not that the generator went with it.
+        target.failure()
+        raise
     if (failure := target.failure()) is not None:
         return failed(f"the server {failure} during the trial\n{target.log_tail()}".strip())
     if report.completed == 0:

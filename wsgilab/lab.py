@@ -39,41 +39,55 @@ DEFAULT_EXPERIMENT = "experiments/answer.yaml"
 class Places:
     """Where the lab's files are."""
 
-    project: Path = PROJECT
-    catalogue: Path = PROJECT / "compose" / "servers.yaml"
-    results: Path = PROJECT / "results"
-    state: Path = PROJECT / ".lab"
+    project: Path
+    catalogue: Path
+    results: Path
+    state: Path
+    """Environments and logs; two labs with different states know nothing of each other."""
+    ports: str
+    """A range of ports to publish servers at; empty for any."""
 
     @property
     def lab_id(self) -> str:
-        """Tells this checkout's processes and containers from any other's."""
+        """Tells this lab's processes and containers from any other's."""
         return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
 
 
-HERE = Places()
+def places(environment: Mapping[str, str] = os.environ) -> Places:
+    """The checkout's own places, or those that LAB_CATALOGUE, LAB_RESULTS, LAB_STATE and LAB_PORTS name."""
+
+    def named(variable: str, default: Path) -> Path:
+        return Path(environment.get(variable) or default).absolute()
+
+    return Places(
+        project=PROJECT,
+        catalogue=named("LAB_CATALOGUE", PROJECT / "compose" / "servers.yaml"),
+        results=named("LAB_RESULTS", PROJECT / "results"),
+        state=named("LAB_STATE", PROJECT / ".lab"),
+        ports=environment.get("LAB_PORTS", ""),
+    )
 
 
-def read_catalogue(places: Places = HERE) -> Mapping[str, Server]:
+def read_catalogue(places: Places) -> Mapping[str, Server]:
     """The servers, by name. Raises SpecError."""
     return catalogue.parse(_text(places.catalogue, "catalogue"), _shown(places.catalogue))
 
 
 def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
     """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers."""
-    ports = os.environ.get("LAB_PORTS", "")
-    if ports:
-        port_range(ports)
+    if places.ports:
+        port_range(places.ports)
     if wanted not in (None, "compose", "local"):
         raise HostError(f"--runtime {wanted}: unknown runtime; known are compose, local")
     if wanted == "local":
-        return LocalRuntime(places.project, places.state, places.lab_id, ports), "as asked"
+        return LocalRuntime(places.project, places.state, places.lab_id, places.ports), "as asked"
     found = engines.find()
     if isinstance(found, NoEngine):
         if wanted == "compose":
             raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}, or use --runtime local")
-        return LocalRuntime(places.project, places.state, places.lab_id, ports), found.reason
+        return LocalRuntime(places.project, places.state, places.lab_id, places.ports), found.reason
     file = None if places.catalogue == places.project / "compose" / "servers.yaml" else places.catalogue
-    runtime = ComposeRuntime(places.project, places.state, found, places.lab_id, file, ports)
+    runtime = ComposeRuntime(places.project, places.state, found, places.lab_id, file, places.ports)
     answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"
     return runtime, "as asked; " + answers if wanted else answers
 
@@ -95,7 +109,7 @@ class Request:
     resume: str | None = None
 
 
-def run(request: Request, console: Console, places: Places = HERE) -> tuple[Comparison, Path]:
+def run(request: Request, console: Console, places: Places) -> tuple[Comparison, Path]:
     """Execute an experiment, or go on with one, and write its comparison.
 
     Whatever ends it early, what was measured by then is compared and written. Raises LabError or Interrupted.
@@ -280,13 +294,13 @@ def _write(store: Store) -> Comparison:
 # --- the other tasks
 
 
-def report(name: str | None, places: Places = HERE) -> tuple[Comparison, Path]:
+def report(name: str | None, places: Places) -> tuple[Comparison, Path]:
     """Compare and render a stored run again, from its folder alone. Raises StoreError."""
     store = Store.find(places.results, name or "latest")
     return _write(store), store.folder
 
 
-def build(request: Request, console: Console, places: Places = HERE) -> None:
+def build(request: Request, console: Console, places: Places) -> None:
     """Install the stacks or build the images of all servers, or of those asked for."""
     runtime, reason = choose_runtime(places, request.runtime)
     reporter = _reporter(console)
@@ -301,12 +315,12 @@ def build(request: Request, console: Console, places: Places = HERE) -> None:
             reporter.say(f"{stack}: {digest}")
 
 
-def down(places: Places = HERE) -> int:
+def down(places: Places) -> int:
     """End every process and container of this checkout's lab. How many that were."""
     return sum(runtime.sweep() for runtime in _runtimes(places))
 
 
-def clean(places: Places = HERE) -> None:
+def clean(places: Places) -> None:
     """`down`, and remove images and virtual environments. Results stay."""
     with _alone(places):
         for runtime in _runtimes(places):
@@ -321,7 +335,7 @@ def _runtimes(places: Places) -> Iterator[Runtime]:
         yield choose_runtime(places, "compose")[0]
 
 
-def catalogue_table(places: Places = HERE) -> RenderableType:
+def catalogue_table(places: Places) -> RenderableType:
     """The servers as a table."""
     rows = (
         (each.name, "∞" if each.slots is None else str(each.slots), each.model, each.stack, " ".join(each.command))
@@ -339,7 +353,7 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(places: Places = HERE) -> Sequence[Finding]:
+def doctor(places: Places) -> Sequence[Finding]:
     """Whether this machine can run the lab, and what to do where it cannot."""
     findings = [_python_finding()]
     found = engines.find()
@@ -379,7 +393,7 @@ def _core_findings() -> Iterator[Finding]:
 
 
 def _place_findings(places: Places) -> Iterator[Finding]:
-    wanted = os.environ.get("LAB_PORTS", "")
+    wanted = places.ports
     try:
         count = len(read_catalogue(places))
         free_ports(count, wanted)

@@ -14,7 +14,7 @@ groups counts once:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Annotated, ClassVar, Literal
 
@@ -56,6 +56,7 @@ class _File:
     workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
 
 
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _ADAPTER = TypeAdapter(_File)
 
 
@@ -139,11 +140,15 @@ def _known(given: Sequence[str] | Mapping[str, object], known: Mapping[str, obje
 
 
 def _first(error: ValidationError) -> str:
-    """The first of pydantic's complaints as one line: the key, what is wrong, and what was given."""
-    first = error.errors(include_url=False)[0]
+    """The first of pydantic's complaints as one line: the key, what is wrong, and what was given.
+
+    An unknown key comes before a missing one: it is most often that one, misspelt.
+    """
+    first = min(error.errors(include_url=False), key=lambda each: each["type"] not in _UNKNOWN_KEY)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown key {key!r}"
+    if first["type"] in _UNKNOWN_KEY:
+        known = fields(_Group if first["loc"][0] == "cells" else _File)
+        return f"unknown key {key!r}; known are {', '.join(each.name for each in known)}"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"lacks the key {key!r}"
     return f"{key}: {first['msg'].lower()}, not {first['input']!r}"

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from hdrh.histogram import HdrHistogram
-from scipy.special import stdtrit
 
 from wsgilab.model import Interval, Verdict
 
@@ -38,6 +37,9 @@ def ratio(ratios: Sequence[float], comparisons: int) -> Interval:
     when so many are read (Student 1908; Dunn 1961, doi:10.1080/01621459.1961.10482090). It assumes that the logs
     scatter about normally from block to block. Below `FEWEST_BLOCKS` there is no interval.
     """
+    # Here, because it takes longer to import than all else together, and most tasks compare nothing.
+    from scipy.special import stdtrit
+
     median = statistics.median(ratios)
     if len(ratios) < FEWEST_BLOCKS:
         return Interval(median=median, low=None, high=None)

@@ -1,6 +1,7 @@
 """The runtime `compose`: the catalogue's services as containers, by Docker Compose and the engine's own API."""
 
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -100,6 +101,7 @@ class ComposeRuntime:
         self._ports = ports
         self._logs = state / "logs"
         self._networks: list[str] = []
+        self._swarms = itertools.count(1)
         self.versions: Mapping[str, str] = {"docker engine": engine.version, "docker compose": engine.compose}
         with _engine_errors():
             self._client = docker.DockerClient(base_url=engine.address, timeout=_API_S)
@@ -191,7 +193,7 @@ class ComposeRuntime:
     def _start_error(self, up: Finished, containers: Mapping[str, Any]) -> LabError:
         if re.search(r"port is already allocated|address already in use|all ports are allocated", up.stderr):
             return HostError(
-                f"LAB_PORTS={self._ports}: a port is taken ({up.last_line}); name a free range, or unset LAB_PORTS"
+                f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"
             )
         for name, container in containers.items():
             with _engine_errors():
@@ -207,7 +209,7 @@ class ComposeRuntime:
 
     @contextlib.contextmanager
     def swarm(self, cpus: frozenset[int]) -> Iterator[Conversation]:
-        project = f"wsgilab-{self._lab_id}-swarm"
+        project = f"wsgilab-{self._lab_id}-swarm-{next(self._swarms)}"
         self._logs.mkdir(parents=True, exist_ok=True)
         with self._torn_down(project):
             conversation = Conversation(

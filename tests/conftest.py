@@ -1,0 +1,47 @@
+"""What several suites share: the runtimes, on a state of their own so that no lab of the user's is touched."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsgilab import lab
+from wsgilab.lab import Places
+from wsgilab.runtime import engine
+from wsgilab.runtime.engine import NoEngine
+from wsgilab.runtime.protocol import Runtime
+
+RUNTIMES = ("local", "compose")
+
+
+def require(runtime: str) -> None:
+    """Skip where `compose` has no engine; fail instead where LAB_REQUIRE_DOCKER=1 promises one."""
+    if runtime != "compose":
+        return
+    found = engine.find()
+    if isinstance(found, NoEngine):
+        if os.environ.get("LAB_REQUIRE_DOCKER") == "1":
+            pytest.fail(f"LAB_REQUIRE_DOCKER=1, but {found.reason}")
+        pytest.skip(found.reason)
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lab's state for this test run: its stacks are installed once."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def session_places(state: Path) -> Places:
+    return lab.places({"LAB_STATE": str(state)})
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest, session_places: Places) -> Iterator[Runtime]:
+    """Each runtime in turn, everything in the catalogue installed. Whatever the tests leave behind is ended."""
+    require(request.param)
+    made, _ = lab.choose_runtime(session_places, request.param)
+    made.prepare(lab.read_catalogue(session_places).values(), print)
+    yield made
+    made.sweep()

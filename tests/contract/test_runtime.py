@@ -1,0 +1,318 @@
+"""What both runtimes promise, shown on each: pinned, answering, measured, and gone afterwards."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import docker
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import require
+from wsgilab import host, lab
+from wsgilab.catalogue import interpolate
+from wsgilab.errors import TargetError
+from wsgilab.lab import Places
+from wsgilab.model import Order, Server
+from wsgilab.runtime import engine
+from wsgilab.runtime.engine import Engine
+from wsgilab.runtime.local import MARK
+from wsgilab.runtime.protocol import Fleet, Runtime, Target
+from wsgilab.swarm.client import LocustSwarm
+
+pytestmark = pytest.mark.lab
+
+SERVERS = ("flask-processes-3", "gunicorn-sync-4", "gunicorn25-eventlet")
+SERVER_CORE = frozenset({min(host.usable_cpus())})
+GENERATOR_CORE = frozenset({max(host.usable_cpus())})
+
+
+@pytest.fixture(scope="module")
+def catalogue(session_places: Places) -> Mapping[str, Server]:
+    return lab.read_catalogue(session_places)
+
+
+@pytest.fixture(scope="module")
+def fleet(runtime: Runtime, catalogue: Mapping[str, Server]) -> Iterator[Fleet]:
+    with runtime.start([catalogue[name] for name in SERVERS], SERVER_CORE) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def swarm(runtime: Runtime, fleet: Fleet) -> Iterator[LocustSwarm]:
+    with runtime.swarm(GENERATOR_CORE) as conversation:
+        yield LocustSwarm(conversation, GENERATOR_CORE)
+
+
+def order(target: Target, users: int = 8, window_s: float = 0.3) -> Order:
+    return Order(
+        locustfile="sleep",
+        base_url=target.base_url,
+        users=users,
+        window_s=window_s,
+        patience_s=10.0,
+        options={"connection": "close", "sleep_ms": 20.0},
+    )
+
+
+def leftovers(places: Places, runtime: Runtime) -> list[str]:
+    """Every process, container and network that belongs to this test run's lab."""
+    if runtime.name == "local":
+        found = []
+        for each in psutil.process_iter(["environ", "cmdline", "status"]):
+            marked = (each.info["environ"] or {}).get(MARK) == places.lab_id
+            if marked and each.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(each.info["cmdline"] or [str(each.pid)]))
+        return found
+    client = docker.from_env()
+    names = [str(each.name) for each in client.containers.list(all=True)]
+    names += [str(each.name) for each in client.networks.list()]
+    client.close()
+    return [name for name in names if places.lab_id in name]
+
+
+def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: LocustSwarm) -> None:
+    assert list(fleet) == list(SERVERS)
+    for target in fleet.values():
+        assert target.published_url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(f"{target.published_url}/hello", timeout=10) as response:
+            assert response.read() == b"hello\n"
+        assert swarm.get(f"{target.base_url}/hello") == "hello\n"
+        assert target.failure() is None
+
+
+def test_every_process_is_pinned_to_the_cores_asked_for(fleet: Fleet, swarm: LocustSwarm) -> None:
+    for target in fleet.values():
+        assert target.effective_cpus() == SERVER_CORE
+        assert frozenset(json.loads(swarm.get(f"{target.base_url}/lab"))["cpus"]) == SERVER_CORE
+
+
+def test_each_stack_has_the_packages_of_its_lock(fleet: Fleet, swarm: LocustSwarm) -> None:
+    old = json.loads(swarm.get(f"{fleet['gunicorn25-eventlet'].base_url}/lab"))["packages"]
+    new = json.loads(swarm.get(f"{fleet['gunicorn-sync-4'].base_url}/lab"))["packages"]
+    assert old["gunicorn"] == "25.3.0"
+    assert "eventlet" in old
+    assert int(new["gunicorn"].split(".")[0]) > 25
+    assert "eventlet" not in new
+
+
+def test_a_loaded_target_is_measured_inside_and_outside(fleet: Fleet, swarm: LocustSwarm) -> None:
+    target = fleet["gunicorn-sync-4"]
+    seen: list[str] = []
+    before = target.usage()
+    report = swarm.load(order(target), lambda: seen.append("window"), lambda: seen.append("closed"))
+    after = target.usage()
+    assert seen == ["window", "closed"]
+    assert report.in_flight.peak == 4
+    assert len(report.in_flight.requests_per_process) == 4
+    assert sum(report.in_flight.requests_per_process) == report.completed > 0
+    assert report.failures == report.cut_off == report.unanswered == 0
+    assert after.cpu_s > before.cpu_s
+    assert after.resident_bytes > 10_000_000
+
+
+def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustSwarm) -> None:
+    # A fork for each connection: were only living processes counted, next to nothing would remain.
+    target = fleet["flask-processes-3"]
+    before = target.usage()
+    report = swarm.load(order(target), lambda: None, lambda: None)
+    assert report.in_flight.peak == 3
+    assert (target.usage().cpu_s - before.cpu_s) / report.completed > 0.001
+
+
+def test_a_wrong_answer_is_a_failure(fleet: Fleet, swarm: LocustSwarm) -> None:
+    target = fleet["gunicorn-sync-4"]
+    wrong = replace(order(target), locustfile="cpu", options={"connection": "close", "cpu_iterations": -1})
+    report = swarm.load(replace(wrong, patience_s=1.0), lambda: None, lambda: None)
+    assert report.completed == 0
+    assert report.failures > 0
+    assert "status 400" in next(iter(report.errors))
+
+
+def test_two_fleets_with_different_cores_are_up_together(
+    runtime: Runtime, fleet: Fleet, catalogue: Mapping[str, Server]
+) -> None:
+    both = SERVER_CORE | GENERATOR_CORE
+    with (
+        runtime.start([catalogue["gunicorn-sync-4"]], both) as wide,
+        runtime.swarm(GENERATOR_CORE) as conversation,
+    ):
+        swarm = LocustSwarm(conversation, GENERATOR_CORE)
+        for target, cpus in ((wide["gunicorn-sync-4"], both), (fleet["gunicorn-sync-4"], SERVER_CORE)):
+            assert target.effective_cpus() == cpus
+            assert frozenset(json.loads(swarm.get(f"{target.base_url}/lab"))["cpus"]) == cpus
+
+
+class Deliberate(Exception):
+    """Raised by a test inside a fleet."""
+
+
+def test_leaving_a_fleet_by_an_exception_leaves_nothing(
+    runtime: Runtime, catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("exception")
+
+    def start_and_fail() -> None:
+        with own.start([catalogue["gunicorn-sync-4"]], SERVER_CORE) as fleet:
+            assert leftovers(places, own)
+            assert fleet["gunicorn-sync-4"].failure() is None
+            raise Deliberate
+
+    with pytest.raises(Deliberate):
+        start_and_fail()
+    assert leftovers(places, own) == []
+
+
+def test_a_server_that_dies_at_start_shows_its_last_lines(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("dies")
+    # In containers the file says what runs, so the command that fails has to stand in a file.
+    places.catalogue.write_text(
+        places.catalogue.read_text().replace('[gunicorn, --workers=4, "app:app"]', '[gunicorn, "app:nothing"]')
+    )
+    broken = lab.read_catalogue(places)["gunicorn-sync-4"]
+    assert broken.command == ("gunicorn", "app:nothing")
+    start = own.start([catalogue["gunicorn-sync-1"], broken], SERVER_CORE)
+    with pytest.raises(TargetError, match=r"gunicorn-sync-4 did not start: ended with exit code \d") as caught, start:
+        pytest.fail("a fleet with a dead server came up")
+    assert "Failed to find attribute 'nothing' in 'app'" in caught.value.detail
+    assert leftovers(places, own) == []
+
+
+def test_a_target_that_dies_says_how_and_keeps_its_log(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("killed")
+    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet:
+        target = fleet["gunicorn-sync-1"]
+        kill(places, own)
+        for _ in range(100):
+            if target.failure() is not None:
+                break
+            time.sleep(0.05)
+        assert target.failure() in ("ended by signal 9", "ended with exit code 137")
+        assert isinstance(target.log_tail(), str)
+    assert leftovers(places, own) == []
+
+
+def kill(places: Places, runtime: Runtime) -> None:
+    """SIGKILL to every target of this lab."""
+    if runtime.name == "compose":
+        client = docker.from_env()
+        for container in client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"}):
+            container.kill()
+        client.close()
+        return
+    for each in psutil.process_iter(["environ"]):
+        if (each.info["environ"] or {}).get(MARK) == places.lab_id:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+LEAVE_BEHIND = """
+    import sys, time
+    from pathlib import Path
+    from wsgilab import lab
+    places = lab.places()
+    runtime, _ = lab.choose_runtime(places, sys.argv[1])
+    servers = lab.read_catalogue(places)
+    runtime.prepare([servers["gunicorn-sync-4"]], lambda _: None)
+    with runtime.start([servers["gunicorn-sync-4"]], frozenset({int(sys.argv[2])})):
+        print("up", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_what_a_killed_lab_left_behind_is_swept(fresh: Callable[[str], tuple[Places, Runtime]]) -> None:
+    places, own = fresh("swept")
+    script = [sys.executable, "-c", textwrap.dedent(LEAVE_BEHIND), own.name, str(min(SERVER_CORE))]
+    environment = {**os.environ, "LAB_STATE": str(places.state)}
+    with subprocess.Popen(script, cwd=places.project, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        child.send_signal(signal.SIGKILL)
+    assert leftovers(places, own)
+    assert own.sweep() > 0
+    assert leftovers(places, own) == []
+
+
+@pytest.fixture
+def fresh(
+    runtime: Runtime, session_places: Places, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Places, Runtime]]:
+    """A lab of its own, so that what it leaves can be told from all else; stacks are linked, not installed again."""
+
+    def make(name: str) -> tuple[Places, Runtime]:
+        state = tmp_path_factory.mktemp(name)
+        if runtime.name == "local":
+            (state / "stacks").symlink_to(session_places.state / "stacks")
+        catalogue = state / "servers.yaml"
+        catalogue.write_text(session_places.catalogue.read_text())
+        places = replace(session_places, state=state, catalogue=catalogue)
+        return places, lab.choose_runtime(places, runtime.name)[0]
+
+    return make
+
+
+def composes_reading(places: Places, **variables: str) -> dict[str, Any]:
+    """The services as `docker compose config` resolves them."""
+    require("compose")
+    found = engine.find()
+    assert isinstance(found, Engine)
+    file = places.project / "compose" / "compose.yaml"
+    # As YAML: Compose leaves extensions such as x-lab out of its JSON.
+    text = subprocess.run(
+        [found.docker, "compose", "-f", str(file), "--profile", "swarm", "config"],
+        env={**os.environ, "LAB_PORTS": "", **variables},
+        capture_output=True,
+        check=True,
+    ).stdout
+    services: dict[str, Any] = yaml.safe_load(text)["services"]
+    return services
+
+
+def test_our_reading_of_the_catalogue_is_composes(session_places: Places) -> None:
+    variables = {"LAB_BIND": "127.0.0.1:8123"}
+    theirs = composes_reading(session_places, **variables)
+    ours = lab.read_catalogue(session_places)
+    assert set(ours) == set(theirs) - {"swarm"}
+    for name, server in ours.items():
+        service = theirs[name]
+        assert [interpolate(word, variables) for word in server.command] == service["command"]
+        assert {key: interpolate(value, variables) for key, value in server.environment.items()} == service[
+            "environment"
+        ]
+        assert server.stack == service["build"]["args"]["STACK"]
+        assert service["x-lab"] == {
+            "slots": server.slots or "unbounded",
+            "processes": server.processes or "unbounded",
+            "model": server.model,
+            "summary": server.summary,
+        }
+
+
+def test_every_service_is_confined(session_places: Places) -> None:
+    services = composes_reading(session_places)
+    assert "swarm" in services
+    for service in services.values():
+        assert service["user"] == "10001:10001"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] > 0
+        assert int(service["mem_limit"]) > 0
+        assert service["cpuset"]
+        assert not service.get("volumes")
+        assert not service.get("privileged")
+        assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))

@@ -1,0 +1,142 @@
+"""The lab as a user runs it: `invoke` in a process of its own, its results in a folder of the test's."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import RUNTIMES, require
+from wsgilab import lab
+from wsgilab.lab import Places
+from wsgilab.runtime import engine
+from wsgilab.runtime.engine import Engine
+from wsgilab.runtime.local import MARK
+
+HERE = Path(__file__).parent
+
+
+@dataclass(kw_only=True)
+class Ended:
+    """A command that has ended, and what a person saw."""
+
+    code: int
+    output: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.output.splitlines()
+
+
+@dataclass(kw_only=True)
+class Cli:
+    """`invoke` with the test's own places."""
+
+    places: Places
+    runtime: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        environment = {
+            **os.environ,
+            "LAB_STATE": str(self.places.state),
+            "LAB_RESULTS": str(self.places.results),
+            "LAB_CATALOGUE": str(self.places.catalogue),
+            **self.variables,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=lab.PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __call__(self, *words: str) -> Ended:
+        with self.start(*words) as child:
+            output, _ = child.communicate(timeout=110)
+        return Ended(code=child.returncode, output=output)
+
+    def run(self, *words: str, experiment: str = "small.yaml") -> Ended:
+        return self("lab.run", "--runtime", self.runtime, "--experiment", str(HERE / experiment), *words)
+
+    @property
+    def latest(self) -> Path:
+        return (self.places.results / "latest").resolve()
+
+    def comparison(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((self.latest / "comparison.yaml").read_text())
+        return loaded
+
+    def targets(self) -> list["psutil.Process"]:
+        """The processes of the lab's own servers and swarm, on this machine."""
+        return [
+            each
+            for each in psutil.process_iter(["environ", "status", "cmdline"])
+            if (each.info["environ"] or {}).get(MARK) == self.places.lab_id
+            and each.info["status"] != psutil.STATUS_ZOMBIE
+        ]
+
+    def leftovers(self) -> list[str]:
+        """Everything of this lab that still runs or stands: processes, containers, networks, logs."""
+        found = [" ".join(each.info["cmdline"] or []) for each in self.targets()]
+        if isinstance(engine.find(), Engine):
+            with contextlib.closing(docker.from_env()) as client:
+                names = [str(each.name) for each in client.containers.list(all=True)]
+                names += [str(each.name) for each in client.networks.list()]
+            found += [name for name in names if self.places.lab_id in name]
+        return found + [str(path) for path in (self.places.state / "logs").glob("*")]
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+def observations(folder: Path) -> list[bytes]:
+    """The lines of a run's journal that are whole."""
+    path = folder / "observations.jsonl"
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
+    child.send_signal(signum)
+    output, _ = child.communicate(timeout=60)
+    return Ended(code=child.returncode, output=output)
+
+
+def make_cli(runtime: str, state: Path, results: Path, **variables: str) -> Cli:
+    named: Mapping[str, str] = {"LAB_STATE": str(state), "LAB_RESULTS": str(results)}
+    return Cli(places=lab.places(named), runtime=runtime, variables=dict(variables))
+
+
+@pytest.fixture(params=RUNTIMES)
+def cli(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> Iterator[Cli]:
+    """The command line in each runtime. After the test nothing of it may run or stand."""
+    require(request.param)
+    made = make_cli(request.param, state, tmp_path / "results")
+    yield made
+    assert made.leftovers() == []
+
+
+@pytest.fixture
+def local(state: Path, tmp_path: Path) -> Iterator[Cli]:
+    """The command line in the runtime that every machine has, for what does not depend on it."""
+    made = make_cli("local", state, tmp_path / "results")
+    yield made
+    assert made.leftovers() == []

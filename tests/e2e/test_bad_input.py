@@ -1,0 +1,245 @@
+"""Bad input, and bad luck: one clear line, a non-zero exit code, no traceback, nothing lost, nothing left running.
+
+What stands in one file alone is tested with its parser; here is what takes the whole lab to go wrong.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import signal
+import socket
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RUNTIMES, require
+from tests.e2e.conftest import HERE, Cli, Ended, observations, wait_for
+from tests.e2e.proxy import stoppable
+from wsgilab import lab
+from wsgilab.errors import BuildError
+from wsgilab.lab import Places
+from wsgilab.runtime import engine
+from wsgilab.runtime.engine import Engine, NoEngine
+
+pytestmark = pytest.mark.lab
+
+
+def assert_one_line(ended: Ended, *parts: str) -> None:
+    """The command failed with one line of error, last, that says all of `parts`."""
+    assert ended.code == 1, ended.output
+    assert "Traceback" not in ended.output
+    errors = [line for line in ended.lines if line.startswith("error: ")]
+    assert len(errors) == 1, ended.output
+    for part in parts:
+        assert part in errors[0], errors[0]
+
+
+def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(
+        "name: wrong\nreference: gunicorn-sync-1\ncells: [{servers: [nginx], workloads: [hello], users: [1]}]\n"
+    )
+    ended = local("lab.run", "--runtime", "local", "--experiment", str(file))
+    assert_one_line(ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-single")
+
+
+def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "servers.yaml"
+    file.write_text(local.places.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
+    local.variables["LAB_CATALOGUE"] = str(file)
+    assert_one_line(local.run(), str(file), "flask-single", "unknown placeholder LAB_BNID", "the lab sets")
+
+
+def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    local.variables["LAB_RESULTS"] = str(tmp_path / "file" / "results")
+    assert_one_line(local.run(), str(tmp_path / "file" / "results"), "cannot write results", "make the folder writable")
+
+
+def test_results_of_another_schema(local: Cli) -> None:
+    assert local.run("--blocks", "1").code == 0
+    run = local.latest / "run.yaml"
+    run.write_text(run.read_text().replace("schema: 1", "schema: 2", 1))
+    before = observations(local.latest)
+    for words in (("lab.report",), ("lab.run", "--resume", "latest")):
+        assert_one_line(local(*words), str(run), "schema 2", "reads schema 1")
+    assert observations(local.latest) == before
+
+
+def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path) -> None:
+    assert local.run("--blocks", "1").code == 0
+    file = tmp_path / "servers.yaml"
+    file.write_text(local.places.catalogue.read_text().replace("--workers=4", "--workers=5"))
+    local.variables["LAB_CATALOGUE"] = str(file)
+    ended = local("lab.run", "--resume", "latest")
+    assert_one_line(ended, "the servers in the catalogue changed", "start a new run")
+
+
+def test_a_port_that_is_taken(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cli.variables["LAB_PORTS"] = str(port)
+        assert_one_line(cli.run("--servers", "gunicorn-sync-4"), f"LAB_PORTS={port}", "unset LAB_PORTS")
+
+
+@pytest.mark.parametrize("runtime_name", RUNTIMES)
+def test_a_stack_that_does_not_install(runtime_name: str, session_places: Places, tmp_path: Path) -> None:
+    require(runtime_name)
+    project = tmp_path / "project"
+    for folder in ("compose", "services", "locustfiles", "wsgilab"):
+        shutil.copytree(lab.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    lock = project / "services" / "stacks" / "gunicorn" / "requirements.txt"
+    lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock.read_text()))
+    places = replace(
+        session_places,
+        project=project,
+        catalogue=project / "compose" / "servers.yaml",
+        state=tmp_path / "state",
+    )
+    broken, _ = lab.choose_runtime(places, runtime_name)
+    servers = [lab.read_catalogue(places)["gunicorn-sync-1"]]
+    with pytest.raises(BuildError, match="stack gunicorn does not install: ") as caught:
+        broken.prepare(servers, print)
+    assert "hash" in (caught.value.message + caught.value.detail).lower()
+    assert "\n" not in caught.value.message
+
+
+def test_a_server_that_dies_at_start(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "servers.yaml"
+    file.write_text(local.places.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,"))
+    local.variables["LAB_CATALOGUE"] = str(file)
+    ended = local.run()
+    assert_one_line(ended, "gunicorn-sync-4 did not start: ended with exit code 2")
+    assert any("--workers: invalid int value: 'none'" in line for line in ended.lines if line.startswith("  | "))
+
+
+def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "hang.yaml"
+    file.write_text((HERE / "small.yaml").read_text() + "patience_s: 1\n")
+    child = local.start("lab.run", "--runtime", "local", "--experiment", str(file), "--blocks", "3")
+    wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
+    for each in local.targets():
+        if "--worker-class=gevent" in each.info["cmdline"]:
+            each.suspend()
+    output, _ = child.communicate(timeout=100)
+    assert child.returncode == 1, output
+    rows = [json.loads(line) for line in observations(local.latest)]
+    assert len(rows) == 6
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert failed
+    assert {row["cell"]["server"] for row in failed} == {"gunicorn-gevent"}
+
+
+def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -> None:
+    child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
+    wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
+    for each in local.targets():
+        if "wsgilab.swarm.agent" in each.info["cmdline"]:
+            each.send_signal(signal.SIGKILL)
+    output, _ = child.communicate(timeout=60)
+    assert_one_line(Ended(code=child.returncode, output=output), "the generator is lost: it has ended")
+    assert "trials measured. Go on with: invoke lab.run --resume" in output
+    assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
+
+
+def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: Path, tmp_path: Path) -> None:
+    require("compose")
+    found = engine.find()
+    assert isinstance(found, Engine)
+    results = {"LAB_STATE": str(state), "LAB_RESULTS": str(tmp_path / "results")}
+    cli = Cli(places=lab.places(results), runtime="compose")
+    # Not below tmp_path: a socket's path may have 107 bytes at most.
+    with tempfile.TemporaryDirectory() as folder, stoppable(Path(folder) / "s", found.address) as stopping:
+        cli.variables["DOCKER_HOST"] = stopping.address
+        child = cli.start("lab.run", "--runtime", "compose", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
+        wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+        stopping.stop()
+        output, _ = child.communicate(timeout=60)
+    assert_one_line(Ended(code=child.returncode, output=output), "the Docker engine stopped answering", "--resume")
+    assert len(observations(cli.latest)) >= 2
+    assert cli.comparison()["run"]["trials"]["measured"] == len(observations(cli.latest))
+    # The engine runs on, out of the lab's reach, and so do the containers, until someone can reach it again.
+    del cli.variables["DOCKER_HOST"]
+    assert cli.leftovers()
+    assert cli("lab.down").code == 0
+    assert cli.leftovers() == []
+
+
+def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
+    local.places.state.mkdir(parents=True, exist_ok=True)
+    with (local.places.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_one_line(local.run(), "another lab is at work in this checkout")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["lab.run", "--runtime", "podman"], ["--runtime podman", "known are compose, local"]),
+        (["lab.run", "--cores", "one"], ["--cores one", "whole numbers"]),
+        (["lab.run", "--runtime", "local", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
+        (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with lab.run"]),
+        (["lab.report", "--run", "no-such-run"], ["no run 'no-such-run'"]),
+        (["lab.build", "--runtime", "local", "--servers", "nope"], ["unknown server 'nope'"]),
+    ],
+)
+def test_options_that_are_wrong(local: Cli, words: list[str], parts: list[str]) -> None:
+    assert_one_line(local(*words), *parts)
+
+
+# --- no engine, which is a normal case
+
+
+def fake_docker(folder: Path, script: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "docker"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(folder)
+
+
+def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    local.variables["PATH"] = str(empty)
+    ended = local("lab.run", "--experiment", str(HERE / "small.yaml"), "--blocks", "1")
+    assert ended.code == 0, ended.output
+    assert ended.lines[0] == "Runtime: local (no docker client on PATH)."
+    assert_one_line(local("lab.run", "--runtime", "compose"), "no docker client on PATH", "use --runtime local")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 1", "has no Compose plug-in"),
+        ('[ "$1" = compose ] && echo 2.26.1; [ "$1" = compose ]', "no Docker engine answers at"),
+        ('[ "$1" = version ] && echo 24.0.7 || echo 2.26.1', "Docker Engine 24.0.7 is older than 25"),
+    ],
+)
+def test_a_docker_client_that_does_not_suffice(
+    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", fake_docker(tmp_path, script) + ":/usr/sbin:/sbin")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    found = engine.find()
+    assert isinstance(found, NoEngine)
+    assert reason in found.reason
+    assert found.remedy
+
+
+def test_an_old_client_earlier_on_path_does_not_hide_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = fake_docker(tmp_path / "old", "exit 1")
+    answers = 'case "$1" in compose) echo 2.26.1;; version) echo 26.1.5;; context) echo unix:///somewhere;; esac'
+    whole = fake_docker(tmp_path / "whole", answers)
+    monkeypatch.setenv("PATH", f"{old}:{whole}:/usr/bin:/bin")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert engine.find() == Engine(
+        docker=f"{whole}/docker", address="unix:///somewhere", version="26.1.5", compose="2.26.1"
+    )

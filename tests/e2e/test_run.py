@@ -1,0 +1,191 @@
+"""A whole experiment in each runtime, from the command line to the results."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import yaml
+
+from tests.e2e.conftest import HERE, Cli, end, observations, wait_for
+from wsgilab import cpus, host
+
+pytestmark = pytest.mark.lab
+
+PEAKS = {
+    "flask-single": 1,
+    "flask-processes-3": 3,
+    "gunicorn-sync-1": 1,
+    "gunicorn-sync-4": 4,
+    "gunicorn-gthread-8": 8,
+    "gunicorn-gthread-2x4": 8,
+    "gunicorn-tornado": 1,
+    "gunicorn25-sync-1": 1,
+}
+UNBOUNDED = {"flask-threaded", "gunicorn-gevent", "gunicorn-gevent-4", "gunicorn25-gevent", "gunicorn25-eventlet"}
+
+
+def cells(comparison: dict[str, Any], **conditions: object) -> dict[str, dict[str, Any]]:
+    """Server -> cell, of the cells under `conditions`."""
+    chosen = [each for each in comparison["cells"] if all(each[key] == value for key, value in conditions.items())]
+    return {each["server"]: each for each in chosen}
+
+
+def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
+    ended = cli.run("--seed", "7", experiment="table.yaml")
+    assert ended.code == 0, ended.output
+    assert ended.lines[0].startswith(f"Runtime: {cli.runtime} (")
+
+    comparison = cli.comparison()
+    assert comparison["schema"] == 1
+    assert comparison["run"]["runtime"] == cli.runtime
+    assert comparison["run"]["seed"] == 7
+    sleeping = cells(comparison, workload="sleep", connection="close")
+    assert set(sleeping) == PEAKS.keys() | UNBOUNDED
+    assert {name: cell["in_flight"]["peak"] for name, cell in sleeping.items() if name in PEAKS} == PEAKS
+    for name in UNBOUNDED:
+        assert sleeping[name]["slots"] == "unbounded"
+        assert sleeping[name]["in_flight"]["peak"] > 24, name
+    for name, cell in sleeping.items():
+        assert cell["failures"] == cell["cut_off"] == 0, name
+        # A server never has more answers than its slots allow: 50 ms of sleep a request, a slot.
+        assert name in UNBOUNDED or cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
+        assert cell["generator_cpu"] < 0.8, name
+
+    computing = cells(comparison, workload="cpu")
+    assert computing["gunicorn-gevent"]["in_flight"]["peak"] == 1
+    assert computing["gunicorn-gevent"]["server_cpu"] > 0.8
+    kept = cells(comparison, connection="keep-alive")["gunicorn-gthread-2x4"]
+    assert 1 <= kept["in_flight"]["busiest_share"] <= 2
+
+    markdown = (cli.latest / "comparison.md").read_text()
+    assert "How many requests at once?" in markdown
+    assert "gunicorn25-eventlet" in ended.output
+    run = yaml.safe_load((cli.latest / "run.yaml").read_text())
+    assert run["stacks"]["gunicorn25-eventlet"]["packages"]["gunicorn"] == "25.3.0"
+    assert run["cpu_iterations"] > 1000
+
+
+def test_a_stored_run_is_reported_again_to_the_byte(cli: Cli) -> None:
+    assert cli.run("--blocks", "1").code == 0
+    before = {path.name: path.read_bytes() for path in cli.latest.glob("comparison.*")}
+    assert set(before) == {"comparison.yaml", "comparison.md"}
+    for path in cli.latest.glob("comparison.*"):
+        path.unlink()
+    ended = cli("lab.report")
+    assert ended.code == 0, ended.output
+    assert {path.name: path.read_bytes() for path in cli.latest.glob("comparison.*")} == before
+
+
+def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli) -> None:
+    # One signal in each runtime: both are handled in the same place.
+    signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "12")
+    wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    ended = end(child, signum)
+    assert ended.code == 128 + signum, ended.output
+    assert f"ended by {signum.name}" in ended.lines[-1]
+    assert "Traceback" not in ended.output
+    assert cli.leftovers() == []
+    measured = observations(cli.latest)
+    assert 2 <= len(measured) < 24
+    assert cli.comparison()["run"]["trials"]["measured"] == len(measured)
+
+    folder = cli.latest
+    again = cli("lab.run", "--resume", folder.name)
+    assert again.code == 0, again.output
+    assert observations(folder)[: len(measured)] == measured
+    keys = [(each["block"], json.dumps(each["cell"])) for each in map(json.loads, observations(folder))]
+    assert len(keys) == len(set(keys)) == 24
+    assert cli.comparison()["run"]["trials"]["measured"] == 24
+
+
+def test_a_killed_run_is_resumed_without_its_torn_line_and_what_it_left_is_ended(cli: Cli) -> None:
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "6")
+    wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    end(child, signal.SIGKILL)
+    measured = observations(cli.latest)
+    with (cli.latest / "observations.jsonl").open("ab") as journal:
+        journal.write(b'{"block": 5, "posi')
+
+    again = cli("lab.run", "--resume", "latest")
+    assert again.code == 0, again.output
+    assert "that an earlier run had left behind" in again.output
+    assert observations(cli.latest)[: len(measured)] == measured
+    assert len(observations(cli.latest)) == 12
+    assert all(json.loads(line)["status"] == "measured" for line in observations(cli.latest))
+
+
+def test_a_target_killed_in_a_trial_fails_that_trial_and_the_run_goes_on(cli: Cli) -> None:
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "8")
+    wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    kill_target(cli, "gunicorn-gevent", "--worker-class=gevent")
+    output, _ = child.communicate(timeout=100)
+    assert child.returncode == 1, output
+    assert "trials failed, as the warnings say; try them again with --resume" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    rows = [json.loads(line) for line in observations(cli.latest)]
+    assert len(rows) == 16
+    assert all(row["status"] == "measured" for row in rows if row["cell"]["server"] == "gunicorn-sync-4")
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {row["cell"]["server"] for row in failed} == {"gunicorn-gevent"}
+    assert all("ended" in row["reason"] or "answer" in row["reason"] for row in failed)
+
+    again = cli("lab.run", "--resume", "latest")
+    assert again.code == 0, again.output
+    assert cli.comparison()["run"]["trials"] == {"planned": 16, "measured": 16, "failed": 0}
+
+
+def kill_target(cli: Cli, server: str, argument: str) -> None:
+    if cli.runtime == "compose":
+        client = docker.from_env()
+        for container in client.containers.list(filters={"label": f"wsgilab.lab={cli.places.lab_id}"}):
+            if container.labels["com.docker.compose.service"] == server:
+                container.kill()
+        client.close()
+        return
+    victims = [each for each in cli.targets() if argument in each.info["cmdline"]]
+    assert victims
+    for each in victims:
+        each.kill()
+
+
+def test_adding_a_server_is_one_stanza(cli: Cli, tmp_path: Path) -> None:
+    catalogue = tmp_path / "servers.yaml"
+    stanza = """
+  gunicorn-sync-2:
+    <<: *server
+    command: [gunicorn, --workers=2, "app:app"]
+    x-lab: {slots: 2, processes: 2, model: process, summary: 2 sync workers}
+
+# Read at build time only"""
+    text = cli.places.catalogue.read_text()
+    assert text.count("\n# Read at build time only") == 1
+    catalogue.write_text(text.replace("\n# Read at build time only", stanza))
+    cli.variables["LAB_CATALOGUE"] = str(catalogue)
+    experiment = tmp_path / "added.yaml"
+    experiment.write_text(
+        "name: added\nblocks: 1\nwindow_s: 0.3\nreference: gunicorn-sync-2\nworkloads: {sleep: {ms: 20}}\n"
+        "cells: [{servers: [gunicorn-sync-2], workloads: [sleep], users: [8]}]\n"
+    )
+    assert "gunicorn-sync-2" in cli("lab.list").output
+    ended = cli("lab.run", "--runtime", cli.runtime, "--experiment", str(experiment))
+    assert ended.code == 0, ended.output
+    assert cells(cli.comparison())["gunicorn-sync-2"]["in_flight"]["peak"] == 2
+
+
+def test_more_cores_share_the_generators_only_when_told_to(cli: Cli) -> None:
+    count = len(host.usable_cpus())
+    refused = cli.run("--cores", str(count))
+    assert refused.code == 1
+    assert f"error: cores: {count} server cores asked for" in refused.lines[-1]
+    assert "--share-generator" in refused.lines[-1]
+    ended = cli.run("--cores", f"1,{count}", "--share-generator", "--blocks", "1")
+    assert ended.code == 0, ended.output
+    comparison = cli.comparison()
+    assert comparison["run"]["server_cpus"][count] == cpus.spell(host.usable_cpus())
+    for name, cell in cells(comparison, cores=count).items():
+        assert any("share a core" in warning for warning in cell["warnings"]), name
+    assert len(cells(comparison, cores=1)) == len(cells(comparison, cores=count)) == 2
