@@ -415,8 +415,12 @@ def console() -> Console:
 
 def show(comparison: Comparison, console: Console, folder: Path) -> None:
     """Print a comparison and where it is stored."""
-    console.print(terminal.comparison(comparison))
-    console.print(f"Results: {_shown(folder)}", markup=False, highlight=False)
+    console.print(terminal.comparison(comparison, console.width))
+    console.print(
+        f"Results, with every column and how to read them: {_shown(folder)}/comparison.md",
+        markup=False,
+        highlight=False,
+    )
 
 
 # --- small matters of this module

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _GRACE_S = 2.0
 
@@ -62,9 +62,9 @@ def run(
         except subprocess.TimeoutExpired:
             raise TooSlow(f"{argv[0]} did not end within {timeout_s:g} s") from None
         finally:
-            # On any other exception too, a signal's included.
+            # On any other exception too, a signal's included. Politely first: Compose then lets go of what it began.
             if child.returncode is None:
-                _signal_group(child.pid, signal.SIGKILL)
+                Child(child).end()
     return Finished(code=child.returncode, stdout=stdout, stderr=stderr)
 
 
@@ -85,7 +85,7 @@ def pinned(cpus: Collection[int] | None) -> Iterator[None]:
 class Child:
     """A process in the background, the leader of its own group."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, popen: "subprocess.Popen[Any]") -> None:
         self._popen = popen
         self.pid = popen.pid
 

@@ -102,6 +102,18 @@ def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli)
     assert cli.comparison()["run"]["trials"]["measured"] == 24
 
 
+@pytest.mark.parametrize("at", ["Starting 2 servers", "Run "])
+def test_an_interrupt_while_the_fleet_starts_leaves_nothing(cli: Cli, at: str) -> None:
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"))
+    assert child.stdout is not None
+    while not child.stdout.readline().startswith(at):
+        assert child.poll() is None
+    ended = end(child, signal.SIGINT)
+    assert ended.code == 130, ended.output
+    assert "Traceback" not in ended.output
+    assert cli.leftovers() == []
+
+
 def test_a_killed_run_is_resumed_without_its_torn_line_and_what_it_left_is_ended(cli: Cli) -> None:
     child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "6")
     wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")

@@ -42,8 +42,8 @@ def _lines(comparison: Comparison) -> Iterable[str]:
 def _table(table: tables.Table) -> Iterable[str]:
     yield f"## {escape(table.title)}"
     yield ""
-    yield _row(table.columns)
-    yield "|" + "|".join(" ---: " if column in table.numeric else " --- " for column in range(len(table.columns))) + "|"
+    yield _row(column.heading for column in table.columns)
+    yield "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|"
     yield from map(_row, table.rows)
     yield ""
     if table.notes:

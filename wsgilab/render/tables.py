@@ -1,6 +1,6 @@
 """The comparison as tables of text: what the terminal and Markdown have in common."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.model import Cell, CellResult, Comparison, PairResult
@@ -8,15 +8,50 @@ from wsgilab.model import Cell, CellResult, Comparison, PairResult
 MISSING = "–"
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers."""
+
+    heading: str
+    rank: int
+    numeric: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A titled table; `numeric` columns are aligned right. `notes` are printed below it."""
+    """A titled table. `notes` are printed below it."""
 
     title: str
-    columns: tuple[str, ...]
-    numeric: frozenset[int]
+    columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+ANSWER_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("what it is", 3, numeric=False),
+    Column("slots", 0),
+    Column("peak in flight", 0),
+    Column("mean", 1),
+    Column("processes", 2),
+    Column("requests/s", 0),
+    Column("bound by", 0, numeric=False),
+)
+GROUP_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("in flight", 0),
+    Column("busiest", 3),
+    Column("requests/s", 0),
+    Column("blocks", 5),
+    Column("x reference", 1),
+    Column("p50 ms", 2),
+    Column("p99 ms", 2),
+    Column("CPU", 4),
+    Column("CPU ms", 6),
+    Column("MB", 6),
+    Column("generator", 7),
+    Column("bound by", 0, numeric=False),
+)
 
 
 def answer(comparison: Comparison) -> Table | None:
@@ -47,10 +82,8 @@ def answer(comparison: Comparison) -> Table | None:
         )
     return Table(
         title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
-        columns=("server", "what it is", "slots", "peak in flight", "mean", "processes", "requests/s", "bound by"),
-        numeric=frozenset({2, 3, 4, 5, 6}),
+        columns=ANSWER_COLUMNS,
         rows=tuple(rows),
-        notes=(),
     )
 
 
@@ -61,32 +94,27 @@ def groups(comparison: Comparison) -> Iterable[Table]:
     for each in conditions:
         results = [result for result in comparison.cells if _conditions(result.cell) == each]
         yield Table(
-            title=describe(comparison, results[0].cell),
-            columns=(
-                "server",
-                "in flight",
-                "busiest",
-                "requests/s",
-                "(blocks)",
-                f"x {comparison.run.experiment.reference}",
-                "p50 ms",
-                "p99 ms",
-                "CPU ms",
-                "CPU",
-                "generator",
-                "MB",
-                "bound by",
-            ),
-            numeric=frozenset(range(1, 12)),
+            title=_title(comparison, results, pairs),
+            columns=GROUP_COLUMNS,
             rows=tuple(_row(result, pairs.get((result.cell.server, each))) for result in results),
             notes=tuple(f"{result.cell.server}: {warning}" for result in results for warning in result.warnings),
         )
 
 
+def _title(
+    comparison: Comparison,
+    results: Sequence[CellResult],
+    pairs: Mapping[tuple[str, tuple[str, int, int, str]], PairResult],
+) -> str:
+    described = describe(comparison, results[0].cell)
+    compared = any((result.cell.server, _conditions(result.cell)) in pairs for result in results)
+    return described + (f"; reference: {comparison.run.experiment.reference}" if compared else "")
+
+
 def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
     figures = result.figures
     if figures is None:
-        return (result.cell.server, *[MISSING] * 12)
+        return (result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 1))
     rps = figures.throughput_rps
     return (
         result.cell.server,
@@ -97,10 +125,10 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         _ratio(pair),
         number(figures.latency_ms["p50"]),
         number(figures.latency_ms["p99"]),
-        optional(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.server_cpu, "{:.0%}"),
-        f"{figures.generator_cpu:.0%}",
+        optional(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
+        f"{figures.generator_cpu:.0%}",
         figures.bound_by,
     )
 
@@ -108,8 +136,7 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
 def _ratio(pair: PairResult | None) -> str:
     if pair is None:
         return MISSING
-    sign = {"faster": " faster", "slower": " slower", "undecided": " undecided"}[pair.verdict]
-    return f"{pair.ratio.median:.2f}{sign}"
+    return f"{pair.ratio.median:.2f} {pair.verdict}"
 
 
 def describe(comparison: Comparison, cell: Cell) -> str:
@@ -147,11 +174,13 @@ def _pair_conditions(pair: PairResult) -> tuple[str, int, int, str]:
 LEGEND: Sequence[tuple[str, str]] = (
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
-    ("requests/s", "correct answers a second, median over blocks, and the lowest and highest block"),
-    ("x reference", "median of the ratios paired by block, and the verdict at 5 % for all comparisons together"),
-    ("CPU ms", "CPU time of all the server's processes, a request"),
+    ("requests/s", "correct answers a second, the median of the blocks"),
+    ("blocks", "the slowest and the fastest block's requests/s"),
+    ("x reference", "throughput over the reference's, the median of ratios paired by block, with the verdict at 5 %"),
+    ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
     ("CPU", "share of the server's pinned cores"),
-    ("generator", "share of the generator's core; from 80 % on it may be what is measured"),
+    ("CPU ms", "CPU time of all the server's processes, a request"),
     ("MB", "resident memory of the whole server"),
+    ("generator", "share of the generator's core; from 80 % on the generator may be what is measured"),
     ("bound by", "slots, cpu, gil, balance, generator, demand (no more users to serve) or unexplained"),
 )

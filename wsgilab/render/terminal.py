@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -9,13 +10,15 @@ from rich.text import Text
 from wsgilab.model import Comparison
 from wsgilab.render import tables
 
+_GAP = 2
 
-def comparison(comparison: Comparison) -> RenderableType:
-    """The answer, then one table for each workload and its conditions."""
+
+def comparison(comparison: Comparison, width: int) -> RenderableType:
+    """The answer, then one table for each workload and its conditions, each with the columns that fit `width`."""
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
     for table in ([answer] if answer else []) + list(tables.groups(comparison)):
-        parts += [_table(table), *_notes(table.notes), Text()]
+        parts += [_table(table, width), *_notes(table.notes), Text()]
     return Group(*parts)
 
 
@@ -29,16 +32,30 @@ def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableTyp
     return table
 
 
-def _table(source: tables.Table) -> RichTable:
-    table = RichTable(
-        title=Text(source.title, "bold"), title_justify="left", box=None, pad_edge=False, header_style="dim"
-    )
-    for index, column in enumerate(source.columns):
-        # The first column names the row: it must never be what a narrow terminal cuts.
-        table.add_column(column, justify="right" if index in source.numeric else "left", no_wrap=index == 0)
+def _table(source: tables.Table, width: int) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
+    table.title = Text(source.title)
+    chosen = _fitting(source, width)
+    for index in chosen:
+        column = source.columns[index]
+        table.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=True)
     for row in source.rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(row[index]) for index in chosen))
     return table
+
+
+def _fitting(source: tables.Table, width: int) -> list[int]:
+    """The columns that have room in `width`: by rank, and all of the first rank whatever the width."""
+    widths = [
+        max(cell_len(text) for text in (column.heading, *(row[index] for row in source.rows))) + _GAP
+        for index, column in enumerate(source.columns)
+    ]
+    chosen: list[int] = []
+    for index in sorted(range(len(widths)), key=lambda index: source.columns[index].rank):
+        room = width + _GAP - sum(widths[other] for other in chosen)
+        if source.columns[index].rank == 0 or widths[index] <= room:
+            chosen.append(index)
+    return sorted(chosen)
 
 
 def _notes(notes: Iterable[str]) -> list[Text]:

@@ -1,6 +1,7 @@
 """The runtime `compose`: the catalogue's services as containers, by Docker Compose and the engine's own API."""
 
 import contextlib
+import http
 import itertools
 import os
 import re
@@ -260,15 +261,16 @@ class ComposeRuntime:
 
     def _remove(self, label: str, project_prefix: str) -> int:
         """Remove all containers with `label`, and the networks of projects that begin so. How many containers."""
-        with _engine_errors():
-            containers = self._client.containers.list(all=True, filters={"label": label})
-            with ThreadPoolExecutor(max_workers=8) as pool:
-                list(pool.map(_remove_container, containers))
+        removed = 0
+        with _engine_errors(), ThreadPoolExecutor(max_workers=8) as pool:
+            # Again until there are none: the engine may still be making one that an interrupted command asked for.
+            while containers := self._client.containers.list(all=True, filters={"label": label}):
+                removed += sum(pool.map(_remove_container, containers))
             for network in self._client.networks.list(filters={"label": _PROJECT_LABEL}):
                 if network.attrs["Labels"][_PROJECT_LABEL].startswith(project_prefix):
                     with contextlib.suppress(docker.errors.NotFound):
                         network.remove()
-        return len(containers)
+        return removed
 
     def clean(self) -> None:
         with _engine_errors():
@@ -321,10 +323,18 @@ class ComposeRuntime:
             raise EngineError(f"docker compose {words[0]}: {error}; does the engine still answer?") from None
 
 
-def _remove_container(container: Any) -> None:
-    # One that ends and goes by itself meanwhile is as good as removed.
-    with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
+def _remove_container(container: Any) -> bool:
+    """Remove a container; False where it went by itself meanwhile, or is being removed already."""
+    try:
         container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return False
+    except docker.errors.APIError as error:
+        if error.status_code != http.HTTPStatus.CONFLICT:
+            raise
+        time.sleep(0.1)
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -124,7 +124,7 @@ class LocalRuntime:
         return lock
 
     def _digest(self, stack: str) -> str:
-        content = self._lock(stack).read_bytes() + f"\n{sys.implementation.cache_tag} {sys.prefix}".encode()
+        content = self._lock(stack).read_bytes() + f"\n{platform.python_implementation()} {sys.version}".encode()
         return "sha256:" + hashlib.sha256(content).hexdigest()
 
     def _environment(self, stack: str) -> Path:
