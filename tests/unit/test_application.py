@@ -1,0 +1,267 @@
+"""The Flask application under test, its stamp and its work."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+import app as application
+import work
+from dev_server import parser
+from stamp import HEADER, StampMiddleware
+from wsgilab import inflight
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return application.app.test_client()
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the application would have slept."""
+    seconds: list[float] = []
+    monkeypatch.setattr(application, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
+
+
+# Routes.
+
+
+def test_hello_is_a_fixed_text(client: FlaskClient) -> None:
+    answer = client.get("/hello")
+
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"hello\n", "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds", "body"),
+    [
+        ("", 0.05, b"slept 50 ms\n"),
+        ("?ms=20", 0.02, b"slept 20 ms\n"),
+        ("?ms=1.5", 0.0015, b"slept 1.5 ms\n"),
+        ("?ms=0", 0.0, b"slept 0 ms\n"),
+        ("?ms=60000", 60.0, b"slept 60000 ms\n"),
+    ],
+)
+def test_sleep_waits_as_long_as_asked_for(
+    client: FlaskClient, slept: list[float], query: str, seconds: float, body: bytes
+) -> None:
+    answer = client.get(f"/sleep{query}")
+
+    assert (answer.status_code, answer.data) == (200, body)
+    assert slept == [pytest.approx(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("?iterations=0", b"state 0 after 0 iterations\n"),
+        ("?iterations=1", b"state 1013904223 after 1 iterations\n"),
+        ("?iterations=3", b"state 3519870697 after 3 iterations\n"),
+        ("", f"state {work.state_after(50_000)} after 50000 iterations\n".encode()),
+    ],
+)
+def test_cpu_computes_as_many_steps_as_asked_for(client: FlaskClient, query: str, body: bytes) -> None:
+    answer = client.get(f"/cpu{query}")
+
+    assert (answer.status_code, answer.data) == (200, body)
+
+
+def test_calibrate_tells_the_iterations_for_so_many_milliseconds(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "iterations_for", lambda cpu_ms: round(cpu_ms * 1000))
+
+    assert client.get("/calibrate?ms=2.5").data == b"2500\n"
+    assert client.get("/calibrate").data == b"5000\n"
+
+
+def test_lab_tells_what_the_server_is_in_effect(client: FlaskClient) -> None:
+    told = client.get("/lab").get_json()
+
+    assert told["pid"] == os.getpid()
+    assert told["cpus"] == sorted(os.sched_getaffinity(0))
+    assert told["python"].count(".") == 2
+    assert told["packages"]["flask"][0].isdigit()
+    assert "eventlet" not in told["packages"], "it is not installed beside the tests"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/sleep?ms=-1", b"ms must be a number from 0 to 60000"),
+        ("/sleep?ms=60001", b"ms must be a number from 0 to 60000"),
+        ("/sleep?ms=long", b"ms must be a number from 0 to 60000"),
+        ("/sleep?ms=", b"ms must be a number from 0 to 60000"),
+        ("/sleep?ms=nan", b"ms must be a number from 0 to 60000"),
+        ("/sleep?ms=inf", b"ms must be a number from 0 to 60000"),
+        ("/cpu?iterations=-1", b"iterations must be a number from 0 to 1e+09"),
+        ("/cpu?iterations=1000000001", b"iterations must be a number from 0 to 1e+09"),
+        ("/calibrate?ms=10001", b"ms must be a number from 0 to 10000"),
+    ],
+)
+def test_a_bad_argument_is_answered_with_400_and_what_would_be_right(
+    client: FlaskClient, slept: list[float], path: str, message: bytes
+) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 400
+    assert message in answer.data
+    assert slept == []
+
+
+# The stamp.
+
+
+@pytest.mark.parametrize("path", ["/hello", "/cpu?iterations=5", "/lab", "/sleep?ms=bad", "/nowhere"])
+def test_every_answer_carries_one_stamp_of_who_served_it_and_when(client: FlaskClient, path: str) -> None:
+    before_ns = time.monotonic_ns()
+    (header,) = client.get(path).headers.getlist("Lab-Stamp")
+    after_ns = time.monotonic_ns()
+
+    stamp = inflight.parse_stamp(header)
+    assert (stamp.process, stamp.thread, stamp.lane) == (os.getpid(), threading.get_native_id(), threading.get_ident())
+    assert before_ns <= stamp.entered_ns <= stamp.left_ns <= after_ns
+
+
+def test_a_stamp_spans_what_the_application_does(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    monkeypatch.setattr(application, "time", SimpleNamespace(sleep=lambda _: inside.append(time.monotonic_ns())))
+
+    stamp = inflight.parse_stamp(client.get("/sleep").headers["Lab-Stamp"])
+
+    assert stamp.entered_ns <= inside[0] <= stamp.left_ns
+
+
+def test_two_threads_have_two_stamps(client: FlaskClient) -> None:
+    headers = [client.get("/hello").headers["Lab-Stamp"]]
+    other = threading.Thread(
+        target=lambda: headers.append(application.app.test_client().get("/hello").headers["Lab-Stamp"])
+    )
+    other.start()
+    other.join()
+
+    here, there = map(inflight.parse_stamp, headers)
+    assert here.process == there.process
+    assert here.thread != there.thread
+
+
+def test_the_middleware_passes_on_environment_status_headers_and_body() -> None:
+    body = [b"one", b"two"]
+    seen: list[dict[str, Any]] = []
+    answered: list[Any] = []
+
+    def inner(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        seen.append(environ)
+        start_response("418 I'm a teapot", [("X-Kept", "yes")])
+        return body
+
+    environ = {"PATH_INFO": "/x"}
+    returned = StampMiddleware(inner)(environ, lambda *given: answered.extend(given))
+
+    assert returned is body
+    assert seen == [environ]
+    status, headers, exc_info = answered
+    assert (status, headers[0], exc_info) == ("418 I'm a teapot", ("X-Kept", "yes"), None)
+    assert [name for name, _ in headers[1:]] == [HEADER]
+
+
+def test_a_response_that_is_begun_again_after_an_error_is_the_one_that_is_sent() -> None:
+    answered: list[Any] = []
+    trouble = (ValueError, ValueError(), None)
+
+    def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        start_response("500 Oh", [], trouble)
+        return []
+
+    StampMiddleware(inner)({}, lambda *given: answered.append(given))
+
+    ((status, _, exc_info),) = answered
+    assert (status, exc_info) == ("500 Oh", trouble)
+
+
+def test_an_application_that_raises_is_not_answered_for() -> None:
+    def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        StampMiddleware(inner)({}, lambda *_: pytest.fail("no response was begun"))
+
+
+def test_the_middleware_refuses_wsgis_write() -> None:
+    def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])(b"written")
+        return []
+
+    with pytest.raises(RuntimeError, match=r"does not serve WSGI's write\(\); return the body instead"):
+        StampMiddleware(inner)({}, lambda *_: None)
+
+
+# The work.
+
+
+def test_the_work_is_the_published_sequence() -> None:
+    """The first states from 0, as Numerical Recipes prints them (2nd ed., section 7.1, "Quick and dirty")."""
+    published = [0x3C6EF35F, 0x47502932, 0xD1CCF6E9, 0xAAF95334, 0x6252E503, 0x9F2EC686, 0x57FE6C2D, 0xA3D95FA8]
+
+    assert [work.state_after(steps) for steps in range(1, 9)] == published
+
+
+class Clock:
+    """CPU time that passes only while work is done: 2 microseconds an iteration, more when disturbed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self.tried: list[int] = []
+        monkeypatch.setattr(work, "time", SimpleNamespace(thread_time_ns=lambda: self.now_ns))
+        monkeypatch.setattr(work, "state_after", self.work)
+
+    def work(self, iterations: int) -> None:
+        """Every third round is undisturbed."""
+        self.now_ns += iterations * (2000 if len(self.tried) % 3 == 0 else 3400)
+        self.tried.append(iterations)
+
+
+@pytest.mark.parametrize(("cpu_ms", "iterations"), [(2.0, 1000), (5.0, 2500), (0.0001, 1)])
+def test_calibration_goes_by_the_fastest_round(monkeypatch: pytest.MonkeyPatch, cpu_ms: float, iterations: int) -> None:
+    Clock(monkeypatch)
+
+    assert work.iterations_for(cpu_ms) == iterations
+
+
+def test_calibration_takes_several_rounds_each_long_enough_for_the_clock_and_not_much_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+
+    work.iterations_for(1.0)
+
+    chosen = clock.tried[-1]
+    assert 4.0 <= chosen * 3400 / 1e6 < 4.0 * 2 * 1.7
+    assert clock.tried.count(chosen) >= 9
+    assert all(iterations < chosen for iterations in clock.tried[: -clock.tried.count(chosen)])
+
+
+# The development server.
+
+
+@pytest.mark.parametrize(
+    ("words", "threaded", "processes"),
+    [
+        ([], True, 1),
+        (["--threaded"], True, 1),
+        (["--no-threaded"], False, 1),
+        (["--no-threaded", "--processes=3"], False, 3),
+    ],
+)
+def test_the_development_server_takes_the_options_of_app_run(words: list[str], threaded: bool, processes: int) -> None:
+    options = parser.parse_args(words)
+
+    assert (options.threaded, options.processes) == (threaded, processes)

@@ -1,0 +1,321 @@
+"""The loop, on fakes of the runtime and the swarm."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from wsgilab import campaign, plan, testing
+from wsgilab.errors import EngineError, SwarmError
+from wsgilab.model import Observation, Order, Run, SwarmReport, Trial, Usage
+from wsgilab.progress import Advance
+from wsgilab.runtime.protocol import Fleet
+from wsgilab.testing import FakeSwarm, FakeTarget
+
+ONE, TWO = testing.cell("one"), testing.cell("two")
+BOTH = testing.run(testing.experiment(ONE, TWO))
+
+
+@dataclass
+class Recorder:
+    """A reporter that remembers."""
+
+    said: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextmanager
+    def bar(self, _: str, total: int) -> Iterator[Advance]:
+        self.total = total
+        yield self.steps.append
+
+
+@dataclass
+class Lab:
+    """A run of both servers on one core, with everything that can be seen of it."""
+
+    run: Run = BOTH
+    swarm: FakeSwarm = field(default_factory=FakeSwarm)
+    targets: Mapping[str, FakeTarget] = field(
+        default_factory=lambda: {
+            name: FakeTarget(server=testing.server(name), base_url=f"http://{name}.invalid") for name in ("one", "two")
+        }
+    )
+    saved: list[Observation] = field(default_factory=list)
+    reporter: Recorder = field(default_factory=Recorder)
+
+    def execute(self, *trials: Trial) -> list[Observation]:
+        fleet: Fleet = dict(self.targets)
+        campaign.execute(
+            trials, run=self.run, fleets={1: fleet}, swarm=self.swarm, save=self.saved.append, reporter=self.reporter
+        )
+        return self.saved
+
+    def answer(self, answer: Callable[[Order], SwarmReport]) -> "Lab":
+        self.swarm.answer = answer
+        return self
+
+
+def trials(*servers: str) -> list[Trial]:
+    """One trial after the other, each in a block of its own."""
+    return [Trial(block=number, position=number, cell=testing.cell(server)) for number, server in enumerate(servers)]
+
+
+# The order.
+
+
+def test_trials_are_carried_out_in_order_and_each_is_saved_before_the_next() -> None:
+    lab = Lab()
+    seen: list[tuple[str, int]] = []
+
+    def answer(order: Order) -> SwarmReport:
+        seen.append((order.base_url, len(lab.saved)))
+        return testing.swarm_report()
+
+    planned = plan.schedule(BOTH.experiment, seed=1)
+    saved = lab.answer(answer).execute(*planned)
+
+    assert [(each.block, each.position, each.cell) for each in saved] == [
+        (trial.block, trial.position, trial.cell) for trial in planned
+    ]
+    assert seen == [(f"http://{trial.cell.server}.invalid", number) for number, trial in enumerate(planned)]
+
+
+def test_an_order_is_the_cell_in_locusts_terms() -> None:
+    run = testing.run(testing.experiment(ONE, window_s=0.7, patience_s=9.0))
+
+    order = campaign.order(testing.cell("one", users=8, connection="keep-alive"), run, "http://one.invalid")
+
+    assert order == Order(
+        locustfile="sleep",
+        base_url="http://one.invalid",
+        users=8,
+        window_s=0.7,
+        patience_s=9.0,
+        options={"connection": "keep-alive", "request_timeout": 0, "sleep_ms": 50.0},
+    )
+
+
+def test_an_order_for_cpu_has_the_iterations_that_were_calibrated_for_the_run() -> None:
+    cell = testing.cell("one", workload="cpu")
+    run = testing.run(testing.experiment(cell), cpu_iterations=12345)
+
+    assert campaign.order(cell, run, "").options == {
+        "connection": "close",
+        "request_timeout": 0,
+        "cpu_iterations": 12345,
+    }
+
+
+def test_iterations_are_for_cpu_alone() -> None:
+    run = testing.run(testing.experiment(testing.cell(workload="hello")), cpu_iterations=12345)
+
+    assert campaign.order(testing.cell(workload="hello"), run, "").options.keys() == {"connection", "request_timeout"}
+
+
+def test_a_cell_is_described_in_one_line() -> None:
+    assert campaign.describe(ONE) == "one, sleep, 32 users, close, 1 core"
+    assert campaign.describe(testing.cell("one", cores=2)).endswith("2 cores")
+
+
+# What is measured.
+
+
+def test_a_measured_trial_has_the_swarms_report_and_what_the_target_used_in_the_window() -> None:
+    lab = Lab()
+    (saved,) = lab.execute(*trials("one"))
+
+    assert saved.status == "measured"
+    assert saved.reason == ""
+    assert saved.swarm == testing.swarm_report()
+    assert saved.server_cpu_s == pytest.approx(0.01), "the fake uses 10 ms from one reading to the next"
+    assert saved.server_span_s is not None
+    assert saved.server_span_s >= 0
+    assert saved.resident_bytes == 50_000_000
+    assert saved.started
+
+
+def test_a_target_is_metered_at_the_ends_of_the_window_alone() -> None:
+    lab = Lab()
+    lab.execute(*trials("one"))
+
+    assert lab.targets["one"].cpu_s == pytest.approx(0.02), "two readings of the fake"
+    assert lab.targets["two"].cpu_s == 0
+
+
+def test_each_trial_advances_the_bar() -> None:
+    lab = Lab()
+    lab.execute(*trials("one", "two"))
+
+    assert lab.reporter.total == 2
+    assert lab.reporter.steps == [f"block 1, {campaign.describe(ONE)}", f"block 2, {campaign.describe(TWO)}"]
+    assert lab.reporter.said == []
+
+
+# What fails.
+
+
+def test_a_target_that_dies_makes_its_trial_a_failed_one_with_its_last_words_and_the_run_goes_on() -> None:
+    lab = Lab()
+
+    def answer(order: Order) -> SwarmReport:
+        if "one" in order.base_url:
+            lab.targets["one"].died = "exited with 3"
+            lab.targets["one"].log = "Traceback\nKeyError: 'x'"
+        return testing.swarm_report()
+
+    first, second = lab.answer(answer).execute(*trials("one", "two"))
+
+    assert (first.status, second.status) == ("failed", "measured")
+    assert first.reason == "the server exited with 3 during the trial\nTraceback\nKeyError: 'x'"
+    assert first.swarm is None
+    assert (first.server_cpu_s, first.server_span_s, first.resident_bytes) == (None, None, None)
+    assert lab.reporter.said == [f"failed: {campaign.describe(ONE)}: the server exited with 3 during the trial"]
+    assert len(lab.reporter.steps) == 2
+
+
+def test_a_target_that_has_died_is_not_loaded_again() -> None:
+    lab = Lab()
+
+    def answer(_: Order) -> SwarmReport:
+        lab.targets["one"].died = "exited with 3"
+        return testing.swarm_report()
+
+    saved = lab.answer(answer).execute(*trials("one", "one", "one"))
+
+    assert [each.reason.splitlines()[0] for each in saved] == [
+        "the server exited with 3 during the trial",
+        "the server had exited with 3",
+        "the server had exited with 3",
+    ]
+    assert len(lab.swarm.orders) == 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Unmetered(FakeTarget):
+    """A target without processes to meter: it died before the window began."""
+
+    def usage(self) -> Usage:
+        raise AssertionError("a target that has died was metered")
+
+
+def test_a_target_that_has_died_is_not_metered() -> None:
+    lab = Lab(targets={"one": Unmetered(server=testing.server("one"), died="exited with 3")})
+
+    (saved,) = lab.execute(*trials("one"))
+
+    assert saved.reason == "the server exited with 3 during the trial"
+
+
+def test_a_trial_without_an_answer_is_failed_with_what_the_users_saw() -> None:
+    lab = Lab().answer(lambda _: testing.swarm_report(completed=0, errors={"connection refused": 9}, failures=9))
+
+    (saved,) = lab.execute(*trials("one"))
+
+    assert (saved.status, saved.swarm) == ("failed", None)
+    assert saved.reason == "no correct answer in the window: connection refused"
+
+
+def test_a_window_too_short_for_an_answer_is_failed_with_the_remedy() -> None:
+    (saved,) = Lab().answer(lambda _: testing.swarm_report(completed=0)).execute(*trials("one"))
+
+    assert saved.reason == "no answer within the window of 0.3 s; a longer window_s may hold one"
+
+
+def test_a_suspect_that_answers_is_loaded_again_and_then_no_suspect() -> None:
+    lab = Lab()
+
+    def answer(_: Order) -> SwarmReport:
+        if not lab.saved:
+            return testing.swarm_report(completed=0)
+        # From here on a suspect's `/hello` would fail; one that is none is not asked.
+        lab.swarm.bodies = {}
+        return testing.swarm_report()
+
+    saved = lab.answer(answer).execute(*trials("one", "one", "one"))
+
+    assert [each.status for each in saved] == ["failed", "measured", "measured"]
+
+
+def test_a_suspect_that_does_not_answer_is_not_loaded() -> None:
+    lab = Lab().answer(lambda _: testing.swarm_report(completed=0))
+    lab.swarm.bodies = {}
+
+    first, second = lab.execute(*trials("one", "one"))
+
+    assert first.status == second.status == "failed"
+    assert second.reason.startswith("the server does not answer: http://one.invalid/hello")
+    assert len(lab.swarm.orders) == 1
+
+
+def test_a_target_is_under_suspicion_for_itself_alone() -> None:
+    lab = Lab()
+    lab.swarm.bodies = {}
+
+    saved = lab.answer(lambda order: testing.swarm_report(completed=int("two" in order.base_url))).execute(
+        *trials("one", "two", "one", "two")
+    )
+
+    assert [each.status for each in saved] == ["failed", "measured", "failed", "measured"]
+
+
+def test_requests_cut_off_by_a_target_that_still_answers_are_measured_all_the_same() -> None:
+    (saved,) = Lab().answer(lambda _: testing.swarm_report(cut_off=3)).execute(*trials("one"))
+
+    assert saved.status == "measured"
+
+
+def test_requests_cut_off_by_a_target_that_answers_no_more_make_a_failed_trial() -> None:
+    lab = Lab().answer(lambda _: testing.swarm_report(cut_off=3))
+    lab.swarm.bodies = {}
+
+    (saved,) = lab.execute(*trials("one"))
+
+    assert saved.status == "failed"
+    assert saved.reason.startswith("3 requests were cut off, and then the server does not answer")
+
+
+@dataclass(slots=True, kw_only=True)
+class Engineless(FakeTarget):
+    """A target of an engine that stops once `gone` is set."""
+
+    gone: bool = False
+
+    def failure(self) -> str | None:
+        if self.gone:
+            raise EngineError("the Docker engine stopped answering")
+        return None
+
+
+def test_where_the_engine_has_stopped_that_is_what_is_said_not_that_the_generator_went_with_it() -> None:
+    target = Engineless(server=testing.server("one"))
+    lab = Lab(targets={"one": target})
+
+    def answer(_: Order) -> SwarmReport:
+        target.gone = True
+        raise SwarmError("the generator is lost")
+
+    # The window's end reads the target too; here the engine is gone only after that.
+    with pytest.raises(EngineError, match="the Docker engine stopped answering"):
+        lab.answer(answer).execute(*trials("one"))
+
+    assert lab.saved == []
+
+
+def test_a_generator_that_fails_ends_the_run_with_what_was_finished_saved() -> None:
+    lab = Lab()
+
+    def answer(_: Order) -> SwarmReport:
+        if lab.saved:
+            raise SwarmError("the generator is lost")
+        return testing.swarm_report()
+
+    with pytest.raises(SwarmError, match="the generator is lost"):
+        lab.answer(answer).execute(*trials("one", "two", "one"))
+
+    assert [each.block for each in lab.saved] == [0]
+    assert len(lab.swarm.orders) == 2

@@ -1,0 +1,309 @@
+"""The catalogue: Compose's file as the lab reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgilab import catalogue
+from wsgilab.errors import SpecError
+from wsgilab.model import Server
+
+REAL = Path(__file__).parents[2] / "compose" / "servers.yaml"
+STANZA = """\
+services:
+  one:
+    build: {args: {STACK: gunicorn}}
+    command: [gunicorn, "app:app"]
+    x-lab: {slots: 1, processes: 1, model: process, summary: as it comes}
+"""
+
+
+def parse(text: str) -> Server:
+    (server,) = catalogue.parse(text, "servers.yaml").values()
+    return server
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        catalogue.parse(text, "servers.yaml")
+    return caught.value.message
+
+
+# The real catalogue.
+
+
+def test_the_real_catalogue_has_these_servers_with_these_slots_processes_and_models() -> None:
+    servers = catalogue.parse(REAL.read_text(), str(REAL))
+
+    assert [(each.name, each.slots, each.processes, each.model) for each in servers.values()] == [
+        ("flask-single", 1, 1, "threads"),
+        ("flask-threaded", None, 1, "threads"),
+        ("flask-processes-3", 3, None, "process"),
+        ("gunicorn-sync-1", 1, 1, "process"),
+        ("gunicorn-sync-4", 4, 4, "process"),
+        ("gunicorn-gthread-8", 8, 1, "threads"),
+        ("gunicorn-gthread-2x4", 8, 2, "threads"),
+        ("gunicorn-gevent", None, 1, "coroutines"),
+        ("gunicorn-gevent-4", None, 4, "coroutines"),
+        ("gunicorn-tornado", 1, 1, "event-loop"),
+        ("gunicorn25-sync-1", 1, 1, "process"),
+        ("gunicorn25-gevent", None, 1, "coroutines"),
+        ("gunicorn25-eventlet", None, 1, "coroutines"),
+    ]
+
+
+def test_a_real_server_of_gunicorn_25_has_a_stack_of_its_own() -> None:
+    for name, server in catalogue.parse(REAL.read_text(), str(REAL)).items():
+        assert server.name == name
+        assert server.stack == ("gunicorn25-eventlet" if name.startswith("gunicorn25-") else "gunicorn")
+
+
+def test_a_real_server_binds_where_the_lab_says() -> None:
+    for server in catalogue.parse(REAL.read_text(), str(REAL)).values():
+        filled = {
+            key: catalogue.interpolate(value, {"LAB_BIND": "127.0.0.1:9"}) for key, value in server.environment.items()
+        }
+
+        assert filled["LAB_BIND"] == "127.0.0.1:9"
+        assert "--bind=127.0.0.1:9 " in filled["GUNICORN_CMD_ARGS"]
+
+
+# Interpolation.
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("plain", "plain"),
+        ("$SET", "value"),
+        ("${SET}", "value"),
+        ("a${SET}b", "avalueb"),
+        ("$SET-x", "value-x"),
+        ("${SET:-other}", "value"),
+        ("${SET-other}", "value"),
+        ("$UNSET|${UNSET}", "|"),
+        ("${UNSET:-other}", "other"),
+        ("${UNSET-other}", "other"),
+        ("${UNSET:-}", ""),
+        ("${EMPTY:-other}", "other"),
+        ("${EMPTY-other}", ""),
+        ("${UNSET:-0.0.0.0:8000}", "0.0.0.0:8000"),
+        ("$$SET", "$SET"),
+        ("$${SET}", "${SET}"),
+        ("$$$SET", "$value"),
+        ("${SET}${SET}", "valuevalue"),
+    ],
+)
+def test_placeholders_are_filled_in_as_compose_does(template: str, filled: str) -> None:
+    assert catalogue.interpolate(template, {"SET": "value", "EMPTY": ""}) == filled
+
+
+@pytest.mark.parametrize("template", ["$", "a$", "$ a", "$1", "${", "${A", "${}", "${1}", "${A:?needed}", "${A:-${B}}"])
+def test_any_other_dollar_is_refused_with_the_way_to_write_one(template: str) -> None:
+    with pytest.raises(ValueError, match=r"begins no placeholder; write \$\$ for a \$"):
+        catalogue.interpolate(template, {})
+
+
+def test_a_value_that_is_filled_in_is_not_filled_in_again() -> None:
+    assert catalogue.interpolate("$A", {"A": "$B $$", "B": "never"}) == "$B $$"
+
+
+@given(st.text())
+def test_an_escaped_text_comes_back_as_it_was(text: str) -> None:
+    assert catalogue.interpolate(text.replace("$", "$$"), {}) == text
+
+
+@given(
+    before=st.text().map(lambda text: text.replace("$", "$$")),
+    name=st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True),
+    value=st.text(),
+    default=st.text(st.characters(exclude_characters="${}")),
+)
+def test_a_variable_that_is_set_wins_over_its_default(before: str, name: str, value: str, default: str) -> None:
+    template = before + "${" + name + ":-" + default + "}"
+    plain = before.replace("$$", "$")
+
+    assert catalogue.interpolate(template, {name: value}) == plain + (value or default)
+    assert catalogue.interpolate(template, {}) == plain + default
+
+
+def test_the_placeholders_of_a_template_are_its_variables() -> None:
+    assert catalogue.placeholders("$A ${B} ${C:-1} ${D-2} $$E") == {"A", "B", "C", "D"}
+
+
+# Reading a stanza.
+
+
+def dollars_escaped(text: str) -> str:
+    return text.replace("$", "$$")
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])).map(dollars_escaped)
+COUNTS = st.one_of(st.integers(1, 1000), st.just("unbounded"))
+NAMES = st.from_regex(r"[a-z][a-z0-9-]*", fullmatch=True)
+STANZAS = st.fixed_dictionaries(
+    {
+        "build": st.fixed_dictionaries({"args": st.fixed_dictionaries({"STACK": NAMES})}),
+        "command": st.lists(TEXTS, min_size=1),
+        "x-lab": st.fixed_dictionaries(
+            {
+                "slots": COUNTS,
+                "processes": COUNTS,
+                "model": st.sampled_from(catalogue.MODELS),
+                "summary": TEXTS,
+            }
+        ),
+    },
+    optional={
+        "environment": st.dictionaries(NAMES, st.one_of(TEXTS, st.integers())),
+        "cpuset": st.just("${LAB_SERVER_CPUS:-0}"),
+        "read_only": st.booleans(),
+    },
+)
+
+
+@given(st.dictionaries(NAMES, STANZAS, min_size=1, max_size=3))
+def test_what_a_stanza_says_is_what_is_read(stanzas: dict[str, dict[str, Any]]) -> None:
+    servers = catalogue.parse(yaml.safe_dump({"services": stanzas}, sort_keys=False), "servers.yaml")
+
+    assert servers == {
+        name: Server(
+            name=name,
+            stack=stanza["build"]["args"]["STACK"],
+            command=tuple(stanza["command"]),
+            environment={key: str(value) for key, value in stanza.get("environment", {}).items()},
+            slots=None if stanza["x-lab"]["slots"] == "unbounded" else stanza["x-lab"]["slots"],
+            processes=None if stanza["x-lab"]["processes"] == "unbounded" else stanza["x-lab"]["processes"],
+            model=stanza["x-lab"]["model"],
+            summary=stanza["x-lab"]["summary"],
+        )
+        for name, stanza in stanzas.items()
+    }
+    assert list(servers) == list(stanzas)
+
+
+@given(st.from_regex(r"[a-z_-]{0,8}zz", fullmatch=True), st.sampled_from(["stanza", "x-lab"]))
+def test_a_key_that_is_not_known_is_refused(key: str, where: str) -> None:
+    document = yaml.safe_load(STANZA)
+    stanza = document["services"]["one"]
+    (stanza if where == "stanza" else stanza["x-lab"])[key] = 1
+
+    message = refusal(yaml.safe_dump(document))
+
+    assert f"unknown key {key!r}" in message
+    assert message.startswith("servers.yaml: one: " + ("x-lab: " if where == "x-lab" else ""))
+
+
+def test_a_misspelt_key_is_answered_with_those_that_are_known() -> None:
+    message = refusal(STANZA.replace("summary:", "sumary:"))
+
+    assert message.startswith("servers.yaml: one: x-lab: unknown key 'sumary'")
+    assert "model, processes, slots, summary" in message
+
+
+def test_merge_keys_are_followed_and_overridden() -> None:
+    server = parse("""\
+x-base: &base
+  build: {args: {STACK: gunicorn}}
+  command: [python]
+  environment: {A: $LAB_BIND}
+services:
+  two:
+    <<: *base
+    command: [gunicorn]
+    x-lab: {slots: unbounded, processes: unbounded, model: threads, summary: merged}
+""")
+
+    assert (server.stack, server.command, server.environment) == ("gunicorn", ("gunicorn",), {"A": "$LAB_BIND"})
+    assert (server.slots, server.processes) == (None, None)
+
+
+def test_numbers_of_the_environment_are_texts() -> None:
+    assert parse(STANZA + "    environment: {A: 1, B: 1.5}\n").environment == {"A": "1", "B": "1.5"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("services:", "service:", ["servers.yaml: has no services", "one service for each server"]),
+        ("  one:", "  One:", ["servers.yaml: One: a server's name has lower-case letters, digits and hyphens only"]),
+        ("  one:", "  -one:", ["servers.yaml: -one: a server's name has lower-case"]),
+        ("x-lab:", "labels:", ["one: has no x-lab stanza; it needs model, processes, slots, summary"]),
+        ("slots: 1, processes: 1, ", "", ["one: x-lab lacks processes, slots"]),
+        ("model: process", "model: fibre", ["'fibre' is none of process, threads, coroutines, event-loop"]),
+        ("slots: 1", "slots: 0", ["one: x-lab: slots must be a whole number from 1, or unbounded, not 0"]),
+        ("slots: 1", "slots: yes", ["x-lab: slots must be a whole number from 1, or unbounded, not True"]),
+        ("processes: 1", "processes: many", ["x-lab: processes must be a whole number from 1", "not 'many'"]),
+        ("processes: 1", "processes: 1.5", ["x-lab: processes must be a whole number from 1", "not 1.5"]),
+        ('[gunicorn, "app:app"]', "gunicorn app:app", ["one: command must be a list of strings", "both runtimes"]),
+        ('[gunicorn, "app:app"]', "[]", ["one: command must be a list of strings"]),
+        ('"app:app"', "4", ["one: command must be a list of strings"]),
+        ("STACK: gunicorn", "STAK: gunicorn", ["one: build.args.STACK must name a folder of services/stacks"]),
+        ("build: {args: {STACK: gunicorn}}", "build: .", ["one: build.args.STACK must name a folder"]),
+        ('"app:app"', "$HOME", ["one: unknown placeholder HOME in '$HOME'", "the lab sets", "LAB_BIND"]),
+        ("as it comes", "costs 5$ a day", ["one: 'costs 5$ a day'", "write $$ for a $"]),
+    ],
+)
+def test_a_wrong_stanza_is_refused_with_service_key_and_remedy(before: str, after: str, parts: list[str]) -> None:
+    assert before in STANZA
+    message = refusal(STANZA.replace(before, after))
+
+    assert message.startswith("servers.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("environment", ["[A=1]", "{A: yes}", "{A: }", "{A: [1]}"])
+def test_an_environment_that_is_no_map_to_texts_is_refused(environment: str) -> None:
+    message = refusal(f"{STANZA}    environment: {environment}\n")
+
+    assert message == "servers.yaml: one: environment must map names to strings or numbers"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "services:", "services: {}", "services: [one]", "text"])
+def test_a_file_without_services_is_no_catalogue(text: str) -> None:
+    assert "servers.yaml: has no services" in refusal(text)
+
+
+def test_a_service_that_is_no_mapping_is_named_with_what_it_is() -> None:
+    assert refusal("services: {one: [gunicorn]}") == "servers.yaml: one: is not a service, but list"
+
+
+# YAML itself.
+
+
+def test_a_key_given_twice_is_refused_with_its_line() -> None:
+    assert refusal("services:\n  one: {}\n  two: {}\n  one: {}\n") == "servers.yaml:4: the key 'one' is given twice"
+
+
+def test_a_key_given_twice_inside_a_list_is_refused_too() -> None:
+    assert refusal("services:\n- a: 1\n  a: 2\n") == "servers.yaml:3: the key 'a' is given twice"
+
+
+def test_a_key_that_overrides_a_merged_one_is_not_given_twice() -> None:
+    assert catalogue.load_yaml("a: &a {x: 1}\nb: {<<: *a, x: 2}\n", "f.yaml")["b"] == {"x": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b: c", "f.yaml:1: mapping values are not allowed here"),
+        ("a: 1\nb: [1", "f.yaml:2: expected ',' or ']'"),
+        ("a: 1\n---\nb: 2", "f.yaml:2: but found another document"),
+        ("a: *nowhere", "f.yaml:1: found undefined alias 'nowhere'"),
+        ("a: 1\nb: !!python/name:os.system x", "f.yaml:2: could not determine a constructor"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        catalogue.load_yaml(text, "f.yaml")
+
+    assert caught.value.message.startswith(message)
+
+
+def test_an_empty_file_is_nothing() -> None:
+    assert catalogue.load_yaml("", "f.yaml") is None

@@ -1,0 +1,254 @@
+"""Experiments: from a file to cells."""
+
+from pathlib import Path
+
+import pytest
+
+from wsgilab import catalogue, spec, testing
+from wsgilab.errors import SpecError
+from wsgilab.model import Cell, Experiment
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {name: testing.server(name) for name in ("one", "two", "three")}
+GROUP = "{servers: all, workloads: [hello], users: [32]}"
+
+
+def parse(text: str) -> Experiment:
+    return spec.parse(text, "e.yaml", SERVERS)
+
+
+def of_group(group: str, more: str = "") -> Experiment:
+    return parse(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}")
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    return caught.value.message
+
+
+def refused_group(group: str, more: str = "") -> str:
+    return refusal(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}")
+
+
+# The shipped experiment.
+
+
+def test_the_default_experiment_measures_every_server_of_the_catalogue_under_every_workload() -> None:
+    servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
+    path = ROOT / "experiments/answer.yaml"
+
+    experiment = spec.parse(path.read_text(), str(path), servers)
+
+    assert experiment.name == "answer"
+    assert experiment.reference == "gunicorn-sync-1"
+    assert experiment.blocks >= 3, "fewer blocks give no verdict"
+    assert {(cell.server, cell.workload) for cell in experiment.cells} == {
+        (server, workload) for server in servers for workload in ("hello", "sleep", "cpu")
+    }
+    assert experiment.parameters["sleep"] == {"ms": 50}
+
+
+# What a file says.
+
+
+def test_a_group_is_the_product_of_its_lists() -> None:
+    experiment = of_group(
+        "{servers: [two, one], workloads: [sleep], users: [1, 32], cores: [1, 2], connections: [close, keep-alive]}"
+    )
+
+    assert len(experiment.cells) == len(set(experiment.cells)) == 2 * 2 * 2 * 2
+    assert set(experiment.cells) == {
+        Cell(server=server, cores=cores, workload="sleep", users=users, connection=connection)
+        for server in ("one", "two")
+        for cores in (1, 2)
+        for users in (1, 32)
+        for connection in ("close", "keep-alive")
+    }
+
+
+def test_all_servers_are_those_of_the_catalogue_in_its_order() -> None:
+    assert [cell.server for cell in of_group(GROUP).cells] == ["one", "two", "three"]
+
+
+def test_a_cell_that_stands_in_several_groups_counts_once() -> None:
+    assert of_group(f"{GROUP}, {GROUP}").cells == of_group(GROUP).cells
+
+
+def test_what_a_file_leaves_out_has_a_default() -> None:
+    experiment = of_group("{servers: [one], workloads: [sleep, cpu], users: [2]}")
+
+    assert {(cell.cores, cell.connection) for cell in experiment.cells} == {(1, "close")}
+    assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (3, 1.0, 10.0)
+    assert experiment.generator == "own"
+    assert experiment.parameters == {"sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
+
+
+def test_what_a_file_says_goes_before_the_defaults() -> None:
+    experiment = of_group(
+        "{servers: [one], workloads: [sleep], users: [2]}",
+        "blocks: 7\nwindow_s: 0.5\npatience_s: 2\ngenerator: shared\nworkloads: {sleep: {ms: 20}}\n",
+    )
+
+    assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (7, 0.5, 2)
+    assert experiment.generator == "shared"
+    assert experiment.parameters == {"sleep": {"ms": 20}}
+
+
+def test_parameters_of_workloads_that_no_cell_uses_are_left_out() -> None:
+    assert of_group(GROUP, "workloads: {sleep: {ms: 20}}\n").parameters == {"hello": {}}
+
+
+# What a file must not say.
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ("block: 3", ["unknown key 'block'", "known are", "name", "cells", "blocks", "generator"]),
+        ("blocks: 0", ["blocks", "greater than or equal to 1", "not 0"]),
+        ("blocks: 1001", ["blocks", "less than or equal to 1000", "not 1001"]),
+        ("blocks: some", ["blocks", "valid integer", "not 'some'"]),
+        ("window_s: 0", ["window_s", "greater than 0", "not 0"]),
+        ("window_s: .inf", ["window_s", "not inf"]),
+        ("window_s: .nan", ["window_s", "not nan"]),
+        ("patience_s: -1", ["patience_s", "greater than 0", "not -1"]),
+        ("generator: mine", ["generator", "'own' or 'shared'", "not 'mine'"]),
+        ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
+        ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
+        ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
+        ("workloads: {sleep: {ms: 0}}", ["workloads.sleep.ms", "greater than 0", "not 0"]),
+        ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms", "less than or equal to 60000"]),
+    ],
+)
+def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str, parts: list[str]) -> None:
+    message = refused_group(GROUP, more)
+
+    assert message.startswith("e.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("users: [32]", "users: [0]", ["cells[1].users[0]", "greater than or equal to 1", "not 0"]),
+        ("users: [32]", "users: 32", ["cells[1].users", "valid list", "not 32"]),
+        (", users: [32]", "", ["lacks the key 'cells[1].users'"]),
+        ("users: [32]", "users: [32], cores: [0]", ["cells[1].cores[0]", "greater than or equal to 1"]),
+        (
+            "users: [32]",
+            "users: [32], connection: [close]",
+            ["unknown key 'cells[1].connection'", "servers", "connections"],
+        ),
+        ("users: [32]", "user: [32]", ["unknown key 'cells[1].user'"]),
+        ("users: [32]", "users: [100001]", ["cells[1].users[0]", "less than or equal to 100000"]),
+        ("users: [32]", "users: [32], connections: [open]", ["cells[1].connections[0]", "'keep-alive' or 'close'"]),
+        ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; known are hello, sleep, cpu"]),
+        ("all", "[four]", ["cells[1].servers: unknown server 'four'; known are one, two, three"]),
+    ],
+)
+def test_a_wrong_group_is_refused_with_its_number_and_what_would_be_right(
+    before: str, after: str, parts: list[str]
+) -> None:
+    assert before in GROUP
+    message = refused_group(f"{GROUP}, {GROUP.replace(before, after)}")
+
+    assert message.startswith("e.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+def test_a_reference_that_is_no_server_is_refused() -> None:
+    message = refusal(f"name: x\nreference: four\ncells: [{GROUP}]")
+
+    assert message == "e.yaml: reference: unknown server 'four'; known are one, two, three"
+
+
+@pytest.mark.parametrize("key", ["name", "reference", "cells"])
+def test_a_key_that_must_be_there_is_missed(key: str) -> None:
+    lines = {"name": "name: x", "reference": "reference: one", "cells": f"cells: [{GROUP}]"}
+    del lines[key]
+
+    assert refusal("\n".join(lines.values())) == f"e.yaml: lacks the key '{key}'"
+
+
+@pytest.mark.parametrize("name", ["A Name", "../x", "-x", "x" * 65, "''"])
+def test_a_name_that_could_not_name_a_folder_is_refused(name: str) -> None:
+    assert refusal(f"name: {name}\nreference: one\ncells: [{GROUP}]").startswith("e.yaml: name: ")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "answer"])
+def test_a_file_without_keys_is_no_experiment(text: str) -> None:
+    assert refusal(text) == "e.yaml: is not an experiment; it must begin with keys such as name and cells"
+
+
+def test_groups_with_empty_lists_leave_nothing_to_measure() -> None:
+    assert "nothing to measure" in refused_group("{servers: all, workloads: [hello], users: []}")
+
+
+def test_no_groups_at_all_are_refused() -> None:
+    assert refused_group("").startswith("e.yaml: cells: list should have at least 1 item")
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    assert refused_group(GROUP, "blocks: 1\nblocks: 2\n") == "e.yaml:5: the key 'blocks' is given twice"
+
+
+# What the command line narrows.
+
+WIDE = testing.experiment(*(testing.cell(name, users=users) for name in ("one", "two") for users in (8, 32)))
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    assert spec.narrow(WIDE, SERVERS) == WIDE
+
+
+def test_servers_that_are_not_asked_for_are_left_out() -> None:
+    narrowed = spec.narrow(WIDE, SERVERS, servers=["one"])
+
+    assert narrowed.cells == WIDE.cells[:2]
+    assert narrowed.reference == "one"
+
+
+def test_the_first_server_asked_for_takes_the_place_of_a_reference_left_out() -> None:
+    assert spec.narrow(WIDE, SERVERS, servers=["two"]).reference == "two"
+
+
+def test_other_cores_take_the_place_of_the_files() -> None:
+    narrowed = spec.narrow(WIDE, SERVERS, cores=[2, 4])
+
+    assert len(narrowed.cells) == len(WIDE.cells) * 2
+    assert {cell.cores for cell in narrowed.cells} == {2, 4}
+
+
+def test_cells_that_differed_in_cores_alone_count_once() -> None:
+    both = testing.experiment(testing.cell(cores=1), testing.cell(cores=2))
+
+    assert spec.narrow(both, SERVERS, cores=[4]).cells == (testing.cell(cores=4),)
+
+
+def test_blocks_and_sharing_are_as_asked_for() -> None:
+    narrowed = spec.narrow(WIDE, SERVERS, blocks=9, share_generator=True)
+
+    assert (narrowed.blocks, narrowed.generator) == (9, "shared")
+
+
+def test_one_block_may_be_asked_for() -> None:
+    assert spec.narrow(WIDE, SERVERS, blocks=1).blocks == 1
+
+
+@pytest.mark.parametrize("blocks", [0, -1])
+def test_a_number_of_blocks_below_one_is_refused(blocks: int) -> None:
+    with pytest.raises(SpecError, match=f"--blocks must be a whole number from 1, not {blocks}"):
+        spec.narrow(WIDE, SERVERS, blocks=blocks)
+
+
+def test_a_server_that_is_unknown_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(SpecError, match="--servers: unknown server 'four'; known are one, two, three"):
+        spec.narrow(WIDE, SERVERS, servers=["one", "four"])
+
+
+def test_a_server_that_is_not_in_the_experiment_is_refused_with_those_that_are() -> None:
+    with pytest.raises(SpecError, match="experiment trial-run: unknown server 'three'; known are one, two"):
+        spec.narrow(WIDE, SERVERS, servers=["three"])

@@ -1,0 +1,340 @@
+"""A run's folder."""
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wsgilab import testing
+from wsgilab.errors import StoreError
+from wsgilab.model import Observation
+from wsgilab.store import OBSERVATIONS_FILE, RUN_FILE, Journal, Store
+
+RUN = testing.run()
+FIRST, SECOND, THIRD = (testing.observation(block=block, position=block) for block in range(3))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "results", RUN)
+
+
+def record(store: Store, *observations: Observation) -> None:
+    with Journal(store) as journal:
+        for observation in observations:
+            journal.append(observation)
+
+
+def journal_of(store: Store) -> Path:
+    return store.folder / OBSERVATIONS_FILE
+
+
+def change_run(store: Store, **changes: object) -> None:
+    path = store.folder / RUN_FILE
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+
+
+# Making and finding a run.
+
+
+def test_a_new_run_is_read_back_as_it_was(store: Store) -> None:
+    assert store.run() == RUN
+
+
+def test_a_run_with_every_kind_of_value_is_read_back_as_it_was(tmp_path: Path) -> None:
+    experiment = testing.experiment(testing.cell("one"), testing.cell("two", cores=2, connection="keep-alive"))
+    servers = [
+        testing.server("one", slots=None, processes=None, environment={"A": "${LAB_BIND:-x}"}),
+        testing.server("two", summary='quotes "and" : colons\nlines'),
+    ]
+    run = testing.run(experiment, *servers, cpu_iterations=12345, notes=("été",), seed=-7, runtime="compose")
+
+    assert Store.create(tmp_path, run).run() == run
+
+
+def test_latest_is_the_newest_run(store: Store) -> None:
+    results = store.folder.parent
+    newer = Store.create(results, replace(RUN, id="20270102-030405-trial-run"))
+
+    assert (results / "latest").is_symlink()
+    assert Store.find(results, "latest").folder == newer.folder.resolve()
+
+
+def test_a_run_is_found_by_its_id_and_by_its_path(store: Store, tmp_path: Path) -> None:
+    assert Store.find(store.folder.parent, RUN.id).run() == RUN
+    assert Store.find(tmp_path / "elsewhere", str(store.folder)).run() == RUN
+
+
+def test_a_run_that_is_not_there_is_answered_with_the_newest_that_are(store: Store) -> None:
+    results = store.folder.parent
+    for year in (2027, 2028, 2029):
+        Store.create(results, replace(RUN, id=f"{year}-x"))
+
+    with pytest.raises(StoreError) as caught:
+        Store.find(results, "nowhere")
+
+    assert caught.value.message == f"{results}: no run 'nowhere'; the newest are 2029-x, 2028-x, 2027-x"
+
+
+def test_where_there_are_no_runs_the_remedy_is_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no run 'latest'; make one with lab\.run"):
+        Store.find(tmp_path / "results", "latest")
+
+
+@pytest.mark.parametrize("name", ["../x;y", "../../../../etc/passwd", "$(id)", "a\0b", "a\nb", "", "/", ".."])
+def test_a_name_that_is_no_run_is_a_clean_error(store: Store, name: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.find(store.folder.parent, name)
+
+    assert f"no run {name!r}" in caught.value.message
+
+
+@pytest.mark.parametrize("inside", ["", "deeper/still"])
+def test_results_that_cannot_be_written_are_named_with_the_remedy(tmp_path: Path, inside: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+
+    with pytest.raises(StoreError) as caught:
+        Store.create(file / inside, RUN)
+
+    assert str(file) in caught.value.message
+    assert "cannot write results there" in caught.value.message
+    assert "make the folder writable" in caught.value.message
+
+
+def test_a_run_never_takes_the_folder_of_another(store: Store) -> None:
+    record(store, FIRST)
+
+    with pytest.raises(StoreError, match="File exists"):
+        Store.create(store.folder.parent, RUN)
+
+    assert store.observations() == [FIRST]
+
+
+# run.yaml
+
+
+@pytest.mark.parametrize("schema", [0, 2, "one", None])
+def test_a_run_of_another_schema_is_refused_with_the_remedy(store: Store, schema: object) -> None:
+    change_run(store, schema=schema)
+
+    with pytest.raises(StoreError) as caught:
+        store.run()
+
+    message = caught.value.message
+    assert message.startswith(str(store.folder / RUN_FILE))
+    assert f"has results of schema {schema!r}, but this lab reads schema 1" in message
+    assert "use the version of the lab that wrote it" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"seed": "many"}, "seed: input should be a valid integer"),
+        ({"runtime": "cloud"}, "runtime: input should be 'compose' or 'local'"),
+        ({"host": {}}, "host.cpu: "),
+        ({"colour": "red"}, "colour: "),
+    ],
+)
+def test_a_run_that_was_changed_is_refused_with_the_key(store: Store, changes: dict[str, object], part: str) -> None:
+    change_run(store, **changes)
+
+    with pytest.raises(StoreError) as caught:
+        store.run()
+
+    assert f"{store.folder / RUN_FILE}: {part}" in caught.value.message
+    assert "the file was changed or damaged" in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe\xff", b"a: \x00"])
+def test_a_run_file_that_is_no_yaml_is_refused(store: Store, content: bytes) -> None:
+    (store.folder / RUN_FILE).write_bytes(content)
+
+    with pytest.raises(StoreError, match=r"run\.yaml: cannot be read as YAML"):
+        store.run()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "text"])
+def test_a_run_file_that_holds_no_run_has_no_schema(store: Store, content: str) -> None:
+    (store.folder / RUN_FILE).write_text(content)
+
+    with pytest.raises(StoreError, match=r"run\.yaml: has results of schema None"):
+        store.run()
+
+
+# observations.jsonl
+
+
+def test_observations_are_read_back_in_order_as_they_were(store: Store) -> None:
+    rich = testing.observation(
+        testing.cell("two"), block=7, reason="été\n| \u2028", swarm=testing.swarm_report(errors={"x": 2}, failures=2)
+    )
+    missing = testing.observation(block=8, swarm=None, status="failed", reason="no", server_cpu_s=None)
+    record(store, SECOND, rich, FIRST, missing)
+
+    assert store.observations() == [SECOND, rich, FIRST, missing]
+
+
+def test_a_run_that_has_not_begun_has_no_observations(store: Store) -> None:
+    assert store.observations() == []
+    assert store.done() == frozenset()
+
+
+def test_an_observation_is_on_the_disk_when_append_returns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = journal_of(store)
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+
+    with Journal(store) as journal:
+        journal.append(FIRST)
+        assert synced == [path.read_bytes()]
+        assert store.observations() == [FIRST]
+        journal.append(SECOND)
+        assert synced[1:] == [path.read_bytes()]
+
+
+def test_a_journal_that_is_opened_again_is_appended_to(store: Store) -> None:
+    record(store, FIRST)
+    record(store, SECOND)
+
+    assert store.observations() == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 200])
+def test_a_torn_last_line_is_no_observation(store: Store, cut: int) -> None:
+    record(store, FIRST, SECOND)
+    os.truncate(journal_of(store), journal_of(store).stat().st_size - cut)
+
+    assert store.observations() == [FIRST]
+    assert store.done() == {(FIRST.block, FIRST.cell)}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 200])
+def test_a_torn_last_line_is_dropped_when_appending_again(store: Store, cut: int) -> None:
+    record(store, FIRST, SECOND)
+    os.truncate(journal_of(store), journal_of(store).stat().st_size - cut)
+
+    record(store, THIRD)
+
+    assert store.observations() == [FIRST, THIRD]
+    assert journal_of(store).read_bytes().count(b"\n") == 2
+
+
+def test_a_file_of_one_torn_line_begins_anew(store: Store) -> None:
+    journal_of(store).write_bytes(b'{"block": 0')
+    assert store.observations() == []
+
+    record(store, FIRST)
+
+    assert store.observations() == [FIRST]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"null", b"\xff", b'{"block": 0', b"[1]"])
+def test_other_damage_is_refused_with_its_line(store: Store, damage: bytes) -> None:
+    record(store, FIRST, SECOND, THIRD)
+    lines = journal_of(store).read_bytes().split(b"\n")
+    lines[1] = damage
+    journal_of(store).write_bytes(b"\n".join(lines))
+
+    with pytest.raises(StoreError) as caught:
+        store.observations()
+
+    assert caught.value.message == f"{journal_of(store)}:2: is no observation; the file was changed or damaged"
+
+
+def test_an_observation_with_a_key_too_many_is_damage(store: Store) -> None:
+    record(store, FIRST)
+    line = journal_of(store).read_bytes()
+    journal_of(store).write_bytes(line.replace(b'{"block":0', b'{"colour":"red","block":0'))
+
+    with pytest.raises(StoreError, match=r"observations\.jsonl:1: is no observation"):
+        store.observations()
+
+
+def test_a_failed_trial_is_not_done(store: Store) -> None:
+    failed = testing.observation(block=1, swarm=None, status="failed", reason="no")
+    record(store, FIRST, failed)
+
+    assert store.done() == {(FIRST.block, FIRST.cell)}
+
+
+def test_the_last_observation_of_a_repeated_trial_wins(store: Store) -> None:
+    failed = testing.observation(block=0, swarm=None, status="failed", reason="no")
+    record(store, failed, SECOND, FIRST)
+
+    assert store.observations() == [SECOND, FIRST]
+    assert store.done() == {(0, FIRST.cell), (1, SECOND.cell)}
+
+
+def test_the_same_block_of_another_cell_is_another_trial(store: Store) -> None:
+    other = testing.observation(testing.cell(users=8))
+    record(store, FIRST, other)
+
+    assert store.observations() == [FIRST, other]
+
+
+def test_two_journals_of_one_run_are_refused_with_the_remedy(store: Store) -> None:
+    with (
+        Journal(store),
+        pytest.raises(StoreError, match=r"another lab\.run is writing there; wait for it, or stop it"),
+        Journal(store),
+    ):
+        pass
+
+    record(store, FIRST)
+    assert store.observations() == [FIRST]
+
+
+def test_a_journal_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+
+    with pytest.raises(StoreError, match=r"file/observations\.jsonl: cannot be written"), Journal(Store(file)):
+        pass
+
+
+def test_a_full_disk_ends_the_run_but_keeps_what_is_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(store, FIRST)
+    monkeypatch.setattr(os, "fsync", full_disk)
+
+    with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\); what is there is kept"):
+        record(store, SECOND)
+
+    assert FIRST in store.observations()
+
+
+# Renderings.
+
+
+def full_disk(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_files_take_the_place_of_what_was_there(store: Store) -> None:
+    store.write({"a.md": b"old", "b.md": b"other"})
+    store.write({"a.md": b"new"})
+
+    assert (store.folder / "a.md").read_bytes() == b"new"
+    assert (store.folder / "b.md").read_bytes() == b"other"
+    assert {path.name for path in store.folder.iterdir()} == {RUN_FILE, "a.md", "b.md"}
+
+
+def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write({"a.md": b"old"})
+    monkeypatch.setattr(os, "fsync", full_disk)
+
+    with pytest.raises(StoreError, match=r"a\.md: cannot be written \(No space left on device\)"):
+        store.write({"a.md": b"new"})
+
+    assert (store.folder / "a.md").read_bytes() == b"old"
+
+
+def test_a_folder_that_is_none_cannot_be_written_to(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+
+    with pytest.raises(StoreError, match=r"file/a\.md: cannot be written \(Not a directory\)"):
+        Store(file).write({"a.md": b""})
