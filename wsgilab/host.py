@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-from collections.abc import Iterator
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -73,14 +72,3 @@ def package_versions() -> dict[str, str]:
 def now() -> str:
     """The local time, ISO 8601 with its offset, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-@contextlib.contextmanager
-def confined_to(cores: frozenset[int]) -> Iterator[None]:
-    """Keep the lab's own process on `cores` while it measures, so that it does not run on the servers'."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

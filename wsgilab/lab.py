@@ -16,7 +16,7 @@ from types import FrameType
 
 from rich.console import Console, RenderableType
 
-from wsgilab import __version__, campaign, catalogue, cpus, host, plan, spec
+from wsgilab import __version__, campaign, catalogue, cpus, host, plan, process, spec
 from wsgilab.compare import compare
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, StoreError, TargetError
 from wsgilab.model import SCHEMA, Comparison, Experiment, Run, Server, Stack
@@ -176,7 +176,8 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
             trials = plan.remaining(plan.schedule(current.experiment, current.seed), store.done())
             reporter.say(f"Run {current.id}: {len(trials)} trials, seed {current.seed}.")
             try:
-                with host.confined_to(layout.generator), Journal(store) as journal:
+                # The lab itself must not run on the servers' cores while they are measured.
+                with process.pinned(layout.generator), Journal(store) as journal:
                     campaign.execute(
                         trials, run=current, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter
                     )

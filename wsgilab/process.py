@@ -70,7 +70,7 @@ def run(
 
 @contextlib.contextmanager
 def pinned(cpus: Collection[int] | None) -> Iterator[None]:
-    """Pin this thread for a moment, because a child inherits its parent's cores. None leaves them as they are."""
+    """Keep this thread, and the children it starts, on `cpus` for a while. None leaves it where it is."""
     if cpus is None:
         yield
         return

@@ -190,6 +190,21 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(
     assert leftovers(places, own) == []
 
 
+def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str], tuple[Places, Runtime]]) -> None:
+    places, own = fresh("elsewhere")
+    other = min(GENERATOR_CORE)
+    # As a process a server can move itself; in a container it takes a file that does not do as it is told.
+    text = places.catalogue.read_text().replace("cpuset: ${LAB_SERVER_CPUS:-0}", f'cpuset: "{other}"')
+    if own.name == "local":
+        text = text.replace("[gunicorn, --workers=4,", f'[taskset, -c, "{other}", gunicorn, --workers=4,')
+    places.catalogue.write_text(text)
+    start = own.start([lab.read_catalogue(places)["gunicorn-sync-4"]], SERVER_CORE)
+    told = rf"gunicorn-sync-4 runs on cores {other}, not on {min(SERVER_CORE)} as asked"
+    with pytest.raises(TargetError, match=told), start:
+        pytest.fail("a fleet on the wrong cores came up")
+    assert leftovers(places, own) == []
+
+
 def test_a_target_that_dies_says_how_and_keeps_its_log(
     catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
 ) -> None:

@@ -21,7 +21,7 @@ from wsgilab.errors import BuildError, EngineError, HostError, LabError, TargetE
 from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Conversation, Finished
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.protocol import Fleet, Say
+from wsgilab.runtime.protocol import Fleet, Say, verify_pinning
 
 LABEL = "wsgilab.lab"
 _PROJECT_LABEL = "com.docker.compose.project"
@@ -166,13 +166,7 @@ class ComposeRuntime:
             if up.code != 0:
                 raise self._start_error(up, containers)
             fleet = {server.name: self._target(server, containers[server.name], network) for server in servers}
-            for target in fleet.values():
-                effective = target.effective_cpus()
-                if effective != cpus:
-                    raise TargetError(
-                        f"{target.server.name} runs on cores {cpusets.spell(effective)}, not on {cpusets.spell(cpus)} "
-                        "as asked; the engine does not honour cpusets, so nothing here could be compared"
-                    )
+            verify_pinning(fleet, cpus)
             self._networks.append(network)
             try:
                 yield fleet

@@ -22,7 +22,7 @@ from wsgilab.errors import BuildError, TargetError
 from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Child, Conversation
 from wsgilab.runtime.ports import free_ports
-from wsgilab.runtime.protocol import Fleet, Say
+from wsgilab.runtime.protocol import Fleet, Say, verify_pinning
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
@@ -163,13 +163,7 @@ class LocalRuntime:
                 children.append(child)
                 fleet[server.name] = LocalTarget(server, child, port, log)
             _wait_until_up(fleet.values())
-            for target in fleet.values():
-                effective = target.effective_cpus()
-                if effective != cpus:
-                    raise TargetError(
-                        f"{target.server.name} runs on cores {sorted(effective)}, not on {sorted(cpus)} as asked; "
-                        "does something on this machine move processes?"
-                    )
+            verify_pinning(fleet, cpus)
             yield fleet
         finally:
             for child in children:

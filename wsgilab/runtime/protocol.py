@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from wsgilab.cpus import spell
+from wsgilab.errors import TargetError
 from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Conversation
 
@@ -68,3 +70,14 @@ class Runtime(Protocol):
 
     def clean(self) -> None:
         """Remove what `prepare` installed."""
+
+
+def verify_pinning(fleet: Fleet, cpus: frozenset[int]) -> None:
+    """Raises TargetError unless every target really runs on `cpus`, whatever was asked of the system."""
+    for target in fleet.values():
+        effective = target.effective_cpus()
+        if effective != cpus:
+            raise TargetError(
+                f"{target.server.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
+                "not honour cpusets, or something moves processes, so nothing here could be compared"
+            )
