@@ -197,7 +197,7 @@ def test_processes_that_fill_a_core_each_with_cores_left_over_are_bound_by_the_g
     assert bound(processes=processes, cores=cores, server_cpu_s=server_cpu_s, requests=requests, slots=8) == expected
 
 
-@pytest.mark.parametrize(("mean", "expected"), [(6.5, "slots"), (6.3, "unexplained")])
+@pytest.mark.parametrize(("mean", "expected"), [(6.4, "slots"), (6.3, "unexplained")])
 def test_a_server_that_fills_its_slots_is_bound_by_them(mean: float, expected: str) -> None:
     assert bound(mean=mean, slots=8) == expected
 
@@ -278,7 +278,11 @@ def test_blocks_that_were_not_run_are_told(blocks: int, missing: int) -> None:
 
 @pytest.mark.parametrize(
     ("errors", "told"),
-    [({"refused": 2}, "refused"), ({"timed out": 1, "refused": 1, "wrong body": 1}, "refused and 2 more")],
+    [
+        ({"refused": 2}, "refused"),
+        ({"timed out": 1, "refused": 1, "wrong body": 1}, "refused and 2 more"),
+        ({"x": 1, "refused": 1}, "refused and 1 more"),
+    ],
 )
 def test_failed_requests_are_told_with_what_they_were(errors: dict[str, int], told: str) -> None:
     assert warning(observed(failures=2, errors=errors)) == f"6 requests failed: {told}"

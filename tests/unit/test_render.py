@@ -117,7 +117,7 @@ def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
             swarm=testing.swarm_report(
                 throughput_rps=rps, generator_cpu=0.0123456, service_ms=0.1234567, in_flight=uneven
             ),
-            server_cpu_s=0.0123456,
+            server_cpu_s=0.0123,
             resident_bytes=56_789_012,
         )
         for cell, rps in ((ONE, 20.123456), (TWO, 30.987654))
@@ -132,8 +132,8 @@ def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
     assert entry["throughput_rps"]["median"] == 20.1
     assert entry["latency_ms"]["p50"] == round(entry["latency_ms"]["p50"], 1)
     assert entry["service_ms"] == 0.123
-    assert entry["limit_rps"] == 489.0
-    assert entry["cpu_ms_per_request"] == 2.045
+    assert entry["limit_rps"] == 490.8
+    assert entry["cpu_ms_per_request"] == 2.037
     assert entry["server_cpu"] == 0.041
     assert entry["generator_cpu"] == 0.012
     assert entry["resident_mb"] == 56.8

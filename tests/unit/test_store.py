@@ -63,6 +63,19 @@ def test_latest_is_the_newest_run(store: Store) -> None:
     assert Store.find(results, "latest").folder == newer.folder.resolve()
 
 
+def test_what_a_killed_run_left_of_latest_is_in_nobodys_way(tmp_path: Path) -> None:
+    results = tmp_path / "deep" / "results"
+    results.mkdir(parents=True)
+    (results / ".latest.new").symlink_to("nowhere")
+
+    assert Store.create(results, RUN).folder == results / RUN.id
+    assert Store.find(results, "latest").run() == RUN
+
+
+def test_the_folder_of_results_is_made_where_there_is_none(tmp_path: Path) -> None:
+    assert Store.create(tmp_path / "deep" / "results", RUN).run() == RUN
+
+
 def test_a_run_is_found_by_its_id_and_by_its_path(store: Store, tmp_path: Path) -> None:
     assert Store.find(store.folder.parent, RUN.id).run() == RUN
     assert Store.find(tmp_path / "elsewhere", str(store.folder)).run() == RUN
@@ -108,7 +121,7 @@ def test_results_that_cannot_be_written_are_named_with_the_remedy(tmp_path: Path
 def test_a_run_never_takes_the_folder_of_another(store: Store) -> None:
     record(store, FIRST)
 
-    with pytest.raises(StoreError, match="File exists"):
+    with pytest.raises(StoreError, match=str(store.folder.parent)):
         Store.create(store.folder.parent, RUN)
 
     assert store.observations() == [FIRST]
@@ -320,6 +333,18 @@ def test_files_take_the_place_of_what_was_there(store: Store) -> None:
     assert (store.folder / "a.md").read_bytes() == b"new"
     assert (store.folder / "b.md").read_bytes() == b"other"
     assert {path.name for path in store.folder.iterdir()} == {RUN_FILE, "a.md", "b.md"}
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write({"a.md": b"old"})
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").read_bytes()))
+
+    store.write({"a.md": b"new"})
+
+    assert synced == [b"new"]
 
 
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
