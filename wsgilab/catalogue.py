@@ -62,7 +62,7 @@ _CONTAINER_KEYS = frozenset(
 _LAB_KEYS = frozenset({"slots", "processes", "model", "summary"})
 
 _PLACEHOLDER = re.compile(
-    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^{}]*))?\}|(?P<bad>))"
+    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^${}]*))?\}|(?P<bad>))"
 )
 
 
@@ -71,19 +71,23 @@ def load_yaml(text: str, source: str) -> Any:
 
     Raises SpecError naming `source` and the line.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         # Before construction: merge keys then copy keys into the nodes that name them.
         _refuse_repeated_keys(node, source)
-        return loader.construct_document(node) if node else None
+        document = loader.construct_document(node) if node else None
+        _strings(document)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpecError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
+    except ValueError as error:
+        raise SpecError(f"{source}: a value is not what it claims to be: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{source}: is nested too deeply, or within itself") from None
+    return document
 
 
 def _refuse_repeated_keys(root: yaml.Node | None, source: str) -> None:
@@ -108,7 +112,7 @@ def interpolate(template: str, variables: Mapping[str, str]) -> str:
     """Fill in `$NAME`, `${NAME}`, `${NAME-default}` and `${NAME:-default}` as Compose does; `$$` is a `$`.
 
     Compose specification, "Interpolation". A variable that is not set is empty, as there. Raises ValueError for
-    any other use of `$`.
+    any other use of `$`, one within a default included.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -136,7 +140,7 @@ def parse(text: str, source: str) -> Mapping[str, Server]:
     services = document.get("services") if isinstance(document, dict) else None
     if not isinstance(services, dict) or not services:
         raise SpecError(f"{source}: has no services; a catalogue is a Compose file with one service for each server")
-    return {name: _server(str(name), stanza, f"{source}: {name}") for name, stanza in services.items()}
+    return {str(name): _server(str(name), stanza, f"{source}: {name}") for name, stanza in services.items()}
 
 
 def _server(name: str, stanza: Any, where: str) -> Server:
@@ -163,7 +167,7 @@ def _server(name: str, stanza: Any, where: str) -> Server:
         slots=_count(lab["slots"], f"{where}: x-lab: slots"),
         processes=_count(lab["processes"], f"{where}: x-lab: processes"),
         model=lab["model"],
-        summary=str(lab["summary"]),
+        summary=_text(lab["summary"], f"{where}: x-lab: summary"),
     )
 
 
@@ -212,6 +216,12 @@ def _environment(environment: Any, where: str) -> Mapping[str, str]:
     if not isinstance(environment, dict) or not all(scalars(value) for value in environment.values()):
         raise SpecError(f"{where}: environment must map names to strings or numbers")
     return {str(name): str(value) for name, value in environment.items()}
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SpecError(f"{where} must be a few words, not {value!r}")
+    return value
 
 
 def _count(value: Any, where: str) -> int | None:

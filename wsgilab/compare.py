@@ -116,7 +116,7 @@ def _cpu_ms_per_request(measured: Sequence[Observation]) -> float | None:
     costs = [
         each.server_cpu_s / each.server_span_s / each.swarm.throughput_rps * 1000
         for each in measured
-        if each.server_cpu_s is not None and each.server_span_s and each.swarm is not None and each.swarm.completed
+        if each.server_cpu_s is not None and each.server_span_s and each.swarm is not None and each.swarm.throughput_rps
     ]
     return statistics.median(costs) if costs else None
 
@@ -186,7 +186,7 @@ def _warnings(
     """What a reader must know beside the figures: every gate that is broken."""
     failed = [observation for observation in observations if observation.swarm is None]
     if failed:
-        yield f"{len(failed)} of {len(observations)} trials failed: {failed[-1].reason.splitlines()[0]}"
+        yield f"{len(failed)} of {len(observations)} trials failed: {first_line(failed[-1].reason)}"
     if len(observations) < run.experiment.blocks:
         yield f"{run.experiment.blocks - len(observations)} of {run.experiment.blocks} blocks were not run"
     if figures is None:
@@ -194,7 +194,7 @@ def _warnings(
     swarms = [observation.swarm for observation in measured if observation.swarm is not None]
     if figures.failures:
         kinds = sorted({error for swarm in swarms for error in swarm.errors})
-        yield f"{figures.failures} requests failed: {kinds[0]}" + (f" and {len(kinds) - 1} more" if kinds[1:] else "")
+        yield f"{figures.failures} requests failed: {'; '.join(kinds[:2])}" + (" and others" if kinds[2:] else "")
     if figures.cut_off:
         yield f"{figures.cut_off} requests were given up unanswered; requests in flight may be undercounted"
     if any(swarm.unanswered for swarm in swarms):
@@ -214,6 +214,11 @@ def _warnings(
     little = _little(swarms)
     if abs(little / cell.users - 1) > LITTLE_TOLERANCE:
         yield f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
+
+
+def first_line(reason: str) -> str:
+    """The summary of a failed trial's reason; log lines follow it."""
+    return (reason.splitlines() or ["no reason recorded"])[0]
 
 
 def _little(swarms: Sequence[SwarmReport]) -> float:
@@ -255,5 +260,5 @@ def _by_block(observations: Sequence[Observation]) -> Mapping[int, float]:
     return {
         each.block: each.swarm.throughput_rps
         for each in observations
-        if each.swarm is not None and each.swarm.completed
+        if each.swarm is not None and each.swarm.throughput_rps
     }

@@ -75,9 +75,9 @@ def layout(
     most = counts[-1]
     if most > len(order):
         raise DoesNotFit(
-            f"{most} server cores asked for, but of the usable cores {spell(usable)} only {len(order)} "
-            f"{'is' if len(order) == 1 else 'are'} left beside the generator's core {generator}"
-            + ("" if share else "; ask for fewer, or let them share with --share-generator")
+            f"{most} server cores asked for, but of the usable cores {spell(usable)} "
+            f"{f'only {len(order)}' if order else 'none'} {'are' if len(order) > 1 else 'is'} left beside the generator's "
+            f"core {generator}" + ("" if share else "; ask for fewer, or let them share with --share-generator")
         )
     servers = {count: frozenset(order[:count]) for count in counts}
     notes: list[str] = []

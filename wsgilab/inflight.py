@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from wsgilab.model import InFlight, Stamp
 
 
 def parse_stamp(header: str) -> Stamp:
     """The stamp in a `Lab-Stamp` header (see services/app/stamp.py). Raises ValueError for anything else."""
-    process, thread, lane, entered_ns, left_ns = (int(part) for part in header.split(" "))
+    parts = header.split(" ")
+    if len(parts) != len(fields(Stamp)) or not all(part.isdecimal() for part in parts):
+        raise ValueError(f"{header!r} is no stamp")
+    process, thread, lane, entered_ns, left_ns = map(int, parts)
     if left_ns < entered_ns:
         raise ValueError(f"{header!r}: left before it was entered")
     return Stamp(process=process, thread=thread, lane=lane, entered_ns=entered_ns, left_ns=left_ns)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -152,7 +153,7 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
             stacks = _stacks(fleets, swarm, digests, layout.servers)
             current = Run(
                 schema=SCHEMA,
-                id=_run_id(experiment.name),
+                id=_run_id(experiment.name, places.results),
                 lab=__version__,
                 started=host.now(),
                 runtime=runtime.name,
@@ -281,8 +282,11 @@ def _check_same(earlier: Run, current: Run) -> None:
             raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
 
 
-def _run_id(name: str) -> str:
-    return host.now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
+def _run_id(name: str, results: Path) -> str:
+    """The time and the experiment's name; where two runs begin within one second, a number too."""
+    plain = host.now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
+    numbered = (f"{plain}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([plain], numbered) if not (results / each).exists())
 
 
 def _write(store: Store) -> Comparison:

@@ -31,7 +31,7 @@ class TerminalReporter:
         self._console = console
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, emoji=False)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:

@@ -16,9 +16,9 @@ groups counts once:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from wsgilab.catalogue import load_yaml
 from wsgilab.errors import SpecError
@@ -27,7 +27,18 @@ from wsgilab.model import STRICT, Cell, Connection, Experiment, GeneratorCores, 
 WORKLOADS: Mapping[str, Mapping[str, float]] = {"hello": {}, "sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
 """Workload -> its parameters and their defaults. Each is a route of services/app and a file in locustfiles/."""
 
-_Count = Annotated[int, Field(ge=1, le=100_000)]
+_ALL = "all"
+
+
+def _all_or_names(given: object) -> object:
+    if given == _ALL:
+        return [_ALL]
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ValueError("must be all, or a list of names such as [gunicorn-sync-1, gunicorn-gevent]")
+    return given
+
+
+_Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -35,7 +46,7 @@ _Seconds = Annotated[float, Field(gt=0, le=3600)]
 class _Group:
     __pydantic_config__: ClassVar = STRICT
 
-    servers: Literal["all"] | list[str]
+    servers: Annotated[list[str], BeforeValidator(_all_or_names)]
     workloads: list[str]
     users: list[_Count]
     connections: list[Connection] = field(default_factory=lambda: ["close"])
@@ -48,7 +59,7 @@ class _File:
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     cells: Annotated[list[_Group], Field(min_length=1)]
-    blocks: Annotated[int, Field(ge=1, le=1000)] = 3
+    blocks: Annotated[int, Field(ge=1, le=1000, strict=True)] = 3
     window_s: _Seconds = 1.0
     patience_s: _Seconds = 10.0
     reference: str
@@ -77,7 +88,7 @@ def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment
     cells: dict[Cell, None] = {}
     for number, group in enumerate(file.cells):
         where = f"{source}: cells[{number}]"
-        servers = list(catalogue) if group.servers == "all" else group.servers
+        servers = list(catalogue) if group.servers == [_ALL] else group.servers
         _known(servers, catalogue, f"{where}.servers", "server")
         _known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
         for server, cores, workload, users, connection in product(
@@ -120,6 +131,8 @@ def narrow(
         _known(servers, {cell.server: None for cell in cells}, f"--servers: experiment {experiment.name}", "server")
         cells = [cell for cell in cells if cell.server in servers]
         reference = reference if reference in servers else servers[0]
+    if any(count < 1 for count in cores):
+        raise SpecError(f"--cores must be whole numbers from 1, not {', '.join(map(str, cores))}")
     if cores:
         cells = list(dict.fromkeys(replace(cell, cores=count) for cell in cells for count in cores))
     if blocks is not None and blocks < 1:
@@ -151,4 +164,7 @@ def _first(error: ValidationError) -> str:
         return f"unknown key {key!r}; known are {', '.join(each.name for each in known)}"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"lacks the key {key!r}"
-    return f"{key}: {first['msg'].lower()}, not {first['input']!r}"
+    if first["type"].startswith("dataclass"):
+        return f"{key}: must be a mapping with keys such as servers, workloads and users, not {first['input']!r}"
+    wrong = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {wrong[0].lower()}{wrong[1:]}, not {first['input']!r}"

@@ -1,8 +1,8 @@
 """A run's folder: `run.yaml` written once, `observations.jsonl` appended to and fsynced, renderings replaced whole."""
 
+import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,10 @@ class Store:
                 {RUN_FILE: yaml.safe_dump(_RUN.dump_python(run, mode="json"), sort_keys=False, width=120).encode()}
             )
             _point(results / "latest", run.id)
+        except FileExistsError as error:
+            raise StoreError(
+                f"{error.filename}: is there already; move it away, or name another place with LAB_RESULTS"
+            ) from None
         except OSError as error:
             raise StoreError(
                 f"{results}: cannot write results there ({error.strerror}); make the folder writable"
@@ -47,8 +51,9 @@ class Store:
     @classmethod
     def find(cls, results: Path, name: str) -> "Store":
         """The run of that id or path; `latest` is the newest. Raises StoreError where there is none."""
-        if re.search(r"[^\w./-]", name) is None:
-            for folder in (results / name, Path(name)):
+        for folder in (results / name, Path(name)):
+            # A name can be too long, or hold what no path may.
+            with contextlib.suppress(OSError, ValueError):
                 if (folder / RUN_FILE).is_file():
                     return cls(folder.resolve())
         known = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
@@ -63,7 +68,7 @@ class Store:
         path = self.folder / RUN_FILE
         try:
             document = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        except (OSError, yaml.YAMLError, ValueError, RecursionError):
             raise StoreError(f"{path}: cannot be read as YAML; the run cannot be used") from None
         schema = document.get("schema") if isinstance(document, dict) else None
         if schema != SCHEMA:
@@ -141,7 +146,15 @@ class Journal:
     def append(self, observation: Observation) -> None:
         """Record one trial. When this returns, it is on the disk."""
         try:
-            self._file.write(_OBSERVATION.dump_json(observation) + b"\n")
+            line = _OBSERVATION.dump_json(observation)
+            # What could not be read again must not be written: it would spoil all the others.
+            _OBSERVATION.validate_json(line)
+        except ValueError as error:
+            raise StoreError(
+                f"{self._path}: an observation cannot be recorded: {' '.join(str(error).split())[:200]}"
+            ) from None
+        try:
+            self._file.write(line + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

@@ -16,7 +16,7 @@ from work import iterations_for, state_after
 # What /lab tells of the stack a server really runs on.
 PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "eventlet", "tornado")
 LONGEST_SLEEP_MS = 60_000.0
-MOST_ITERATIONS = 1_000_000_000
+MOST_ITERATIONS = 1e9
 
 app = Flask(__name__)
 app.wsgi_app = StampMiddleware(app.wsgi_app)  # type: ignore[method-assign]
@@ -55,8 +55,10 @@ def cpu() -> Response:
     Spinning until a deadline would take the same time however many requests share the core, and so
     hide the very contention that this workload is there to show.
     """
-    iterations = int(argument("iterations", default=50_000, most=MOST_ITERATIONS))
-    return text(f"state {state_after(iterations)} after {iterations} iterations\n")
+    iterations = argument("iterations", default=50_000.0, most=MOST_ITERATIONS)
+    if not iterations.is_integer():
+        abort(400, "iterations must be a whole number")
+    return text(f"state {state_after(int(iterations))} after {iterations:.0f} iterations\n")
 
 
 @app.get("/calibrate")

@@ -154,7 +154,7 @@ STANZAS = st.fixed_dictionaries(
                 "slots": COUNTS,
                 "processes": COUNTS,
                 "model": st.sampled_from(catalogue.MODELS),
-                "summary": TEXTS,
+                "summary": TEXTS.filter(str.strip),
             }
         ),
     },
@@ -307,3 +307,24 @@ def test_what_is_no_yaml_is_refused_with_its_line(text: str, message: str) -> No
 
 def test_an_empty_file_is_nothing() -> None:
     assert catalogue.load_yaml("", "f.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: \x00", "not valid YAML"),
+        ("a: 2026-13-45", "not what it claims to be"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: &a [*a]", "nested too deeply, or within itself"),
+    ],
+)
+def test_yaml_that_breaks_its_parser_is_an_error_like_any_other(text: str, told: str) -> None:
+    with pytest.raises(SpecError, match=r"here\.yaml") as caught:
+        catalogue.load_yaml(text, "here.yaml")
+    assert told in caught.value.message
+
+
+@pytest.mark.parametrize("template", ["${LAB_ID:-$HOME}", "${LAB_ID:-$$}", "${LAB_ID"])
+def test_a_dollar_within_a_default_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match="begins no placeholder"):
+        catalogue.interpolate(template, {})

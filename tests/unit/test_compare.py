@@ -280,8 +280,8 @@ def test_blocks_that_were_not_run_are_told(blocks: int, missing: int) -> None:
     ("errors", "told"),
     [
         ({"refused": 2}, "refused"),
-        ({"timed out": 1, "refused": 1, "wrong body": 1}, "refused and 2 more"),
-        ({"x": 1, "refused": 1}, "refused and 1 more"),
+        ({"timed out": 1, "refused": 1, "wrong body": 1}, "refused; timed out and others"),
+        ({"x": 1, "refused": 1}, "refused; x"),
     ],
 )
 def test_failed_requests_are_told_with_what_they_were(errors: dict[str, int], told: str) -> None:
@@ -448,3 +448,21 @@ def test_cells_are_in_the_order_of_workload_cores_users_connection_and_server() 
     servers = [testing.server("one"), testing.server("two")]
 
     assert [result.cell for result in compare(testing.run(experiment, *servers), []).cells] == cells
+
+
+def test_a_failed_trial_without_a_reason_is_still_told() -> None:
+    result = compare(testing.run(), [testing.observation(swarm=None, status="failed")]).cells[0]
+    assert "1 of 1 trials failed: no reason recorded" in result.warnings
+
+
+def test_a_window_whose_only_request_has_no_weight_has_no_cost_and_no_ratio() -> None:
+    asked = testing.experiment(testing.cell(), testing.cell("gunicorn-gevent"))
+    silent = testing.swarm_report(completed=1, throughput_rps=0.0)
+    comparison = compare(
+        testing.run(asked),
+        [testing.observation(testing.cell()), testing.observation(testing.cell("gunicorn-gevent"), swarm=silent)],
+    )
+    figures = next(each.figures for each in comparison.cells if each.cell.server == "gunicorn-gevent")
+    assert figures is not None
+    assert figures.cpu_ms_per_request is None
+    assert comparison.pairs == ()

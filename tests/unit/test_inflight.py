@@ -116,7 +116,7 @@ def test_a_request_may_leave_in_the_nanosecond_in_which_it_entered() -> None:
 
 @pytest.mark.parametrize("header", ["", "1 2 3 4", "1 2 3 4 5 6", "1 2 3 4 x", "1  2 3 4"])
 def test_a_header_that_is_no_stamp_is_refused(header: str) -> None:
-    with pytest.raises(ValueError, match=r"unpack|invalid literal"):
+    with pytest.raises(ValueError, match="is no stamp"):
         inflight.parse_stamp(header)
 
 

@@ -431,3 +431,9 @@ def test_a_grid_has_its_columns_and_its_rows_as_they_are() -> None:
         ["[b]one[/b]", "1"],
         ["two", "∞"],
     ]
+
+
+@pytest.mark.parametrize("text", ["- a", "+ a", "1. a", "2) a"])
+def test_a_text_that_would_begin_a_list_does_not(text: str) -> None:
+    assert "\\" in markdown.escape(text)
+    assert markdown.escape("3.5 ms") == "3.5 ms"

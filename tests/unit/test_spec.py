@@ -252,3 +252,22 @@ def test_a_server_that_is_unknown_is_refused_with_those_that_are_known() -> None
 def test_a_server_that_is_not_in_the_experiment_is_refused_with_those_that_are() -> None:
     with pytest.raises(SpecError, match="experiment trial-run: unknown server 'three'; known are one, two"):
         spec.narrow(WIDE, SERVERS, servers=["three"])
+
+
+@pytest.mark.parametrize("servers", ["gunicorn", "[1]", "{a: b}"])
+def test_servers_are_all_or_a_list_of_names(servers: str) -> None:
+    text = f"name: x\nreference: gunicorn-sync-1\ncells: [{{servers: {servers}, workloads: [hello], users: [1]}}]\n"
+    with pytest.raises(SpecError, match=r"cells\[0\].servers: must be all, or a list of names"):
+        spec.parse(text, "x.yaml", {"gunicorn-sync-1": testing.server()})
+
+
+@pytest.mark.parametrize("wrong", ["blocks: yes", "blocks: '3'", "cells: [3]"])
+def test_what_only_looks_like_a_number_or_a_group_is_refused(wrong: str) -> None:
+    key = wrong.partition(":")[0]
+    document = {
+        "name": "name: x",
+        "reference": "reference: gunicorn-sync-1",
+        "cells": "cells: [{servers: all, workloads: [hello], users: [1]}]",
+    } | {key: wrong}
+    with pytest.raises(SpecError, match=f"x.yaml: {key}"):
+        spec.parse("\n".join(document.values()), "x.yaml", {"gunicorn-sync-1": testing.server()})

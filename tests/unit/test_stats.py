@@ -95,3 +95,11 @@ def test_merged_histograms_are_the_histogram_of_all_their_latencies() -> None:
 def test_a_latency_keeps_three_digits_whatever_its_size() -> None:
     assert stats.merged_latency_ms([testing.histogram(0.123)])["p50"] == pytest.approx(0.123)
     assert stats.merged_latency_ms([testing.histogram(123_456.0)])["p50"] == pytest.approx(123_456, rel=1e-3)
+
+
+def test_an_interval_holds_its_median_however_the_ratios_scatter() -> None:
+    interval = stats.ratio([1.0] * 11 + [2.0] * 9, 1)
+    assert interval.median == 1.0
+    assert interval.low is not None
+    assert interval.low <= interval.median
+    assert stats.verdict(interval) == "undecided"

@@ -4,6 +4,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,8 +106,10 @@ def test_a_name_that_is_no_run_is_a_clean_error(store: Store, name: str) -> None
     assert f"no run {name!r}" in caught.value.message
 
 
-@pytest.mark.parametrize("inside", ["", "deeper/still"])
-def test_results_that_cannot_be_written_are_named_with_the_remedy(tmp_path: Path, inside: str) -> None:
+@pytest.mark.parametrize(
+    ("inside", "told"), [("", "is there already; move it away"), ("still", "make the folder writable")]
+)
+def test_results_that_cannot_be_written_are_named_with_the_remedy(tmp_path: Path, inside: str, told: str) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
 
@@ -114,8 +117,7 @@ def test_results_that_cannot_be_written_are_named_with_the_remedy(tmp_path: Path
         Store.create(file / inside, RUN)
 
     assert str(file) in caught.value.message
-    assert "cannot write results there" in caught.value.message
-    assert "make the folder writable" in caught.value.message
+    assert told in caught.value.message
 
 
 def test_a_run_never_takes_the_folder_of_another(store: Store) -> None:
@@ -363,3 +365,22 @@ def test_a_folder_that_is_none_cannot_be_written_to(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"file/a\.md: cannot be written \(Not a directory\)"):
         Store(file).write({"a.md": b""})
+
+
+def test_a_run_is_found_by_a_path_with_a_space_and_a_name_too_long_is_none(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "my results", RUN)
+    assert Store.find(tmp_path, str(store.folder)).run() == RUN
+    with pytest.raises(StoreError, match="no run"):
+        Store.find(tmp_path, "x" * 5000)
+
+
+@pytest.mark.parametrize("spoilt", [{"server_cpu_s": float("nan")}, {"reason": "\ud800"}])
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, spoilt: dict[str, Any]) -> None:
+    store = Store.create(tmp_path, RUN)
+    with Journal(store) as journal:
+        journal.append(testing.observation())
+        with pytest.raises(StoreError, match="cannot be recorded"):
+            journal.append(
+                testing.observation(block=1, swarm=testing.swarm_report(latency_mean_ms=float("nan")), **spoilt)
+            )
+    assert store.observations() == [testing.observation()]

@@ -33,6 +33,22 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     return {"comparison.yaml": text.encode()}
 
 
+FIGURE_KEYS = [
+    "in_flight",
+    "throughput_rps",
+    "latency_ms",
+    "service_ms",
+    "limit_rps",
+    "cpu_ms_per_request",
+    "server_cpu",
+    "generator_cpu",
+    "resident_mb",
+    "failures",
+    "cut_off",
+    "bound_by",
+]
+
+
 def _cell(result: CellResult) -> dict[str, Any]:
     cell = result.cell
     entry: dict[str, Any] = {
@@ -44,7 +60,10 @@ def _cell(result: CellResult) -> dict[str, Any]:
         "slots": "unbounded" if result.slots is None else result.slots,
     }
     figures = result.figures
-    if figures is not None:
+    if figures is None:
+        # Not measured: every key is there, and says so.
+        entry |= dict.fromkeys(FIGURE_KEYS)
+    else:
         entry |= {
             "in_flight": {
                 "peak": figures.peak,

@@ -1,12 +1,13 @@
 """`comparison.md`: the reader's answer."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from wsgilab.model import Comparison
 from wsgilab.render import tables
 
 # Names, versions and log lines come from files and servers: they must not become markup.
-_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#"})
+_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&"})
 
 
 def comparison_md(comparison: Comparison) -> Mapping[str, bytes]:
@@ -57,4 +58,6 @@ def _row(cells: Iterable[str]) -> str:
 
 def escape(text: str) -> str:
     """`text` so that Markdown shows it as it is, on one line."""
-    return " ".join(text.translate(_SPECIAL).split())
+    line = " ".join(text.translate(_SPECIAL).split())
+    # What begins a list or a quotation does so only where a line begins.
+    return re.sub(r"^([-+]|\d+[.)])(?=\s|$)", lambda begin: begin[0][:-1] + "\\" + begin[0][-1], line)
