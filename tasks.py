@@ -31,15 +31,15 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def names(text: str | None) -> list[str]:
-    return [name for name in (text or "").replace(" ", "").split(",") if name]
+def names(text: str | None) -> tuple[str, ...]:
+    return tuple(name for name in (text or "").replace(" ", "").split(",") if name)
 
 
-def numbers(text: str | None, option: str) -> list[int]:
+def numbers(text: str | None, option: str) -> tuple[int, ...]:
     try:
-        found = [int(number) for number in names(text)]
+        found = tuple(map(int, names(text)))
     except ValueError:
-        found = [0]
+        found = (0,)
     if any(number < 1 for number in found):
         raise LabError(f"{option} {text}: must be whole numbers from 1, separated by commas")
     return found

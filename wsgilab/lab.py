@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import os
-import random
+import secrets
 import shutil
 import signal
 import sys
@@ -102,8 +102,8 @@ class Request:
 
     experiment: str | None = None
     runtime: str | None = None
-    servers: Sequence[str] = ()
-    cores: Sequence[int] = ()
+    servers: tuple[str, ...] = ()
+    cores: tuple[int, ...] = ()
     blocks: int | None = None
     seed: int | None = None
     share_generator: bool = False
@@ -115,14 +115,8 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
 
     Whatever ends it early, what was measured by then is compared and written. Raises LabError or Interrupted.
     """
-    resumed = Store.find(places.results, request.resume) if request.resume else None
+    resumed = _resumed(request, places)
     earlier = resumed.run() if resumed else None
-    if earlier and (
-        request.experiment or request.servers or request.cores or request.blocks or request.seed is not None
-    ):
-        raise StoreError(
-            f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
-        )
     runtime, reason = choose_runtime(places, request.runtime or (earlier.runtime if earlier else None))
     if earlier and earlier.runtime != runtime.name:
         raise StoreError(f"--resume {earlier.id}: it ran in {earlier.runtime}, not {runtime.name}; resume it there")
@@ -150,42 +144,52 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
                 for count, cores in layout.servers.items()
             }
             swarm = LocustSwarm(up.enter_context(runtime.swarm(layout.generator)), layout.generator)
-            stacks = _stacks(fleets, swarm, digests, layout.servers)
             current = Run(
                 schema=SCHEMA,
                 id=_run_id(experiment.name, places.results),
                 lab=__version__,
                 started=host.now(),
                 runtime=runtime.name,
-                # A seed only has to be told, not to be kept secret.
-                seed=random.SystemRandom().randrange(2**31) if request.seed is None else request.seed,
+                seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
                 experiment=experiment,
                 server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items()},
                 generator_cpus=cpus.spell(layout.generator),
-                cpu_iterations=None if earlier else _calibrate(experiment, fleets, swarm),
+                cpu_iterations=earlier.cpu_iterations if earlier else _calibrate(experiment, fleets, swarm),
                 servers=used,
                 host=host.fingerprint(),
-                stacks=stacks,
+                stacks=_stacks(fleets, swarm, digests, layout.servers),
                 packages={**host.package_versions(), **runtime.versions},
                 notes=layout.notes,
             )
-            if earlier and resumed:
+            if resumed and earlier:
                 _check_same(earlier, current)
-                current, store = earlier, resumed
-            else:
-                store = Store.create(places.results, current)
-            trials = plan.remaining(plan.schedule(current.experiment, current.seed), store.done())
-            reporter.say(f"Run {current.id}: {len(trials)} trials, seed {current.seed}.")
+            store = resumed or Store.create(places.results, current)
             try:
                 # The lab itself must not run on the servers' cores while they are measured.
-                with process.pinned(layout.generator), Journal(store) as journal:
-                    campaign.execute(
-                        trials, run=current, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter
-                    )
+                with process.pinned(layout.generator):
+                    _execute(earlier or current, store, fleets, swarm, reporter)
             except (LabError, Interrupted) as error:
                 _report_early_end(error, store, console)
                 raise
         return _write(store), store.folder
+
+
+def _resumed(request: Request, places: Places) -> Store | None:
+    """The run to go on with, if one is asked for. Raises StoreError where other options would change it."""
+    if request.resume is None:
+        return None
+    if replace(request, resume=None, runtime=None) != Request():
+        raise StoreError(
+            f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
+        )
+    return Store.find(places.results, request.resume)
+
+
+def _execute(run: Run, store: Store, fleets: Mapping[int, Fleet], swarm: Swarm, reporter: Reporter) -> None:
+    with Journal(store) as journal:
+        trials = plan.remaining(plan.schedule(run.experiment, run.seed), store.done())
+        reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
+        campaign.execute(trials, run=run, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter)
 
 
 def _report_early_end(error: LabError | Interrupted, store: Store, console: Console) -> None:

@@ -1,0 +1,33 @@
+"""What import-linter does not see: the folders beside the package."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file imports, by their full names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ["services/app", "locustfiles"])
+def test_what_runs_in_a_target_or_by_hand_never_imports_the_package(folder: str) -> None:
+    files = sorted((PROJECT / folder).glob("*.py"))
+    assert len(files) >= 4
+    for file in files:
+        assert not any(name.split(".")[0] == "wsgilab" for name in imported(file)), file
+
+
+def test_the_tasks_know_the_facade_and_its_errors_alone() -> None:
+    ours = {name for name in imported(PROJECT / "tasks.py") if name.split(".")[0] == "wsgilab"}
+    assert "wsgilab.lab" in ours
+    assert all(name == "wsgilab.lab" or name.startswith("wsgilab.errors.") for name in ours)
