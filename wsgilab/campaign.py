@@ -79,6 +79,8 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
             block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
         )
 
+    if (failure := target.failure()) is not None:
+        return failed(f"the server had {failure} before the trial\n{target.log_tail()}".strip())
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 

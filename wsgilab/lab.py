@@ -132,6 +132,10 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
     for note in layout.notes:
         reporter.say(f"Note: {note}.")
 
+    if earlier:
+        # Before anything is installed or started for nothing.
+        _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
+
     with _signals_raise(), _alone(places):
         _writable(places.results)
         if left := runtime.sweep():
@@ -161,8 +165,8 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
                 packages={**host.package_versions(), **runtime.versions},
                 notes=layout.notes,
             )
-            if resumed and earlier:
-                _check_same(earlier, current)
+            if earlier:
+                _check_same(earlier, current, *_AT_START, *_ONCE_UP)
             store = resumed or Store.create(places.results, current)
             try:
                 # The lab itself must not run on the servers' cores while they are measured.
@@ -271,17 +275,23 @@ def _calibrate(experiment: Experiment, fleets: Mapping[int, Fleet], swarm: Swarm
     return int(swarm.get(f"{target.base_url}/calibrate?ms={experiment.parameters['cpu']['ms']:g}"))
 
 
-def _check_same(earlier: Run, current: Run) -> None:
-    """Trials of one run must be comparable: the same machine, servers, cores and packages. Raises StoreError."""
-    same: Mapping[str, Callable[[Run], object]] = {
-        "the machine": lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel),
-        "the cores": lambda run: (dict(run.server_cpus), run.generator_cpus),
-        "the servers in the catalogue": lambda run: dict(run.servers),
-        "the installed packages": lambda run: {
-            name: (each.python, dict(each.packages)) for name, each in run.stacks.items()
-        },
-    }
-    for what, part in same.items():
+_Part = tuple[str, Callable[[Run], object]]
+_AT_START: Sequence[_Part] = (
+    ("the machine", lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel)),
+    ("the servers in the catalogue", lambda run: dict(run.servers)),
+)
+_ONCE_UP: Sequence[_Part] = (
+    ("the cores", lambda run: (dict(run.server_cpus), run.generator_cpus)),
+    (
+        "the installed packages",
+        lambda run: {name: (each.python, dict(each.packages)) for name, each in run.stacks.items()},
+    ),
+)
+
+
+def _check_same(earlier: Run, current: Run, *parts: _Part) -> None:
+    """Trials of one run must be comparable. Raises StoreError where a part of what they ran on has changed."""
+    for what, part in parts:
         if part(earlier) != part(current):
             raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
 

@@ -18,11 +18,12 @@ import pytest
 from tests.conftest import RUNTIMES, require
 from tests.e2e.conftest import HERE, Cli, Ended, observations, wait_for
 from tests.e2e.proxy import stoppable
-from wsgilab import lab
+from wsgilab import host, lab, testing
 from wsgilab.errors import BuildError
 from wsgilab.lab import Places
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Engine, NoEngine
+from wsgilab.store import Journal, Store
 
 pytestmark = pytest.mark.lab
 
@@ -59,18 +60,29 @@ def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> 
     assert_one_line(local.run(), str(tmp_path / "file" / "results"), "cannot write results", "make the folder writable")
 
 
+def stored(cli: Cli) -> Store:
+    """A run of this very machine and catalogue, of which one trial is measured."""
+    servers = lab.read_catalogue(cli.places)
+    experiment = testing.experiment(testing.cell("gunicorn-sync-4"))
+    run = testing.run(experiment, servers["gunicorn-sync-4"], host=host.fingerprint(), runtime=cli.runtime)
+    store = Store.create(cli.places.results, run)
+    with Journal(store) as journal:
+        journal.append(testing.observation(testing.cell("gunicorn-sync-4")))
+    return store
+
+
 def test_results_of_another_schema(local: Cli) -> None:
-    assert local.run("--blocks", "1").code == 0
-    run = local.latest / "run.yaml"
+    store = stored(local)
+    run = store.folder / "run.yaml"
     run.write_text(run.read_text().replace("schema: 1", "schema: 2", 1))
-    before = observations(local.latest)
+    before = observations(store.folder)
     for words in (("lab.report",), ("lab.run", "--resume", "latest")):
         assert_one_line(local(*words), str(run), "schema 2", "reads schema 1")
-    assert observations(local.latest) == before
+    assert observations(store.folder) == before
 
 
 def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path) -> None:
-    assert local.run("--blocks", "1").code == 0
+    stored(local)
     file = tmp_path / "servers.yaml"
     file.write_text(local.places.catalogue.read_text().replace("--workers=4", "--workers=5"))
     local.variables["LAB_CATALOGUE"] = str(file)

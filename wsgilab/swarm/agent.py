@@ -42,7 +42,7 @@ from wsgilab.model import Order, Stamp, SwarmReport
 LOCUSTFILES = Path("locustfiles")
 STAMP_HEADER = "Lab-Stamp"
 POLL_S = 0.005
-GET_TIMEOUT_S = 15.0
+GET_TIMEOUT_S = 5.0
 
 # As in wsgilab.stats, which the generator's stack has not the packages for.
 LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
@@ -58,6 +58,7 @@ class Recorder:
     def __init__(self) -> None:
         self.samples: list[Sample] = []
         self.answered: set[int] = set()
+        self.failed: set[int] = set()
 
     def on_request(
         self,
@@ -68,8 +69,12 @@ class Recorder:
         **_: Any,
     ) -> None:
         self.samples.append((response_time, response, exception))
-        if exception is None and context:
-            self.answered.add(context["user"])
+        if context:
+            (self.answered if exception is None else self.failed).add(context["user"])
+
+    def is_settled(self, users: int) -> bool:
+        """Whether a window can begin: every user has had an answer, or every one has failed and none has had any."""
+        return len(self.answered) == users or (not self.answered and len(self.failed) == users)
 
 
 class Agent:
@@ -95,7 +100,7 @@ class Agent:
         try:
             started = time.monotonic()
             runner.start(order.users, spawn_rate=order.users)
-            while len(recorder.answered) < order.users and time.monotonic() - started < order.patience_s:
+            while not recorder.is_settled(order.users) and time.monotonic() - started < order.patience_s:
                 gevent.sleep(POLL_S)
             warmup_s = time.monotonic() - started
             unanswered = order.users - len(recorder.answered)

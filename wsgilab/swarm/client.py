@@ -16,7 +16,7 @@ _REPORT = TypeAdapter(SwarmReport)
 
 _START_S = 30.0
 _MARGIN_S = 20.0
-_GET_S = 40.0
+_GET_S = 15.0
 
 
 class Swarm(Protocol):
