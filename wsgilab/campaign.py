@@ -80,7 +80,7 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
         )
 
     if (failure := target.failure()) is not None:
-        return failed(f"the server had {failure} before the trial\n{target.log_tail()}".strip())
+        return failed(f"the server had {failure} before the trial")
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 

@@ -132,7 +132,7 @@ def test_a_server_that_dies_at_start(local: Cli, tmp_path: Path) -> None:
 
 def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "hang.yaml"
-    file.write_text((HERE / "small.yaml").read_text() + "patience_s: 1\n")
+    file.write_text((HERE / "small.yaml").read_text().replace("patience_s: 2", "patience_s: 1"))
     child = local.start("lab.run", "--runtime", "local", "--experiment", str(file), "--blocks", "3")
     wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
     for each in local.targets():

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import HERE, Cli, end, observations, wait_for
+from tests.e2e.containers import assert_confined
 from wsgilab import cpus, host
 
 pytestmark = pytest.mark.lab
@@ -78,10 +79,13 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
 
 
 def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli) -> None:
+    # Half-way through, the containers are looked at too: a run is under way and its fleet is up.
     # One signal in each runtime: both are handled in the same place.
     signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
     child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "6")
     wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    if cli.runtime == "compose":
+        assert_confined(cli)
     ended = end(child, signum)
     assert ended.code == 128 + signum, ended.output
     assert f"ended by {signum.name}" in ended.lines[-1]

@@ -189,22 +189,28 @@ def test_a_target_that_has_died_is_not_loaded_again() -> None:
 
     assert [each.reason.splitlines()[0] for each in saved] == [
         "the server exited with 3 during the trial",
-        "the server had exited with 3",
-        "the server had exited with 3",
+        "the server had exited with 3 before the trial",
+        "the server had exited with 3 before the trial",
     ]
     assert len(lab.swarm.orders) == 1
 
 
 @dataclass(slots=True, kw_only=True)
-class Unmetered(FakeTarget):
-    """A target without processes to meter: it died before the window began."""
+class Dying(FakeTarget):
+    """A target that dies between the check before its trial and the beginning of the window."""
+
+    asked: int = 0
+
+    def failure(self) -> str | None:
+        self.asked += 1
+        return "exited with 3" if self.asked > 1 else None
 
     def usage(self) -> Usage:
         raise AssertionError("a target that has died was metered")
 
 
 def test_a_target_that_has_died_is_not_metered() -> None:
-    lab = Lab(targets={"one": Unmetered(server=testing.server("one"), died="exited with 3")})
+    lab = Lab(targets={"one": Dying(server=testing.server("one"))})
 
     (saved,) = lab.execute(*trials("one"))
 
