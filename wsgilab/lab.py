@@ -24,7 +24,6 @@ from wsgilab.model import SCHEMA, Comparison, Experiment, Run, Server, Stack
 from wsgilab.progress import LineReporter, Reporter, TerminalReporter
 from wsgilab.render import FORMATS, terminal
 from wsgilab.runtime import engine as engines
-from wsgilab.runtime.compose import ComposeRuntime
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.ports import free_ports, port_range
@@ -87,6 +86,9 @@ def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
         if wanted == "compose":
             raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}, or use --runtime local")
         return LocalRuntime(places.project, places.state, places.lab_id, places.ports), found.reason
+    # Here, because Docker's library takes a third of a second to import, and most tasks do without.
+    from wsgilab.runtime.compose import ComposeRuntime
+
     file = None if places.catalogue == places.project / "compose" / "servers.yaml" else places.catalogue
     runtime = ComposeRuntime(places.project, places.state, found, places.lab_id, file, places.ports)
     answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"

@@ -1,6 +1,7 @@
 """The lab as a user runs it: `invoke` in a process of its own, its results in a folder of the test's."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -24,6 +25,11 @@ from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.local import MARK
 
 HERE = Path(__file__).parent
+
+
+@functools.cache
+def has_engine() -> bool:
+    return isinstance(engine.find(), Engine)
 
 
 @dataclass(kw_only=True)
@@ -92,7 +98,7 @@ class Cli:
     def leftovers(self) -> list[str]:
         """Everything of this lab that still runs or stands: processes, containers, networks, logs."""
         found = [" ".join(each.info["cmdline"] or []) for each in self.targets()]
-        if isinstance(engine.find(), Engine):
+        if has_engine():
             with contextlib.closing(docker.from_env()) as client:
                 names = [str(each.name) for each in client.containers.list(all=True)]
                 names += [str(each.name) for each in client.networks.list()]

@@ -82,7 +82,7 @@ def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli)
     # Half-way through, the containers are looked at too: a run is under way and its fleet is up.
     # One signal in each runtime: both are handled in the same place.
     signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
-    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "6")
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "4")
     wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
     if cli.runtime == "compose":
         assert_confined(cli)
@@ -92,7 +92,7 @@ def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli)
     assert "Traceback" not in ended.output
     assert cli.leftovers() == []
     measured = observations(cli.latest)
-    assert 2 <= len(measured) < 12
+    assert 2 <= len(measured) < 8
     assert cli.comparison()["run"]["trials"]["measured"] == len(measured)
 
     folder = cli.latest
@@ -100,8 +100,8 @@ def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli)
     assert again.code == 0, again.output
     assert observations(folder)[: len(measured)] == measured
     keys = [(each["block"], json.dumps(each["cell"])) for each in map(json.loads, observations(folder))]
-    assert len(keys) == len(set(keys)) == 12
-    assert cli.comparison()["run"]["trials"]["measured"] == 12
+    assert len(keys) == len(set(keys)) == 8
+    assert cli.comparison()["run"]["trials"]["measured"] == 8
 
 
 def test_an_interrupt_while_the_fleet_starts_leaves_nothing(cli: Cli) -> None:
@@ -116,18 +116,18 @@ def test_an_interrupt_while_the_fleet_starts_leaves_nothing(cli: Cli) -> None:
 
 
 def test_a_killed_run_is_resumed_without_its_torn_line_and_what_it_left_is_ended(cli: Cli) -> None:
-    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "4")
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"), "--blocks", "3")
     wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
     end(child, signal.SIGKILL)
     measured = observations(cli.latest)
     with (cli.latest / "observations.jsonl").open("ab") as journal:
-        journal.write(b'{"block": 3, "posi')
+        journal.write(b'{"block": 2, "posi')
 
     again = cli("lab.run", "--resume", "latest")
     assert again.code == 0, again.output
     assert "that an earlier run had left behind" in again.output
     assert observations(cli.latest)[: len(measured)] == measured
-    assert len(observations(cli.latest)) == 8
+    assert len(observations(cli.latest)) == 6
     assert all(json.loads(line)["status"] == "measured" for line in observations(cli.latest))
 
 
