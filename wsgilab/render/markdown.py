@@ -19,11 +19,11 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     run = comparison.run
     yield f"# {escape(run.experiment.name)}: {comparison.measured} of {comparison.trials} trials measured"
     yield ""
-    pinned = "; ".join(f"{count} of them: {cpus}" for count, cpus in run.server_cpus.items())
+    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
     yield escape(
         f"Run {run.id}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
         f"{run.experiment.window_s:g} s windows. {run.host.cpu}, usable cores {run.host.usable_cpus}; "
-        f"server cores ({pinned}), generator on {run.generator_cpus}."
+        f"servers on {pinned}, generator on core {run.generator_cpus}."
     )
     for note in run.notes:
         yield f"- {escape(note)}"
