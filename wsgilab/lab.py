@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console, RenderableType
 
 from wsgilab import __version__, campaign, catalogue, cpus, host, plan, process, spec
 from wsgilab.compare import compare
+from wsgilab.doctor import Finding, examine
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, StoreError, TargetError
 from wsgilab.model import SCHEMA, Comparison, Experiment, Run, Server, Stack
 from wsgilab.progress import LineReporter, Reporter, TerminalReporter
@@ -26,9 +26,9 @@ from wsgilab.render import FORMATS, terminal
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
-from wsgilab.runtime.ports import free_ports, port_range
+from wsgilab.runtime.ports import port_range
 from wsgilab.runtime.protocol import Fleet, Runtime
-from wsgilab.store import Journal, Store
+from wsgilab.store import Journal, Store, check_writable
 from wsgilab.swarm.client import LocustSwarm, Swarm
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -139,7 +139,7 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
         _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
 
     with _signals_raise(), _alone(places):
-        _writable(places.results)
+        check_writable(places.results)
         if left := runtime.sweep():
             reporter.say(f"Ended {left} processes or containers that an earlier run had left behind.")
         digests = runtime.prepare(used.values(), reporter.say)
@@ -365,67 +365,9 @@ def catalogue_table(places: Places) -> RenderableType:
     return terminal.grid(("server", "slots", "model", "stack", "command"), rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that `doctor` looked at. `remedy` is empty where all is well."""
-
-    subject: str
-    found: str
-    remedy: str = ""
-
-
 def doctor(places: Places) -> Sequence[Finding]:
     """Whether this machine can run the lab, and what to do where it cannot."""
-    findings = [_python_finding()]
-    found = engines.find()
-    if isinstance(found, Engine):
-        findings.append(Finding(subject="engine", found=f"Docker Engine {found.version} at {found.address}"))
-        findings.append(Finding(subject="compose", found=f"Compose {found.compose} ({found.docker})"))
-    else:
-        findings.append(
-            Finding(subject="engine", found=found.reason, remedy=f"{found.remedy}; till then --runtime local")
-        )
-    findings += [*_core_findings(), *_place_findings(places)]
-    return findings
-
-
-def _python_finding() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(
-        subject="python", found=version, remedy="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
-    )
-
-
-def _core_findings() -> Iterator[Finding]:
-    usable, siblings = host.usable_cpus(), host.siblings()
-    groups = "; ".join(cpus.spell(group) for group in siblings if len(group) > 1)
-    yield Finding(
-        subject="cores",
-        found=f"{cpus.spell(usable)} usable" + (f", sharing physical cores: {groups}" if groups else ""),
-        remedy="" if len(usable) > 1 else "with one core servers and generator must share it: --share-generator",
-    )
-    if len(usable) > 1:
-        layout = cpus.layout(usable=usable, siblings=siblings, counts=[1], share=False)
-        yield Finding(
-            subject="layout",
-            found=f"a 1-core server on {cpus.spell(layout.servers[1])}, generator on {cpus.spell(layout.generator)}",
-            remedy="".join(f"{note}: figures will be noisier" for note in layout.notes),
-        )
-
-
-def _place_findings(places: Places) -> Iterator[Finding]:
-    wanted = places.ports
-    try:
-        count = len(read_catalogue(places))
-        free_ports(count, wanted)
-        yield Finding(subject="ports", found=f"{count} free on 127.0.0.1" + (f" in {wanted}" if wanted else ""))
-    except LabError as error:
-        yield Finding(subject="ports", found=f"not enough for all servers in {wanted}", remedy=error.message)
-    try:
-        _writable(places.results)
-        yield Finding(subject="results", found=f"{places.results} is writable")
-    except LabError as error:
-        yield Finding(subject="results", found=f"{places.results} is not writable", remedy=error.message)
+    return examine(servers=len(read_catalogue(places)), results=places.results, ports=places.ports)
 
 
 def console() -> Console:
@@ -464,17 +406,6 @@ def _text(path: Path, what: str) -> str:
 def _shown(path: Path) -> str:
     """A path as a user would type it from the project's folder."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _writable(folder: Path) -> None:
-    """Raises StoreError unless files can be made in `folder`: better before the installs than after them."""
-    probe = folder / f".writable-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot write results there ({error.strerror}); make the folder writable") from None
 
 
 @contextlib.contextmanager

@@ -167,6 +167,17 @@ class Journal:
             os.truncate(self._path, whole)
 
 
+def check_writable(folder: Path) -> None:
+    """Raises StoreError unless files can be made in `folder`: better before the installs than after them."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot write results there ({error.strerror}); make the folder writable") from None
+
+
 def _point(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, in one step."""
     temporary = link.with_name(f".{link.name}.new")

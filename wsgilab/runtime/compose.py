@@ -24,6 +24,7 @@ from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.protocol import Fleet, Say, verify_pinning
 
 LABEL = "wsgilab.lab"
+IMAGE_LABEL = "wsgilab.image"
 _PROJECT_LABEL = "com.docker.compose.project"
 PORT = "8000/tcp"
 OWN_BASE = "wsgilab-base:trixie"
@@ -123,7 +124,13 @@ class ComposeRuntime:
                 raise self._build_error(stack, finished)
             with _engine_errors():
                 digests[stack] = str(self._client.images.get(f"wsgilab/{stack}").id)
+        self._prune()
         return digests
+
+    def _prune(self) -> None:
+        """Remove the lab's images that lost their names to newer ones, and that no container uses."""
+        with _engine_errors():
+            self._client.images.prune(filters={"dangling": True, "label": IMAGE_LABEL})
 
     def _base_image(self) -> str:
         named = os.environ.get("LAB_BASE_IMAGE")
@@ -271,6 +278,7 @@ class ComposeRuntime:
             for image in self._client.images.list():
                 if any(tag.startswith("wsgilab/") for tag in image.tags):
                     image.remove(force=True)
+        self._prune()
 
     # --- speaking with the engine
 
