@@ -56,10 +56,7 @@ class StoreError(LabError):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM: end cleanly, with what was measured reported.
-
-    `run_id` is set by the campaign once there is something measured to speak of.
-    """
+    """SIGINT or SIGTERM: end cleanly, with what was measured reported."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)

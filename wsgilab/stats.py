@@ -38,7 +38,7 @@ def ratio(ratios: Sequence[float], comparisons: int) -> Interval:
     scatter about normally from block to block; where they do not, the interval is
     stretched to hold the median, which makes a verdict rarer, never bolder. Below `FEWEST_BLOCKS` there is none.
     """
-    # Here, because it takes longer to import than all else together, and most tasks compare nothing.
+    # Here, because it takes about as long to import as all else together, and most tasks compare nothing.
     from scipy.special import stdtrit
 
     median = statistics.median(ratios)

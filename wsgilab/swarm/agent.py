@@ -53,7 +53,7 @@ Sample = tuple[float, Any, Exception | None]
 
 
 class Recorder:
-    """Listens to Locust's `request` event. The listener only appends: what it means is worked out after the trial."""
+    """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
