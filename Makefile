@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run test check format lock clean help
+.PHONY: run test check format bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +28,10 @@ check: $(VENV)/.dev ## Format, lint, strict types, import order
 format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## The lab measured against its peers (about an hour); needs nginx and wrk
+	for name in recording twins power calibration generator truth stamp neighbours scale efficiency; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: wsgilab needs Python 3.11 or newer, not %d.%d; name one with make PYTHON=..." % sys.version_info[:2])'
@@ -50,7 +54,7 @@ lock: $(UV) ## Renew every lock; LOCKFLAGS=--upgrade for newer releases
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) pyproject.toml -o requirements/lab.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/lab.txt -o requirements/dev.txt
-	for stack in services/stacks/*/; do $(COMPILE) $$stack/requirements.in -o $$stack/requirements.txt || exit 1; done
+	for stack in services/stacks/*/; do $(COMPILE) $${stack}requirements.in -o $${stack}requirements.txt || exit 1; done
 
 clean: $(VENV)/.lab ## Stop the lab, remove its images and environments; results stay
 	$(BIN)/invoke lab.clean

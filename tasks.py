@@ -52,6 +52,13 @@ def number(text: str | None, option: str) -> int | None:
         raise LabError(f"{option} {text}: must be a whole number") from None
 
 
+def share(text: str | None, option: str) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise LabError(f"{option} {text}: must be a share such as 0.03") from None
+
+
 @task(name="list")
 @reported
 def list_(_: Context) -> None:
@@ -84,8 +91,11 @@ def build(_: Context, runtime: str | None = None, servers: str | None = None) ->
         "servers": "only these of the experiment's servers: a,b",
         "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
         "blocks": "passes over every cell, in place of the experiment's number",
+        "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
+        "max-blocks": "where a run with --precision ends all the same",
         "seed": "orders the trials; the same seed gives the same order",
         "share-generator": "let servers take the generator's core too, where there are no others",
+        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
         "resume": "go on with this run (its id, or latest) where it stopped",
     }
 )
@@ -97,8 +107,11 @@ def run(
     servers: str | None = None,
     cores: str | None = None,
     blocks: str | None = None,
+    precision: str | None = None,
+    max_blocks: str | None = None,
     seed: str | None = None,
     share_generator: bool = False,
+    generator_cores: str | None = None,
     resume: str | None = None,
 ) -> None:
     """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
@@ -108,8 +121,11 @@ def run(
         servers=names(servers),
         cores=numbers(cores, "--cores"),
         blocks=number(blocks, "--blocks"),
+        precision=share(precision, "--precision"),
+        max_blocks=number(max_blocks, "--max-blocks"),
         seed=number(seed, "--seed"),
         share_generator=share_generator,
+        generator_cores=number(generator_cores, "--generator-cores"),
         resume=resume,
     )
     comparison, folder = lab.run(request, lab.console(), lab.places())

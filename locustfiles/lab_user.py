@@ -1,7 +1,11 @@
 """The user that every workload's Locust file is made of.
 
-A user sends one GET after the other, without thinking, and checks each answer to the byte. It is a plain Locust
-`User`: each request fires Locust's own `request` event, so statistics, web UI and listeners work as ever.
+A user sends one GET after the other, without thinking, and checks each answer to the byte. With `--rate` it sends
+them on a schedule instead, whether or not earlier ones have been answered, and counts latency from the moment at
+which each was due: a server that stalls cannot hide the requests that it kept from being sent.
+
+It is a plain Locust `User`: each request fires Locust's own `request` event, so statistics, web UI and listeners
+work as ever.
 
 It speaks HTTP over a socket of its own with geventhttpclient's parser, not through a client library, for two
 reasons. One request is exactly one request: HTTP clients resend silently when a server drops a connection, which
@@ -9,23 +13,32 @@ would hide what is being measured. And it costs a fraction, so that the generato
 """
 
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import gevent.socket
-from geventhttpclient.response import HTTPSocketResponse
+from gevent.pool import Group
+from geventhttpclient.response import HTTPResponse
 from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 
+from arrivals import CONSTANT, POISSON, schedule
+
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
+
+VOID_HEADER = "Lab-Void"
+"""Marks the answer to a request that came too late to count; see services/app/stamp.py."""
 
 # A server may drop a connection that was idle for long (Gunicorn: 2 s). Reusing it then would count a failure that
 # is none, so a connection that was idle this long is replaced.
 LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
+RECEIVE_BYTES = 1 << 16
 
 
 @events.init_command_line_parser.add_listener
@@ -37,14 +50,80 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--request-timeout", type=float, default=60.0, help="seconds after which a request has failed; 0: never"
     )
+    group.add_argument(
+        "--rate", type=float, default=0.0, help="requests a second that a user sends on schedule; 0: one after another"
+    )
+    group.add_argument(
+        "--arrivals", choices=[CONSTANT, POISSON], default=CONSTANT, help="how a schedule's requests are spaced"
+    )
+    group.add_argument("--arrivals-seed", type=int, default=0, help="makes a Poisson schedule repeatable")
 
 
 class WrongAnswer(Exception):
     """The target answered, but not with the status and body that the workload demands."""
 
 
+class Answer(HTTPResponse):
+    """A response as far as it has been fed."""
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body_buffer)
+
+
+class Wire:
+    """One connection, opened when it is needed."""
+
+    def __init__(self, family: int, address: tuple[Any, ...], timeout_s: float | None) -> None:
+        self._family = family
+        self._address = address
+        self._timeout_s = timeout_s
+        self._socket: gevent.socket.socket | None = None
+        self._idle_since = 0.0
+
+    def exchange(self, request: bytes, last: bytes | None) -> Answer:
+        """Send one request, and read its answer. Raises OSError and HTTPException.
+
+        With `last`, the end of an answer whose body comes whole, the connection is closed the moment that it is read,
+        before it is parsed: a server may wait for its client to close, as Gunicorn's sync worker does, and would wait
+        for the parser.
+        """
+        if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
+            self.close()
+        if self._socket is None:
+            self._socket = gevent.socket.socket(self._family, gevent.socket.SOCK_STREAM)
+            self._socket.settimeout(self._timeout_s)
+            self._socket.connect(self._address)
+        connection = self._socket
+        connection.sendall(request)
+        answer = Answer()
+        while not answer.message_complete:
+            received = connection.recv(RECEIVE_BYTES)
+            ended = not received
+            if last is not None and received.endswith(last):
+                self.close()
+                ended = True
+            answer.feed(received)
+            if ended and received and not answer.message_complete:
+                # An answer without a length ends with its connection.
+                answer.feed(b"")
+            if ended and not answer.message_complete:
+                raise ConnectionError("the connection was closed before the answer's end")
+        self._idle_since = time.monotonic()
+        return answer
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
 class LabUser(User):
-    """A user that repeats one GET. A workload sets `path` and `answer`, here or in `on_start`."""
+    """A user that repeats one GET. A workload sets `path` and `answer`, here or in `on_start`.
+
+    The `request` event's context tells `user`, and for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC).
+    A request that is given up because its user was killed has gevent's GreenletExit for its exception.
+    """
 
     abstract = True
     path: str
@@ -55,75 +134,113 @@ class LabUser(User):
         address = urlsplit(self.host or "")
         if address.scheme != "http" or not address.hostname:
             raise ValueError(f"--host must be an http:// address, not {self.host!r}")
-        options = self.environment.parsed_options
+        self._options = self.environment.parsed_options
         self._host = f"{address.hostname}:{address.port or 80}"
         # Once, not for each connection: gevent looks names up in a pool of threads.
         found = gevent.socket.getaddrinfo(address.hostname, address.port or 80, type=gevent.socket.SOCK_STREAM)
         self._family, _, _, _, self._address = found[0]
-        self._connection: str = getattr(options, "connection", CLOSE)
+        self._connection: str = getattr(self._options, "connection", CLOSE)
         # Each wait with a limit costs a timer, so `0` is for a generator that ends hanging users itself.
-        self._timeout_s: float | None = getattr(options, "request_timeout", 60.0) or None
-        self._socket: gevent.socket.socket | None = None
-        self._idle_since = 0.0
+        self._timeout_s: float | None = getattr(self._options, "request_timeout", 60.0) or None
+        self._rate: float = getattr(self._options, "rate", 0.0)
+        self._due: Iterator[int] = iter(())
+        self._next_due_ns = 0
+        self._under_way = Group()
+        self._wires: list[Wire] = []
         self._context = {"user": id(self)}
         self._bytes = b""
+        self._last: bytes | None = None
+        self._void_after_ns = 0
 
     def context(self) -> dict[str, Any]:
         return self._context
 
     def on_stop(self) -> None:
-        self._disconnect()
+        try:
+            # Requests of a schedule that are still unanswered.
+            self._under_way.join()
+        finally:
+            self._under_way.kill()
+            for wire in self._wires:
+                wire.close()
+
+    def wait_time(self) -> float:
+        """Seconds until the next request is due; Locust calls it between tasks."""
+        return max(0.0, (self._next_due_ns - time.monotonic_ns()) / 1e9) if self._rate else 0.0
 
     @task
     def request(self) -> None:
-        self._bytes = self._bytes or self._compose()
-        response: HTTPSocketResponse | None = None
+        if not self._rate:
+            self._get(None)
+            return
+        now_ns = time.monotonic_ns()
+        if not self._next_due_ns:
+            self._begin_schedule(now_ns)
+        while self._next_due_ns <= now_ns:
+            self._under_way.spawn(self._get, self._next_due_ns)
+            self._next_due_ns = next(self._due)
+
+    def _begin_schedule(self, now_ns: int) -> None:
+        runner = self.environment.runner
+        self._due = schedule(
+            getattr(self._options, "arrivals", CONSTANT),
+            self._rate,
+            now_ns,
+            seed=getattr(self._options, "arrivals_seed", 0),
+            part=max(0, getattr(runner, "worker_index", 0)),
+            parts=getattr(self._options, "arrivals_parts", 1),
+        )
+        self._next_due_ns = next(self._due)
+
+    def _get(self, due_ns: int | None) -> None:
+        """One request, told to Locust's listeners. With `due_ns`, latency counts from then."""
+        wire = self._wires.pop() if self._wires else Wire(self._family, self._address, self._timeout_s)
+        response: Answer | None = None
         body = b""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         start_time = time.time()
-        begin = time.perf_counter()
+        begin_ns = time.monotonic_ns()
         try:
-            connected = self._connect()
-            connected.sendall(self._bytes)
-            response = HTTPSocketResponse(connected, method="GET")
-            body = bytes(response.read())
+            request = self._request()
+            response = wire.exchange(request, self._last)
+            body = response.body
             if response.status_code != HTTPStatus.OK or body != self.answer:
                 failure = WrongAnswer(f"{self.path}: status {response.status_code}, body {body[:60]!r}")
-        except (OSError, ValueError) as error:
-            # ValueError: HTTPParseError, which a connection closed before its answer raises too.
+        except (OSError, HTTPException) as error:
+            # HTTPException: what the parser raises.
             failure = error
-        ended = time.perf_counter()
+        except gevent.GreenletExit as error:
+            failure = error
+        ended_ns = time.monotonic_ns()
         if failure is not None or response is None or self._connection == CLOSE or response.should_close():
-            self._disconnect()
-        self._idle_since = ended
+            wire.close()
+        self._wires.append(wire)
+        if failure is not None and response is not None and response.get(VOID_HEADER) is not None:
+            # Sent after all that counts: neither an answer nor a failure.
+            return
         self.environment.events.request.fire(
             request_type="GET",
             name=self.path,
-            response_time=(ended - begin) * 1000,
+            response_time=(ended_ns - (due_ns or begin_ns)) / 1e6,
             response_length=len(body),
             response=response,
-            context=self._context,
+            context={**self._context, "due_ns": due_ns, "begun_ns": begin_ns} if due_ns else self._context,
             exception=failure,
             start_time=start_time,
             url=self.path,
         )
-        if failure is not None:
+        if isinstance(failure, gevent.GreenletExit):
+            raise failure
+        if failure is not None and due_ns is None:
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
 
-    def _compose(self) -> bytes:
-        lines = f"GET {self.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
-
-    def _connect(self) -> gevent.socket.socket:
-        if self._socket is not None and time.perf_counter() - self._idle_since > LONGEST_IDLE_S:
-            self._disconnect()
-        if self._socket is None:
-            self._socket = gevent.socket.socket(self._family, gevent.socket.SOCK_STREAM)
-            self._socket.settimeout(self._timeout_s)
-            self._socket.connect(self._address)
-        return self._socket
-
-    def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def _request(self) -> bytes:
+        void_after_ns = getattr(self._options, "void_after_ns", 0)
+        if not self._bytes or void_after_ns != self._void_after_ns:
+            self._void_after_ns = void_after_ns
+            lines = [f"GET {self.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
+            if void_after_ns:
+                lines.append(f"Lab-Void-After: {void_after_ns}")
+            self._bytes = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+            self._last = b"\r\n\r\n" + self.answer if self._connection == CLOSE else None
+        return self._bytes

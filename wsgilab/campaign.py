@@ -1,6 +1,7 @@
 """The loop: each trial loads one target while the fleet is up, and is saved before the next begins."""
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 from wsgilab import host
@@ -45,12 +46,12 @@ def execute(
 def describe(cell: Cell) -> str:
     """A cell in one line, such as `gunicorn-sync-4, sleep, 32 users, close, 1 core`."""
     cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
-    return f"{cell.server}, {cell.workload}, {cell.users} users, {cell.connection}, {cores}"
+    return f"{cell.server}, {cell.workload}, {cell.load}, {cell.connection}, {cores}"
 
 
-def order(cell: Cell, run: Run, base_url: str) -> Order:
-    """A cell in the generator's terms: its Locust file, and that file's command-line options."""
-    experiment = run.experiment
+def order(trial: Trial, run: Run, base_url: str) -> Order:
+    """A trial in the generator's terms: its Locust file, and that file's command-line options."""
+    cell, experiment = trial.cell, run.experiment
     options: dict[str, str | float | int] = {
         "connection": cell.connection,
         # A request is given up when the drain ends, not before.
@@ -61,10 +62,15 @@ def order(cell: Cell, run: Run, base_url: str) -> Order:
     else:
         parameters = experiment.parameters.get(cell.workload, {})
         options |= {f"{cell.workload}_{name}": value for name, value in parameters.items()}
+    if cell.rate is not None:
+        # Every server of a block meets the same arrivals, and every block others.
+        options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
+        options["arrivals_seed"] = zlib.crc32(f"{run.seed}/{trial.block}".encode())
     return Order(
         locustfile=cell.workload,
         base_url=base_url,
-        users=cell.users,
+        users=cell.users or 1,
+        rate=cell.rate,
         window_s=experiment.window_s,
         patience_s=experiment.patience_s,
         options=options,
@@ -86,7 +92,7 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
 
     meter = _Meter(target)
     try:
-        report = swarm.load(order(trial.cell, run, target.base_url), meter.begin, meter.end)
+        report = swarm.load(order(trial, run, target.base_url), meter.begin, meter.end)
     except SwarmError:
         # Where the engine has stopped, that is what to say, not that the generator went with it.
         target.failure()

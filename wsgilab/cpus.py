@@ -47,14 +47,19 @@ class DoesNotFit(ValueError):
 
 
 def layout(
-    *, usable: Collection[int], siblings: Iterable[Collection[int]], counts: Iterable[int], share: bool
+    *,
+    usable: Collection[int],
+    siblings: Iterable[Collection[int]],
+    counts: Iterable[int],
+    share: bool,
+    generator_cores: int = 1,
 ) -> Layout:
-    """Give each count in `counts` its server cores, and the generator one core of its own.
+    """Give each count in `counts` its server cores, and the generator cores of its own.
 
-    `siblings` are groups of logical cores on one physical core. The generator takes the last physical core;
-    servers take first threads from the front before any second thread, and the generator's own physical core
-    last. With `share`, servers may take the generator's core too, when all others are taken. Every count takes
-    a prefix of one order, so fewer cores are a subset of more.
+    `siblings` are groups of logical cores on one physical core. The generator takes the last physical cores, one
+    logical core of each; servers take first threads from the front before any second thread, and the generator's own
+    physical cores last. With `share`, servers may take the generator's cores too, when all others are taken. Every
+    count takes a prefix of one order, so fewer cores are a subset of more.
 
     Raises DoesNotFit with the cause and the remedy.
     """
@@ -64,26 +69,34 @@ def layout(
     known = {core for group in groups for core in group}
     groups = sorted([group for group in groups if group] + [[core] for core in usable - known])
 
-    generator = groups[-1][0]
+    if generator_cores > len(groups):
+        raise DoesNotFit(
+            f"{generator_cores} generator cores asked for, but the usable cores {spell(usable)} are only {len(groups)} "
+            "physical ones; ask for fewer with --generator-cores"
+        )
+    for_servers, for_generator = groups[:-generator_cores], groups[-generator_cores:]
+    generator = frozenset(group[0] for group in for_generator)
     order: list[int] = []
     for depth in range(max(len(group) for group in groups)):
-        order += [group[depth] for group in groups[:-1] if depth < len(group)]
-    order += groups[-1][1:]
+        order += [group[depth] for group in for_servers if depth < len(group)]
+    order += [core for group in for_generator for core in group[1:]]
     if share:
-        order.append(generator)
+        order += sorted(generator, reverse=True)
 
     most = counts[-1]
     if most > len(order):
         raise DoesNotFit(
             f"{most} server cores asked for, but of the usable cores {spell(usable)} "
             f"{f'only {len(order)}' if order else 'none'} {'are' if len(order) > 1 else 'is'} left beside the generator's "
-            f"core {generator}" + ("" if share else "; ask for fewer, or let them share with --share-generator")
+            f"core {spell(generator)}" + ("" if share else "; ask for fewer, or let them share with --share-generator")
         )
     servers = {count: frozenset(order[:count]) for count in counts}
     notes: list[str] = []
-    if generator in servers[most]:
-        shared = ", ".join(str(count) for count in counts if generator in servers[count])
-        notes.append(f"with {shared} server cores the generator shares core {generator} with the servers")
-    elif servers[most].intersection(groups[-1]):
-        notes.append(f"servers and generator share a physical core (logical cores {spell(groups[-1])})")
-    return Layout(servers=servers, generator=frozenset({generator}), notes=tuple(notes))
+    if taken := generator & servers[most]:
+        shared = ", ".join(str(count) for count in counts if generator & servers[count])
+        notes.append(f"with {shared} server cores the generator shares core {spell(taken)} with the servers")
+    elif any(servers[most].intersection(group) for group in for_generator):
+        both = [group for group in for_generator if servers[most].intersection(group)]
+        spelt = "; ".join(map(spell, both))
+        notes.append(f"servers and generator share a physical core (logical cores {spelt})")
+    return Layout(servers=servers, generator=generator, notes=tuple(notes))

@@ -13,7 +13,7 @@ from wsgilab import cpus
 from wsgilab.errors import HostError
 from wsgilab.model import Host
 
-LAB_PACKAGES = ("docker", "invoke", "pyyaml", "psutil", "rich", "pydantic", "hdrhistogram", "scipy", "uv")
+LAB_PACKAGES = ("docker", "invoke", "pyyaml", "psutil", "rich", "pydantic", "hdrhistogram", "uv")
 
 
 def usable_cpus() -> frozenset[int]:
@@ -70,5 +70,5 @@ def package_versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The local time, ISO 8601 with its offset, to the second."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    """The local time, ISO 8601 with its offset, to the millisecond."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

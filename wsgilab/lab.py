@@ -17,10 +17,10 @@ from types import FrameType
 from rich.console import Console, RenderableType
 
 from wsgilab import __version__, campaign, catalogue, cpus, host, plan, process, spec
-from wsgilab.compare import compare
+from wsgilab.compare import compare, unsettled
 from wsgilab.doctor import Finding, examine
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, StoreError, TargetError
-from wsgilab.model import SCHEMA, Comparison, Experiment, Run, Server, Stack
+from wsgilab.model import SCHEMA, Cell, Comparison, Experiment, Run, Server, Stack
 from wsgilab.progress import LineReporter, Reporter, TerminalReporter
 from wsgilab.render import FORMATS, terminal
 from wsgilab.runtime import engine as engines
@@ -107,8 +107,11 @@ class Request:
     servers: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
     blocks: int | None = None
+    precision: float | None = None
+    max_blocks: int | None = None
     seed: int | None = None
     share_generator: bool = False
+    generator_cores: int | None = None
     resume: str | None = None
 
 
@@ -138,7 +141,7 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
         # Before anything is installed or started for nothing.
         _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
 
-    with _signals_raise(), _alone(places):
+    with signals_raise(), alone(places):
         check_writable(places.results)
         if left := runtime.sweep():
             reporter.say(f"Ended {left} processes or containers that an earlier run had left behind.")
@@ -192,10 +195,21 @@ def _resumed(request: Request, places: Places) -> Store | None:
 
 
 def _execute(run: Run, store: Store, fleets: Mapping[int, Fleet], swarm: Swarm, reporter: Reporter) -> None:
+    """Block after block; with `precision`, until every comparison is settled."""
+    wanted: Collection[Cell] | None = None
+    begun = 0
     with Journal(store) as journal:
-        trials = plan.remaining(plan.schedule(run.experiment, run.seed), store.done())
-        reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
-        campaign.execute(trials, run=run, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter)
+        for blocks in plan.looks(run.experiment):
+            scheduled = plan.schedule(run.experiment, run.seed, range(begun, blocks))
+            trials = plan.remaining(scheduled, store.done(), wanted)
+            if wanted is None:
+                reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
+            elif trials:
+                reporter.say(f"{len(wanted)} cells are not settled by {begun} blocks: {len(trials)} trials more.")
+            campaign.execute(trials, run=run, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter)
+            wanted, begun = unsettled(run, store.observations(), blocks), blocks
+            if not wanted:
+                break
 
 
 def _report_early_end(error: LabError | Interrupted, store: Store, console: Console) -> None:
@@ -222,7 +236,10 @@ def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
         servers=request.servers,
         cores=request.cores,
         blocks=request.blocks,
+        precision=request.precision,
+        max_blocks=request.max_blocks,
         share_generator=request.share_generator,
+        generator_cores=request.generator_cores,
     )
 
 
@@ -233,6 +250,7 @@ def _layout(experiment: Experiment) -> cpus.Layout:
             siblings=host.siblings(),
             counts={cell.cores for cell in experiment.cells},
             share=experiment.generator == "shared",
+            generator_cores=experiment.generator_cores,
         )
     except cpus.DoesNotFit as error:
         raise HostError(f"cores: {error}") from None
@@ -331,7 +349,7 @@ def build(request: Request, console: Console, places: Places) -> None:
         if name not in servers:
             raise HostError(f"--servers: unknown server {name!r}; known are {', '.join(servers)}")
     chosen = [server for name, server in servers.items() if not request.servers or name in request.servers]
-    with _signals_raise(), _alone(places):
+    with signals_raise(), alone(places):
         for stack, digest in runtime.prepare(chosen, reporter.say).items():
             reporter.say(f"{stack}: {digest}")
 
@@ -343,7 +361,7 @@ def down(places: Places) -> int:
 
 def clean(places: Places) -> None:
     """`down`, and remove images and virtual environments. Results stay."""
-    with _alone(places):
+    with alone(places):
         for runtime in _runtimes(places):
             runtime.sweep()
             runtime.clean()
@@ -409,7 +427,7 @@ def _shown(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(places: Places) -> Iterator[None]:
+def alone(places: Places) -> Iterator[None]:
     """One lab at a time in a checkout: two would measure each other. Raises LabError."""
     try:
         places.state.mkdir(parents=True, exist_ok=True)
@@ -421,7 +439,7 @@ def _alone(places: Places) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[None]:
     """Within, the first SIGINT or SIGTERM raises Interrupted; more are ignored, for the cleaning up is under way."""
     raised = False
 

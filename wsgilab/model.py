@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 Connection = Literal["keep-alive", "close"]
+Arrivals = Literal["constant", "poisson"]
 ExecutionModel = Literal["process", "threads", "coroutines", "event-loop"]
 GeneratorCores = Literal["own", "shared"]
 RuntimeName = Literal["compose", "local"]
 TrialStatus = Literal["measured", "failed"]
+Metric = Literal["throughput", "latency"]
 BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "demand", "unexplained"]
+Gate = Literal["generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
 
 SCHEMA = 1
@@ -45,8 +48,26 @@ class Cell:
     server: str
     cores: int
     workload: str
-    users: int
+    users: int | None = None
+    """So many at a time, each waiting for its answer: a closed loop. None where requests come on a schedule."""
+    rate: float | None = None
+    """Requests a second on a schedule, whether or not the server keeps up: an open loop. None with `users`."""
+    arrivals: Arrivals | None = None
+    """How the schedule is spaced; None with `users`."""
     connection: Connection
+
+    @property
+    def conditions(self) -> "Conditions":
+        """All but the server: cells under the same conditions can be compared."""
+        return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection
+
+    @property
+    def load(self) -> str:
+        """In words, such as `32 users` or `200 requests/s, poisson`."""
+        return f"{self.users} users" if self.rate is None else f"{self.rate:g} requests/s, {self.arrivals}"
+
+
+Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +89,21 @@ class Experiment:
     cells: tuple[Cell, ...]
     blocks: int
     window_s: float
-    """How long one trial is observed."""
+    """How long one trial is observed once every user has had an answer."""
     patience_s: float
-    """How long to wait, at most, before the window until every user has had an answer, and after it until the
-    requests under way are answered."""
+    """How long to wait, at most, until every user has had an answer, and after the window until the requests under
+    way are answered."""
     reference: str
     """The server that the others are compared with."""
     generator: GeneratorCores
     """`own`: servers and generator never share a core. `shared`: they may, and every number says so."""
     parameters: Mapping[str, Mapping[str, float]]
     """Workload -> parameter -> value, such as `{"sleep": {"ms": 50.0}}`."""
+    precision: float | None = None
+    """Go on beyond `blocks` until each comparison is decided or its interval is within so much of its median."""
+    max_blocks: int | None = None
+    """Where to stop all the same; None without `precision`."""
+    generator_cores: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +207,8 @@ class Order:
     locustfile: str
     base_url: str
     users: int
+    """One, where requests come on a schedule."""
+    rate: float | None
     window_s: float
     patience_s: float
     options: Mapping[str, str | float | int]
@@ -191,16 +219,20 @@ class Order:
 class SwarmReport:
     """What the swarm saw in one trial.
 
-    A request counts for the window in which it left the application, if its answer was right in the end.
+    A request counts for the window in which it left the application, if its answer was right in the end; one that
+    was due on a schedule has its latency counted in the window in which it was due.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     window_s: float
     warmup_s: float
+    """Before the window: until all users were at work, or while a schedule's first requests arrived."""
+    settling_s: float = 0.0
+    """The window's first part, until every user had had an answer; latencies are of the rest."""
     drain_s: float
     unanswered: int
-    """Users that had had no answer when the window began."""
+    """Users that never had an answer within the window."""
     completed: int
     """Requests of the window."""
     throughput_rps: float
@@ -211,14 +243,20 @@ class SwarmReport:
     """What the failures were, and how often."""
     cut_off: int
     """Requests given up because they were unanswered when the drain ended."""
+    due: int = 0
+    """Scheduled requests that were due in the window."""
+    late: int = 0
+    """Scheduled requests that the generator began noticeably after they were due."""
     latency_mean_ms: float
+    latency_ms: Mapping[str, float]
+    """`p50`, `p95`, `p99` and `max`."""
     latency_histogram: str
     """Microseconds; HdrHistogram V2, compressed, base64."""
     in_flight: InFlight
     service_ms: float
     """Median time of a request inside the application."""
     generator_cpu: float
-    """CPU time of the generator's process over the window: 1.0 is one core."""
+    """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +296,7 @@ class CellFigures:
 
     peak: int
     """The highest of any block."""
-    mean_in_flight: float
+    mean_in_flight: Interval
     processes: int
     threads: int
     busiest_share: float | None
@@ -269,15 +307,22 @@ class CellFigures:
     throughput_rps: Interval
     latency_ms: Mapping[str, float]
     """`p50`, `p95`, `p99`, `max`, over the merged histograms of all blocks."""
-    service_ms: float
+    latency_blocks_ms: Mapping[str, Interval]
+    """The same of each block by itself, with the interval of their median."""
+    service_ms: Interval
     limit_rps: float | None
-    cpu_ms_per_request: float | None
-    server_cpu: float | None
-    generator_cpu: float
+    limit_share: float | None
+    """Throughput over `limit_rps`."""
+    cpu_ms_per_request: Interval | None
+    server_cpu: Interval | None
+    generator_cpu: Interval
     resident_mb: float | None
     failures: int
     cut_off: int
+    late: int
     bound_by: BoundBy
+    because: str
+    """The figures that decided `bound_by`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,21 +333,27 @@ class CellResult:
     slots: int | None
     blocks: int
     figures: CellFigures | None
+    rank: int | None
+    """1 is the fastest under its conditions; servers that cannot be told from the first of their group share its rank."""
+    broken_gates: tuple[Gate, ...]
+    """Why no comparison is drawn from these figures; each has a warning too."""
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairResult:
-    """A server's throughput over the reference's, everything else equal, paired by block."""
+    """A server's figure over the reference's, everything else equal, paired by block."""
 
-    workload: str
-    cores: int
-    users: int
-    connection: Connection
-    server: str
+    cell: Cell
     reference: str
+    metric: Metric
+    """At a fixed rate all that keep up have the same throughput, so there it is the mean latency."""
+    blocks: int
+    """So many that both have."""
     ratio: Interval
     verdict: Verdict
+    broken_gates: tuple[Gate, ...]
+    """Why nothing is concluded from the ratio, where either of the two must not be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +362,14 @@ class Comparison:
 
     run: Run
     trials: int
+    """Planned, as far as it is known: with `precision`, those of the blocks that were begun."""
     measured: int
     failed: int
+    window_s: float
+    """Seconds of windows, over all measured trials."""
     cells: tuple[CellResult, ...]
     pairs: tuple[PairResult, ...]
+    confidence: float
+    """The chance that the interval of a cell's figure holds its true median: less than 95 % with few blocks."""
+    blocks_needed: int
+    """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""

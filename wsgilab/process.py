@@ -82,6 +82,15 @@ def pinned(cpus: Collection[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a running process so far, to the nanosecond, where /proc counts in ticks of 10 ms.
+
+    clock_getcpuclockid(3), which Python does not offer: Linux' MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED). Raises
+    OSError where it has ended.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 class Child:
     """A process in the background, the leader of its own group."""
 

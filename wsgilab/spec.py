@@ -11,6 +11,10 @@ groups counts once:
     cells:
       - {servers: all, workloads: [hello, sleep, cpu], users: [32], connections: [close]}
       - {servers: [gunicorn-gthread-2x4], workloads: [sleep], users: [32], connections: [keep-alive]}
+      - {servers: all, workloads: [sleep], rate: [10], arrivals: poisson}
+
+`users` is a closed loop: so many users, each waiting for its answer. `rate` is an open one: so many requests a second,
+due on a schedule whether or not the server keeps up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +26,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from wsgilab.catalogue import load_yaml
 from wsgilab.errors import SpecError
-from wsgilab.model import STRICT, Cell, Connection, Experiment, GeneratorCores, Server
+from wsgilab.model import STRICT, Arrivals, Cell, Connection, Experiment, GeneratorCores, Server
 
 WORKLOADS: Mapping[str, Mapping[str, float]] = {"hello": {}, "sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
 """Workload -> its parameters and their defaults. Each is a route of services/app and a file in locustfiles/."""
@@ -40,6 +44,11 @@ def _all_or_names(given: object) -> object:
 
 _Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
+_Rate = Annotated[float, Field(gt=0, le=100_000)]
+_Precision = Annotated[float, Field(gt=0, lt=1)]
+
+MAX_BLOCKS = 50
+"""Where a run with `precision` ends, unless the experiment says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +57,9 @@ class _Group:
 
     servers: Annotated[list[str], BeforeValidator(_all_or_names)]
     workloads: list[str]
-    users: list[_Count]
+    users: list[_Count] = field(default_factory=list)
+    rate: list[_Rate] = field(default_factory=list)
+    arrivals: Arrivals | None = None
     connections: list[Connection] = field(default_factory=lambda: ["close"])
     cores: list[_Count] = field(default_factory=lambda: [1])
 
@@ -64,6 +75,9 @@ class _File:
     patience_s: _Seconds = 10.0
     reference: str
     generator: GeneratorCores = "own"
+    generator_cores: _Count = 1
+    precision: _Precision | None = None
+    max_blocks: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
     workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
 
 
@@ -91,14 +105,17 @@ def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment
         servers = list(catalogue) if group.servers == [_ALL] else group.servers
         _known(servers, catalogue, f"{where}.servers", "server")
         _known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
-        for server, cores, workload, users, connection in product(
-            servers, group.cores, group.workloads, group.users, group.connections
+        loads = _loads(group, where)
+        for server, cores, workload, load, connection in product(
+            servers, group.cores, group.workloads, loads, group.connections
         ):
-            cells[Cell(server=server, cores=cores, workload=workload, users=users, connection=connection)] = None
+            cells[replace(load, server=server, cores=cores, workload=workload, connection=connection)] = None
     if not cells:
         raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
+    if file.max_blocks is not None and file.precision is None:
+        raise SpecError(f"{source}: max_blocks: says where a run with precision ends, but there is no precision")
     used = {cell.workload for cell in cells}
-    return Experiment(
+    experiment = Experiment(
         name=file.name,
         cells=tuple(cells),
         blocks=file.blocks,
@@ -107,7 +124,33 @@ def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment
         reference=file.reference,
         generator=file.generator,
         parameters={name: {**WORKLOADS[name], **file.workloads.get(name, {})} for name in WORKLOADS if name in used},
+        generator_cores=file.generator_cores,
     )
+    return _sequential(experiment, file.precision, file.max_blocks, f"{source}: max_blocks")
+
+
+def _loads(group: _Group, where: str) -> Sequence[Cell]:
+    """The group's loads, as cells that have nothing else."""
+    blank = Cell(server="", cores=1, workload="", connection="close")
+    if bool(group.users) == bool(group.rate):
+        raise SpecError(
+            f"{where}: needs users (a closed loop) or rate (requests a second, on a schedule), and not both"
+        )
+    if group.users:
+        if group.arrivals is not None:
+            raise SpecError(f"{where}.arrivals: says how a rate is spaced, but the group has users")
+        return [replace(blank, users=users) for users in group.users]
+    return [replace(blank, rate=rate, arrivals=group.arrivals or "constant") for rate in group.rate]
+
+
+def _sequential(experiment: Experiment, precision: float | None, max_blocks: int | None, where: str) -> Experiment:
+    """The experiment with sequential stopping, where a precision is asked for. Raises SpecError."""
+    if precision is None:
+        return experiment
+    most = max_blocks or max(MAX_BLOCKS, experiment.blocks)
+    if most < experiment.blocks:
+        raise SpecError(f"{where}: {most} is less than the {experiment.blocks} blocks to begin with")
+    return replace(experiment, precision=precision, max_blocks=most)
 
 
 def narrow(
@@ -117,9 +160,12 @@ def narrow(
     servers: Sequence[str] = (),
     cores: Sequence[int] = (),
     blocks: int | None = None,
+    precision: float | None = None,
+    max_blocks: int | None = None,
     share_generator: bool = False,
+    generator_cores: int | None = None,
 ) -> Experiment:
-    """The experiment with fewer servers, other cores, or another number of blocks, as the command line asks.
+    """The experiment with fewer servers, other cores, other blocks, or another generator, as the command line asks.
 
     Where the reference is not among `servers`, the first of them takes its place. Raises SpecError for a server
     that is unknown or not in the experiment.
@@ -135,15 +181,23 @@ def narrow(
         raise SpecError(f"--cores must be whole numbers from 1, not {', '.join(map(str, cores))}")
     if cores:
         cells = list(dict.fromkeys(replace(cell, cores=count) for cell in cells for count in cores))
-    if blocks is not None and blocks < 1:
-        raise SpecError(f"--blocks must be a whole number from 1, not {blocks}")
-    return replace(
+    for option, count in (("blocks", blocks), ("max-blocks", max_blocks), ("generator-cores", generator_cores)):
+        if count is not None and count < 1:
+            raise SpecError(f"--{option} must be a whole number from 1, not {count}")
+    if precision is not None and not 0 < precision < 1:
+        raise SpecError(f"--precision must be a share such as 0.03, not {precision:g}")
+    if max_blocks is not None and precision is None and experiment.precision is None:
+        raise SpecError("--max-blocks says where a run with precision ends; give --precision too")
+    narrowed = replace(
         experiment,
         cells=tuple(cells),
         reference=reference,
         blocks=blocks or experiment.blocks,
         generator="shared" if share_generator else experiment.generator,
+        generator_cores=generator_cores or experiment.generator_cores,
     )
+    most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))
+    return _sequential(narrowed, precision or experiment.precision, most, "--max-blocks")
 
 
 def _known(given: Sequence[str] | Mapping[str, object], known: Mapping[str, object], where: str, what: str) -> None:

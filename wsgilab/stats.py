@@ -1,8 +1,11 @@
-"""Medians, intervals and latency histograms. Pure.
+"""Medians, their intervals, verdicts, and latency histograms. Pure.
 
-The block is the sampling unit, never the request: requests of one window share its moment on a noisy machine.
+The block is the sampling unit, never the request: requests of one window share its moment on a noisy machine. On such
+a machine the scatter between blocks has long tails (a window that a neighbour disturbs is half as fast), so nothing
+here assumes a distribution: intervals are of the median, from ranks alone.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,56 +18,122 @@ LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
 """The histograms' range in microseconds, and their significant digits."""
 
 ERROR_RATE = 0.05
-"""How often, at most, any verdict of a run may be wrong."""
+"""How often, at most, any verdict of a run may be wrong; and any interval of a single figure."""
 
-FEWEST_BLOCKS = 3
+FEWEST_BLOCKS = 4
+"""With fewer, no ratio has an interval."""
 
+REACH = 0.95
+"""What share of blocks the reach of few blocks holds."""
 
-def spread(values: Sequence[float]) -> Interval:
-    """Median, and the lowest and highest block; both ends None below two blocks. Needs at least one value."""
-    several = len(values) > 1
-    return Interval(
-        median=statistics.median(values),
-        low=min(values) if several else None,
-        high=max(values) if several else None,
-    )
+SAME = 0.02
+"""Two processes of the very same server differ by as much, for good (`benchmarks/twins`): memory layout and hash seeds
+differ from start to start (Mytkowicz, Diwan, Hauswirth, Sweeney 2009, doi:10.1145/1508244.1508275)."""
 
 
-def ratio(ratios: Sequence[float], comparisons: int) -> Interval:
-    """The median of paired ratios, and an interval that holds for `comparisons` of its kind at once.
+@functools.cache
+def _rank(blocks: int, level: float) -> int:
+    """How many values from either end the interval's ends are; 0 where `blocks` are too few for `level`.
 
-    Student's t interval for the mean of the ratios' logarithms, at the level that Bonferroni's inequality asks for
-    when so many are read (Student 1908; Dunn 1961, doi:10.1080/01621459.1961.10482090). It assumes that the logs
-    scatter about normally from block to block; where they do not, the interval is
-    stretched to hold the median, which makes a verdict rarer, never bolder. Below `FEWEST_BLOCKS` there is none.
+    The true median lies below the k-th smallest of n values when fewer than k of them fall below it, which has the
+    chance of fewer than k heads in n tosses. The largest k for which that is at most level / 2.
     """
-    # Here, because it takes about as long to import as all else together, and most tasks compare nothing.
-    from scipy.special import stdtrit
+    rank, below = 0, 0
+    while 2 * (below + math.comb(blocks, rank)) <= level * 2**blocks:
+        below += math.comb(blocks, rank)
+        rank += 1
+    return rank
 
+
+def confidence(blocks: int, level: float = ERROR_RATE) -> float:
+    """The chance that `median_interval` holds the true median. With five blocks or fewer it is less than 95 %."""
+    if blocks <= 1:
+        return 0.0
+    rank = max(1, _rank(blocks, level))
+    outside: int = 2 * sum(math.comb(blocks, tails) for tails in range(rank))
+    return 1 - outside / int(2**blocks)
+
+
+def blocks_needed(level: float) -> int:
+    """The fewest blocks whose range holds the true median with a chance of 1 - `level`: all on one side of it has the
+    chance 2 / 2^n."""
+    return math.ceil(1 - math.log2(level))
+
+
+def median_interval(values: Sequence[float], level: float = ERROR_RATE) -> Interval:
+    """The median, and the order statistics between which the true median lies with a chance of 1 - `level`.
+
+    Exact for whatever distribution, because it is the sign test turned round (Thompson 1936,
+    doi:10.1214/aoms/1177732502). Where the values are too few for `level` it is their range, which holds the median
+    less often, as `confidence` says; both ends are None below two values. Needs at least one value.
+    """
+    ordered = sorted(values)
+    median = statistics.median(ordered)
+    if len(ordered) == 1:
+        return Interval(median=median, low=None, high=None)
+    rank = max(1, _rank(len(ordered), level))
+    return Interval(median=median, low=ordered[rank - 1], high=ordered[-rank])
+
+
+def departures(logs: Sequence[float]) -> Sequence[float]:
+    """How far each block lies from the median of the others; empty below two blocks."""
+    others = ([*logs[:at], *logs[at + 1 :]] for at in range(len(logs)))
+    return [abs(each - statistics.median(rest)) for each, rest in zip(logs, others, strict=True) if rest]
+
+
+def reach(departures: Sequence[float]) -> float:
+    """The departure that all but one in twenty stay within; 0 where there are none."""
+    ordered = sorted(departures)
+    return ordered[min(len(ordered) - 1, math.floor(REACH * len(ordered)))] if ordered else 0.0
+
+
+def ratio(ratios: Sequence[float], level: float, reach: float) -> Interval:
+    """The median of paired ratios, and an interval that is wrong with a chance of at most `level`.
+
+    With `blocks_needed(level)` blocks or more it is exact, as `median_interval`. With fewer, ranks alone cannot tell:
+    then it is the range of the blocks, widened on both sides by the factor e^`reach`, where `reach` is that of the
+    departures of all comparisons under the same workload. A verdict then needs every block to lie further out than
+    nearly all blocks of all of them strayed. That this errs no more often than it may is no theorem;
+    `benchmarks/calibration` tries it. Below FEWEST_BLOCKS there is no interval.
+    """
     median = statistics.median(ratios)
     if len(ratios) < FEWEST_BLOCKS:
         return Interval(median=median, low=None, high=None)
-    logs = [math.log(value) for value in ratios]
-    centre = statistics.fmean(logs)
-    tail = ERROR_RATE / comparisons / 2
-    reach = float(stdtrit(len(logs) - 1, 1 - tail)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    low, high = math.exp(centre - reach), math.exp(centre + reach)
-    return Interval(median=median, low=min(low, median), high=max(high, median))
+    if len(ratios) >= blocks_needed(level):
+        return median_interval(ratios, level)
+    return Interval(median=median, low=min(ratios) * math.exp(-reach), high=max(ratios) * math.exp(reach))
 
 
 def verdict(interval: Interval) -> Verdict:
-    """`faster` or `slower` where the whole interval lies on one side of 1, else `undecided`."""
-    if interval.low is not None and interval.low > 1:
+    """`faster` or `slower` where the whole interval lies on one side of 1, by more than SAME; else `undecided`."""
+    if interval.low is not None and interval.low > 1 + SAME:
         return "faster"
-    if interval.high is not None and interval.high < 1:
+    if interval.high is not None and interval.high < 1 / (1 + SAME):
         return "slower"
     return "undecided"
 
 
+def is_within(interval: Interval, precision: float) -> bool:
+    """Whether the interval reaches no further from its median than `precision` of it, on either side."""
+    if interval.low is None or interval.high is None:
+        return False
+    return max(interval.high - interval.median, interval.median - interval.low) <= precision * interval.median
+
+
 def merged_latency_ms(histograms: Iterable[str]) -> Mapping[str, float]:
-    """`p50`, `p95`, `p99` and `max` in milliseconds over encoded histograms; merging them loses nothing."""
+    """`p50`, `p95`, `p99` and `max` in milliseconds over encoded histograms; merging them loses nothing.
+
+    Empty where they hold nothing.
+    """
     merged = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for encoded in histograms:
         merged.decode_and_add(encoded)
-    figures = {f"p{percent}": merged.get_value_at_percentile(percent) / 1000 for percent in (50, 95, 99)}
-    return {**figures, "max": merged.get_max_value() / 1000}
+    return latency_ms(merged)
+
+
+def latency_ms(histogram: HdrHistogram) -> Mapping[str, float]:
+    """`p50`, `p95`, `p99` and `max` of a histogram of microseconds, in milliseconds; empty where it holds nothing."""
+    if not histogram.get_total_count():
+        return {}
+    at = histogram.get_percentile_to_value_dict((50, 95, 99))
+    return {**{f"p{percent}": value / 1000 for percent, value in at.items()}, "max": histogram.get_max_value() / 1000}

@@ -59,6 +59,7 @@ def order(target: Target, users: int = 8, window_s: float = 0.3) -> Order:
         locustfile="sleep",
         base_url=target.base_url,
         users=users,
+        rate=None,
         window_s=window_s,
         patience_s=10.0,
         options={"connection": "close", "sleep_ms": 20.0},

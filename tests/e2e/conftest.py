@@ -106,6 +106,29 @@ class Cli:
         return found + [str(path) for path in (self.places.state / "logs").glob("*")]
 
 
+BUILT = """
+  {trait}:
+    <<: *server
+    command: [python, "{script}", {trait}]
+    x-lab: {{slots: {slots}, processes: {processes}, model: threads, summary: built for a test}}
+"""
+END_OF_SERVERS = "\n# Read at build time only"
+
+
+def with_servers(cli: Cli, folder: Path, stanzas: str) -> None:
+    """Give the lab a catalogue, in `folder`, that has the servers of `stanzas` too."""
+    text = cli.places.catalogue.read_text()
+    assert text.count(END_OF_SERVERS) == 1
+    catalogue = folder / "servers.yaml"
+    catalogue.write_text(text.replace(END_OF_SERVERS, stanzas + END_OF_SERVERS))
+    cli.variables["LAB_CATALOGUE"] = str(catalogue)
+
+
+def built(trait: str, slots: int, processes: int = 1) -> str:
+    """The stanza of a server of `built.py`, which has these slots and processes indeed."""
+    return BUILT.format(trait=trait, script=HERE / "built.py", slots=slots, processes=processes)
+
+
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import app as application
+import stamp
 import work
 from dev_server import parser
 from stamp import HEADER, StampMiddleware
@@ -125,18 +126,18 @@ def test_every_answer_carries_one_stamp_of_who_served_it_and_when(client: FlaskC
     (header,) = client.get(path).headers.getlist("Lab-Stamp")
     after_ns = time.monotonic_ns()
 
-    stamp = inflight.parse_stamp(header)
-    assert (stamp.process, stamp.thread, stamp.lane) == (os.getpid(), threading.get_native_id(), threading.get_ident())
-    assert before_ns <= stamp.entered_ns <= stamp.left_ns <= after_ns
+    found = inflight.parse_stamp(header)
+    assert (found.process, found.thread, found.lane) == (os.getpid(), threading.get_native_id(), threading.get_ident())
+    assert before_ns <= found.entered_ns <= found.left_ns <= after_ns
 
 
 def test_a_stamp_spans_what_the_application_does(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: list[int] = []
     monkeypatch.setattr(application, "time", SimpleNamespace(sleep=lambda _: inside.append(time.monotonic_ns())))
 
-    stamp = inflight.parse_stamp(client.get("/sleep").headers["Lab-Stamp"])
+    found = inflight.parse_stamp(client.get("/sleep").headers["Lab-Stamp"])
 
-    assert stamp.entered_ns <= inside[0] <= stamp.left_ns
+    assert found.entered_ns <= inside[0] <= found.left_ns
 
 
 def test_two_threads_have_two_stamps(client: FlaskClient) -> None:
@@ -172,7 +173,7 @@ def test_the_middleware_passes_on_environment_status_headers_and_body() -> None:
     assert [name for name, _ in headers[1:]] == [HEADER]
 
 
-def test_a_response_that_is_begun_again_after_an_error_is_the_one_that_is_sent() -> None:
+def test_a_response_that_is_begun_again_after_an_error_is_passed_on_as_such_with_a_stamp_of_its_own() -> None:
     answered: list[Any] = []
     trouble = (ValueError, ValueError(), None)
 
@@ -183,8 +184,8 @@ def test_a_response_that_is_begun_again_after_an_error_is_the_one_that_is_sent()
 
     StampMiddleware(inner)({}, lambda *given: answered.append(given))
 
-    ((status, _, exc_info),) = answered
-    assert (status, exc_info) == ("500 Oh", trouble)
+    assert [(status, exc_info) for status, _, exc_info in answered] == [("200 OK", None), ("500 Oh", trouble)]
+    assert all([name for name, _ in headers] == [HEADER] for _, headers, _ in answered)
 
 
 def test_an_application_that_raises_is_not_answered_for() -> None:
@@ -195,13 +196,107 @@ def test_an_application_that_raises_is_not_answered_for() -> None:
         StampMiddleware(inner)({}, lambda *_: pytest.fail("no response was begun"))
 
 
-def test_the_middleware_refuses_wsgis_write() -> None:
+def test_the_application_is_given_what_the_server_gives_for_beginning_a_response() -> None:
+    written: list[bytes] = []
+
     def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("200 OK", [])(b"written")
         return []
 
-    with pytest.raises(RuntimeError, match=r"does not serve WSGI's write\(\); return the body instead"):
-        StampMiddleware(inner)({}, lambda *_: None)
+    StampMiddleware(inner)({}, lambda *_: written.append)
+
+    assert written == [b"written"]
+
+
+# Requests that came too late to count.
+
+
+def void_after(at_ns: object) -> dict[str, str]:
+    return {"Lab-Void-After": str(at_ns)}
+
+
+def test_a_request_that_enters_too_late_to_count_is_answered_at_once_and_marked(
+    client: FlaskClient, slept: list[float]
+) -> None:
+    answer = client.get("/sleep", headers=void_after(time.monotonic_ns() - 1))
+
+    assert (answer.status_code, answer.data) == (503, b"")
+    assert answer.headers["Lab-Void"] == "1"
+    assert answer.headers["Content-Length"] == "0"
+    assert HEADER not in answer.headers
+    assert slept == [], "the application was not asked"
+
+
+def test_the_application_never_sees_a_request_that_is_void() -> None:
+    answered: list[Any] = []
+
+    body = StampMiddleware(lambda *_: pytest.fail("the application was asked"))(
+        {"HTTP_LAB_VOID_AFTER": "1"}, lambda *given: answered.append(given)
+    )
+
+    assert list(body) == []
+    assert answered == [("503 Service Unavailable", [("Lab-Void", "1"), ("Content-Length", "0")])]
+
+
+def test_the_headers_of_one_void_answer_are_not_those_of_the_next() -> None:
+    """Servers may add to the list that they are given."""
+    middleware = StampMiddleware(lambda *_: [])
+    given: list[list[tuple[str, str]]] = []
+    for _ in range(2):
+        middleware({"HTTP_LAB_VOID_AFTER": "1"}, lambda _, headers: given.append(headers))
+        given[-1].append(("Server", "x"))
+
+    assert len(given[1]) == 3
+
+
+def test_a_request_that_enters_in_time_is_served_however_long_it_then_takes(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = 1000
+    monkeypatch.setattr(stamp, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
+
+    def sleep(_: float) -> None:
+        nonlocal now_ns
+        now_ns = 2000
+
+    monkeypatch.setattr(application, "time", SimpleNamespace(sleep=sleep))
+
+    answer = client.get("/sleep", headers=void_after(1000))
+
+    assert (answer.status_code, answer.data) == (200, b"slept 50 ms\n")
+    assert answer.headers[HEADER].endswith(" 1000 2000")
+
+
+@pytest.mark.parametrize(("entered_ns", "status"), [(999, 200), (1000, 200), (1001, 503)])
+def test_a_request_is_void_only_after_the_moment_that_it_names(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, entered_ns: int, status: int
+) -> None:
+    monkeypatch.setattr(stamp, "time", SimpleNamespace(monotonic_ns=lambda: entered_ns))
+
+    assert client.get("/hello", headers=void_after(1000)).status_code == status
+
+
+@pytest.mark.parametrize("malformed", ["", " ", "soon", "-1", "1.5", "1e3", "0x1", "1 2", "1,2"])
+def test_a_header_that_names_no_moment_voids_nothing(client: FlaskClient, malformed: str) -> None:
+    answer = client.get("/hello", headers=void_after(malformed))
+
+    assert (answer.status_code, answer.data) == (200, b"hello\n")
+    assert "Lab-Void" not in answer.headers
+    inflight.parse_stamp(answer.headers[HEADER])
+
+
+@pytest.mark.parametrize("malformed", ["²", "\xff", "9" * 5000])
+def test_a_header_as_hostile_as_wsgi_allows_is_no_error(malformed: str) -> None:
+    """A server hands headers over as Latin-1 text, of whatever length it takes."""
+    answered: list[Any] = []
+
+    def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    StampMiddleware(inner)({"HTTP_LAB_VOID_AFTER": malformed}, lambda *given: answered.append(given[0]))
+
+    assert len(answered) == 1
 
 
 # The work.

@@ -8,7 +8,7 @@ import pytest
 
 from wsgilab import campaign, plan, testing
 from wsgilab.errors import EngineError, SwarmError
-from wsgilab.model import Observation, Order, Run, SwarmReport, Trial, Usage
+from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Fleet
 from wsgilab.testing import FakeSwarm, FakeTarget
@@ -60,6 +60,14 @@ class Lab:
         return self
 
 
+def scheduled(server: str) -> Cell:
+    return testing.cell(server, users=None, rate=200.0, arrivals="poisson")
+
+
+def trial(cell: Cell, block: int = 0) -> Trial:
+    return Trial(block=block, position=0, cell=cell)
+
+
 def trials(*servers: str) -> list[Trial]:
     """One trial after the other, each in a block of its own."""
     return [Trial(block=number, position=number, cell=testing.cell(server)) for number, server in enumerate(servers)]
@@ -88,12 +96,13 @@ def test_trials_are_carried_out_in_order_and_each_is_saved_before_the_next() -> 
 def test_an_order_is_the_cell_in_locusts_terms() -> None:
     run = testing.run(testing.experiment(ONE, window_s=0.7, patience_s=9.0))
 
-    order = campaign.order(testing.cell("one", users=8, connection="keep-alive"), run, "http://one.invalid")
+    order = campaign.order(trial(testing.cell("one", users=8, connection="keep-alive")), run, "http://one.invalid")
 
     assert order == Order(
         locustfile="sleep",
         base_url="http://one.invalid",
         users=8,
+        rate=None,
         window_s=0.7,
         patience_s=9.0,
         options={"connection": "keep-alive", "request_timeout": 0, "sleep_ms": 50.0},
@@ -104,7 +113,7 @@ def test_an_order_for_cpu_has_the_iterations_that_were_calibrated_for_the_run() 
     cell = testing.cell("one", workload="cpu")
     run = testing.run(testing.experiment(cell), cpu_iterations=12345)
 
-    assert campaign.order(cell, run, "").options == {
+    assert campaign.order(trial(cell), run, "").options == {
         "connection": "close",
         "request_timeout": 0,
         "cpu_iterations": 12345,
@@ -112,14 +121,51 @@ def test_an_order_for_cpu_has_the_iterations_that_were_calibrated_for_the_run() 
 
 
 def test_iterations_are_for_cpu_alone() -> None:
-    run = testing.run(testing.experiment(testing.cell(workload="hello")), cpu_iterations=12345)
+    cell = testing.cell(workload="hello")
+    run = testing.run(testing.experiment(cell), cpu_iterations=12345)
 
-    assert campaign.order(testing.cell(workload="hello"), run, "").options.keys() == {"connection", "request_timeout"}
+    assert campaign.order(trial(cell), run, "").options.keys() == {"connection", "request_timeout"}
+
+
+def test_an_order_at_a_rate_is_one_user_with_a_schedule() -> None:
+    cell = scheduled("one")
+    run = testing.run(testing.experiment(cell))
+
+    order = campaign.order(trial(cell), run, "")
+
+    assert (order.users, order.rate) == (1, 200.0)
+    assert (order.options["rate"], order.options["arrivals"]) == (200.0, "poisson")
+    assert order.options["sleep_ms"] == 50.0
+
+
+def test_every_server_of_a_block_meets_the_same_arrivals_and_every_block_and_run_others() -> None:
+    one, two = scheduled("one"), scheduled("two")
+    experiment = testing.experiment(one, two)
+
+    seeds = [
+        [campaign.order(trial(cell, block), testing.run(experiment, seed=seed), "").options["arrivals_seed"]]
+        for seed in (1, 2)
+        for block in range(3)
+        for cell in (one, two)
+    ]
+
+    assert seeds[::2] == seeds[1::2]
+    assert len({seed for (seed,) in seeds}) == 6
+
+
+def test_the_arrivals_of_a_seed_are_the_same_on_every_machine() -> None:
+    """Recorded once: a run that is resumed elsewhere must meet the same arrivals."""
+    cell = scheduled("one")
+
+    options = campaign.order(trial(cell, block=2), testing.run(testing.experiment(cell), seed=1), "").options
+
+    assert options["arrivals_seed"] == 2309976
 
 
 def test_a_cell_is_described_in_one_line() -> None:
     assert campaign.describe(ONE) == "one, sleep, 32 users, close, 1 core"
     assert campaign.describe(testing.cell("one", cores=2)).endswith("2 cores")
+    assert campaign.describe(scheduled("one")) == "one, sleep, 200 requests/s, poisson, close, 1 core"
 
 
 # What is measured.

@@ -1,14 +1,28 @@
 """From observations to figures, reasons, warnings and ratios."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wsgilab import stats, testing
-from wsgilab.compare import compare
-from wsgilab.model import Cell, CellFigures, CellResult, Comparison, InFlight, Observation, Server
+from wsgilab import plan, stats, testing
+from wsgilab.compare import _level, compare, unsettled
+from wsgilab.model import (
+    Cell,
+    CellFigures,
+    CellResult,
+    Comparison,
+    Experiment,
+    InFlight,
+    Interval,
+    Observation,
+    PairResult,
+    Server,
+)
 
 ALIKE = InFlight(peak=1, mean=0.99, threads=1, requests_per_process=(6,))
 
@@ -42,6 +56,11 @@ def figures(result: CellResult) -> CellFigures:
     return result.figures
 
 
+def near(found: Interval | None, median: float, low: float, high: float) -> bool:
+    assert found is not None
+    return bool([found.median, found.low, found.high] == pytest.approx([median, low, high]))
+
+
 # Figures.
 
 
@@ -56,7 +75,9 @@ def test_figures_are_taken_over_the_blocks() -> None:
                 failures=block,
                 errors={"wrong": block} if block else {},
                 cut_off=1,
+                late=2,
                 latency_histogram=testing.histogram(latency_ms),
+                latency_ms={"p50": latency_ms, "p95": latency_ms, "p99": latency_ms + 1, "max": latency_ms + 2},
                 in_flight=InFlight(peak=peak, mean=mean, threads=threads, requests_per_process=(1,) * processes),
             ),
             server_cpu_s=cpu_s,
@@ -85,28 +106,58 @@ def test_figures_are_taken_over_the_blocks() -> None:
     found = figures(single(blocks, server=testing.server(slots=8, processes=2)))
 
     assert found.peak == 5
-    assert found.mean_in_flight == 2.5
+    assert found.mean_in_flight == Interval(median=2.5, low=2.0, high=3.0)
     assert (found.processes, found.threads) == (2, 3)
-    assert found.throughput_rps == stats.spread([10.0, 20.0, 40.0])
+    assert found.throughput_rps == Interval(median=20.0, low=10.0, high=40.0)
     assert found.latency_ms == stats.merged_latency_ms([testing.histogram(100.0, 200.0, 300.0)])
-    assert found.service_ms == 50.0
-    assert found.generator_cpu == 0.2
-    assert found.server_cpu == pytest.approx(0.1)
-    assert found.cpu_ms_per_request == pytest.approx(5.0)
+    assert found.latency_blocks_ms.keys() == {"p50", "p95", "p99", "max"}
+    assert found.latency_blocks_ms["p99"] == Interval(median=201.0, low=101.0, high=301.0)
+    assert found.service_ms == Interval(median=50.0, low=40.0, high=90.0)
+    assert found.generator_cpu == Interval(median=0.2, low=0.1, high=0.3)
+    assert near(found.server_cpu, 0.1, 0.01, 0.2)
+    assert near(found.cpu_ms_per_request, 5.0, 1.0, 5.0)
     assert found.resident_mb == 9.0
-    assert (found.failures, found.cut_off) == (3, 3)
+    assert (found.failures, found.cut_off, found.late) == (3, 3, 6)
 
 
 def test_the_servers_share_is_of_all_its_cores() -> None:
     cell = testing.cell(cores=2)
 
-    assert figures(single(observed(cell, server_cpu_s=0.3), cell=cell)).server_cpu == pytest.approx(0.5)
+    assert near(figures(single(observed(cell, server_cpu_s=0.3), cell=cell)).server_cpu, 0.5, 0.5, 0.5)
 
 
 def test_a_server_whose_usage_was_not_read_has_no_cpu_figures() -> None:
     found = figures(single(observed(server_cpu_s=None)))
 
     assert (found.server_cpu, found.cpu_ms_per_request) == (None, None)
+
+
+def test_one_block_has_figures_without_intervals() -> None:
+    found = figures(single(observed(blocks=1)))
+
+    assert found.throughput_rps == Interval(median=20.0, low=None, high=None)
+    assert found.latency_blocks_ms["p50"] == Interval(median=1600.0, low=None, high=None)
+
+
+def test_blocks_in_which_nothing_had_settled_take_no_latency_from_the_others() -> None:
+    """A window may have answers, but none that counts for latency: those due in it came after it, for instance."""
+    latencies = stats.merged_latency_ms([testing.histogram()])
+    silent = testing.swarm_report(latency_histogram=testing.histogram(), latency_ms=latencies, latency_mean_ms=0.0)
+    for number in range(3):
+        blocks = observed()
+        blocks[number] = replace(blocks[number], swarm=silent)
+        found = figures(single(blocks))
+
+        assert found.latency_ms["p50"] == pytest.approx(1600.0, rel=1e-3)
+        assert found.latency_blocks_ms["p50"].median == 1600.0
+
+
+def test_where_no_block_had_a_latency_the_cell_has_its_other_figures() -> None:
+    latencies = stats.merged_latency_ms([testing.histogram()])
+    found = figures(single(observed(latency_histogram=testing.histogram(), latency_ms=latencies, latency_mean_ms=0.0)))
+
+    assert found.throughput_rps.median == 20.0
+    assert (found.latency_ms, found.latency_blocks_ms) == ({}, {})
 
 
 def test_the_limit_is_slots_over_service_time_where_that_is_lower() -> None:
@@ -128,6 +179,15 @@ def test_slots_limit_nothing_where_requests_take_no_time(service_ms: float, limi
 
 def test_there_is_no_limit_where_neither_slots_nor_cpu_time_are_known() -> None:
     assert figures(single(observed(server_cpu_s=None), server=testing.server(slots=None))).limit_rps is None
+
+
+@pytest.mark.parametrize(("rps", "share"), [(20.0, 1.0), (15.0, 0.75)])
+def test_the_share_of_the_limit_is_throughput_over_it(rps: float, share: float) -> None:
+    assert figures(single(observed(server_cpu_s=None, throughput_rps=rps))).limit_share == pytest.approx(share)
+
+
+def test_without_a_limit_there_is_no_share_of_it() -> None:
+    assert figures(single(observed(server_cpu_s=None), server=testing.server(slots=None))).limit_share is None
 
 
 @pytest.mark.parametrize(
@@ -152,17 +212,49 @@ def bound(
     generator_cpu: float = 0.02,
     requests: tuple[int, ...] = (6,),
     cores: int = 1,
+    due: int = 0,
+    completed: int = 6,
     **server: Any,
 ) -> str:
-    """What a cell of 32 users is bound by. Without changes, nothing explains it."""
-    cell = testing.cell(cores=cores)
+    """What a cell of 32 users, or where so many requests were due, is bound by. Without changes, nothing explains it."""
+    return reasons(mean, server_cpu_s, generator_cpu, requests, cores, due, completed, **server).bound_by
+
+
+def because(**changes: Any) -> str:
+    """The figures that decided it."""
+    plain: dict[str, Any] = {
+        "mean": 0.1,
+        "server_cpu_s": 0.003,
+        "generator_cpu": 0.02,
+        "requests": (6,),
+        "cores": 1,
+        "due": 0,
+        "completed": 6,
+    }
+    return reasons(**{**plain, **changes}).because
+
+
+def reasons(
+    mean: float,
+    server_cpu_s: float | None,
+    generator_cpu: float,
+    requests: tuple[int, ...],
+    cores: int,
+    due: int,
+    completed: int,
+    **server: Any,
+) -> CellFigures:
+    load: dict[str, Any] = {"users": None, "rate": 200.0, "arrivals": "constant"} if due else {"users": 32}
+    cell = testing.cell(cores=cores, **load)
     blocks = observed(
         cell,
         server_cpu_s=server_cpu_s,
         generator_cpu=generator_cpu,
+        completed=completed,
+        due=due,
         in_flight=InFlight(peak=40, mean=mean, threads=1, requests_per_process=requests),
     )
-    return figures(single(blocks, server=testing.server(**server), cell=cell)).bound_by
+    return figures(single(blocks, server=testing.server(**server), cell=cell))
 
 
 def test_nothing_that_applies_is_unexplained() -> None:
@@ -225,6 +317,58 @@ def test_a_server_with_one_process_busier_than_its_share_is_bound_by_balance(
     assert bound(requests=requests, slots=8, processes=2) == expected
 
 
+@pytest.mark.parametrize(("completed", "expected"), [(200, "demand"), (190, "demand"), (189, "unexplained")])
+def test_a_server_that_keeps_up_with_its_rate_is_bound_by_demand(completed: int, expected: str) -> None:
+    assert bound(due=200, completed=completed, slots=8) == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "mean", "expected"), [(8, 6.4, "slots"), (8, 6.3, "unexplained"), (None, 99.0, "unexplained")]
+)
+def test_a_server_that_does_not_keep_up_with_its_rate_is_bound_by_its_slots_where_they_are_filled(
+    slots: int | None, mean: float, expected: str
+) -> None:
+    assert bound(due=200, completed=100, slots=slots, mean=mean) == expected
+
+
+IDLE = "0.1 requests were in flight on average, with 8 slots and 32 users"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"generator_cpu": 0.85}, "the generator used 85% of its core"),
+        ({"server_cpu_s": 0.282}, "it used 94% of its core"),
+        ({"server_cpu_s": 0.564, "cores": 2, "processes": 2}, "it used 94% of its 2 cores"),
+        ({"server_cpu_s": 0.582, "cores": 4, "processes": 2}, "2 process(es) used 1.94 of 4 cores"),
+        ({"due": 200, "completed": 199}, "it answered 597 requests of 600 that were due"),
+        ({"mean": 7.84, "slots": 8}, "7.8 requests were in flight on average, with 8 slots and 32 users"),
+        (
+            {"mean": 31.0, "slots": None},
+            "31.0 requests were in flight on average, with unbounded slots and 32 users",
+        ),
+        (
+            {"mean": 7.0, "slots": 8, "due": 200, "completed": 100},
+            "7.0 requests were in flight on average, with 8 slots and an open load",
+        ),
+        (
+            {"slots": 8, "processes": 2, "requests": (5, 1)},
+            f"{IDLE}; the busiest process had 1.67 times its even share",
+        ),
+        (
+            {"slots": 8, "server_cpu_s": 0.06, "generator_cpu": 0.12},
+            f"{IDLE}; it used 20% of its core, and the generator 12% of its core",
+        ),
+        (
+            {"slots": 8, "server_cpu_s": None},
+            f"{IDLE}; its CPU use is unknown, and the generator 2% of its core",
+        ),
+    ],
+)
+def test_a_reason_is_told_with_the_figures_that_decided_it(changes: dict[str, Any], told: str) -> None:
+    assert because(**changes) == told
+
+
 def test_the_most_compelling_reason_is_the_one_that_is_given() -> None:
     everything: dict[str, Any] = {"mean": 8.0, "slots": 8, "processes": 2, "requests": (6,)}
 
@@ -233,6 +377,9 @@ def test_the_most_compelling_reason_is_the_one_that_is_given() -> None:
     assert bound(**everything, server_cpu_s=0.6, cores=4) == "gil"
     assert bound(**everything) == "slots"
     assert bound(**{**everything, "mean": 4.0}) == "balance"
+    assert bound(**everything, generator_cpu=0.9, due=6) == "generator"
+    assert bound(**everything, server_cpu_s=0.3, due=6) == "cpu"
+    assert bound(**everything, due=6) == "demand"
 
 
 # Warnings.
@@ -242,6 +389,7 @@ def test_a_cell_in_order_has_no_warnings() -> None:
     result = single(observed())
 
     assert result.warnings == ()
+    assert result.broken_gates == ()
     assert (result.blocks, result.slots) == (3, 1)
 
 
@@ -289,13 +437,13 @@ def test_failed_requests_are_told_with_what_they_were(errors: dict[str, int], to
 
 
 def test_requests_given_up_are_told() -> None:
-    assert warning(observed(cut_off=2)).startswith("6 requests were given up unanswered")
+    assert warning(observed(cut_off=2)).startswith("6 requests given up unanswered")
 
 
 def test_users_without_an_answer_are_told_by_the_worst_block() -> None:
     blocks = [*observed(blocks=2), testing.observation(block=2, swarm=testing.swarm_report(unanswered=5))]
 
-    assert warning(blocks).startswith("up to 5 of 32 users had had no answer")
+    assert warning(blocks) == "up to 5 of 32 users had no answer within the window; latencies may be too low"
 
 
 def test_a_busy_generator_is_told() -> None:
@@ -348,90 +496,632 @@ def test_a_law_of_little_within_its_tolerance_is_not_told(latency_mean_ms: float
     assert single(observed(latency_mean_ms=latency_mean_ms)).warnings == ()
 
 
+# Loads at a fixed rate.
+
+
+def at_rate(server: str = "gunicorn-sync-1", rate: float = 20.0) -> Cell:
+    return testing.cell(server, users=None, rate=rate, arrivals="constant")
+
+
+def of_rate(**swarm: Any) -> CellResult:
+    """The result of 20 requests a second on schedule."""
+    cell = at_rate()
+    return single(observed(cell, **swarm), cell=cell)
+
+
+@pytest.mark.parametrize("latency_mean_ms", [50.0, 1e6])
+def test_a_schedule_has_no_number_of_users_that_the_law_of_little_could_give(latency_mean_ms: float) -> None:
+    assert of_rate(latency_mean_ms=latency_mean_ms).warnings == ()
+
+
+@pytest.mark.parametrize(("completed", "keeps_up"), [(19, True), (18, False)])
+def test_a_server_that_does_not_keep_up_with_its_rate_is_told(completed: int, keeps_up: bool) -> None:
+    result = of_rate(completed=completed, due=20)
+
+    told = (
+        "54 requests answered of 60 that were due: it does not keep up, "
+        "and its latencies grow for as long as the window lasts"
+    )
+    assert result.warnings == (() if keeps_up else (told,))
+    assert result.broken_gates == (), "that it is slow is what the comparison is to say"
+
+
+def test_a_random_schedule_of_fewer_requests_than_its_rate_is_kept_up_with_all_the_same() -> None:
+    """What counts is what was due, not what would be due on average."""
+    assert of_rate(completed=2, due=2, throughput_rps=7.0).warnings == ()
+
+
+def test_scheduled_requests_that_were_begun_late_are_told() -> None:
+    assert of_rate(late=1).warnings == ("3 requests begun late: the generator could not keep to its schedule",)
+
+
+def test_one_request_is_told_as_one() -> None:
+    cell = at_rate()
+    counts: dict[str, Any] = {"late": 1, "cut_off": 1, "failures": 1, "errors": {"refused": 1}}
+    found = single(observed(cell, blocks=1, **counts), cell=cell).warnings[1:]
+
+    assert [told.partition(":")[0].partition(";")[0] for told in found] == [
+        "1 request failed",
+        "1 request given up unanswered",
+        "1 request begun late",
+    ]
+
+
+def test_scheduled_requests_that_were_given_up_would_have_had_higher_latencies() -> None:
+    assert of_rate(cut_off=1).warnings == ("3 requests given up unanswered; latencies may be higher",)
+
+
+# Gates.
+
+
+def gates_of(result: CellResult) -> tuple[tuple[str, ...], int]:
+    return result.broken_gates, len(result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [
+        ({"generator_cpu": 0.8}, "generator"),
+        ({"latency_mean_ms": 1900.0}, "little"),
+        ({"in_flight": replace(ALIKE, peak=2)}, "slots"),
+        ({"in_flight": replace(ALIKE, requests_per_process=(3, 3))}, "processes"),
+        ({"failures": 1, "errors": {"refused": 1}}, "failures"),
+        ({"cut_off": 1}, "cut-off"),
+        ({"late": 1}, "late"),
+    ],
+)
+def test_each_gate_is_broken_by_itself_and_told(changes: dict[str, Any], gate: str) -> None:
+    assert gates_of(single(observed(**changes))) == ((gate,), 1)
+
+
+def test_several_broken_gates_are_all_named_once() -> None:
+    result = single(observed(generator_cpu=0.9, latency_mean_ms=1900.0, failures=1, cut_off=1, late=1))
+
+    assert result.broken_gates == ("failures", "cut-off", "late", "generator", "little")
+    assert len(result.warnings) == 5
+
+
+@pytest.mark.parametrize(("kind", "gate"), [("failures", "failures"), ("cut_off", "cut-off"), ("late", "late")])
+@pytest.mark.parametrize(("count", "broken"), [(1, False), (2, True)])
+def test_one_request_in_a_hundred_breaks_no_gate_but_is_told(kind: str, gate: str, count: int, broken: bool) -> None:
+    # Late requests are among those that completed; the others are not.
+    completed = 100 if kind == "late" else 100 - count
+
+    counts: dict[str, Any] = {kind: count}
+
+    result = single(observed(completed=completed, **counts))
+
+    assert gates_of(result) == ((gate,) if broken else (), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "run"),
+    [
+        ({"unanswered": 5}, {}),
+        ({"service_ms": 101.0}, {}),
+        ({}, {"server_cpus": {1: "0-1"}, "generator_cpus": "1"}),
+    ],
+)
+def test_what_only_makes_figures_less_sharp_breaks_no_gate(changes: dict[str, Any], run: dict[str, Any]) -> None:
+    assert gates_of(single(observed(**changes), **run)) == ((), 1)
+
+
+def test_a_cell_that_was_never_measured_has_no_gates_to_break() -> None:
+    assert gates_of(single([failed(block=block) for block in range(3)])) == ((), 1)
+
+
 # Pairs.
 
-ONE, TWO, THREE = (testing.cell(name) for name in ("one", "two", "three"))
+ONE, TWO, THREE, FOUR = (testing.cell(name) for name in ("one", "two", "three", "four"))
+BLOCKS = 6
+"""So many that one comparison is exact."""
 
 
-def rates(of: Cell, by_block: dict[int, float]) -> list[Observation]:
+def rates(of: Cell, by_block: Mapping[int, float], **swarm: Any) -> list[Observation]:
+    """So many requests a second in each block, and latencies to match."""
     return [
-        testing.observation(of, block=block, swarm=testing.swarm_report(throughput_rps=rps))
+        testing.observation(
+            of,
+            block=block,
+            swarm=testing.swarm_report(**{"throughput_rps": rps, "latency_mean_ms": 32_000 / rps, **swarm}),
+        )
         for block, rps in by_block.items()
     ]
 
 
-def compared(observations: Sequence[Observation], *cells: Cell) -> Comparison:
-    return compare(testing.run(testing.experiment(*(cells or (ONE, TWO)), blocks=4)), observations)
+def steady(of: Cell, rps: float, blocks: int = BLOCKS, **swarm: Any) -> list[Observation]:
+    """About so many requests a second in every block: each by a tenth of a percent more than the one before."""
+    return rates(of, {block: rps * (1 + block / 1000) for block in range(blocks)}, **swarm)
+
+
+def compared(observations: Sequence[Observation], *cells: Cell, **changes: Any) -> Comparison:
+    experiment = testing.experiment(*(cells or (ONE, TWO)), **{"blocks": BLOCKS, **changes})
+    return compare(testing.run(experiment), observations)
+
+
+def only_pair(observations: Sequence[Observation], *cells: Cell, **changes: Any) -> PairResult:
+    (pair,) = compared(observations, *cells, **changes).pairs
+    return pair
 
 
 def test_ratios_are_of_the_same_block() -> None:
     # The medians' ratio would be 2; the ratios are all 3 but for one.
-    ours = {0: 30.0, 1: 60.0, 2: 90.0, 3: 40.0}
-    theirs = {3: 20.0, 2: 30.0, 1: 20.0, 0: 10.0}
+    ours = {0: 30.0, 1: 60.0, 2: 90.0, 3: 40.0, 4: 30.0, 5: 30.0}
+    theirs = {3: 20.0, 2: 30.0, 1: 20.0, 0: 10.0, 5: 10.0, 4: 10.0}
 
-    (pair,) = compared(rates(TWO, ours) + rates(ONE, theirs)).pairs
+    pair = only_pair(rates(TWO, ours) + rates(ONE, theirs))
 
-    assert (pair.server, pair.reference) == ("two", "one")
-    assert (pair.workload, pair.cores, pair.users, pair.connection) == ("sleep", 1, 32, "close")
-    assert pair.ratio == stats.ratio([3.0, 3.0, 3.0, 2.0], comparisons=1)
-    assert pair.verdict == "faster"
+    assert (pair.cell, pair.reference, pair.metric, pair.blocks) == (TWO, "one", "throughput", 6)
+    assert pair.ratio == Interval(median=3.0, low=2.0, high=3.0)
+    assert (pair.verdict, pair.broken_gates) == ("faster", ())
 
 
 def test_a_block_missing_on_one_side_is_left_out() -> None:
-    ours = {0: 20.0, 1: 999.0, 2: 40.0, 3: 60.0}
-    theirs = {0: 10.0, 2: 10.0, 3: 10.0}
+    ours = {0: 20.0, 1: 999.0, 2: 40.0, 3: 60.0, 4: 50.0, 5: 30.0, 6: 20.0}
+    theirs = dict.fromkeys([0, 2, 3, 4, 5, 6], 10.0)
 
-    (pair,) = compared([*rates(TWO, ours), *rates(ONE, theirs), failed(ONE, block=1)]).pairs
+    pair = only_pair([*rates(TWO, ours), *rates(ONE, theirs), failed(ONE, block=1)])
 
-    assert pair.ratio == stats.ratio([2.0, 4.0, 6.0], comparisons=1)
+    assert pair.ratio == Interval(median=3.5, low=2.0, high=6.0)
+    assert pair.blocks == 6
 
 
 def test_a_block_in_which_nothing_was_completed_is_left_out() -> None:
-    nothing = testing.observation(TWO, block=3, swarm=testing.swarm_report(completed=0, throughput_rps=0.0))
+    nothing = testing.observation(TWO, block=5, swarm=testing.swarm_report(completed=0, throughput_rps=0.0))
 
-    (pair,) = compared(
-        [*rates(TWO, {0: 2.0, 1: 2.0, 2: 4.0}), nothing, *rates(ONE, dict.fromkeys(range(4), 1.0))]
-    ).pairs
+    pair = only_pair([*rates(TWO, {0: 2.0, 1: 2.0, 2: 4.0}), nothing, *steady(ONE, 1.0)])
 
-    assert pair.ratio == stats.ratio([2.0, 2.0, 4.0], comparisons=1)
+    assert pair.blocks == 3
+    assert pair.ratio.median == pytest.approx(2.0, rel=0.01)
 
 
-def test_two_blocks_in_common_are_undecided() -> None:
-    (pair,) = compared(rates(TWO, {0: 90.0, 1: 90.0, 2: 90.0}) + rates(ONE, {1: 1.0, 2: 1.0, 3: 1.0})).pairs
+def test_three_blocks_in_common_are_undecided_however_far_apart() -> None:
+    pair = only_pair(rates(TWO, dict.fromkeys(range(4), 90.0)) + rates(ONE, dict.fromkeys(range(1, 5), 1.0)))
 
-    assert (pair.ratio.median, pair.ratio.low, pair.verdict) == (90.0, None, "undecided")
+    assert pair.blocks == 3
+    assert (pair.ratio, pair.verdict) == (Interval(median=90.0, low=None, high=None), "undecided")
 
 
 def test_no_block_in_common_is_no_pair() -> None:
     assert compared(rates(TWO, {0: 2.0}) + rates(ONE, {1: 1.0})).pairs == ()
 
 
+def test_with_few_blocks_intervals_are_widened_by_how_far_the_blocks_of_the_workload_strayed() -> None:
+    observations = [*rates(ONE, dict.fromkeys(range(4), 10.0)), *rates(TWO, dict.fromkeys(range(4), 20.0))]
+    # A block at half the speed departs by ln 2 from the others.
+    observations += rates(THREE, {0: 10.0, 1: 10.0, 2: 10.0, 3: 5.0})
+
+    two, three = compared(observations, ONE, TWO, THREE, blocks=4).pairs
+
+    assert near(two.ratio, 2.0, 1.0, 4.0)
+    assert near(three.ratio, 1.0, 0.25, 2.0)
+    assert (two.verdict, three.verdict) == ("undecided", "undecided")
+
+
+def test_another_workloads_scatter_widens_no_interval() -> None:
+    cells = [ONE, TWO, replace(ONE, workload="hello"), replace(TWO, workload="hello")]
+    observations = [*rates(ONE, dict.fromkeys(range(4), 10.0)), *rates(TWO, dict.fromkeys(range(4), 20.0))]
+    observations += rates(cells[2], dict.fromkeys(range(4), 10.0)) + rates(
+        cells[3], {0: 10.0, 1: 10.0, 2: 10.0, 3: 5.0}
+    )
+
+    quiet, restless = compared(observations, *cells, blocks=4).pairs
+
+    assert near(quiet.ratio, 2.0, 2.0, 2.0)
+    assert near(restless.ratio, 1.0, 0.25, 2.0)
+
+
 def test_intervals_hold_for_all_pairs_of_the_run_at_once() -> None:
-    cells = (ONE, TWO, THREE)
-    observations = [*rates(ONE, dict.fromkeys(range(3), 1.0)), *rates(TWO, {0: 2.0, 1: 3.0, 2: 4.0})]
-    observations += rates(THREE, {0: 1.0, 1: 2.0, 2: 1.0})
+    """Six blocks are exact for one comparison, but not for two: then they are widened."""
+    few = [*steady(ONE, 10.0), *rates(TWO, {0: 5.0, 1: 10.0, 2: 20.0, 3: 10.0, 4: 10.0, 5: 10.0})]
 
-    pairs = compared(observations, *cells).pairs
+    alone = only_pair(few)
+    together, _ = compared([*few, *steady(THREE, 10.0)], ONE, TWO, THREE).pairs
 
-    assert [pair.server for pair in pairs] == ["two", "three"]
-    assert pairs[0].ratio == stats.ratio([2.0, 3.0, 4.0], comparisons=2)
+    assert alone.ratio.low == pytest.approx(0.5)
+    assert together.ratio.low is not None
+    assert together.ratio.low < 0.3
 
 
-@pytest.mark.parametrize("change", [{"users": 8}, {"connection": "keep-alive"}, {"cores": 2}, {"workload": "hello"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"users": 8},
+        {"connection": "keep-alive"},
+        {"cores": 2},
+        {"workload": "hello"},
+        {"users": None, "rate": 20.0, "arrivals": "constant"},
+    ],
+)
 def test_cells_under_other_conditions_are_no_pair(change: dict[str, Any]) -> None:
     other = replace(TWO, **change)
-    observations = rates(ONE, dict.fromkeys(range(3), 1.0)) + rates(other, dict.fromkeys(range(3), 2.0))
 
-    assert compared(observations, ONE, other).pairs == ()
+    assert compared(steady(ONE, 10.0) + steady(other, 20.0), ONE, other).pairs == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [({"rate": 10.0}, {"rate": 20.0}), ({"arrivals": "constant"}, {"arrivals": "poisson"})],
+)
+def test_schedules_that_differ_are_no_pair(change: dict[str, Any], other: dict[str, Any]) -> None:
+    one, two = replace(at_rate("one"), **change), replace(at_rate("two"), **other)
+
+    assert compared(steady(one, 10.0) + steady(two, 20.0), one, two).pairs == ()
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(0.5, "slower"), (0.9, "slower"), (1.0, "undecided"), (1.1, "faster")])
+def test_more_requests_a_second_are_faster(times: float, verdict: str) -> None:
+    assert only_pair(steady(ONE, 10.0) + steady(TWO, 10.0 * times)).verdict == verdict
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(0.5, "faster"), (0.9, "faster"), (1.0, "undecided"), (1.1, "slower")])
+def test_at_a_fixed_rate_the_lower_latency_is_faster(times: float, verdict: str) -> None:
+    one, two = at_rate("one"), at_rate("two")
+    observations = rates(one, dict.fromkeys(range(6), 20.0), latency_mean_ms=100.0)
+    observations += rates(two, dict.fromkeys(range(6), 20.0), latency_mean_ms=100.0 * times)
+
+    pair = only_pair(observations, one, two)
+
+    assert pair.metric == "latency"
+    assert pair.ratio.median == pytest.approx(times)
+    assert pair.verdict == verdict
+
+
+@pytest.mark.parametrize("spoilt", ["one", "two", "both"])
+def test_nothing_is_concluded_from_a_pair_with_a_broken_gate_on_either_side(spoilt: str) -> None:
+    broken: dict[str, Any] = {"generator_cpu": 0.9}
+    observations = steady(ONE, 10.0, **(broken if spoilt != "two" else {}))
+    observations += steady(TWO, 20.0, **(broken if spoilt != "one" else {}))
+
+    comparison = compared(observations)
+
+    (pair,) = comparison.pairs
+    assert pair.ratio.median == pytest.approx(2.0), "it is shown all the same"
+    assert (pair.verdict, pair.broken_gates) == ("undecided", ("generator",))
+
+
+def test_the_broken_gates_of_both_sides_are_named() -> None:
+    observations = steady(ONE, 10.0, failures=9, errors={"x": 9}) + steady(TWO, 20.0, generator_cpu=0.9, failures=9)
+
+    assert only_pair(observations).broken_gates == ("failures", "generator")
+
+
+# Ranks.
+
+
+def ranks(comparison: Comparison) -> dict[str, int | None]:
+    return {result.cell.server: result.rank for result in comparison.cells}
+
+
+MANY = 12
+"""Blocks enough for exact ties between four servers, and three comparisons."""
+
+
+def ranked(*rps: float, **changes: Any) -> list[int | None]:
+    """The ranks of so many servers with so many requests a second each."""
+    cells = [ONE, TWO, THREE, FOUR][: len(rps)]
+    observations = [each for cell, figure in zip(cells, rps, strict=True) for each in steady(cell, figure, MANY)]
+    return list(ranks(compared(observations, *cells, **{"blocks": MANY, **changes})).values())
+
+
+@pytest.mark.parametrize(
+    ("rps", "expected"),
+    [
+        ((10.0, 20.0, 40.0, 30.0), [4, 3, 1, 2]),
+        ((10.0, 10.0, 10.0, 10.0), [1, 1, 1, 1]),
+        ((10.0, 20.0, 20.0, 10.0), [3, 1, 1, 3]),
+        ((20.0, 10.0, 10.0, 10.0), [1, 2, 2, 2]),
+        ((20.0, 20.0, 20.0, 10.0), [1, 1, 1, 4]),
+    ],
+)
+def test_servers_that_cannot_be_told_apart_share_a_rank_and_the_next_counts_them(
+    rps: tuple[float, ...], expected: list[int]
+) -> None:
+    assert ranked(*rps) == expected
+
+
+def test_a_group_is_of_those_that_cannot_be_told_from_its_first() -> None:
+    """Each is within the margin of the one before, but the third is not of the first, and so begins a group."""
+    assert ranked(10.0, 10.0 / 1.015, 10.0 / 1.015**2, 10.0 / 1.015**3) == [1, 1, 3, 3]
+
+
+def test_the_first_under_its_conditions_is_of_rank_1_whatever_the_others_do() -> None:
+    assert ranked(10.0) == [1]
+
+
+def test_cells_under_other_conditions_have_ranks_of_their_own() -> None:
+    others = [replace(cell, users=8) for cell in (ONE, TWO)]
+    observations = steady(ONE, 20.0) + steady(TWO, 10.0)
+    observations += steady(others[0], 10.0, latency_mean_ms=800.0) + steady(others[1], 20.0, latency_mean_ms=400.0)
+
+    comparison = compared(observations, ONE, TWO, *others)
+
+    assert {(result.cell.users, result.cell.server): result.rank for result in comparison.cells} == {
+        (8, "one"): 2,
+        (8, "two"): 1,
+        (32, "one"): 1,
+        (32, "two"): 2,
+    }
+
+
+def test_cells_that_failed_or_broke_a_gate_have_no_rank_and_take_none() -> None:
+    observations = steady(ONE, 10.0, MANY) + steady(TWO, 40.0, MANY, generator_cpu=0.9)
+    observations += [failed(THREE, block=block) for block in range(MANY)] + steady(FOUR, 20.0, MANY)
+
+    comparison = compared(observations, ONE, TWO, THREE, FOUR, blocks=MANY)
+
+    assert ranks(comparison) == {"one": 2, "two": None, "three": None, "four": 1}
+
+
+def test_with_too_few_blocks_to_tell_all_share_the_first_rank() -> None:
+    assert ranks(compared(steady(ONE, 10.0, 3) + steady(TWO, 90.0, 3), blocks=3)) == {"one": 1, "two": 1}
+
+
+def test_ties_are_judged_so_that_all_of_a_runs_hold_at_once() -> None:
+    """Eight blocks are exact for one comparison, but not for the ten that five servers have among themselves."""
+    cells = [testing.cell(f"server-{number}") for number in range(5)]
+    observations = rates(cells[0], dict.fromkeys(range(8), 10.0))
+    for cell in cells[1:]:
+        observations += rates(cell, {**dict.fromkeys(range(8), 9.0), 3: 5.0})
+
+    alone = compared(observations[:16], *cells[:2], blocks=8)
+    together = compared(observations, *cells, blocks=8)
+
+    assert list(ranks(alone).values()) == [1, 2]
+    assert list(ranks(together).values()) == [1] * 5
+
+
+def test_at_a_fixed_rate_the_lowest_latency_is_of_rank_1() -> None:
+    cells = [at_rate(name) for name in ("one", "two", "three")]
+    observations = [
+        each
+        for cell, mean_ms in zip(cells, (200.0, 50.0, 100.0), strict=True)
+        for each in rates(
+            cell,
+            dict.fromkeys(range(MANY), 20.0),
+            latency_mean_ms=mean_ms,
+            latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), mean_ms),
+            latency_histogram=testing.histogram(mean_ms),
+        )
+    ]
+
+    assert ranks(compared(observations, *cells, blocks=MANY)) == {"one": 3, "two": 1, "three": 2}
+
+
+def test_ranks_at_a_fixed_rate_go_by_the_latency_that_verdicts_go_by() -> None:
+    """A server with a long tail: half of its requests are fast, but on average they take longer."""
+    one, two = at_rate("one"), at_rate("two")
+    observations = rates(
+        one,
+        dict.fromkeys(range(BLOCKS), 20.0),
+        latency_mean_ms=100.0,
+        latency_ms={"p50": 10.0, "p95": 190.0, "p99": 190.0, "max": 190.0},
+        latency_histogram=testing.histogram(10.0, 10.0, 190.0, 190.0),
+    )
+    observations += rates(
+        two,
+        dict.fromkeys(range(BLOCKS), 20.0),
+        latency_mean_ms=20.0,
+        latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 20.0),
+        latency_histogram=testing.histogram(20.0),
+    )
+
+    comparison = compared(observations, one, two)
+
+    assert comparison.pairs[0].verdict == "faster"
+    assert ranks(comparison) == {"one": 2, "two": 1}
+
+
+def test_a_server_is_never_ranked_behind_one_that_it_was_told_to_be_faster_than() -> None:
+    """Where trials failed, medians over other blocks may say otherwise than the blocks that both have."""
+    slower = rates(ONE, {block: 100.0 if block < 7 else 10.0 for block in range(13)})
+    faster = rates(TWO, dict.fromkeys(range(7, 13), 15.0))
+
+    comparison = compared(slower + faster, blocks=13)
+
+    assert comparison.pairs[0].verdict == "faster"
+    found = ranks(comparison)
+    assert found["one"] is not None
+    assert found["two"] is not None
+    assert found["two"] <= found["one"]
+
+
+# With precision: until each comparison is settled.
+
+SEQUENTIAL: dict[str, Any] = {"blocks": 6, "precision": 0.05, "max_blocks": 6}
+"""With a single look, so that six blocks are exact."""
+
+
+def open_cells(observations: Sequence[Observation], *cells: Cell, blocks: int = 6, **changes: Any) -> set[str]:
+    run = testing.run(testing.experiment(*(cells or (ONE, TWO)), **{**SEQUENTIAL, **changes}))
+    return {cell.server for cell in unsettled(run, observations, blocks)}
+
+
+RESTLESS = {0: 10.0, 1: 11.0, 2: 12.0, 3: 9.0, 4: 8.0, 5: 10.0}
+
+
+def test_a_comparison_that_is_neither_decided_nor_tight_is_unsettled_and_so_are_both_of_its_cells() -> None:
+    observations = rates(TWO, RESTLESS) + steady(ONE, 10.0)
+
+    assert open_cells(observations) == {"one", "two"}
+
+
+def test_cells_of_unsettled_comparisons_are_those_of_the_experiment() -> None:
+    run = testing.run(testing.experiment(ONE, TWO, **SEQUENTIAL))
+
+    assert unsettled(run, rates(TWO, RESTLESS) + steady(ONE, 10.0), 6) == {ONE, TWO}
+
+
+def test_a_comparison_that_is_decided_is_settled_however_wide() -> None:
+    observations = rates(TWO, {block: 3 * rps for block, rps in RESTLESS.items()}) + steady(ONE, 10.0)
+
+    assert open_cells(observations) == set()
+
+
+def test_a_comparison_that_is_tight_is_settled_though_undecided() -> None:
+    assert open_cells(steady(ONE, 10.0) + steady(TWO, 10.01)) == set()
+
+
+@pytest.mark.parametrize(("precision", "settled"), [(0.2, True), (0.19, False)])
+def test_tight_is_what_the_precision_asks_for(precision: float, settled: bool) -> None:
+    # Within 20 % of 1 on either side.
+    ratios = {0: 10.0, 1: 10.0, 2: 11.999, 3: 8.001, 4: 10.0, 5: 10.0}
+    observations = rates(TWO, ratios) + rates(ONE, dict.fromkeys(range(6), 10.0))
+
+    assert open_cells(observations, precision=precision) == (set() if settled else {"one", "two"})
+
+
+def test_a_comparison_with_a_broken_gate_is_not_worth_more_blocks() -> None:
+    assert open_cells(rates(TWO, RESTLESS, generator_cpu=0.9) + steady(ONE, 10.0)) == set()
+    assert open_cells(rates(TWO, RESTLESS) + steady(ONE, 10.0, generator_cpu=0.9)) == set()
+
+
+def test_a_cell_that_always_fails_is_not_worth_more_blocks() -> None:
+    assert open_cells([*(failed(TWO, block=block) for block in range(6)), *steady(ONE, 10.0)]) == set()
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_too_few_blocks_settle_nothing(blocks: int) -> None:
+    observations = steady(ONE, 10.0, blocks) + steady(TWO, 90.0, blocks)
+
+    assert open_cells(observations, blocks=blocks) == {"one", "two"}
+
+
+def test_only_the_first_blocks_are_looked_at() -> None:
+    observations = rates(TWO, {**RESTLESS, 6: 999.0, 7: 999.0}) + steady(ONE, 10.0, 8)
+
+    assert open_cells(observations) == open_cells(rates(TWO, RESTLESS) + steady(ONE, 10.0))
+    calm = steady(TWO, 10.0) + rates(TWO, {6: 99.0}) + steady(ONE, 10.0, 7)
+    assert open_cells(calm) == set()
+
+
+def test_a_settled_comparison_beside_an_unsettled_one_needs_no_more_blocks() -> None:
+    observations = steady(ONE, 10.0, 9) + steady(TWO, 90.0, 9)
+    observations += rates(THREE, {**RESTLESS, 6: 10.0, 7: 8.0, 8: 12.0})
+
+    assert open_cells(observations, ONE, TWO, THREE, blocks=9, max_blocks=9) == {"one", "three"}
+
+
+def test_without_a_precision_everything_is_settled() -> None:
+    run = testing.run(testing.experiment(ONE, TWO, blocks=6))
+
+    assert unsettled(run, rates(TWO, RESTLESS) + steady(ONE, 10.0), 6) == frozenset()
+
+
+@given(st.integers(1, 200), st.integers(0, 200))
+def test_all_looks_together_spend_the_error_rate_and_no_more(blocks: int, more: int) -> None:
+    experiment = testing.experiment(blocks=blocks, precision=0.05, max_blocks=blocks + more)
+    run = testing.run(experiment)
+    spent = [_level(run, look) for look in plan.looks(experiment)]
+
+    assert all(level > 0 for level in spent)
+    assert math.fsum(spent) == pytest.approx(stats.ERROR_RATE)
+
+
+@given(st.integers(1, 100), st.integers(0, 100), st.integers(0, 300))
+def test_blocks_between_two_looks_are_those_of_the_later_one(blocks: int, more: int, found: int) -> None:
+    experiment = testing.experiment(blocks=blocks, precision=0.05, max_blocks=blocks + more)
+    run, looks = testing.run(experiment), plan.looks(experiment)
+
+    at = next((look for look in looks if found <= look), looks[-1])
+    assert _level(run, found) == _level(run, at)
+
+
+def test_without_a_precision_the_only_look_has_all_of_the_error_rate() -> None:
+    assert _level(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE
+
+
+def test_each_look_has_as_much_as_its_blocks_are_of_the_most() -> None:
+    experiment = testing.experiment(blocks=10, precision=0.05, max_blocks=20)
+    run = testing.run(experiment)
+
+    assert plan.looks(experiment) == (10, 15, 20)
+    assert [_level(run, look) for look in (10, 15, 20)] == pytest.approx([0.025, 0.0125, 0.0125])
+
+
+def test_a_verdict_with_precision_is_as_strict_as_its_look() -> None:
+    """Six blocks of six are exact for one comparison; six of many more are not, for a share of the error rate."""
+    observations = steady(ONE, 10.0) + rates(TWO, {0: 11.0, 1: 30.0, 2: 20.0, 3: 20.0, 4: 20.0, 5: 20.0})
+
+    assert only_pair(observations).verdict == "faster"
+    assert only_pair(observations, precision=0.05, max_blocks=6).verdict == "faster"
+    assert only_pair(observations, precision=0.05, max_blocks=60).verdict == "undecided"
+
+
+# What the comparison says of itself.
+
+
+def test_windows_are_summed_over_the_measured_trials() -> None:
+    comparison = compared([*steady(ONE, 10.0, 2), *steady(TWO, 10.0, 1, window_s=0.5), failed(TWO, block=1)])
+
+    assert comparison.window_s == pytest.approx(0.3 + 0.3 + 0.5)
+
+
+def test_the_confidence_is_that_of_the_cell_with_the_fewest_blocks_that_has_any() -> None:
+    observations = [*steady(ONE, 10.0, 6), *steady(TWO, 10.0, 4), failed(THREE, block=0)]
+
+    assert compared(observations, ONE, TWO, THREE).confidence == stats.confidence(4)
+    assert compared([], ONE, TWO).confidence == 0.0
+
+
+@pytest.mark.parametrize(
+    ("cells", "changes", "needed"),
+    [
+        ((ONE, TWO), {}, 6),
+        ((ONE, TWO, THREE), {}, 7),
+        ((ONE,), {}, 6),
+        ((ONE, replace(TWO, users=8)), {}, 6),
+        ((ONE, TWO, replace(ONE, users=8), replace(TWO, users=8)), {}, 7),
+    ],
+)
+def test_so_many_blocks_are_needed_as_make_all_comparisons_exact(
+    cells: tuple[Cell, ...], changes: dict[str, Any], needed: int
+) -> None:
+    assert compared([], *cells, **changes).blocks_needed == needed
+
+
+@pytest.mark.parametrize("blocks", [5, 6, 7])
+def test_from_the_blocks_needed_on_intervals_are_blocks_of_the_sample(blocks: int) -> None:
+    observations = steady(ONE, 10.0, blocks) + rates(TWO, {block: 10.0 + block for block in range(blocks)})
+    comparison = compared(observations, blocks=blocks)
+
+    (pair,) = comparison.pairs
+    widest = (9 + blocks) / 10 / (1 + (blocks - 1) / 1000)
+    assert pair.ratio.high is not None
+    assert (pair.ratio.high == pytest.approx(widest)) == (blocks >= comparison.blocks_needed)
+
+
+EXPERIMENTS: Sequence[Experiment] = [
+    testing.experiment(ONE, TWO, blocks=blocks, precision=0.05, max_blocks=most)
+    for blocks, most in ((6, 7), (12, 13), (10, 50), (4, 50))
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_from_the_blocks_needed_on_every_look_is_exact(experiment: Experiment) -> None:
+    run = testing.run(experiment)
+    needed = compare(run, []).blocks_needed
+
+    for look in plan.looks(experiment):
+        if look >= needed:
+            assert look >= stats.blocks_needed(_level(run, look)), f"the look at {look} blocks"
 
 
 # The whole.
 
 
 def test_trials_are_counted_as_planned_measured_and_failed() -> None:
-    comparison = compared([*rates(ONE, {0: 1.0, 1: 1.0}), failed(TWO, block=0)])
+    comparison = compared([*rates(ONE, {0: 1.0, 1: 1.0}), failed(TWO, block=0)], blocks=4)
 
     assert (comparison.trials, comparison.measured, comparison.failed) == (8, 2, 1)
+
+
+def test_with_precision_the_trials_of_later_blocks_are_planned_once_they_are_there() -> None:
+    observations = [*steady(ONE, 10.0, 7), *steady(TWO, 10.0, 6), failed(TWO, block=6), *rates(TWO, {8: 10.0})]
+
+    comparison = compared(observations, precision=0.05, max_blocks=50)
+
+    assert (comparison.trials, comparison.measured, comparison.failed) == (12 + 3, 14, 1)
 
 
 def test_cells_are_in_the_order_of_workload_cores_users_connection_and_server() -> None:
@@ -448,6 +1138,22 @@ def test_cells_are_in_the_order_of_workload_cores_users_connection_and_server() 
     servers = [testing.server("one"), testing.server("two")]
 
     assert [result.cell for result in compare(testing.run(experiment, *servers), []).cells] == cells
+
+
+def test_cells_at_a_rate_come_after_those_of_users_by_rate_and_arrivals() -> None:
+    loads: list[dict[str, Any]] = [
+        {"users": 8},
+        {"users": 32},
+        {"users": None, "rate": 9.0, "arrivals": "constant"},
+        {"users": None, "rate": 9.0, "arrivals": "poisson"},
+        {"users": None, "rate": 10.0, "arrivals": "constant"},
+    ]
+    cells = [testing.cell(server, **load) for load in loads for server in ("one", "two")]
+    experiment = testing.experiment(*cells[1::2], *cells[::2])
+
+    found = compare(testing.run(experiment, testing.server("one"), testing.server("two")), []).cells
+
+    assert [result.cell for result in found] == cells
 
 
 def test_a_failed_trial_without_a_reason_is_still_told() -> None:

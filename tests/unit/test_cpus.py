@@ -1,6 +1,6 @@
 """Cpuset lists, and who gets which core."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -20,9 +20,24 @@ class Machine:
     siblings: tuple[frozenset[int], ...]
     counts: tuple[int, ...]
     share: bool
+    generator_cores: int
 
     def layout(self) -> cpus.Layout:
-        return cpus.layout(usable=self.usable, siblings=self.siblings, counts=self.counts, share=self.share)
+        return cpus.layout(
+            usable=self.usable,
+            siblings=self.siblings,
+            counts=self.counts,
+            share=self.share,
+            generator_cores=self.generator_cores,
+        )
+
+    @property
+    def physical(self) -> tuple[frozenset[int], ...]:
+        """The usable cores of each physical core."""
+        found = {
+            self.usable & next((group for group in self.siblings if core in group), {core}) for core in self.usable
+        }
+        return tuple(found)
 
 
 @st.composite
@@ -40,9 +55,11 @@ def machines(draw: st.DrawFn, *, share: bool | None = None) -> Machine:
             ]
         )
     )
-    most = len(usable) - (not shares)
+    physical = len({usable.intersection(next((group for group in groups if core in group), {core})) for core in usable})
+    generator_cores = draw(st.integers(1, physical if shares else min(physical, len(usable) - 1)))
+    most = len(usable) - (0 if shares else generator_cores)
     counts = draw(st.lists(st.integers(1, most), min_size=1, max_size=4))
-    return Machine(usable=usable, siblings=groups, counts=tuple(counts), share=shares)
+    return Machine(usable=usable, siblings=groups, counts=tuple(counts), share=shares, generator_cores=generator_cores)
 
 
 @given(CORES)
@@ -96,8 +113,23 @@ def test_nobody_runs_on_a_core_that_is_not_usable(machine: Machine) -> None:
 
 
 @given(machines())
-def test_the_generator_has_one_core(machine: Machine) -> None:
-    assert len(machine.layout().generator) == 1
+def test_the_generator_has_as_many_cores_as_asked_for_each_on_a_physical_core_of_its_own(machine: Machine) -> None:
+    generator = machine.layout().generator
+
+    assert len(generator) == machine.generator_cores
+    assert all(len(generator & group) <= 1 for group in machine.physical)
+
+
+@given(machines())
+def test_servers_take_the_generators_physical_cores_last(machine: Machine) -> None:
+    layout = machine.layout()
+    near = frozenset().union(*(group for group in machine.physical if group & layout.generator))
+
+    assert all(cores >= machine.usable - near for cores in layout.servers.values() if cores & near)
+
+
+def test_the_generator_has_one_core_unless_it_is_asked_otherwise() -> None:
+    assert cpus.layout(usable=range(4), siblings=[], counts=[1], share=False).generator == {3}
 
 
 @given(machines(share=False))
@@ -111,8 +143,10 @@ def test_a_core_of_the_generator_is_never_a_servers(machine: Machine) -> None:
 def test_a_shared_core_is_the_last_that_servers_take(machine: Machine) -> None:
     layout = machine.layout()
 
-    sharing = {count for count, cores in layout.servers.items() if cores & layout.generator}
-    assert sharing == {count for count in machine.counts if count == len(machine.usable)}
+    own = len(machine.usable) - machine.generator_cores
+    assert {count: len(cores & layout.generator) for count, cores in layout.servers.items()} == {
+        count: max(0, count - own) for count in machine.counts
+    }
 
 
 @given(machines())
@@ -125,10 +159,53 @@ def test_fewer_cores_are_a_subset_of_more(machine: Machine) -> None:
 
 @given(machines())
 def test_a_core_too_many_does_not_fit(machine: Machine) -> None:
-    free = len(machine.usable) - (not machine.share)
+    free = len(machine.usable) - (0 if machine.share else machine.generator_cores)
 
     with pytest.raises(cpus.DoesNotFit, match=f"{free + 1} server cores asked for"):
-        cpus.layout(usable=machine.usable, siblings=machine.siblings, counts=[1, free + 1], share=machine.share)
+        replace(machine, counts=(1, free + 1)).layout()
+
+
+@given(machines())
+def test_a_generator_with_more_cores_than_there_are_physical_ones_does_not_fit(machine: Machine) -> None:
+    physical = len(machine.physical)
+
+    with pytest.raises(cpus.DoesNotFit) as caught:
+        replace(machine, generator_cores=physical + 1).layout()
+
+    assert str(caught.value) == (
+        f"{physical + 1} generator cores asked for, but the usable cores {cpus.spell(machine.usable)} are only "
+        f"{physical} physical ones; ask for fewer with --generator-cores"
+    )
+
+
+def test_a_generator_of_two_cores_takes_the_last_two_physical_ones() -> None:
+    layout = cpus.layout(
+        usable=range(8), siblings=[(0, 4), (1, 5), (2, 6), (3, 7)], counts=[2, 4, 6], share=False, generator_cores=2
+    )
+
+    assert layout.generator == {2, 3}
+    assert layout.servers == {2: {0, 1}, 4: {0, 1, 4, 5}, 6: {0, 1, 4, 5, 6, 7}}
+    assert layout.notes == ("servers and generator share a physical core (logical cores 2,6; 3,7)",)
+
+
+def test_only_the_physical_cores_that_are_really_shared_are_noted() -> None:
+    layout = cpus.layout(
+        usable=range(8), siblings=[(0, 4), (1, 5), (2, 6), (3, 7)], counts=[5], share=False, generator_cores=2
+    )
+
+    assert layout.notes == ("servers and generator share a physical core (logical cores 2,6)",)
+
+
+def test_two_shared_cores_are_noted_with_the_counts_that_share_them() -> None:
+    layout = cpus.layout(usable=range(4), siblings=[], counts=[2, 3, 4], share=True, generator_cores=2)
+
+    assert layout.servers[3] == {0, 1, 3}
+    assert layout.notes == ("with 3, 4 server cores the generator shares core 2-3 with the servers",)
+
+
+def test_what_does_not_fit_beside_a_generator_of_two_cores_tells_which_those_are() -> None:
+    with pytest.raises(cpus.DoesNotFit, match="only 2 are left beside the generator's core 2-3"):
+        cpus.layout(usable=range(4), siblings=[], counts=[3], share=False, generator_cores=2)
 
 
 def test_first_threads_of_other_physical_cores_come_before_second_threads() -> None:

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +58,16 @@ def test_a_run_with_more_blocks_begins_with_the_same_trials(experiment: Experime
     assert longer[: len(fewer)] == fewer
 
 
+@given(EXPERIMENTS, SEEDS, st.integers(0, 6), st.integers(0, 6))
+def test_later_blocks_are_the_same_slice_of_a_longer_run(
+    experiment: Experiment, seed: int, begin: int, more: int
+) -> None:
+    longer = plan.schedule(replace(experiment, blocks=begin + more), seed)
+    cells = len(experiment.cells)
+
+    assert plan.schedule(experiment, seed, range(begin, begin + more)) == longer[begin * cells :]
+
+
 @given(EXPERIMENTS, SEEDS, st.data())
 def test_what_remains_is_what_is_not_done_in_order(experiment: Experiment, seed: int, data: st.DataObject) -> None:
     trials = plan.schedule(experiment, seed)
@@ -67,6 +79,23 @@ def test_what_remains_is_what_is_not_done_in_order(experiment: Experiment, seed:
     assert [trial.position for trial in left] == sorted(trial.position for trial in left)
 
 
+@given(EXPERIMENTS, SEEDS, st.data())
+def test_of_what_is_left_only_the_wanted_cells_remain(experiment: Experiment, seed: int, data: st.DataObject) -> None:
+    trials = plan.schedule(experiment, seed)
+    finished = data.draw(st.sets(st.sampled_from(trials)))
+    done = {(trial.block, trial.cell) for trial in finished}
+    wanted = data.draw(st.frozensets(st.sampled_from(experiment.cells)))
+
+    left = plan.remaining(trials, done, wanted)
+
+    assert left == tuple(trial for trial in plan.remaining(trials, done) if trial.cell in wanted)
+    assert plan.remaining(trials, done, experiment.cells) == plan.remaining(trials, done)
+
+
+def test_where_no_cell_is_wanted_nothing_remains() -> None:
+    assert plan.remaining(plan.schedule(EIGHT, seed=1), (), frozenset()) == ()
+
+
 def test_what_was_done_but_is_not_planned_changes_nothing() -> None:
     trials = plan.schedule(EIGHT, seed=1)
     stranger: Cell = testing.cell("flask-single")
@@ -74,7 +103,7 @@ def test_what_was_done_but_is_not_planned_changes_nothing() -> None:
     assert plan.remaining(trials, {(0, stranger), (99, EIGHT.cells[0])}) == trials
 
 
-def order_of_block(block: int, seed: int) -> list[int]:
+def order_of_block(block: int, seed: int) -> list[int | None]:
     return [trial.cell.users for trial in plan.schedule(EIGHT, seed) if trial.block == block]
 
 
@@ -87,3 +116,43 @@ def test_the_cells_are_shuffled_differently_in_each_block_and_by_each_seed() -> 
 def test_the_order_of_a_seed_is_the_same_on_every_machine() -> None:
     """Recorded once: a run that is resumed elsewhere, or by a later version, must find the same order."""
     assert order_of_block(0, seed=1) == [2, 6, 5, 3, 8, 1, 4, 7]
+
+
+# When the comparisons are looked at.
+
+
+def test_without_precision_there_is_one_look() -> None:
+    assert plan.looks(testing.experiment(blocks=7)) == (7,)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "most", "looks"),
+    [
+        (4, 50, (4, 6, 9, 14, 21, 32, 50)),
+        (1, 6, (1, 2, 3, 6)),
+        (10, 15, (10, 15)),
+        (10, 11, (10, 11)),
+        (10, 10, (10,)),
+    ],
+)
+def test_with_precision_each_look_has_half_as_many_blocks_again(blocks: int, most: int, looks: tuple[int, ...]) -> None:
+    assert plan.looks(testing.experiment(blocks=blocks, precision=0.03, max_blocks=most)) == looks
+
+
+@given(st.integers(1, 1000), st.integers(0, 999))
+def test_looks_go_from_the_first_blocks_to_the_most_and_always_on(blocks: int, more: int) -> None:
+    looks = plan.looks(testing.experiment(blocks=blocks, precision=0.03, max_blocks=blocks + more))
+
+    assert (looks[0], looks[-1]) == (blocks, blocks + more)
+    longest = plan.GROWTH * plan.LAST_GROWTH
+    assert all(earlier < later <= (earlier + 1) * longest + 1 for earlier, later in pairwise(looks))
+
+
+def test_the_blocks_between_two_looks_make_the_whole_run() -> None:
+    """As they are carried out: block after block, look after look."""
+    sequential = replace(EIGHT, precision=0.03, max_blocks=20)
+    looks = (0, *plan.looks(sequential))
+
+    parts = [plan.schedule(sequential, 1, range(begin, end)) for begin, end in pairwise(looks)]
+
+    assert tuple(trial for part in parts for trial in part) == plan.schedule(replace(EIGHT, blocks=20), 1)

@@ -1,10 +1,12 @@
 """Experiments: from a file to cells."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wsgilab import catalogue, spec, testing
+from wsgilab import catalogue, spec, stats, testing
 from wsgilab.errors import SpecError
 from wsgilab.model import Cell, Experiment
 
@@ -42,7 +44,7 @@ def test_the_default_experiment_measures_every_server_of_the_catalogue_under_eve
 
     assert experiment.name == "answer"
     assert experiment.reference == "gunicorn-sync-1"
-    assert experiment.blocks >= 3, "fewer blocks give no verdict"
+    assert experiment.blocks >= stats.FEWEST_BLOCKS, "fewer blocks give no verdict"
     assert {(cell.server, cell.workload) for cell in experiment.cells} == {
         (server, workload) for server in servers for workload in ("hello", "sleep", "cpu")
     }
@@ -80,7 +82,8 @@ def test_what_a_file_leaves_out_has_a_default() -> None:
 
     assert {(cell.cores, cell.connection) for cell in experiment.cells} == {(1, "close")}
     assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (3, 1.0, 10.0)
-    assert experiment.generator == "own"
+    assert (experiment.generator, experiment.generator_cores) == ("own", 1)
+    assert (experiment.precision, experiment.max_blocks) == (None, None)
     assert experiment.parameters == {"sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
 
 
@@ -93,6 +96,51 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
     assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (7, 0.5, 2)
     assert experiment.generator == "shared"
     assert experiment.parameters == {"sleep": {"ms": 20}}
+
+
+def test_a_rate_is_a_schedule_for_which_there_are_no_users() -> None:
+    experiment = of_group("{servers: [two, one], workloads: [sleep], rate: [0.5, 200], arrivals: poisson}")
+
+    assert set(experiment.cells) == {
+        testing.cell(server, users=None, rate=rate, arrivals="poisson")
+        for server in ("one", "two")
+        for rate in (0.5, 200)
+    }
+
+
+def test_a_schedule_is_evenly_spaced_unless_it_is_asked_otherwise() -> None:
+    (cell,) = of_group("{servers: [one], workloads: [sleep], rate: [10]}").cells
+
+    assert (cell.rate, cell.arrivals, cell.users) == (10.0, "constant", None)
+
+
+def test_users_and_rates_may_stand_beside_each_other_in_groups_of_their_own() -> None:
+    experiment = of_group(
+        "{servers: [one], workloads: [sleep], users: [8]}, {servers: [one], workloads: [sleep], rate: [8]}, "
+        "{servers: [one], workloads: [sleep], rate: [8], arrivals: poisson}"
+    )
+
+    assert [cell.load for cell in experiment.cells] == ["8 users", "8 requests/s, constant", "8 requests/s, poisson"]
+    assert len({cell.conditions for cell in experiment.cells}) == 3, "none is compared with another"
+
+
+@pytest.mark.parametrize(
+    ("more", "blocks", "most"),
+    [
+        ("precision: 0.03", 3, spec.MAX_BLOCKS),
+        ("precision: 0.03\nblocks: 60", 60, 60),
+        ("precision: 0.03\nblocks: 8\nmax_blocks: 8", 8, 8),
+        ("precision: 0.03\nmax_blocks: 1000", 3, 1000),
+    ],
+)
+def test_a_run_with_precision_ends_after_so_many_blocks(more: str, blocks: int, most: int) -> None:
+    experiment = of_group(GROUP, more)
+
+    assert (experiment.blocks, experiment.precision, experiment.max_blocks) == (blocks, 0.03, most)
+
+
+def test_the_generator_may_have_several_cores() -> None:
+    assert of_group(GROUP, "generator_cores: 2").generator_cores == 2
 
 
 def test_parameters_of_workloads_that_no_cell_uses_are_left_out() -> None:
@@ -114,6 +162,19 @@ def test_parameters_of_workloads_that_no_cell_uses_are_left_out() -> None:
         ("window_s: .nan", ["window_s", "not nan"]),
         ("patience_s: -1", ["patience_s", "greater than 0", "not -1"]),
         ("generator: mine", ["generator", "'own' or 'shared'", "not 'mine'"]),
+        ("generator_cores: 0", ["generator_cores", "greater than or equal to 1", "not 0"]),
+        ("generator_cores: 1.5", ["generator_cores", "not 1.5"]),
+        ("precision: 0", ["precision", "greater than 0", "not 0"]),
+        ("precision: 1", ["precision", "less than 1", "not 1"]),
+        ("precision: 3%", ["precision", "valid number", "not '3%'"]),
+        ("precision: .nan", ["precision", "not nan"]),
+        ("precision: 0.03\nmax_blocks: 0", ["max_blocks", "greater than or equal to 1", "not 0"]),
+        ("precision: 0.03\nmax_blocks: 1001", ["max_blocks", "less than or equal to 1000", "not 1001"]),
+        (
+            "blocks: 9\nprecision: 0.03\nmax_blocks: 8",
+            ["max_blocks: 8 is less than the 9 blocks to begin with"],
+        ),
+        ("max_blocks: 8", ["max_blocks: says where a run with precision ends, but there is no precision"]),
         ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
         ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
         ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
@@ -134,7 +195,22 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
     [
         ("users: [32]", "users: [0]", ["cells[1].users[0]", "greater than or equal to 1", "not 0"]),
         ("users: [32]", "users: 32", ["cells[1].users", "valid list", "not 32"]),
-        (", users: [32]", "", ["lacks the key 'cells[1].users'"]),
+        (", users: [32]", "", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "users: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "rate: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "users: [32], rate: [10]", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        (
+            "users: [32]",
+            "users: [32], arrivals: poisson",
+            ["cells[1].arrivals: says how a rate is spaced, but the group has users"],
+        ),
+        ("users: [32]", "rate: [10], arrivals: bursts", ["cells[1].arrivals", "'constant' or 'poisson'", "'bursts'"]),
+        ("users: [32]", "rate: [0]", ["cells[1].rate[0]", "greater than 0", "not 0"]),
+        ("users: [32]", "rate: [-1]", ["cells[1].rate[0]", "greater than 0", "not -1"]),
+        ("users: [32]", "rate: [.inf]", ["cells[1].rate[0]", "not inf"]),
+        ("users: [32]", "rate: [.nan]", ["cells[1].rate[0]", "not nan"]),
+        ("users: [32]", "rate: [100001]", ["cells[1].rate[0]", "less than or equal to 100000"]),
+        ("users: [32]", "rate: 10", ["cells[1].rate", "valid list", "not 10"]),
         ("users: [32]", "users: [32], cores: [0]", ["cells[1].cores[0]", "greater than or equal to 1"]),
         (
             "users: [32]",
@@ -184,7 +260,8 @@ def test_a_file_without_keys_is_no_experiment(text: str) -> None:
 
 
 def test_groups_with_empty_lists_leave_nothing_to_measure() -> None:
-    assert "nothing to measure" in refused_group("{servers: all, workloads: [hello], users: []}")
+    assert "nothing to measure" in refused_group("{servers: all, workloads: [], users: [32]}")
+    assert "nothing to measure" in refused_group("{servers: [], workloads: [hello], rate: [10]}")
 
 
 def test_no_groups_at_all_are_refused() -> None:
@@ -238,10 +315,64 @@ def test_one_block_may_be_asked_for() -> None:
     assert spec.narrow(WIDE, SERVERS, blocks=1).blocks == 1
 
 
-@pytest.mark.parametrize("blocks", [0, -1])
-def test_a_number_of_blocks_below_one_is_refused(blocks: int) -> None:
-    with pytest.raises(SpecError, match=f"--blocks must be a whole number from 1, not {blocks}"):
-        spec.narrow(WIDE, SERVERS, blocks=blocks)
+@pytest.mark.parametrize("option", ["blocks", "max_blocks", "generator_cores"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_number_below_one_is_refused_with_its_option(option: str, count: int) -> None:
+    asked: dict[str, Any] = {"precision": 0.03, option: count}
+
+    with pytest.raises(SpecError) as caught:
+        spec.narrow(WIDE, SERVERS, **asked)
+
+    assert caught.value.message == f"--{option.replace('_', '-')} must be a whole number from 1, not {count}"
+
+
+def test_precision_its_end_and_the_generators_cores_are_as_asked_for() -> None:
+    narrowed = spec.narrow(WIDE, SERVERS, precision=0.05, max_blocks=20, generator_cores=2)
+
+    assert (narrowed.blocks, narrowed.precision, narrowed.max_blocks) == (WIDE.blocks, 0.05, 20)
+    assert narrowed.generator_cores == 2
+    assert narrowed.cells == WIDE.cells
+
+
+def test_a_precision_without_an_end_ends_where_the_files_would() -> None:
+    assert spec.narrow(WIDE, SERVERS, precision=0.05).max_blocks == spec.MAX_BLOCKS
+    assert spec.narrow(WIDE, SERVERS, precision=0.05, blocks=99).max_blocks == 99
+
+
+SEQUENTIAL = replace(WIDE, precision=0.03, max_blocks=30)
+
+
+def test_a_files_precision_and_end_stay_unless_others_are_asked_for() -> None:
+    assert spec.narrow(SEQUENTIAL, SERVERS) == SEQUENTIAL
+    assert spec.narrow(SEQUENTIAL, SERVERS, precision=0.1) == replace(SEQUENTIAL, precision=0.1)
+    assert spec.narrow(SEQUENTIAL, SERVERS, max_blocks=9) == replace(SEQUENTIAL, max_blocks=9)
+    assert spec.narrow(replace(WIDE, generator_cores=2), SERVERS).generator_cores == 2
+
+
+@pytest.mark.parametrize("precision", [0.0, -0.1, 1.0, 3.0, float("nan"), float("inf")])
+def test_a_precision_that_is_no_share_is_refused(precision: float) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.narrow(WIDE, SERVERS, precision=precision)
+
+    assert caught.value.message == f"--precision must be a share such as 0.03, not {precision:g}"
+
+
+def test_an_end_without_a_precision_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.narrow(WIDE, SERVERS, max_blocks=9)
+
+    assert caught.value.message == "--max-blocks says where a run with precision ends; give --precision too"
+
+
+@pytest.mark.parametrize("asked", [{"max_blocks": 4, "blocks": 5}, {"max_blocks": 2}])
+def test_an_end_before_the_first_blocks_are_over_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.narrow(SEQUENTIAL, SERVERS, **asked)
+
+    blocks = asked.get("blocks", SEQUENTIAL.blocks)
+    assert caught.value.message == (
+        f"--max-blocks: {asked['max_blocks']} is less than the {blocks} blocks to begin with"
+    )
 
 
 def test_a_server_that_is_unknown_is_refused_with_those_that_are_known() -> None:

@@ -1,6 +1,11 @@
-"""Medians, intervals and histograms."""
+"""Medians, intervals, verdicts and histograms."""
 
+import itertools
 import math
+import random
+import statistics
+from collections.abc import Sequence
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -9,78 +14,327 @@ from hypothesis import strategies as st
 from wsgilab import stats, testing
 from wsgilab.model import Interval
 
-# Student's t for two degrees of freedom, from the tables: two-sided 5 %, and 5 % over five comparisons (1 %).
-T_TWO_AT_5 = 4.30265
-T_TWO_AT_1 = 9.92484
+VALUES = st.lists(st.floats(0.1, 10), min_size=1, max_size=30)
+RATIOS = st.lists(st.floats(0.5, 2), min_size=stats.FEWEST_BLOCKS, max_size=20)
+LEVELS = st.floats(1e-6, 0.5)
+REACHES = st.floats(0, 1)
 
 
-def test_a_spread_is_the_median_with_the_lowest_and_the_highest_block() -> None:
-    assert stats.spread([3.0, 1.0, 2.0, 10.0]) == Interval(median=2.5, low=1.0, high=10.0)
+def ends(interval: Interval) -> tuple[float, float]:
+    assert interval.low is not None
+    assert interval.high is not None
+    return interval.low, interval.high
 
 
-def test_two_blocks_have_a_spread() -> None:
-    assert stats.spread([3.0, 1.0]) == Interval(median=2.0, low=1.0, high=3.0)
+def outside(blocks: int, rank: int) -> Fraction:
+    """The chance that a fair coin shows fewer than `rank` heads, or fewer than `rank` tails, in so many tosses."""
+    return Fraction(2 * sum(math.comb(blocks, heads) for heads in range(rank)), 2**blocks)
 
 
-def test_one_block_has_no_spread() -> None:
-    assert stats.spread([3.0]) == Interval(median=3.0, low=None, high=None)
+# Intervals of single figures.
 
 
-@pytest.mark.parametrize(("comparisons", "student"), [(1, T_TWO_AT_5), (5, T_TWO_AT_1)])
-def test_the_interval_of_a_ratio_is_students_for_its_logarithms(comparisons: int, student: float) -> None:
-    # The logarithms of 1, 2 and 4 to the base 2 are 0, 1 and 2: mean 1, standard deviation 1.
-    interval = stats.ratio([4.0, 1.0, 2.0], comparisons)
+@pytest.mark.parametrize("level", [0.5, 0.2, 0.05, 0.05 / 12])
+@pytest.mark.parametrize("blocks", range(2, 13))
+def test_an_interval_holds_the_true_median_as_often_as_its_confidence_says(blocks: int, level: float) -> None:
+    """Tried on every way in which so many blocks can lie on the two sides of a true median of 0."""
+    held = 0
+    for signs in itertools.product((-1, 1), repeat=blocks):
+        low, high = ends(stats.median_interval([sign * (at + 1) for at, sign in enumerate(signs)], level))
+        held += low <= 0 <= high
 
-    reach = student / math.sqrt(3)
-    assert interval.median == 2.0
-    assert interval.low == pytest.approx(2 ** (1 - reach), rel=1e-5)
-    assert interval.high == pytest.approx(2 ** (1 + reach), rel=1e-5)
-
-
-def test_the_reversed_ratio_has_the_reversed_interval() -> None:
-    ahead, behind = stats.ratio([1.2, 1.3, 1.5], 3), stats.ratio([1 / 1.2, 1 / 1.3, 1 / 1.5], 3)
-
-    assert ahead.low is not None
-    assert behind.high == pytest.approx(1 / ahead.low)
+    assert stats.confidence(blocks, level) == pytest.approx(held / 2**blocks, abs=1e-12)
 
 
-@pytest.mark.parametrize("ratios", [[5.0], [5.0, 5.1]])
+@given(st.integers(2, 120), LEVELS)
+def test_an_interval_is_the_narrowest_that_its_level_allows(blocks: int, level: float) -> None:
+    low, high = ends(stats.median_interval(range(1, blocks + 1), level))
+    rank = int(low)
+
+    assert high == blocks + 1 - rank
+    assert outside(blocks, rank + 1) > level, "one further in would be wrong too often"
+    if blocks >= stats.blocks_needed(level):
+        assert outside(blocks, rank) <= level
+    else:
+        assert rank == 1
+
+
+@given(VALUES, LEVELS)
+def test_the_ends_are_blocks_of_the_sample_and_hold_its_median(values: list[float], level: float) -> None:
+    interval = stats.median_interval(values, level)
+
+    assert interval.median == statistics.median(values)
+    if len(values) == 1:
+        assert (interval.low, interval.high) == (None, None)
+        return
+    low, high = ends(interval)
+    assert {low, high} <= set(values)
+    assert low <= interval.median <= high
+
+
+@given(VALUES.filter(lambda values: len(values) > 1), LEVELS, st.randoms())
+def test_an_interval_is_symmetrical_and_knows_no_order(
+    values: list[float], level: float, source: random.Random
+) -> None:
+    low, high = ends(stats.median_interval(values, level))
+    shuffled = [-value for value in values]
+    source.shuffle(shuffled)
+
+    assert ends(stats.median_interval(shuffled, level)) == (-high, -low)
+
+
+@given(VALUES.filter(lambda values: len(values) > 1), LEVELS, LEVELS)
+def test_a_stricter_level_never_narrows_an_interval(values: list[float], one: float, other: float) -> None:
+    strict, lenient = (ends(stats.median_interval(values, level)) for level in sorted((one, other)))
+
+    assert strict[0] <= lenient[0]
+    assert lenient[1] <= strict[1]
+
+
+@given(LEVELS, st.data())
+def test_with_fewer_blocks_than_needed_the_interval_is_their_range(level: float, data: st.DataObject) -> None:
+    needed = stats.blocks_needed(level)
+    values = data.draw(st.lists(st.floats(0.1, 10), min_size=2, max_size=max(2, needed - 1)))
+
+    assert ends(stats.median_interval(values, level)) == (min(values), max(values))
+
+
+@given(LEVELS)
+def test_the_blocks_needed_are_the_fewest_whose_range_is_right_often_enough(level: float) -> None:
+    needed = stats.blocks_needed(level)
+
+    assert outside(needed, 1) <= level * (1 + 1e-12)
+    assert outside(needed - 1, 1) > level * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("level", "blocks"), [(0.5, 2), (0.05, 6), (0.05 / 12, 9), (0.05 / 57, 12), (0.0625, 5), (0.06, 6)]
+)
+def test_so_many_blocks_are_needed(level: float, blocks: int) -> None:
+    assert stats.blocks_needed(level) == blocks
+
+
+@pytest.mark.parametrize(
+    ("blocks", "chance"),
+    [(0, 0.0), (1, 0.0), (2, 0.5), (3, 0.75), (4, 0.875), (5, 0.9375), (6, 0.96875), (9, 1 - 20 / 512)],
+)
+def test_the_confidence_of_few_blocks_is_what_their_range_can_tell(blocks: int, chance: float) -> None:
+    assert stats.confidence(blocks) == chance
+
+
+@given(st.integers(6, 1000))
+def test_from_six_blocks_on_the_confidence_is_what_was_promised(blocks: int) -> None:
+    assert 1 - stats.ERROR_RATE <= stats.confidence(blocks) < 1
+
+
+# How far blocks stray.
+
+
+def test_a_departure_is_the_distance_from_the_median_of_the_other_blocks() -> None:
+    # The others' medians: 2, 1, 1 and 1.
+    assert stats.departures([0.0, 1.0, 2.0, 10.0]) == [2.0, 1.0, 1.0, 9.0]
+
+
+@pytest.mark.parametrize(("logs", "found"), [([], []), ([3.0], []), ([3.0, 5.0], [2.0, 2.0])])
+def test_departures_need_two_blocks(logs: list[float], found: list[float]) -> None:
+    assert stats.departures(logs) == found
+
+
+@given(st.lists(st.integers(-100, 100), min_size=2), st.integers(-100, 100))
+def test_departures_are_the_same_wherever_the_blocks_lie(logs: list[int], by: int) -> None:
+    assert stats.departures([each + by for each in logs]) == stats.departures(logs)
+    assert all(each >= 0 for each in stats.departures(logs))
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=100))
+def test_all_but_one_in_twenty_stay_within_the_reach(departures: list[float]) -> None:
+    reach = stats.reach(departures)
+
+    assert reach in departures
+    assert sum(each > reach for each in departures) * 20 <= len(departures)
+    assert sum(each >= reach for each in departures) * 20 >= len(departures)
+
+
+@pytest.mark.parametrize(("count", "reach"), [(1, 0), (19, 18), (20, 19), (21, 19), (40, 38), (100, 95)])
+def test_the_reach_of_so_many_departures(count: int, reach: int) -> None:
+    assert stats.reach(random.Random(count).sample(range(count), count)) == reach
+
+
+def test_where_nothing_departs_there_is_no_reach() -> None:
+    assert stats.reach([]) == 0
+
+
+# Ratios.
+
+
+@pytest.mark.parametrize("ratios", [[5.0], [5.0, 5.1], [5.0, 5.1, 5.2]])
 def test_too_few_blocks_have_a_median_but_no_interval(ratios: list[float]) -> None:
-    interval = stats.ratio(ratios, 1)
+    interval = stats.ratio(ratios, 0.05, 0.0)
 
-    assert interval.median == pytest.approx(sum(ratios) / len(ratios))
-    assert (interval.low, interval.high) == (None, None)
+    assert interval == Interval(median=statistics.median(ratios), low=None, high=None)
     assert stats.verdict(interval) == "undecided"
 
 
-def test_three_blocks_are_enough_for_a_verdict() -> None:
-    assert stats.verdict(stats.ratio([5.0, 5.1, 5.2], 1)) == "faster"
+def test_four_blocks_have_their_range_widened_by_the_reach() -> None:
+    interval = stats.ratio([2.0, 4.0, 1.0, 3.0], 0.05, math.log(1.5))
+
+    assert interval.median == 2.5
+    assert ends(interval) == pytest.approx((1 / 1.5, 4 * 1.5))
 
 
-@given(st.lists(st.floats(0.5, 2), min_size=3, max_size=10), st.integers(1, 50))
-def test_more_comparisons_never_narrow_an_interval(ratios: list[float], comparisons: int) -> None:
-    one, many = stats.ratio(ratios, comparisons), stats.ratio(ratios, comparisons + 1)
+def test_four_blocks_that_did_not_stray_have_their_range() -> None:
+    assert stats.ratio([2.0, 4.0, 1.0, 3.0], 0.05, 0.0) == Interval(median=2.5, low=1.0, high=4.0)
 
-    assert one.low is not None
-    assert one.high is not None
-    assert many.low is not None
-    assert many.high is not None
-    assert many.low <= one.low <= one.high <= many.high
+
+@pytest.mark.parametrize(("level", "needed"), [(0.05, 6), (0.05 / 12, 9)])
+def test_from_the_blocks_needed_on_the_interval_is_exact_however_far_others_strayed(level: float, needed: int) -> None:
+    ratios = [1 + number / 10 for number in range(needed)]
+
+    assert stats.ratio(ratios, level, 5.0) == stats.median_interval(ratios, level)
+    assert ends(stats.ratio(ratios[1:], level, 5.0))[0] < 0.1, "one fewer is not enough"
+
+
+@given(RATIOS, LEVELS, REACHES)
+def test_the_reversed_ratio_has_the_reversed_interval(ratios: list[float], level: float, reach: float) -> None:
+    low, high = ends(stats.ratio(ratios, level, reach))
+    reversed_low, reversed_high = ends(stats.ratio([1 / ratio for ratio in ratios], level, reach))
+
+    assert (reversed_low, reversed_high) == pytest.approx((1 / high, 1 / low))
+
+
+@given(RATIOS, LEVELS, LEVELS, REACHES)
+def test_a_stricter_level_never_narrows_the_interval_of_a_ratio(
+    ratios: list[float], one: float, other: float, reach: float
+) -> None:
+    strict, lenient = (ends(stats.ratio(ratios, level, reach)) for level in sorted((one, other)))
+
+    assert strict[0] <= lenient[0]
+    assert lenient[1] <= strict[1]
+
+
+@given(RATIOS, LEVELS, REACHES)
+def test_an_interval_holds_its_median_however_the_ratios_scatter(
+    ratios: list[float], level: float, reach: float
+) -> None:
+    interval = stats.ratio(ratios, level, reach)
+    low, high = ends(interval)
+
+    assert low <= interval.median <= high
+
+
+# Verdicts.
+
+MARGIN = 1 + stats.SAME
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (1.01, 1.5, "faster"),
-        (0.5, 0.99, "slower"),
-        (0.9, 1.1, "undecided"),
+        (MARGIN + 1e-6, 1.5, "faster"),
+        (MARGIN, 1.5, "undecided"),
         (1.0, 1.5, "undecided"),
+        (0.5, 1 / MARGIN - 1e-6, "slower"),
+        (0.5, 1 / MARGIN, "undecided"),
         (0.5, 1.0, "undecided"),
+        (0.9, 1.1, "undecided"),
+        (0.995, 1.005, "undecided"),
         (None, None, "undecided"),
     ],
 )
-def test_a_verdict_needs_the_whole_interval_on_one_side(low: float | None, high: float | None, verdict: str) -> None:
+def test_a_verdict_needs_the_whole_interval_on_one_side_by_more_than_two_starts_of_one_server_differ(
+    low: float | None, high: float | None, verdict: str
+) -> None:
     assert stats.verdict(Interval(median=1.2, low=low, high=high)) == verdict
+
+
+@given(st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)).map(sorted))
+def test_the_verdict_of_the_reversed_interval_is_reversed(ends: Sequence[float]) -> None:
+    low, high = ends
+    verdict = stats.verdict(Interval(median=low, low=low, high=high))
+    back = stats.verdict(Interval(median=1 / low, low=1 / high, high=1 / low))
+
+    assert back == {"faster": "slower", "slower": "faster", "undecided": "undecided"}[verdict]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "within"),
+    [
+        (1.95, 2.05, True),
+        (1.9, 2.1, True),
+        (1.89, 2.0, False),
+        (2.0, 2.11, False),
+        (2.0, 2.0, True),
+        (None, None, False),
+        (None, 2.0, False),
+        (2.0, None, False),
+    ],
+)
+def test_an_interval_is_within_a_precision_where_both_ends_are(
+    low: float | None, high: float | None, within: bool
+) -> None:
+    # A hair more than 5 %, because 2.1 - 2.0 is not 0.1.
+    assert stats.is_within(Interval(median=2.0, low=low, high=high), 0.05 + 1e-9) is within
+
+
+def test_a_precision_is_a_share_of_the_median() -> None:
+    assert stats.is_within(Interval(median=10.0, low=9.6, high=10.4), 0.05)
+    assert not stats.is_within(Interval(median=1.0, low=0.6, high=1.4), 0.05)
+
+
+# How often identical servers are called different: never more often than promised.
+
+
+def windows(source: random.Random, count: int, scatter: float) -> list[float]:
+    """Throughputs of one and the same server: one window in ten was disturbed, and is half as fast."""
+    return [math.exp(source.gauss(0, scatter)) * (0.5 if source.random() < 0.1 else 1.0) for _ in range(count)]
+
+
+def ratios_to(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+@pytest.mark.parametrize("blocks", [6, 9, 17])
+def test_with_many_blocks_identical_servers_are_seldom_called_different(blocks: int) -> None:
+    source = random.Random(f"identical/{blocks}")
+    runs, wrong = 2000, 0
+    for _ in range(runs):
+        # Scatter so wide that the margin hides no error.
+        ratios = ratios_to(windows(source, blocks, 0.3), windows(source, blocks, 0.3))
+        wrong += stats.verdict(stats.ratio(ratios, stats.ERROR_RATE, 0.0)) != "undecided"
+
+    assert 0 < wrong <= stats.ERROR_RATE * runs
+
+
+@pytest.mark.parametrize("scatter", [0.01, 0.05, 0.3])
+def test_with_few_blocks_hardly_any_of_twelve_identical_servers_is_called_different(scatter: float) -> None:
+    source = random.Random(f"pooled/{scatter}")
+    runs, wrong, comparisons, blocks = 300, 0, 12, stats.FEWEST_BLOCKS
+    for _ in range(runs):
+        reference = windows(source, blocks, scatter)
+        pairs = [ratios_to(windows(source, blocks, scatter), reference) for _ in range(comparisons)]
+        strayed = [each for ratios in pairs for each in stats.departures([math.log(ratio) for ratio in ratios])]
+        reach = stats.reach(strayed)
+        intervals = [stats.ratio(ratios, stats.ERROR_RATE / comparisons, reach) for ratios in pairs]
+        wrong += any(stats.verdict(interval) != "undecided" for interval in intervals)
+
+    assert wrong <= stats.ERROR_RATE * runs
+
+
+def test_with_few_blocks_twice_as_fast_is_decided_all_the_same() -> None:
+    source = random.Random("power")
+    decided = 0
+    for _ in range(100):
+        reference = [math.exp(source.gauss(0, 0.03)) for _ in range(4)]
+        pairs = [ratios_to([math.exp(source.gauss(0, 0.03)) for _ in range(4)], reference) for _ in range(11)]
+        pairs.append(ratios_to([2 * math.exp(source.gauss(0, 0.03)) for _ in range(4)], reference))
+        strayed = [each for ratios in pairs for each in stats.departures([math.log(ratio) for ratio in ratios])]
+        interval = stats.ratio(pairs[-1], stats.ERROR_RATE / 12, stats.reach(strayed))
+        decided += stats.verdict(interval) == "faster"
+
+    assert decided == 100
+
+
+# Histograms.
 
 
 def test_merged_histograms_are_the_histogram_of_all_their_latencies() -> None:
@@ -97,9 +351,8 @@ def test_a_latency_keeps_three_digits_whatever_its_size() -> None:
     assert stats.merged_latency_ms([testing.histogram(123_456.0)])["p50"] == pytest.approx(123_456, rel=1e-3)
 
 
-def test_an_interval_holds_its_median_however_the_ratios_scatter() -> None:
-    interval = stats.ratio([1.0] * 11 + [2.0] * 9, 1)
-    assert interval.median == 1.0
-    assert interval.low is not None
-    assert interval.low <= interval.median
-    assert stats.verdict(interval) == "undecided"
+def test_histograms_without_a_latency_have_no_figures_and_change_none() -> None:
+    some = testing.histogram(1.0, 2.0)
+
+    assert stats.merged_latency_ms([testing.histogram()]) == {}
+    assert stats.merged_latency_ms([testing.histogram(), some]) == stats.merged_latency_ms([some])

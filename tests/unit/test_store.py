@@ -1,6 +1,7 @@
 """A run's folder."""
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,25 @@ def test_a_run_file_that_holds_no_run_has_no_schema(store: Store, content: str) 
         store.run()
 
 
+def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_came_later(store: Store) -> None:
+    document = yaml.safe_load((store.folder / RUN_FILE).read_text())
+    for key in ("precision", "max_blocks", "generator_cores"):
+        del document["experiment"][key]
+    for cell in document["experiment"]["cells"]:
+        del cell["rate"], cell["arrivals"]
+    change_run(store, **document)
+
+    assert store.run() == RUN
+
+
+def test_a_run_at_a_rate_with_precision_is_read_back_as_it_was(tmp_path: Path) -> None:
+    scheduled = testing.cell("one", users=None, rate=0.5, arrivals="poisson")
+    experiment = testing.experiment(scheduled, precision=0.03, max_blocks=50, generator_cores=2)
+    run = testing.run(experiment)
+
+    assert Store.create(tmp_path, run).run() == run
+
+
 # observations.jsonl
 
 
@@ -267,6 +287,55 @@ def test_an_observation_with_a_key_too_many_is_damage(store: Store) -> None:
 
     with pytest.raises(StoreError, match=r"observations\.jsonl:1: is no observation"):
         store.observations()
+
+
+def without(store: Store, *keys: str) -> None:
+    """The journal's only observation as one that lacks these keys of its report, and a cell without a rate."""
+    observation = json.loads(journal_of(store).read_bytes())
+    del observation["cell"]["rate"], observation["cell"]["arrivals"]
+    for key in keys:
+        del observation["swarm"][key]
+    journal_of(store).write_text(json.dumps(observation) + "\n")
+
+
+def test_an_observation_without_the_keys_that_have_a_default_is_read_with_them(store: Store) -> None:
+    record(store, testing.observation(swarm=testing.swarm_report(settling_s=0.5, late=3)))
+    without(store, "settling_s", "late")
+
+    (observation,) = store.observations()
+
+    assert observation == testing.observation()
+    assert observation.swarm is not None
+    assert (observation.swarm.settling_s, observation.swarm.late) == (0.0, 0)
+
+
+def test_an_observation_of_a_version_that_kept_no_percentiles_is_refused(store: Store) -> None:
+    record(store, FIRST)
+    without(store, "settling_s", "late", "latency_ms")
+
+    with pytest.raises(StoreError, match=r"observations\.jsonl:1: is no observation"):
+        store.observations()
+
+
+def test_a_failed_trial_of_an_earlier_version_is_read(store: Store) -> None:
+    failed = testing.observation(swarm=None, status="failed", reason="no")
+    record(store, failed)
+    without(store)
+
+    assert store.observations() == [failed]
+
+
+def test_cells_that_differ_in_their_schedule_are_different_trials(store: Store) -> None:
+    loads: list[dict[str, Any]] = [
+        {"rate": 1.0, "arrivals": "constant"},
+        {"rate": 1.0, "arrivals": "poisson"},
+        {"rate": 2.0, "arrivals": "poisson"},
+    ]
+    observations = [testing.observation(testing.cell(users=None, **load)) for load in loads]
+    record(store, *observations)
+
+    assert store.observations() == observations
+    assert len(store.done()) == 3
 
 
 def test_a_failed_trial_is_not_done(store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from wsgilab.model import CellResult, Comparison, Interval, PairResult
+from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval, PairResult
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -24,6 +24,9 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
             "server_cpus": dict(run.server_cpus),
             "generator_cpus": run.generator_cpus,
             "trials": {"planned": comparison.trials, "measured": comparison.measured, "failed": comparison.failed},
+            "window_s": round(comparison.window_s, 1),
+            "confidence": round(comparison.confidence, 4),
+            "blocks_needed": comparison.blocks_needed,
             "notes": list(run.notes),
         },
         "cells": [_cell(result) for result in comparison.cells],
@@ -34,70 +37,101 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
 
 
 FIGURE_KEYS = [
+    "rank",
     "in_flight",
     "throughput_rps",
     "latency_ms",
     "service_ms",
     "limit_rps",
+    "limit_share",
     "cpu_ms_per_request",
     "server_cpu",
     "generator_cpu",
     "resident_mb",
     "failures",
     "cut_off",
+    "late",
     "bound_by",
+    "because",
+    "intervals",
 ]
 
 
+def _conditions(cell: Cell) -> dict[str, Any]:
+    load = {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
+    return {"workload": cell.workload, "cores": cell.cores, **load, "connection": cell.connection}
+
+
 def _cell(result: CellResult) -> dict[str, Any]:
-    cell = result.cell
     entry: dict[str, Any] = {
-        "server": cell.server,
-        "cores": cell.cores,
-        "workload": cell.workload,
-        "users": cell.users,
-        "connection": cell.connection,
+        "server": result.cell.server,
+        **_conditions(result.cell),
         "slots": "unbounded" if result.slots is None else result.slots,
     }
     figures = result.figures
-    if figures is None:
-        # Not measured: every key is there, and says so.
-        entry |= dict.fromkeys(FIGURE_KEYS)
-    else:
-        entry |= {
-            "in_flight": {
-                "peak": figures.peak,
-                "mean": round(figures.mean_in_flight, 2),
-                "processes": figures.processes,
-                "threads": figures.threads,
-                "busiest_share": _rounded(figures.busiest_share, 2),
-            },
-            "throughput_rps": _interval(figures.throughput_rps, 1),
-            "latency_ms": {name: round(value, 1) for name, value in figures.latency_ms.items()},
-            "service_ms": round(figures.service_ms, 3),
-            "limit_rps": _rounded(figures.limit_rps, 1),
-            "cpu_ms_per_request": _rounded(figures.cpu_ms_per_request, 3),
-            "server_cpu": _rounded(figures.server_cpu, 3),
-            "generator_cpu": round(figures.generator_cpu, 3),
-            "resident_mb": _rounded(figures.resident_mb, 1),
-            "failures": figures.failures,
-            "cut_off": figures.cut_off,
-            "bound_by": figures.bound_by,
-        }
-    return {**entry, "blocks": result.blocks, "warnings": list(result.warnings)}
+    # Not measured: every key is there, and says so.
+    entry |= dict.fromkeys(FIGURE_KEYS) if figures is None else {"rank": result.rank, **_figures(figures)}
+    return {
+        **entry,
+        "blocks": result.blocks,
+        "broken_gates": list(result.broken_gates),
+        "warnings": list(result.warnings),
+    }
+
+
+def _figures(figures: CellFigures) -> dict[str, Any]:
+    """The medians, and the intervals that they have beside them."""
+    intervals = {
+        "mean_in_flight": _interval(figures.mean_in_flight, 2),
+        **{f"latency_{name}_ms": _interval(each, 1) for name, each in figures.latency_blocks_ms.items()},
+        "service_ms": _interval(figures.service_ms, 3),
+        "generator_cpu": _interval(figures.generator_cpu, 3),
+    }
+    if figures.server_cpu is not None:
+        intervals["server_cpu"] = _interval(figures.server_cpu, 3)
+    if figures.cpu_ms_per_request is not None:
+        intervals["cpu_ms_per_request"] = _interval(figures.cpu_ms_per_request, 3)
+    return {
+        "in_flight": {
+            "peak": figures.peak,
+            "mean": round(figures.mean_in_flight.median, 2),
+            "processes": figures.processes,
+            "threads": figures.threads,
+            "busiest_share": _rounded(figures.busiest_share, 2),
+        },
+        "throughput_rps": _interval(figures.throughput_rps, 1),
+        "latency_ms": {name: round(value, 1) for name, value in figures.latency_ms.items()},
+        "service_ms": round(figures.service_ms.median, 3),
+        "limit_rps": _rounded(figures.limit_rps, 1),
+        "limit_share": _rounded(figures.limit_share, 3),
+        "cpu_ms_per_request": _rounded(_median(figures.cpu_ms_per_request), 3),
+        "server_cpu": _rounded(_median(figures.server_cpu), 3),
+        "generator_cpu": round(figures.generator_cpu.median, 3),
+        "resident_mb": _rounded(figures.resident_mb, 1),
+        "failures": figures.failures,
+        "cut_off": figures.cut_off,
+        "late": figures.late,
+        "bound_by": figures.bound_by,
+        "because": figures.because,
+        "intervals": intervals,
+    }
 
 
 def _pair(pair: PairResult) -> dict[str, Any]:
     return {
-        "workload": pair.workload,
-        "cores": pair.cores,
-        "users": pair.users,
-        "connection": pair.connection,
-        "server": pair.server,
+        **_conditions(pair.cell),
+        "server": pair.cell.server,
         "reference": pair.reference,
+        "metric": pair.metric,
+        "blocks": pair.blocks,
         "ratio": _interval(pair.ratio, 3),
         "verdict": pair.verdict,
+        "broken_gates": list(pair.broken_gates),
     }
+
+
+def _median(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.median
 
 
 def _interval(interval: Interval, digits: int) -> dict[str, float | None]:

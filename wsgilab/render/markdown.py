@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from wsgilab.model import Comparison
 from wsgilab.render import tables
+from wsgilab.stats import FEWEST_BLOCKS
 
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&"})
@@ -25,6 +26,9 @@ def _lines(comparison: Comparison) -> Iterable[str]:
         f"{run.experiment.window_s:g} s windows. {run.host.cpu}, usable cores {run.host.usable_cpus}; "
         f"servers on {pinned}, generator on core {run.generator_cpus}."
     )
+    yield ""
+    yield escape(_statistics(comparison))
+    yield ""
     for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:
@@ -38,6 +42,22 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     yield ""
     for term, meaning in tables.LEGEND:
         yield f"- **{term}**: {meaning}"
+
+
+def _statistics(comparison: Comparison) -> str:
+    """What the intervals are worth with so many blocks."""
+    told = f"Intervals of single figures hold the true median with a chance of {comparison.confidence:.1%}. "
+    least = min((pair.blocks for pair in comparison.pairs), default=None)
+    if least is None:
+        return told
+    if least < FEWEST_BLOCKS:
+        return told + f"Comparisons need {FEWEST_BLOCKS} blocks at least: some have only {least}, and are undecided."
+    if least >= comparison.blocks_needed:
+        return told + "Those of ratios are exact, and hold all at once with a chance of 95 %."
+    return told + (
+        f"Those of ratios are widened by the scatter of their workload, because {least} blocks are fewer than "
+        f"the {comparison.blocks_needed} that exact ones need here: large differences are decided, small ones are not."
+    )
 
 
 def _table(table: tables.Table) -> Iterable[str]:

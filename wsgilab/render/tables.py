@@ -1,9 +1,11 @@
 """The comparison as tables of text: what the terminal and Markdown have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab.model import Cell, CellResult, Comparison, PairResult
+from wsgilab.model import Cell, CellResult, Comparison, Interval, PairResult
+from wsgilab.stats import FEWEST_BLOCKS
 
 MISSING = "–"
 
@@ -38,19 +40,23 @@ ANSWER_COLUMNS = (
     Column("bound by", 0, numeric=False),
 )
 GROUP_COLUMNS = (
+    Column("rank", 2),
     Column("server", 0, numeric=False),
     Column("in flight", 0),
-    Column("busiest", 3),
+    Column("busiest", 4),
     Column("requests/s", 0),
-    Column("blocks", 5),
-    Column("x reference", 1),
-    Column("p50 ms", 2),
-    Column("p99 ms", 2),
-    Column("CPU", 4),
-    Column("CPU ms", 6),
-    Column("MB", 6),
-    Column("generator", 7),
+    Column("interval", 5),
+    Column("of limit", 6),
+    Column("x reference", 1, numeric=False),
+    Column("its interval", 5),
+    Column("p50 ms", 3),
+    Column("p99 ms", 3),
+    Column("CPU", 5),
+    Column("CPU ms", 7),
+    Column("MB", 7),
+    Column("generator", 8),
     Column("bound by", 0, numeric=False),
+    Column("because", 9, numeric=False),
 )
 
 
@@ -62,8 +68,8 @@ def answer(comparison: Comparison) -> Table | None:
     sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
     if not sleeping:
         return None
-    conditions = min((_conditions(result.cell) for result in sleeping), key=lambda each: (each[3], each[1], -each[2]))
-    chosen = [result for result in sleeping if _conditions(result.cell) == conditions]
+    best = min((result.cell for result in sleeping), key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)))
+    chosen = [result for result in sleeping if result.cell.conditions == best.conditions]
     servers = comparison.run.servers
     rows = []
     for result in chosen:
@@ -74,7 +80,7 @@ def answer(comparison: Comparison) -> Table | None:
                 servers[result.cell.server].summary,
                 slots(result.slots),
                 MISSING if figures is None else str(figures.peak),
-                MISSING if figures is None else f"{figures.mean_in_flight:.1f}",
+                MISSING if figures is None else f"{figures.mean_in_flight.median:.1f}",
                 MISSING if figures is None else str(figures.processes),
                 MISSING if figures is None else number(figures.throughput_rps.median),
                 MISSING if figures is None else figures.bound_by,
@@ -89,54 +95,76 @@ def answer(comparison: Comparison) -> Table | None:
 
 def groups(comparison: Comparison) -> Iterable[Table]:
     """One table for each workload and its conditions, with every figure and every warning."""
-    pairs = {(pair.server, _pair_conditions(pair)): pair for pair in comparison.pairs}
-    conditions = dict.fromkeys(_conditions(result.cell) for result in comparison.cells)
-    for each in conditions:
-        results = [result for result in comparison.cells if _conditions(result.cell) == each]
+    pairs = {pair.cell: pair for pair in comparison.pairs}
+    for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
+        results = [result for result in comparison.cells if result.cell.conditions == each]
+        ranks = Counter(result.rank for result in results)
         yield Table(
             title=_title(comparison, results, pairs),
             columns=GROUP_COLUMNS,
-            rows=tuple(_row(result, pairs.get((result.cell.server, each))) for result in results),
-            notes=tuple(f"{result.cell.server}: {warning}" for result in results for warning in result.warnings),
+            rows=tuple(_row(result, pairs.get(result.cell), tied=ranks[result.rank] > 1) for result in results),
+            notes=tuple(_notes(results, pairs)),
         )
 
 
-def _title(
-    comparison: Comparison,
-    results: Sequence[CellResult],
-    pairs: Mapping[tuple[str, tuple[str, int, int, str]], PairResult],
-) -> str:
+def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
+    for result in results:
+        for warning in result.warnings:
+            yield f"{result.cell.server}: {warning}"
+        pair = pairs.get(result.cell)
+        if pair is None:
+            continue
+        if pair.broken_gates:
+            yield f"{result.cell.server}: not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+        elif pair.ratio.low is None:
+            told = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
+            yield f"{result.cell.server}: undecided against {pair.reference}, with {told}"
+
+
+def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
     described = describe(comparison, results[0].cell)
-    compared = any((result.cell.server, _conditions(result.cell)) in pairs for result in results)
+    compared = any(result.cell in pairs for result in results)
     return described + (f"; reference: {comparison.run.experiment.reference}" if compared else "")
 
 
-def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
+def _row(result: CellResult, pair: PairResult | None, *, tied: bool) -> tuple[str, ...]:
     figures = result.figures
     if figures is None:
-        return (result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 1))
+        return (MISSING, result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 2))
     rps = figures.throughput_rps
     return (
+        MISSING if result.rank is None else f"{result.rank}{'=' * tied}",
         result.cell.server,
         f"{figures.peak} of {slots(result.slots)}",
         optional(figures.busiest_share, "{:.2f}") if (figures.busiest_share or 1) != 1 else MISSING,
         number(rps.median),
-        MISSING if rps.low is None or rps.high is None else f"{number(rps.low)} to {number(rps.high)}",
-        _ratio(pair),
-        number(figures.latency_ms["p50"]),
-        number(figures.latency_ms["p99"]),
-        optional(figures.server_cpu, "{:.0%}"),
-        optional(figures.cpu_ms_per_request, "{:.2f}"),
+        _ends(rps, number),
+        optional(figures.limit_share, "{:.0%}"),
+        MISSING if pair is None else f"{pair.ratio.median:.2f} {pair.verdict}",
+        MISSING if pair is None else _ends(pair.ratio, "{:.2f}".format),
+        _known(figures.latency_ms, "p50"),
+        _known(figures.latency_ms, "p99"),
+        _median(figures.server_cpu, "{:.0%}"),
+        _median(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
-        f"{figures.generator_cpu:.0%}",
+        f"{figures.generator_cpu.median:.0%}",
         figures.bound_by,
+        figures.because,
     )
 
 
-def _ratio(pair: PairResult | None) -> str:
-    if pair is None:
+def _known(figures: Mapping[str, float], name: str) -> str:
+    return number(figures[name]) if name in figures else MISSING
+
+
+def _ends(interval: Interval, spelt: Callable[[float], str]) -> str:
+    if interval.low is None or interval.high is None:
         return MISSING
-    return f"{pair.ratio.median:.2f} {pair.verdict}"
+    return f"{spelt(interval.low)} to {spelt(interval.high)}"
+
+
+def _median(interval: Interval | None, form: str) -> str:
+    return MISSING if interval is None else form.format(interval.median)
 
 
 def describe(comparison: Comparison, cell: Cell) -> str:
@@ -144,7 +172,7 @@ def describe(comparison: Comparison, cell: Cell) -> str:
     parameters = comparison.run.experiment.parameters.get(cell.workload, {})
     amount = "".join(f" {value:g} {name}" for name, value in parameters.items())
     cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
-    return f"{cell.workload}{amount}, {cell.users} users, {cores}, connection: {cell.connection}"
+    return f"{cell.workload}{amount}, {cell.load}, {cores}, connection: {cell.connection}"
 
 
 def slots(count: int | None) -> str:
@@ -163,24 +191,25 @@ def optional(value: float | None, form: str) -> str:
     return MISSING if value is None else form.format(value)
 
 
-def _conditions(cell: Cell) -> tuple[str, int, int, str]:
-    return cell.workload, cell.cores, cell.users, cell.connection
-
-
-def _pair_conditions(pair: PairResult) -> tuple[str, int, int, str]:
-    return pair.workload, pair.cores, pair.users, pair.connection
-
-
 LEGEND: Sequence[tuple[str, str]] = (
+    ("rank", "1 is the fastest; servers that cannot be told from the first of their group share its rank (=)"),
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
     ("requests/s", "correct answers a second, the median of the blocks"),
-    ("blocks", "the slowest and the fastest block's requests/s"),
-    ("x reference", "throughput over the reference's, the median of ratios paired by block, with the verdict at 5 %"),
+    ("interval", "where the true median of requests/s lies, as far as the blocks can tell"),
+    ("of limit", "throughput over what slots and service time, or cores and CPU time a request, allow at most"),
+    (
+        "x reference",
+        (
+            "throughput over the reference's (at a fixed rate: mean latency over the reference's), the median of ratios "
+            "paired by block, and the verdict; all verdicts of a run are right together with a chance of 95 %"
+        ),
+    ),
     ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
     ("CPU", "share of the server's pinned cores"),
     ("CPU ms", "CPU time of all the server's processes, a request"),
     ("MB", "resident memory of the whole server"),
-    ("generator", "share of the generator's core; from 80 % on the generator may be what is measured"),
-    ("bound by", "slots, cpu, gil, balance, generator, demand (no more users to serve) or unexplained"),
+    ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
+    ("bound by", "slots, cpu, gil, balance, generator, demand (no more to serve) or unexplained"),
+    ("because", "the figures that decided what it is bound by"),
 )

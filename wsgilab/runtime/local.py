@@ -61,14 +61,17 @@ class LocalTarget:
         return found.pop() if found else frozenset()
 
     def usage(self) -> Usage:
-        cpu_s, resident_bytes = 0.0, 0
+        cpu_s, own_bytes, shared_bytes = 0.0, 0, 0
         for each in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess, OSError), each.oneshot():
-                resident_bytes += each.memory_info().rss
+                memory = each.memory_full_info()
+                own_bytes += memory.uss
+                # Forked workers share pages with their parent and each other: those count once, as in a container.
+                shared_bytes = max(shared_bytes, memory.rss - memory.uss)
                 # Children that have ended count for their parent; those that run count for themselves.
                 ended = each.cpu_times()
-                cpu_s += time.clock_gettime(_cpu_clock(each.pid)) + ended.children_user + ended.children_system
-        return Usage(cpu_s=cpu_s, resident_bytes=resident_bytes)
+                cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
+        return Usage(cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes)
 
     def answers(self) -> bool:
         """Whether `/hello` is answered with 200."""
@@ -229,14 +232,6 @@ class LocalRuntime:
 
     def clean(self) -> None:
         shutil.rmtree(self._stacks, ignore_errors=True)
-
-
-def _cpu_clock(pid: int) -> int:
-    """The clock of a process' CPU time, to the nanosecond, where /proc counts in ticks of 10 ms.
-
-    clock_getcpuclockid(3), which Python does not offer: Linux' MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED).
-    """
-    return (~pid << 3) | 2
 
 
 def _wait_until_up(targets: Collection[LocalTarget]) -> None:

@@ -2,19 +2,19 @@
 
 Run as `python -m wsgilab.swarm.agent` from the folder that holds `locustfiles/`. One JSON object a line:
 
-    in   {"op": "trial", ...Order}      out  {"event": "window"}   when every user has had an answer
+    in   {"op": "trial", ...Order}      out  {"event": "window"}   when all users are at work
                                              {"event": "closed"}   when the window has ended
                                              {"event": "report", ...SwarmReport}  when it is drained
     in   {"op": "get", "url": ...}      out  {"event": "answer", "status": ..., "body": ...}
                                         out  {"event": "error", "message": ...}  in place of any of these
 
+Pinned to one core it does all by itself; pinned to several it is Locust's master, with a worker on each.
 It ends at the end of its input, so it never outlives the lab.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
-import argparse
 import gc
 import json
 import os
@@ -22,172 +22,93 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import gevent
 from gevent.fileobject import FileObjectPosix
-from hdrh.histogram import HdrHistogram
-from locust import User
-from locust.env import Environment
-from locust.util.load_locustfile import load_locustfile
 
-from wsgilab.inflight import measure, parse_stamp, rate
-from wsgilab.model import Order, Stamp, SwarmReport
+from wsgilab.model import Order, SwarmReport
+from wsgilab.swarm.load import POLL_S, Crew, Load, LocalLoad, Progress
+from wsgilab.swarm.samples import Span, report
 
-LOCUSTFILES = Path("locustfiles")
-STAMP_HEADER = "Lab-Stamp"
-POLL_S = 0.005
 GET_TIMEOUT_S = 5.0
 
-# As in wsgilab.stats, which the generator's stack has not the packages for.
-LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
+FORECAST_SHARE = 4
+"""When one in so many users has had an answer, it is known how long it takes until all have."""
+FORECAST_MARGIN = 1.1
+LONGEST_RAMP_S = 1.0
+"""How long scheduled requests arrive, at most, before the window opens; half a window where that is shorter."""
+READING_S = 0.03
 
 
-Sample = tuple[float, Any, Exception | None]
-"""Latency in milliseconds, response, failure."""
-
-
-class Recorder:
-    """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
-
-    def __init__(self) -> None:
-        self.samples: list[Sample] = []
-        self.answered: set[int] = set()
-        self.failed: set[int] = set()
-
-    def on_request(
-        self,
-        response_time: float,
-        response: Any = None,
-        context: Mapping[str, Any] | None = None,
-        exception: Exception | None = None,
-        **_: Any,
-    ) -> None:
-        self.samples.append((response_time, response, exception))
-        if context:
-            (self.answered if exception is None else self.failed).add(context["user"])
-
-    def is_settled(self, users: int) -> bool:
-        """Whether a window can begin: every user has had an answer, or every one has failed and none has had any."""
-        return len(self.answered) == users or (not self.answered and len(self.failed) == users)
-
-
-class Agent:
-    """Carries out orders."""
-
-    def __init__(self) -> None:
-        self._user_classes: dict[str, list[type[User]]] = {}
-
-    def trial(self, order: Order, announce: Any) -> SwarmReport:
-        """Load one target; `announce` is called with `window` and `closed` at the window's ends."""
-        recorder = Recorder()
-        environment = Environment(
-            user_classes=self._load(order.locustfile),
-            host=order.base_url,
-            parsed_options=argparse.Namespace(**order.options),
-            # The drain is waited for below, where what is cut off can be counted.
-            stop_timeout=order.patience_s + 60,
-        )
-        environment.events.request.add_listener(recorder.on_request)
-        runner = environment.create_local_runner()
-        gc.collect()
-        gc.disable()
-        try:
-            started = time.monotonic()
-            runner.start(order.users, spawn_rate=order.users)
-            while not recorder.is_settled(order.users) and time.monotonic() - started < order.patience_s:
-                gevent.sleep(POLL_S)
-            warmup_s = time.monotonic() - started
-            unanswered = order.users - len(recorder.answered)
-
-            announce("window")
-            begin_ns, begin_cpu = time.monotonic_ns(), time.process_time()
-            gevent.sleep(order.window_s)
-            end_ns, end_cpu = time.monotonic_ns(), time.process_time()
-            announce("closed")
-
-            stopping = gevent.spawn(runner.stop)
-            gevent.sleep(0)
-            runner.user_greenlets.join(timeout=order.patience_s)
-            drain_s = (time.monotonic_ns() - end_ns) / 1e9
-            cut_off = len(runner.user_greenlets)
-            runner.user_greenlets.kill()
-            stopping.join()
-        finally:
-            gc.enable()
-            runner.quit()
-        return _report(
-            recorder.samples,
-            begin_ns,
-            end_ns,
-            warmup_s=warmup_s,
-            drain_s=drain_s,
-            unanswered=unanswered,
-            cut_off=cut_off,
-            generator_cpu=(end_cpu - begin_cpu) / ((end_ns - begin_ns) / 1e9),
-        )
-
-    def _load(self, locustfile: str) -> list[type[User]]:
-        if locustfile not in self._user_classes:
-            user_classes, _ = load_locustfile(str(LOCUSTFILES / f"{locustfile}.py"))
-            self._user_classes[locustfile] = list(user_classes.values())
-        return list(self._user_classes[locustfile])
-
-
-def _report(
-    samples: list[Sample],
-    begin_ns: int,
-    end_ns: int,
-    *,
-    warmup_s: float,
-    drain_s: float,
-    unanswered: int,
-    cut_off: int,
-    generator_cpu: float,
-) -> SwarmReport:
-    answered: list[tuple[Stamp, float]] = []
-    errors: Counter[str] = Counter()
-    for latency_ms, response, exception in samples:
-        try:
-            if exception is not None:
-                raise exception
-            answered.append((_stamp(response), latency_ms))
-        except Exception as error:  # noqa: BLE001 - whatever a Locust file may raise
-            errors[f"{type(error).__name__}: {error}"[:200]] += 1
-
-    stamps = [stamp for stamp, _ in answered]
-    counted = [(stamp, latency_ms) for stamp, latency_ms in answered if begin_ns <= stamp.left_ns < end_ns]
-    histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-    for _, latency_ms in counted:
-        histogram.record_value(max(LOWEST_US, round(latency_ms * 1000)))
-    return SwarmReport(
-        window_s=(end_ns - begin_ns) / 1e9,
-        warmup_s=warmup_s,
-        drain_s=drain_s,
+def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmReport:
+    """Load one target; `announce` is called with `window` and `closed` at the window's ends."""
+    gc.collect()
+    gc.disable()
+    started_ns = time.monotonic_ns()
+    try:
+        load.start()
+        if order.rate:
+            gevent.sleep(min(LONGEST_RAMP_S, order.window_s / 2))
+        announce("window")
+        if order.rate:
+            # The lab, which reads the server's CPU clocks now, has the generator's core for a moment.
+            gevent.sleep(READING_S)
+        begin_ns, begin_cpu = time.monotonic_ns(), load.cpu_s()
+        if order.rate:
+            settled_ns, end_ns, unanswered = begin_ns, begin_ns + round(order.window_s * 1e9), 0
+        else:
+            settled_ns, end_ns, unanswered = _settle(order, load, begin_ns)
+        _sleep_until(end_ns)
+        span_s, end_cpu = (time.monotonic_ns() - begin_ns) / 1e9, load.cpu_s()
+        announce("closed")
+        samples = load.stop(order.patience_s)
+        drained_ns = time.monotonic_ns()
+    finally:
+        gc.enable()
+    return report(
+        samples,
+        Span(started_ns=started_ns, begin_ns=begin_ns, settled_ns=settled_ns, end_ns=end_ns, drained_ns=drained_ns),
         unanswered=unanswered,
-        completed=len(counted),
-        throughput_rps=rate((stamp.left_ns for stamp in stamps), begin_ns, end_ns),
-        failures=errors.total(),
-        errors=dict(errors.most_common(10)),
-        cut_off=cut_off,
-        latency_mean_ms=fmean(latency_ms for _, latency_ms in counted) if counted else 0.0,
-        latency_histogram=histogram.encode().decode("ascii"),
-        in_flight=measure(stamps, begin_ns, end_ns),
-        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
-        generator_cpu=generator_cpu,
+        generator_cpu=max(after - before for before, after in zip(begin_cpu, end_cpu, strict=True)) / span_s,
     )
 
 
-def _stamp(response: Any) -> Stamp:
-    header = response.get(STAMP_HEADER)
-    if header is None:
-        raise ValueError(f"the answer has no {STAMP_HEADER} header")
-    return parse_stamp(header)
+def _settle(order: Order, load: Load, begin_ns: int) -> tuple[int, int, int]:
+    """Wait until every user has had an answer. When that was, when the window ends, and how many had had none.
+
+    The window's end is fixed, and told to the users, when the first quarter of them has had an answer: from then on
+    each request says when it stops to count, so that none must be worked off for nothing after the window.
+    """
+    end_ns: int | None = None
+    window_ns = round(order.window_s * 1e9)
+    while True:
+        now_ns, told = time.monotonic_ns(), load.progress()
+        passed_ns = now_ns - begin_ns
+        if end_ns is None:
+            if _is_settled(told, order.users) or passed_ns > order.patience_s * 1e9:
+                end_ns = now_ns + window_ns
+            elif told.answered * FORECAST_SHARE >= order.users:
+                end_ns = begin_ns + round(passed_ns * FORECAST_SHARE * FORECAST_MARGIN) + window_ns
+            if end_ns is not None:
+                load.void_after(end_ns)
+        if end_ns is not None and (_is_settled(told, order.users) or now_ns >= end_ns):
+            # Where some never had an answer, the last window_s stand for the full load.
+            settled_ns = min(now_ns, end_ns - window_ns) if told.answered < order.users else now_ns
+            return settled_ns, end_ns, order.users - told.answered
+        gevent.sleep(POLL_S)
+
+
+def _is_settled(told: Progress, users: int) -> bool:
+    """Whether every user has had an answer, or every one has failed and none has had any."""
+    return told.answered == users or (not told.answered and told.failed == users)
+
+
+def _sleep_until(at_ns: int) -> None:
+    while (left_ns := at_ns - time.monotonic_ns()) > 0:
+        gevent.sleep(left_ns / 1e9)
 
 
 def fetch(url: str) -> dict[str, Any]:
@@ -211,18 +132,25 @@ def main() -> None:
         output.write(json.dumps({"event": event, **fields}) + "\n")
         output.flush()
 
-    agent = Agent()
-    announce("ready", cpus=sorted(os.sched_getaffinity(0)))
-    for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
-        order = json.loads(line)
-        try:
-            match order.pop("op"):
-                case "trial":
-                    announce("report", **asdict(agent.trial(Order(**order), announce)))
-                case "get":
-                    announce("answer", **fetch(order["url"]))
-        except Exception as error:  # noqa: BLE001 - told to the lab, which decides
-            announce("error", message=f"{type(error).__name__}: {error}")
+    cpus = sorted(os.sched_getaffinity(0))
+    crew = Crew(cpus) if len(cpus) > 1 else None
+    try:
+        announce("ready", cpus=cpus)
+        for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
+            message = json.loads(line)
+            try:
+                match message.pop("op"):
+                    case "trial":
+                        order = Order(**message)
+                        load = crew.load(order) if crew else LocalLoad(order)
+                        announce("report", **asdict(trial(order, load, announce)))
+                    case "get":
+                        announce("answer", **fetch(message["url"]))
+            except Exception as error:  # noqa: BLE001 - told to the lab, which decides
+                announce("error", message=f"{type(error).__name__}: {error}")
+    finally:
+        if crew:
+            crew.end()
 
 
 if __name__ == "__main__":

@@ -51,9 +51,9 @@ class LocustSwarm:
 
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
         self._say({"op": "trial", **asdict(order)})
-        self._hear("window", order.patience_s + _MARGIN_S)
+        self._hear("window", _MARGIN_S)
         at_window()
-        self._hear("closed", order.window_s + _MARGIN_S)
+        self._hear("closed", order.patience_s + order.window_s + _MARGIN_S)
         at_close()
         report = self._hear("report", order.patience_s + _MARGIN_S)
         try:

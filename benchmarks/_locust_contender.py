@@ -1,0 +1,140 @@
+"""Locust users against a server that costs next to nothing: the lab's own, and Locust's two as they come.
+
+Runs as `python -m benchmarks._locust_contender` with the swarm's packages. One JSON object a line:
+
+    in   {"users": "ours", "base_url": ..., "connection": ..., "count": ..., "window_s": ...}
+    out  {"rps": ..., "generator_cpu": ..., "failures": ...}, or {"error": ...}
+
+The lab's users run as in a trial: without Locust's statistics, every sample kept, and no garbage collection. Locust's
+run with what Locust does.
+"""
+
+# Locust patches the standard library for gevent when it is imported: it has to come first.
+import locust  # noqa: F401  isort: skip
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from gevent.fileobject import FileObjectPosix
+from locust import FastHttpUser, HttpUser, User, task
+from locust.env import Environment
+
+from wsgilab.model import Order
+from wsgilab.swarm.load import POLL_S, environment, stop_users, user_classes
+from wsgilab.swarm.samples import Recorder
+
+WARMUP_S = 0.3
+PATIENCE_S = 10.0
+STOCK: Mapping[str, type[User]] = {"FastHttpUser": FastHttpUser, "HttpUser": HttpUser}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A Locust environment, ready to be started."""
+
+    environment: Environment
+    answered: Callable[[], int]
+    """How many requests have been right so far."""
+    failures: Callable[[], int]
+    void_after: Callable[[int], None] = lambda _: None
+    """Told when the window ends, in nanoseconds of CLOCK_MONOTONIC."""
+
+
+def ours(base_url: str, connection: str, count: int, window_s: float) -> Contender:
+    """The lab's users of `hello`."""
+    order = Order(
+        locustfile="hello",
+        base_url=base_url,
+        users=count,
+        rate=None,
+        window_s=window_s,
+        patience_s=PATIENCE_S,
+        options={"connection": connection, "request_timeout": 0},
+    )
+    made, recorder = environment(user_classes("hello"), order), Recorder()
+    made.events.request.add_listener(recorder.on_request)  # type: ignore[no-untyped-call]
+    return Contender(
+        environment=made,
+        answered=lambda: len(recorder.samples),
+        failures=lambda: sum(sample.error is not None and not sample.cut_off for sample in recorder.samples),
+        void_after=lambda at_ns: vars(made.parsed_options).update(void_after_ns=at_ns),
+    )
+
+
+def stock(kind: type[User], base_url: str, connection: str) -> Contender:
+    """A user as Locust's documentation has it. It looks at the answer's status only."""
+
+    class Hello(kind):  # type: ignore[misc, valid-type]
+        @task
+        def hello(self) -> None:
+            self.client.get("/hello", headers={"Connection": connection})
+
+    made = Environment(user_classes=[Hello], host=base_url)
+    # Looked up each time: a start replaces `total`.
+    return Contender(
+        environment=made,
+        answered=lambda: int(made.stats.total.num_requests),
+        failures=lambda: int(made.stats.total.num_failures),
+    )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def measure(contender: Contender, count: int, window_s: float) -> dict[str, float]:
+    """Requests a second, and CPU seconds a second of this process, over one window."""
+    runner = contender.environment.create_local_runner()
+    runner.start(count, spawn_rate=count)
+    while runner.user_count < count:
+        gevent.sleep(POLL_S)
+    contender.void_after(time.monotonic_ns() + round((WARMUP_S + window_s) * 1e9))
+    gevent.sleep(WARMUP_S)
+    begin, begin_cpu_s, begin_answered = time.monotonic(), time.process_time(), contender.answered()
+    gevent.sleep(window_s)
+    span_s = time.monotonic() - begin
+    used_s, answered = time.process_time() - begin_cpu_s, contender.answered() - begin_answered
+    stop_users(runner, PATIENCE_S)
+    runner.quit()
+    return {"rps": answered / span_s, "generator_cpu": used_s / span_s, "failures": contender.failures()}
+
+
+def obey(users: str, base_url: str, connection: str, count: int, window_s: float) -> dict[str, float]:
+    """Measure the `users` asked for: `ours`, `FastHttpUser` or `HttpUser`."""
+    if users == "ours":
+        with _no_collection():
+            return measure(ours(base_url, connection, count, window_s), count, window_s)
+    return measure(stock(STOCK[users], base_url, connection), count, window_s)
+
+
+def main() -> None:
+    """Take orders until the input ends."""
+    # Nothing but messages may reach the real standard output.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
+        answer: dict[str, Any]
+        try:
+            answer = obey(**json.loads(line))
+        except Exception as error:  # noqa: BLE001 - told to the benchmark, which decides
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        output.write(json.dumps(answer) + "\n")
+        output.flush()
+
+
+if __name__ == "__main__":
+    main()

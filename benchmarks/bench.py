@@ -1,0 +1,319 @@
+"""What all benchmarks share: arguments, cores, servers, shuffled blocks, the table, and the file of results."""
+
+import argparse
+import http.client
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from rich.console import Console
+
+from wsgilab import host, lab, process, stats
+from wsgilab.cpus import DoesNotFit, Layout, layout, spell
+from wsgilab.errors import HostError, Interrupted, LabError
+from wsgilab.model import Connection, Host, Interval, Server
+from wsgilab.process import Conversation
+from wsgilab.render import terminal
+from wsgilab.runtime.local import SWARM_STACK, LocalRuntime
+
+RESULTS = Path(__file__).resolve().parent / "results"
+MODES: tuple[Connection, ...] = ("close", "keep-alive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What one measurement saw."""
+
+    rps: float
+    generator_cpu: float
+    """CPU seconds a second that making the load took: 1.0 is a whole core."""
+
+
+Groups = Mapping[str, Mapping[str, Callable[[], Rate]]]
+"""What is compared -> contender -> its measurement. Those of one group are measured one right after the other."""
+
+Block = Mapping[str, Mapping[str, Rate]]
+"""One measurement of each contender of each group."""
+
+Row = Mapping[str, str | float | Interval]
+
+DECISIVE = 0.95
+"""How often the interval of a ratio must hold the true median for a claim to be decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a ratio must show."""
+
+    what: str
+    ratio: Interval
+    at_least: float
+    blocks: int | None = None
+    """How many blocks the interval is of; None where it is of something else."""
+
+    @property
+    def verdict(self) -> str:
+        """`holds` or `fails` where there are enough blocks and the whole interval says so, else `undecided`."""
+        too_few = self.blocks is not None and stats.confidence(self.blocks) < DECISIVE
+        if self.ratio.low is None or self.ratio.high is None or too_few:
+            return "undecided"
+        if self.ratio.low >= self.at_least:
+            return "holds"
+        return "fails" if self.ratio.high < self.at_least else "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a benchmark has found."""
+
+    settings: Mapping[str, Any]
+    """What it ran with, beside blocks, seed and window."""
+    blocks: Sequence[Block]
+    rows: Sequence[Row]
+    """The summary, a line of the table each; all with the same keys."""
+    claims: Sequence[Claim] = ()
+
+
+class BenchRuntime(LocalRuntime):
+    """The local runtime, which also starts programs of the benchmarks' own."""
+
+    @contextmanager
+    def companion(self, module: str, cpus: frozenset[int]) -> Iterator[Conversation]:
+        """A module that runs with the swarm's packages, pinned to `cpus`, and takes orders."""
+        conversation = Conversation(
+            [str(self._environment(SWARM_STACK) / "bin" / "python"), "-m", module],
+            cwd=self._project,
+            env=self._base_environment(SWARM_STACK),
+            cpus=cpus,
+            log=self._new_log("companion"),
+        )
+        try:
+            yield conversation
+        finally:
+            conversation.end()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where a benchmark runs, and how long."""
+
+    blocks: int
+    seed: int
+    window_s: float
+    project: Path
+    servers: Mapping[str, Server]
+    """The catalogue."""
+    runtime: BenchRuntime
+    layout: Layout
+    ports: str
+    console: Console
+
+    @property
+    def server_cpus(self) -> frozenset[int]:
+        return self.layout.servers[1]
+
+    @property
+    def generator_cpus(self) -> frozenset[int]:
+        return self.layout.generator
+
+    def measure(self, number: int, groups: Groups) -> Block:
+        """Block `number`: everything once, the groups shuffled, and the contenders within each."""
+        order = random.Random(f"{self.seed}/{number}")  # noqa: S311 - an order, no secret
+        block: dict[str, dict[str, Rate]] = {}
+        for group in _shuffled(groups, order):
+            block[group] = {contender: groups[group][contender]() for contender in _shuffled(groups[group], order)}
+        self.console.print(f"Block {number + 1} of {self.blocks} is done.", highlight=False)
+        return block
+
+
+def _shuffled(names: Mapping[str, object], order: random.Random) -> Sequence[str]:
+    return order.sample(list(names), len(names))
+
+
+def rates(blocks: Sequence[Block], group: str, contender: str) -> Interval:
+    """The contender's requests a second."""
+    return stats.median_interval([block[group][contender].rps for block in blocks])
+
+
+def generator_cpu(blocks: Sequence[Block], group: str, contender: str) -> float:
+    """The median CPU seconds a second of making the contender's load."""
+    return stats.median_interval([block[group][contender].generator_cpu for block in blocks]).median
+
+
+def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, below_group: str | None = None) -> Interval:
+    """Requests a second of one contender over those of another, of the same group or `below_group`, paired by block."""
+    beside = below_group or group
+    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks])
+
+
+def keeps_alive(url: str) -> bool:
+    """Whether the server keeps a connection open when it is asked to."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request("GET", "/hello", headers={"Connection": "keep-alive"})
+        return not connection.getresponse().will_close
+    finally:
+        connection.close()
+
+
+def modes(url: str) -> Sequence[Connection]:
+    """The connection modes that the server supports."""
+    return MODES if keeps_alive(url) else ("close",)
+
+
+def main(
+    name: str, description: str | None, measure: Callable[[Bench], Outcome], *, blocks: int, window_s: float
+) -> None:
+    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line."""
+    parser = _parser(name, description)
+    parser.add_argument("--blocks", type=_count, default=blocks, help="how often everything is measured (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
+    parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
+    options = parser.parse_args()
+    console = lab.console()
+    _told(console, lambda: _run(name, measure, options, console))
+
+
+def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) -> None:
+    """Run a benchmark that starts no servers of its own, such as one that reads what another has recorded."""
+    _parser(name, description).parse_args()
+    console = lab.console()
+    _told(console, lambda: _finish(name, {}, host.fingerprint(), measure(), console))
+
+
+def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}", description=(description or "").partition("\n")[0]
+    )
+
+
+def _told(console: Console, work: Callable[[], None]) -> None:
+    """What goes wrong in `work` is told in one line, with an exit code."""
+    try:
+        work()
+    except LabError as error:
+        console.print(f"error: {error.message}", error.detail, sep="\n", markup=False, highlight=False)
+        sys.exit(1)
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signum)
+
+
+def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Namespace, console: Console) -> None:
+    places = lab.places()
+    machine = host.fingerprint()
+    try:
+        cores = layout(usable=host.usable_cpus(), siblings=host.siblings(), counts={1}, share=False)
+    except DoesNotFit as error:
+        raise HostError(f"cores: {error}") from None
+    bench = Bench(
+        blocks=options.blocks,
+        seed=options.seed,
+        window_s=options.window,
+        project=places.project,
+        servers=lab.read_catalogue(places),
+        runtime=BenchRuntime(places.project, places.state, places.lab_id, places.ports),
+        layout=cores,
+        ports=places.ports,
+        console=console,
+    )
+    # Neither the benchmark nor what it runs, such as wrk, may use the servers' core.
+    with lab.signals_raise(), lab.alone(places), process.pinned(cores.generator):
+        bench.runtime.sweep()
+        bench.runtime.prepare(bench.servers.values(), console.print)
+        outcome = measure(bench)
+    settings = {
+        "blocks": bench.blocks,
+        "seed": bench.seed,
+        "window_s": bench.window_s,
+        "server_cpus": spell(bench.server_cpus),
+        "generator_cpus": spell(bench.generator_cpus),
+    }
+    _finish(name, settings, machine, outcome, console)
+
+
+def _finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:
+    _show(outcome, console)
+    path = _write(name, settings, machine, outcome)
+    console.print(f"Written to {path.relative_to(lab.PROJECT)}.", highlight=False)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 600:  # noqa: PLR2004 - ten minutes
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 600")
+    return seconds
+
+
+def _show(outcome: Outcome, console: Console) -> None:
+    console.print(
+        terminal.grid(tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows])
+    )
+    for claim in outcome.claims:
+        text = f"{claim.what}: {_cell(claim.ratio)}, must be at least {claim.at_least:g}: {claim.verdict}"
+        console.print(text, markup=False, highlight=False)
+
+
+def _cell(value: str | float | Interval) -> str:
+    match value:
+        case Interval(median=median, low=None):
+            return _cell(median)
+        case Interval(median=median, low=low, high=high):
+            return f"{_cell(median)} ({_number(low)} to {_number(high)})"
+        case str():
+            return value
+    return _number(value)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"  # noqa: PLR2004 - rates are whole, ratios are not
+
+
+def _write(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome) -> Path:
+    document = {
+        "benchmark": name,
+        "date": host.now(),
+        "machine": asdict(machine),
+        "settings": {**settings, **outcome.settings},
+        "claims": [{**asdict(claim), "verdict": claim.verdict} for claim in outcome.claims],
+        "summary": [
+            {key: asdict(value) if isinstance(value, Interval) else value for key, value in row.items()}
+            for row in outcome.rows
+        ],
+        "blocks": [
+            {group: {name: asdict(rate) for name, rate in rates.items()} for group, rates in block.items()}
+            for block in outcome.blocks
+        ],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.yaml"
+    text = yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    path.write_text(text)
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    """The same with four decimals, which is more than any of these figures is good for."""
+    match value:
+        case float():
+            return round(value, 4)
+        case dict():
+            return {key: _rounded(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_rounded(each) for each in value]
+    return value

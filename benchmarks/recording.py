@@ -1,0 +1,122 @@
+"""Six identical servers, one that is 5 % slower and one that is 10 % slower, measured in turn and one after another.
+
+The raw material of `twins`, `power` and `calibration`. Each round starts the eight servers anew, so that what differs
+from start to start is part of it, and then measures all of them twice:
+
+- `interleaved`, as the lab does: `--blocks` blocks of short windows, each block every server once, shuffled;
+- `sequential`, as most published comparisons do: each server for 3 x 5 s in a row, then the next. Best of three, and
+  one run of 15 s, are both read from it.
+
+With 30 blocks of 0.5 s both take 15 s a server. Written to `recording.yaml`: a block of group `interleaved` or
+`sequential`, with the round's number, for each pass.
+"""
+
+import os
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from benchmarks.bench import Bench, Block, Outcome, Rate, Row, main, rates
+from wsgilab.model import Order, Server
+from wsgilab.swarm.client import LocustSwarm
+
+TWINS = tuple(f"twin-{number}" for number in range(1, 7))
+SLOWER = {"slower-5": 0.05, "slower-10": 0.10}
+"""Server -> by what share its throughput is lower, by construction."""
+
+SEQUENTIAL_S = 5.0
+SEQUENTIAL_RUNS = 3
+USERS = 16
+_TRIAL_BURDEN = 5000
+_TRIALS = 20
+_MODEL = "gunicorn-gthread-8"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
+SEQUENTIAL_ROUNDS = int(os.environ.get("BENCH_SEQUENTIAL_ROUNDS", "3"))
+
+
+def measure(bench: Bench) -> Outcome:
+    """All rounds."""
+    burdens = _burdens(bench)
+    blocks: list[Block] = []
+    for number in range(ROUNDS):
+        with _up(bench, burdens) as (swarm, urls):
+            contenders = {name: lambda url=url: _observe(swarm, url, bench.window_s) for name, url in urls.items()}
+            blocks += [
+                bench.measure(number * bench.blocks + block, {f"interleaved {number}": contenders})
+                for block in range(bench.blocks)
+            ]
+            if number < SEQUENTIAL_ROUNDS:
+                blocks += [_in_sequence(swarm, urls, number)]
+        bench.console.print(f"Round {number + 1} of {ROUNDS} is done.", highlight=False)
+    first = [block for block in blocks if "interleaved 0" in block]
+    rows: list[Row] = [
+        {"server": name, "requests/s, first round": rates(first, "interleaved 0", name)} for name in burdens
+    ]
+    settings = {"rounds": ROUNDS, "sequential_rounds": SEQUENTIAL_ROUNDS, "users": USERS, "burdens": dict(burdens)}
+    return Outcome(settings=settings, blocks=blocks, rows=rows)
+
+
+def _in_sequence(swarm: LocustSwarm, urls: Mapping[str, str], number: int) -> Block:
+    """Server after server, always in the same order, as it is done. `twin-1 #2` is the second run of the first."""
+    return {
+        f"sequential {number}": {
+            f"{name} #{run}": _observe(swarm, url, SEQUENTIAL_S)
+            for name, url in urls.items()
+            for run in range(1, SEQUENTIAL_RUNS + 1)
+        }
+    }
+
+
+def _server(bench: Bench, name: str, burden: int) -> Server:
+    model = bench.servers[_MODEL]
+    command = tuple("burdened:app" if word == "app:app" else word for word in model.command)
+    here = str(bench.project / "benchmarks" / "wsgi")
+    environment = {**model.environment, "PYTHONPATH": here, "BURDEN_ITERATIONS": str(burden)}
+    return replace(model, name=name, command=command, environment=environment)
+
+
+@contextmanager
+def _up(bench: Bench, burdens: Mapping[str, int]) -> Iterator[tuple[LocustSwarm, Mapping[str, str]]]:
+    """The servers, and the lab's own swarm. Server -> URL."""
+    servers = [_server(bench, name, burden) for name, burden in burdens.items()]
+    with (
+        bench.runtime.start(servers, bench.server_cpus) as fleet,
+        bench.runtime.swarm(bench.generator_cpus) as conversation,
+    ):
+        yield LocustSwarm(conversation, bench.generator_cpus), {name: each.base_url for name, each in fleet.items()}
+
+
+def _observe(swarm: LocustSwarm, url: str, window_s: float) -> Rate:
+    order = Order(
+        locustfile="hello",
+        base_url=url,
+        users=USERS,
+        rate=None,
+        window_s=window_s,
+        patience_s=20.0,
+        options={"connection": "close", "request_timeout": 0},
+    )
+    report = swarm.load(order, lambda: None, lambda: None)
+    return Rate(rps=report.throughput_rps, generator_cpu=report.generator_cpu)
+
+
+def _burdens(bench: Bench) -> Mapping[str, int]:
+    """Server -> iterations more in each request.
+
+    At a CPU-bound server that needs c of CPU time a request, p c / (1 - p) more lowers the throughput by p. What an
+    iteration costs inside a request is measured there, on a twin with about twice the work.
+    """
+    with _up(bench, {"plain": 0, "laden": _TRIAL_BURDEN}) as (swarm, urls):
+        seconds: dict[str, list[float]] = {name: [] for name in urls}
+        for _ in range(_TRIALS):
+            for name, url in urls.items():
+                seconds[name].append(1 / _observe(swarm, url, bench.window_s).rps)
+    plain, laden = (statistics.median(seconds[name]) for name in ("plain", "laden"))
+    iteration = (laden - plain) / _TRIAL_BURDEN
+    slower = {name: round(plain / iteration * share / (1 - share)) for name, share in SLOWER.items()}
+    return {**dict.fromkeys(TWINS, 0), **slower}
+
+
+if __name__ == "__main__":
+    main("recording", __doc__, measure, blocks=30, window_s=0.5)

@@ -1,0 +1,75 @@
+"""What the stamping middleware costs a server: requests a second with it, over those without it.
+
+Each block starts its servers anew: two processes of one and the same configuration differ for good by more than the
+stamp costs, so that one pair of processes, however often measured, would show that difference and not the stamp's.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.bench import Bench, Block, Claim, Outcome, Row, main, modes, rates, ratio
+from benchmarks.rivals import Wrk
+from wsgilab.model import Server
+
+SERVERS = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
+CONNECTIONS = 16
+AT_LEAST = 0.98
+_APPLICATION = "app:app"
+_WSGI = Path(__file__).resolve().parent / "wsgi"
+
+
+def unstamped(server: Server) -> Server:
+    """The same server of the application without its stamp."""
+    *words, application = server.command
+    assert application == _APPLICATION
+    return replace(server, name=f"{server.name}-unstamped", command=(*words, f"--pythonpath={_WSGI}", "unstamped:app"))
+
+
+def _block(bench: Bench, wrk: Wrk, number: int) -> Block:
+    stamped = [bench.servers[name] for name in SERVERS]
+    pairs = [server for each in stamped for server in (each, unstamped(each))]
+    random.Random(f"{bench.seed}/{number}/start").shuffle(pairs)  # noqa: S311 - an order, no secret
+    with bench.runtime.start(pairs, bench.server_cpus) as fleet:
+        rate = partial(wrk.rate, connections=CONNECTIONS, window_s=bench.window_s)
+        groups = {
+            f"{name}, {mode}": {
+                "stamped": partial(rate, fleet[name].base_url, connection=mode),
+                "unstamped": partial(rate, fleet[f"{name}-unstamped"].base_url, connection=mode),
+            }
+            for name in SERVERS
+            for mode in modes(fleet[name].base_url)
+        }
+        return bench.measure(number, groups)
+
+
+def measure(bench: Bench) -> Outcome:
+    """Pairs of servers that differ in the stamp alone, loaded by wrk, which needs no stamps."""
+    wrk = Wrk()
+    blocks: Sequence[Block] = [_block(bench, wrk, number) for number in range(bench.blocks)]
+    groups = sorted(blocks[0])
+    rows: list[Row] = [
+        {
+            "server": group,
+            "stamped, requests/s": rates(blocks, group, "stamped"),
+            "unstamped, requests/s": rates(blocks, group, "unstamped"),
+            "stamped/unstamped": ratio(blocks, group, "stamped", "unstamped"),
+        }
+        for group in groups
+    ]
+    claims = [
+        Claim(
+            what=f"{group}: stamped/unstamped",
+            ratio=ratio(blocks, group, "stamped", "unstamped"),
+            at_least=AT_LEAST,
+            blocks=bench.blocks,
+        )
+        for group in groups
+    ]
+    return Outcome(settings={"wrk": wrk.version, "connections": CONNECTIONS}, blocks=blocks, rows=rows, claims=claims)
+
+
+if __name__ == "__main__":
+    main("stamp", __doc__, measure, blocks=20, window_s=1.0)

@@ -1,0 +1,180 @@
+"""A generator of several cores: Locust's master and a worker on each, which measure what one core measures."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Cli, Ended
+from tests.e2e.test_bad_input import assert_one_line
+from wsgilab import cpus, host, lab
+from wsgilab.errors import SwarmError
+from wsgilab.lab import Places
+from wsgilab.model import Order
+from wsgilab.runtime.local import MARK
+from wsgilab.runtime.protocol import Runtime, Target
+from wsgilab.swarm.client import LocustSwarm
+
+pytestmark = pytest.mark.lab
+
+CORES = sorted(host.usable_cpus())
+ONE, TWO = frozenset(CORES[-1:]), frozenset(CORES[-2:])
+two_cores = pytest.mark.skipif(len(CORES) < 2, reason="one usable core: no second one for a second worker")
+
+
+@pytest.fixture(scope="module")
+def places(session_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """A lab of its own, whose processes can be told from all others; stacks are linked, not installed again."""
+    state = tmp_path_factory.mktemp("workers")
+    (session_places.state / "stacks").mkdir(parents=True, exist_ok=True)
+    (state / "stacks").symlink_to(session_places.state / "stacks")
+    return replace(session_places, state=state)
+
+
+@pytest.fixture(scope="module")
+def runtime(places: Places) -> Iterator[Runtime]:
+    made, _ = lab.choose_runtime(places, "local")
+    made.prepare([lab.read_catalogue(places)["gunicorn-sync-4"]], print)
+    yield made
+    assert made.sweep() == 0
+
+
+@pytest.fixture(scope="module")
+def target(places: Places, runtime: Runtime) -> Iterator[Target]:
+    """Four slots."""
+    with runtime.start([lab.read_catalogue(places)["gunicorn-sync-4"]], frozenset(CORES[:1])) as up:
+        yield up["gunicorn-sync-4"]
+
+
+def sleeping(target: Target) -> Order:
+    return Order(
+        locustfile="sleep",
+        base_url=target.base_url,
+        users=16,
+        rate=None,
+        window_s=0.5,
+        patience_s=5,
+        options={"connection": "close", "sleep_ms": 50.0, "request_timeout": 0},
+    )
+
+
+def at_100(target: Target) -> Order:
+    """Requests that do next to nothing, a hundred a second."""
+    options: Mapping[str, str | float | int] = {
+        "connection": "close",
+        "request_timeout": 0,
+        "rate": 100.0,
+        "arrivals": "constant",
+    }
+    return replace(sleeping(target), locustfile="hello", users=1, rate=100.0, options=options)
+
+
+def generators(places: Places) -> Mapping[str, list[psutil.Process]]:
+    """This lab's agents and workers that run, by module."""
+    found: dict[str, list[psutil.Process]] = {"wsgilab.swarm.agent": [], "wsgilab.swarm.worker": []}
+    for each in psutil.process_iter(["environ", "cmdline", "status"]):
+        if (each.info["environ"] or {}).get(MARK) == places.lab_id and each.info["status"] != psutil.STATUS_ZOMBIE:
+            for module, members in found.items():
+                if module in (each.info["cmdline"] or []):
+                    members.append(each)
+    return found
+
+
+def nothing() -> None:
+    """What a trial without a meter does at its window's ends."""
+
+
+@two_cores
+def test_two_cores_measure_what_one_measures(places: Places, runtime: Runtime, target: Target) -> None:
+    seen: list[str] = []
+    reports = []
+    for cores in (ONE, TWO):
+        with runtime.swarm(cores) as conversation:
+            swarm = LocustSwarm(conversation, cores)
+            workers = generators(places)["wsgilab.swarm.worker"]
+            assert {core for each in workers for core in each.cpu_affinity()} == (TWO if cores == TWO else set())
+            assert len(workers) == (2 if cores == TWO else 0)
+            assert swarm.get(f"{target.base_url}/hello") == "hello\n"
+            reports.append(swarm.load(sleeping(target), lambda: seen.append("window"), lambda: seen.append("closed")))
+            if cores == TWO:
+                # The same crew, for another workload, and at a rate that its workers share.
+                scheduled = swarm.load(at_100(target), nothing, nothing)
+                again = swarm.load(sleeping(target), nothing, nothing)
+    assert seen == ["window", "closed"] * 2
+    assert scheduled.failures == scheduled.cut_off == 0
+    assert scheduled.completed == pytest.approx(50, abs=10)
+    assert scheduled.throughput_rps == pytest.approx(100, rel=0.1)
+    for report in (*reports, again):
+        assert report.in_flight.peak == 4
+        assert report.failures == report.cut_off == report.unanswered == 0
+        assert len(report.in_flight.requests_per_process) == 4
+        assert sum(report.in_flight.requests_per_process) == report.completed
+        # Four slots of 50 ms: never more, and on a busy machine not much less.
+        assert 0.7 * 80 < report.throughput_rps <= 80 * 1.02
+        # Sixteen users before four slots: four rounds of 50 ms, at least.
+        assert report.latency_ms["p50"] > 190
+        assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(16, rel=0.15)
+        assert 0 < report.generator_cpu < 1
+    assert not any(generators(places).values())
+
+
+@two_cores
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("wsgilab.swarm.worker", r"the generator failed: .*a worker of the generator ended with exit code -9"),
+        ("wsgilab.swarm.agent", r"the generator is lost: it has ended"),
+    ],
+)
+def test_a_part_of_the_generator_that_dies_in_mid_trial_ends_the_trial_and_leaves_nothing(
+    places: Places, runtime: Runtime, target: Target, module: str, told: str
+) -> None:
+    def kill() -> None:
+        generators(places)[module][0].send_signal(signal.SIGKILL)
+
+    with runtime.swarm(TWO) as conversation:
+        swarm = LocustSwarm(conversation, TWO)
+        with pytest.raises(SwarmError, match=told) as caught:
+            swarm.load(sleeping(target), kill, nothing)
+        assert "\n" not in caught.value.message
+    assert not any(generators(places).values())
+
+
+# --- the whole lab
+
+
+def run(cli: Cli, *words: str) -> Ended:
+    return cli.run("--servers", "gunicorn-sync-4", *words)
+
+
+@two_cores
+def test_the_lab_with_two_generator_cores(local: Cli) -> None:
+    ended = run(local, "--generator-cores", "2", "--share-generator", "--blocks", "1")
+    assert ended.code == 0, ended.output
+    comparison = local.comparison()
+    assert cpus.parse(comparison["run"]["generator_cpus"]) == TWO
+    (cell,) = comparison["cells"]
+    assert cell["in_flight"]["peak"] == 4
+    assert cell["failures"] == cell["cut_off"] == 0
+    assert 0 < cell["generator_cpu"] < 1
+    shares = TWO & cpus.parse(comparison["run"]["server_cpus"][1])
+    assert any("share a core" in warning for warning in cell["warnings"]) == bool(shares)
+
+
+@pytest.mark.parametrize(
+    ("too_many", "told"),
+    [
+        (lambda count: count + 1, r"cores: \d+ generator cores asked for, but .* ask for fewer with --generator-cores"),
+        (lambda count: count, r"cores: 1 server cores asked for, but .* let them share with --share-generator"),
+    ],
+)
+def test_more_generator_cores_than_there_are_to_spare_are_refused(
+    local: Cli, too_many: Callable[[int], int], told: str
+) -> None:
+    physical = len({frozenset(group) & host.usable_cpus() for group in host.siblings()} - {frozenset()}) or len(CORES)
+    ended = run(local, "--generator-cores", str(too_many(physical)))
+    assert_one_line(ended)
+    assert re.search(f"error: {told}", ended.output), ended.output

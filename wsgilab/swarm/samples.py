@@ -1,0 +1,151 @@
+"""What users saw, request by request, and what that means for a window. Pure, so that workers' samples merge exactly."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from hdrh.histogram import HdrHistogram
+
+from wsgilab.inflight import measure, parse_stamp, rate
+from wsgilab.model import Stamp, SwarmReport
+from wsgilab.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
+
+STAMP_HEADER = "Lab-Stamp"
+
+MOST_ERRORS = 10
+LATE_MS = 5.0
+"""A scheduled request that begins so much after it was due is late: the generator could not keep to its schedule."""
+
+
+class Sample(NamedTuple):
+    """One request as its user saw it."""
+
+    latency_ms: float
+    """From when it was due, or else begun, until it was answered, had failed, or was given up."""
+    stamp: str | None
+    """The answer's stamp; None where there was none."""
+    error: str | None
+    """Why it failed; None where the answer was right."""
+    cut_off: bool
+    """Given up, because the drain had ended."""
+    due_ns: int
+    """When it was due; 0 where it followed the one before."""
+    late_ms: float
+    """How long after that it was begun."""
+
+
+class Recorder:
+    """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.answered: set[int] = set()
+        self.failed: set[int] = set()
+
+    def on_request(
+        self,
+        response_time: float,
+        response: Any = None,
+        context: Mapping[str, Any] | None = None,
+        exception: BaseException | None = None,
+        **_: Any,
+    ) -> None:
+        stamp = None if response is None else response.get(STAMP_HEADER)
+        known: Mapping[str, Any] = context or {}
+        due_ns = known.get("due_ns") or 0
+        late_ms = (known["begun_ns"] - due_ns) / 1e6 if due_ns else 0.0
+        if exception is None:
+            self.answered.add(known.get("user", 0))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms))
+            return
+        self.failed.add(known.get("user", 0))
+        # gevent ends what is given up with GreenletExit, which is no Exception.
+        cut_off = not isinstance(exception, Exception)
+        error = "given up" if cut_off else f"{type(exception).__name__}: {exception}"[:200]
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A trial's moments, CLOCK_MONOTONIC in nanoseconds. All that counts happened in [begin_ns, end_ns)."""
+
+    started_ns: int
+    begin_ns: int
+    settled_ns: int
+    """From here on every user had had an answer, and latencies are those of the full load."""
+    end_ns: int
+    drained_ns: int
+
+
+def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_cpu: float) -> SwarmReport:
+    """The trial's figures.
+
+    Throughput, requests in flight and service times are of the requests that left the application in the window.
+    Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
+    were due in the window, those given up included with the time that they had waited by then.
+    """
+    answered: list[tuple[Stamp, Sample]] = []
+    errors: Counter[str] = Counter()
+    given_up: list[Sample] = []
+    due = begun_late = 0
+    for sample in samples:
+        if _is_due(sample, span):
+            due += 1
+            begun_late += sample.late_ms > LATE_MS
+        if sample.cut_off:
+            given_up.append(sample)
+        elif sample.error is not None:
+            errors[sample.error] += 1
+        else:
+            try:
+                answered.append((_stamp(sample), sample))
+            except ValueError as error:
+                errors[f"{type(error).__name__}: {error}"[:200]] += 1
+
+    stamps = [stamp for stamp, _ in answered]
+    counted = [stamp for stamp in stamps if span.begin_ns <= stamp.left_ns < span.end_ns]
+    latencies_ms = _latencies_ms(answered, given_up, span)
+    histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    for each in latencies_ms:
+        histogram.record_value(min(HIGHEST_US, max(LOWEST_US, round(each * 1000))))
+    return SwarmReport(
+        window_s=(span.end_ns - span.begin_ns) / 1e9,
+        warmup_s=(span.begin_ns - span.started_ns) / 1e9,
+        settling_s=(span.settled_ns - span.begin_ns) / 1e9,
+        drain_s=(span.drained_ns - span.end_ns) / 1e9,
+        unanswered=unanswered,
+        completed=len(counted),
+        throughput_rps=rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns),
+        failures=errors.total(),
+        errors=dict(sorted(errors.items(), key=lambda each: (-each[1], each[0]))[:MOST_ERRORS]),
+        cut_off=len(given_up),
+        due=due,
+        late=begun_late,
+        latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
+        latency_ms=latency_ms(histogram),
+        latency_histogram=histogram.encode().decode("ascii"),
+        in_flight=measure(stamps, span.begin_ns, span.end_ns),
+        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp in counted) if counted else 0.0,
+        generator_cpu=generator_cpu,
+    )
+
+
+def _latencies_ms(answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span) -> Sequence[float]:
+    return [
+        sample.latency_ms
+        for stamp, sample in answered
+        if (_is_due(sample, span) if sample.due_ns else span.settled_ns <= stamp.left_ns < span.end_ns)
+    ] + [sample.latency_ms for sample in given_up if _is_due(sample, span)]
+
+
+def _is_due(sample: Sample, span: Span) -> bool:
+    """Whether the sample was scheduled, and for a moment within the window."""
+    return span.begin_ns <= sample.due_ns < span.end_ns
+
+
+def _stamp(sample: Sample) -> Stamp:
+    if sample.stamp is None:
+        raise ValueError(f"the answer has no {STAMP_HEADER} header")
+    return parse_stamp(sample.stamp)
