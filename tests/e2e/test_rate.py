@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import statistics
 import threading
@@ -67,12 +68,19 @@ def cells(run: Cli) -> Cells:
     return {(cell["server"], cell.get("arrivals", "users")): cell for cell in run.comparison()["cells"]}
 
 
+def _numbers(pattern: str, text: str) -> tuple[int, int]:
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return int(found[1]), int(found[2])
+
+
 @pytest.mark.parametrize(("arrivals", "tolerance"), [("constant", 0.05), ("poisson", 0.25)])
 def test_a_server_that_keeps_up_answers_at_the_rate(cells: Cells, arrivals: str, tolerance: float) -> None:
     cell = cells["gunicorn-gthread-8", arrivals]
     assert cell["throughput_rps"]["median"] == pytest.approx(RATE, rel=tolerance)
     assert (cell["bound_by"], cell["failures"], cell["cut_off"]) == ("demand", 0, 0), cell
-    assert cell["because"] == f"it answered {cell['throughput_rps']['median']:.1f} of {RATE} requests/s asked for"
+    answered, due = _numbers(r"it answered (\d+) requests of (\d+) that were due", cell["because"])
+    assert answered >= 0.95 * due > 0
     assert cell["late"] <= RATE / 4
 
 
@@ -95,9 +103,10 @@ def test_a_server_that_does_not_keep_up_is_shown_to(cells: Cells, run: Cli) -> N
     answered = cell["throughput_rps"]["median"]
     assert answered <= 1000 / SLEEP_MS * 1.02
     assert (cell["bound_by"], cell["failures"]) == ("slots", 0), cell
-    assert "with 1 slots and an open load" in cell["because"]
-    told = f"{answered:.1f} of {TOO_FAST} requests/s were answered: it does not keep up, and its latencies grow"
-    assert any(warning.startswith(told) for warning in cell["warnings"]), cell["warnings"]
+    assert "with 1 slot and an open load" in cell["because"]
+    pattern = r"(\d+) requests answered of (\d+) that were due: it does not keep up, and its latencies grow"
+    done, due = _numbers(pattern, "\n".join(cell["warnings"]))
+    assert done < 0.95 * due
     # In the half second before the window twenty were due, and ten could be answered: the window's first waits for
     # half a second already, its last longer than the patience of 0.8 s.
     assert cell["latency_ms"]["p50"] > 500
