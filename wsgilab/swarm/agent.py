@@ -134,6 +134,9 @@ def main() -> None:
 
     cpus = sorted(os.sched_getaffinity(0))
     crew = Crew(cpus) if len(cpus) > 1 else None
+    # What is there by now stays: the collection before each trial need not go through it.
+    gc.collect()
+    gc.freeze()
     try:
         announce("ready", cpus=cpus)
         for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):

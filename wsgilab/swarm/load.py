@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import gevent
 from locust import User
 from locust.env import Environment
-from locust.runners import LocalRunner, MasterRunner
+from locust.runners import STATE_STOPPED, LocalRunner, MasterRunner
 from locust.stats import RequestStats
 from locust.util.load_locustfile import load_locustfile
 
@@ -128,6 +128,8 @@ class LocalLoad:
 
     def stop(self, patience_s: float) -> list[Sample]:
         stop_users(self._runner, patience_s)
+        # Nothing is left to stop; without this, quit() would look for that through the source of its callers.
+        self._runner.update_state(STATE_STOPPED)
         self._runner.quit()
         return self._recorder.samples
 
