@@ -30,7 +30,7 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## The lab measured against its peers (about an hour); needs nginx and wrk
-	for name in recording twins power calibration generator truth stamp neighbours scale efficiency; do \
+	for name in recording twins power calibration generator truth stamp neighbours scale efficiency document; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 $(UV): requirements/uv.txt

@@ -13,11 +13,15 @@ import psutil
 
 from benchmarks.bench import Bench, Claim, Outcome, Rate, Row, main, rates, ratio
 from benchmarks.rivals import Wrk
+from wsgilab import stats
 from wsgilab.errors import HostError, TargetError
+from wsgilab.model import Interval
+from wsgilab.runtime.protocol import Fleet
 
 LOADED = "gunicorn-gevent"
 CONNECTIONS = 16
 AT_LEAST = 0.99
+IDLE_S = 20
 LONGEST_WINDOW_S = 3.0
 """Gunicorn's arbiters kill workers that have shown no life for 30 s, and a freeze must stay far below that."""
 
@@ -32,7 +36,6 @@ class Neighbours:
         loaded = loaded_url.removeprefix("http://")
         binds = {child.pid: child.environ().get("LAB_BIND") for child in psutil.Process().children()}
         self._groups = [pid for pid, bind in binds.items() if bind not in (None, loaded)]
-        self._members = self._current_members()
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -40,15 +43,16 @@ class Neighbours:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop them all for a while, arbiters and workers in one call. Raises TargetError where one did not survive."""
+        before = self._current_members()
         try:
             self._signal(signal.SIGSTOP)
             time.sleep(_SETTLE_S)
-            if awake := [pid for pid in self._members if psutil.Process(pid).status() != psutil.STATUS_STOPPED]:
+            if awake := [pid for pid in before if psutil.Process(pid).status() != psutil.STATUS_STOPPED]:
                 raise TargetError(f"processes {awake} run on although they were stopped")
             yield
         finally:
             self._signal(signal.SIGCONT)
-        if self._current_members() != self._members:
+        if self._current_members() != before:
             raise TargetError("a neighbour lost or gained processes over a freeze, so nothing here could be compared")
 
     def _signal(self, signum: signal.Signals) -> None:
@@ -90,6 +94,7 @@ def measure(bench: Bench) -> Outcome:
             with neighbours.frozen():
                 return rate()
 
+        left = _left_over(fleet)
         groups = {_GROUP: {"idle": beside_idle, "frozen": beside_frozen}}
         blocks = [bench.measure(number, groups) for number in range(bench.blocks)]
     share = ratio(blocks, _GROUP, "idle", "frozen")
@@ -98,6 +103,7 @@ def measure(bench: Bench) -> Outcome:
         "beside idle, requests/s": rates(blocks, _GROUP, "idle"),
         "beside frozen, requests/s": rates(blocks, _GROUP, "frozen"),
         "idle/frozen": share,
+        "core left over": left,
     }
     settings = {
         "wrk": wrk.version,
@@ -106,8 +112,25 @@ def measure(bench: Bench) -> Outcome:
         "connections": CONNECTIONS,
         "connection": "close",
     }
-    claim = Claim(what="beside idle/beside frozen", ratio=share, at_least=AT_LEAST, blocks=bench.blocks)
-    return Outcome(settings=settings, blocks=blocks, rows=[row], claims=[claim])
+    claims = [
+        Claim(what="beside idle/beside frozen", ratio=share, at_least=AT_LEAST, blocks=bench.blocks),
+        Claim(what="share of the core that the idle fleet leaves over", ratio=left, at_least=AT_LEAST),
+    ]
+    return Outcome(settings=settings, blocks=blocks, rows=[row], claims=claims)
+
+
+def _left_over(fleet: Fleet) -> Interval:
+    """What the servers leave of their core when nobody asks them anything, second by second.
+
+    Finer than the ratio of throughputs, which scatters by several percent: CPU clocks count nanoseconds.
+    """
+    shares = []
+    for _ in range(IDLE_S):
+        begin_s, before_s = time.monotonic(), sum(target.usage().cpu_s for target in fleet.values())
+        time.sleep(1)
+        used_s = sum(target.usage().cpu_s for target in fleet.values()) - before_s
+        shares.append(1 - used_s / (time.monotonic() - begin_s))
+    return stats.median_interval(shares)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def lab_sequential(each: Round, ours: str, theirs: str) -> Judgement:
     experiment = testing.experiment(blocks=FIRST_LOOK, precision=0.001, max_blocks=len(ratios))
     seen = 0
     for look in plan.looks(experiment):
-        level = stats.ERROR_RATE * (look - seen) / len(ratios)
+        level = stats.spent(look / len(ratios)) - stats.spent(seen / len(ratios))
         found = _judged(each, ratios[:look], level)
         if found.verdict != "undecided":
             return found
@@ -86,6 +86,18 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "best of 3 x 5 s, sequential": best_of_three,
     "one run of 15 s each": one_run,
 }
+
+
+def joined(rounds: Sequence[Round]) -> Sequence[Round]:
+    """Every two rounds as one of twice the blocks, with a new start of all servers half-way."""
+    return [
+        Round(
+            interleaved={name: [*first.interleaved[name], *second.interleaved[name]] for name in first.interleaved},
+            sequential={},
+            window_s=first.window_s,
+        )
+        for first, second in zip(rounds[::2], rounds[1::2], strict=False)
+    ]
 
 
 def rounds_for(protocol: Protocol, rounds: Sequence[Round]) -> Sequence[Round]:

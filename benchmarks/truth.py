@@ -1,20 +1,25 @@
 """The throughput of every server of the catalogue as the lab's swarm sees it, over what wrk sees, measured in turn.
 
 Both send the same requests for `hello` over as many connections, in either connection mode that the server supports.
+Must show: within 5 % of each other wherever the lab's verdict is not `generator`.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
-from benchmarks.bench import Bench, Outcome, Rate, Row, generator_cpu, main, modes, rates, ratio
+from benchmarks.bench import Bench, Block, Claim, Outcome, Rate, Row, generator_cpu, main, modes, rates, ratio
 from benchmarks.rivals import Wrk
+from wsgilab import stats
 from wsgilab.compare import GENERATOR_LIMIT
 from wsgilab.errors import SwarmError
-from wsgilab.model import Connection, Order
+from wsgilab.model import Connection, Interval, Order
 from wsgilab.swarm.client import LocustSwarm
 
 USERS = 16
 PATIENCE_S = 10.0
+AT_LEAST = 0.95
 
 
 def swarm_rate(swarm: LocustSwarm, base_url: str, connection: Connection, window_s: float) -> Rate:
@@ -49,6 +54,13 @@ def measure(bench: Bench) -> Outcome:
             for mode in modes(target.base_url)
         }
         blocks = [bench.measure(number, groups) for number in range(bench.blocks)]
+    return summary(blocks, {"wrk": wrk.version, "users": USERS, "generator_limit": GENERATOR_LIMIT})
+
+
+def summary(blocks: Sequence[Block], settings: Mapping[str, Any]) -> Outcome:
+    """What the blocks say, server by server and of all servers together."""
+    groups = sorted(blocks[0])
+    quiet = [group for group in groups if generator_cpu(blocks, group, "swarm") < GENERATOR_LIMIT]
     rows: list[Row] = []
     for group in groups:
         busy = generator_cpu(blocks, group, "swarm")
@@ -62,9 +74,29 @@ def measure(bench: Bench) -> Outcome:
                 "bound by": "generator" if busy >= GENERATOR_LIMIT else "server",
             }
         )
-    return Outcome(
-        settings={"wrk": wrk.version, "users": USERS, "generator_limit": GENERATOR_LIMIT}, blocks=blocks, rows=rows
+    together = stats.median_interval(
+        [block[group]["swarm"].rps / block[group]["wrk"].rps for block in blocks for group in quiet]
     )
+    claims = [Claim(what="all of them together: agreement", ratio=agreement(together), at_least=AT_LEAST)]
+    claims += [
+        Claim(
+            what=f"{group}: agreement",
+            ratio=agreement(ratio(blocks, group, "swarm", "wrk")),
+            at_least=AT_LEAST,
+            blocks=len(blocks),
+        )
+        for group in quiet
+    ]
+    return Outcome(settings=settings, blocks=blocks, rows=rows, claims=claims)
+
+
+def agreement(ratio: Interval) -> Interval:
+    """The ratio or its inverse, whichever is below 1: 1 is agreement, 0.95 is 5 % apart in either direction."""
+    median = min(ratio.median, 1 / ratio.median)
+    if ratio.low is None or ratio.high is None:
+        return Interval(median=median, low=None, high=None)
+    low, high = sorted(min(end, 1 / end) for end in (ratio.low, ratio.high))
+    return Interval(median=median, low=low, high=1.0 if ratio.low <= 1 <= ratio.high else high)
 
 
 if __name__ == "__main__":

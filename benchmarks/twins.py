@@ -24,7 +24,7 @@ def measure() -> Outcome:
         rows.append(
             {
                 "protocol": name,
-                "comparisons": len(found),
+                "comparisons": str(len(found)),
                 "false verdicts": share(false, len(found)),
                 "windows a pair, s": statistics.median(each.windows_s for each in found),
                 "ratios, middle half": _quartiles(found),

@@ -438,14 +438,13 @@ def _intervals(run: Run, pairs: Sequence[_Paired], comparisons: int) -> Sequence
 def _level(run: Run, blocks: int) -> float:
     """The share of the error rate that a look after `blocks` blocks may spend, before it is split over comparisons.
 
-    Without `precision` there is one look, and it has all. With it each look has as much as the blocks since the last
-    are of the most that may be run, so that all together have no more than the whole (alpha spending: Lan and DeMets
-    1983, doi:10.1093/biomet/70.3.659, in its simplest form).
+    Without `precision` there is one look, and it has all. With it each look has what `stats.spent` allows beyond the
+    look before, so that all together have no more than the whole.
     """
     looks = plan.looks(run.experiment)
     at = next((index for index, look in enumerate(looks) if blocks <= look), len(looks) - 1)
     previous = looks[at - 1] if at else 0
-    return stats.ERROR_RATE * (looks[at] - previous) / looks[-1]
+    return stats.spent(looks[at] / looks[-1]) - stats.spent(previous / looks[-1])
 
 
 def _judged(pair: _Paired, interval: Interval, gates: Iterable[Gate]) -> PairResult:

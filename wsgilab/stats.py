@@ -26,8 +26,8 @@ FEWEST_BLOCKS = 4
 REACH = 0.95
 """What share of blocks the reach of few blocks holds."""
 
-SAME = 0.02
-"""Two processes of the very same server differ by as much, for good (`benchmarks/twins`): memory layout and hash seeds
+SAME = 0.01
+"""Two processes of the very same server differ by so much, for good (`benchmarks/twins`): memory layout and hash seeds
 differ from start to start (Mytkowicz, Diwan, Hauswirth, Sweeney 2009, doi:10.1145/1508244.1508275)."""
 
 
@@ -102,6 +102,16 @@ def ratio(ratios: Sequence[float], level: float, reach: float) -> Interval:
     if len(ratios) >= blocks_needed(level):
         return median_interval(ratios, level)
     return Interval(median=median, low=min(ratios) * math.exp(-reach), high=max(ratios) * math.exp(reach))
+
+
+def spent(progress: float) -> float:
+    """How much of ERROR_RATE looks may have spent when so large a share of the most blocks is measured.
+
+    The error of all looks together is then ERROR_RATE, however many there are (Lan and DeMets 1983,
+    doi:10.1093/biomet/70.3.659). The square leaves most of it to the later looks, which decide the close cases (Kim and
+    DeMets 1987, doi:10.1093/biomet/74.1.149).
+    """
+    return ERROR_RATE * progress**2
 
 
 def verdict(interval: Interval) -> Verdict:

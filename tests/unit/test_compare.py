@@ -1031,12 +1031,12 @@ def test_without_a_precision_the_only_look_has_all_of_the_error_rate() -> None:
     assert _level(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE
 
 
-def test_each_look_has_as_much_as_its_blocks_are_of_the_most() -> None:
+def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
     experiment = testing.experiment(blocks=10, precision=0.05, max_blocks=20)
     run = testing.run(experiment)
 
     assert plan.looks(experiment) == (10, 15, 20)
-    assert [_level(run, look) for look in (10, 15, 20)] == pytest.approx([0.025, 0.0125, 0.0125])
+    assert [_level(run, look) for look in (10, 15, 20)] == pytest.approx([0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16])
 
 
 def test_a_verdict_with_precision_is_as_strict_as_its_look() -> None:

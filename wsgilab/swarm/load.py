@@ -25,7 +25,7 @@ from wsgilab.swarm.samples import Recorder, Sample
 
 LOCUSTFILES = Path("locustfiles")
 POLL_S = 0.002
-_WORKERS_UP_S = 20.0
+_UP_S = 20.0
 _FOR_MASTER: Mapping[str, Any] = {"enable_rebalancing": False, "headless": True}
 """What Locust's master reads of its options."""
 _AT_REST: Mapping[str, Any] = {"rate": 0.0, "void_after_ns": 0}
@@ -116,7 +116,10 @@ class LocalLoad:
 
     def start(self) -> None:
         self._runner.start(self._users, spawn_rate=self._users)
+        deadline = time.monotonic() + _UP_S
         while self._runner.user_count < self._users:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"only {self._runner.user_count} of {self._users} users began within {_UP_S:.0f} s")
             gevent.sleep(POLL_S)
 
     def progress(self) -> Progress:
@@ -161,7 +164,7 @@ class Crew:
         self._workers = [
             process.spawn(argv, cwd=Path.cwd(), env=os.environ, cpus={cpu}, log=self._log) for cpu in sorted(cpus)
         ]
-        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _WORKERS_UP_S)
+        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _UP_S)
 
     def load(self, order: Order) -> "DistributedLoad":
         """Users for one trial, spread evenly over the workers."""
@@ -178,7 +181,7 @@ class Crew:
 
     def start(self, users: int) -> None:
         self._runner.start(users, spawn_rate=users)
-        self._wait(lambda: self.progress().users == users, _WORKERS_UP_S)
+        self._wait(lambda: self.progress().users == users, _UP_S)
 
     def progress(self) -> Progress:
         told = self._heard.progress.values()
@@ -193,9 +196,9 @@ class Crew:
 
     def stop(self, patience_s: float) -> list[Sample]:
         self._runner.send_message("lab_stop", {"patience_s": patience_s})
-        self._wait(lambda: len(self._heard.samples) == len(self._workers), patience_s + _WORKERS_UP_S)
+        self._wait(lambda: len(self._heard.samples) == len(self._workers), patience_s + _UP_S)
         self._runner.stop()
-        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _WORKERS_UP_S)
+        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _UP_S)
         return [sample for each in self._heard.samples.values() for sample in each]
 
     def cpu_s(self) -> Sequence[float]:
