@@ -822,7 +822,7 @@ def test_servers_that_cannot_be_told_apart_share_a_rank_and_the_next_counts_them
 
 def test_a_group_is_of_those_that_cannot_be_told_from_its_first() -> None:
     """Each is within the margin of the one before, but the third is not of the first, and so begins a group."""
-    assert ranked(10.0, 10.0 / 1.015, 10.0 / 1.015**2, 10.0 / 1.015**3) == [1, 1, 3, 3]
+    assert ranked(10.0, 10.0 / 1.008, 10.0 / 1.008**2, 10.0 / 1.008**3) == [1, 1, 3, 3]
 
 
 def test_the_first_under_its_conditions_is_of_rank_1_whatever_the_others_do() -> None:
