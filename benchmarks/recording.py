@@ -11,14 +11,14 @@ With 30 blocks of 0.45 s the first takes 14 s a server, the second 15 s. Written
 `sequential`, with the round's number, for each pass.
 """
 
-import os
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from benchmarks.bench import Bench, Block, Outcome, Rate, Row, main, rates
-from wsgilab.model import Order, Server
+from benchmarks.truth import USERS, swarm_rate
+from wsgilab.model import Server
 from wsgilab.swarm.client import LocustSwarm
 
 TWINS = tuple(f"twin-{number}" for number in range(1, 7))
@@ -27,12 +27,11 @@ SLOWER = {"slower-5": 0.05, "slower-10": 0.10}
 
 SEQUENTIAL_S = 5.0
 SEQUENTIAL_RUNS = 3
-USERS = 16
 _TRIAL_BURDEN = 5000
 _TRIALS = 20
 _MODEL = "gunicorn-gthread-8"
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
-SEQUENTIAL_ROUNDS = int(os.environ.get("BENCH_SEQUENTIAL_ROUNDS", "2"))
+ROUNDS = 7
+SEQUENTIAL_ROUNDS = 2
 
 
 def measure(bench: Bench) -> Outcome:
@@ -88,17 +87,7 @@ def _up(bench: Bench, burdens: Mapping[str, int]) -> Iterator[tuple[LocustSwarm,
 
 
 def _observe(swarm: LocustSwarm, url: str, window_s: float) -> Rate:
-    order = Order(
-        locustfile="hello",
-        base_url=url,
-        users=USERS,
-        rate=None,
-        window_s=window_s,
-        patience_s=20.0,
-        options={"connection": "close", "request_timeout": 0},
-    )
-    report = swarm.load(order, lambda: None, lambda: None)
-    return Rate(rps=report.throughput_rps, generator_cpu=report.generator_cpu)
+    return swarm_rate(swarm, url, "close", window_s)
 
 
 def _burdens(bench: Bench) -> Mapping[str, int]:
