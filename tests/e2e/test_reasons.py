@@ -1,6 +1,7 @@
 """What a server is bound by: each reason on a server that has just that trait, through the whole lab."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,6 +69,9 @@ def seen(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen
     assert cli.leftovers() == []
 
 
+IN_FLIGHT = "# requests were in flight on average"
+
+
 def cpu_of_others() -> float:
     """CPU seconds of this machine so far that were neither this process' nor its descendants', once those ended."""
     whole, own = psutil.cpu_times(), os.times()
@@ -75,31 +79,38 @@ def cpu_of_others() -> float:
     return float(busy - own.user - own.system - own.children_user - own.children_system)
 
 
-def assert_bound(cell: dict[str, Any], reason: str, *figures: str) -> None:
-    """The cell is bound by `reason`, because of `figures`, and nothing that was measured failed."""
+def assert_bound(cell: dict[str, Any], reason: str, *told: str, figures: Mapping[str, float] | None = None) -> None:
+    """The cell is bound by `reason`, because of what is `told`, and nothing that was measured failed.
+
+    `figures` have a `#` where the figure stands; it was rounded in the document once, and once more in the text.
+    """
     assert (cell["bound_by"], cell["failures"], cell["cut_off"]) == (reason, 0, 0), cell
-    for figure in figures:
-        assert figure in cell["because"], cell["because"]
+    for text in told:
+        assert text in cell["because"], cell["because"]
+    for text, value in (figures or {}).items():
+        found = re.search(re.escape(text).replace(r"\#", r"(\d+(?:\.(\d+))?)"), cell["because"])
+        assert found is not None, cell["because"]
+        assert float(found[1]) == pytest.approx(value, abs=1.01 / 10 ** len(found[2] or "")), cell["because"]
 
 
 def test_slots_that_are_all_filled(seen: Seen) -> None:
     cell = seen.cells["gunicorn-sync-4"]
     mean = cell["in_flight"]["mean"]
-    assert_bound(cell, "slots", f"{mean:.1f} requests were in flight on average", "4 slots", "8 users")
+    assert_bound(cell, "slots", "4 slots", "8 users", figures={IN_FLIGHT: mean})
     assert 0.8 * 4 <= mean <= 4 == cell["in_flight"]["peak"]
 
 
 def test_a_core_that_is_all_used(seen: Seen) -> None:
     cell = seen.cells["gunicorn-sync-1"]
     seen.assert_had_its_core(cell["server_cpu"], 0.9)
-    assert_bound(cell, "cpu", f"it used {cell['server_cpu']:.0%} of its core")
+    assert_bound(cell, "cpu", figures={"it used #% of its core": cell["server_cpu"] * 100})
 
 
 @pytest.mark.skipif(not TWO_CORES, reason="one usable core: one process cannot leave a second one idle")
 def test_one_interpreter_that_cannot_use_its_second_core(seen: Seen) -> None:
     cell = seen.cells["gunicorn-gthread-8"]
     seen.assert_had_its_core(cell["server_cpu"] * 2, 0.9)
-    assert_bound(cell, "gil", "1 process(es) used", f"{cell['server_cpu'] * 2:.2f} of 2 cores")
+    assert_bound(cell, "gil", figures={"1 process(es) used # of 2 cores": cell["server_cpu"] * 2})
     # No more than the one core, but for what computes outside the interpreter.
     assert cell["server_cpu"] < 0.7
     # The interpreter hands itself on in mid-request, so threads do hold requests at once, and gain nothing by it.
@@ -109,7 +120,8 @@ def test_one_interpreter_that_cannot_use_its_second_core(seen: Seen) -> None:
 def test_a_process_that_is_passed_over_while_another_is_full(seen: Seen) -> None:
     cell = seen.cells["unbalanced"]
     share = cell["in_flight"]["busiest_share"]
-    assert_bound(cell, "balance", f"the busiest process had {share:.2f} times its even share", "8 slots", "8 users")
+    figures = {"the busiest process had # times its even share": share}
+    assert_bound(cell, "balance", "8 slots", "8 users", figures=figures)
     # Seven in eight connections are 1.75 times an even half.
     assert 1.5 < share <= 2
     assert cell["in_flight"]["mean"] < 0.8 * 8
@@ -118,7 +130,7 @@ def test_a_process_that_is_passed_over_while_another_is_full(seen: Seen) -> None
 def test_a_server_that_answers_faster_than_the_generator_asks(seen: Seen) -> None:
     cell = seen.cells["instant"]
     seen.assert_had_its_core(cell["generator_cpu"], 0.8)
-    assert_bound(cell, "generator", f"the generator used {cell['generator_cpu']:.0%} of its core")
+    assert_bound(cell, "generator", figures={"the generator used #% of its core": cell["generator_cpu"] * 100})
     assert "generator" in cell["broken_gates"]
     assert any("it may be what is measured" in warning for warning in cell["warnings"])
 
@@ -126,7 +138,7 @@ def test_a_server_that_answers_faster_than_the_generator_asks(seen: Seen) -> Non
 def test_users_who_ask_for_no_more(seen: Seen) -> None:
     cell = seen.cells["gunicorn-gevent"]
     mean = cell["in_flight"]["mean"]
-    assert_bound(cell, "demand", f"{mean:.1f} requests were in flight on average", "unbounded slots", "8 users")
+    assert_bound(cell, "demand", "unbounded slots", "8 users", figures={IN_FLIGHT: mean})
     assert mean >= 0.8 * 8
 
 
@@ -135,8 +147,12 @@ def test_a_wait_that_is_nowhere_to_be_seen(seen: Seen) -> None:
     assert_bound(
         cell,
         "unexplained",
-        "0.0 requests were in flight on average, with 4 slots and 3 users",
-        f"it used {cell['server_cpu']:.0%} of its core, and the generator {cell['generator_cpu']:.0%} of its core",
+        "with 4 slots and 3 users",
+        figures={
+            IN_FLIGHT: 0.0,
+            "it used #% of its core": cell["server_cpu"] * 100,
+            "the generator #% of its core": cell["generator_cpu"] * 100,
+        },
     )
     # Neither works, no slot is filled, and yet nearly every answer takes as long as an acknowledgement is delayed.
     assert cell["server_cpu"] < 0.5
