@@ -28,7 +28,6 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     )
     yield ""
     yield escape(_statistics(comparison))
-    yield ""
     for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:

@@ -41,6 +41,7 @@ FORECAST_MARGIN = 1.1
 LONGEST_RAMP_S = 1.0
 """How long scheduled requests arrive, at most, before the window opens; half a window where that is shorter."""
 READING_S = 0.03
+"""How long the lab may take to read the server's usage."""
 
 
 def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmReport:
