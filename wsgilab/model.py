@@ -373,3 +373,5 @@ class Comparison:
     """The chance that the interval of a cell's figure holds its true median: less than 95 % with few blocks."""
     blocks_needed: int
     """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""
+    interleaved: bool = True
+    """False: an interactive session, one test after the other: figures, but no comparison."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgilab import plan, stats, testing
-from wsgilab.compare import _level, compare, unsettled
+from wsgilab.compare import compare, pairs, survey, unsettled
 from wsgilab.model import (
     Cell,
     CellFigures,
@@ -1012,7 +1012,7 @@ def test_without_a_precision_everything_is_settled() -> None:
 def test_all_looks_together_spend_the_error_rate_and_no_more(blocks: int, more: int) -> None:
     experiment = testing.experiment(blocks=blocks, precision=0.05, max_blocks=blocks + more)
     run = testing.run(experiment)
-    spent = [_level(run, look) for look in plan.looks(experiment)]
+    spent = [pairs.level_at(run, look) for look in plan.looks(experiment)]
 
     assert all(level > 0 for level in spent)
     assert math.fsum(spent) == pytest.approx(stats.ERROR_RATE)
@@ -1024,11 +1024,11 @@ def test_blocks_between_two_looks_are_those_of_the_later_one(blocks: int, more: 
     run, looks = testing.run(experiment), plan.looks(experiment)
 
     at = next((look for look in looks if found <= look), looks[-1])
-    assert _level(run, found) == _level(run, at)
+    assert pairs.level_at(run, found) == pairs.level_at(run, at)
 
 
 def test_without_a_precision_the_only_look_has_all_of_the_error_rate() -> None:
-    assert _level(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE
+    assert pairs.level_at(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE
 
 
 def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
@@ -1036,7 +1036,9 @@ def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
     run = testing.run(experiment)
 
     assert plan.looks(experiment) == (10, 15, 20)
-    assert [_level(run, look) for look in (10, 15, 20)] == pytest.approx([0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16])
+    assert [pairs.level_at(run, look) for look in (10, 15, 20)] == pytest.approx(
+        [0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16]
+    )
 
 
 def test_a_verdict_with_precision_is_as_strict_as_its_look() -> None:
@@ -1104,7 +1106,7 @@ def test_from_the_blocks_needed_on_every_look_is_exact(experiment: Experiment) -
 
     for look in plan.looks(experiment):
         if look >= needed:
-            assert look >= stats.blocks_needed(_level(run, look)), f"the look at {look} blocks"
+            assert look >= stats.blocks_needed(pairs.level_at(run, look)), f"the look at {look} blocks"
 
 
 # The whole.
@@ -1114,6 +1116,7 @@ def test_trials_are_counted_as_planned_measured_and_failed() -> None:
     comparison = compared([*rates(ONE, {0: 1.0, 1: 1.0}), failed(TWO, block=0)], blocks=4)
 
     assert (comparison.trials, comparison.measured, comparison.failed) == (8, 2, 1)
+    assert comparison.interleaved
 
 
 def test_with_precision_the_trials_of_later_blocks_are_planned_once_they_are_there() -> None:
@@ -1172,3 +1175,108 @@ def test_a_window_whose_only_request_has_no_weight_has_no_cost_and_no_ratio() ->
     assert figures is not None
     assert figures.cpu_ms_per_request is None
     assert comparison.pairs == ()
+
+
+# Interactive sessions.
+
+
+def surveyed(observations: Sequence[Observation], *servers: Server, **changes: Any) -> Comparison:
+    """Of an experiment without cells, on the servers of the observations unless they are given."""
+    asked = testing.experiment(*dict.fromkeys(each.cell for each in observations), **changes)
+    return survey(testing.run(asked, *servers, experiment=replace(asked, cells=())), observations)
+
+
+def without_intervals(figure: Any) -> Any:
+    if isinstance(figure, Interval):
+        return replace(figure, low=None, high=None)
+    if isinstance(figure, Mapping):
+        return {name: without_intervals(each) for name, each in figure.items()}
+    return figure
+
+
+def test_a_session_has_the_figures_of_a_run_but_claims_no_interval() -> None:
+    seconds = [
+        testing.observation(
+            block=block,
+            swarm=testing.swarm_report(
+                throughput_rps=20.0 + block,
+                service_ms=50.0 + block,
+                generator_cpu=0.01 * (block + 1),
+                latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 1600.0 + block),
+                in_flight=replace(ALIKE, mean=0.9 + block / 100),
+            ),
+            server_cpu_s=0.01 * (block + 1),
+        )
+        for block in range(3)
+    ]
+
+    (result,) = surveyed(seconds).cells
+    found, of_a_run = figures(result), figures(single(seconds))
+
+    assert found.throughput_rps == Interval(median=21.0, low=None, high=None)
+    for field in fields(CellFigures):
+        assert getattr(found, field.name) == without_intervals(getattr(of_a_run, field.name)), field.name
+    assert (result.blocks, result.slots) == (3, 1)
+
+
+def test_nothing_is_compared_in_a_session_however_far_apart_its_servers_are() -> None:
+    observations = steady(ONE, 10.0) + steady(TWO, 90.0)
+    comparison = surveyed(observations)
+
+    assert compared(observations).pairs[0].verdict == "faster"
+    assert comparison.pairs == ()
+    assert ranks(comparison) == {"one": None, "two": None}
+    assert (comparison.confidence, comparison.blocks_needed, comparison.interleaved) == (0.0, 0, False)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"generator_cpu": 0.85}, {"latency_mean_ms": 1900.0}, {"failures": 1, "errors": {"refused": 1}}]
+)
+def test_a_session_has_the_reasons_and_gates_of_a_run(changes: dict[str, Any]) -> None:
+    (result,) = surveyed(observed(**changes)).cells
+    of_a_run = single(observed(**changes))
+
+    assert result.broken_gates
+    assert (result.broken_gates, result.warnings) == (of_a_run.broken_gates, of_a_run.warnings)
+
+
+def test_a_session_has_as_many_seconds_as_it_has() -> None:
+    """None is missing, whatever the experiment says of blocks."""
+    (result,) = surveyed(observed(blocks=1), blocks=3).cells
+
+    assert (result.blocks, result.warnings) == (1, ())
+
+
+def test_seconds_of_a_session_without_figures_are_told_and_counted() -> None:
+    observations = [*observed(ONE, blocks=2, window_s=1.0), failed(ONE, block=2), failed(TWO, block=0)]
+    comparison = surveyed(observations)
+
+    one, two = comparison.cells
+    assert one.warnings == ("1 of 3 trials failed: the server had ended",)
+    assert (two.figures, two.warnings) == (None, ("1 of 1 trials failed: the server had ended",))
+    assert (comparison.trials, comparison.measured, comparison.failed) == (2, 2, 2)
+    assert comparison.window_s == 2.0
+
+
+def test_a_session_without_a_second_of_load_has_no_cells() -> None:
+    comparison = surveyed([])
+
+    assert (comparison.cells, comparison.trials, comparison.window_s) == ((), 0, 0.0)
+
+
+def test_cells_of_a_session_are_in_the_order_of_a_runs_and_unknown_workloads_come_last() -> None:
+    cells = [
+        testing.cell(server, workload=workload, cores=cores, users=users, connection=connection)
+        for workload in ("sleep", "cpu", "a-file", "b-file")
+        for cores in (1, 2)
+        for users in (8, 32)
+        for connection in ("close", "keep-alive")
+        for server in ("one", "two")
+    ]
+    observations = [testing.observation(cell) for cell in [*cells[1::2], *cells[::2]]]
+    servers = [testing.server("one"), testing.server("two")]
+    parameters = {"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}}
+
+    comparison = surveyed(observations, *servers, parameters=parameters)
+
+    assert [result.cell for result in comparison.cells] == cells

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from wsgilab import testing
-from wsgilab.compare import compare
+from wsgilab.compare import compare, survey
 from wsgilab.model import Cell, Comparison, InFlight, Observation
 from wsgilab.render import FORMATS, document, markdown, tables, terminal
 
@@ -47,6 +48,20 @@ SCHEDULED = of_blocks(
     6, *measured(AT_RATE[0], *BLOCKS, late=1), *measured(AT_RATE[1], *BLOCKS, latency_mean_ms=800.0), cells=AT_RATE
 )
 ONE_FAILED = comparison(*measured(ONE, 0, 1, 2), *(failed(TWO, block) for block in range(3)))
+
+
+def session(*observations: Observation, **run: Any) -> Comparison:
+    """Of an interactive session, whose experiment has no cells."""
+    asked = testing.experiment(*dict.fromkeys(each.cell for each in observations), window_s=1.0)
+    return survey(testing.run(asked, experiment=replace(asked, cells=()), **run), observations)
+
+
+SESSION = session(
+    *measured(ONE, 0, 1, 2, window_s=1.0),
+    *measured(TWO, 0, 1, window_s=1.0, throughput_rps=40.0, latency_mean_ms=800.0),
+)
+INTERLEAVED_ONLY = {"rank", "interval", "x reference", "its interval"}
+"""Columns that have nothing to show in an interactive session."""
 
 
 def as_yaml(of: Comparison) -> Any:
@@ -268,6 +283,24 @@ def test_a_cell_without_a_measured_block_has_warnings_and_no_figure() -> None:
     assert entry.get("bound_by") is None
 
 
+def test_the_document_says_whether_trials_were_interleaved() -> None:
+    assert as_yaml(USUAL)["run"]["interleaved"] is True
+    assert as_yaml(SESSION)["run"]["interleaved"] is False
+
+
+def test_the_document_of_an_interactive_session_has_figures_without_intervals_and_no_comparisons() -> None:
+    document = as_yaml(SESSION)
+    first, second = document["cells"]
+
+    assert document["comparisons"] == []
+    assert (document["run"]["confidence"], document["run"]["blocks_needed"]) == (0.0, 0)
+    assert document["run"]["trials"] == {"planned": 5, "measured": 5, "failed": 0}
+    assert (first["blocks"], second["blocks"], first["rank"], second["rank"]) == (3, 2, None, None)
+    assert second["throughput_rps"] == {"median": 40.0, "low": None, "high": None}
+    assert first["intervals"]["latency_p50_ms"] == {"median": 1600.0, "low": None, "high": None}
+    assert all((each["low"], each["high"]) == (None, None) for each in first["intervals"].values())
+
+
 def test_any_text_survives_the_document() -> None:
     document = as_yaml(comparison(failed(ONE, 0, reason="été ∞ \x1b[31m: - 'x'"), notes=(NASTY,)))
 
@@ -358,6 +391,33 @@ def test_failures_are_told_above_and_below_the_tables() -> None:
     assert "- 3 trials failed; see the warnings.\n" in text
     assert "- two: 3 of 3 trials failed: the server had ended\n" in text
     assert "trials failed" not in as_markdown(USUAL)
+
+
+def test_an_interactive_session_is_told_as_one() -> None:
+    text = as_markdown(SESSION)
+
+    assert text.startswith("# trial-run: 5 s of load\n")
+    assert f"\n\n{markdown.INTERACTIVE}\n" in text
+    assert "runtime local, 1 s windows. A CPU" in unescaped(text)
+    assert not re.search(r"seed|blocks|true median", text)
+    assert markdown.INTERACTIVE not in as_markdown(USUAL)
+
+
+def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables() -> None:
+    text = as_markdown(session(*measured(ONE, 0), failed(TWO, 0)))
+
+    assert "- 1 trials failed; see the warnings.\n" in text
+    assert "- two: 1 of 1 trials failed: the server had ended\n" in text
+
+
+def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:
+    shown = {term for term, _ in tables.legend(SESSION)}
+    every = {term for term, _ in tables.LEGEND}
+
+    assert {term for term, _ in tables.legend(USUAL)} == every
+    assert every - shown == INTERLEAVED_ONLY - {"its interval"}
+    text = as_markdown(SESSION)
+    assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
 
 
 def unescaped(text: str) -> str:
@@ -556,6 +616,31 @@ def test_an_even_share_is_not_worth_a_figure() -> None:
     assert column(comparison(*measured(ONE, 0), cells=(ONE,), servers=uneven), "busiest") == ["2.00"]
 
 
+def test_an_interactive_session_has_no_columns_that_compare() -> None:
+    (table,) = tables.groups(SESSION)
+    (usual,) = tables.groups(USUAL)
+
+    assert usual.columns == tables.GROUP_COLUMNS
+    assert [each.heading for each in table.columns] == [
+        each.heading for each in tables.GROUP_COLUMNS if each.heading not in INTERLEAVED_ONLY
+    ]
+    assert table.title == "sleep 50 ms, 32 users, 1 core, connection: close"
+    assert table.notes == ()
+
+
+def test_the_figures_of_an_interactive_session_are_below_their_headings() -> None:
+    assert column(SESSION, "server") == ["one", "two"]
+    assert column(SESSION, "requests/s") == ["20.0", "40.0"]
+    assert column(SESSION, "of limit") == ["100%", "200%"]
+    assert column(SESSION, "because") == ["1.0 requests were in flight on average, with 1 slot and 32 users"] * 2
+
+
+def test_a_cell_of_an_interactive_session_without_figures_is_a_row_of_dashes() -> None:
+    (table,) = tables.groups(session(*measured(ONE, 0), failed(TWO, 0)))
+
+    assert table.rows[1] == ("two", *[tables.MISSING] * (len(table.columns) - 1))
+
+
 # The terminal.
 
 
@@ -565,6 +650,14 @@ def test_the_terminal_shows_answer_table_and_warnings() -> None:
     assert "How many requests at once?" in text
     assert "one in a few words" in text
     assert "  ! two: 3 of 3 trials failed: the server had ended" in text
+
+
+def test_the_terminal_shows_an_interactive_session_without_columns_that_compare() -> None:
+    lines = [re.split(r"  +", line.strip()) for line in on_terminal(SESSION, WIDE).splitlines()]
+    expected = [each.heading for each in tables.GROUP_COLUMNS if each.heading not in INTERLEAVED_ONLY]
+
+    assert expected in lines
+    assert ["two", "1 of 1", tables.MISSING, "40.0"] in [line[:4] for line in lines]
 
 
 def test_the_terminal_shows_markup_as_it_is() -> None:

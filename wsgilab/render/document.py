@@ -23,6 +23,7 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
             "host": {**asdict(run.host), "siblings": list(run.host.siblings)},
             "server_cpus": dict(run.server_cpus),
             "generator_cpus": run.generator_cpus,
+            "interleaved": comparison.interleaved,
             "trials": {"planned": comparison.trials, "measured": comparison.measured, "failed": comparison.failed},
             "window_s": round(comparison.window_s, 1),
             "confidence": round(comparison.confidence, 4),

@@ -10,6 +10,11 @@ from wsgilab.stats import FEWEST_BLOCKS
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&"})
 
+INTERACTIVE = (
+    "An interactive session: figures are medians over the seconds of one load test after another, so nothing is "
+    "compared, and no interval is claimed. `invoke lab.run` compares."
+)
+
 
 def comparison_md(comparison: Comparison) -> Mapping[str, bytes]:
     """The comparison as Markdown (GitHub's flavour, for its tables)."""
@@ -18,16 +23,15 @@ def comparison_md(comparison: Comparison) -> Mapping[str, bytes]:
 
 def _lines(comparison: Comparison) -> Iterable[str]:
     run = comparison.run
-    yield f"# {escape(run.experiment.name)}: {comparison.measured} of {comparison.trials} trials measured"
+    yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
     yield ""
     pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
     yield escape(
-        f"Run {run.id}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
-        f"{run.experiment.window_s:g} s windows. {run.host.cpu}, usable cores {run.host.usable_cpus}; "
-        f"servers on {pinned}, generator on core {run.generator_cpus}."
+        f"Run {run.id}, runtime {run.runtime}, {_windows(comparison)}. "
+        f"{run.host.cpu}, usable cores {run.host.usable_cpus}; servers on {pinned}, generator on core {run.generator_cpus}."
     )
     yield ""
-    yield escape(_statistics(comparison))
+    yield escape(_statistics(comparison)) if comparison.interleaved else INTERACTIVE
     for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:
@@ -39,8 +43,21 @@ def _lines(comparison: Comparison) -> Iterable[str]:
         yield from _table(table)
     yield "## How to read it"
     yield ""
-    for term, meaning in tables.LEGEND:
+    for term, meaning in tables.legend(comparison):
         yield f"- **{term}**: {meaning}"
+
+
+def _extent(comparison: Comparison) -> str:
+    if comparison.interleaved:
+        return f"{comparison.measured} of {comparison.trials} trials measured"
+    return f"{comparison.window_s:.0f} s of load"
+
+
+def _windows(comparison: Comparison) -> str:
+    """How long each was, and how many there were by what order, where there is one."""
+    run = comparison.run
+    each = f"{run.experiment.window_s:g} s windows"
+    return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}" if comparison.interleaved else each
 
 
 def _statistics(comparison: Comparison) -> str:

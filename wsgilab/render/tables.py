@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from wsgilab.model import Cell, CellResult, Comparison, Interval, PairResult
 from wsgilab.stats import FEWEST_BLOCKS
@@ -12,11 +13,13 @@ MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers."""
+    """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers; whether
+    only interleaved trials have what it shows."""
 
     heading: str
     rank: int
     numeric: bool = True
+    interleaved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +43,15 @@ ANSWER_COLUMNS = (
     Column("bound by", 0, numeric=False),
 )
 GROUP_COLUMNS = (
-    Column("rank", 2),
+    Column("rank", 2, interleaved=True),
     Column("server", 0, numeric=False),
     Column("in flight", 0),
     Column("busiest", 4),
     Column("requests/s", 0),
-    Column("interval", 5),
+    Column("interval", 5, interleaved=True),
     Column("of limit", 6),
-    Column("x reference", 1, numeric=False),
-    Column("its interval", 5),
+    Column("x reference", 1, numeric=False, interleaved=True),
+    Column("its interval", 5, interleaved=True),
     Column("p50 ms", 3),
     Column("p99 ms", 3),
     Column("CPU", 5),
@@ -96,15 +99,30 @@ def answer(comparison: Comparison) -> Table | None:
 def groups(comparison: Comparison) -> Iterable[Table]:
     """One table for each workload and its conditions, with every figure and every warning."""
     pairs = {pair.cell: pair for pair in comparison.pairs}
+    shown = _shown(comparison)
     for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
         results = [result for result in comparison.cells if result.cell.conditions == each]
         ranks = Counter(result.rank for result in results)
         yield Table(
             title=_title(comparison, results, pairs),
-            columns=GROUP_COLUMNS,
-            rows=tuple(_row(result, pairs.get(result.cell), tied=ranks[result.rank] > 1) for result in results),
+            columns=tuple(compress(GROUP_COLUMNS, shown)),
+            rows=tuple(
+                tuple(compress(_row(result, pairs.get(result.cell), tied=ranks[result.rank] > 1), shown))
+                for result in results
+            ),
             notes=tuple(_notes(results, pairs)),
         )
+
+
+def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
+    """What the headings of its groups mean, as far as they could be misread."""
+    headings = {column.heading for column in compress(GROUP_COLUMNS, _shown(comparison))}
+    return [(term, meaning) for term, meaning in LEGEND if not headings.isdisjoint(term.split(", "))]
+
+
+def _shown(comparison: Comparison) -> Sequence[bool]:
+    """Whether a group has the column, for each of GROUP_COLUMNS."""
+    return [comparison.interleaved or not column.interleaved for column in GROUP_COLUMNS]
 
 
 def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
@@ -195,7 +213,7 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("rank", "1 is the fastest; servers that cannot be told from the first of their group share its rank (=)"),
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
-    ("requests/s", "correct answers a second, the median of the blocks"),
+    ("requests/s", "correct answers a second, the median of the windows"),
     ("interval", "where the true median of requests/s lies, as far as the blocks can tell"),
     ("of limit", "throughput over what slots and service time, or cores and CPU time a request, allow at most"),
     (

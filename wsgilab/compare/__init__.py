@@ -1,0 +1,110 @@
+"""From observations to a comparison: figures by cell, why each is what it is, and ratios paired by block. Pure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from wsgilab import stats
+from wsgilab.compare.figures import cell_result, median_alone, reports
+from wsgilab.compare.pairs import against_reference, blocks_needed, ranks
+from wsgilab.compare.reasons import GENERATOR_LIMIT, first_line
+from wsgilab.model import Cell, CellResult, Comparison, Observation, Run
+
+__all__ = ["GENERATOR_LIMIT", "compare", "first_line", "order", "survey", "unsettled"]
+
+
+def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
+    """Everything that `observations` say about `run`. A cell without a measured block has warnings but no figures."""
+    given = list(observations)
+    by_cell = _by_cell(given)
+    cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
+    results = [_planned(run, cell, by_cell[cell]) for cell in cells]
+    broken = {result.cell: result.broken_gates for result in results}
+    places = ranks(run, results, by_cell)
+    measured = reports(given)
+    return Comparison(
+        run=run,
+        trials=_trials(run, given),
+        measured=len(measured),
+        failed=len(given) - len(measured),
+        window_s=math.fsum(each.window_s for each in measured),
+        cells=tuple(replace(result, rank=places.get(result.cell)) for result in results),
+        pairs=tuple(against_reference(run, cells, by_cell, broken)),
+        confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
+        blocks_needed=blocks_needed(run, cells),
+    )
+
+
+def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
+    """What `observations` say of each cell by itself: those of an interactive session, one load test after another.
+
+    The cells are those of the observations, each of one window of a load test; `run.experiment` need not have any, but
+    `run` has all of their servers and cores. Nothing is compared, because what changed from one test to the next may
+    have been the machine; and no interval is claimed, because the windows of one test are not independent.
+    """
+    given = list(observations)
+    by_cell = _by_cell(given)
+    cells = sorted(by_cell, key=lambda cell: order(run, cell))
+    measured = reports(given)
+    return Comparison(
+        run=run,
+        trials=len(measured),
+        measured=len(measured),
+        failed=len(given) - len(measured),
+        window_s=math.fsum(each.window_s for each in measured),
+        cells=tuple(
+            cell_result(run, cell, by_cell[cell], planned=len(by_cell[cell]), summary=median_alone) for cell in cells
+        ),
+        pairs=(),
+        confidence=0.0,
+        blocks_needed=0,
+        interleaved=False,
+    )
+
+
+def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> frozenset[Cell]:
+    """The cells that need more than the first `blocks` blocks, for a run with `precision`.
+
+    A comparison is settled once it is decided, or its interval is as tight as `precision` asks. A cell is unsettled as
+    long as a comparison that it takes part in is. A cell with a broken gate, or that fails, is not worth more blocks.
+    """
+    precision = run.experiment.precision
+    if precision is None:
+        return frozenset()
+    by_cell = _by_cell(each for each in observations if each.block < blocks)
+    cells = run.experiment.cells
+    broken = {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in cells}
+    open_pairs = [
+        pair
+        for pair in against_reference(run, cells, by_cell, broken)
+        if pair.verdict == "undecided" and not pair.broken_gates and not stats.is_within(pair.ratio, precision)
+    ]
+    return frozenset(cell for pair in open_pairs for cell in (pair.cell, replace(pair.cell, server=pair.reference)))
+
+
+def order(run: Run, cell: Cell) -> tuple[object, ...]:
+    """What cells are sorted by: workload, cores, load, connection and server. Workloads that the run does not name come
+    last."""
+    workloads, servers = list(run.experiment.parameters), list(run.servers)
+    workload = workloads.index(cell.workload) if cell.workload in workloads else len(workloads)
+    load = (cell.rate is not None, cell.users or 0, cell.rate or 0.0, cell.arrivals or "")
+    return workload, cell.workload, cell.cores, load, cell.connection, servers.index(cell.server)
+
+
+def _planned(run: Run, cell: Cell, observations: Sequence[Observation]) -> CellResult:
+    """The result of a cell of the experiment."""
+    return cell_result(run, cell, observations, planned=run.experiment.blocks, summary=stats.median_interval)
+
+
+def _trials(run: Run, given: Sequence[Observation]) -> int:
+    """How many trials there were to be: with `precision`, beyond the first blocks, as many as there were."""
+    later = sum(each.block >= run.experiment.blocks for each in given)
+    return len(run.experiment.cells) * run.experiment.blocks + later
+
+
+def _by_cell(observations: Iterable[Observation]) -> Mapping[Cell, Sequence[Observation]]:
+    found: dict[Cell, list[Observation]] = defaultdict(list)
+    for observation in observations:
+        found[observation.cell].append(observation)
+    return found

@@ -1,0 +1,130 @@
+"""The result of one cell: its figures over the windows in which it was measured, with their reasons and gates."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+from wsgilab import stats
+from wsgilab.compare import reasons
+from wsgilab.model import Cell, CellFigures, CellResult, Interval, Observation, Run, Server, SwarmReport
+
+Summary = Callable[[Sequence[float]], Interval]
+"""How a figure's values, one a window and at least one, become a median and what is known of where the true one lies."""
+
+
+def median_alone(values: Sequence[float]) -> Interval:
+    """The median without an interval: for windows that are not independent of each other."""
+    return Interval(median=statistics.median(values), low=None, high=None)
+
+
+def cell_result(
+    run: Run, cell: Cell, observations: Sequence[Observation], *, planned: int, summary: Summary
+) -> CellResult:
+    """What `observations` of `cell`, of which so many were planned, say about it by itself: without a rank."""
+    server = run.servers[cell.server]
+    measured = [observation for observation in observations if observation.swarm is not None]
+    figures = _figures(server, cell, measured, summary) if measured else None
+    told = [] if figures is None else list(reasons.gates(run, server, cell, reports(measured), figures))
+    return CellResult(
+        cell=cell,
+        slots=server.slots,
+        blocks=len(measured),
+        figures=figures,
+        rank=None,
+        broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
+        warnings=(*reasons.failed_trials(observations, planned), *(warning for _, warning in told)),
+    )
+
+
+def reports(observations: Iterable[Observation]) -> Sequence[SwarmReport]:
+    """Of the observations that have figures."""
+    return [observation.swarm for observation in observations if observation.swarm is not None]
+
+
+def _figures(server: Server, cell: Cell, measured: Sequence[Observation], summary: Summary) -> CellFigures:
+    swarms = reports(measured)
+    in_flight = [swarm.in_flight for swarm in swarms]
+    service_ms = summary([swarm.service_ms for swarm in swarms])
+    cpu_ms = _known(map(_cpu_ms_per_request, measured), summary)
+    memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
+    throughput = summary([swarm.throughput_rps for swarm in swarms])
+    limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
+    answered, due = reasons.flow(swarms)
+    state = reasons.State(
+        mean_in_flight=summary([each.mean for each in in_flight]),
+        server_cpu=_known((_server_cpu(cell, each) for each in measured), summary),
+        generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
+        busiest_share=_busiest_share(server, swarms),
+        answered=answered,
+        due=due,
+    )
+    bound_by, because = reasons.bound_by(server, cell, state)
+    percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
+    return CellFigures(
+        peak=max(each.peak for each in in_flight),
+        mean_in_flight=state.mean_in_flight,
+        processes=round(statistics.median(len(each.requests_per_process) for each in in_flight)),
+        threads=round(statistics.median(each.threads for each in in_flight)),
+        busiest_share=state.busiest_share,
+        throughput_rps=throughput,
+        latency_ms=stats.merged_latency_ms(swarm.latency_histogram for swarm in swarms),
+        latency_blocks_ms={
+            name: summary([swarm.latency_ms[name] for swarm in swarms if swarm.latency_ms]) for name in percentiles
+        },
+        service_ms=service_ms,
+        limit_rps=limit,
+        limit_share=throughput.median / limit if limit else None,
+        cpu_ms_per_request=cpu_ms,
+        server_cpu=state.server_cpu,
+        generator_cpu=state.generator_cpu,
+        resident_mb=max(memory) / 1e6 if memory else None,
+        failures=sum(swarm.failures for swarm in swarms),
+        cut_off=sum(swarm.cut_off for swarm in swarms),
+        late=sum(swarm.late for swarm in swarms),
+        bound_by=bound_by,
+        because=because,
+    )
+
+
+def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:
+    """Of the values that were measured; None where none was."""
+    known = [value for value in values if value is not None]
+    return summary(known) if known else None
+
+
+def _server_cpu(cell: Cell, measured: Observation) -> float | None:
+    """Share of the pinned cores that the target used; None where that was not read."""
+    if measured.server_cpu_s is None or not measured.server_span_s:
+        return None
+    return measured.server_cpu_s / measured.server_span_s / cell.cores
+
+
+def _cpu_ms_per_request(measured: Observation) -> float | None:
+    if measured.server_cpu_s is None or not measured.server_span_s or measured.swarm is None:
+        return None
+    rps = measured.swarm.throughput_rps
+    return measured.server_cpu_s / measured.server_span_s / rps * 1000 if rps else None
+
+
+def _limit_rps(server: Server, cell: Cell, service_ms: float, cpu_ms: float | None) -> float | None:
+    """The lower of what slots and what cores allow; None where neither is bounded or known.
+
+    The utilization law: at most one busy slot (core) a slot (core) (Denning and Buzen 1978, doi:10.1145/356733.356735).
+    """
+    limits: list[float] = []
+    if server.slots is not None and service_ms > 0:
+        limits.append(server.slots / service_ms * 1000)
+    if cpu_ms:
+        limits.append(cell.cores / cpu_ms * 1000)
+    return min(limits, default=None)
+
+
+def _busiest_share(server: Server, swarms: Sequence[SwarmReport]) -> float | None:
+    """The busiest process' requests over its even share, of the declared processes: between 1 and their number."""
+    if server.processes is None:
+        return None
+    shares = [
+        swarm.in_flight.requests_per_process[0] / sum(swarm.in_flight.requests_per_process) * server.processes
+        for swarm in swarms
+        if swarm.in_flight.requests_per_process
+    ]
+    return statistics.median(shares) if shares else None
