@@ -4,8 +4,8 @@ import argparse
 import http.client
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from wsgilab.errors import HostError, Interrupted, LabError
 from wsgilab.model import Connection, Host, Interval, Server
 from wsgilab.process import Conversation
 from wsgilab.render import terminal
-from wsgilab.runtime.local import SWARM_STACK, LocalRuntime
+from wsgilab.runtime.local import LocalRuntime
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODES: tuple[Connection, ...] = ("close", "keep-alive")
@@ -83,20 +83,9 @@ class Outcome:
 class BenchRuntime(LocalRuntime):
     """The local runtime, which also starts programs of the benchmarks' own."""
 
-    @contextmanager
-    def companion(self, module: str, cpus: frozenset[int]) -> Iterator[Conversation]:
+    def companion(self, module: str, cpus: frozenset[int]) -> AbstractContextManager[Conversation]:
         """A module that runs with the swarm's packages, pinned to `cpus`, and takes orders."""
-        conversation = Conversation(
-            [str(self._environment(SWARM_STACK) / "bin" / "python"), "-m", module],
-            cwd=self._project,
-            env=self._base_environment(SWARM_STACK),
-            cpus=cpus,
-            log=self._new_log("companion"),
-        )
-        try:
-            yield conversation
-        finally:
-            conversation.end()
+        return self._beside("companion", [module], cpus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,11 @@ from wsgilab.progress import Reporter
 from wsgilab.runtime.protocol import Fleet, Target
 from wsgilab.swarm.client import Swarm
 
+Begin = Callable[[Trial], None]
 Save = Callable[[Observation], None]
+
+
+def _unannounced(_: Trial) -> None: ...
 
 
 def execute(
@@ -22,8 +26,11 @@ def execute(
     swarm: Swarm,
     save: Save,
     reporter: Reporter,
+    begin: Begin = _unannounced,
 ) -> None:
     """Carry out `trials` in order. A target's failure makes its trial a failed one, and the run goes on.
+
+    `begin` is told of each trial before it, `save` of what it recorded.
 
     Whatever else fails (the generator, the engine, the disk) ends the run: it is raised, with every trial that was
     finished already saved.
@@ -33,6 +40,7 @@ def execute(
         for trial in trials:
             cell = trial.cell
             target = fleets[cell.cores][cell.server]
+            begin(trial)
             observation = _observe(trial, run, target, swarm, suspect=(cell.server, cell.cores) in suspects)
             save(observation)
             if observation.status == "failed":
@@ -86,7 +94,7 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
         )
 
     if (failure := target.failure()) is not None:
-        return failed(f"the server had {failure} before the trial")
+        return failed(f"the server {failure} before the trial")
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
@@ -119,7 +127,7 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
 def _unfit(target: Target, swarm: Swarm) -> str | None:
     """Why a target that has just failed cannot be loaded again; None where it answers, its queue worked off."""
     if (failure := target.failure()) is not None:
-        return f"the server had {failure}"
+        return f"the server {failure}"
     try:
         swarm.get(f"{target.base_url}/hello")
     except TargetError as error:

@@ -177,30 +177,52 @@ class Conversation:
 
     def hear(self, timeout_s: float) -> object:
         """The next message. Raises Hushed after `timeout_s`, at the end, or on what is no JSON."""
+        message = self.poll(timeout_s)
+        if message is None:
+            raise Hushed(f"it has said nothing for {timeout_s:.0f} s")
+        return message
+
+    def poll(self, timeout_s: float) -> object | None:
+        """The next message, or None where there was none within `timeout_s`. Raises Hushed at the end, or on no JSON."""
         deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
             while b"\n" not in self._unread:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not selector.select(left_s):
-                    raise Hushed(f"it has said nothing for {timeout_s:.0f} s")
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    return None
                 chunk = os.read(self._output.fileno(), 1 << 16)
                 if not chunk:
                     raise Hushed("it has ended")
                 self._unread += chunk
         line, _, self._unread = self._unread.partition(b"\n")
         try:
-            return json.loads(line)
+            message: object = json.loads(line)
         except ValueError:
             raise Hushed(f"it has said what is no message: {line[:200].decode(errors='replace')!r}") from None
+        return message
 
-    def end(self) -> None:
-        """Close the conversation, and end the process group if that does not."""
+    def exit_code(self) -> int | None:
+        """None while the other side runs."""
+        return self._child.exit_code()
+
+    def leave(self) -> None:
+        """Close the conversation and let the process go on by itself, beyond the end of this one if need be."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        self._output.close()
+        # Nobody waits for it any more. Told so, Popen does not warn of a process that still runs.
+        self._popen.returncode = 0
+
+    def end(self, grace_s: float = _GRACE_S) -> None:
+        """Close the conversation, and end the process group if that does not.
+
+        `grace_s` is what it has to end at the end of its input, then again at SIGTERM, before SIGKILL.
+        """
         with contextlib.suppress(OSError):
             self._input.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(timeout=_GRACE_S)
-        self._child.end()
+            self._popen.wait(timeout=grace_s)
+        self._child.end(grace_s)
         self._output.close()
 
 

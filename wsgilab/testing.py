@@ -5,7 +5,7 @@ The fakes keep the promises of their Protocols; the contract suite runs on them 
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from wsgilab.model import (
     Usage,
 )
 from wsgilab.runtime.protocol import Fleet, Target
+from wsgilab.swarm.samples import Sample
 
 
 def server(name: str = "gunicorn-sync-1", **changes: Any) -> Server:
@@ -133,6 +134,14 @@ def swarm_report(**changes: Any) -> SwarmReport:
     return replace(plain, **changes)
 
 
+def samples(served: Iterable[tuple[float, float]]) -> list[Sample]:
+    """One correct answer for each (entered, left) in seconds, all from one thread of one process."""
+    return [
+        Sample((left - entered) * 1e3, f"1 1 1 {round(entered * 1e9)} {round(left * 1e9)}", None, False, 0, 0.0)
+        for entered, left in served
+    ]
+
+
 def observation(of: Cell | None = None, *, block: int = 0, position: int = 0, **changes: Any) -> Observation:
     """A measured trial, with `changes`; `swarm=None` and `status="failed"` make it a failed one."""
     plain = Observation(
@@ -163,6 +172,9 @@ class FakeTarget:
 
     def failure(self) -> str | None:
         return self.died
+
+    def restart(self) -> None:
+        self.died = None
 
     def log_tail(self, lines: int = 10) -> str:
         return "\n".join(self.log.splitlines()[-lines:])

@@ -1,9 +1,11 @@
 """What both runtimes promise, shown on each: pinned, answering, measured, and gone afterwards."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,14 +23,17 @@ import yaml
 from tests.conftest import require
 from wsgilab import host, lab
 from wsgilab.catalogue import interpolate
-from wsgilab.errors import TargetError
+from wsgilab.errors import HostError, TargetError
 from wsgilab.lab import Places
 from wsgilab.model import Order, Server
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.local import MARK
+from wsgilab.runtime.local import MARK, LocalTarget
+from wsgilab.runtime.ports import free_ports
 from wsgilab.runtime.protocol import Fleet, Runtime, Target
 from wsgilab.swarm.client import LocustSwarm
+from wsgilab.testing import cell, experiment, run
+from wsgilab.ui.client import LabUI
 
 pytestmark = pytest.mark.lab
 
@@ -212,28 +217,213 @@ def test_a_target_that_dies_says_how_and_keeps_its_log(
     places, own = fresh("killed")
     with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet:
         target = fleet["gunicorn-sync-1"]
-        kill(places, own)
-        for _ in range(100):
-            if target.failure() is not None:
-                break
-            time.sleep(0.05)
+        kill(places, own, target)
         assert target.failure() in ("ended by signal 9", "ended with exit code 137")
         assert isinstance(target.log_tail(), str)
     assert leftovers(places, own) == []
 
 
-def kill(places: Places, runtime: Runtime) -> None:
-    """SIGKILL to every target of this lab."""
+def kill(places: Places, runtime: Runtime, target: Target) -> None:
+    """SIGKILL to `target`, and to all else that this lab has up. Returns when it has been seen."""
     if runtime.name == "compose":
-        client = docker.from_env()
-        for container in client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"}):
-            container.kill()
+        with containers(places) as found:
+            for container in found:
+                container.kill()
+    else:
+        for each in psutil.process_iter(["environ"]):
+            if (each.info["environ"] or {}).get(MARK) == places.lab_id:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+    for _ in range(100):
+        if target.failure() is not None:
+            return
+        time.sleep(0.05)
+    pytest.fail("a target that was killed still runs")
+
+
+@contextlib.contextmanager
+def containers(places: Places) -> Iterator[list[Any]]:
+    """Those of this lab that run."""
+    client = docker.from_env()
+    try:
+        yield client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"})
+    finally:
         client.close()
-        return
-    for each in psutil.process_iter(["environ"]):
-        if (each.info["environ"] or {}).get(MARK) == places.lab_id:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+
+
+def hello(url: str) -> bytes:
+    with urllib.request.urlopen(f"{url}/hello", timeout=10) as response:
+        return bytes(response.read())
+
+
+def test_a_target_that_died_can_be_started_again(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("restarted")
+    with own.start([catalogue["gunicorn-sync-4"]], SERVER_CORE) as fleet:
+        target = fleet["gunicorn-sync-4"]
+        for _ in range(2):
+            kill(places, own, target)
+            target.restart()
+            assert target.failure() is None
+            assert target.effective_cpus() == SERVER_CORE
+            assert hello(target.published_url) == b"hello\n"
+        with own.swarm(GENERATOR_CORE) as conversation:
+            assert LocustSwarm(conversation, GENERATOR_CORE).get(f"{target.base_url}/hello") == "hello\n"
+    assert leftovers(places, own) == []
+
+
+def test_a_target_that_does_not_come_up_again_has_ended(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("spoilt")
+    with own.start([catalogue["flask-single"]], SERVER_CORE) as fleet, contextlib.ExitStack() as spoilt:
+        target = fleet["flask-single"]
+        if isinstance(target, LocalTarget):
+            kill(places, own, target)
+            spoilt.enter_context(socket.create_server(("127.0.0.1", target.port)))
+            told = "flask-single did not start: ended with exit code 1"
+        else:
+            (container,) = spoilt.enter_context(containers(places))
+            kill(places, own, target)
+            container.update(cpuset_cpus=str(min(GENERATOR_CORE)))
+            told = f"flask-single runs on cores {min(GENERATOR_CORE)}, not on {min(SERVER_CORE)} as asked"
+        with pytest.raises(TargetError, match=told):
+            target.restart()
+        assert target.failure() is not None
+    assert leftovers(places, own) == []
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_container_that_the_user_brought_back_is_found_where_it_is(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("by-hand")
+    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet, containers(places) as (container,):
+        target = fleet["gunicorn-sync-1"]
+        before = target.published_url
+        kill(places, own, target)
+        container.start()
+        container.reload()
+        while container.health != "healthy":
+            time.sleep(0.1)
+            container.reload()
+        assert target.failure() is None
+        # A port that the engine chooses is another one at each start.
+        assert target.published_url != before
+        assert hello(target.published_url) == b"hello\n"
+    assert leftovers(places, own) == []
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_container_that_the_user_removed_is_a_failed_target(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("removed")
+    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet, containers(places) as (container,):
+        target = fleet["gunicorn-sync-1"]
+        container.remove(force=True)
+        assert target.failure() == "was removed"
+        assert target.log_tail() == ""
+        with pytest.raises(TargetError, match="gunicorn-sync-1 was removed"):
+            target.usage()
+        with pytest.raises(TargetError, match=r"it was removed; invoke lab\.down, then lab\.up"):
+            target.restart()
+    assert leftovers(places, own) == []
+
+
+def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(
+    fresh: Callable[[str], tuple[Places, Runtime]],
+) -> None:
+    places, own = fresh("log")
+    # At this level Gunicorn says more: that it listens, once in each start.
+    places.catalogue.write_text(places.catalogue.read_text().replace("--log-level=warning", "--log-level=info"))
+    elsewhere, _ = lab.choose_runtime(places, own.name)
+    with own.start([lab.read_catalogue(places)["gunicorn-sync-1"]], SERVER_CORE) as fleet:
+        so_far = list(elsewhere.log("gunicorn-sync-1", 1, follow=False))
+        assert [listens(line) for line in so_far].count(True) == 1
+        following = elsewhere.log("gunicorn-sync-1", 1, follow=True)
+        assert [next(following) for _ in so_far] == so_far
+        # Whoever has seen enough just stops.
+        assert next(elsewhere.log("gunicorn-sync-1", 1, follow=True)) == so_far[0]
+        kill(places, own, fleet["gunicorn-sync-1"])
+        fleet["gunicorn-sync-1"].restart()
+        again = list(itertools.takewhile(lambda line: not listens(line), following))
+        assert not set(again) & set(so_far)
+    # It ends with the fleet.
+    assert not any(map(listens, following))
+    for name, cores in (("gunicorn-sync-1", 1), ("gunicorn-sync-1", 2), ("nothing", 1)):
+        with pytest.raises(TargetError, match=f"{name}: is not up on {cores} core"):
+            elsewhere.log(name, cores, follow=False)
+    assert leftovers(places, own) == []
+
+
+def test_the_web_ui_is_pinned_and_reached_from_here_alone(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("ui")
+    (port,) = free_ports(1, "")
+    with (
+        own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
+        own.ui(GENERATOR_CORE, "127.0.0.1", port) as conversation,
+    ):
+        ui = LabUI(conversation, GENERATOR_CORE)
+        ui.open(run(experiment(cell())), list(fleet.values()), watching=False, password=None)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+            assert response.status == 200
+        if own.name == "compose":
+            assert_hidden_from_servers(places)
+        second = own.ui(GENERATOR_CORE, "127.0.0.1", port)
+        told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
+        with pytest.raises(HostError, match=f"^{told}$"), second:
+            pytest.fail("a second web UI came up at the same port")
+    assert leftovers(places, own) == []
+
+
+def assert_hidden_from_servers(places: Places) -> None:
+    """The web UI's container can be reached by servers at none of its addresses, though it shares their network."""
+    with containers(places) as found:
+        (ui,) = (each for each in found if each.labels["com.docker.compose.service"] == "swarm")
+        (server,) = (each for each in found if each != ui)
+        addresses = {name: each["IPAddress"] for name, each in ui.attrs["NetworkSettings"]["Networks"].items()}
+        assert set(server.attrs["NetworkSettings"]["Networks"]) < set(addresses)
+        own = addresses[f"{ui.labels['com.docker.compose.project']}_default"]
+        assert connects(ui, own)
+        assert not any(connects(server, address) for address in addresses.values())
+
+
+def connects(container: Any, address: str) -> bool:
+    """Whether the web UI's port at `address` takes a connection from `container`."""
+    script = f"import socket; socket.create_connection(({address!r}, 8089), 1)"
+    return bool(container.exec_run(["python", "-c", script]).exit_code == 0)
+
+
+def test_a_web_ui_needs_a_port_and_an_address_of_this_machine(runtime: Runtime) -> None:
+    for host_name, port, told in (
+        ("192.0.2.1", 8089, "--host 192.0.2.1: is no address of this machine"),
+        ("nowhere.invalid", 8089, "--host nowhere.invalid: is no address of this machine"),
+        ("127.0.0.1", 65536, "--port 65536: ports go from 1 to 65535"),
+    ):
+        with pytest.raises(HostError, match=told), runtime.ui(GENERATOR_CORE, host_name, port):
+            pytest.fail("a web UI came up where there can be none")
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_port_that_is_taken_at_the_last_moment_is_told_alike(
+    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, own = fresh("taken")
+    monkeypatch.setattr("wsgilab.runtime.compose.check_free", lambda address, _: address)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
+        with pytest.raises(HostError, match=f"^{told}$"), own.ui(GENERATOR_CORE, "127.0.0.1", port):
+            pytest.fail("a web UI came up at a port that is taken")
+    assert leftovers(places, own) == []
+
+
+def listens(line: str) -> bool:
+    return "Listening at" in line
 
 
 LEAVE_BEHIND = """

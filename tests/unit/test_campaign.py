@@ -235,8 +235,8 @@ def test_a_target_that_has_died_is_not_loaded_again() -> None:
 
     assert [each.reason.splitlines()[0] for each in saved] == [
         "the server exited with 3 during the trial",
-        "the server had exited with 3 before the trial",
-        "the server had exited with 3 before the trial",
+        "the server exited with 3 before the trial",
+        "the server exited with 3 before the trial",
     ]
     assert len(lab.swarm.orders) == 1
 

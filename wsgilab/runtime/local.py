@@ -4,6 +4,7 @@ For machines without a Docker engine. Same file, same argv, same pinning; what i
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import os
@@ -11,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -21,13 +22,13 @@ from wsgilab import catalogue, process
 from wsgilab.errors import BuildError, TargetError
 from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Child, Conversation
-from wsgilab.runtime.ports import free_ports
-from wsgilab.runtime.protocol import Fleet, Say, verify_pinning
+from wsgilab.runtime import logs
+from wsgilab.runtime.ports import check_free, free_ports
+from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Fleet, Say, not_up, verify_pinning
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
 
-SWARM_STACK = "swarm"
 _INSTALL_S = 300.0
 _START_S = 60.0
 _POLL_S = 0.05
@@ -38,18 +39,37 @@ _INHERITED = ("HOME", "LANG", "TMPDIR")
 class LocalTarget:
     """A server as a process group."""
 
-    def __init__(self, server: Server, child: Child, port: int, log: Path) -> None:
+    def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Callable[[], Child]) -> None:
         self.server = server
         self.base_url = self.published_url = f"http://127.0.0.1:{port}"
         self.port = port
-        self._child = child
+        self._cpus = cpus
         self._log = log
+        self._spawn = spawn
+        self._child = spawn()
 
     def failure(self) -> str | None:
         code = self._child.exit_code()
         if code is None:
             return None
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def restart(self) -> None:
+        # Workers may have outlived their master, and hold the port.
+        self.end()
+        self._child = self._spawn()
+        try:
+            _wait_until_up([self])
+            verify_pinning({self.server.name: self}, self._cpus)
+        except TargetError:
+            self.end()
+            raise
+
+    def ask_to_end(self) -> None:
+        self._child.ask_to_end()
+
+    def end(self) -> None:
+        self._child.end()
 
     def log_tail(self, lines: int = 10) -> str:
         return process.tail(self._log, lines)
@@ -112,7 +132,7 @@ class LocalRuntime:
 
     def prepare(self, servers: Collection[Server], say: Say) -> Mapping[str, str]:
         digests = {}
-        for stack in sorted({server.stack for server in servers} | {SWARM_STACK}):
+        for stack in sorted({server.stack for server in servers} | {SWARM}):
             digests[stack] = self._digest(stack)
             if not (self._environment(stack) / ".complete").exists():
                 say(f"Installing the stack {stack} ...")
@@ -157,23 +177,21 @@ class LocalRuntime:
     @contextlib.contextmanager
     def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
         ports = free_ports(len(servers), self._ports)
-        children: list[Child] = []
-        try:
-            fleet: dict[str, LocalTarget] = {}
-            for server, port in zip(servers, ports, strict=True):
-                log = self._new_log(f"{server.name}-{len(cpus)}")
-                child = self._spawn(server, port, cpus, log)
-                children.append(child)
-                fleet[server.name] = LocalTarget(server, child, port, log)
-            _wait_until_up(fleet.values())
-            verify_pinning(fleet, cpus)
-            yield fleet
-        finally:
-            for child in children:
-                child.ask_to_end()
-            for child in children:
-                child.end()
-            shutil.rmtree(self._logs, ignore_errors=True)
+        fleet: dict[str, LocalTarget] = {}
+        with contextlib.ExitStack() as kept:
+            try:
+                for server, port in zip(servers, ports, strict=True):
+                    log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
+                    spawn = functools.partial(self._spawn, server, port, cpus, log)
+                    fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
+                _wait_until_up(fleet.values())
+                verify_pinning(fleet, cpus)
+                yield fleet
+            finally:
+                for target in fleet.values():
+                    target.ask_to_end()
+                for target in fleet.values():
+                    target.end()
 
     def _spawn(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
         variables = {"LAB_BIND": f"127.0.0.1:{port}"}
@@ -196,25 +214,36 @@ class LocalRuntime:
             MARK: self._lab_id,
         }
 
-    def _new_log(self, name: str) -> Path:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        log = self._logs / f"{name}.log"
-        log.write_bytes(b"")
-        return log
+    def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:
+        return self._beside("swarm", [SWARM_MODULE], cpus)
 
     @contextlib.contextmanager
-    def swarm(self, cpus: frozenset[int]) -> Iterator[Conversation]:
-        conversation = Conversation(
-            [str(self._environment(SWARM_STACK) / "bin" / "python"), "-m", "wsgilab.swarm.agent"],
-            cwd=self._project,
-            env=self._base_environment(SWARM_STACK),
-            cpus=cpus,
-            log=self._new_log("swarm"),
-        )
-        try:
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[Conversation]:
+        check_free(host, port)
+        with self._beside("ui", [UI_MODULE, host, str(port)], cpus) as conversation:
             yield conversation
-        finally:
-            conversation.end()
+
+    @contextlib.contextmanager
+    def _beside(self, name: str, module: list[str], cpus: frozenset[int]) -> Iterator[Conversation]:
+        """A module of ours, with its arguments, as a process beside the fleets."""
+        with logs.kept(self._logs, name) as log:
+            conversation = Conversation(
+                [str(self._environment(SWARM) / "bin" / "python"), "-m", *module],
+                cwd=self._project,
+                env=self._base_environment(SWARM),
+                cpus=cpus,
+                log=log,
+            )
+            try:
+                yield conversation
+            finally:
+                conversation.end()
+
+    def log(self, server: str, cores: int, *, follow: bool) -> Iterator[str]:
+        log = self._logs / f"{_log_name(server, cores)}.log"
+        if not log.is_file():
+            raise not_up(server, cores)
+        return logs.lines(logs.read(log, follow=follow))
 
     def sweep(self) -> int:
         left = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
@@ -232,6 +261,10 @@ class LocalRuntime:
 
     def clean(self) -> None:
         shutil.rmtree(self._stacks, ignore_errors=True)
+
+
+def _log_name(server: str, cores: int) -> str:
+    return f"{server}-{cores}"
 
 
 def _wait_until_up(targets: Collection[LocalTarget]) -> None:

@@ -1,6 +1,10 @@
-"""Ports of 127.0.0.1 for targets: any that are free, or those of a range that the user names with LAB_PORTS."""
+"""Ports for targets: any of 127.0.0.1 that are free, or those of a range that the user names with LAB_PORTS.
+
+And the port of the web UI, which has to be the one that was asked for.
+"""
 
 import contextlib
+import errno
 import socket
 
 from wsgilab.errors import HostError
@@ -42,3 +46,31 @@ def free_ports(count: int, wanted: str) -> list[int]:
             "name a wider range, or unset LAB_PORTS to take any"
         )
     return found
+
+
+def check_free(host: str, port: int) -> str:
+    """The address of `host`, where nobody listens on `port`. Raises HostError where somebody does, or none can."""
+    if not 1 <= port <= _HIGHEST:
+        raise HostError(f"--port {port}: ports go from 1 to {_HIGHEST}")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (socket.gaierror, UnicodeError):
+            raise _nowhere(host) from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise taken(host, port) from None
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _nowhere(host) from None
+            raise HostError(f"--port {port}: {error.strerror} on {host}; name another with --port") from None
+        return str(probe.getsockname()[0])
+
+
+def taken(host: str, port: int) -> HostError:
+    """That somebody else listens there."""
+    return HostError(f"--port {port}: is taken on {host}; name another with --port")
+
+
+def _nowhere(host: str) -> HostError:
+    return HostError(f"--host {host}: is no address of this machine; name one with --host")

@@ -1,6 +1,6 @@
 """What a runtime does, whichever it is."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -10,6 +10,12 @@ from wsgilab.model import RuntimeName, Server, Usage
 from wsgilab.process import Conversation
 
 Say = Callable[[str], None]
+
+SWARM = "swarm"
+"""The stack and image of what runs beside the fleets: the generator and the web UI."""
+SWARM_MODULE = "wsgilab.swarm.agent"
+UI_MODULE = "wsgilab.ui.server"
+"""Started with the address and the port that it has to bind."""
 
 
 class Target(Protocol):
@@ -27,7 +33,16 @@ class Target(Protocol):
         """Where this machine reaches it, on 127.0.0.1."""
 
     def failure(self) -> str | None:
-        """Why it runs no more, in a few words; None while it runs."""
+        """Why it runs no more, in a few words; None while it runs.
+
+        Somebody else may have started it again meanwhile: then this also finds where it listens now.
+        """
+
+    def restart(self) -> None:
+        """Start it again after it has ended; where it listens may change.
+
+        Returns when it answers, pinned as before. Raises TargetError where it does not, and then it has ended again.
+        """
 
     def log_tail(self, lines: int = 10) -> str:
         """The last lines that it wrote."""
@@ -36,7 +51,7 @@ class Target(Protocol):
         """The cores that its processes may really use. Raises TargetError where they differ among themselves."""
 
     def usage(self) -> Usage:
-        """What all its processes have consumed so far."""
+        """What all its processes have consumed since its last start."""
 
 
 Fleet = Mapping[str, Target]
@@ -44,7 +59,7 @@ Fleet = Mapping[str, Target]
 
 
 class Runtime(Protocol):
-    """Starts pinned fleets, and the generator beside them."""
+    """Starts pinned fleets, and the generator and the web UI beside them."""
 
     @property
     def name(self) -> RuntimeName: ...
@@ -65,6 +80,19 @@ class Runtime(Protocol):
     def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[Conversation]:
         """The generator, pinned to `cpus`, able to reach every fleet that is up. Leaving it leaves nothing behind."""
 
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> AbstractContextManager[Conversation]:
+        """The web UI's process, pinned and connected as the swarm is; once it serves, this machine does at `host:port`.
+
+        Leaving it leaves nothing behind. Raises HostError where `host:port` is taken, or is not this machine's to give.
+        """
+
+    def log(self, server: str, cores: int, *, follow: bool) -> Iterator[str]:
+        """The lines that a target, started by this or any other process, has written so far; of each start, if several.
+
+        With `follow` also those that it still writes, until its fleet is gone or the caller stops asking for more.
+        Raises TargetError, before the first line is asked for, where no such target is up.
+        """
+
     def sweep(self) -> int:
         """End whatever an earlier, killed run of this checkout left behind. How many targets that were."""
 
@@ -81,3 +109,10 @@ def verify_pinning(fleet: Fleet, cpus: frozenset[int]) -> None:
                 f"{target.server.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
                 "not honour cpusets, or something moves processes, so nothing here could be compared"
             )
+
+
+def not_up(server: str, cores: int) -> TargetError:
+    """That there is no target whose log could be read."""
+    return TargetError(
+        f"{server}: is not up on {cores} core{'s' if cores > 1 else ''}; invoke lab.up --servers {server} brings it up"
+    )
