@@ -97,11 +97,14 @@ def build(_: Context, runtime: str | None = None, servers: str | None = None) ->
         "share-generator": "let servers take the generator's core too, where there are no others",
         "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
         "resume": "go on with this run (its id, or latest) where it stopped",
+        "watch": "show the run in the web UI while it is under way",
+        "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
     }
 )
 @reported
 def run(
     _: Context,
+    *,
     experiment: str | None = None,
     runtime: str | None = None,
     servers: str | None = None,
@@ -113,6 +116,8 @@ def run(
     share_generator: bool = False,
     generator_cores: str | None = None,
     resume: str | None = None,
+    watch: bool = False,
+    port: str | None = None,
 ) -> None:
     """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
     request = lab.Request(
@@ -127,6 +132,8 @@ def run(
         share_generator=share_generator,
         generator_cores=number(generator_cores, "--generator-cores"),
         resume=resume,
+        watch=watch,
+        port=number(port, "--port"),
     )
     comparison, folder = lab.run(request, lab.console(), lab.places())
     lab.show(comparison, lab.console(), folder)
@@ -145,6 +152,64 @@ def report(_: Context, run: str = "latest") -> None:
     lab.show(comparison, lab.console(), folder)
 
 
+@task(
+    help={
+        "servers": "only these: a,b (default: the whole catalogue)",
+        "cores": "how many cores the servers are pinned to (default: 1)",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "workers": "how many cores the generator has, a Locust worker on each (default: 1)",
+        "port": "where the web UI is to be (default: 8089; 0: any that is free)",
+        "host": "the address of this machine to serve it at (default: 127.0.0.1); others than loopback take a login",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+    }
+)
+@reported
+def up(
+    _: Context,
+    *,
+    servers: str | None = None,
+    cores: str | None = None,
+    runtime: str | None = None,
+    workers: str | None = None,
+    port: str | None = None,
+    host: str | None = None,
+    share_generator: bool = False,
+) -> None:
+    """Open the lab: every server up, and Locust's web UI to load them from. It stays up until lab.down."""
+    wanted = lab.Wanted(
+        servers=names(servers),
+        cores=number(cores, "--cores"),
+        runtime=runtime,
+        workers=number(workers, "--workers"),
+        port=number(port, "--port"),
+        host=host,
+        share_generator=share_generator,
+    )
+    lab.up(wanted, lab.console(), lab.places())
+
+
+@task
+@reported
+def status(_: Context) -> None:
+    """Show what of the open lab is up, and where. Exits with 1 where something is not."""
+    lab.status(lab.console(), lab.places())
+
+
+@task(help={"server": "one of those that are up", "follow": "go on with what it still writes, until Ctrl-C"})
+@reported
+def logs(_: Context, server: str, follow: bool = False) -> None:
+    """Show what a server of the open lab has written."""
+    for line in lab.logs(server, lab.places(), follow=follow):
+        print(line, flush=True)
+
+
+@task(name="open")
+@reported
+def open_(_: Context) -> None:
+    """Show the open lab's web UI in a browser."""
+    print(lab.open_browser(lab.places()))
+
+
 @task
 @reported
 def down(_: Context) -> None:
@@ -161,4 +226,4 @@ def clean(_: Context) -> None:
 
 
 namespace = Collection()
-namespace.add_collection(Collection("lab", list_, doctor, build, run, report, down, clean))
+namespace.add_collection(Collection("lab", list_, doctor, build, run, report, up, status, logs, open_, down, clean))

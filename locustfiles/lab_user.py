@@ -43,20 +43,20 @@ RECEIVE_BYTES = 1 << 16
 
 @events.init_command_line_parser.add_listener
 def _add_arguments(parser: LocustArgumentParser) -> None:
-    group = parser.add_argument_group("wsgilab")
-    group.add_argument(
+    # Not in a group of their own: Locust's web UI shows only what stands in the parser itself.
+    parser.add_argument(
         "--connection", choices=[CLOSE, KEEP_ALIVE], default=CLOSE, help="a connection a request, or kept"
     )
-    group.add_argument(
+    parser.add_argument(
         "--request-timeout", type=float, default=60.0, help="seconds after which a request has failed; 0: never"
     )
-    group.add_argument(
+    parser.add_argument(
         "--rate", type=float, default=0.0, help="requests a second that a user sends on schedule; 0: one after another"
     )
-    group.add_argument(
+    parser.add_argument(
         "--arrivals", choices=[CONSTANT, POISSON], default=CONSTANT, help="how a schedule's requests are spaced"
     )
-    group.add_argument("--arrivals-seed", type=int, default=0, help="makes a Poisson schedule repeatable")
+    parser.add_argument("--arrivals-seed", type=int, default=0, help="makes a Poisson schedule repeatable")
 
 
 class WrongAnswer(Exception):

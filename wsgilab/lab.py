@@ -1,98 +1,56 @@
 """The facade: one function a task. What `tasks.py` calls, and any program may."""
 
 import contextlib
-import fcntl
-import hashlib
 import itertools
-import json
-import os
 import secrets
 import shutil
-import signal
+import webbrowser
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console, RenderableType
 
-from wsgilab import __version__, campaign, catalogue, cpus, host, plan, process, spec
+from wsgilab import campaign, host, interactive, launch, plan, process, spec, watch
 from wsgilab.compare import compare, unsettled
 from wsgilab.doctor import Finding, examine
-from wsgilab.errors import EngineError, HostError, Interrupted, LabError, StoreError, TargetError
-from wsgilab.model import SCHEMA, Cell, Comparison, Experiment, Run, Server, Stack
+from wsgilab.errors import HostError, Interrupted, LabError, StoreError
+from wsgilab.launch import Started
+from wsgilab.model import Cell, Comparison, Experiment, Observation, Run, Server
+from wsgilab.places import (
+    PROJECT,
+    Places,
+    all_runtimes,
+    alone,
+    choose_runtime,
+    choose_servers,
+    places,
+    read_catalogue,
+    read_text,
+    shown,
+    signals_raise,
+)
 from wsgilab.progress import LineReporter, Reporter, TerminalReporter
 from wsgilab.render import FORMATS, terminal
-from wsgilab.runtime import engine as engines
-from wsgilab.runtime.engine import Engine, NoEngine
-from wsgilab.runtime.local import LocalRuntime
-from wsgilab.runtime.ports import port_range
-from wsgilab.runtime.protocol import Fleet, Runtime
+from wsgilab.standing import USER, Standing, Wanted, ui_url
 from wsgilab.store import Journal, Store, check_writable
 from wsgilab.swarm.client import LocustSwarm, Swarm
+from wsgilab.watch import Watch
 
-PROJECT = Path(__file__).resolve().parent.parent
+__all__ = [
+    "DEFAULT_EXPERIMENT",
+    "PROJECT",
+    "Places",
+    "Request",
+    "Wanted",
+    "alone",
+    "choose_runtime",
+    "places",
+    "read_catalogue",
+    "signals_raise",
+]
+
 DEFAULT_EXPERIMENT = "experiments/answer.yaml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where the lab's files are."""
-
-    project: Path
-    catalogue: Path
-    results: Path
-    state: Path
-    """Environments and logs; two labs with different states know nothing of each other."""
-    ports: str
-    """A range of ports to publish servers at; empty for any."""
-
-    @property
-    def lab_id(self) -> str:
-        """Tells this lab's processes and containers from any other's."""
-        return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
-
-
-def places(environment: Mapping[str, str] = os.environ) -> Places:
-    """The checkout's own places, or those that LAB_CATALOGUE, LAB_RESULTS, LAB_STATE and LAB_PORTS name."""
-
-    def named(variable: str, default: Path) -> Path:
-        return Path(environment.get(variable) or default).absolute()
-
-    return Places(
-        project=PROJECT,
-        catalogue=named("LAB_CATALOGUE", PROJECT / "compose" / "servers.yaml"),
-        results=named("LAB_RESULTS", PROJECT / "results"),
-        state=named("LAB_STATE", PROJECT / ".lab"),
-        ports=environment.get("LAB_PORTS", ""),
-    )
-
-
-def read_catalogue(places: Places) -> Mapping[str, Server]:
-    """The servers, by name. Raises SpecError."""
-    return catalogue.parse(_text(places.catalogue, "catalogue"), _shown(places.catalogue))
-
-
-def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
-    """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers."""
-    if places.ports:
-        port_range(places.ports)
-    if wanted not in (None, "compose", "local"):
-        raise HostError(f"--runtime {wanted}: unknown runtime; known are compose, local")
-    if wanted == "local":
-        return LocalRuntime(places.project, places.state, places.lab_id, places.ports), "as asked"
-    found = engines.find()
-    if isinstance(found, NoEngine):
-        if wanted == "compose":
-            raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}, or use --runtime local")
-        return LocalRuntime(places.project, places.state, places.lab_id, places.ports), found.reason
-    # Here, because Docker's library takes a third of a second to import, and most tasks do without.
-    from wsgilab.runtime.compose import ComposeRuntime
-
-    file = None if places.catalogue == places.project / "compose" / "servers.yaml" else places.catalogue
-    runtime = ComposeRuntime(places.project, places.state, found, places.lab_id, file, places.ports)
-    answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"
-    return runtime, "as asked; " + answers if wanted else answers
 
 
 # --- running
@@ -113,6 +71,9 @@ class Request:
     share_generator: bool = False
     generator_cores: int | None = None
     resume: str | None = None
+    watch: bool = False
+    port: int | None = None
+    """Of the web UI, with `watch`."""
 
 
 def run(request: Request, console: Console, places: Places) -> tuple[Comparison, Path]:
@@ -122,6 +83,7 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
     """
     resumed = _resumed(request, places)
     earlier = resumed.run() if resumed else None
+    watched_at = _watched_at(request)
     runtime, reason = choose_runtime(places, request.runtime or (earlier.runtime if earlier else None))
     if earlier and earlier.runtime != runtime.name:
         raise StoreError(f"--resume {earlier.id}: it ran in {earlier.runtime}, not {runtime.name}; resume it there")
@@ -130,86 +92,108 @@ def run(request: Request, console: Console, places: Places) -> tuple[Comparison,
 
     servers = read_catalogue(places)
     experiment = earlier.experiment if earlier else _experiment(request, servers)
-    layout = _layout(experiment)
     used = _used(experiment, servers)
-    spelt = "; ".join(f"{cpus.spell(cores)}" for cores in layout.servers.values())
-    reporter.say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}.")
-    for note in layout.notes:
-        reporter.say(f"Note: {note}.")
-
+    layout = launch.lay_out(
+        {cell.cores for cell in experiment.cells},
+        share=experiment.generator == "shared",
+        generator_cores=experiment.generator_cores,
+        option="--generator-cores",
+        say=reporter.say,
+    )
     if earlier:
         # Before anything is installed or started for nothing.
         _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
 
     with signals_raise(), alone(places):
         check_writable(places.results)
-        if left := runtime.sweep():
-            reporter.say(f"Ended {left} processes or containers that an earlier run had left behind.")
-        digests = runtime.prepare(used.values(), reporter.say)
-        reporter.say(f"Starting {len(used) * len(layout.servers)} servers ...")
+        fleets = {count: _with_cores(experiment, used, count) for count in layout.servers}
         with contextlib.ExitStack() as up:
-            fleets = {
-                count: up.enter_context(runtime.start(_with_cores(experiment, used, count), cores))
-                for count, cores in layout.servers.items()
-            }
+            started = up.enter_context(launch.started(runtime, layout, fleets, reporter.say))
             swarm = LocustSwarm(up.enter_context(runtime.swarm(layout.generator)), layout.generator)
-            current = Run(
-                schema=SCHEMA,
-                id=_run_id(experiment.name, places.results),
-                lab=__version__,
-                started=host.now(),
-                runtime=runtime.name,
-                seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
-                experiment=experiment,
-                server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items()},
-                generator_cpus=cpus.spell(layout.generator),
-                cpu_iterations=earlier.cpu_iterations if earlier else _calibrate(experiment, fleets, swarm),
+            current = launch.describe(
+                experiment,
+                started,
+                lambda target, page: swarm.get(target.base_url + page),
                 servers=used,
-                host=host.fingerprint(),
-                stacks=_stacks(fleets, swarm, digests, layout.servers),
-                packages={**host.package_versions(), **runtime.versions},
-                notes=layout.notes,
+                seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+                results=places.results,
+                cpu_iterations=earlier.cpu_iterations if earlier else None,
             )
             if earlier:
                 _check_same(earlier, current, *_AT_START, *_ONCE_UP)
+            executed = earlier or current
+            watched = Watch(None, reporter.say)
+            if watched_at:
+                known = resumed.observations() if resumed else ()
+                watched = up.enter_context(watch.opened(started, executed, known, *watched_at, reporter.say))
+                reporter.say(f"Watch it at {ui_url(*watched_at)}")
             store = resumed or Store.create(places.results, current)
             try:
                 # The lab itself must not run on the servers' cores while they are measured.
                 with process.pinned(layout.generator):
-                    _execute(earlier or current, store, fleets, swarm, reporter)
+                    _execute(executed, store, started, swarm, reporter, watched)
             except (LabError, Interrupted) as error:
                 _report_early_end(error, store, console)
                 raise
         return _write(store), store.folder
 
 
+def _watched_at(request: Request) -> tuple[str, int] | None:
+    """Address and port of the web UI, where one is asked for."""
+    if request.watch:
+        return interactive.choose_port(interactive.HOST, interactive.PORT if request.port is None else request.port)
+    if request.port is not None:
+        raise HostError(f"--port {request.port}: is where the web UI is to be; give --watch too")
+    return None
+
+
 def _resumed(request: Request, places: Places) -> Store | None:
     """The run to go on with, if one is asked for. Raises StoreError where other options would change it."""
     if request.resume is None:
         return None
-    if replace(request, resume=None, runtime=None) != Request():
+    if replace(request, resume=None, runtime=None, watch=False, port=None) != Request():
         raise StoreError(
             f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
         )
     return Store.find(places.results, request.resume)
 
 
-def _execute(run: Run, store: Store, fleets: Mapping[int, Fleet], swarm: Swarm, reporter: Reporter) -> None:
+def _execute(run: Run, store: Store, started: Started, swarm: Swarm, reporter: Reporter, watched: Watch) -> None:
     """Block after block; with `precision`, until every comparison is settled."""
     wanted: Collection[Cell] | None = None
     begun = 0
     with Journal(store) as journal:
+
+        def save(observation: Observation) -> None:
+            journal.append(observation)
+            watched.observe(observation)
+
         for blocks in plan.looks(run.experiment):
             scheduled = plan.schedule(run.experiment, run.seed, range(begun, blocks))
-            trials = plan.remaining(scheduled, store.done(), wanted)
+            done = store.done()
+            trials = plan.remaining(scheduled, done, wanted)
             if wanted is None:
                 reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
             elif trials:
                 reporter.say(f"{len(wanted)} cells are not settled by {begun} blocks: {len(trials)} trials more.")
-            campaign.execute(trials, run=run, fleets=fleets, swarm=swarm, save=journal.append, reporter=reporter)
+            campaign.execute(
+                trials,
+                run=run,
+                fleets=started.fleets,
+                swarm=swarm,
+                save=save,
+                reporter=reporter,
+                begin=_numbered(watched, len(done), len(trials)),
+            )
             wanted, begun = unsettled(run, store.observations(), blocks), blocks
             if not wanted:
                 break
+
+
+def _numbered(watched: Watch, done: int, planned: int) -> campaign.Begin:
+    """Tells of each of `planned` trials, after those that are `done`."""
+    numbers = itertools.count(done + 1)
+    return lambda trial: watched.begin(trial.cell, f"{next(numbers)} of {done + planned} trials")
 
 
 def _report_early_end(error: LabError | Interrupted, store: Store, console: Console) -> None:
@@ -229,7 +213,7 @@ def _report_early_end(error: LabError | Interrupted, store: Store, console: Cons
 
 def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
     path = Path(request.experiment or PROJECT / DEFAULT_EXPERIMENT)
-    experiment = spec.parse(_text(path, "experiment"), _shown(path), servers)
+    experiment = spec.parse(read_text(path, "experiment"), shown(path), servers)
     return spec.narrow(
         experiment,
         servers,
@@ -243,19 +227,6 @@ def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
     )
 
 
-def _layout(experiment: Experiment) -> cpus.Layout:
-    try:
-        return cpus.layout(
-            usable=host.usable_cpus(),
-            siblings=host.siblings(),
-            counts={cell.cores for cell in experiment.cells},
-            share=experiment.generator == "shared",
-            generator_cores=experiment.generator_cores,
-        )
-    except cpus.DoesNotFit as error:
-        raise HostError(f"cores: {error}") from None
-
-
 def _used(experiment: Experiment, servers: Mapping[str, Server]) -> dict[str, Server]:
     names = {cell.server for cell in experiment.cells}
     if missing := sorted(names - servers.keys()):
@@ -266,33 +237,6 @@ def _used(experiment: Experiment, servers: Mapping[str, Server]) -> dict[str, Se
 def _with_cores(experiment: Experiment, used: Mapping[str, Server], cores: int) -> Collection[Server]:
     names = {cell.server for cell in experiment.cells if cell.cores == cores}
     return [server for name, server in used.items() if name in names]
-
-
-def _stacks(
-    fleets: Mapping[int, Fleet], swarm: Swarm, digests: Mapping[str, str], asked: Mapping[int, frozenset[int]]
-) -> Mapping[str, Stack]:
-    """What each stack really runs, as one of its servers tells; every server must answer, from the cores asked for."""
-    stacks = {stack: Stack(digest=digest, packages={}) for stack, digest in digests.items()}
-    for count, fleet in fleets.items():
-        for target in fleet.values():
-            facts = json.loads(swarm.get(f"{target.base_url}/lab"))
-            if frozenset(facts["cpus"]) != asked[count]:
-                raise TargetError(
-                    f"{target.server.name} answers from cores {cpus.spell(facts['cpus'])}, not from "
-                    f"{cpus.spell(asked[count])} as asked; it moved itself"
-                )
-            stack = target.server.stack
-            stacks[stack] = replace(stacks[stack], python=facts["python"], packages=facts["packages"])
-    return stacks
-
-
-def _calibrate(experiment: Experiment, fleets: Mapping[int, Fleet], swarm: Swarm) -> int | None:
-    """How many iterations the fixed work of `cpu` has, from the reference server while everything is idle."""
-    if "cpu" not in experiment.parameters:
-        return None
-    fleet = fleets[min(fleets)]
-    target = fleet.get(experiment.reference) or next(iter(fleet.values()))
-    return int(swarm.get(f"{target.base_url}/calibrate?ms={experiment.parameters['cpu']['ms']:g}"))
 
 
 _Part = tuple[str, Callable[[Run], object]]
@@ -316,13 +260,6 @@ def _check_same(earlier: Run, current: Run, *parts: _Part) -> None:
             raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
 
 
-def _run_id(name: str, results: Path) -> str:
-    """The time and the experiment's name; where two runs begin within one second, a number too."""
-    plain = host.now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
-    numbered = (f"{plain}-{number}" for number in itertools.count(2))
-    return next(each for each in itertools.chain([plain], numbered) if not (results / each).exists())
-
-
 def _write(store: Store) -> Comparison:
     comparison = compare(store.run(), store.observations())
     for render in FORMATS.values():
@@ -344,40 +281,103 @@ def build(request: Request, console: Console, places: Places) -> None:
     runtime, reason = choose_runtime(places, request.runtime)
     reporter = _reporter(console)
     reporter.say(f"Runtime: {runtime.name} ({reason}).")
-    servers = read_catalogue(places)
-    for name in request.servers:
-        if name not in servers:
-            raise HostError(f"--servers: unknown server {name!r}; known are {', '.join(servers)}")
-    chosen = [server for name, server in servers.items() if not request.servers or name in request.servers]
+    chosen = choose_servers(places, request.servers)
     with signals_raise(), alone(places):
-        for stack, digest in runtime.prepare(chosen, reporter.say).items():
+        for stack, digest in runtime.prepare(chosen.values(), reporter.say).items():
             reporter.say(f"{stack}: {digest}")
 
 
 def down(places: Places) -> int:
     """End every process and container of this checkout's lab. How many that were."""
-    return sum(runtime.sweep() for runtime in _runtimes(places))
+    with signals_raise():
+        return interactive.end(places) + sum(runtime.sweep() for runtime in all_runtimes(places))
 
 
 def clean(places: Places) -> None:
-    """`down`, and remove images and virtual environments. Results stay."""
-    with alone(places):
-        for runtime in _runtimes(places):
-            runtime.sweep()
-            runtime.clean()
-    shutil.rmtree(places.state, ignore_errors=True)
+    """End the interactive lab and what is left of others, and remove images and virtual environments. Results stay.
+
+    Raises LabError where another lab is at work.
+    """
+    with signals_raise():
+        interactive.end(places)
+        with alone(places):
+            for runtime in all_runtimes(places):
+                runtime.sweep()
+                runtime.clean()
+        shutil.rmtree(places.state, ignore_errors=True)
 
 
-def _runtimes(places: Places) -> Iterator[Runtime]:
-    yield choose_runtime(places, "local")[0]
-    if isinstance(engines.find(), Engine):
-        yield choose_runtime(places, "compose")[0]
+# --- the interactive lab
+
+
+def up(wanted: Wanted, console: Console, places: Places) -> None:
+    """Bring the interactive lab up, or what of it has ended; print what is up and where. Raises LabError."""
+    with signals_raise():
+        stands = interactive.up(wanted, _reporter(console).say, places)
+        _show_up(stands, console)
+    _raise_for_ended(stands, "")
+
+
+def status(console: Console, places: Places) -> None:
+    """Print what is up and where. Raises LabError, with the remedy, where something is not."""
+    with signals_raise():
+        stands = interactive.look(places)
+        _show_up(stands, console)
+    _raise_for_ended(stands, "; invoke lab.up starts it again")
+
+
+def _show_up(stands: Standing, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    ended = any(each.failure for each in stands.servers.values())
+    columns = ("server", "address", "cores", "slots", *(["state"] if ended else []))
+    rows = (
+        (name, each.address, stands.server_cpus, _slots(each.slots), *([each.failure or "up"] if ended else []))
+        for name, each in stands.servers.items()
+    )
+    console.print(terminal.grid(columns, rows))
+    say("")
+    say(f"Web UI: {stands.url}")
+    if stands.password is not None:
+        say(f"Login: user {USER}, password {stands.password}")
+        say("http is not encrypted: whoever listens on the network can read both. Use a tunnel where that matters.")
+    say("End it all with: invoke lab.down")
+
+
+def _raise_for_ended(stands: Standing, remedy: str) -> None:
+    if ended := {name: each.failure for name, each in stands.servers.items() if each.failure}:
+        told = "; ".join(f"{name}: {failure}" for name, failure in ended.items())
+        raise LabError(f"{told}; see invoke lab.logs {next(iter(ended))}{remedy}")
+
+
+def logs(server: str, places: Places, *, follow: bool) -> Iterator[str]:
+    """The lines that a server of the interactive lab has written; with `follow`, on and on. Raises LabError."""
+    with signals_raise():
+        yield from interactive.log(server, places, follow=follow)
+
+
+def open_browser(places: Places) -> str:
+    """Show the web UI in a browser. What came of it, in a line. Raises LabError where nothing is up."""
+    with signals_raise():
+        stands = interactive.check(places)
+        login = "" if stands.password is None else f" (user {USER}, password {stands.password})"
+        if webbrowser.open(stands.url):
+            return f"Opened {stands.url}{login}"
+        return f"There is no browser to be opened here; the web UI is at {stands.url}{login}"
+
+
+# --- what the tasks print
+
+
+def _slots(slots: int | None) -> str:
+    return "∞" if slots is None else str(slots)
 
 
 def catalogue_table(places: Places) -> RenderableType:
     """The servers as a table."""
     rows = (
-        (each.name, "∞" if each.slots is None else str(each.slots), each.model, each.stack, " ".join(each.command))
+        (each.name, _slots(each.slots), each.model, each.stack, " ".join(each.command))
         for each in read_catalogue(places).values()
     )
     return terminal.grid(("server", "slots", "model", "stack", "command"), rows)
@@ -398,7 +398,7 @@ def show(comparison: Comparison, console: Console, folder: Path) -> None:
     """Print a comparison and where it is stored."""
     console.print(terminal.comparison(comparison, console.width))
     console.print(
-        f"Results, with every column and how to read them: {_shown(folder)}/comparison.md",
+        f"Results, with every column and how to read them: {shown(folder)}/comparison.md",
         markup=False,
         highlight=False,
     )
@@ -411,47 +411,3 @@ def _reporter(console: Console) -> Reporter:
     if console.is_terminal:
         return TerminalReporter(console)
     return LineReporter(lambda text: print(text, file=console.file, flush=True))
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise LabError(f"{what} {path}: cannot be read ({cause}); name a YAML file that is there") from None
-
-
-def _shown(path: Path) -> str:
-    """A path as a user would type it from the project's folder."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-@contextlib.contextmanager
-def alone(places: Places) -> Iterator[None]:
-    """One lab at a time in a checkout: two would measure each other. Raises LabError."""
-    try:
-        places.state.mkdir(parents=True, exist_ok=True)
-        with (places.state / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise LabError(f"{places.state}: another lab is at work in this checkout; wait for it, or stop it") from None
-
-
-@contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Within, the first SIGINT or SIGTERM raises Interrupted; more are ignored, for the cleaning up is under way."""
-    raised = False
-
-    def handle(signum: int, _: FrameType | None) -> None:
-        nonlocal raised
-        if not raised:
-            raised = True
-            raise Interrupted(signum)
-
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import http.client
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import docker
 import psutil
@@ -18,7 +20,7 @@ import pytest
 import yaml
 
 from tests.conftest import RUNTIMES, require
-from wsgilab import lab
+from wsgilab import lab, standing
 from wsgilab.lab import Places
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Engine
@@ -86,8 +88,18 @@ class Cli:
         loaded: dict[str, Any] = yaml.safe_load((self.latest / "comparison.yaml").read_text())
         return loaded
 
+    def up(self, *words: str, servers: str = "gunicorn-sync-4") -> Ended:
+        """The interactive lab, its web UI at any free port."""
+        return self("lab.up", "--runtime", self.runtime, "--servers", servers, "--port", "0", *words)
+
+    def standing(self) -> standing.Standing:
+        """What the state file says is up."""
+        found = standing.read(self.places.state)
+        assert found is not None
+        return found
+
     def targets(self) -> list["psutil.Process"]:
-        """The processes of the lab's own servers and swarm, on this machine."""
+        """The processes of the lab's own servers, swarm, keeper and web UI, on this machine."""
         return [
             each
             for each in psutil.process_iter(["environ", "status", "cmdline"])
@@ -96,14 +108,22 @@ class Cli:
         ]
 
     def leftovers(self) -> list[str]:
-        """Everything of this lab that still runs or stands: processes, containers, networks, logs."""
+        """Everything of this lab that still runs or stands: processes, containers, networks, logs, what is said up."""
         found = [" ".join(each.info["cmdline"] or []) for each in self.targets()]
         if has_engine():
             with contextlib.closing(docker.from_env()) as client:
                 names = [str(each.name) for each in client.containers.list(all=True)]
                 names += [str(each.name) for each in client.networks.list()]
             found += [name for name in names if self.places.lab_id in name]
-        return found + [str(path) for path in (self.places.state / "logs").glob("*")]
+        found += [str(path) for path in (self.places.state / "logs").glob("*")]
+        return found + [str(path) for path in self.places.state.glob("*up.json*")]
+
+    def assert_nothing_left(self) -> None:
+        """And if there is something, no other test shall suffer from it."""
+        left = self.leftovers()
+        if left:
+            self("lab.down")
+        assert left == []
 
 
 BUILT = """
@@ -149,6 +169,30 @@ def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
     return Ended(code=child.returncode, output=output)
 
 
+@dataclass(kw_only=True)
+class Answer:
+    """What an HTTP server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def fetch(url: str, form: Mapping[str, str] | None = None, **headers: str) -> Answer:
+    """One GET, or a POST of `form`, without following redirects."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        if form is None:
+            connection.request("GET", urlsplit(url).path, headers=headers)
+        else:
+            headers |= {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", urlsplit(url).path, urlencode(form), headers)
+        answer = connection.getresponse()
+        return Answer(status=answer.status, headers=dict(answer.headers), body=answer.read().decode())
+    finally:
+        connection.close()
+
+
 def make_cli(runtime: str, state: Path, results: Path, **variables: str) -> Cli:
     named: Mapping[str, str] = {"LAB_STATE": str(state), "LAB_RESULTS": str(results)}
     return Cli(places=lab.places(named), runtime=runtime, variables=dict(variables))
@@ -160,7 +204,7 @@ def cli(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> Iterator
     require(request.param)
     made = make_cli(request.param, state, tmp_path / "results")
     yield made
-    assert made.leftovers() == []
+    made.assert_nothing_left()
 
 
 @pytest.fixture
@@ -168,4 +212,4 @@ def local(state: Path, tmp_path: Path) -> Iterator[Cli]:
     """The command line in the runtime that every machine has, for what does not depend on it."""
     made = make_cli("local", state, tmp_path / "results")
     yield made
-    assert made.leftovers() == []
+    made.assert_nothing_left()

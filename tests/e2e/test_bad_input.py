@@ -99,6 +99,33 @@ def test_a_port_that_is_taken(cli: Cli) -> None:
         assert_one_line(cli.run("--servers", "gunicorn-sync-4"), f"LAB_PORTS={port}", "unset LAB_PORTS")
 
 
+@pytest.mark.parametrize("words", [["lab.up", "--servers", "gunicorn-sync-4"], ["lab.run", "--watch"]])
+def test_a_web_ui_whose_port_is_taken(local: Cli, words: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = local(*words, "--runtime", "local", "--port", str(port))
+    assert_one_line(ended, f"--port {port}: is taken on 127.0.0.1", "name another with --port")
+
+
+def test_a_state_file_that_is_damaged(local: Cli) -> None:
+    local.places.state.mkdir(parents=True, exist_ok=True)
+    file = local.places.state / "up.json"
+    file.write_text('{"pid": 1')
+    for words in (["lab.up", "--runtime", "local"], ["lab.status"]):
+        assert_one_line(local(*words), str(file), "clean up with invoke lab.down")
+    assert local("lab.down").code == 0
+    assert not file.exists()
+
+
+def test_a_server_that_dies_when_the_lab_comes_up(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "servers.yaml"
+    file.write_text(local.places.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,"))
+    local.variables["LAB_CATALOGUE"] = str(file)
+    ended = local.up()
+    assert_one_line(ended, "gunicorn-sync-4 did not start: ended with exit code 2")
+    assert any("--workers: invalid int value: 'none'" in line for line in ended.lines if line.startswith("  | "))
+
+
 @pytest.mark.parametrize("runtime_name", RUNTIMES)
 def test_a_stack_that_does_not_install(runtime_name: str, session_places: Places, tmp_path: Path) -> None:
     require(runtime_name)
@@ -198,6 +225,12 @@ def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
         (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with lab.run"]),
         (["lab.report", "--run", "no-such-run"], ["no run 'no-such-run'"]),
         (["lab.build", "--runtime", "local", "--servers", "nope"], ["unknown server 'nope'"]),
+        (["lab.run", "--port", "8089"], ["--port 8089", "give --watch too"]),
+        (["lab.up", "--runtime", "local", "--port", "0", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
+        (["lab.up", "--runtime", "local", "--port", "0", "--cores", "999"], ["999 server cores", "--share-generator"]),
+        (["lab.up", "--port", "eighty"], ["--port eighty", "whole number"]),
+        (["lab.up", "--host", "198.51.100.1"], ["--host 198.51.100.1", "no address of this machine"]),
+        (["lab.logs", "gunicorn-sync-4"], ["the interactive lab is not up", "invoke lab.up"]),
     ],
 )
 def test_options_that_are_wrong(local: Cli, words: list[str], parts: list[str]) -> None:

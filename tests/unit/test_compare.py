@@ -1252,8 +1252,8 @@ def test_seconds_of_a_session_without_figures_are_told_and_counted() -> None:
     comparison = surveyed(observations)
 
     one, two = comparison.cells
-    assert one.warnings == ("1 of 3 trials failed: the server had ended",)
-    assert (two.figures, two.warnings) == (None, ("1 of 1 trials failed: the server had ended",))
+    assert one.warnings == ("1 of 3 seconds failed: the server had ended",)
+    assert (two.figures, two.warnings) == (None, ("1 of 1 seconds failed: the server had ended",))
     assert (comparison.trials, comparison.measured, comparison.failed) == (2, 2, 2)
     assert comparison.window_s == 2.0
 

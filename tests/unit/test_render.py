@@ -406,8 +406,8 @@ def test_an_interactive_session_is_told_as_one() -> None:
 def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables() -> None:
     text = as_markdown(session(*measured(ONE, 0), failed(TWO, 0)))
 
-    assert "- 1 trials failed; see the warnings.\n" in text
-    assert "- two: 1 of 1 trials failed: the server had ended\n" in text
+    assert "- 1 seconds failed; see the warnings.\n" in text
+    assert "- two: 1 of 1 seconds failed: the server had ended\n" in text
 
 
 def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:

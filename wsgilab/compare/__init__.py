@@ -8,10 +8,10 @@ from dataclasses import replace
 from wsgilab import stats
 from wsgilab.compare.figures import cell_result, median_alone, reports
 from wsgilab.compare.pairs import against_reference, blocks_needed, ranks
-from wsgilab.compare.reasons import GENERATOR_LIMIT, first_line
+from wsgilab.compare.reasons import GENERATOR_LIMIT
 from wsgilab.model import Cell, CellResult, Comparison, Observation, Run
 
-__all__ = ["GENERATOR_LIMIT", "compare", "first_line", "order", "survey", "unsettled"]
+__all__ = ["GENERATOR_LIMIT", "compare", "order", "so_far", "survey", "unsettled"]
 
 
 def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
@@ -36,6 +36,19 @@ def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
     )
 
 
+def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:
+    """`compare` for a run that is under way: figures of what was measured by now, and no word of what is still to come.
+
+    Nothing is compared before the run has ended. Whoever looks after every trial finds some difference sooner or later,
+    where there is none (Armitage, McPherson, Rowe 1969, doi:10.2307/2343787).
+    """
+    given = list(observations)
+    by_cell = _by_cell(given)
+    cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
+    results = (cell_result(run, cell, by_cell[cell], planned=0, summary=stats.median_interval) for cell in cells)
+    return replace(compare(run, given), cells=tuple(results), pairs=())
+
+
 def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     """What `observations` say of each cell by itself: those of an interactive session, one load test after another.
 
@@ -54,7 +67,7 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
         failed=len(given) - len(measured),
         window_s=math.fsum(each.window_s for each in measured),
         cells=tuple(
-            cell_result(run, cell, by_cell[cell], planned=len(by_cell[cell]), summary=median_alone) for cell in cells
+            cell_result(run, cell, by_cell[cell], planned=0, summary=median_alone, unit="seconds") for cell in cells
         ),
         pairs=(),
         confidence=0.0,

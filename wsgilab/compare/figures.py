@@ -17,9 +17,18 @@ def median_alone(values: Sequence[float]) -> Interval:
 
 
 def cell_result(
-    run: Run, cell: Cell, observations: Sequence[Observation], *, planned: int, summary: Summary
+    run: Run,
+    cell: Cell,
+    observations: Sequence[Observation],
+    *,
+    planned: int,
+    summary: Summary,
+    unit: str = "trials",
 ) -> CellResult:
-    """What `observations` of `cell`, of which so many were planned, say about it by itself: without a rank."""
+    """What `observations` of `cell`, of which so many were planned, say about it by itself: without a rank.
+
+    `unit` is what an observation is called.
+    """
     server = run.servers[cell.server]
     measured = [observation for observation in observations if observation.swarm is not None]
     figures = _figures(server, cell, measured, summary) if measured else None
@@ -31,7 +40,7 @@ def cell_result(
         figures=figures,
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
-        warnings=(*reasons.failed_trials(observations, planned), *(warning for _, warning in told)),
+        warnings=(*reasons.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
     )
 
 

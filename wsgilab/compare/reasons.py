@@ -85,11 +85,11 @@ def _spelt(count: float, what: str) -> str:
 # --- gates
 
 
-def failed_trials(observations: Sequence[Observation], planned: int) -> Iterable[str]:
-    """What is missing of a cell of which so many blocks were planned."""
+def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
+    """What is missing of a cell of which so many blocks were planned. `unit` is what an observation is called."""
     failed = [observation for observation in observations if observation.swarm is None]
     if failed:
-        yield f"{len(failed)} of {len(observations)} trials failed: {first_line(failed[-1].reason)}"
+        yield f"{len(failed)} of {len(observations)} {unit} failed: {_first_line(failed[-1].reason)}"
     if len(observations) < planned:
         yield f"{planned - len(observations)} of {planned} blocks were not run"
 
@@ -149,7 +149,7 @@ def _requests(count: int) -> str:
     return "1 request" if count == 1 else f"{count} requests"
 
 
-def first_line(reason: str) -> str:
+def _first_line(reason: str) -> str:
     """The summary of a failed trial's reason; log lines follow it."""
     return (reason.splitlines() or ["no reason recorded"])[0]
 

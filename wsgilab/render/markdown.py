@@ -35,7 +35,8 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:
-        yield f"- {comparison.failed} trials failed; see the warnings."
+        unit = "trials" if comparison.interleaved else "seconds"
+        yield f"- {comparison.failed} {unit} failed; see the warnings."
     yield ""
     if (answer := tables.answer(comparison)) is not None:
         yield from _table(answer)

@@ -1,0 +1,99 @@
+"""A real browser: Chromium, headless, at a page of the lab."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+SEEN_S = 20
+"""How long something may take until it is seen."""
+
+
+def chromium() -> str:
+    """Where Chromium is. Skips where there is none; fails instead where LAB_REQUIRE_BROWSER=1 promises one."""
+    found = os.environ.get("LAB_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if found:
+        return found
+    if os.environ.get("LAB_REQUIRE_BROWSER") == "1":
+        pytest.fail("LAB_REQUIRE_BROWSER=1, but there is no chromium on PATH")
+    pytest.skip("no chromium on PATH; name one with LAB_CHROMIUM")
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Browser]:
+    expect.set_options(timeout=SEEN_S * 1000)
+    with sync_playwright() as playwright:
+        # No sandbox: tests may run as root, in a container. They open nothing but the lab.
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(kw_only=True)
+class LabPage:
+    """Locust's page with the lab's tab, and what went on there."""
+
+    page: Page
+    hosts: set[str] = field(default_factory=set)
+    """Every host that was asked for anything."""
+    errors: list[str] = field(default_factory=list)
+    """What the page's scripts complained of."""
+
+    @classmethod
+    def open(cls, browser: Browser, url: str, **options: object) -> "LabPage":
+        made = cls(page=browser.new_page(**options))  # type: ignore[arg-type]
+        made.page.on("request", lambda request: made.hosts.add(urlsplit(request.url).netloc))
+        made.page.on("pageerror", lambda error: made.errors.append(str(error)))
+        made.page.on("console", lambda said: made.errors.append(said.text) if said.type == "error" else None)
+        made.page.goto(url)
+        return made
+
+    def start(self, target: str, *, users: int = 32, workload: str = "sleep", connection: str = "close") -> None:
+        """Fill in Locust's form and start a test, the first or another."""
+        again = self.page.get_by_role("button", name="New", exact=True)
+        start = self.page.get_by_role("button", name="Start", exact=True)
+        expect(again.or_(start).first).to_be_visible()
+        if again.is_visible():
+            again.click()
+        self.page.get_by_label("Number of users").fill(str(users))
+        self.page.get_by_label("Ramp up").fill(str(users))
+        for name, value in (("target", target), ("workload", workload), ("connection", connection)):
+            box = self.page.locator(f"select[name={name}]")
+            # Without a click: who does not see it cannot choose.
+            expect(box).to_be_visible()
+            box.select_option(value)
+        start.click()
+
+    def stop(self) -> None:
+        self.page.get_by_role("button", name="Stop", exact=True).click()
+        expect(self.page.get_by_role("button", name="New", exact=True)).to_be_visible()
+
+    def expect_measuring(self, server: str) -> None:
+        """Until a test of `server` is under way and has settled."""
+        expect(self.page.locator(f"[data-now][data-server={server}][data-phase=measuring]")).to_be_visible()
+
+    def row(self, server: str) -> "Row":
+        """The table's row of a server."""
+        return Row(self.page, f"tr[data-server={server}]")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of what was tried."""
+
+    page: Page
+    selector: str
+
+    def figure(self, name: str) -> float:
+        """A figure of it, when it is there."""
+        cell = self.page.locator(f"{self.selector} [data-figure={name}]")
+        expect(cell).to_be_visible()
+        text = cell.inner_text().replace(",", "")
+        return float(text.removesuffix("%"))

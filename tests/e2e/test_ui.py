@@ -1,0 +1,160 @@
+"""The interactive lab as somebody uses it: in a browser, in each runtime."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.browser import LabPage, launched
+from tests.e2e.conftest import Cli, wait_for, with_servers
+from tests.e2e.test_run import kill_target
+
+pytestmark = pytest.mark.lab
+
+TALKATIVE = """
+  talkative:
+    <<: *server
+    command: [gunicorn, --workers=2, --log-level=info, "app:app"]
+    x-lab: {slots: 2, processes: 2, model: process, summary: writes what it does}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as found:
+        yield found
+
+
+def up(cli: Cli, *words: str) -> str:
+    """Bring the lab up; the URL of its UI."""
+    ended = cli("lab.up", "--runtime", cli.runtime, "--port", "0", *words)
+    assert ended.code == 0, ended.output
+    found = re.search(r"http://127\.0\.0\.1:\d+/\?tab=lab", ended.output)
+    assert found, ended.output
+    return found[0]
+
+
+@pytest.fixture
+def cli(cli: Cli) -> Iterator[Cli]:
+    """The command line, and whatever the test leaves up is ended."""
+    yield cli
+    cli("lab.down")
+
+
+def test_what_a_server_handles_at_once_is_seen_in_the_tab(cli: Cli, browser: Browser, tmp_path: Path) -> None:
+    url = up(cli, "--servers", "gunicorn-sync-4,gunicorn-gevent,gunicorn-gthread-2x4")
+    lab = LabPage.open(browser, url, accept_downloads=True)
+    page = lab.page
+
+    lab.start("gunicorn-sync-4")
+    lab.expect_measuring("gunicorn-sync-4")
+    sync = lab.row("gunicorn-sync-4")
+    assert sync.figure("peak") == sync.figure("slots") == 4
+    expect(page.locator("[data-now] [data-figure=peak]")).to_have_text("4")
+    expect(page.locator("[data-now] [data-figure=bound]")).to_have_text("slots")
+    # Live: the target's CPU comes from the lab, the generator's from the worker.
+    expect(page.locator(f"{sync.selector} [data-figure=cpu]")).to_have_text(re.compile(r"^\d+%$"))
+    assert sync.figure("generator") < 80
+    lab.stop()
+
+    lab.start("gunicorn-gevent", connection="keep-alive")
+    lab.expect_measuring("gunicorn-gevent")
+    assert lab.row("gunicorn-gevent").figure("peak") > 24
+    # What was tried before is still there.
+    assert sync.figure("peak") == 4
+    lab.stop()
+    expect(page.locator("[data-now][data-phase=stopped]")).to_be_visible()
+
+    files = {}
+    for name in ("comparison.yaml", "comparison.md"):
+        with page.expect_download() as waiting:
+            page.locator(f'a[href$="{name}"]').first.click()
+        waiting.value.save_as(tmp_path / name)
+        files[name] = (tmp_path / name).read_text()
+    document = yaml.safe_load(files["comparison.yaml"])
+    cells = {each["server"]: each for each in document["cells"]}
+    assert document["schema"] == 1
+    assert document["run"]["runtime"] == cli.runtime
+    assert document["run"]["interleaved"] is False
+    assert cells["gunicorn-sync-4"]["in_flight"]["peak"] == 4
+    assert cells["gunicorn-sync-4"]["bound_by"] == "slots"
+    assert cells["gunicorn-gevent"]["in_flight"]["peak"] > 24
+    assert (cells["gunicorn-gevent"]["connection"], cells["gunicorn-sync-4"]["connection"]) == ("keep-alive", "close")
+    assert cells["gunicorn-sync-4"]["throughput_rps"]["median"] <= 4 / 0.050 * 1.02
+    assert document["comparisons"] == []
+    assert re.search(r"^\| gunicorn\\?-sync\\?-4 \|", files["comparison.md"], re.MULTILINE)
+
+    assert lab.hosts == {url.removeprefix("http://").partition("/")[0]}
+    assert lab.errors == []
+
+
+def test_a_target_that_is_killed_turns_red_and_comes_back(cli: Cli, browser: Browser, tmp_path: Path) -> None:
+    with_servers(cli, tmp_path, TALKATIVE)
+    lab = LabPage.open(browser, up(cli, "--servers", "talkative,gunicorn-sync-4"))
+    page = lab.page
+    lab.start("talkative")
+    lab.expect_measuring("talkative")
+    assert lab.row("talkative").figure("peak") == 2
+
+    kill_target(cli, "talkative", "--log-level=info")
+    ended = page.locator("tr.ended[data-server=talkative]")
+    expect(ended).to_be_visible()
+    assert "rgb(0, 0, 0)" != ended.evaluate("each => getComputedStyle(each).backgroundColor") != "rgba(0, 0, 0, 0)"
+    expect(page.locator("pre", has_text="Booting worker").first).to_be_visible()
+
+    # The test goes on meanwhile, and so does the lab: nothing is started anew but the server.
+    page.locator("[data-start-again=talkative]").first.click()
+    expect(ended).not_to_be_visible()
+    lab.stop()
+    lab.start("talkative", users=8)
+    lab.expect_measuring("talkative")
+    assert page.locator("tr[data-server=talkative][data-users='8'] [data-figure=peak]").inner_text() == "2"
+
+
+def test_two_workers_say_together_what_one_says(local: Cli) -> None:
+    said = {}
+    for workers in (1, 2):
+        # A generator of two cores leaves none for the server where there are two: its core is shared then.
+        url = up(local, "--servers", "gunicorn-gthread-8", "--workers", str(workers), "--share-generator")
+        lab = urlsplit(url)._replace(path="", query="").geturl()
+        ask(f"{lab}/swarm", target="gunicorn-gthread-8", workload="sleep", user_count=32, spawn_rate=32)
+        said[workers] = settled(lab)
+        assert len(json.loads(ask(f"{lab}/stats/requests"))["workers"]) == workers
+        ask(f"{lab}/stop", stop=1)
+        assert local("lab.down").code == 0
+    one, two = said[1], said[2]
+    assert one["in_flight"]["peak"] == two["in_flight"]["peak"] == 8
+    for name in ("mean", "processes", "threads"):
+        assert one["in_flight"][name] == pytest.approx(two["in_flight"][name], rel=0.1), name
+    assert one["throughput_rps"]["median"] == pytest.approx(two["throughput_rps"]["median"], rel=0.1)
+    for name in ("p50", "p95"):
+        assert one["latency_ms"][name] == pytest.approx(two["latency_ms"][name], rel=0.1), name
+    assert one["bound_by"] == two["bound_by"] == "slots"
+    assert one["failures"] == two["failures"] == 0
+
+
+def settled(lab: str) -> dict[str, Any]:
+    """What is known of the only cell once five seconds of it count."""
+    wait_for(lambda: cell(lab).get("blocks", 0) >= 5, "five seconds of a settled load")
+    return cell(lab)
+
+
+def ask(url: str, **form: object) -> str:
+    """One GET, or a POST where there is a form."""
+    data = urlencode(form).encode() if form else None
+    with urllib.request.urlopen(url, data, timeout=10) as answer:
+        body: str = answer.read().decode()
+    return body
+
+
+def cell(lab: str) -> dict[str, Any]:
+    """What is known of the only cell; empty before there is any."""
+    cells: list[dict[str, Any]] = yaml.safe_load(ask(f"{lab}/lab/comparison.yaml"))["cells"]
+    return cells[0] if cells and cells[0]["throughput_rps"] else {}

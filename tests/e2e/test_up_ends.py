@@ -1,0 +1,152 @@
+"""How the interactive lab ends, or does not even begin: nothing is left of it, whatever ended it."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import HERE, Cli, end, fetch, observations, wait_for
+from tests.e2e.test_bad_input import assert_one_line
+from wsgilab import standing
+
+pytestmark = pytest.mark.lab
+
+
+def begun(cli: Cli) -> "subprocess.Popen[str]":
+    """`lab.up` at the moment when its server is being started."""
+    child = cli.start("lab.up", "--runtime", cli.runtime, "--servers", "gunicorn-sync-4", "--port", "0")
+    assert child.stdout is not None
+    while not child.stdout.readline().startswith("Starting 1 servers"):
+        assert child.poll() is None
+    return child
+
+
+def test_an_interrupt_while_it_comes_up_leaves_nothing(cli: Cli) -> None:
+    ended = end(begun(cli), signal.SIGINT)
+    assert ended.code == 130, ended.output
+    assert "Traceback" not in ended.output
+    assert cli.leftovers() == []
+
+
+def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(local: Cli) -> None:
+    end(begun(local), signal.SIGKILL)
+    wait_for(lambda: local.leftovers() == [], "the keeper's end", seconds=30)
+
+
+def test_down_ends_one_that_comes_up(local: Cli) -> None:
+    child = begun(local)
+    assert local("lab.down").code == 0
+    assert local.leftovers() == []
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 1
+    assert "ended by SIGTERM" in output
+
+
+def test_a_keeper_that_is_killed_is_missed_and_what_it_left_is_ended(cli: Cli) -> None:
+    assert cli.up().code == 0
+    psutil.Process(cli.standing().pid).kill()
+    assert_one_line(cli("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
+    if cli.runtime == "local":
+        again = cli.up()
+        assert again.code == 0, again.output
+        assert "that an earlier run had left behind" in again.output
+        psutil.Process(cli.standing().pid).kill()
+    assert cli.leftovers()
+    ended = cli("lab.down")
+    assert ended.code == 0, ended.output
+    assert int(ended.output.split()[1]) > 0
+    assert cli.leftovers() == []
+
+
+def test_a_web_ui_that_is_lost_ends_it_all_and_the_file_says_why(local: Cli) -> None:
+    assert local.up().code == 0
+    keeper = local.standing().pid
+    kill_ui(local)
+    wait_for(lambda: standing.started_ticks(keeper) is None, "the keeper's end", seconds=30)
+    assert local.standing().servers == {}
+    told = "the interactive lab has ended: the web UI is lost"
+    assert_one_line(local("lab.status"), told, "lab.up brings it up again")
+    assert local("lab.down").lines == ["Ended 0 processes or containers."]
+
+
+def kill_ui(local: Cli) -> None:
+    (ui,) = (each for each in local.targets() if "wsgilab.ui.server" in each.info["cmdline"])
+    ui.kill()
+
+
+def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None:
+    """The pid in it may have been taken by a process of anybody's."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as somebody:
+        ticks = standing.started_ticks(somebody.pid)
+        assert ticks is not None
+        stale = standing.Standing(
+            pid=somebody.pid,
+            started_ticks=ticks,
+            boot="00000000-0000-0000-0000-000000000000",
+            runtime="local",
+            cores=1,
+            workers=1,
+            host="127.0.0.1",
+            port=8089,
+            share_generator=False,
+            password=None,
+            servers={"gunicorn-sync-4": standing.ServerState(address="http://127.0.0.1:9", slots=4, failure=None)},
+        )
+        local.places.state.mkdir(parents=True, exist_ok=True)
+        standing.write(local.places.state, stale)
+        assert_one_line(local("lab.status"), "this machine was started again since", "lab.down", "lab.up")
+        assert local("lab.down").lines == ["Ended 0 processes or containers."]
+        assert somebody.poll() is None
+        somebody.kill()
+
+
+def test_beyond_this_machine_it_takes_a_login(local: Cli) -> None:
+    local.variables["LAB_PASSWORD"] = "open sesame"
+    said = local.up("--host", "0.0.0.0")
+    assert said.code == 0, said.output
+    stands = local.standing()
+    assert f"Web UI: http://0.0.0.0:{stands.port}/?tab=lab" in said.lines
+    (login,) = (line for line in said.lines if line.startswith("Login: "))
+    password = login.removeprefix("Login: user lab, password ")
+    assert password == "open sesame"
+    assert "http is not encrypted" in said.output
+    assert login in local("lab.status").lines
+
+    ui = f"http://127.0.0.1:{stands.port}"
+    for page in ("/", "/lab", "/stats/requests"):
+        refused = fetch(ui + page)
+        assert (refused.status, refused.headers.get("Location", "").rpartition("/")[2][:5]) == (302, "login"), page
+    assert fetch(f"{ui}/swarm", form={"user_count": "1"}).status == 302
+    wrong = fetch(f"{ui}/lab/login", form={"username": "lab", "password": "wrong"})
+    assert wrong.headers["Location"].endswith("/login")
+    right = fetch(f"{ui}/lab/login", form={"username": "lab", "password": password})
+    assert "tab=lab" in right.headers["Location"]
+    assert fetch(f"{ui}/lab", Cookie=right.headers["Set-Cookie"].partition(";")[0]).status == 200
+    assert local("lab.down").code == 0
+
+
+# --- a run that is watched
+
+
+def test_a_run_is_watched_by_whoever_cannot_change_it(cli: Cli) -> None:
+    words = ("--experiment", str(HERE / "small.yaml"), "--watch", "--port", "0")
+    child = cli.start("lab.run", "--runtime", cli.runtime, *words)
+    assert child.stdout is not None
+    said = next(line for line in child.stdout if line.startswith("Watch it at "))
+    found = re.fullmatch(r"Watch it at (http://127\.0\.0\.1:\d+)/\?tab=lab\n", said)
+    assert found, said
+    wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    watched = fetch(f"{found[1]}/lab")
+    assert watched.status == 200
+    assert " of 6 trials" in watched.body
+    assert "gunicorn-sync-4" in watched.body
+    assert fetch(f"{found[1]}/swarm", form={"user_count": "1", "spawn_rate": "1"}).status == 403
+    if cli.runtime == "local":
+        kill_ui(cli)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output
+    assert output.count("the run goes on without it") == (1 if cli.runtime == "local" else 0)
+    assert len(observations(cli.latest)) == 6

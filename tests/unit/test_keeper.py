@@ -1,0 +1,210 @@
+"""What keeps the interactive lab up, on fakes of its targets and of the web UI's side of the conversation."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.test_standing import own
+from wsgilab import standing, testing
+from wsgilab.errors import EngineError, SwarmError, TargetError
+from wsgilab.keeper import ROUND_S, TICK_S, Keeper
+from wsgilab.process import Conversation, Hushed
+from wsgilab.standing import Standing
+from wsgilab.testing import FakeTarget
+from wsgilab.ui.client import LabUI
+
+
+@dataclass
+class FakeConversation:
+    """The web UI's process: says what it is told to say, and remembers what it hears."""
+
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    to_say: list[object] = field(default_factory=lambda: [{"event": "ready", "cpus": [1]}])
+    log: Path = Path("/nowhere")
+    ended: bool = False
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.heard.append(json.loads(json.dumps(message)))
+
+    def hear(self, _: float) -> object:
+        return self.to_say.pop(0)
+
+    def poll(self, _: float) -> object | None:
+        if self.ended:
+            raise Hushed("it has ended")
+        return self.to_say.pop(0) if self.to_say else None
+
+    def told(self, op: str) -> list[dict[str, Any]]:
+        return [message for message in self.heard if message["op"] == op]
+
+
+@dataclass
+class Unstartable(FakeTarget):
+    """It never starts again."""
+
+    def restart(self) -> None:
+        self.log = "SyntaxError"
+        raise TargetError("two did not start: ended with exit code 1", detail=self.log)
+
+
+class Lab:
+    """A keeper of two servers, with everything that can be seen of it."""
+
+    def __init__(self, state: Path, two: Callable[..., FakeTarget] = FakeTarget) -> None:
+        self.state = state
+        self.ui = FakeConversation()
+        self.one = FakeTarget(server=testing.server("one"))
+        self.two = two(server=testing.server("two", slots=None))
+        ui = LabUI(cast("Conversation", self.ui), frozenset({1}))
+        self.keeper = Keeper({"one": self.one, "two": self.two}, ui, own(servers={}), state)
+        self.keeper.write()
+        self.now = 100.0
+
+    def step(self, *asked: object, after_s: float = TICK_S) -> None:
+        self.now += after_s
+        self.ui.to_say += asked
+        self.keeper.step(self.now)
+
+    @property
+    def stands(self) -> Standing:
+        found = standing.read(self.state)
+        assert found is not None
+        return found
+
+    @property
+    def failures(self) -> dict[str, str | None]:
+        return {name: each.failure for name, each in self.stands.servers.items()}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def test_what_is_up_stands_in_the_file(lab: Lab) -> None:
+    assert {name: (each.address, each.slots, each.failure) for name, each in lab.stands.servers.items()} == {
+        "one": ("http://127.0.0.1:8000", 1, None),
+        "two": ("http://127.0.0.1:8000", None, None),
+    }
+
+
+def test_the_usage_of_the_loaded_server_is_told_every_tick(lab: Lab) -> None:
+    lab.step()
+    assert lab.ui.told("usage") == []
+    lab.step({"event": "loading", "server": "two"})
+    lab.step()
+    lab.step(after_s=TICK_S / 10)
+    lab.step()
+    told = lab.ui.told("usage")
+    assert [each["server"] for each in told] == ["two"] * 3
+    assert [each["cpu_s"] for each in told] == pytest.approx([0.01, 0.02, 0.03])
+    assert told[0]["at_ns"] < told[1]["at_ns"] < told[2]["at_ns"]
+    lab.step({"event": "loading", "server": None})
+    lab.step()
+    # One more: the tick at which it was said that nobody is loaded.
+    assert len(lab.ui.told("usage")) == 4
+    assert lab.one.cpu_s == 0
+
+
+def test_that_the_loaded_server_ended_is_told_within_a_tick_and_once(lab: Lab) -> None:
+    lab.step({"event": "loading", "server": "one"})
+    usages = len(lab.ui.told("usage"))
+    lab.one.died, lab.one.log = "ended by signal 9", "its last words"
+    lab.step()
+    lab.step()
+    (told,) = lab.ui.told("target")
+    assert (told["server"], told["failure"], told["log"], told["restarting"]) == (
+        "one",
+        "ended by signal 9",
+        "its last words",
+        False,
+    )
+    assert lab.failures == {"one": "ended by signal 9", "two": None}
+    assert len(lab.ui.told("usage")) == usages, "what a dead server has used is nothing"
+
+
+def test_that_another_server_ended_is_told_within_a_round(lab: Lab) -> None:
+    lab.step()
+    lab.two.died = "ended with exit code 3"
+    lab.step()
+    assert lab.ui.told("target") == []
+    lab.step(after_s=ROUND_S)
+    assert [told["server"] for told in lab.ui.told("target")] == ["two"]
+    assert lab.failures["two"] == "ended with exit code 3"
+
+
+def test_a_server_that_listens_elsewhere_is_told(lab: Lab) -> None:
+    lab.two.published_url = "http://127.0.0.1:9000"
+    lab.step()
+    (told,) = lab.ui.told("target")
+    assert (told["url"], told["failure"]) == ("http://127.0.0.1:9000", None)
+    assert lab.stands.servers["two"].address == "http://127.0.0.1:9000"
+
+
+def test_a_server_is_started_again_when_the_ui_asks(lab: Lab) -> None:
+    lab.step()
+    lab.one.died = "ended by signal 9"
+    lab.step({"event": "start-again", "server": "one"})
+    told = [(each["failure"], each["restarting"]) for each in lab.ui.told("target")]
+    assert told == [("ended by signal 9", False), ("ended by signal 9", True), (None, False)]
+    assert lab.failures == {"one": None, "two": None}
+
+
+def test_what_cannot_be_started_again_is_not(lab: Lab) -> None:
+    lab.step({"event": "start-again", "server": "one"})
+    lab.step({"event": "start-again", "server": "nobody knows"})
+    lab.step({"event": "loading", "server": "nobody knows"})
+    lab.step()
+    assert lab.ui.heard == []
+
+
+def test_a_start_that_fails_is_told_with_its_log_and_the_lab_goes_on(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, two=Unstartable)
+    lab.step()
+    lab.two.died = "ended with exit code 1"
+    lab.step({"event": "start-again", "server": "two"})
+    last = lab.ui.told("target")[-1]
+    assert (last["failure"], last["log"], last["restarting"]) == ("ended with exit code 1", "SyntaxError", False)
+    assert lab.failures == {"one": None, "two": "ended with exit code 1"}
+    lab.step({"event": "loading", "server": "one"})
+    assert lab.ui.told("usage")
+
+
+def test_a_command_has_all_that_ended_started_again_and_sees_that_it_was_heard(lab: Lab) -> None:
+    lab.step()
+    lab.one.died = lab.two.died = "ended by signal 9"
+    assert lab.stands.answered == 0
+    lab.keeper.ask()
+    lab.step()
+    assert lab.stands.answered == 1
+    assert lab.failures == {"one": None, "two": None}
+    lab.step()
+    assert lab.stands.answered == 1
+
+
+def test_a_web_ui_that_is_lost_is_an_error(lab: Lab) -> None:
+    lab.ui.ended = True
+    with pytest.raises(SwarmError, match="the web UI is lost: it has ended"):
+        lab.keeper.keep()
+
+
+@dataclass
+class Unreachable(FakeTarget):
+    """Its engine stops when it is told to have died."""
+
+    def failure(self) -> str | None:
+        if self.died:
+            raise EngineError("the Docker engine stopped answering")
+        return None
+
+
+def test_an_engine_that_took_the_web_ui_with_it_is_what_is_said(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, two=Unreachable)
+    lab.step()
+    lab.two.died, lab.ui.ended = "unreachable", True
+    with pytest.raises(EngineError, match="the Docker engine stopped answering"):
+        lab.keeper.keep()

@@ -1,0 +1,144 @@
+"""What comes before load begins, on fakes."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from wsgilab import host, launch, testing
+from wsgilab.cpus import Layout
+from wsgilab.errors import HostError, TargetError
+from wsgilab.launch import Started
+from wsgilab.runtime.protocol import Target
+from wsgilab.testing import FakeTarget
+
+LAYOUT = Layout(servers={1: frozenset({0}), 2: frozenset({0, 1})}, generator=frozenset({2}), notes=("a note",))
+
+
+class FakeRuntime:
+    """As much of a runtime as a run tells of."""
+
+    name = "local"
+    versions = MappingProxyType({"python": "3.11"})
+
+
+def started() -> Started:
+    """Two servers on one core, and one of them on two cores too."""
+    fleets = {
+        count: {name: FakeTarget(server=testing.server(name), cpus=LAYOUT.servers[count]) for name in names}
+        for count, names in ((1, ("one", "two")), (2, ("two",)))
+    }
+    return Started(runtime=FakeRuntime(), layout=LAYOUT, fleets=fleets, digests={"gunicorn": "sha256:1"})  # type: ignore[arg-type]
+
+
+def answer(target: Target, page: str) -> str:
+    """What the application of services/app answers."""
+    if page.startswith("/calibrate"):
+        return f"{len(page) + (target.server.name == 'two') * 1000}\n"
+    return json.dumps({"cpus": sorted(target.effective_cpus()), "python": "3.13.0", "packages": {"flask": "3"}})
+
+
+def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
+    experiment = testing.experiment(testing.cell("one", workload="cpu"), testing.cell("two", workload="cpu"))
+    servers = {name: testing.server(name) for name in ("one", "two")}
+
+    run = launch.describe(experiment, started(), answer, servers=servers, seed=7, results=tmp_path)
+
+    assert run.experiment == experiment
+    assert (run.seed, run.runtime, run.notes) == (7, "local", ("a note",))
+    assert (run.server_cpus, run.generator_cpus) == ({1: "0", 2: "0-1"}, "2")
+    assert run.cpu_iterations == len("/calibrate?ms=2")
+    stack = run.stacks["gunicorn"]
+    assert (stack.digest, stack.python, stack.packages) == ("sha256:1", "3.13.0", {"flask": "3"})
+    assert run.packages["python"] == "3.11"
+    assert run.id.endswith("-trial-run")
+
+
+def test_work_is_calibrated_only_where_it_is_needed_and_not_known(tmp_path: Path) -> None:
+    def describe(workload: str, iterations: int | None) -> int | None:
+        experiment = testing.experiment(testing.cell("two", workload=workload))
+        return launch.describe(
+            experiment, started(), answer, servers={}, seed=1, results=tmp_path, cpu_iterations=iterations
+        ).cpu_iterations
+
+    assert describe("sleep", None) is None
+    assert describe("cpu", None) == 1000 + len("/calibrate?ms=2"), "the reference's"
+    assert describe("cpu", 55) == 55
+
+
+def test_runs_that_begin_within_a_second_have_different_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "now", lambda: "2026-01-02T03:04:05.678+00:00")
+    ids = []
+    for _ in range(3):
+        run = launch.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path)
+        (tmp_path / run.id).mkdir()
+        ids.append(run.id)
+    plain = "20260102-030405-trial-run"
+    assert ids == [plain, f"{plain}-2", f"{plain}-3"]
+
+
+def test_a_server_that_answers_from_other_cores_is_an_error(tmp_path: Path) -> None:
+    up = started()
+    moved = up.fleets[2]["two"]
+    assert isinstance(moved, FakeTarget)
+    moved.cpus = frozenset({0})
+    with pytest.raises(TargetError, match=r"two answers from cores 0, not from 0-1 as asked; it moved itself"):
+        launch.describe(testing.experiment(), up, answer, servers={}, seed=1, results=tmp_path)
+
+
+def test_cores_that_are_not_there_are_told_in_the_users_words() -> None:
+    def lay_out(count: int, generator_cores: int) -> str:
+        with pytest.raises(HostError) as caught:
+            launch.lay_out({count}, share=False, generator_cores=generator_cores, option="--workers", say=print)
+        return caught.value.message
+
+    assert "--share-generator" in lay_out(999, 1)
+    assert lay_out(1, 999).endswith("ask for fewer with --workers")
+
+
+def test_cores_are_said() -> None:
+    said: list[str] = []
+    layout = launch.lay_out({1}, share=True, generator_cores=1, option="--workers", say=said.append)
+    assert said[0].startswith("Cores: servers on ")
+    assert said[1:] == [f"Note: {note}." for note in layout.notes]
+
+
+# --- pages of a target from this machine
+
+
+@contextmanager
+def answering(status: int, body: str) -> Iterator[Target]:
+    """A target that answers one request."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(f"{body} at {self.path}".encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        yield FakeTarget(server=testing.server(), published_url=f"http://127.0.0.1:{server.server_address[1]}")
+        thread.join()
+
+
+def test_a_page_is_got_by_the_published_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A proxy is for what is elsewhere.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with answering(200, "hello") as target:
+        assert launch.get_published(target, "/calibrate?ms=5") == "hello at /calibrate?ms=5"
+
+
+def test_a_page_that_is_not_answered_is_an_error() -> None:
+    with answering(500, "broken") as target, pytest.raises(TargetError, match="/lab answered with status 500: broken"):
+        launch.get_published(target, "/lab")
+    with pytest.raises(TargetError, match="/lab answered with nothing: Connection refused"):
+        launch.get_published(target, "/lab")

@@ -1,0 +1,233 @@
+"""What the commands do with the interactive lab: bring it up, look at it, end it. What keeps it up is `keeper`."""
+
+import contextlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from wsgilab import process, standing
+from wsgilab.errors import HostError, LabError, StoreError
+from wsgilab.keeper import CHARGE, Charge
+from wsgilab.places import Places, choose_runtime, make_state
+from wsgilab.process import Conversation, Hushed
+from wsgilab.runtime.local import MARK
+from wsgilab.runtime.ports import check_free, free_ports
+from wsgilab.runtime.protocol import Say
+from wsgilab.standing import ServerState, Standing, Wanted
+
+HOST, PORT = "127.0.0.1", 8089
+HIGHEST_PORT = 65535
+_BUILD_S = 3600.0
+"""The longest silence while images are built; whatever takes its time has a limit of its own."""
+_END_S = 60.0
+_AGAIN_S = 300.0
+_POLL_S = 0.05
+_CONNECT_S = 2.0
+
+
+# --- up
+
+
+def up(wanted: Wanted, say: Say, places: Places, environment: Mapping[str, str] = os.environ) -> Standing:
+    """Bring the lab up; where it is up already, start again what has ended.
+
+    Raises LabError where it cannot be, or is up but not as `wanted`; Interrupted ends what has been started.
+    """
+    _check_numbers(wanted)
+    found = standing.read(places.state)
+    if found is not None and found.lives():
+        return _again(found, wanted, say, places)
+    host = HOST if wanted.host is None else wanted.host
+    address, port = choose_port(host, PORT if wanted.port is None else wanted.port)
+    charge = Charge(
+        places=places,
+        servers=wanted.servers,
+        cores=wanted.cores or 1,
+        runtime=wanted.runtime,
+        workers=wanted.workers or 1,
+        host=host,
+        address=address,
+        port=port,
+        share_generator=wanted.share_generator,
+        password=password(address, environment),
+    )
+    make_state(places)
+    log = places.state / "keeper.log"
+    log.unlink(missing_ok=True)
+    conversation = Conversation(
+        [sys.executable, "-m", "wsgilab.keeper"],
+        cwd=places.project,
+        env={**os.environ, MARK: places.lab_id},
+        cpus=None,
+        log=log,
+    )
+    try:
+        _hear_until_up(conversation, charge, say)
+    except BaseException:
+        # Told so, rather than left alone: it may have said that all is up at this very moment.
+        with contextlib.suppress(Hushed):
+            conversation.say("end")
+        conversation.end(_END_S)
+        raise
+    conversation.leave()
+    return check(places)
+
+
+def _hear_until_up(conversation: Conversation, charge: Charge, say: Say) -> None:
+    try:
+        conversation.say(CHARGE.dump_python(charge, mode="json"))
+        while True:
+            match conversation.hear(_BUILD_S):
+                case {"event": "say", "text": str(text)}:
+                    say(text)
+                case {"event": "up"}:
+                    return
+                case {"event": "failed", "message": str(message), "detail": str(detail)}:
+                    raise LabError(message, detail=detail)
+    except Hushed as error:
+        raise LabError(
+            f"the interactive lab did not come up: {error}; invoke lab.down ends what may be left of it",
+            detail=process.tail(conversation.log, 10),
+        ) from None
+
+
+def _check_numbers(wanted: Wanted) -> None:
+    for option, number in (("cores", wanted.cores), ("workers", wanted.workers)):
+        if number is not None and number < 1:
+            raise HostError(f"--{option} {number}: must be a whole number from 1")
+
+
+def choose_port(host: str, port: int) -> tuple[str, int]:
+    """The address that `host` stands for, and `port` there, or any free one where it is 0. Raises HostError."""
+    if not 0 <= port <= HIGHEST_PORT:
+        raise HostError(f"--port {port}: must be a whole number from 1 to {HIGHEST_PORT}, or 0 for any that is free")
+    if not host:
+        raise HostError(f"--host: must be an address of this machine, such as {HOST}")
+    port = port or free_ports(1, "")[0]
+    try:
+        return check_free(host, port), port
+    except UnicodeError:
+        raise HostError(f"--host {host}: is no address of this machine; name another with --host") from None
+
+
+def password(address: str, environment: Mapping[str, str]) -> str | None:
+    """Whoever can reach the web UI can have this machine loaded: beyond the machine itself it takes a login."""
+    if ipaddress.ip_address(address).is_loopback:
+        return None
+    return environment.get("LAB_PASSWORD") or secrets.token_urlsafe(12)
+
+
+# --- up, a second time
+
+
+def _again(found: Standing, wanted: Wanted, say: Say, places: Places) -> Standing:
+    if not found.servers:
+        raise LabError("the interactive lab is being brought up already; wait for it, or end it with invoke lab.down")
+    if contradicted := contradictions(found, wanted):
+        stands, asked = (", ".join(side) for side in zip(*contradicted, strict=True))
+        raise LabError(f"the interactive lab is up with {stands}, not with {asked}; invoke lab.down first")
+    say("The interactive lab is up already; what has ended is started again.")
+    found.tell(signal.SIGHUP)
+    deadline = time.monotonic() + _AGAIN_S
+    while True:
+        now = check(places)
+        if now.answered > found.answered:
+            return now
+        if time.monotonic() > deadline:
+            raise LabError(f"what has ended is not up again within {_AGAIN_S:.0f} s; see invoke lab.status")
+        time.sleep(_POLL_S)
+
+
+def contradictions(stands: Standing, wanted: Wanted) -> Sequence[tuple[str, str]]:
+    """The options that were given and are not as they stand: how each stands, and how it was given."""
+    given: tuple[tuple[str, object, object], ...] = (
+        ("--cores", stands.cores, wanted.cores),
+        ("--runtime", stands.runtime, wanted.runtime),
+        ("--workers", stands.workers, wanted.workers),
+        # Where 0 is asked for, any port is right.
+        ("--port", stands.port, wanted.port or None),
+        ("--host", stands.host, wanted.host),
+    )
+    found = [(f"{name} {is_}", f"{name} {asked}") for name, is_, asked in given if asked is not None and asked != is_]
+    if wanted.servers and set(wanted.servers) != set(stands.servers):
+        found.append((f"--servers {','.join(stands.servers)}", f"--servers {','.join(wanted.servers)}"))
+    if wanted.share_generator and not stands.share_generator:
+        found.append(("cores of the generator's own", "--share-generator"))
+    return found
+
+
+# --- looking at it
+
+
+def check(places: Places) -> Standing:
+    """What is up. Raises LabError, with the remedy, where nothing is."""
+    found = standing.read(places.state)
+    if found is None:
+        raise LabError("the interactive lab is not up; invoke lab.up brings it up")
+    if found.ended:
+        raise LabError(
+            f"the interactive lab has ended: {found.ended}; invoke lab.up brings it up again", detail=found.evidence
+        )
+    if not found.lives():
+        cause = "was killed" if found.boot == standing.boot_id() else "is gone: this machine was started again since"
+        raise LabError(
+            f"the interactive lab is not up: what kept it up {cause}; invoke lab.down ends what may be left of it, "
+            "invoke lab.up brings it up anew"
+        )
+    if not found.servers:
+        raise LabError("the interactive lab is still being brought up; wait for it, or end it with invoke lab.down")
+    return found
+
+
+def look(places: Places) -> Standing:
+    """`check`, and whether each server really listens: the keeper looks only every few seconds."""
+    found = check(places)
+    return replace(found, servers={name: _look(each) for name, each in found.servers.items()})
+
+
+def _look(server: ServerState) -> ServerState:
+    host, _, port = server.address.rpartition("//")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except ConnectionRefusedError:
+        return replace(server, failure=server.failure or "does not listen")
+    except OSError:
+        # A server that is busy with more than it can queue. The keeper knows better.
+        return server
+    return server
+
+
+def log(server: str, places: Places, *, follow: bool) -> Iterator[str]:
+    """The lines that a server has written, and with `follow` those that it still writes. Raises LabError."""
+    found = standing.read(places.state)
+    # Also after the keeper was killed: that is when logs are wanted.
+    if found is None or not found.servers:
+        found = check(places)
+    if server not in found.servers:
+        raise HostError(f"{server}: no such server is up; up are {', '.join(found.servers)}")
+    return choose_runtime(places, found.runtime)[0].log(server, found.cores, follow=follow)
+
+
+# --- down
+
+
+def end(places: Places) -> int:
+    """End the interactive lab in order; how many servers and web UIs that were. What is left then, a sweep finds."""
+    ended = 0
+    # What cannot be read cannot be asked to end.
+    with contextlib.suppress(StoreError):
+        found = standing.read(places.state)
+        if found is not None and found.tell(signal.SIGTERM):
+            running = sum(each.failure is None for each in found.servers.values())
+            if found.wait_for_end(_END_S):
+                ended = running + bool(found.servers)
+            else:
+                found.tell(signal.SIGKILL)
+    standing.remove(places.state)
+    return ended

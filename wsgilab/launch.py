@@ -1,0 +1,164 @@
+"""What `lab.run` and the interactive lab share: all that comes before load begins."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wsgilab import __version__, cpus, host
+from wsgilab.errors import HostError, TargetError
+from wsgilab.model import SCHEMA, Experiment, Run, Server, Stack
+from wsgilab.runtime.protocol import Fleet, Runtime, Say, Target
+
+Get = Callable[[Target, str], str]
+"""The body of one plain GET of a page, such as `/lab`, of a target. Raises TargetError unless it is a 200."""
+
+_GET_S = 15.0
+
+
+def lay_out(counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say) -> cpus.Layout:
+    """Who runs on which cores of this machine, said to `say`.
+
+    Raises HostError where it does not fit; `option` is what the user calls the number of the generator's cores.
+    """
+    try:
+        layout = cpus.layout(
+            usable=host.usable_cpus(),
+            siblings=host.siblings(),
+            counts=counts,
+            share=share,
+            generator_cores=generator_cores,
+        )
+    except cpus.DoesNotFit as error:
+        raise HostError(f"cores: {str(error).replace('--generator-cores', option)}") from None
+    spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
+    say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}.")
+    for note in layout.notes:
+        say(f"Note: {note}.")
+    return layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Fleets that are up, and what they run on."""
+
+    runtime: Runtime
+    layout: cpus.Layout
+    fleets: Mapping[int, Fleet]
+    """Number of cores -> fleet."""
+    digests: Mapping[str, str]
+    """Stack -> digest."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All of them, of the fewest cores first."""
+        return tuple(target for fleet in self.fleets.values() for target in fleet.values())
+
+
+@contextlib.contextmanager
+def started(
+    runtime: Runtime, layout: cpus.Layout, servers: Mapping[int, Collection[Server]], say: Say
+) -> Iterator[Started]:
+    """A fleet for each number of cores in `servers`, after anything left behind was ended and all is installed.
+
+    Leaving it leaves nothing behind.
+    """
+    if left := runtime.sweep():
+        say(f"Ended {left} processes or containers that an earlier run had left behind.")
+    digests = runtime.prepare(list({each.name: each for fleet in servers.values() for each in fleet}.values()), say)
+    say(f"Starting {sum(map(len, servers.values()))} servers ...")
+    with contextlib.ExitStack() as up:
+        fleets = {
+            count: up.enter_context(runtime.start(fleet, layout.servers[count])) for count, fleet in servers.items()
+        }
+        yield Started(runtime=runtime, layout=layout, fleets=fleets, digests=digests)
+
+
+def describe(
+    experiment: Experiment,
+    started: Started,
+    get: Get,
+    *,
+    servers: Mapping[str, Server],
+    seed: int,
+    results: Path,
+    cpu_iterations: int | None = None,
+) -> Run:
+    """A run of `experiment` that begins now: with what every target tells of itself.
+
+    `cpu_iterations` of a run that is resumed; else they are calibrated, for which everything must be idle.
+    """
+    layout = started.layout
+    return Run(
+        schema=SCHEMA,
+        id=_run_id(experiment.name, results),
+        lab=__version__,
+        started=host.now(),
+        runtime=started.runtime.name,
+        seed=seed,
+        experiment=experiment,
+        server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items()},
+        generator_cpus=cpus.spell(layout.generator),
+        cpu_iterations=_calibrate(experiment, started, get) if cpu_iterations is None else cpu_iterations,
+        servers=servers,
+        host=host.fingerprint(),
+        stacks=_stacks(started, get),
+        packages={**host.package_versions(), **started.runtime.versions},
+        notes=layout.notes,
+    )
+
+
+def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
+    """What each stack really runs, as one of its servers tells; every server must answer, from the cores asked for."""
+    stacks = {stack: Stack(digest=digest, packages={}) for stack, digest in started.digests.items()}
+    for count, fleet in started.fleets.items():
+        asked = started.layout.servers[count]
+        for target in fleet.values():
+            facts = json.loads(get(target, "/lab"))
+            if frozenset(facts["cpus"]) != asked:
+                raise TargetError(
+                    f"{target.server.name} answers from cores {cpus.spell(facts['cpus'])}, not from "
+                    f"{cpus.spell(asked)} as asked; it moved itself"
+                )
+            stack = target.server.stack
+            stacks[stack] = replace(stacks[stack], python=facts["python"], packages=facts["packages"])
+    return stacks
+
+
+def _calibrate(experiment: Experiment, started: Started, get: Get) -> int | None:
+    """How many iterations the fixed work of `cpu` has, from the reference server or else the first."""
+    if "cpu" not in experiment.parameters:
+        return None
+    fleet = started.fleets[min(started.fleets)]
+    target = fleet.get(experiment.reference) or next(iter(fleet.values()))
+    return int(get(target, f"/calibrate?ms={experiment.parameters['cpu']['ms']:g}"))
+
+
+def get_published(target: Target, page: str) -> str:
+    """A `Get` from this machine, by the address that the target is published at."""
+    url = target.published_url + page
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_GET_S)
+    try:
+        connection.request("GET", page, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise TargetError(f"{url} answered with nothing: {cause}") from None
+    finally:
+        connection.close()
+    if answer.status != http.HTTPStatus.OK:
+        raise TargetError(f"{url} answered with status {answer.status}: {body[:200]}")
+    return body
+
+
+def _run_id(name: str, results: Path) -> str:
+    """The time and the experiment's name; where two runs begin within one second, a number too."""
+    plain = host.now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
+    numbered = (f"{plain}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([plain], numbered) if not (results / each).exists())

@@ -1,0 +1,179 @@
+"""The interactive lab's state: what is up, and whether the keeper that keeps it up still lives.
+
+The keeper writes `state/up.json`, and every command reads it. It may hold a password, so nobody else can read it.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+from pydantic import TypeAdapter, ValidationError
+
+from wsgilab.errors import StoreError
+from wsgilab.model import STRICT, RuntimeName
+
+FILE = "up.json"
+USER = "lab"
+"""Who logs in, where a login is required."""
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line asks of the interactive lab; None and empty: nothing was said."""
+
+    servers: tuple[str, ...] = ()
+    cores: int | None = None
+    runtime: str | None = None
+    workers: int | None = None
+    port: int | None = None
+    """0: any that is free."""
+    host: str | None = None
+    share_generator: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """One server that was brought up."""
+
+    address: str
+    """Where this machine reaches it, such as `http://127.0.0.1:40001`."""
+    slots: int | None
+    failure: str | None
+    """Why it runs no more; None while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is up, and who keeps it up."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    pid: int
+    started_ticks: int
+    """When the keeper was started, in clock ticks since boot: with `boot`, nobody else is ever taken for it."""
+    boot: str
+
+    runtime: RuntimeName
+    cores: int
+    workers: int
+    host: str
+    """As it was asked for."""
+    port: int
+    share_generator: bool
+    password: str | None
+    """None where no login is required."""
+
+    server_cpus: str = ""
+    generator_cpus: str = ""
+    servers: Mapping[str, ServerState]
+    """Empty before all are up, and after all have ended."""
+    answered: int = 0
+    """So many times servers that had ended were started again because a command asked."""
+    ended: str = ""
+    """Why the keeper has ended, if that was not what anybody asked for."""
+    evidence: str = ""
+    """Lines that show why."""
+
+    @property
+    def url(self) -> str:
+        """Where the web UI is."""
+        return ui_url(self.host, self.port)
+
+    def lives(self) -> bool:
+        """Whether the keeper is still there: not merely some process with its number."""
+        return not self.ended and self.boot == boot_id() and started_ticks(self.pid) == self.started_ticks
+
+    def tell(self, signum: int) -> bool:
+        """Signal the keeper, and never another process. False where it is gone."""
+        try:
+            # It knows what it stands for from here on: a signal to another process of that number is refused.
+            keeper = psutil.Process(self.pid)
+            if not self.lives():
+                return False
+            keeper.send_signal(signum)
+        except psutil.Error:
+            return False
+        return True
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Whether the keeper is gone within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while self.lives():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+
+_STANDING = TypeAdapter(Standing)
+
+
+def ui_url(host: str, port: int) -> str:
+    """The lab's own tab of a web UI."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/?tab=lab"
+
+
+def boot_id() -> str:
+    """Another one after each start of the machine (random(4))."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def started_ticks(pid: int) -> int | None:
+    """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The second field is the command's name, in parentheses; it may hold anything.
+    state, *fields = text.rpartition(")")[2].split()
+    return None if state in ("Z", "X") else int(fields[18])
+
+
+def read(state: Path) -> Standing | None:
+    """What the file says; None where there is none. Raises StoreError where it cannot be read."""
+    path = state / FILE
+    try:
+        return _STANDING.validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); see whose file it is") from None
+    except ValidationError:
+        raise StoreError(
+            f"{path}: was changed or damaged, or is another version's; clean up with invoke lab.down"
+        ) from None
+
+
+def write(state: Path, standing: Standing) -> None:
+    """Put `standing` in place of what the file said, in one step. Raises StoreError."""
+    temporary = state / f".{FILE}.new"
+    try:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(_STANDING.dump_json(standing, indent=2))
+        temporary.replace(state / FILE)
+    except OSError as error:
+        raise StoreError(f"{state / FILE}: cannot be written ({error.strerror})") from None
+
+
+def remove(state: Path) -> None:
+    """Nothing is up any more."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (state / FILE).unlink()
+
+
+def own_identity() -> tuple[int, int, str]:
+    """This process, as `pid`, `started_ticks` and `boot` have it."""
+    ticks = started_ticks(os.getpid())
+    assert ticks is not None, "it runs"
+    return os.getpid(), ticks, boot_id()

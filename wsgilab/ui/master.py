@@ -1,0 +1,195 @@
+"""Locust's master and its workers under the web UI: what somebody asks for there becomes a test of one target."""
+
+# Locust patches the standard library for gevent when it is imported: it has to come first.
+import locust  # noqa: F401  isort: skip
+
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import gevent
+from locust import events
+from locust.argument_parser import LocustArgumentParser, get_parser
+from locust.env import Environment
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
+
+from wsgilab import process
+from wsgilab.model import Cell, Connection
+from wsgilab.swarm.load import user_classes
+from wsgilab.swarm.samples import Sample
+from wsgilab.ui.live import Told
+from wsgilab.ui.session import Session
+
+DEFAULT_USERS = 32
+DEFAULT_WORKLOAD = "sleep"
+STOP_TIMEOUT_S = 10
+"""How long requests under way may take when a test is stopped."""
+NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
+"""Options of the Locust files that experiments are for, and that the lab's tab could not show rightly."""
+CONNECTIONS: Sequence[str] = get_args(Connection)
+LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
+    "user_count": (int, 1, 10_000),
+    "sleep_ms": (float, 0, 60_000),
+    "cpu_iterations": (int, 1, 1e9),
+}
+"""Numbers that are asked for: their type, least and most (of services/app/app.py)."""
+_UP_S = 20.0
+
+
+class Master:
+    """The users of the web UI, in a worker on each of `cpus`."""
+
+    def __init__(
+        self,
+        session: Session,
+        base_urls: Mapping[str, str],
+        cpus: frozenset[int],
+        loading: Callable[[str | None], None],
+    ) -> None:
+        """`loading` is told which server is under load from now on."""
+        self.base_urls = dict(base_urls)
+        self._session = session
+        self._loading = loading
+        self._users_wanted = 0
+        parameters = session.run.experiment.parameters
+        self._usual: Mapping[str, int | float | None] = {
+            "sleep_ms": parameters["sleep"]["ms"],
+            "cpu_iterations": session.run.cpu_iterations,
+        }
+        # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
+        # for this UI can be hidden only after.
+        events.init_command_line_parser.add_listener(self._add_choices)
+        self._classes = {name: user_classes(name) for name in parameters}
+        events.init_command_line_parser.add_listener(self._adapt_options)
+        events.test_start.add_listener(self._on_start)
+        events.test_stopping.add_listener(self._on_stopping)
+        self.environment = Environment(
+            user_classes=self._classes[DEFAULT_WORKLOAD],
+            parsed_options=get_parser().parse_args([]),
+            events=events,
+            stop_timeout=STOP_TIMEOUT_S,
+            locustfile="wsgilab",
+        )
+        self._runner: MasterRunner = self.environment.create_master_runner("127.0.0.1", 0)
+        self._runner.register_message("lab_told", self._on_told)
+        # In memory: it needs no folder that can be written to, and is gone with this process.
+        self._log = Path(f"/proc/self/fd/{os.memfd_create('workers')}")
+        argv = [sys.executable, "-m", "wsgilab.ui.worker", str(self._runner.server.port)]
+        self._workers = [
+            process.spawn(argv, cwd=Path.cwd(), env=os.environ, cpus={cpu}, log=self._log) for cpu in sorted(cpus)
+        ]
+        deadline = time.monotonic() + _UP_S
+        while len(self._runner.clients.ready) < len(self._workers):
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the generator's workers were not ready within {_UP_S:.0f} s")
+            gevent.sleep(0.01)
+
+    def check(self) -> None:
+        """Notice what nobody tells. Raises RuntimeError where a worker has ended."""
+        for worker in self._workers:
+            if (code := worker.exit_code()) is not None:
+                last = process.tail(self._log, 1)
+                raise RuntimeError(f"a worker of the generator ended with exit code {code}: {last}")
+        wanted = self._runner.target_user_count
+        if self._is_running() and wanted != self._users_wanted:
+            self._users_wanted = wanted
+            self._session.want(wanted)
+
+    def end(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.end()
+
+    # --- options
+
+    def _add_choices(self, parser: LocustArgumentParser) -> None:
+        targets, workload = list(self._session.targets), self._options.get("workload", DEFAULT_WORKLOAD)
+        target = self._options.get("target", targets[0])
+        parser.add_argument("--target", choices=targets, default=target, help="the server to load")
+        parser.add_argument("--workload", choices=list(self._classes), default=workload, help="what a request does")
+
+    def _adapt_options(self, parser: LocustArgumentParser) -> None:
+        usual = {"num_users": DEFAULT_USERS, "spawn_rate": float(DEFAULT_USERS), **self._usual}
+        # Whoever comes back to the page finds what was chosen last.
+        parser.set_defaults(**{name: self._options.get(name, value) for name, value in usual.items()})
+        shown = parser.args_included_in_web_ui
+        for option in NOT_HERE & shown.keys():
+            shown[option].include_in_web_ui = False
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        """As they were chosen last; empty before there are any."""
+        environment: Environment | None = getattr(self, "environment", None)
+        return {} if environment is None else vars(environment.parsed_options)
+
+    # --- what somebody asks for
+
+    def refuse(self, form: Mapping[str, str]) -> str | None:
+        """Why there can be no test as the form asks, in one line. Where there can be, it is prepared for."""
+        for name, (kind, least, most) in LIMITS.items():
+            if name in form and not _is_within(form[name], kind, least, most):
+                return f"{name.replace('_', ' ')}: must be a number from {least:g} to {most:g}, not {form[name]!r}"
+        known: Mapping[str, Collection[str]] = {
+            "target": self._session.targets,
+            "workload": self._classes,
+            "connection": CONNECTIONS,
+        }
+        for name, choices in known.items():
+            if name in form and form[name] not in choices:
+                return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
+        options = self._options
+        if self._is_running():
+            changed = [name for name in (*known, *self._usual) if name in form and form[name] != str(options[name])]
+            return f"stop the test first: {changed[0]} cannot change while it runs" if changed else None
+        target = self._session.targets[form.get("target", options["target"])]
+        if target.failure is not None:
+            return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
+        self.environment.user_classes = self._classes[form.get("workload", options["workload"])]
+        return None
+
+    def _is_running(self) -> bool:
+        return self._runner.state in (STATE_RUNNING, STATE_SPAWNING)
+
+    def _on_start(self, **_: Any) -> None:
+        options = self._options
+        server = options["target"]
+        # Whatever the form says of a host: the lab loads its own targets, and nothing else.
+        self.environment.host = self.base_urls[server]
+        self._users_wanted = self._runner.target_user_count
+        cell = Cell(
+            server=server,
+            cores=next(iter(self._session.run.server_cpus)),
+            workload=self._workload(options),
+            connection=options["connection"],
+        )
+        self._session.begin(cell, self._users_wanted)
+        self._loading(server)
+
+    def _workload(self, options: Mapping[str, Any]) -> str:
+        """The workload's name, and its parameter where that is not the usual one: other work is another cell."""
+        name: str = options["workload"]
+        unusual = [
+            f"-{options[option]:g}{option.removeprefix(name).replace('_', '-')}"
+            for option, usual in self._usual.items()
+            if option.startswith(f"{name}_") and options[option] != usual
+        ]
+        return name + "".join(unusual)
+
+    def _on_stopping(self, **_: Any) -> None:
+        self._session.stop()
+        self._loading(None)
+
+    def _on_told(self, msg: Any, **_: Any) -> None:
+        samples = [Sample(*row) for row in msg.data.pop("samples")]
+        self._session.hear(Told(worker=msg.node_id, samples=samples, **msg.data))
+
+
+def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:
+    try:
+        return least <= kind(text) <= most
+    except ValueError:
+        return False

@@ -1,0 +1,194 @@
+// The lab's part of Locust's page, and of the page /lab: keeps its figures up to date.
+//
+// Locust's page is a React application. Its own nodes are never changed here, with one exception: the form's "Custom
+// parameters" are opened, as a click would. Ours is one <section>, always the last child of where it is shown, so that
+// React, which only knows its own nodes, finds them where it left them; it is taken out when another tab is selected.
+
+const TAB = "Lab";
+const PARAMETERS = "Custom parameters";
+const EVERY_MS = 1000;
+const PATIENCE_MS = 5000;
+
+// Beside this file, wherever that is served from.
+const address = (path) => new URL(path, import.meta.url);
+
+const onItsOwn = document.getElementById("lab");
+const section = onItsOwn ?? blank();
+const parts = section.querySelector(".lab-parts");
+const silence = section.querySelector(".lab-silence");
+
+function blank() {
+  const made = document.createElement("section");
+  made.id = "lab";
+  made.setAttribute("aria-label", "Lab");
+  made.innerHTML = '<p class="lab-silence" role="status" hidden></p><div class="lab-parts"></div>';
+  return made;
+}
+
+// --- Where it is shown
+
+// The element whose last child the section has to be; null: it is not to be seen.
+function home() {
+  const main = document.querySelector("#root main");
+  const tabs = main?.querySelector('[role="tablist"]');
+  if (!main || !tabs) return main; // No tabs: the form that starts a test.
+  const ours = [...tabs.querySelectorAll('[role="tab"]')].find((tab) => tab.textContent.trim() === TAB);
+  if (ours?.getAttribute("aria-selected") !== "true") return null;
+  return [...main.children].find((child) => child.contains(tabs));
+}
+
+function place() {
+  const where = home();
+  if (!where) {
+    section.remove();
+  } else if (where.lastElementChild !== section) {
+    where.append(section);
+    refresh();
+  }
+}
+
+// The colour behind a column that stays while others scroll below it: Locust's, which has a switch for it.
+function matchGround() {
+  if (!section.isConnected) return;
+  const ground = getComputedStyle(document.body).backgroundColor;
+  if (section.style.getPropertyValue("--lab-ground") !== ground) section.style.setProperty("--lab-ground", ground);
+}
+
+// What is chosen there, target, workload and connection, is what a test is about. Once for each form: whoever closes
+// it means it.
+const opened = new WeakSet();
+
+function openParameters() {
+  for (const summary of document.querySelectorAll('form [aria-expanded="false"]')) {
+    if (summary.textContent.trim() !== PARAMETERS || opened.has(summary)) continue;
+    opened.add(summary);
+    summary.click();
+  }
+}
+
+// --- What it shows
+
+let shown = "";
+let asking = false;
+
+async function refresh() {
+  if (asking || !section.isConnected || document.hidden) return;
+  asking = true;
+  try {
+    const response = await ask("figures", { cache: "no-store" });
+    const html = await response.text();
+    if (html !== shown) {
+      const fresh = document.createElement("template");
+      fresh.innerHTML = html;
+      matchChildren(parts, fresh.content);
+      shown = html;
+    }
+    tell("figures", "");
+  } catch (error) {
+    tell("figures", `The lab does not answer: ${error.message}`);
+  } finally {
+    asking = false;
+  }
+}
+
+async function ask(path, options) {
+  const response = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+  // Followed to the page of the login.
+  if (response.redirected) throw new Error("you are not logged in any more; load this page again");
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  return response;
+}
+
+const troubles = new Map();
+
+function tell(about, trouble) {
+  troubles.set(about, trouble);
+  const text = [...troubles.values()].filter(Boolean).join("\n");
+  if (silence.textContent !== text) silence.textContent = text;
+  silence.hidden = !text;
+}
+
+// Make `old` like `fresh` with as few changes as there are differences, so that whoever selects text, scrolls a table
+// or has moved the focus is not disturbed by the figures beside it.
+function match(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (!belongsToReader(old, name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!belongsToReader(old, name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  matchChildren(old, fresh);
+}
+
+function matchChildren(old, fresh) {
+  let next = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    const key = keyOf(wanted);
+    // A node with a key is the same wherever it has moved to; any other is the same if it is of the same kind.
+    const same = key
+      ? [...old.children].find((child) => keyOf(child) === key && child.nodeName === wanted.nodeName)
+      : next && !keyOf(next) && next.nodeName === wanted.nodeName && next;
+    if (!same) {
+      old.insertBefore(wanted, next);
+    } else {
+      match(same, wanted);
+      if (same === next) next = next.nextSibling;
+      else old.insertBefore(same, next);
+    }
+  }
+  while (next) {
+    const after = next.nextSibling;
+    next.remove();
+    next = after;
+  }
+}
+
+function keyOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
+}
+
+// Which details are open, and which button waits for its answer, is not for an update to say.
+function belongsToReader(element, attribute) {
+  return (element.nodeName === "DETAILS" && attribute === "open") || (element.nodeName === "BUTTON" && attribute === "disabled");
+}
+
+// --- What it does
+
+async function startAgain(button) {
+  const server = button.dataset.startAgain;
+  button.disabled = true;
+  try {
+    await ask(`start-again/${encodeURIComponent(server)}`, { method: "POST" });
+    tell("start-again", "");
+  } catch (error) {
+    tell("start-again", `${server} is not started again: ${error.message}`);
+  }
+  await refresh();
+  button.disabled = false;
+}
+
+section.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-start-again]");
+  if (button) startAgain(button);
+});
+
+if (!onItsOwn) {
+  const follow = () => {
+    place();
+    openParameters();
+    matchGround();
+  };
+  new MutationObserver(follow).observe(document.body, {
+    childList: true,
+    subtree: true,
+    attributes: true,
+    attributeFilter: ["aria-selected"],
+  });
+  follow();
+}
+document.addEventListener("visibilitychange", refresh);
+setInterval(refresh, EVERY_MS);

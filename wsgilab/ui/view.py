@@ -1,0 +1,64 @@
+"""What the tab shows at one moment, as values. No logic, no I/O."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wsgilab.model import Cell, CellResult, Comparison, Run, Server
+
+Phase = Literal["ramping", "settling", "measuring", "stopping", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """One second of a test."""
+
+    peak: int
+    mean: float
+    """Requests in flight, weighted by time."""
+    throughput_rps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """The test under way, or the last one."""
+
+    cell: Cell
+    """Its `users` are those at work; while they are still being started, those so far."""
+    phase: Phase
+    """`ramping`: users are being started. `settling`: not every one has had an answer yet. Figures count from
+    `measuring` on."""
+    users_wanted: int
+    pulses: tuple[Pulse, ...]
+    """The last minute, oldest first."""
+    result: CellResult | None
+    """None before the first second that counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetState:
+    """One server of the catalogue that is up, or has ended."""
+
+    server: Server
+    url: str
+    """Where this machine reaches it."""
+    failure: str | None = None
+    """Why it runs no more; None while it runs."""
+    log: str = ""
+    """Its last lines, where it runs no more."""
+    restarting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All of it."""
+
+    run: Run
+    watching: bool
+    """A run that is watched: nothing can be changed. Otherwise an interactive session."""
+    now: Now | None
+    """None before the first test."""
+    comparison: Comparison
+    """Everything tried so far."""
+    targets: tuple[TargetState, ...]
+    progress: str = ""
+    """Of a watched run, such as `12 of 45 trials`."""

@@ -1,0 +1,88 @@
+"""The UI's users on one of the generator's cores: Locust's own worker, which tells every sample a few times a second.
+
+Run as `python -m wsgilab.ui.worker PORT` by `server`. Beside Locust's messages it says `lab_told`: a `live.Told`.
+"""
+
+# Locust patches the standard library for gevent when it is imported: it has to come first.
+import locust  # noqa: F401  isort: skip
+
+import ctypes
+import signal
+import sys
+import time
+from typing import Any
+
+import gevent
+from locust import runners
+from locust.env import Environment
+from locust.log import setup_logging
+
+from wsgilab.swarm.load import every_user_class
+from wsgilab.swarm.samples import Recorder
+
+TELL_S = 0.25
+
+
+class Worker:
+    """Does as the master says."""
+
+    def __init__(self, port: int) -> None:
+        self._recorder = Recorder()
+        self._users = 0
+        self._environment = Environment(user_classes=every_user_class())
+        self._environment.events.request.add_listener(self._on_request)
+        self._environment.events.test_start.add_listener(self._on_start)
+        self._environment.events.test_stop.add_listener(self._on_stop)
+        self._telling: Any = None
+        self._runner = self._environment.create_worker_runner("127.0.0.1", port)
+
+    def join(self) -> None:
+        """Work until the master says that it is enough."""
+        self._runner.greenlet.join()
+
+    def _on_request(self, **told: Any) -> None:
+        self._recorder.on_request(**told)
+
+    def _on_start(self, **_: Any) -> None:
+        self._recorder = Recorder()
+        self._users = 0
+        self._telling = gevent.spawn(self._tell_on)
+
+    def _on_stop(self, **_: Any) -> None:
+        self._telling.kill()
+        self._tell()
+        # Locust's worker waits for as long again before it is ready for another test; all have stopped by now.
+        self._environment.stop_timeout = 0
+
+    def _tell_on(self) -> None:
+        while True:
+            gevent.sleep(TELL_S)
+            self._tell()
+
+    def _tell(self) -> None:
+        recorder, users = self._recorder, self._runner.user_count
+        if users != self._users:
+            # Who has had an answer is asked anew of every user: some of those who had may be gone.
+            self._users = users
+            recorder.answered.clear()
+            recorder.failed.clear()
+        samples, recorder.samples = recorder.samples, []
+        # A Told, but for the worker's name, which every message carries.
+        told = {
+            "at_ns": time.monotonic_ns(),
+            "cpu_s": time.process_time(),
+            "users": users,
+            "answered": len(recorder.answered),
+            "failed": len(recorder.failed),
+            "samples": samples,
+        }
+        self._runner.send_message("lab_told", told)
+
+
+if __name__ == "__main__":
+    # A generator that is killed takes its workers with it: prctl(2), PR_SET_PDEATHSIG.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    setup_logging("INFO")
+    # The UI looks every two seconds.
+    runners.WORKER_REPORT_INTERVAL = 1.0
+    Worker(int(sys.argv[1])).join()
