@@ -8,6 +8,7 @@ import yaml
 from flask.testing import FlaskClient
 from locust.argument_parser import get_parser
 from locust.env import Environment
+from locust.runners import STATE_STOPPED, STATE_STOPPING
 
 from wsgilab import testing
 from wsgilab.model import Run
@@ -120,6 +121,17 @@ def test_another_sites_page_cannot_start_anything(session: Session) -> None:
     assert asked == []
     own = pages.post("/lab/start-again/gunicorn-sync-4", headers={"Origin": "http://localhost"})
     assert own.status_code == 202
+
+
+@pytest.mark.parametrize(("state", "told"), [(STATE_STOPPING, "running"), (STATE_STOPPED, "stopped")])
+def test_locusts_page_asks_on_until_a_test_has_stopped(session: Session, state: str, told: str) -> None:
+    environment = Environment(user_classes=[], parsed_options=get_parser().parse_args([]))
+    environment.create_local_runner().state = state
+    ui = make_web_ui(environment, "127.0.0.1", 0, known=session, password=None)
+    assert ui.app is not None
+    answer = ui.app.test_client().get("/stats/requests").json
+    assert answer is not None
+    assert answer["state"] == told
 
 
 # --- the login

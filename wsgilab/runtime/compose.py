@@ -46,6 +46,7 @@ _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
 _API_S = 30
 _BUILD_S = 900.0
 _UP_S = 180.0
+_AFTERMATH_S = 0.5
 _RESTART_S = 60.0
 _BESIDE_S = 20.0
 _POLL_S = 0.1

@@ -25,8 +25,6 @@ from wsgilab.ui.session import Session
 
 DEFAULT_USERS = 32
 DEFAULT_WORKLOAD = "sleep"
-STOP_TIMEOUT_S = 10
-"""How long requests under way may take when a test is stopped."""
 NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
 """Options of the Locust files that experiments are for, and that the lab's tab could not show rightly."""
 CONNECTIONS: Sequence[str] = get_args(Connection)
@@ -70,7 +68,6 @@ class Master:
             user_classes=self._classes[DEFAULT_WORKLOAD],
             parsed_options=get_parser().parse_args([]),
             events=events,
-            stop_timeout=STOP_TIMEOUT_S,
             locustfile="wsgilab",
         )
         self._runner: MasterRunner = self.environment.create_master_runner("127.0.0.1", 0)

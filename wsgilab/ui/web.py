@@ -6,6 +6,7 @@ import locust  # noqa: F401  isort: skip
 import functools
 import hmac
 import io
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -33,7 +34,7 @@ from jinja2 import DictLoader
 from locust import stats
 from locust.env import Environment
 from locust.html import DEFAULT_BUILD_PATH
-from locust.runners import STATE_RUNNING, STATE_STOPPED
+from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 from locust.web import WebUI
 
 from wsgilab.model import CellResult, SwarmReport
@@ -89,6 +90,7 @@ def make_web_ui(
         app.before_request(functools.partial(_read_only, known))
     else:
         app.before_request(functools.partial(_refused, refuse))
+        app.after_request(_running_until_stopped)
     return ui
 
 
@@ -186,6 +188,18 @@ def _refused(refuse: Refuse) -> Any:
         # As Locust's own page expects it: it shows the message.
         return jsonify({"success": False, "message": why})
     return None
+
+
+def _running_until_stopped(response: Response) -> Response:
+    """A test that is being stopped is still running.
+
+    Locust's page asks no more once it has heard `stopping`, and would show that for ever.
+    """
+    if request.path == "/stats/requests" and response.is_json:
+        told = response.get_json()
+        if told["state"] == STATE_STOPPING:
+            response.set_data(json.dumps(told | {"state": STATE_RUNNING}))
+    return response
 
 
 # --- a run that is watched

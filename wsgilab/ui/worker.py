@@ -17,10 +17,12 @@ from locust import runners
 from locust.env import Environment
 from locust.log import setup_logging
 
-from wsgilab.swarm.load import every_user_class
+from wsgilab.swarm.load import every_user_class, stop_users
 from wsgilab.swarm.samples import Recorder
 
 TELL_S = 0.25
+PATIENCE_S = 5.0
+"""How long requests under way may take when a test is stopped; nothing that comes then counts."""
 
 
 class Worker:
@@ -32,6 +34,7 @@ class Worker:
         self._environment = Environment(user_classes=every_user_class())
         self._environment.events.request.add_listener(self._on_request)
         self._environment.events.test_start.add_listener(self._on_start)
+        self._environment.events.test_stopping.add_listener(self._on_stopping)
         self._environment.events.test_stop.add_listener(self._on_stop)
         self._telling: Any = None
         self._runner = self._environment.create_worker_runner("127.0.0.1", port)
@@ -47,6 +50,12 @@ class Worker:
         self._recorder = Recorder()
         self._users = 0
         self._telling = gevent.spawn(self._tell_on)
+
+    def _on_stopping(self, **_: Any) -> None:
+        if (spawning := self._runner.spawning_greenlet) is not None:
+            spawning.kill()
+        # Locust itself would wait without end for users whom a server that was killed has left without a word.
+        stop_users(self._runner, PATIENCE_S)
 
     def _on_stop(self, **_: Any) -> None:
         self._telling.kill()
