@@ -85,7 +85,8 @@ async function refresh() {
     }
     tell("figures", "");
   } catch (error) {
-    tell("figures", `The lab does not answer: ${error.message}`);
+    const ended = error instanceof TypeError ? "; it was ended, or the run is over" : "";
+    tell("figures", `The lab does not answer: ${error.message}${ended}. What it said last:`);
   } finally {
     asking = false;
   }
