@@ -3,7 +3,6 @@
 import errno
 import importlib
 import os
-from argparse import ArgumentParser
 from http.client import HTTPException
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from locust.argument_parser import LocustArgumentParser
 
 import app as application
 import work
@@ -19,10 +19,8 @@ MASK = 2**32 - 1
 
 
 def locustfile(name: str) -> ModuleType:
-    """A Locust file as a module, imported without Locust's patches, which would change every test that follows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
-        return importlib.import_module(name)
+    """A Locust file as a module."""
+    return importlib.import_module(name)
 
 
 CPU = locustfile("cpu")
@@ -92,10 +90,12 @@ def test_a_user_expects_the_answer_that_the_application_gives(
     ],
 )
 def test_a_locust_file_adds_its_options(name: str, words: list[str], option: str, value: object) -> None:
-    parser = ArgumentParser()
+    parser = LocustArgumentParser()
     locustfile(name)._add_arguments(parser)
 
     assert getattr(parser.parse_args(words), option) == value
+    # Locust's web UI has a field for it.
+    assert option in parser.args_included_in_web_ui
 
 
 def test_users_ask_for_what_the_options_say() -> None:

@@ -59,7 +59,7 @@ class Load(Protocol):
         """CPU seconds used so far on each of the generator's cores."""
 
 
-class _NoStats(RequestStats):
+class NoStats(RequestStats):
     """Locust's statistics, which nobody reads here, cost a tenth of what a user costs."""
 
     def log_request(self, *_: Any) -> None: ...
@@ -68,7 +68,7 @@ class _NoStats(RequestStats):
 def environment(user_classes: Sequence[type[User]], order: Order | None = None) -> Environment:
     """A Locust environment, for `order` where there is one yet, without Locust's own statistics."""
     made = Environment(user_classes=list(user_classes))
-    made.stats = _NoStats()
+    made.stats = NoStats()
     if order is not None:
         made.host = order.base_url
         made.parsed_options = argparse.Namespace(**order.options)

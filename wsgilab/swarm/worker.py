@@ -16,7 +16,7 @@ from typing import Any
 
 import gevent
 
-from wsgilab.swarm.load import POLL_S, Progress, environment, every_user_class, stop_users
+from wsgilab.swarm.load import POLL_S, NoStats, Progress, environment, every_user_class, stop_users
 from wsgilab.swarm.samples import Recorder
 
 
@@ -29,6 +29,8 @@ class Worker:
         self._environment.events.request.add_listener(self._on_request)
         self._environment.events.test_start.add_listener(self._on_start)
         self._runner = self._environment.create_worker_runner("127.0.0.1", port)
+        # Locust has given its worker statistics anew.
+        self._environment.stats = NoStats()
         self._runner.register_message("lab_void_after", self._on_void_after)
         self._runner.register_message("lab_stop", self._on_stop, concurrent=True)
 
