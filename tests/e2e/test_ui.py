@@ -48,6 +48,13 @@ def cli(cli: Cli) -> Iterator[Cli]:
     cli("lab.down")
 
 
+@pytest.fixture
+def local(local: Cli) -> Iterator[Cli]:
+    """The same, in the runtime that every machine has."""
+    yield local
+    local("lab.down")
+
+
 def test_what_a_server_handles_at_once_is_seen_in_the_tab(cli: Cli, browser: Browser, tmp_path: Path) -> None:
     url = up(cli, "--servers", "gunicorn-sync-4,gunicorn-gevent,gunicorn-gthread-2x4")
     lab = LabPage.open(browser, url, accept_downloads=True)
@@ -128,6 +135,7 @@ def test_two_workers_say_together_what_one_says(local: Cli) -> None:
         said[workers] = settled(lab)
         assert len(json.loads(ask(f"{lab}/stats/requests"))["workers"]) == workers
         ask(f"{lab}/stop", stop=1)
+        # For the next one.
         assert local("lab.down").code == 0
     one, two = said[1], said[2]
     assert one["in_flight"]["peak"] == two["in_flight"]["peak"] == 8
@@ -158,3 +166,47 @@ def cell(lab: str) -> dict[str, Any]:
     """What is known of the only cell; empty before there is any."""
     cells: list[dict[str, Any]] = yaml.safe_load(ask(f"{lab}/lab/comparison.yaml"))["cells"]
     return cells[0] if cells and cells[0]["throughput_rps"] else {}
+
+
+def test_what_the_form_asks_is_done_or_refused_in_one_line(local: Cli) -> None:
+    url = up(local, "--servers", "gunicorn-sync-4,gunicorn-gevent")
+    lab = urlsplit(url)._replace(path="", query="").geturl()
+    plain = {"target": "gunicorn-sync-4", "workload": "sleep", "user_count": 8, "spawn_rate": 8}
+
+    def swarm(**changes: object) -> str:
+        """What Locust's page would show; empty where the test has started."""
+        told = json.loads(ask(f"{lab}/swarm", **{**plain, **changes}))
+        return "" if told["success"] else str(told["message"])
+
+    assert swarm(target="nginx") == "target: must be one of gunicorn-sync-4, gunicorn-gevent, not 'nginx'"
+    assert swarm(workload="rm") == "workload: must be one of hello, sleep, cpu, not 'rm'"
+    assert swarm(connection="half") == "connection: must be one of keep-alive, close, not 'half'"
+    assert swarm(sleep_ms="long") == "sleep ms: must be a number from 0 to 60000, not 'long'"
+    assert swarm(user_count=0) == "user count: must be a number from 1 to 10000, not '0'"
+    assert settled_cells(lab, 0) == {}
+
+    # Whatever host is asked for, the load goes to the target.
+    assert swarm(host="http://127.0.0.1:1") == ""
+    assert settled_cells(lab, 1).keys() == {("gunicorn-sync-4", "sleep", 8)}
+    assert swarm(target="gunicorn-gevent") == "stop the test first: target cannot change while it runs"
+    assert swarm(sleep_ms=20) == "stop the test first: sleep_ms cannot change while it runs"
+    # As Locust's Edit does.
+    assert json.loads(ask(f"{lab}/swarm", user_count=2, spawn_rate=8))["success"]
+    cells = settled_cells(lab, 2)
+    assert cells["gunicorn-sync-4", "sleep", 2]["in_flight"]["peak"] == 2
+    assert cells["gunicorn-sync-4", "sleep", 8]["in_flight"]["peak"] == 4
+    ask(f"{lab}/stop", stop=1)
+    assert swarm(sleep_ms=20) == ""
+    cells = settled_cells(lab, 3)
+    assert cells["gunicorn-sync-4", "sleep-20-ms", 8]["service_ms"] == pytest.approx(20, rel=0.3)
+
+
+def settled_cells(lab: str, count: int) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """What is known, by server, workload and users, once there are so many cells."""
+
+    def known() -> dict[tuple[str, str, int], dict[str, Any]]:
+        cells = yaml.safe_load(ask(f"{lab}/lab/comparison.yaml"))["cells"]
+        return {(each["server"], each["workload"], each["users"]): each for each in cells}
+
+    wait_for(lambda: len(known()) >= count, f"{count} cells")
+    return known()
