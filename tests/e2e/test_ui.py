@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -199,6 +200,15 @@ def test_what_the_form_asks_is_done_or_refused_in_one_line(local: Cli) -> None:
     assert swarm(sleep_ms=20) == ""
     cells = settled_cells(lab, 3)
     assert cells["gunicorn-sync-4", "sleep-20-ms", 8]["service_ms"] == pytest.approx(20, rel=0.3)
+    ask(f"{lab}/stop", stop=1)
+    # Requests of three seconds: it takes as long to stop, and another browser may not wait.
+    assert swarm(sleep_ms=3000) == ""
+    wait_for(lambda: json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 8, "eight users")
+    with ThreadPoolExecutor() as elsewhere:
+        stopping = elsewhere.submit(ask, f"{lab}/stop", stop=1)
+        wait_for(lambda: "stop the test first" not in swarm(sleep_ms=20), "the stop")
+        assert swarm(sleep_ms=20) == "wait a moment: the test before is still being stopped"
+        stopping.result()
 
 
 def settled_cells(lab: str, count: int) -> dict[tuple[str, str, int], dict[str, Any]]:

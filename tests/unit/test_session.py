@@ -82,6 +82,7 @@ def test_a_cell_that_is_tried_again_says_only_what_it_says_now() -> None:
     view = played.test(SYNC, 3, seconds=2)
     assert peaks(view) == {"gunicorn-sync-4": 3, "gunicorn-gevent": 5}
     assert view.comparison.measured == 5
+    assert [each.cell.server for each in view.comparison.cells] == ["gunicorn-sync-4", "gunicorn-gevent"]
 
 
 def test_seconds_without_an_answer_are_counted_as_failed() -> None:

@@ -24,7 +24,7 @@ from wsgilab.process import Conversation, Finished
 from wsgilab.runtime import logs
 from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.ports import check_free, taken
-from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Fleet, Say, not_up, verify_pinning
+from wsgilab.runtime.protocol import OWN_ADDRESS, SWARM, SWARM_MODULE, UI_MODULE, Fleet, Say, not_up, verify_pinning
 
 LABEL = "wsgilab.lab"
 IMAGE_LABEL = "wsgilab.image"
@@ -36,8 +36,6 @@ OWN_BASE = "wsgilab-base:trixie"
 DEFAULT_BASE = "python:3.13-slim-trixie"
 UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
-OWN_ADDRESS = "own"
-"""What the web UI binds in its container: the address on its own network. On the fleets' it would be the servers' too."""
 
 _RUN = ("--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")

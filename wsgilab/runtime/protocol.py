@@ -16,6 +16,8 @@ SWARM = "swarm"
 SWARM_MODULE = "wsgilab.swarm.agent"
 UI_MODULE = "wsgilab.ui.server"
 """Started with the address and the port that it has to bind."""
+OWN_ADDRESS = "own"
+"""For that address: the one that its container has on its own network. On the fleets' it would be the servers' too."""
 
 
 class Target(Protocol):
@@ -33,7 +35,7 @@ class Target(Protocol):
         """Where this machine reaches it, on 127.0.0.1."""
 
     def failure(self) -> str | None:
-        """Why it runs no more, in a few words; None while it runs.
+        """Why it runs no more, as what is said of it, such as `ended with exit code 3`; None while it runs.
 
         Somebody else may have started it again meanwhile: then this also finds where it listens now.
         """

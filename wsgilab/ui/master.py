@@ -14,7 +14,7 @@ import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner
 
 from wsgilab import process
 from wsgilab.model import Cell, Connection
@@ -142,6 +142,8 @@ class Master:
         if self._is_running():
             changed = [name for name in (*known, *self._usual) if name in form and form[name] != str(options[name])]
             return f"stop the test first: {changed[0]} cannot change while it runs" if changed else None
+        if self._runner.state == STATE_STOPPING:
+            return "wait a moment: the test before is still being stopped"
         target = self._session.targets[form.get("target", options["target"])]
         if target.failure is not None:
             return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"

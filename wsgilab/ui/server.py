@@ -39,13 +39,11 @@ from locust.web import WebUI
 from pydantic import TypeAdapter
 
 from wsgilab.model import Cell, Observation, Run
+from wsgilab.runtime.protocol import OWN_ADDRESS
 from wsgilab.ui.master import Master
 from wsgilab.ui.session import Session, Watch
 from wsgilab.ui.view import TargetState
 from wsgilab.ui.web import make_web_ui
-
-OWN = "own"
-"""For BIND: the address of this container on its own network, which no server under test shares."""
 
 TICK_S = 0.5
 LOWEST_PRIORITY = 19
@@ -214,7 +212,7 @@ def main() -> None:
     runners.WORKER_REPORT_INTERVAL = 1.0
     say("ready", cpus=sorted(os.sched_getaffinity(0)))
     try:
-        serve(socket.gethostbyname(socket.gethostname()) if bind == OWN else bind, port, say)
+        serve(socket.gethostbyname(socket.gethostname()) if bind == OWN_ADDRESS else bind, port, say)
     except Exception as error:  # noqa: BLE001 - told to the lab, which decides
         say("error", message=f"{type(error).__name__}: {error}")
 
