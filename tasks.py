@@ -59,6 +59,15 @@ def share(text: str | None, option: str) -> float | None:
         raise LabError(f"{option} {text}: must be a share such as 0.03") from None
 
 
+def raise_for_failed(comparison: lab.Comparison) -> None:
+    """A run of which trials failed is no success, whatever the others say. Raises LabError."""
+    if comparison.failed:
+        raise LabError(
+            f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
+            f"try them again with --resume {comparison.run.id}"
+        )
+
+
 @task(name="list")
 @reported
 def list_(_: Context) -> None:
@@ -80,7 +89,7 @@ def doctor(_: Context) -> None:
 @task(help={"runtime": "compose or local (default: compose where an engine answers)", "servers": "only these: a,b"})
 @reported
 def build(_: Context, runtime: str | None = None, servers: str | None = None) -> None:
-    """Install what the servers need: images, or a virtual environment for each stack."""
+    """Install what servers and backends need: images, or a virtual environment for each stack."""
     lab.build(lab.Request(runtime=runtime, servers=names(servers)), lab.console(), lab.places())
 
 
@@ -135,21 +144,50 @@ def run(
         watch=watch,
         port=number(port, "--port"),
     )
-    comparison, folder = lab.run(request, lab.console(), lab.places())
-    lab.show(comparison, lab.console(), folder)
-    if comparison.failed:
-        raise LabError(
-            f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
-            f"try them again with --resume {comparison.run.id}"
-        )
+    raise_for_failed(lab.run(request, lab.console(), lab.places()))
 
 
 @task(help={"run": "a run's id or folder (default: the latest)"})
 @reported
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
-    comparison, folder = lab.report(run, lab.places())
-    lab.show(comparison, lab.console(), folder)
+    lab.report(run, lab.console(), lab.places())
+
+
+@task(
+    help={
+        "claims": f"a file of claims (default: {lab.DEFAULT_CLAIMS})",
+        "only": "only these claims, by their ids: a,b",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "blocks": "passes over every cell, in place of the file's number",
+        "seed": "orders the trials; the same seed gives the same order",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+        "run": "judge this stored run (its id, or latest) again, and measure nothing",
+    }
+)
+@reported
+def claims(
+    _: Context,
+    *,
+    claims: str | None = None,
+    only: str | None = None,
+    runtime: str | None = None,
+    blocks: str | None = None,
+    seed: str | None = None,
+    resume: str | None = None,
+    run: str | None = None,
+) -> None:
+    """Test what is said of Flask's concurrency: each claim confirmed, refuted or undecided, with its evidence."""
+    request = lab.ClaimsRequest(
+        claims=claims,
+        only=names(only),
+        runtime=runtime,
+        blocks=number(blocks, "--blocks"),
+        seed=number(seed, "--seed"),
+        resume=resume,
+        run=run,
+    )
+    raise_for_failed(lab.claims(request, lab.console(), lab.places()))
 
 
 @task(
@@ -161,6 +199,7 @@ def report(_: Context, run: str = "latest") -> None:
         "port": "where the web UI is to be (default: 8089; 0: any that is free)",
         "host": "the address of this machine to serve it at (default: 127.0.0.1); others than loopback take a login",
         "share-generator": "let servers take the generator's core too, where there are no others",
+        "no-backends": "do without database and upstream service, and without the workloads that need them",
     }
 )
 @reported
@@ -174,6 +213,7 @@ def up(
     port: str | None = None,
     host: str | None = None,
     share_generator: bool = False,
+    no_backends: bool = False,
 ) -> None:
     """Open the lab: every server up, and Locust's web UI to load them from. It stays up until lab.down."""
     wanted = lab.Wanted(
@@ -184,6 +224,7 @@ def up(
         port=number(port, "--port"),
         host=host,
         share_generator=share_generator,
+        no_backends=no_backends,
     )
     lab.up(wanted, lab.console(), lab.places())
 
@@ -195,10 +236,12 @@ def status(_: Context) -> None:
     lab.status(lab.console(), lab.places())
 
 
-@task(help={"server": "one of those that are up", "follow": "go on with what it still writes, until Ctrl-C"})
+@task(
+    help={"server": "one of those that are up, or a backend", "follow": "go on with what it still writes, until Ctrl-C"}
+)
 @reported
 def logs(_: Context, server: str, follow: bool = False) -> None:
-    """Show what a server of the open lab has written."""
+    """Show what a server or backend of the open lab has written."""
     for line in lab.logs(server, lab.places(), follow=follow):
         print(line, flush=True)
 
@@ -226,4 +269,6 @@ def clean(_: Context) -> None:
 
 
 namespace = Collection()
-namespace.add_collection(Collection("lab", list_, doctor, build, run, report, up, status, logs, open_, down, clean))
+namespace.add_collection(
+    Collection("lab", list_, doctor, build, run, report, claims, up, status, logs, open_, down, clean)
+)

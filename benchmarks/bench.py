@@ -215,7 +215,7 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
     # Neither the benchmark nor what it runs, such as wrk, may use the servers' core.
     with lab.signals_raise(), lab.alone(places), process.pinned(cores.generator):
         bench.runtime.sweep()
-        bench.runtime.prepare(bench.servers.values(), console.print)
+        bench.runtime.prepare(bench.servers.values(), [], console.print)
         outcome = measure(bench)
     settings = {
         "blocks": bench.blocks,

@@ -1,21 +1,13 @@
 """The workload `cpu`: a request that computes. `locust -f locustfiles/cpu.py --host http://... --cpu-iterations 50000`"""
 
-from locust import events
-from locust.argument_parser import LocustArgumentParser
+from lab_user import Get, LabUser, Option
 
-from lab_user import LabUser
-
-DEFAULT_ITERATIONS = 50_000
+ITERATIONS = Option("--cpu-iterations", 50_000, "steps of work a request does")
 
 # The generator of services/app/work.py.
 MULTIPLIER = 1664525
 INCREMENT = 1013904223
 MODULUS = 2**32
-
-
-@events.init_command_line_parser.add_listener
-def _add_arguments(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--cpu-iterations", type=int, default=DEFAULT_ITERATIONS, help="steps of work a request does")
 
 
 def state_after(iterations: int) -> int:
@@ -27,8 +19,13 @@ def state_after(iterations: int) -> int:
     return INCREMENT * ((power - 1) // (MULTIPLIER - 1)) % MODULUS
 
 
+def get(iterations: int) -> Get:
+    """A request that does so many steps."""
+    return Get(
+        f"/cpu?iterations={iterations}", f"state {state_after(iterations)} after {iterations} iterations\n".encode()
+    )
+
+
 class Cpu(LabUser):
     def on_start(self) -> None:
-        iterations = getattr(self.environment.parsed_options, "cpu_iterations", DEFAULT_ITERATIONS)
-        self.path = f"/cpu?iterations={iterations}"
-        self.answer = f"state {state_after(iterations)} after {iterations} iterations\n".encode()
+        self.get = get(ITERATIONS.of(self))

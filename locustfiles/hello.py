@@ -1,8 +1,9 @@
 """The workload `hello`: what a server costs by itself. `locust -f locustfiles/hello.py --host http://...`"""
 
-from lab_user import LabUser
+from lab_user import Get, LabUser
+
+GET = Get("/hello", b"hello\n")
 
 
 class Hello(LabUser):
-    path = "/hello"
-    answer = b"hello\n"
+    get = GET

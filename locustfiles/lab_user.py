@@ -1,6 +1,7 @@
 """The user that every workload's Locust file is made of.
 
-A user sends one GET after the other, without thinking, and checks each answer to the byte. With `--rate` it sends
+A user sends one GET after the other, without thinking, and checks each answer to the byte. A workload says what to GET
+and what the answer must be, once for all or anew for each request; it may bring a wire of its own, that dawdles. With `--rate` it sends
 them on a schedule instead, whether or not earlier ones have been answered, and counts latency from the moment at
 which each was due: a server that stalls cannot hide the requests that it kept from being sent.
 
@@ -13,10 +14,11 @@ would hide what is being measured. And it costs a fraction, so that the generato
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import gevent.socket
@@ -39,6 +41,11 @@ LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
 RECEIVE_BYTES = 1 << 16
+SLOW_CONNECTION_S = 0.9
+"""A connection that took so long to open was opened by a second attempt: the first SYN was dropped, and the next is sent
+after 1 s (RFC 6298, section 2.1). Clocks and timers may be a little early."""
+
+Value = TypeVar("Value", int, float)
 
 
 @events.init_command_line_parser.add_listener
@@ -57,6 +64,38 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
         "--arrivals", choices=[CONSTANT, POISSON], default=CONSTANT, help="how a schedule's requests are spaced"
     )
     parser.add_argument("--arrivals-seed", type=int, default=0, help="makes a Poisson schedule repeatable")
+
+
+class Option(Generic[Value]):
+    """A workload's parameter, as an option of Locust's command line and web UI."""
+
+    _flags: ClassVar[set[str]] = set()
+
+    def __init__(self, flag: str, default: Value, text: str) -> None:
+        self._flag = flag
+        self._name = flag.removeprefix("--").replace("-", "_")
+        self._default: Value = default
+        self._text = text
+        # Once, also where Locust loads a file that another has imported.
+        if flag not in self._flags:
+            self._flags.add(flag)
+            events.init_command_line_parser.add_listener(self._add)
+
+    def _add(self, parser: LocustArgumentParser) -> None:
+        parser.add_argument(self._flag, type=type(self._default), default=self._default, help=self._text)
+
+    def of(self, user: User) -> Value:
+        """The value that `user` was given."""
+        value: Value = getattr(user.environment.parsed_options, self._name, self._default)
+        return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Get:
+    """One GET, and the answer that it must have, to the byte."""
+
+    path: str
+    answer: bytes
 
 
 class WrongAnswer(Exception):
@@ -80,6 +119,8 @@ class Wire:
         self._timeout_s = timeout_s
         self._socket: gevent.socket.socket | None = None
         self._idle_since = 0.0
+        self.told: Mapping[str, Any] = {}
+        """What is remarkable about the last exchange; see `LabUser`."""
 
     def exchange(self, request: bytes, last: bytes | None) -> Answer:
         """Send one request, and read its answer. Raises OSError and HTTPException.
@@ -88,17 +129,15 @@ class Wire:
         before it is parsed: a server may wait for its client to close, as Gunicorn's sync worker does, and would wait
         for the parser.
         """
+        if self.told:
+            self.told = {}
         if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
-        if self._socket is None:
-            self._socket = gevent.socket.socket(self._family, gevent.socket.SOCK_STREAM)
-            self._socket.settimeout(self._timeout_s)
-            self._socket.connect(self._address)
-        connection = self._socket
-        connection.sendall(request)
+        connection = self._socket or self._open()
+        self.send(connection, request)
         answer = Answer()
         while not answer.message_complete:
-            received = connection.recv(RECEIVE_BYTES)
+            received = self.receive(connection)
             ended = not received
             if last is not None and received.endswith(last):
                 self.close()
@@ -112,6 +151,31 @@ class Wire:
         self._idle_since = time.monotonic()
         return answer
 
+    def _open(self) -> gevent.socket.socket:
+        self._socket = connection = self.make_socket(self._family)
+        connection.settimeout(self._timeout_s)
+        begin = time.monotonic()
+        try:
+            connection.connect(self._address)
+        finally:
+            # Whether it was opened in the end, or given up.
+            if time.monotonic() - begin >= SLOW_CONNECTION_S:
+                self.told = {"slow_connection": True}
+        return connection
+
+    # What a wire of another kind does otherwise.
+
+    def make_socket(self, family: int) -> gevent.socket.socket:
+        return gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
+
+    def send(self, connection: gevent.socket.socket, request: bytes) -> None:
+        connection.sendall(request)
+
+    def receive(self, connection: gevent.socket.socket) -> bytes:
+        """Some of the answer; nothing at its end."""
+        received: bytes = connection.recv(RECEIVE_BYTES)
+        return received
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -119,15 +183,15 @@ class Wire:
 
 
 class LabUser(User):
-    """A user that repeats one GET. A workload sets `path` and `answer`, here or in `on_start`.
+    """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
-    The `request` event's context tells `user`, and for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC).
+    The `request` event's context tells `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where
+    it was so `slow_connection`, and `client_ms`: how long the user itself let pass while it sent and read.
     A request that is given up because its user was killed has gevent's GreenletExit for its exception.
     """
 
     abstract = True
-    path: str
-    answer: bytes
+    get: Get
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -148,9 +212,20 @@ class LabUser(User):
         self._under_way = Group()
         self._wires: list[Wire] = []
         self._context = {"user": id(self)}
-        self._bytes = b""
-        self._last: bytes | None = None
+        self._spelled: dict[Get, tuple[bytes, bytes | None]] = {}
         self._void_after_ns = 0
+        # Users are made one after the other, and those of the trial before have gone by then.
+        part, parts = self._part()
+        runner = self.environment.runner
+        self.number = (len(runner.user_greenlets) if runner else 0) * parts + part
+        """Which of the trial's users this is, from 0 on."""
+
+    def choose(self) -> Get:
+        """What to GET next."""
+        return self.get
+
+    def make_wire(self, family: int, address: tuple[Any, ...], timeout_s: float | None) -> Wire:
+        return Wire(family, address, timeout_s)
 
     def context(self) -> dict[str, Any]:
         return self._context
@@ -171,41 +246,46 @@ class LabUser(User):
     @task
     def request(self) -> None:
         if not self._rate:
-            self._get(None)
+            self._ask(None)
             return
         now_ns = time.monotonic_ns()
         if not self._next_due_ns:
             self._begin_schedule(now_ns)
         while self._next_due_ns <= now_ns:
-            self._under_way.spawn(self._get, self._next_due_ns)
+            self._under_way.spawn(self._ask, self._next_due_ns)
             self._next_due_ns = next(self._due)
 
     def _begin_schedule(self, now_ns: int) -> None:
-        runner = self.environment.runner
+        part, parts = self._part()
         self._due = schedule(
             getattr(self._options, "arrivals", CONSTANT),
             self._rate,
             now_ns,
             seed=getattr(self._options, "arrivals_seed", 0),
-            part=max(0, getattr(runner, "worker_index", 0)),
-            parts=getattr(self._options, "arrivals_parts", 1),
+            part=part,
+            parts=parts,
         )
         self._next_due_ns = next(self._due)
 
-    def _get(self, due_ns: int | None) -> None:
+    def _part(self) -> tuple[int, int]:
+        """Which of the generator's processes this is, from 0 on, of how many."""
+        worker_index = getattr(self.environment.runner, "worker_index", 0)
+        return max(0, worker_index), getattr(self._options, "arrivals_parts", 1)
+
+    def _ask(self, due_ns: int | None) -> None:
         """One request, told to Locust's listeners. With `due_ns`, latency counts from then."""
-        wire = self._wires.pop() if self._wires else Wire(self._family, self._address, self._timeout_s)
+        wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
+        get = self.choose()
         response: Answer | None = None
         body = b""
         failure: BaseException | None = None
         start_time = time.time()
         begin_ns = time.monotonic_ns()
         try:
-            request = self._request()
-            response = wire.exchange(request, self._last)
+            response = wire.exchange(*self._spell(get))
             body = response.body
-            if response.status_code != HTTPStatus.OK or body != self.answer:
-                failure = WrongAnswer(f"{self.path}: status {response.status_code}, body {body[:60]!r}")
+            if response.status_code != HTTPStatus.OK or body != get.answer:
+                failure = WrongAnswer(f"{get.path}: status {response.status_code}, body {body[:60]!r}")
         except (OSError, HTTPException) as error:
             # HTTPException: what the parser raises.
             failure = error
@@ -215,32 +295,49 @@ class LabUser(User):
         if failure is not None or response is None or self._connection == CLOSE or response.should_close():
             wire.close()
         self._wires.append(wire)
-        if failure is not None and response is not None and response.get(VOID_HEADER) is not None:
-            # Sent after all that counts: neither an answer nor a failure.
+        if failure is not None and self._is_void(failure, response, begin_ns):
+            if isinstance(failure, gevent.GreenletExit):
+                raise failure
             return
+        context = self._context
+        if due_ns:
+            context = {**context, "due_ns": due_ns, "begun_ns": begin_ns}
+        if wire.told:
+            context = {**context, **wire.told}
         self.environment.events.request.fire(
             request_type="GET",
-            name=self.path,
+            name=get.path,
             response_time=(ended_ns - (due_ns or begin_ns)) / 1e6,
             response_length=len(body),
             response=response,
-            context={**self._context, "due_ns": due_ns, "begun_ns": begin_ns} if due_ns else self._context,
+            context=context,
             exception=failure,
             start_time=start_time,
-            url=self.path,
+            url=get.path,
         )
         if isinstance(failure, gevent.GreenletExit):
             raise failure
         if failure is not None and due_ns is None:
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
 
-    def _request(self) -> bytes:
+    def _is_void(self, failure: BaseException, response: Answer | None, begin_ns: int) -> bool:
+        """Whether it was sent after all that counts: it is neither an answer nor a failure, nor was it given up."""
+        if isinstance(failure, gevent.GreenletExit):
+            # Locust ends a user between two requests, but may find it in the next.
+            return 0 < self._void_after_ns < begin_ns
+        return response is not None and response.get(VOID_HEADER) is not None
+
+    def _spell(self, get: Get) -> tuple[bytes, bytes | None]:
+        """The request's bytes, spelled once, and for a connection of one request the end of its answer."""
         void_after_ns = getattr(self._options, "void_after_ns", 0)
-        if not self._bytes or void_after_ns != self._void_after_ns:
+        if void_after_ns != self._void_after_ns:
             self._void_after_ns = void_after_ns
-            lines = [f"GET {self.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
+            self._spelled.clear()
+        spelled = self._spelled.get(get)
+        if spelled is None:
+            lines = [f"GET {get.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
             if void_after_ns:
                 lines.append(f"Lab-Void-After: {void_after_ns}")
-            self._bytes = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
-            self._last = b"\r\n\r\n" + self.answer if self._connection == CLOSE else None
-        return self._bytes
+            last = b"\r\n\r\n" + get.answer if self._connection == CLOSE else None
+            spelled = self._spelled[get] = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), last
+        return spelled

@@ -1,20 +1,15 @@
 """The workload `sleep`: a request that waits. `locust -f locustfiles/sleep.py --host http://... --sleep-ms 50`"""
 
-from locust import events
-from locust.argument_parser import LocustArgumentParser
+from lab_user import Get, LabUser, Option
 
-from lab_user import LabUser
-
-DEFAULT_MS = 50.0
+MS = Option("--sleep-ms", 50.0, "how long a request waits, in milliseconds")
 
 
-@events.init_command_line_parser.add_listener
-def _add_arguments(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--sleep-ms", type=float, default=DEFAULT_MS, help="how long a request waits, in milliseconds")
+def get(ms: float) -> Get:
+    """A request that waits so many milliseconds."""
+    return Get(f"/sleep?ms={ms:g}", f"slept {ms:g} ms\n".encode())
 
 
 class Sleep(LabUser):
     def on_start(self) -> None:
-        ms = getattr(self.environment.parsed_options, "sleep_ms", DEFAULT_MS)
-        self.path = f"/sleep?ms={ms:g}"
-        self.answer = f"slept {ms:g} ms\n".encode()
+        self.get = get(MS.of(self))

@@ -42,6 +42,6 @@ def runtime(request: pytest.FixtureRequest, session_places: Places) -> Iterator[
     """Each runtime in turn, everything in the catalogue installed. Whatever the tests leave behind is ended."""
     require(request.param)
     made, _ = lab.choose_runtime(session_places, request.param)
-    made.prepare(lab.read_catalogue(session_places).values(), print)
+    made.prepare(lab.read_catalogue(session_places).values(), lab.read_backends(session_places).values(), print)
     yield made
     made.sweep()

@@ -1,21 +1,33 @@
 """The loop: each trial loads one target while the fleet is up, and is saved before the next begins."""
 
+import contextlib
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from wsgilab import host
+from wsgilab import host, spec
 from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Reporter
-from wsgilab.runtime.protocol import Fleet, Target
+from wsgilab.runtime.protocol import Backends, Fleet, Running, RunningBackend, Target
 from wsgilab.swarm.client import Swarm
 
 Begin = Callable[[Trial], None]
 Save = Callable[[Observation], None]
 
+_COMPUTING = frozenset({"cpu", "stall"})
+"""Workloads whose `ms` is CPU time."""
+
+
+WARM_UP_S = 0.1
+"""How long a server is loaded, for nothing, before its first trial with a workload that needs backends."""
+
 
 def _unannounced(_: Trial) -> None: ...
+
+
+def _unheard() -> None: ...
 
 
 def execute(
@@ -23,12 +35,13 @@ def execute(
     *,
     run: Run,
     fleets: Mapping[int, Fleet],
+    backends: Backends,
     swarm: Swarm,
     save: Save,
     reporter: Reporter,
     begin: Begin = _unannounced,
 ) -> None:
-    """Carry out `trials` in order. A target's failure makes its trial a failed one, and the run goes on.
+    """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
 
     `begin` is told of each trial before it, `save` of what it recorded.
 
@@ -36,18 +49,29 @@ def execute(
     finished already saved.
     """
     suspects: set[tuple[str, int]] = set()
+    warm: set[tuple[str, int, str]] = set()
     with reporter.bar("Trials", len(trials)) as advance:
         for trial in trials:
             cell = trial.cell
             target = fleets[cell.cores][cell.server]
+            waits_for = [backends[name] for name in spec.backends([cell.workload])]
             begin(trial)
-            observation = _observe(trial, run, target, swarm, suspect=(cell.server, cell.cores) in suspects)
+            observation = _observe(
+                trial,
+                run,
+                target,
+                waits_for,
+                swarm,
+                suspect=(cell.server, cell.cores) in suspects,
+                warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
+            )
             save(observation)
             if observation.status == "failed":
                 suspects.add((cell.server, cell.cores))
                 reporter.say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
             else:
                 suspects.discard((cell.server, cell.cores))
+                warm.add((cell.server, cell.cores, cell.workload))
             advance(f"block {trial.block + 1}, {describe(cell)}")
 
 
@@ -65,17 +89,13 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
         # A request is given up when the drain ends, not before.
         "request_timeout": 0,
     }
-    if cell.workload == "cpu" and run.cpu_iterations is not None:
-        options["cpu_iterations"] = run.cpu_iterations
-    else:
-        parameters = experiment.parameters.get(cell.workload, {})
-        options |= {f"{cell.workload}_{name}": value for name, value in parameters.items()}
+    options |= _parameters(cell.workload, run)
     if cell.rate is not None:
         # Every server of a block meets the same arrivals, and every block others.
         options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
         options["arrivals_seed"] = zlib.crc32(f"{run.seed}/{trial.block}".encode())
     return Order(
-        locustfile=cell.workload,
+        locustfile=cell.workload.replace("-", "_"),
         base_url=base_url,
         users=cell.users or 1,
         rate=cell.rate,
@@ -85,7 +105,29 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
     )
 
 
-def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: bool) -> Observation:
+def _parameters(workload: str, run: Run) -> Mapping[str, float | int]:
+    """Those of a workload, and of all that it is made of, as options. Computing is told in iterations, not in time."""
+    given = run.experiment.parameters
+    names = (workload, *spec.WORKLOADS[workload].parts)
+    options: dict[str, float | int] = {
+        f"{name.replace('-', '_')}_{parameter}": value for name in names for parameter, value in given[name].items()
+    }
+    for name in _COMPUTING & set(names):
+        if run.cpu_iterations is not None:
+            options[f"{name}_iterations"] = round(run.cpu_iterations * options.pop(f"{name}_ms") / given["cpu"]["ms"])
+    return options
+
+
+def _observe(
+    trial: Trial,
+    run: Run,
+    target: Target,
+    backends: Sequence[RunningBackend],
+    swarm: Swarm,
+    *,
+    suspect: bool,
+    warm: bool,
+) -> Observation:
     started = host.now()
 
     def failed(reason: str) -> Observation:
@@ -93,18 +135,30 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
             block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
         )
 
+    for backend in backends:
+        if (failure := backend.failure()) is not None:
+            return failed(f"the backend {backend.name} {failure} before the trial")
     if (failure := target.failure()) is not None:
         return failed(f"the server {failure} before the trial")
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
-    meter = _Meter(target)
+    meter = _Meter(target, backends)
+    ordered = order(trial, run, target.base_url)
     try:
-        report = swarm.load(order(trial, run, target.base_url), meter.begin, meter.end)
+        if not warm:
+            # A server opens its connections to a backend when they are first needed, and requests that wait for that
+            # are in flight at once even where nothing else would let them.
+            swarm.load(replace(ordered, window_s=WARM_UP_S), _unheard, _unheard)
+        report = swarm.load(ordered, meter.begin, meter.end)
     except SwarmError:
         # Where the engine has stopped, that is what to say, not that the generator went with it.
         target.failure()
         raise
+    # First, because it may be why the server fared ill.
+    for backend in backends:
+        if (failure := backend.failure()) is not None:
+            return failed(f"the backend {backend.name} {failure} during the trial\n{backend.log_tail()}".strip())
     if (failure := target.failure()) is not None:
         return failed(f"the server {failure} during the trial\n{target.log_tail()}".strip())
     if report.completed == 0:
@@ -121,6 +175,8 @@ def _observe(trial: Trial, run: Run, target: Target, swarm: Swarm, *, suspect: b
         server_cpu_s=meter.cpu_s,
         server_span_s=meter.span_s,
         resident_bytes=meter.resident_bytes,
+        os_threads=meter.os_threads,
+        backend_cpu_s=meter.backend_cpu_s,
     )
 
 
@@ -142,14 +198,16 @@ def _no_answer(report: SwarmReport) -> str:
 
 
 class _Meter:
-    """What a target consumed between the window's ends, over the time that really passed between the two readings."""
+    """What a target, and its backends, consumed between the window's ends, over the time between the two readings."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._before: tuple[float, Usage] | None = None
+    def __init__(self, target: Target, backends: Sequence[RunningBackend]) -> None:
+        self._parts: Sequence[Running] = (target, *backends)
+        self._before: tuple[float, list[Usage]] | None = None
         self.cpu_s: float | None = None
         self.span_s: float | None = None
         self.resident_bytes: int | None = None
+        self.os_threads: int | None = None
+        self.backend_cpu_s: float | None = None
 
     def begin(self) -> None:
         self._before = self._read()
@@ -159,10 +217,17 @@ class _Meter:
         if self._before is None or after is None:
             return
         self.span_s = after[0] - self._before[0]
-        self.cpu_s = max(0.0, after[1].cpu_s - self._before[1].cpu_s)
-        self.resident_bytes = after[1].resident_bytes
+        pairs = zip(self._before[1], after[1], strict=True)
+        self.cpu_s, *backends_s = (max(0.0, later.cpu_s - earlier.cpu_s) for earlier, later in pairs)
+        self.backend_cpu_s = sum(backends_s) if backends_s else None
+        self.resident_bytes = after[1][0].resident_bytes
+        self.os_threads = max(after[1][0].os_threads, self._before[1][0].os_threads)
 
-    def _read(self) -> tuple[float, Usage] | None:
-        if self._target.failure() is not None:
+    def _read(self) -> tuple[float, list[Usage]] | None:
+        """When, and what each has consumed by then, the target first; None where one has ended."""
+        if any(part.failure() is not None for part in self._parts):
             return None
-        return time.monotonic(), self._target.usage()
+        # One that ends at this very moment is found to have ended after the trial.
+        with contextlib.suppress(TargetError):
+            return time.monotonic(), [part.usage() for part in self._parts]
+        return None

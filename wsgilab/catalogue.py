@@ -1,6 +1,7 @@
-"""The catalogue: reading `compose/servers.yaml` as Docker Compose reads it, as far as the lab needs to. Pure.
+"""Reading the catalogue, `compose/servers.yaml`, and `compose/backends.yaml` as Docker Compose reads them. Pure.
 
-Compose stays the authority: a contract test holds this reading against `docker compose config`, service by service.
+As far as the lab needs to. Compose stays the authority: a contract test holds this reading against `docker compose
+config`, service by service.
 """
 
 import re
@@ -10,15 +11,20 @@ from typing import Any
 import yaml
 
 from wsgilab.errors import SpecError
-from wsgilab.model import ExecutionModel, Server
+from wsgilab.model import Backend, ExecutionModel, Server
 
-KNOWN_VARIABLES = frozenset({"LAB_BIND", "LAB_SERVER_CPUS", "LAB_PORTS", "LAB_BASE_IMAGE", "LAB_ID"})
+KNOWN_VARIABLES = frozenset(
+    {"LAB_BIND", "LAB_SERVER_CPUS", "LAB_PORTS", "LAB_BASE_IMAGE", "LAB_ID", "LAB_POSTGRES", "LAB_UPSTREAM"}
+)
 """The placeholders that a server's stanza may use; the lab sets each of them."""
+
+BACKEND_VARIABLES = frozenset({"LAB_BIND", "LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"})
+"""Those of a backend's stanza."""
 
 MODELS: tuple[ExecutionModel, ...] = ("process", "threads", "coroutines", "event-loop")
 
 # What a stanza may say. Keys that only a container can honour are listed so that a misspelt one is not taken for one.
-_READ_KEYS = frozenset({"build", "command", "environment", "x-lab"})
+_READ_KEYS = frozenset({"build", "command", "environment", "healthcheck", "x-lab"})
 _CONTAINER_KEYS = frozenset(
     [
         "cap_add",
@@ -30,7 +36,6 @@ _CONTAINER_KEYS = frozenset(
         "dns",
         "expose",
         "extra_hosts",
-        "healthcheck",
         "hostname",
         "image",
         "init",
@@ -60,6 +65,9 @@ _CONTAINER_KEYS = frozenset(
     ]
 )
 _LAB_KEYS = frozenset({"slots", "processes", "model", "summary"})
+_BACKEND_LAB_KEYS = frozenset({"stack", "entrypoint", "port"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_HIGHEST_PORT = 65535
 
 _PLACEHOLDER = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^${}]*))?\}|(?P<bad>))"
@@ -136,27 +144,26 @@ def placeholders(template: str) -> frozenset[str]:
 
 def parse(text: str, source: str) -> Mapping[str, Server]:
     """Read a catalogue: name -> server, in the file's order. Raises SpecError naming `source`, service and key."""
-    document = load_yaml(text, source)
-    services = document.get("services") if isinstance(document, dict) else None
-    if not isinstance(services, dict) or not services:
-        raise SpecError(f"{source}: has no services; a catalogue is a Compose file with one service for each server")
+    services = _services(text, source, "a catalogue is a Compose file with one service for each server")
     return {str(name): _server(str(name), stanza, f"{source}: {name}") for name, stanza in services.items()}
 
 
+def parse_backends(text: str, source: str) -> Mapping[str, Backend]:
+    """Read the backends: name -> backend, in the file's order. Raises SpecError naming `source`, service and key."""
+    services = _services(text, source, "it is a Compose file with one service for each backend")
+    return {str(name): _backend(str(name), stanza, f"{source}: {name}") for name, stanza in services.items()}
+
+
+def _services(text: str, source: str, should_be: str) -> Mapping[Any, Any]:
+    document = load_yaml(text, source)
+    services = document.get("services") if isinstance(document, dict) else None
+    if not isinstance(services, dict) or not services:
+        raise SpecError(f"{source}: has no services; {should_be}")
+    return services
+
+
 def _server(name: str, stanza: Any, where: str) -> Server:
-    if not isinstance(stanza, dict):
-        raise SpecError(f"{where}: is not a service, but {type(stanza).__name__}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        raise SpecError(f"{where}: a server's name has lower-case letters, digits and hyphens only")
-    _only(stanza, _READ_KEYS | _CONTAINER_KEYS, where, "a service's keys")
-    for template in _strings(stanza):
-        _check_placeholders(template, where)
-    lab = stanza.get("x-lab")
-    if not isinstance(lab, dict):
-        raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(sorted(_LAB_KEYS))}")
-    _only(lab, _LAB_KEYS, f"{where}: x-lab", "its keys")
-    if missing := sorted(_LAB_KEYS - lab.keys()):
-        raise SpecError(f"{where}: x-lab lacks {', '.join(missing)}")
+    lab = _lab(name, stanza, where, "server", _LAB_KEYS, KNOWN_VARIABLES)
     if lab["model"] not in MODELS:
         raise SpecError(f"{where}: x-lab: model {lab['model']!r} is none of {', '.join(MODELS)}")
     return Server(
@@ -169,6 +176,41 @@ def _server(name: str, stanza: Any, where: str) -> Server:
         model=lab["model"],
         summary=_text(lab["summary"], f"{where}: x-lab: summary"),
     )
+
+
+def _backend(name: str, stanza: Any, where: str) -> Backend:
+    lab = _lab(name, stanza, where, "backend", _BACKEND_LAB_KEYS, BACKEND_VARIABLES)
+    if not isinstance(lab["stack"], str):
+        raise SpecError(f"{where}: x-lab: stack must name a folder of services/stacks")
+    return Backend(
+        name=name,
+        stack=lab["stack"],
+        entrypoint=_words(lab["entrypoint"], f"{where}: x-lab: entrypoint must be a list of strings"),
+        command=_command(stanza.get("command"), where),
+        health=_health(stanza.get("healthcheck"), where),
+        environment=_environment(stanza.get("environment", {}), where),
+        port=_port(lab["port"], f"{where}: x-lab: port"),
+    )
+
+
+def _lab(
+    name: str, stanza: Any, where: str, what: str, keys: frozenset[str], variables: frozenset[str]
+) -> Mapping[str, Any]:
+    """The x-lab stanza of a service, after all was looked at that is the same for servers and backends."""
+    if not isinstance(stanza, dict):
+        raise SpecError(f"{where}: is not a service, but {type(stanza).__name__}")
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"{where}: a {what}'s name has lower-case letters, digits and hyphens only")
+    _only(stanza, _READ_KEYS | _CONTAINER_KEYS, where, "a service's keys")
+    for template in _strings(stanza):
+        _check_placeholders(template, where, variables)
+    lab = stanza.get("x-lab")
+    if not isinstance(lab, dict):
+        raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(sorted(keys))}")
+    _only(lab, keys, f"{where}: x-lab", "its keys")
+    if missing := sorted(keys - lab.keys()):
+        raise SpecError(f"{where}: x-lab lacks {', '.join(missing)}")
+    return lab
 
 
 def _only(mapping: Mapping[Any, Any], known: frozenset[str], where: str, what: str) -> None:
@@ -186,14 +228,14 @@ def _strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _check_placeholders(template: str, where: str) -> None:
+def _check_placeholders(template: str, where: str, known: frozenset[str]) -> None:
     try:
         interpolate(template, {})
     except ValueError as error:
         raise SpecError(f"{where}: {error}") from None
-    if unknown := sorted(placeholders(template) - KNOWN_VARIABLES):
+    if unknown := sorted(placeholders(template) - known):
         raise SpecError(
-            f"{where}: unknown placeholder {unknown[0]} in {template!r}; the lab sets {', '.join(sorted(KNOWN_VARIABLES))}"
+            f"{where}: unknown placeholder {unknown[0]} in {template!r}; the lab sets {', '.join(sorted(known))}"
         )
 
 
@@ -206,9 +248,25 @@ def _stack(build: Any, where: str) -> str:
 
 
 def _command(command: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
-        raise SpecError(f"{where}: command must be a list of strings, so that both runtimes run the same words")
-    return tuple(command)
+    wrong = f"{where}: command must be a list of strings, so that both runtimes run the same words"
+    if not command:
+        raise SpecError(wrong)
+    return _words(command, wrong)
+
+
+def _health(healthcheck: Any, where: str) -> tuple[str, ...]:
+    wrong = f"{where}: healthcheck.test must be a list of CMD and strings, so that both runtimes run the same words"
+    first, *words = _words(healthcheck.get("test") if isinstance(healthcheck, dict) else None, wrong) or ("",)
+    if first != "CMD" or not words:
+        raise SpecError(wrong)
+    return tuple(words)
+
+
+def _words(value: Any, wrong: str) -> tuple[str, ...]:
+    """A list of strings, which may be empty. Raises SpecError with `wrong`."""
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise SpecError(wrong)
+    return tuple(value)
 
 
 def _environment(environment: Any, where: str) -> Mapping[str, str]:
@@ -230,3 +288,9 @@ def _count(value: Any, where: str) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise SpecError(f"{where} must be a whole number from 1, or unbounded, not {value!r}")
+
+
+def _port(value: Any, where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _HIGHEST_PORT:
+        return value
+    raise SpecError(f"{where} must be a whole number from 1 to {_HIGHEST_PORT}, not {value!r}")

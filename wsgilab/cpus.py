@@ -39,6 +39,8 @@ class Layout:
     servers: dict[int, frozenset[int]]
     """Number of cores -> the cores that servers with so many are pinned to."""
     generator: frozenset[int]
+    backends: frozenset[int] = frozenset()
+    """Empty where none are asked for."""
     notes: tuple[str, ...]
 
 
@@ -53,6 +55,7 @@ def layout(
     counts: Iterable[int],
     share: bool,
     generator_cores: int = 1,
+    backends: bool = False,
 ) -> Layout:
     """Give each count in `counts` its server cores, and the generator cores of its own.
 
@@ -60,6 +63,9 @@ def layout(
     logical core of each; servers take first threads from the front before any second thread, and the generator's own
     physical cores last. With `share`, servers may take the generator's cores too, when all others are taken. Every
     count takes a prefix of one order, so fewer cores are a subset of more.
+
+    With `backends`, these have what neither the most server cores nor the generator's are; where nothing is left, the
+    generator's cores.
 
     Raises DoesNotFit with the cause and the remedy.
     """
@@ -99,4 +105,11 @@ def layout(
         both = [group for group in for_generator if servers[most].intersection(group)]
         spelt = "; ".join(map(spell, both))
         notes.append(f"servers and generator share a physical core (logical cores {spelt})")
-    return Layout(servers=servers, generator=generator, notes=tuple(notes))
+    if not backends:
+        return Layout(servers=servers, generator=generator, notes=tuple(notes))
+    left = usable - servers[most] - generator
+    if not left:
+        notes.append(f"backends share the generator's {'cores' if len(generator) > 1 else 'core'} {spell(generator)}")
+    elif both := [group for group in groups if left.intersection(group) and servers[most].intersection(group)]:
+        notes.append(f"servers and backends share a physical core (logical cores {'; '.join(map(spell, both))})")
+    return Layout(servers=servers, generator=generator, backends=left or generator, notes=tuple(notes))

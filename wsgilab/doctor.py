@@ -54,9 +54,11 @@ def _core_findings() -> Iterator[Finding]:
     )
     if len(usable) > 1:
         layout = cpus.layout(usable=usable, siblings=siblings, counts=[1], share=False)
+        backends = cpus.layout(usable=usable, siblings=siblings, counts=[1], share=False, backends=True).backends
         yield Finding(
             subject="layout",
-            found=f"a 1-core server on {cpus.spell(layout.servers[1])}, generator on {cpus.spell(layout.generator)}",
+            found=f"a 1-core server on {cpus.spell(layout.servers[1])}, generator on {cpus.spell(layout.generator)}, "
+            f"backends on {cpus.spell(backends)}",
             remedy="".join(f"{note}: figures will be noisier" for note in layout.notes),
         )
 

@@ -55,6 +55,7 @@ def up(wanted: Wanted, say: Say, places: Places, environment: Mapping[str, str] 
         address=address,
         port=port,
         share_generator=wanted.share_generator,
+        no_backends=wanted.no_backends,
         password=password(address, environment),
     )
     make_state(places)
@@ -159,6 +160,8 @@ def contradictions(stands: Standing, wanted: Wanted) -> Sequence[tuple[str, str]
         found.append((f"--servers {','.join(stands.servers)}", f"--servers {','.join(wanted.servers)}"))
     if wanted.share_generator and not stands.share_generator:
         found.append(("cores of the generator's own", "--share-generator"))
+    if wanted.no_backends and stands.backends:
+        found.append(("backends", "--no-backends"))
     return found
 
 
@@ -203,28 +206,29 @@ def _look(server: ServerState) -> ServerState:
     return server
 
 
-def log(server: str, places: Places, *, follow: bool) -> Iterator[str]:
-    """The lines that a server has written, and with `follow` those that it still writes. Raises LabError."""
+def log(name: str, places: Places, *, follow: bool) -> Iterator[str]:
+    """The lines that a server or backend has written, and with `follow` those that it still writes. Raises LabError."""
     found = standing.read(places.state)
     # Also after the keeper was killed: that is when logs are wanted.
     if found is None or not found.servers:
         found = check(places)
-    if server not in found.servers:
-        raise HostError(f"{server}: no such server is up; up are {', '.join(found.servers)}")
-    return choose_runtime(places, found.runtime)[0].log(server, found.cores, follow=follow)
+    if name not in {**found.servers, **found.backends}:
+        raise HostError(f"{name}: no such server is up; up are {', '.join([*found.servers, *found.backends])}")
+    cores = found.cores if name in found.servers else None
+    return choose_runtime(places, found.runtime)[0].log(name, cores, follow=follow)
 
 
 # --- down
 
 
 def end(places: Places) -> int:
-    """End the interactive lab in order; how many servers and web UIs that were. What is left then, a sweep finds."""
+    """End the interactive lab in order; how many parts of it ran. What is left then, a sweep finds."""
     ended = 0
     # What cannot be read cannot be asked to end.
     with contextlib.suppress(StoreError):
         found = standing.read(places.state)
         if found is not None and found.tell(signal.SIGTERM):
-            running = sum(each.failure is None for each in found.servers.values())
+            running = len(found.servers) + len(found.backends) - len(found.failures)
             if found.wait_for_end(_END_S):
                 ended = running + bool(found.servers)
             else:

@@ -1,4 +1,4 @@
-"""The process that keeps the interactive lab up: its servers and its web UI.
+"""The process that keeps the interactive lab up: its servers, the backends and its web UI.
 
 Run as `python -m wsgilab.keeper` by `lab.up`, which it outlives. One JSON object a line:
 
@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -28,10 +28,10 @@ from pydantic import TypeAdapter
 
 from wsgilab import cpus, launch, process, standing
 from wsgilab.errors import Interrupted, LabError, SwarmError, TargetError
-from wsgilab.model import Experiment, Server
-from wsgilab.places import Places, alone, choose_runtime, choose_servers, signals_raise
-from wsgilab.runtime.protocol import Fleet, Runtime, Target
-from wsgilab.spec import WORKLOADS
+from wsgilab.model import Backend, Experiment, Server
+from wsgilab.places import Places, alone, choose_backends, choose_runtime, choose_servers, signals_raise
+from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Target
+from wsgilab.spec import WORKLOADS, parameters
 from wsgilab.standing import ServerState, Standing
 from wsgilab.ui.client import LabUI, Loading, StartAgain
 
@@ -59,8 +59,15 @@ class Charge:
     """What `host` stands for."""
     port: int
     share_generator: bool
+    no_backends: bool
+    """Do without, and without the workloads that wait for them."""
     password: str | None
     """None: no login."""
+
+    @property
+    def workloads(self) -> Collection[str]:
+        """Those that users of the web UI can choose."""
+        return [name for name, each in WORKLOADS.items() if not (self.no_backends and each.backends)]
 
 
 CHARGE = TypeAdapter(Charge)
@@ -76,20 +83,22 @@ class _Seen:
 
 
 class Keeper:
-    """Looks after a fleet that is up, for its web UI and for the state file."""
+    """Looks after a fleet and backends that are up, for the web UI and for the state file."""
 
-    def __init__(self, fleet: Fleet, ui: LabUI, stands: Standing, state: Path) -> None:
+    def __init__(self, fleet: Fleet, backends: Backends, ui: LabUI, stands: Standing, state: Path) -> None:
         self._fleet = fleet
+        self._backends = backends
         self._ui = ui
         self._stands = stands
         self._state = state
         self._seen = {name: _look(target) for name, target in fleet.items()}
+        self._backends_seen = {name: backend.failure() for name, backend in backends.items()}
         self._loaded: str | None = None
         self._asked = False
         self._tick_due = self._round_due = 0.0
 
     def ask(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
-        """Have every server started again that has ended; within a tick. For a signal's handler."""
+        """Have all started again that has ended; within a tick. For a signal's handler."""
         self._asked = True
 
     def keep(self) -> Never:
@@ -107,6 +116,7 @@ class Keeper:
         """Do what is due at `now` (seconds of a monotonic clock), then hear what the UI asks till the next tick."""
         if self._asked:
             self._asked = False
+            self._start_backends_again()
             for name in self._fleet:
                 self._start_again(name)
             self._stands = replace(self._stands, answered=self._stands.answered + 1)
@@ -118,6 +128,7 @@ class Keeper:
             self._round_due = now + ROUND_S
             for name in self._fleet:
                 self._check(name)
+            self._note_backends({name: backend.failure() for name, backend in self._backends.items()})
         match self._ui.hear(max(0.0, self._tick_due - now)):
             case Loading(server=server):
                 self._loaded = server
@@ -158,6 +169,25 @@ class Keeper:
         else:
             self._tell(name, _look(target))
 
+    def _start_backends_again(self) -> None:
+        """As for targets. Only the state file tells of them: whoever needs one sees it in the errors of a test."""
+        seen: dict[str, str | None] = {}
+        for name, backend in self._backends.items():
+            seen[name] = backend.failure()
+            if seen[name] is not None:
+                try:
+                    backend.restart()
+                except TargetError as error:
+                    seen[name] = backend.failure() or error.message
+                else:
+                    seen[name] = None
+        self._note_backends(seen)
+
+    def _note_backends(self, seen: Mapping[str, str | None]) -> None:
+        if seen != self._backends_seen:
+            self._backends_seen = dict(seen)
+            self.write()
+
     def _tell(self, name: str, seen: _Seen) -> None:
         target = self._fleet[name]
         self._seen[name] = seen
@@ -170,7 +200,7 @@ class Keeper:
             name: ServerState(address=seen.published_url, slots=self._fleet[name].server.slots, failure=seen.failure)
             for name, seen in self._seen.items()
         }
-        standing.write(self._state, replace(self._stands, servers=servers))
+        standing.write(self._state, replace(self._stands, servers=servers, backends=self._backends_seen))
 
 
 def _look(target: Target) -> _Seen:
@@ -190,12 +220,14 @@ def keep_up(charge: Charge, up: threading.Event) -> None:
     runtime, reason = choose_runtime(charge.places, charge.runtime)
     _say("say", text=f"Runtime: {runtime.name} ({reason}).")
     chosen = choose_servers(charge.places, charge.servers)
+    backends = choose_backends(charge.places, charge.workloads)
     layout = launch.lay_out(
         {charge.cores},
         share=charge.share_generator,
         generator_cores=charge.workers,
         option="--workers",
         say=_say_text,
+        backends=bool(backends),
     )
     pid, started_ticks, boot = standing.own_identity()
     stands = Standing(
@@ -211,13 +243,14 @@ def keep_up(charge: Charge, up: threading.Event) -> None:
         password=charge.password,
         server_cpus=cpus.spell(layout.servers[charge.cores]),
         generator_cpus=cpus.spell(layout.generator),
+        backend_cpus=cpus.spell(layout.backends),
         servers={},
     )
     state = charge.places.state
     standing.write(state, stands)
     why: Standing | None = replace(stands, ended=_BUG)
     try:
-        _keep_up(charge, chosen, runtime, layout, stands, up)
+        _keep_up(charge, chosen, backends, runtime, layout, stands, up)
     except Interrupted:
         why = None
         raise
@@ -235,12 +268,13 @@ def keep_up(charge: Charge, up: threading.Event) -> None:
 def _keep_up(
     charge: Charge,
     chosen: Mapping[str, Server],
+    backends: Collection[Backend],
     runtime: Runtime,
     layout: cpus.Layout,
     stands: Standing,
     up: threading.Event,
 ) -> Never:
-    with launch.started(runtime, layout, {charge.cores: chosen.values()}, _say_text) as started:
+    with launch.started(runtime, layout, {charge.cores: chosen.values()}, backends, _say_text) as started:
         run = launch.describe(
             _experiment(charge),
             started,
@@ -256,7 +290,7 @@ def _keep_up(
         ):
             ui = LabUI(conversation, layout.generator)
             ui.open(run, started.targets, watching=False, password=charge.password)
-            keeper = Keeper(started.fleets[charge.cores], ui, stands, charge.places.state)
+            keeper = Keeper(started.fleets[charge.cores], started.backends, ui, stands, charge.places.state)
             signal.signal(signal.SIGHUP, keeper.ask)
             keeper.write()
             up.set()
@@ -265,7 +299,7 @@ def _keep_up(
 
 
 def _experiment(charge: Charge) -> Experiment:
-    """What whoever is at the web UI can do: any workload, with the parameters that an experiment has by default."""
+    """What whoever is at the web UI can do: the workloads, with the parameters that an experiment has by default."""
     return Experiment(
         name="interactive",
         cells=(),
@@ -274,7 +308,7 @@ def _experiment(charge: Charge) -> Experiment:
         patience_s=10.0,
         reference="",
         generator="shared" if charge.share_generator else "own",
-        parameters=WORKLOADS,
+        parameters=parameters(charge.workloads, {}),
         generator_cores=charge.workers,
     )
 

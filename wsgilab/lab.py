@@ -1,22 +1,21 @@
 """The facade: one function a task. What `tasks.py` calls, and any program may."""
 
-import contextlib
-import itertools
-import secrets
 import shutil
 import webbrowser
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from wsgilab import campaign, host, interactive, launch, plan, process, spec, watch
-from wsgilab.compare import compare, unsettled
+from wsgilab import claims as claims_under_test
+from wsgilab import execution, host, interactive, spec
+from wsgilab.claims import ClaimSet
+from wsgilab.compare import compare
 from wsgilab.doctor import Finding, examine
-from wsgilab.errors import HostError, Interrupted, LabError, StoreError
-from wsgilab.launch import Started
-from wsgilab.model import Cell, Comparison, Experiment, Observation, Run, Server
+from wsgilab.errors import LabError, StoreError
+from wsgilab.execution import Manner
+from wsgilab.model import Comparison, Experiment, Server
 from wsgilab.places import (
     PROJECT,
     Places,
@@ -25,32 +24,37 @@ from wsgilab.places import (
     choose_runtime,
     choose_servers,
     places,
+    read_backends,
     read_catalogue,
     read_text,
     shown,
     signals_raise,
 )
-from wsgilab.progress import LineReporter, Reporter, TerminalReporter
+from wsgilab.progress import reporter_for
 from wsgilab.render import FORMATS, terminal
-from wsgilab.standing import USER, Standing, Wanted, ui_url
-from wsgilab.store import Journal, Store, check_writable
-from wsgilab.swarm.client import LocustSwarm, Swarm
-from wsgilab.watch import Watch
+from wsgilab.render.claims import claims_md, claims_yaml
+from wsgilab.standing import USER, Standing, Wanted
+from wsgilab.store import Store
 
 __all__ = [
+    "DEFAULT_CLAIMS",
     "DEFAULT_EXPERIMENT",
     "PROJECT",
+    "ClaimsRequest",
+    "Comparison",
     "Places",
     "Request",
     "Wanted",
     "alone",
     "choose_runtime",
     "places",
+    "read_backends",
     "read_catalogue",
     "signals_raise",
 ]
 
 DEFAULT_EXPERIMENT = "experiments/answer.yaml"
+DEFAULT_CLAIMS = "experiments/claims.yaml"
 
 
 # --- running
@@ -76,139 +80,24 @@ class Request:
     """Of the web UI, with `watch`."""
 
 
-def run(request: Request, console: Console, places: Places) -> tuple[Comparison, Path]:
-    """Execute an experiment, or go on with one, and write its comparison.
+def run(request: Request, console: Console, places: Places) -> Comparison:
+    """Execute an experiment, or go on with one; write its comparison, and print it.
 
-    Whatever ends it early, what was measured by then is compared and written. Raises LabError or Interrupted.
+    Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted.
     """
-    resumed = _resumed(request, places)
-    earlier = resumed.run() if resumed else None
-    watched_at = _watched_at(request)
-    runtime, reason = choose_runtime(places, request.runtime or (earlier.runtime if earlier else None))
-    if earlier and earlier.runtime != runtime.name:
-        raise StoreError(f"--resume {earlier.id}: it ran in {earlier.runtime}, not {runtime.name}; resume it there")
-    reporter = _reporter(console)
-    reporter.say(f"Runtime: {runtime.name} ({reason}).")
-
-    servers = read_catalogue(places)
-    experiment = earlier.experiment if earlier else _experiment(request, servers)
-    used = _used(experiment, servers)
-    layout = launch.lay_out(
-        {cell.cores for cell in experiment.cells},
-        share=experiment.generator == "shared",
-        generator_cores=experiment.generator_cores,
-        option="--generator-cores",
-        say=reporter.say,
-    )
-    if earlier:
-        # Before anything is installed or started for nothing.
-        _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
-
-    with signals_raise(), alone(places):
-        check_writable(places.results)
-        fleets = {count: _with_cores(experiment, used, count) for count in layout.servers}
-        with contextlib.ExitStack() as up:
-            started = up.enter_context(launch.started(runtime, layout, fleets, reporter.say))
-            swarm = LocustSwarm(up.enter_context(runtime.swarm(layout.generator)), layout.generator)
-            current = launch.describe(
-                experiment,
-                started,
-                lambda target, page: swarm.get(target.base_url + page),
-                servers=used,
-                seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
-                results=places.results,
-                cpu_iterations=earlier.cpu_iterations if earlier else None,
-            )
-            if earlier:
-                _check_same(earlier, current, *_AT_START, *_ONCE_UP)
-            executed = earlier or current
-            watched = Watch(None, reporter.say)
-            if watched_at:
-                known = resumed.observations() if resumed else ()
-                watched = up.enter_context(watch.opened(started, executed, known, *watched_at, reporter.say))
-                reporter.say(f"Watch it at {ui_url(*watched_at)}")
-            store = resumed or Store.create(places.results, current)
-            try:
-                # The lab itself must not run on the servers' cores while they are measured.
-                with process.pinned(layout.generator):
-                    _execute(executed, store, started, swarm, reporter, watched)
-            except (LabError, Interrupted) as error:
-                _report_early_end(error, store, console)
-                raise
-        return _write(store), store.folder
-
-
-def _watched_at(request: Request) -> tuple[str, int] | None:
-    """Address and port of the web UI, where one is asked for."""
-    if request.watch:
-        return interactive.choose_port(interactive.HOST, interactive.PORT if request.port is None else request.port)
-    if request.port is not None:
-        raise HostError(f"--port {request.port}: is where the web UI is to be; give --watch too")
-    return None
-
-
-def _resumed(request: Request, places: Places) -> Store | None:
-    """The run to go on with, if one is asked for. Raises StoreError where other options would change it."""
-    if request.resume is None:
-        return None
-    if replace(request, resume=None, runtime=None, watch=False, port=None) != Request():
+    if request.resume is not None and replace(request, resume=None, runtime=None, watch=False, port=None) != Request():
         raise StoreError(
             f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
         )
-    return Store.find(places.results, request.resume)
-
-
-def _execute(run: Run, store: Store, started: Started, swarm: Swarm, reporter: Reporter, watched: Watch) -> None:
-    """Block after block; with `precision`, until every comparison is settled."""
-    wanted: Collection[Cell] | None = None
-    begun = 0
-    with Journal(store) as journal:
-
-        def save(observation: Observation) -> None:
-            journal.append(observation)
-            watched.observe(observation)
-
-        for blocks in plan.looks(run.experiment):
-            scheduled = plan.schedule(run.experiment, run.seed, range(begun, blocks))
-            done = store.done()
-            trials = plan.remaining(scheduled, done, wanted)
-            if wanted is None:
-                reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
-            elif trials:
-                reporter.say(f"{len(wanted)} cells are not settled by {begun} blocks: {len(trials)} trials more.")
-            campaign.execute(
-                trials,
-                run=run,
-                fleets=started.fleets,
-                swarm=swarm,
-                save=save,
-                reporter=reporter,
-                begin=_numbered(watched, len(done), len(trials)),
-            )
-            wanted, begun = unsettled(run, store.observations(), blocks), blocks
-            if not wanted:
-                break
-
-
-def _numbered(watched: Watch, done: int, planned: int) -> campaign.Begin:
-    """Tells of each of `planned` trials, after those that are `done`."""
-    numbers = itertools.count(done + 1)
-    return lambda trial: watched.begin(trial.cell, f"{next(numbers)} of {done + planned} trials")
-
-
-def _report_early_end(error: LabError | Interrupted, store: Store, console: Console) -> None:
-    """What was measured is worth reading, whatever ended the run; but it must not hide what did."""
-    with contextlib.suppress(LabError):
-        comparison = _write(store)
-        if comparison.measured:
-            show(comparison, console, store.folder)
-            cause = f"by {error}" if isinstance(error, Interrupted) else "by an error"
-            console.print(
-                f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. "
-                f"Go on with: invoke lab.run --resume {comparison.run.id}",
-                markup=False,
-                highlight=False,
-            )
+    manner = Manner(
+        task="lab.run",
+        runtime=request.runtime,
+        seed=request.seed,
+        resume=request.resume,
+        watch=request.watch,
+        port=request.port,
+    )
+    return execution.run(manner, lambda servers: _experiment(request, servers), _compared, console, places)
 
 
 def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
@@ -227,37 +116,12 @@ def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
     )
 
 
-def _used(experiment: Experiment, servers: Mapping[str, Server]) -> dict[str, Server]:
-    names = {cell.server for cell in experiment.cells}
-    if missing := sorted(names - servers.keys()):
-        raise StoreError(f"server {missing[0]} of this run is no longer in the catalogue; start a new run")
-    return {name: server for name, server in servers.items() if name in names}
-
-
-def _with_cores(experiment: Experiment, used: Mapping[str, Server], cores: int) -> Collection[Server]:
-    names = {cell.server for cell in experiment.cells if cell.cores == cores}
-    return [server for name, server in used.items() if name in names]
-
-
-_Part = tuple[str, Callable[[Run], object]]
-_AT_START: Sequence[_Part] = (
-    ("the machine", lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel)),
-    ("the servers in the catalogue", lambda run: dict(run.servers)),
-)
-_ONCE_UP: Sequence[_Part] = (
-    ("the cores", lambda run: (dict(run.server_cpus), run.generator_cpus)),
-    (
-        "the installed packages",
-        lambda run: {name: (each.python, dict(each.packages)) for name, each in run.stacks.items()},
-    ),
-)
-
-
-def _check_same(earlier: Run, current: Run, *parts: _Part) -> None:
-    """Trials of one run must be comparable. Raises StoreError where a part of what they ran on has changed."""
-    for what, part in parts:
-        if part(earlier) != part(current):
-            raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
+def _compared(store: Store, console: Console) -> Comparison:
+    """Write the comparison in every format, and print it."""
+    comparison = _write(store)
+    console.print(terminal.comparison(comparison, console.width))
+    _say(console, f"Results, with every column and how to read them: {shown(store.folder)}/comparison.md")
+    return comparison
 
 
 def _write(store: Store) -> Comparison:
@@ -267,23 +131,79 @@ def _write(store: Store) -> Comparison:
     return comparison
 
 
+def report(name: str | None, console: Console, places: Places) -> Comparison:
+    """Compare, write and print a stored run again, from its folder alone. Raises StoreError."""
+    return _compared(Store.find(places.results, name or "latest"), console)
+
+
+# --- claims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsRequest:
+    """What the command line asks of a run for claims; None and empty mean: as the file says."""
+
+    claims: str | None = None
+    """The file."""
+    only: tuple[str, ...] = ()
+    """Ids of the claims to test."""
+    run: str | None = None
+    """A stored run to judge again; nothing is measured."""
+    runtime: str | None = None
+    blocks: int | None = None
+    seed: int | None = None
+    resume: str | None = None
+
+
+def claims(request: ClaimsRequest, console: Console, places: Places) -> Comparison:
+    """Test claims; write their verdicts beside the run's comparison, and print them.
+
+    Whatever ends it early, what was measured by then is judged. Raises LabError or Interrupted.
+    """
+    path = Path(request.claims or PROJECT / DEFAULT_CLAIMS)
+    asked = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(places))
+    asked = claims_under_test.only(asked, request.only)
+
+    def judged(store: Store, console: Console) -> Comparison:
+        return _judged(store, asked, console)
+
+    again = replace(request, claims=None, only=())
+    if request.run is not None:
+        if again != ClaimsRequest(run=request.run):
+            raise StoreError(f"--run {request.run}: judges what is stored, and measures nothing; give no other option")
+        return judged(Store.find(places.results, request.run), console)
+    if request.resume is not None and replace(again, resume=None, runtime=None) != ClaimsRequest():
+        raise StoreError(f"--resume {request.resume}: a resumed run keeps its blocks and seed; give no other option")
+    manner = Manner(task="lab.claims", runtime=request.runtime, seed=request.seed, resume=request.resume)
+    return execution.run(manner, lambda servers: _testing(asked, request.blocks, servers), judged, console, places)
+
+
+def _testing(asked: ClaimSet, blocks: int | None, servers: Mapping[str, Server]) -> Experiment:
+    """The experiment that tests claims, as far as this machine has the cores."""
+    return spec.narrow(claims_under_test.feasible(asked, len(host.usable_cpus())), servers, blocks=blocks)
+
+
+def _judged(store: Store, asked: ClaimSet, console: Console) -> Comparison:
+    """Write comparison and verdicts, and print the verdicts."""
+    comparison = _write(store)
+    results = claims_under_test.judge(comparison.run, store.observations(), asked.claims)
+    store.write({**claims_md(comparison.run, results), **claims_yaml(comparison.run, results)})
+    console.print(terminal.verdicts(results))
+    _say(console, f"The evidence, and what to do about it: {shown(store.folder)}/claims.md")
+    return comparison
+
+
 # --- the other tasks
 
 
-def report(name: str | None, places: Places) -> tuple[Comparison, Path]:
-    """Compare and render a stored run again, from its folder alone. Raises StoreError."""
-    store = Store.find(places.results, name or "latest")
-    return _write(store), store.folder
-
-
 def build(request: Request, console: Console, places: Places) -> None:
-    """Install the stacks or build the images of all servers, or of those asked for."""
+    """Install the stacks or build the images of all servers, or of those asked for, and of the backends."""
     runtime, reason = choose_runtime(places, request.runtime)
-    reporter = _reporter(console)
+    reporter = reporter_for(console)
     reporter.say(f"Runtime: {runtime.name} ({reason}).")
     chosen = choose_servers(places, request.servers)
     with signals_raise(), alone(places):
-        for stack, digest in runtime.prepare(chosen.values(), reporter.say).items():
+        for stack, digest in runtime.prepare(chosen.values(), read_backends(places).values(), reporter.say).items():
             reporter.say(f"{stack}: {digest}")
 
 
@@ -313,7 +233,7 @@ def clean(places: Places) -> None:
 def up(wanted: Wanted, console: Console, places: Places) -> None:
     """Bring the interactive lab up, or what of it has ended; print what is up and where. Raises LabError."""
     with signals_raise():
-        stands = interactive.up(wanted, _reporter(console).say, places)
+        stands = interactive.up(wanted, reporter_for(console).say, places)
         _show_up(stands, console)
     _raise_for_ended(stands, "")
 
@@ -331,6 +251,7 @@ def _show_up(stands: Standing, console: Console) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     ended = any(each.failure for each in stands.servers.values())
+    backends = "; ".join(name + (f" ({failure})" if failure else "") for name, failure in stands.backends.items())
     columns = ("server", "address", "cores", "slots", *(["state"] if ended else []))
     rows = (
         (name, each.address, stands.server_cpus, _slots(each.slots), *([each.failure or "up"] if ended else []))
@@ -338,6 +259,8 @@ def _show_up(stands: Standing, console: Console) -> None:
     )
     console.print(terminal.grid(columns, rows))
     say("")
+    if backends:
+        say(f"Backends, on core {stands.backend_cpus}: {backends}")
     say(f"Web UI: {stands.url}")
     if stands.password is not None:
         say(f"Login: user {USER}, password {stands.password}")
@@ -346,15 +269,18 @@ def _show_up(stands: Standing, console: Console) -> None:
 
 
 def _raise_for_ended(stands: Standing, remedy: str) -> None:
-    if ended := {name: each.failure for name, each in stands.servers.items() if each.failure}:
+    if ended := stands.failures:
         told = "; ".join(f"{name}: {failure}" for name, failure in ended.items())
         raise LabError(f"{told}; see invoke lab.logs {next(iter(ended))}{remedy}")
 
 
-def logs(server: str, places: Places, *, follow: bool) -> Iterator[str]:
-    """The lines that a server of the interactive lab has written; with `follow`, on and on. Raises LabError."""
+def logs(name: str, places: Places, *, follow: bool) -> Iterator[str]:
+    """The lines that a server or backend of the interactive lab has written; with `follow`, on and on.
+
+    Raises LabError.
+    """
     with signals_raise():
-        yield from interactive.log(server, places, follow=follow)
+        yield from interactive.log(name, places, follow=follow)
 
 
 def open_browser(places: Places) -> str:
@@ -394,20 +320,5 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=200)
 
 
-def show(comparison: Comparison, console: Console, folder: Path) -> None:
-    """Print a comparison and where it is stored."""
-    console.print(terminal.comparison(comparison, console.width))
-    console.print(
-        f"Results, with every column and how to read them: {shown(folder)}/comparison.md",
-        markup=False,
-        highlight=False,
-    )
-
-
-# --- small matters of this module
-
-
-def _reporter(console: Console) -> Reporter:
-    if console.is_terminal:
-        return TerminalReporter(console)
-    return LineReporter(lambda text: print(text, file=console.file, flush=True))
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -6,14 +6,14 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from wsgilab import __version__, cpus, host
 from wsgilab.errors import HostError, TargetError
-from wsgilab.model import SCHEMA, Experiment, Run, Server, Stack
-from wsgilab.runtime.protocol import Fleet, Runtime, Say, Target
+from wsgilab.model import SCHEMA, Backend, Experiment, Run, Server, Stack
+from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 
 Get = Callable[[Target, str], str]
 """The body of one plain GET of a page, such as `/lab`, of a target. Raises TargetError unless it is a 200."""
@@ -21,8 +21,10 @@ Get = Callable[[Target, str], str]
 _GET_S = 15.0
 
 
-def lay_out(counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say) -> cpus.Layout:
-    """Who runs on which cores of this machine, said to `say`.
+def lay_out(
+    counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say, backends: bool = False
+) -> cpus.Layout:
+    """Who runs on which cores of this machine, said to `say`; with `backends`, these too.
 
     Raises HostError where it does not fit; `option` is what the user calls the number of the generator's cores.
     """
@@ -33,11 +35,13 @@ def lay_out(counts: Collection[int], *, share: bool, generator_cores: int, optio
             counts=counts,
             share=share,
             generator_cores=generator_cores,
+            backends=backends,
         )
     except cpus.DoesNotFit as error:
         raise HostError(f"cores: {str(error).replace('--generator-cores', option)}") from None
     spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
-    say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}.")
+    beside = f", backends on {cpus.spell(layout.backends)}" if backends else ""
+    say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}{beside}.")
     for note in layout.notes:
         say(f"Note: {note}.")
     return layout
@@ -45,12 +49,13 @@ def lay_out(counts: Collection[int], *, share: bool, generator_cores: int, optio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Fleets that are up, and what they run on."""
+    """Fleets and backends that are up, and what they run on."""
 
     runtime: Runtime
     layout: cpus.Layout
     fleets: Mapping[int, Fleet]
     """Number of cores -> fleet."""
+    backends: Backends = field(default_factory=dict)
     digests: Mapping[str, str]
     """Stack -> digest."""
 
@@ -62,21 +67,29 @@ class Started:
 
 @contextlib.contextmanager
 def started(
-    runtime: Runtime, layout: cpus.Layout, servers: Mapping[int, Collection[Server]], say: Say
+    runtime: Runtime,
+    layout: cpus.Layout,
+    servers: Mapping[int, Collection[Server]],
+    backends: Collection[Backend],
+    say: Say,
 ) -> Iterator[Started]:
-    """A fleet for each number of cores in `servers`, after anything left behind was ended and all is installed.
+    """Backends, and a fleet for each number of cores in `servers`, after all is installed and anything left was ended.
 
     Leaving it leaves nothing behind.
     """
     if left := runtime.sweep():
         say(f"Ended {left} processes or containers that an earlier run had left behind.")
-    digests = runtime.prepare(list({each.name: each for fleet in servers.values() for each in fleet}.values()), say)
-    say(f"Starting {sum(map(len, servers.values()))} servers ...")
+    used = {each.name: each for fleet in servers.values() for each in fleet}
+    digests = runtime.prepare(list(used.values()), backends, say)
+    beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""
+    say(f"Starting {sum(map(len, servers.values()))} servers{beside} ...")
     with contextlib.ExitStack() as up:
+        # First, so that a server finds them, and last to end, so that none loses them.
+        running = up.enter_context(runtime.backends(backends, layout.backends)) if backends else {}
         fleets = {
             count: up.enter_context(runtime.start(fleet, layout.servers[count])) for count, fleet in servers.items()
         }
-        yield Started(runtime=runtime, layout=layout, fleets=fleets, digests=digests)
+        yield Started(runtime=runtime, layout=layout, fleets=fleets, backends=running, digests=digests)
 
 
 def describe(
@@ -104,6 +117,7 @@ def describe(
         experiment=experiment,
         server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items()},
         generator_cpus=cpus.spell(layout.generator),
+        backend_cpus=cpus.spell(layout.backends),
         cpu_iterations=_calibrate(experiment, started, get) if cpu_iterations is None else cpu_iterations,
         servers=servers,
         host=host.fingerprint(),

@@ -11,9 +11,10 @@ GeneratorCores = Literal["own", "shared"]
 RuntimeName = Literal["compose", "local"]
 TrialStatus = Literal["measured", "failed"]
 Metric = Literal["throughput", "latency"]
-BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "demand", "unexplained"]
+BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "backend", "demand", "unexplained"]
 Gate = Literal["generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
+ClaimVerdict = Literal["confirmed", "refuted", "undecided"]
 
 SCHEMA = 1
 """The version of what `results/<run>/` holds."""
@@ -37,6 +38,36 @@ class Server:
     """In how many processes; None where a request or a connection gets a process of its own."""
     model: ExecutionModel
     summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What requests wait for: a service of `compose/backends.yaml` that runs beside the servers, on other cores."""
+
+    name: str
+    stack: str
+    """What it runs on where it is a local process; a folder of services/stacks."""
+    entrypoint: tuple[str, ...]
+    """What the words of `command` and `health` are appended to where it is a local process, as an image's entrypoint."""
+    command: tuple[str, ...]
+    health: tuple[str, ...]
+    """Exits with 0 once it can be used."""
+    environment: Mapping[str, str]
+    """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
+    port: int
+    """Where it listens in a container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What one request does."""
+
+    parameters: Mapping[str, float]
+    """And their defaults."""
+    backends: tuple[str, ...] = ()
+    """Those that its requests wait for."""
+    parts: tuple[str, ...] = ()
+    """Other workloads whose requests, with their parameters, it is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +184,8 @@ class Run:
     server_cpus: Mapping[int, str]
     """Number of cores -> the cpuset list that servers were pinned to."""
     generator_cpus: str
+    backend_cpus: str = ""
+    """Empty where no workload needs a backend."""
     cpu_iterations: int | None
     """The fixed work of a `cpu` request, calibrated once for this run; None where no cell needs it."""
     servers: Mapping[str, Server]
@@ -198,6 +231,8 @@ class Usage:
 
     cpu_s: float
     resident_bytes: int
+    os_threads: int
+    """Threads that there are now, as the operating system counts them: one at least for each process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +282,10 @@ class SwarmReport:
     """Scheduled requests that were due in the window."""
     late: int = 0
     """Scheduled requests that the generator began noticeably after they were due."""
+    slow_connections: int = 0
+    """Connections, over the whole trial, that took so long to open that the first attempt must have been dropped."""
+    client_ms: float = 0.0
+    """Median time, of a request of the window, that its user itself let pass while it sent and read."""
     latency_mean_ms: float
     latency_ms: Mapping[str, float]
     """`p50`, `p95`, `p99` and `max`."""
@@ -279,6 +318,10 @@ class Observation:
     """CPU time of all the target's processes over `server_span_s`."""
     server_span_s: float | None = None
     resident_bytes: int | None = None
+    os_threads: int | None = None
+    """The more of what the window's two ends saw."""
+    backend_cpu_s: float | None = None
+    """CPU time of the workload's backends over `server_span_s`; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,9 +360,14 @@ class CellFigures:
     server_cpu: Interval | None
     generator_cpu: Interval
     resident_mb: float | None
+    os_threads: int | None
+    """Threads of all its processes, as the operating system counts them: the median of the blocks."""
+    backend_cpu: Interval | None
+    """Share of the backends' cores that they used; None where the workload has none."""
     failures: int
     cut_off: int
     late: int
+    slow_connections: int
     bound_by: BoundBy
     because: str
     """The figures that decided `bound_by`."""
@@ -375,3 +423,60 @@ class Comparison:
     """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What must hold of one figure of a cell, or of its ratio to another cell's, for a claim to be true."""
+
+    figure: str
+    """A key of `claims.FIGURES`."""
+    of: Cell
+    over: Cell | None = None
+    """With it, the figure is a ratio, paired by block."""
+    at_least: float | None = None
+    at_most: float | None = None
+    """Neither limit: the figure is told beside the verdict, and decides nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence about servers that is met in the wild, and what would make it true."""
+
+    id: str
+    claim: str
+    met: str
+    """Where such a claim is commonly met."""
+    holds: tuple[Condition, ...]
+    """It is true if all of these are."""
+    shows: tuple[Condition, ...] = ()
+    """Figures that are told beside them."""
+    explanation: str
+    advice: str
+    """What a reader should do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the blocks say of a condition."""
+
+    condition: Condition
+    blocks: int
+    """So many that have the figure."""
+    value: Interval | None
+    """None where nothing was measured."""
+    verdict: ClaimVerdict
+    reason: str
+    """Why it is undecided; empty where it is decided, or decides nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """A claim under test."""
+
+    claim: Claim
+    verdict: ClaimVerdict
+    evidence: tuple[Evidence, ...]
+    """Of `holds`, in order."""
+    shown: tuple[Evidence, ...]
+    """Of `shows`, in order."""

@@ -5,14 +5,14 @@ import fcntl
 import hashlib
 import os
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from wsgilab import catalogue, standing
-from wsgilab.errors import EngineError, HostError, Interrupted, LabError
-from wsgilab.model import Server
+from wsgilab import catalogue, spec, standing
+from wsgilab.errors import EngineError, HostError, Interrupted, LabError, SpecError
+from wsgilab.model import Backend, Server
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
@@ -61,6 +61,22 @@ def places(environment: Mapping[str, str] = os.environ) -> Places:
 def read_catalogue(places: Places) -> Mapping[str, Server]:
     """The servers, by name. Raises SpecError."""
     return catalogue.parse(read_text(places.catalogue, "catalogue"), shown(places.catalogue))
+
+
+def read_backends(places: Places) -> Mapping[str, Backend]:
+    """The backends, by name. Raises SpecError."""
+    file = places.project / "compose" / "backends.yaml"
+    return catalogue.parse_backends(read_text(file, "backends"), shown(file))
+
+
+def choose_backends(places: Places, workloads: Iterable[str]) -> Collection[Backend]:
+    """Those that requests of `workloads` wait for, in the file's order. Raises SpecError."""
+    if not (names := spec.backends(workloads)):
+        return ()
+    known = read_backends(places)
+    if missing := [name for name in names if name not in known]:
+        raise SpecError(f"compose/backends.yaml: has no {missing[0]}, which a workload waits for; put it back")
+    return [backend for name, backend in known.items() if name in names]
 
 
 def choose_servers(places: Places, names: Collection[str]) -> dict[str, Server]:

@@ -77,3 +77,10 @@ class LineReporter:
                 self._write(f"{title}: {done} of {total}, {left_s:.0f} s left ({step})")
 
         yield advance
+
+
+def reporter_for(console: Console) -> Reporter:
+    """Bars where `console` is a terminal, lines elsewhere."""
+    if console.is_terminal:
+        return TerminalReporter(console)
+    return LineReporter(lambda text: print(text, file=console.file, flush=True))

@@ -17,19 +17,33 @@ groups counts once:
 due on a schedule whether or not the server keeps up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from wsgilab.catalogue import load_yaml
 from wsgilab.errors import SpecError
-from wsgilab.model import STRICT, Arrivals, Cell, Connection, Experiment, GeneratorCores, Server
+from wsgilab.model import STRICT, Arrivals, Cell, Connection, Experiment, GeneratorCores, Server, Workload
 
-WORKLOADS: Mapping[str, Mapping[str, float]] = {"hello": {}, "sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
-"""Workload -> its parameters and their defaults. Each is a route of services/app and a file in locustfiles/."""
+WORKLOADS: Mapping[str, Workload] = {
+    "hello": Workload(parameters={}),
+    "sleep": Workload(parameters={"ms": 50.0}),
+    "cpu": Workload(parameters={"ms": 5.0}),
+    "db": Workload(parameters={"ms": 50.0}, backends=("postgres",)),
+    "upstream": Workload(parameters={"ms": 50.0}, backends=("upstream",)),
+    "large": Workload(parameters={"kib": 1024.0}),
+    "slow-client": Workload(parameters={"send_ms": 100.0, "read_ms": 100.0, "kib": 1024.0}),
+    "stall": Workload(parameters={"ms": 300.0}, parts=("sleep", "cpu")),
+    "mixed": Workload(
+        parameters={"hello": 50.0, "db": 25.0, "upstream": 15.0, "cpu": 5.0, "large": 5.0},
+        backends=("postgres", "upstream"),
+        parts=("hello", "db", "upstream", "cpu", "large"),
+    ),
+}
+"""By name. Each is a file in locustfiles/ (with _ for -), and its requests go to routes of services/app."""
 
 _ALL = "all"
 
@@ -42,13 +56,29 @@ def _all_or_names(given: object) -> object:
     return given
 
 
-_Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
-_Rate = Annotated[float, Field(gt=0, le=100_000)]
 _Precision = Annotated[float, Field(gt=0, lt=1)]
 
 MAX_BLOCKS = 50
 """Where a run with `precision` ends, unless the experiment says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every file that asks for measurements may say, beside its cells."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: Name
+    blocks: Annotated[int, Field(ge=1, le=1000, strict=True)] = 3
+    window_s: _Seconds = 1.0
+    patience_s: _Seconds = 10.0
+    generator: GeneratorCores = "own"
+    generator_cores: Count = 1
+    workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,90 +87,113 @@ class _Group:
 
     servers: Annotated[list[str], BeforeValidator(_all_or_names)]
     workloads: list[str]
-    users: list[_Count] = field(default_factory=list)
-    rate: list[_Rate] = field(default_factory=list)
+    users: list[Count] = field(default_factory=list)
+    rate: list[Rate] = field(default_factory=list)
     arrivals: Arrivals | None = None
     connections: list[Connection] = field(default_factory=lambda: ["close"])
-    cores: list[_Count] = field(default_factory=lambda: [1])
+    cores: list[Count] = field(default_factory=lambda: [1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    __pydantic_config__: ClassVar = STRICT
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+class _File(Settings):
     cells: Annotated[list[_Group], Field(min_length=1)]
-    blocks: Annotated[int, Field(ge=1, le=1000, strict=True)] = 3
-    window_s: _Seconds = 1.0
-    patience_s: _Seconds = 10.0
     reference: str
-    generator: GeneratorCores = "own"
-    generator_cores: _Count = 1
     precision: _Precision | None = None
     max_blocks: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
-    workloads: dict[str, dict[str, Annotated[float, Field(gt=0, le=60_000)]]] = field(default_factory=dict)
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _ADAPTER = TypeAdapter(_File)
 
+Parsed = TypeVar("Parsed")
+
+Place = tuple[int | str, ...]
+"""Where in a document something stands: its keys and indices."""
+
 
 def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> Experiment:
     """Read an experiment file. Raises SpecError naming `source`, the key and what would be right."""
-    document = load_yaml(text, source)
-    if not isinstance(document, dict):
-        raise SpecError(f"{source}: is not an experiment; it must begin with keys such as name and cells")
-    try:
-        file = _ADAPTER.validate_python(document)
-    except ValidationError as error:
-        raise SpecError(f"{source}: {_first(error)}") from None
-
-    _known([file.reference], catalogue, f"{source}: reference", "server")
-    for name, given in file.workloads.items():
-        _known([name], WORKLOADS, f"{source}: workloads", "workload")
-        _known(given, WORKLOADS[name], f"{source}: workloads.{name}", "parameter")
+    file = read(text, source, _ADAPTER, "an experiment", lambda place: _Group if place[0] == "cells" else _File)
+    check_known([file.reference], catalogue, f"{source}: reference", "server")
     cells: dict[Cell, None] = {}
     for number, group in enumerate(file.cells):
         where = f"{source}: cells[{number}]"
         servers = list(catalogue) if group.servers == [_ALL] else group.servers
-        _known(servers, catalogue, f"{where}.servers", "server")
-        _known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
-        loads = _loads(group, where)
+        check_known(servers, catalogue, f"{where}.servers", "server")
+        check_known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
+        group_loads = loads(group.users, group.rate, group.arrivals, where)
         for server, cores, workload, load, connection in product(
-            servers, group.cores, group.workloads, loads, group.connections
+            servers, group.cores, group.workloads, group_loads, group.connections
         ):
             cells[replace(load, server=server, cores=cores, workload=workload, connection=connection)] = None
     if not cells:
         raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
     if file.max_blocks is not None and file.precision is None:
         raise SpecError(f"{source}: max_blocks: says where a run with precision ends, but there is no precision")
-    used = {cell.workload for cell in cells}
-    experiment = Experiment(
-        name=file.name,
-        cells=tuple(cells),
-        blocks=file.blocks,
-        window_s=file.window_s,
-        patience_s=file.patience_s,
-        reference=file.reference,
-        generator=file.generator,
-        parameters={name: {**WORKLOADS[name], **file.workloads.get(name, {})} for name in WORKLOADS if name in used},
-        generator_cores=file.generator_cores,
+    return _sequential(
+        resolve(file, list(cells), file.reference, source), file.precision, file.max_blocks, f"{source}: max_blocks"
     )
-    return _sequential(experiment, file.precision, file.max_blocks, f"{source}: max_blocks")
 
 
-def _loads(group: _Group, where: str) -> Sequence[Cell]:
-    """The group's loads, as cells that have nothing else."""
+def read(text: str, source: str, adapter: TypeAdapter[Parsed], what: str, shape: Callable[[Place], type]) -> Parsed:
+    """A file that is `what`, as `adapter` reads it; `shape` is the dataclass whose key stands, or should, at a place.
+
+    Raises SpecError naming `source`, the key and what would be right.
+    """
+    document = load_yaml(text, source)
+    if not isinstance(document, dict):
+        raise SpecError(f"{source}: is not {what}; it must begin with keys such as name and cells")
+    try:
+        return adapter.validate_python(document)
+    except ValidationError as error:
+        raise SpecError(f"{source}: {_first(error, shape)}") from None
+
+
+def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: str) -> Experiment:
+    """The experiment of `cells`, with every parameter filled in. Raises SpecError for a workload or a parameter of one
+    that there is not."""
+    for name, given in settings.workloads.items():
+        check_known([name], WORKLOADS, f"{source}: workloads", "workload")
+        check_known(given, WORKLOADS[name].parameters, f"{source}: workloads.{name}", "parameter")
+    return Experiment(
+        name=settings.name,
+        cells=tuple(cells),
+        blocks=settings.blocks,
+        window_s=settings.window_s,
+        patience_s=settings.patience_s,
+        reference=reference,
+        generator=settings.generator,
+        parameters=parameters({cell.workload for cell in cells}, settings.workloads),
+        generator_cores=settings.generator_cores,
+    )
+
+
+def parameters(
+    workloads: Collection[str], given: Mapping[str, Mapping[str, float]]
+) -> Mapping[str, Mapping[str, float]]:
+    """Workload -> parameter -> value, as `given` or else as usual: of `workloads` and of all that they are made of."""
+    used = {part for name in workloads for part in (name, *WORKLOADS[name].parts)}
+    return {name: {**WORKLOADS[name].parameters, **given.get(name, {})} for name in WORKLOADS if name in used}
+
+
+def backends(workloads: Iterable[str]) -> Sequence[str]:
+    """The names of the backends that requests of `workloads` wait for, in order."""
+    return list(dict.fromkeys(backend for name in workloads for backend in WORKLOADS[name].backends))
+
+
+def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | None, where: str) -> Sequence[Cell]:
+    """The loads of a group, as cells that have nothing else. Raises SpecError where there are both users and rates, or
+    neither."""
     blank = Cell(server="", cores=1, workload="", connection="close")
-    if bool(group.users) == bool(group.rate):
+    if bool(users) == bool(rates):
         raise SpecError(
             f"{where}: needs users (a closed loop) or rate (requests a second, on a schedule), and not both"
         )
-    if group.users:
-        if group.arrivals is not None:
-            raise SpecError(f"{where}.arrivals: says how a rate is spaced, but the group has users")
-        return [replace(blank, users=users) for users in group.users]
-    return [replace(blank, rate=rate, arrivals=group.arrivals or "constant") for rate in group.rate]
+    if users:
+        if arrivals is not None:
+            raise SpecError(f"{where}.arrivals: says how a rate is spaced, but there are users")
+        return [replace(blank, users=each) for each in users]
+    return [replace(blank, rate=rate, arrivals=arrivals or "constant") for rate in rates]
 
 
 def _sequential(experiment: Experiment, precision: float | None, max_blocks: int | None, where: str) -> Experiment:
@@ -173,8 +226,10 @@ def narrow(
     cells: Sequence[Cell] = experiment.cells
     reference = experiment.reference
     if servers:
-        _known(servers, catalogue, "--servers", "server")
-        _known(servers, {cell.server: None for cell in cells}, f"--servers: experiment {experiment.name}", "server")
+        check_known(servers, catalogue, "--servers", "server")
+        check_known(
+            servers, {cell.server: None for cell in cells}, f"--servers: experiment {experiment.name}", "server"
+        )
         cells = [cell for cell in cells if cell.server in servers]
         reference = reference if reference in servers else servers[0]
     if any(count < 1 for count in cores):
@@ -200,13 +255,16 @@ def narrow(
     return _sequential(narrowed, precision or experiment.precision, most, "--max-blocks")
 
 
-def _known(given: Sequence[str] | Mapping[str, object], known: Mapping[str, object], where: str, what: str) -> None:
+def check_known(
+    given: Sequence[str] | Mapping[str, object], known: Mapping[str, object], where: str, what: str
+) -> None:
+    """Raises SpecError for the first of `given` that is not `known`."""
     for name in given:
         if name not in known:
             raise SpecError(f"{where}: unknown {what} {name!r}; known are {', '.join(known) or 'none'}")
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, shape: Callable[[Place], type]) -> str:
     """The first of pydantic's complaints as one line: the key, what is wrong, and what was given.
 
     An unknown key comes before a missing one: it is most often that one, misspelt.
@@ -214,11 +272,15 @@ def _first(error: ValidationError) -> str:
     first = min(error.errors(include_url=False), key=lambda each: each["type"] not in _UNKNOWN_KEY)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     if first["type"] in _UNKNOWN_KEY:
-        known = fields(_Group if first["loc"][0] == "cells" else _File)
-        return f"unknown key {key!r}; known are {', '.join(each.name for each in known)}"
+        return f"unknown key {key!r}; known are {', '.join(_keys(shape(first['loc'])))}"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"lacks the key {key!r}"
     if first["type"].startswith("dataclass"):
-        return f"{key}: must be a mapping with keys such as servers, workloads and users, not {first['input']!r}"
+        *some, last = _keys(shape(first["loc"]))[:3]
+        return f"{key}: must be a mapping with keys such as {', '.join(some)} and {last}, not {first['input']!r}"
     wrong = first["msg"].removeprefix("Value error, ")
     return f"{key}: {wrong[0].lower()}{wrong[1:]}, not {first['input']!r}"
+
+
+def _keys(shape: type) -> Sequence[str]:
+    return [each.name for each in fields(shape)]

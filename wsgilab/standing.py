@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,7 @@ class Wanted:
     """0: any that is free."""
     host: str | None = None
     share_generator: bool = False
+    no_backends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +73,24 @@ class Standing:
 
     server_cpus: str = ""
     generator_cpus: str = ""
+    backend_cpus: str = ""
+    """Empty where there are no backends."""
     servers: Mapping[str, ServerState]
     """Empty before all are up, and after all have ended."""
+    backends: Mapping[str, str | None] = field(default_factory=dict)
+    """Why each runs no more; None while it runs."""
     answered: int = 0
-    """So many times servers that had ended were started again because a command asked."""
+    """So many times what had ended was started again because a command asked."""
     ended: str = ""
     """Why the keeper has ended, if that was not what anybody asked for."""
     evidence: str = ""
     """Lines that show why."""
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Why each backend or server runs no more that does not."""
+        states = {**self.backends, **{name: each.failure for name, each in self.servers.items()}}
+        return {name: failure for name, failure in states.items() if failure is not None}
 
     @property
     def url(self) -> str:

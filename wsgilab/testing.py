@@ -11,10 +11,11 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from wsgilab import stats
+from wsgilab import spec, stats
 from wsgilab.errors import TargetError
 from wsgilab.model import (
     SCHEMA,
+    Backend,
     Cell,
     Experiment,
     Host,
@@ -27,7 +28,7 @@ from wsgilab.model import (
     SwarmReport,
     Usage,
 )
-from wsgilab.runtime.protocol import Fleet, Target
+from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
 from wsgilab.swarm.samples import Sample
 
 
@@ -42,6 +43,20 @@ def server(name: str = "gunicorn-sync-1", **changes: Any) -> Server:
         processes=1,
         model="process",
         summary=f"{name} in a few words",
+    )
+    return replace(plain, **changes)
+
+
+def backend(name: str = "postgres", **changes: Any) -> Backend:
+    """A backend that is ready at once, with `changes`."""
+    plain = Backend(
+        name=name,
+        stack=name,
+        entrypoint=(),
+        command=("python", f"{name}.py"),
+        health=("python", "-c", "pass"),
+        environment={},
+        port=8000,
     )
     return replace(plain, **changes)
 
@@ -62,9 +77,7 @@ def experiment(*cells: Cell, **changes: Any) -> Experiment:
         patience_s=5.0,
         reference=chosen[0].server,
         generator="own",
-        parameters={
-            each.workload: {"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}}.get(each.workload, {}) for each in chosen
-        },
+        parameters=spec.parameters({each.workload for each in chosen}, {"cpu": {"ms": 2.0}}),
     )
     return replace(plain, **changes)
 
@@ -159,13 +172,10 @@ def observation(of: Cell | None = None, *, block: int = 0, position: int = 0, **
 
 
 @dataclass(slots=True, kw_only=True)
-class FakeTarget:
-    """A target that runs until `died` says otherwise."""
+class _FakeRunning:
+    """What runs until `died` says otherwise."""
 
-    server: Server
     cpus: frozenset[int] = frozenset({0})
-    base_url: str = "http://target.invalid:8000"
-    published_url: str = "http://127.0.0.1:8000"
     died: str | None = None
     log: str = ""
     cpu_s: float = 0.0
@@ -184,7 +194,31 @@ class FakeTarget:
 
     def usage(self) -> Usage:
         self.cpu_s += 0.01
-        return Usage(cpu_s=self.cpu_s, resident_bytes=50_000_000)
+        return Usage(cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeTarget(_FakeRunning):
+    """A target that runs until `died` says otherwise."""
+
+    server: Server
+    base_url: str = "http://target.invalid:8000"
+    published_url: str = "http://127.0.0.1:8000"
+
+    @property
+    def name(self) -> str:
+        return self.server.name
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeBackend(_FakeRunning):
+    """A backend that runs until `died` says otherwise."""
+
+    backend: Backend
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,3 +249,10 @@ def fake_fleet(servers: Collection[Server], cpus: frozenset[int] = frozenset({0}
     """A fleet of targets that run."""
     fleet: dict[str, Target] = {each.name: FakeTarget(server=each, cpus=cpus) for each in servers}
     yield fleet
+
+
+@contextlib.contextmanager
+def fake_backends(backends: Collection[Backend], cpus: frozenset[int] = frozenset({1})) -> Iterator[Backends]:
+    """Backends that run."""
+    up: dict[str, RunningBackend] = {each.name: FakeBackend(backend=each, cpus=cpus) for each in backends}
+    yield up

@@ -3,6 +3,7 @@
 Every answer is a fixed text, so that the swarm can check it to the byte.
 """
 
+import functools
 import os
 import platform
 import time
@@ -11,18 +12,20 @@ from importlib import metadata
 from flask import Flask, Response, abort, jsonify, request
 
 from stamp import StampMiddleware
+from waits import ITEMS, Down, ask_upstream, read_item
 from work import iterations_for, state_after
 
 # What /lab tells of the stack a server really runs on.
-PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "eventlet", "tornado")
+PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "eventlet", "tornado", "psycopg", "urllib3")
 LONGEST_SLEEP_MS = 60_000.0
+LARGEST_KIB = 65_536.0
 MOST_ITERATIONS = 1e9
 
 app = Flask(__name__)
 app.wsgi_app = StampMiddleware(app.wsgi_app)  # type: ignore[method-assign]
 
 
-def text(body: str) -> Response:
+def text(body: str | bytes) -> Response:
     return Response(body, mimetype="text/plain")
 
 
@@ -32,6 +35,20 @@ def argument(name: str, default: float, most: float) -> float:
     if given is None or not 0 <= given <= most:
         abort(400, f"{name} must be a number from 0 to {most:g}")
     return given
+
+
+def whole(name: str, default: int, most: float) -> int:
+    """The query argument `name` as a whole number in 0..most; anything else is answered with 400."""
+    given = argument(name, float(default), most)
+    if not given.is_integer():
+        abort(400, f"{name} must be a whole number")
+    return int(given)
+
+
+@app.errorhandler(Down)
+def down(error: Down) -> Response:
+    """A backend that is down is no fault of the application's, and the next request may well be answered."""
+    return Response(f"{error}\n", status=503, mimetype="text/plain")
 
 
 @app.get("/hello")
@@ -55,10 +72,34 @@ def cpu() -> Response:
     Spinning until a deadline would take the same time however many requests share the core, and so
     hide the very contention that this workload is there to show.
     """
-    iterations = argument("iterations", default=50_000.0, most=MOST_ITERATIONS)
-    if not iterations.is_integer():
-        abort(400, "iterations must be a whole number")
-    return text(f"state {state_after(int(iterations))} after {iterations:.0f} iterations\n")
+    iterations = whole("iterations", default=50_000, most=MOST_ITERATIONS)
+    return text(f"state {state_after(iterations)} after {iterations} iterations\n")
+
+
+@app.get("/db")
+def db() -> Response:
+    """A request that reads the row `item` by a statement that waits `ms` milliseconds in PostgreSQL."""
+    ms = argument("ms", default=50.0, most=LONGEST_SLEEP_MS)
+    item = whole("item", default=0, most=ITEMS - 1)
+    return text(f"read {read_item(item, ms)} after {ms:g} ms\n")
+
+
+@app.get("/upstream")
+def upstream() -> Response:
+    """A request that waits for another service, which answers after `ms` milliseconds."""
+    return text(ask_upstream(argument("ms", default=50.0, most=LONGEST_SLEEP_MS)))
+
+
+@app.get("/large")
+def large() -> Response:
+    """A request with a large answer: `kib` KiB."""
+    return text(_lines(whole("kib", default=1024, most=LARGEST_KIB)))
+
+
+@functools.lru_cache(maxsize=4)
+def _lines(kib: int) -> bytes:
+    """So many KiB, in lines of 64 bytes. Made once, not for each request: to send it is what costs."""
+    return b"".join(b"%063d\n" % line for line in range(kib * 16))
 
 
 @app.get("/calibrate")

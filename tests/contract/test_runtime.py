@@ -4,15 +4,18 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -23,14 +26,16 @@ import yaml
 from tests.conftest import require
 from wsgilab import host, lab
 from wsgilab.catalogue import interpolate
-from wsgilab.errors import HostError, TargetError
+from wsgilab.errors import BuildError, HostError, TargetError
 from wsgilab.lab import Places
 from wsgilab.model import Order, Server
 from wsgilab.runtime import engine
+from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.local import MARK, LocalTarget
+from wsgilab.runtime.local import MARK
 from wsgilab.runtime.ports import free_ports
-from wsgilab.runtime.protocol import Fleet, Runtime, Target
+from wsgilab.runtime.processes import LocalTarget
+from wsgilab.runtime.protocol import Backends, Fleet, Running, Runtime, Target
 from wsgilab.swarm.client import LocustSwarm
 from wsgilab.testing import cell, experiment, run
 from wsgilab.ui.client import LabUI
@@ -48,7 +53,13 @@ def catalogue(session_places: Places) -> Mapping[str, Server]:
 
 
 @pytest.fixture(scope="module")
-def fleet(runtime: Runtime, catalogue: Mapping[str, Server]) -> Iterator[Fleet]:
+def backends(runtime: Runtime, session_places: Places) -> Iterator[Backends]:
+    with runtime.backends(lab.read_backends(session_places).values(), GENERATOR_CORE) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def fleet(runtime: Runtime, catalogue: Mapping[str, Server], backends: Backends) -> Iterator[Fleet]:
     with runtime.start([catalogue[name] for name in SERVERS], SERVER_CORE) as up:
         yield up
 
@@ -72,13 +83,15 @@ def order(target: Target, users: int = 8, window_s: float = 0.3) -> Order:
 
 
 def leftovers(places: Places, runtime: Runtime) -> list[str]:
-    """Every process, container and network that belongs to this test run's lab."""
+    """Every process, container, network and temporary folder that belongs to this test run's lab."""
     if runtime.name == "local":
-        found = []
+        found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{places.lab_id}-*")]
         for each in psutil.process_iter(["environ", "cmdline", "status"]):
-            marked = (each.info["environ"] or {}).get(MARK) == places.lab_id
-            if marked and each.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(each.info["cmdline"] or [str(each.pid)]))
+            words = " ".join(each.info["cmdline"] or [str(each.pid)])
+            # PostgreSQL's processes are told by the folder of their cluster too.
+            ours = (each.info["environ"] or {}).get(MARK) == places.lab_id or places.lab_id in words
+            if ours and each.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(words)
         return found
     client = docker.from_env()
     names = [str(each.name) for each in client.containers.list(all=True)]
@@ -134,6 +147,32 @@ def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustS
     report = swarm.load(order(target), lambda: None, lambda: None)
     assert report.in_flight.peak == 3
     assert (target.usage().cpu_s - before.cpu_s) / report.completed > 0.001
+
+
+def test_every_backend_is_pinned_and_reached_from_every_server(
+    fleet: Fleet, backends: Backends, swarm: LocustSwarm
+) -> None:
+    assert set(backends) == {"postgres", "upstream"}
+    for name, backend in backends.items():
+        assert (backend.name, backend.backend.name, backend.failure()) == (name, name, None)
+        assert backend.effective_cpus() == GENERATOR_CORE
+    for target in fleet.values():
+        # 4e0740 begins the SHA-256 of `3`.
+        assert swarm.get(f"{target.base_url}/db?ms=1&item=3").startswith("read 4e07408562")
+        assert swarm.get(f"{target.base_url}/upstream?ms=1") == "waited 1 ms\n"
+
+
+def test_a_backends_usage_is_what_requests_made_it_do(fleet: Fleet, backends: Backends, swarm: LocustSwarm) -> None:
+    before = {name: each.usage() for name, each in backends.items()}
+    page = f"{fleet['gunicorn-sync-4'].base_url}/db?ms=1&item=1"
+    for _ in range(50):
+        swarm.get(page)
+    after = {name: each.usage() for name, each in backends.items()}
+    assert after["postgres"].cpu_s > before["postgres"].cpu_s
+    assert after["upstream"].cpu_s - before["upstream"].cpu_s < after["postgres"].cpu_s - before["postgres"].cpu_s
+    # A process for each connection, and several of its own.
+    assert after["postgres"].os_threads > 3
+    assert all(each.resident_bytes > 1_000_000 for each in after.values())
 
 
 def test_a_wrong_answer_is_a_failure(fleet: Fleet, swarm: LocustSwarm) -> None:
@@ -223,7 +262,135 @@ def test_a_target_that_dies_says_how_and_keeps_its_log(
     assert leftovers(places, own) == []
 
 
-def kill(places: Places, runtime: Runtime, target: Target) -> None:
+def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("backends-exception")
+
+    def start_and_fail() -> None:
+        with (
+            own.backends(lab.read_backends(places).values(), GENERATOR_CORE),
+            own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
+        ):
+            assert get(fleet["gunicorn-sync-1"], "/db?ms=1&item=3").startswith("read 4e07408562")
+            raise Deliberate
+
+    with pytest.raises(Deliberate):
+        start_and_fail()
+    assert leftovers(places, own) == []
+
+
+def test_a_backend_that_dies_says_how_and_is_reached_again_after_a_restart(
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("backends-restarted")
+    with own.backends(lab.read_backends(places).values(), GENERATOR_CORE) as backends:
+        for backend in backends.values():
+            kill(places, own, backend)
+        for backend in backends.values():
+            assert backend.failure() in ("ended by signal 9", "ended with exit code 137")
+            backend.restart()
+            assert backend.failure() is None
+            assert backend.effective_cpus() == GENERATOR_CORE
+        with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet:
+            assert get(fleet["gunicorn-sync-1"], "/db?ms=1&item=3").startswith("read 4e07408562")
+            assert get(fleet["gunicorn-sync-1"], "/upstream?ms=1") == "waited 1 ms\n"
+        (log, *_) = own.log("postgres", None, follow=False)
+        assert log
+    assert leftovers(places, own) == []
+    with pytest.raises(TargetError, match=r"^postgres: is not up; invoke lab\.up brings it up$"):
+        own.log("postgres", None, follow=False)
+
+
+def get(target: Target, page: str) -> str:
+    with urllib.request.urlopen(target.published_url + page, timeout=10) as response:
+        return str(response.read().decode())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("[python, upstream.py]", "[python, nothing.py]", "upstream did not start: ended with exit code 2; see"),
+        ("max_connections=1000", "max_connections=many", "postgres did not start: ended with exit code 1; see"),
+    ],
+)
+def test_a_backend_that_cannot_start_shows_its_last_lines(
+    before: str, after: str, told: str, fresh: Callable[[str], tuple[Places, Runtime]], tmp_path: Path
+) -> None:
+    places, own = fresh("backends-broken")
+    for folder in ("compose", "services"):
+        shutil.copytree(places.project / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "compose" / "backends.yaml"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after))
+    places = replace(places, project=tmp_path)
+    own, _ = lab.choose_runtime(places, own.name)
+    start = own.backends(lab.read_backends(places).values(), GENERATOR_CORE)
+    with pytest.raises(TargetError, match=f"^{told}") as caught, start:
+        pytest.fail("a backend that cannot start came up")
+    assert ("nothing.py" if "python" in before else "many") in caught.value.detail
+    assert leftovers(places, own) == []
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_an_image_of_postgresql_that_cannot_be_had_is_told_with_the_remedy(
+    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_POSTGRES_IMAGE", "registry.invalid/postgres:17")
+    places, own = fresh("backends-image")
+    with pytest.raises(BuildError) as caught:
+        own.prepare([], lab.read_backends(places).values(), print)
+    told = caught.value.message
+    assert told.startswith(
+        "the image registry.invalid/postgres:17 of the backend postgres is neither here nor to be had"
+    )
+    assert "name another with LAB_POSTGRES_IMAGE (wsgilab/postgres: one built from Debian's package)" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("named", "present", "taken"),
+    [
+        ("", {OWN_BASE}, OWN_POSTGRES),
+        ("", {OWN_BASE, DEFAULT_POSTGRES}, DEFAULT_POSTGRES),
+        ("", {OWN_BASE, DEFAULT_BASE}, DEFAULT_POSTGRES),
+        ("", set(), DEFAULT_POSTGRES),
+        ("mine:1", {OWN_BASE, DEFAULT_POSTGRES}, "mine:1"),
+    ],
+)
+def test_the_image_of_postgresql_is_the_users_or_dockers_and_our_own_only_where_no_registry_is_in_reach(
+    named: str, present: set[str], taken: str, session_places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("compose")
+    found = engine.find()
+    assert isinstance(found, Engine)
+    monkeypatch.setenv("LAB_POSTGRES_IMAGE", named)
+    monkeypatch.delenv("LAB_BASE_IMAGE", raising=False)
+    monkeypatch.setattr(Compose, "has", lambda _, image: image in present)
+    compose = Compose(session_places.project, found, session_places.lab_id, None, "")
+    assert compose.postgres_image() == compose.environment("0")["LAB_POSTGRES_IMAGE"] == taken
+    compose.client.close()
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_an_image_of_postgresql_that_is_named_is_taken(
+    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = docker.from_env()
+    try:
+        client.images.get(OWN_POSTGRES).tag("wsgilab-test-postgres", "named")
+        monkeypatch.setenv("LAB_POSTGRES_IMAGE", "wsgilab-test-postgres:named")
+        places, own = fresh("backends-named")
+        store = lab.read_backends(places)["postgres"]
+        assert own.prepare([], [store], print)["postgres"] == client.images.get(OWN_POSTGRES).id
+        with own.backends([store], GENERATOR_CORE), containers(places) as (container,):
+            assert container.attrs["Config"]["Image"] == "wsgilab-test-postgres:named"
+        client.images.remove("wsgilab-test-postgres:named")
+    finally:
+        client.close()
+
+
+def kill(places: Places, runtime: Runtime, target: Running) -> None:
     """SIGKILL to `target`, and to all else that this lab has up. Returns when it has been seen."""
     if runtime.name == "compose":
         with containers(places) as found:
@@ -433,8 +600,10 @@ LEAVE_BEHIND = """
     places = lab.places()
     runtime, _ = lab.choose_runtime(places, sys.argv[1])
     servers = lab.read_catalogue(places)
-    runtime.prepare([servers["gunicorn-sync-4"]], lambda _: None)
-    with runtime.start([servers["gunicorn-sync-4"]], frozenset({int(sys.argv[2])})):
+    backends = lab.read_backends(places).values()
+    cpus = frozenset({int(sys.argv[2])})
+    runtime.prepare([servers["gunicorn-sync-4"]], backends, lambda _: None)
+    with runtime.backends(backends, cpus), runtime.start([servers["gunicorn-sync-4"]], cpus):
         print("up", flush=True)
         time.sleep(60)
 """
@@ -448,7 +617,8 @@ def test_what_a_killed_lab_left_behind_is_swept(fresh: Callable[[str], tuple[Pla
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
         child.send_signal(signal.SIGKILL)
-    assert leftovers(places, own)
+    left = leftovers(places, own)
+    assert any("postgres" in each for each in left)
     assert own.sweep() > 0
     assert leftovers(places, own) == []
 
@@ -492,7 +662,7 @@ def test_our_reading_of_the_catalogue_is_composes(session_places: Places) -> Non
     variables = {"LAB_BIND": "127.0.0.1:8123"}
     theirs = composes_reading(session_places, **variables)
     ours = lab.read_catalogue(session_places)
-    assert set(ours) == set(theirs) - {"swarm"}
+    assert set(ours) == set(theirs) - {"swarm"} - set(lab.read_backends(session_places))
     for name, server in ours.items():
         service = theirs[name]
         assert [interpolate(word, variables) for word in server.command] == service["command"]
@@ -508,11 +678,28 @@ def test_our_reading_of_the_catalogue_is_composes(session_places: Places) -> Non
         }
 
 
+def test_our_reading_of_the_backends_is_composes(session_places: Places) -> None:
+    theirs = composes_reading(session_places)
+    for name, backend in lab.read_backends(session_places).items():
+        service = theirs[name]
+        assert [interpolate(word, {}) for word in backend.command] == service["command"]
+        assert ["CMD", *(interpolate(word, {}) for word in backend.health)] == service["healthcheck"]["test"]
+        environment = {key: interpolate(value, {}) for key, value in backend.environment.items()}
+        assert environment == service.get("environment", {})
+        assert service["x-lab"] == {
+            "stack": backend.stack,
+            "entrypoint": list(backend.entrypoint),
+            "port": backend.port,
+        }
+        assert "ports" not in service
+
+
 def test_every_service_is_confined(session_places: Places) -> None:
     services = composes_reading(session_places)
     assert "swarm" in services
-    for service in services.values():
-        assert service["user"] == "10001:10001"
+    for name, service in services.items():
+        # The official image's own user, who has no privileges either.
+        assert service["user"] == ("postgres" if name == "postgres" else "10001:10001")
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Cli:
     runtime: str
     variables: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, project: Path = lab.PROJECT) -> "subprocess.Popen[str]":
         environment = {
             **os.environ,
             "LAB_STATE": str(self.places.state),
@@ -64,7 +65,7 @@ class Cli:
         }
         return subprocess.Popen(
             [sys.executable, "-m", "invoke", *words],
-            cwd=lab.PROJECT,
+            cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -116,6 +117,7 @@ class Cli:
                 names += [str(each.name) for each in client.networks.list()]
             found += [name for name in names if self.places.lab_id in name]
         found += [str(path) for path in (self.places.state / "logs").glob("*")]
+        found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{self.places.lab_id}-*")]
         return found + [str(path) for path in self.places.state.glob("*up.json*")]
 
     def assert_nothing_left(self) -> None:

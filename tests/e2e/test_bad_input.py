@@ -143,7 +143,7 @@ def test_a_stack_that_does_not_install(runtime_name: str, session_places: Places
     broken, _ = lab.choose_runtime(places, runtime_name)
     servers = [lab.read_catalogue(places)["gunicorn-sync-1"]]
     with pytest.raises(BuildError, match="stack gunicorn does not install: ") as caught:
-        broken.prepare(servers, print)
+        broken.prepare(servers, [], print)
     assert "hash" in (caught.value.message + caught.value.detail).lower()
     assert "\n" not in caught.value.message
 

@@ -140,7 +140,7 @@ def test_the_queue_of_a_full_server_is_no_part_of_the_next_trial(cells: Cells, r
 def swarm(state: Path) -> Iterator[LocustSwarm]:
     cpus = frozenset({max(host.usable_cpus())})
     runtime, _ = lab.choose_runtime(lab.places({"LAB_STATE": str(state)}), "local")
-    runtime.prepare([], print)
+    runtime.prepare([], [], print)
     with runtime.swarm(cpus) as conversation:
         yield LocustSwarm(conversation, cpus)
     # A conversation without a fleet leaves its log.

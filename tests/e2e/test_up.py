@@ -54,7 +54,7 @@ def up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Tem
     assert said.code == 0, said.output
     yield Up(cli=cli, said=said)
     ended = cli("lab.down")
-    assert ended.lines == ["Ended 3 processes or containers."]
+    assert ended.lines == ["Ended 5 processes or containers."]
     cli.assert_nothing_left()
     assert_one_line(cli("lab.status"), "the interactive lab is not up; invoke lab.up")
 
@@ -62,8 +62,9 @@ def up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Tem
 def test_it_says_what_it_does_and_where_everything_is(up: Up) -> None:
     stands = up.cli.standing()
     assert up.said.lines[0].startswith(f"Runtime: {up.cli.runtime} (")
-    assert any(re.fullmatch(r"Cores: servers on \S+, generator on \S+\.", line) for line in up.said.lines)
-    assert "Starting 2 servers ..." in up.said.lines
+    cores_told = r"Cores: servers on \S+, generator on \S+, backends on \S+\."
+    assert any(re.fullmatch(cores_told, line) for line in up.said.lines)
+    assert "Starting 2 servers and postgres and upstream ..." in up.said.lines
     assert up.table[0].split() == ["server", "address", "cores", "slots"]
     rows = {row.split()[0]: row.split()[1:] for row in up.table[1:3]}
     cores = stands.server_cpus

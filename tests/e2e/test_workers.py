@@ -37,7 +37,7 @@ def places(session_places: Places, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def runtime(places: Places) -> Iterator[Runtime]:
     made, _ = lab.choose_runtime(places, "local")
-    made.prepare([lab.read_catalogue(places)["gunicorn-sync-4"]], print)
+    made.prepare([lab.read_catalogue(places)["gunicorn-sync-4"]], [], print)
     yield made
     assert made.sweep() == 0
 

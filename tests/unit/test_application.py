@@ -15,6 +15,7 @@ import stamp
 import work
 from dev_server import parser
 from stamp import HEADER, StampMiddleware
+from waits import Down
 from wsgilab import inflight
 
 
@@ -74,6 +75,72 @@ def test_cpu_computes_as_many_steps_as_asked_for(client: FlaskClient, query: str
     assert (answer.status_code, answer.data) == (200, body)
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the application would have asked its backends."""
+    seen: list[Any] = []
+
+    def read_item(item: int, ms: float) -> str:
+        seen.append((item, ms))
+        return "content"
+
+    def ask_upstream(ms: float) -> str:
+        seen.append(ms)
+        return f"waited {ms:g} ms\n"
+
+    monkeypatch.setattr(application, "read_item", read_item)
+    monkeypatch.setattr(application, "ask_upstream", ask_upstream)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "body"),
+    [
+        ("/db", (0, 50.0), b"read content after 50 ms\n"),
+        ("/db?item=7&ms=2.5", (7, 2.5), b"read content after 2.5 ms\n"),
+        ("/db?item=9999", (9999, 50.0), b"read content after 50 ms\n"),
+        ("/upstream", 50.0, b"waited 50 ms\n"),
+        ("/upstream?ms=2.5", 2.5, b"waited 2.5 ms\n"),
+    ],
+)
+def test_backends_are_asked_what_a_request_says(
+    client: FlaskClient, asked: list[Any], path: str, question: object, body: bytes
+) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, body, "text/plain")
+    assert asked == [question]
+
+
+@pytest.mark.parametrize(("path", "name"), [("/db", "read_item"), ("/upstream", "ask_upstream")])
+def test_a_backend_that_is_down_is_told_in_one_line_with_a_stamp(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
+    def down(*_: object) -> str:
+        raise Down("PostgreSQL", "no\n\tsuch   luck")
+
+    monkeypatch.setattr(application, name, down)
+
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.data) == (503, b"PostgreSQL is down: no such luck\n")
+    assert HEADER in answer.headers
+    assert "Lab-Void" not in answer.headers, "it is a failure"
+
+
+@pytest.mark.parametrize(("query", "kib"), [("", 1024), ("?kib=0", 0), ("?kib=1", 1), ("?kib=100", 100)])
+def test_a_large_answer_has_so_many_kib_in_lines_that_all_differ(client: FlaskClient, query: str, kib: int) -> None:
+    answer = client.get(f"/large{query}")
+
+    assert (answer.status_code, len(answer.data)) == (200, kib * 1024)
+    lines = answer.data.splitlines()
+    assert len(set(lines)) == len(lines) == kib * 16
+
+
+def test_a_large_answer_is_made_once() -> None:
+    assert application._lines(8) is application._lines(8)
+
+
 def test_calibrate_tells_the_iterations_for_so_many_milliseconds(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,23 +171,30 @@ def test_lab_tells_what_the_server_is_in_effect(client: FlaskClient) -> None:
         ("/sleep?ms=inf", b"ms must be a number from 0 to 60000"),
         ("/cpu?iterations=-1", b"iterations must be a number from 0 to 1e+09"),
         ("/cpu?iterations=1000000001", b"iterations must be a number from 0 to 1e+09"),
+        ("/cpu?iterations=1.5", b"iterations must be a whole number"),
         ("/calibrate?ms=10001", b"ms must be a number from 0 to 10000"),
+        ("/db?ms=60001", b"ms must be a number from 0 to 60000"),
+        ("/db?item=10000", b"item must be a number from 0 to 9999"),
+        ("/db?item=1.5", b"item must be a whole number"),
+        ("/upstream?ms=60001", b"ms must be a number from 0 to 60000"),
+        ("/large?kib=65537", b"kib must be a number from 0 to 65536"),
+        ("/large?kib=0.5", b"kib must be a whole number"),
     ],
 )
 def test_a_bad_argument_is_answered_with_400_and_what_would_be_right(
-    client: FlaskClient, slept: list[float], path: str, message: bytes
+    client: FlaskClient, slept: list[float], asked: list[Any], path: str, message: bytes
 ) -> None:
     answer = client.get(path)
 
     assert answer.status_code == 400
     assert message in answer.data
-    assert slept == []
+    assert slept == asked == []
 
 
 # The stamp.
 
 
-@pytest.mark.parametrize("path", ["/hello", "/cpu?iterations=5", "/lab", "/sleep?ms=bad", "/nowhere"])
+@pytest.mark.parametrize("path", ["/hello", "/cpu?iterations=5", "/lab", "/large?kib=1", "/sleep?ms=bad", "/nowhere"])
 def test_every_answer_carries_one_stamp_of_who_served_it_and_when(client: FlaskClient, path: str) -> None:
     before_ns = time.monotonic_ns()
     (header,) = client.get(path).headers.getlist("Lab-Stamp")
@@ -348,15 +422,13 @@ def test_calibration_takes_several_rounds_each_long_enough_for_the_clock_and_not
 
 
 @pytest.mark.parametrize(
-    ("words", "threaded", "processes"),
+    ("words", "given"),
     [
-        ([], True, 1),
-        (["--threaded"], True, 1),
-        (["--no-threaded"], False, 1),
-        (["--no-threaded", "--processes=3"], False, 3),
+        ([], {}),
+        (["--threaded"], {"threaded": True}),
+        (["--no-threaded"], {"threaded": False}),
+        (["--no-threaded", "--processes=3"], {"threaded": False, "processes": 3}),
     ],
 )
-def test_the_development_server_takes_the_options_of_app_run(words: list[str], threaded: bool, processes: int) -> None:
-    options = parser.parse_args(words)
-
-    assert (options.threaded, options.processes) == (threaded, processes)
+def test_the_development_server_passes_on_only_what_it_was_given(words: list[str], given: dict[str, Any]) -> None:
+    assert vars(parser.parse_args(words)) == given

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 import pytest
 
 from wsgilab import campaign, plan, testing
-from wsgilab.errors import EngineError, SwarmError
+from wsgilab.errors import EngineError, SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Fleet
-from wsgilab.testing import FakeSwarm, FakeTarget
+from wsgilab.testing import FakeBackend, FakeSwarm, FakeTarget
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
 BOTH = testing.run(testing.experiment(ONE, TWO))
+DATABASE = testing.cell("one", workload="db")
+MANY = testing.run(
+    testing.experiment(*(testing.cell("one", workload=name) for name in ("sleep", "db", "upstream", "mixed")))
+)
 
 
 @dataclass
@@ -45,13 +49,22 @@ class Lab:
             name: FakeTarget(server=testing.server(name), base_url=f"http://{name}.invalid") for name in ("one", "two")
         }
     )
+    backends: Mapping[str, FakeBackend] = field(
+        default_factory=lambda: {name: FakeBackend(backend=testing.backend(name)) for name in ("postgres", "upstream")}
+    )
     saved: list[Observation] = field(default_factory=list)
     reporter: Recorder = field(default_factory=Recorder)
 
     def execute(self, *trials: Trial) -> list[Observation]:
         fleet: Fleet = dict(self.targets)
         campaign.execute(
-            trials, run=self.run, fleets={1: fleet}, swarm=self.swarm, save=self.saved.append, reporter=self.reporter
+            trials,
+            run=self.run,
+            fleets={1: fleet},
+            backends=dict(self.backends),
+            swarm=self.swarm,
+            save=self.saved.append,
+            reporter=self.reporter,
         )
         return self.saved
 
@@ -127,6 +140,40 @@ def test_iterations_are_for_cpu_alone() -> None:
     assert campaign.order(trial(cell), run, "").options.keys() == {"connection", "request_timeout"}
 
 
+def test_a_workload_made_of_others_brings_their_parameters_and_a_locust_file_without_hyphens() -> None:
+    def options(workload: str, iterations: int | None = None) -> tuple[str, Mapping[str, str | float | int]]:
+        cell = testing.cell(workload=workload)
+        run = testing.run(testing.experiment(cell), cpu_iterations=iterations)
+        order = campaign.order(trial(cell), run, "")
+        return order.locustfile, {
+            name: value for name, value in order.options.items() if name not in ("connection", "request_timeout")
+        }
+
+    assert options("slow-client") == (
+        "slow_client",
+        {"slow_client_send_ms": 100.0, "slow_client_read_ms": 100.0, "slow_client_kib": 1024.0},
+    )
+    # 12345 iterations are 2 ms, so 300 ms are 150 times as many.
+    assert options("stall", 12345) == (
+        "stall",
+        {"sleep_ms": 50.0, "cpu_iterations": 12345, "stall_iterations": 150 * 12345},
+    )
+    assert options("mixed", 7) == (
+        "mixed",
+        {
+            "mixed_hello": 50.0,
+            "mixed_db": 25.0,
+            "mixed_upstream": 15.0,
+            "mixed_cpu": 5.0,
+            "mixed_large": 5.0,
+            "db_ms": 50.0,
+            "upstream_ms": 50.0,
+            "cpu_iterations": 7,
+            "large_kib": 1024.0,
+        },
+    )
+
+
 def test_an_order_at_a_rate_is_one_user_with_a_schedule() -> None:
     cell = scheduled("one")
     run = testing.run(testing.experiment(cell))
@@ -191,6 +238,16 @@ def test_a_target_is_metered_at_the_ends_of_the_window_alone() -> None:
 
     assert lab.targets["one"].cpu_s == pytest.approx(0.02), "two readings of the fake"
     assert lab.targets["two"].cpu_s == 0
+
+
+def test_backends_are_metered_together_where_the_workload_waits_for_them() -> None:
+    lab = Lab(run=MANY)
+    cells = (ONE, DATABASE, testing.cell("one", workload="mixed"))
+    saved = lab.execute(*(trial(cell, block) for block, cell in enumerate(cells)))
+
+    assert [each.backend_cpu_s for each in saved] == [None, pytest.approx(0.01), pytest.approx(0.02)]
+    assert lab.backends["postgres"].cpu_s == pytest.approx(0.04), "two readings in each of two trials"
+    assert lab.backends["upstream"].cpu_s == pytest.approx(0.02)
 
 
 def test_each_trial_advances_the_bar() -> None:
@@ -263,6 +320,23 @@ def test_a_target_that_has_died_is_not_metered() -> None:
     assert saved.reason == "the server exited with 3 during the trial"
 
 
+@dataclass(slots=True, kw_only=True)
+class Vanishing(FakeBackend):
+    """A backend that dies between being looked at and being metered."""
+
+    def usage(self) -> Usage:
+        self.died = "was removed"
+        raise TargetError("postgres was removed")
+
+
+def test_a_backend_that_dies_while_it_is_metered_fails_its_trial_and_not_the_run() -> None:
+    lab = Lab(run=MANY, backends={"postgres": Vanishing(backend=testing.backend())})
+
+    first, second = lab.execute(trial(DATABASE), trial(ONE, 1))
+
+    assert (first.reason, second.status) == ("the backend postgres was removed during the trial", "measured")
+
+
 def test_a_trial_without_an_answer_is_failed_with_what_the_users_saw() -> None:
     lab = Lab().answer(lambda _: testing.swarm_report(completed=0, errors={"connection refused": 9}, failures=9))
 
@@ -329,6 +403,79 @@ def test_requests_cut_off_by_a_target_that_answers_no_more_make_a_failed_trial()
 
     assert saved.status == "failed"
     assert saved.reason.startswith("3 requests were cut off, and then the server does not answer")
+
+
+def test_a_backend_that_dies_makes_its_trial_a_failed_one_with_its_last_words() -> None:
+    lab = Lab(run=MANY)
+
+    def answer(_: Order) -> SwarmReport:
+        lab.backends["postgres"].died = "ended with exit code 1"
+        lab.backends["postgres"].log = "PANIC"
+        # What its server makes of that is not the cause.
+        return testing.swarm_report(completed=0, errors={"status 503": 9})
+
+    (saved,) = lab.answer(answer).execute(trial(DATABASE))
+
+    assert (saved.status, saved.swarm, saved.backend_cpu_s) == ("failed", None, None)
+    assert saved.reason == "the backend postgres ended with exit code 1 during the trial\nPANIC"
+
+
+def test_only_what_waits_for_a_backend_that_has_died_is_not_loaded() -> None:
+    lab = Lab(run=MANY)
+    lab.backends["postgres"].died = "was removed"
+    cells = (DATABASE, testing.cell("one", workload="upstream"), ONE, testing.cell("two", workload="mixed"))
+
+    saved = lab.execute(*(trial(cell, block) for block, cell in enumerate(cells)))
+
+    assert [each.reason for each in saved] == [
+        "the backend postgres was removed before the trial",
+        "",
+        "",
+        "the backend postgres was removed before the trial",
+    ]
+    # The first of its server with a backend is a warm-up.
+    assert [order.locustfile for order in lab.swarm.orders] == ["upstream", "upstream", "sleep"]
+
+
+def test_a_server_is_warmed_up_before_its_first_trial_with_a_workload_that_needs_backends() -> None:
+    lab = Lab(run=MANY)
+    upstream = testing.cell("one", workload="upstream")
+
+    saved = lab.execute(trial(ONE), trial(DATABASE, 1), trial(DATABASE, 2), trial(upstream, 3))
+
+    assert len(saved) == 4
+    window_s = MANY.experiment.window_s
+    assert [(order.locustfile, order.window_s) for order in lab.swarm.orders] == [
+        ("sleep", window_s),
+        ("db", campaign.WARM_UP_S),
+        ("db", window_s),
+        ("db", window_s),
+        ("upstream", campaign.WARM_UP_S),
+        ("upstream", window_s),
+    ]
+
+
+def test_a_server_is_warmed_up_again_after_a_trial_that_failed() -> None:
+    lab = Lab(run=MANY).answer(lambda _: testing.swarm_report(completed=int(len(lab.swarm.orders) > 2)))
+
+    saved = lab.execute(trial(DATABASE), trial(DATABASE, 1))
+
+    assert [each.status for each in saved] == ["failed", "measured"]
+    assert [order.window_s == campaign.WARM_UP_S for order in lab.swarm.orders] == [True, False, True, False]
+
+
+def test_a_server_whose_backend_died_is_under_suspicion() -> None:
+    """It may have a queue left of requests that wait for what is gone."""
+    lab = Lab(run=MANY)
+    lab.swarm.bodies = {}
+
+    def answer(_: Order) -> SwarmReport:
+        lab.backends["postgres"].died = "ended with exit code 1"
+        return testing.swarm_report()
+
+    _, second = lab.answer(answer).execute(trial(DATABASE), trial(ONE, 1))
+
+    assert second.reason.startswith("the server does not answer")
 
 
 @dataclass(slots=True, kw_only=True)

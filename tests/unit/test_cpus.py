@@ -21,6 +21,7 @@ class Machine:
     counts: tuple[int, ...]
     share: bool
     generator_cores: int
+    backends: bool = False
 
     def layout(self) -> cpus.Layout:
         return cpus.layout(
@@ -29,6 +30,7 @@ class Machine:
             counts=self.counts,
             share=self.share,
             generator_cores=self.generator_cores,
+            backends=self.backends,
         )
 
     @property
@@ -155,6 +157,63 @@ def test_fewer_cores_are_a_subset_of_more(machine: Machine) -> None:
     by_size = [servers[count] for count in sorted(servers)]
 
     assert all(fewer <= more for fewer, more in pairwise(by_size))
+
+
+@given(machines())
+def test_backends_have_all_that_servers_and_generator_leave_and_else_the_generators_cores(machine: Machine) -> None:
+    layout = replace(machine, backends=True).layout()
+
+    left = machine.usable - layout.generator - layout.servers[max(machine.counts)]
+    assert layout.backends == (left or layout.generator)
+
+
+@given(machines(share=False))
+def test_backends_never_take_a_servers_core_unless_the_generator_does(machine: Machine) -> None:
+    layout = replace(machine, backends=True).layout()
+
+    assert not any(cores & layout.backends for cores in layout.servers.values())
+
+
+@given(machines())
+def test_backends_change_nothing_for_the_others(machine: Machine) -> None:
+    without, beside = machine.layout(), replace(machine, backends=True).layout()
+
+    assert without.backends == frozenset()
+    assert (without.servers, without.generator) == (beside.servers, beside.generator)
+    assert beside.notes[: len(without.notes)] == without.notes
+
+
+def test_cores_of_the_backends_own_need_no_note() -> None:
+    layout = cpus.layout(usable=range(4), siblings=[], counts=[1, 2], share=False, backends=True)
+
+    assert layout.backends == {2}
+    assert layout.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("generator_cores", "note"),
+    [(1, "backends share the generator's core 3"), (2, "backends share the generator's cores 2-3")],
+)
+def test_backends_that_share_the_generators_cores_are_noted(generator_cores: int, note: str) -> None:
+    layout = cpus.layout(
+        usable=range(4),
+        siblings=[],
+        counts=[4 - generator_cores],
+        share=False,
+        generator_cores=generator_cores,
+        backends=True,
+    )
+
+    assert layout.backends == layout.generator
+    assert layout.notes == (note,)
+
+
+def test_backends_on_a_physical_core_of_the_servers_are_noted() -> None:
+    layout = cpus.layout(usable=range(4), siblings=[(0, 2), (1, 3)], counts=[1], share=False, backends=True)
+
+    assert layout.servers == {1: {0}}
+    assert layout.backends == {2, 3}
+    assert layout.notes == ("servers and backends share a physical core (logical cores 0,2)",)
 
 
 @given(machines())

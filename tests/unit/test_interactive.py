@@ -40,6 +40,10 @@ def test_options_contradict_only_where_they_were_given() -> None:
         ("cores of the generator's own", "--share-generator"),
     ]
     assert interactive.contradictions(own(share_generator=True), Wanted(share_generator=True)) == []
+    assert interactive.contradictions(own(), Wanted(no_backends=True)) == []
+    assert interactive.contradictions(own(backends={"store": None}), Wanted(no_backends=True)) == [
+        ("backends", "--no-backends")
+    ]
 
 
 def test_any_free_port_will_do_where_none_is_named() -> None:
@@ -176,6 +180,15 @@ def test_a_server_that_ended_and_a_login_are_shown(places: Places, monkeypatch: 
     assert "Web UI: http://0.0.0.0:8089/?tab=lab" in lines
     assert "Login: user lab, password [bold]" in lines
     assert any("not encrypted" in line for line in lines)
+
+
+def test_a_backend_that_ended_is_shown(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interactive, "look", interactive.check)
+    printed = io.StringIO()
+    standing.write(places.state, own(backend_cpus="1", backends={"store": "ended by signal 9", "upstream": None}))
+    with pytest.raises(LabError, match=r"^store: ended by signal 9; see invoke lab\.logs store; invoke lab\.up starts"):
+        lab.status(Console(file=printed, width=100), places)
+    assert "Backends, on core 1: store (ended by signal 9); upstream" in printed.getvalue().splitlines()
 
 
 def test_the_web_ui_is_opened_in_a_browser_or_its_address_is_said(

@@ -11,10 +11,11 @@ import pytest
 from tests.unit.test_standing import own
 from wsgilab import standing, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
-from wsgilab.keeper import ROUND_S, TICK_S, Keeper
+from wsgilab.keeper import ROUND_S, TICK_S, Charge, Keeper
+from wsgilab.places import places
 from wsgilab.process import Conversation, Hushed
 from wsgilab.standing import Standing
-from wsgilab.testing import FakeTarget
+from wsgilab.testing import FakeBackend, FakeTarget
 from wsgilab.ui.client import LabUI
 
 
@@ -60,7 +61,9 @@ class Lab:
         self.one = FakeTarget(server=testing.server("one"))
         self.two = two(server=testing.server("two", slots=None))
         ui = LabUI(cast("Conversation", self.ui), frozenset({1}))
-        self.keeper = Keeper({"one": self.one, "two": self.two}, ui, own(servers={}), state)
+        self.store = FakeBackend(backend=testing.backend("store"))
+        fleet = {"one": self.one, "two": self.two}
+        self.keeper = Keeper(fleet, {"store": self.store}, ui, own(servers={}), state)
         self.keeper.write()
         self.now = 100.0
 
@@ -184,6 +187,50 @@ def test_a_command_has_all_that_ended_started_again_and_sees_that_it_was_heard(l
     assert lab.failures == {"one": None, "two": None}
     lab.step()
     assert lab.stands.answered == 1
+
+
+def test_a_backend_that_ended_stands_in_the_file_within_a_round_and_is_started_again_when_asked(lab: Lab) -> None:
+    lab.step()
+    assert lab.stands.backends == {"store": None}
+    lab.store.died = "ended by signal 9"
+    lab.step(after_s=ROUND_S)
+    assert lab.stands.backends == {"store": "ended by signal 9"}
+    assert lab.stands.failures == {"store": "ended by signal 9"}
+    lab.keeper.ask()
+    lab.step()
+    assert (lab.stands.backends, lab.stands.answered) == ({"store": None}, 1)
+    assert lab.ui.heard == []
+
+
+def test_a_backend_that_does_not_start_again_is_told_as_the_reason(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: FakeBackend) -> None:
+        raise TargetError("store cannot be started again: it was removed")
+
+    monkeypatch.setattr(FakeBackend, "restart", fail)
+    lab.store.died, lab.two.died = "was removed", "ended by signal 9"
+    lab.keeper.ask()
+    lab.step()
+    assert lab.stands.failures == {"store": "was removed"}, "the servers are started again all the same"
+
+
+def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) -> None:
+    def offered(*, no_backends: bool) -> set[str]:
+        charge = Charge(
+            places=places({"LAB_STATE": str(tmp_path)}),
+            servers=(),
+            cores=1,
+            runtime=None,
+            workers=1,
+            host="127.0.0.1",
+            address="127.0.0.1",
+            port=8089,
+            share_generator=False,
+            no_backends=no_backends,
+            password=None,
+        )
+        return set(charge.workloads)
+
+    assert offered(no_backends=False) - offered(no_backends=True) == {"db", "upstream", "mixed"}
 
 
 def test_a_web_ui_that_is_lost_is_an_error(lab: Lab) -> None:

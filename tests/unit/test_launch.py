@@ -3,21 +3,27 @@
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from wsgilab import host, launch, testing
+from wsgilab import cpus, host, launch, testing
 from wsgilab.cpus import Layout
 from wsgilab.errors import HostError, TargetError
 from wsgilab.launch import Started
-from wsgilab.runtime.protocol import Target
+from wsgilab.model import Backend, Server
+from wsgilab.runtime.protocol import Backends, Fleet, Target
 from wsgilab.testing import FakeTarget
 
-LAYOUT = Layout(servers={1: frozenset({0}), 2: frozenset({0, 1})}, generator=frozenset({2}), notes=("a note",))
+LAYOUT = Layout(
+    servers={1: frozenset({0}), 2: frozenset({0, 1})},
+    generator=frozenset({2}),
+    backends=frozenset({3, 4}),
+    notes=("a note",),
+)
 
 
 class FakeRuntime:
@@ -51,7 +57,7 @@ def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
 
     assert run.experiment == experiment
     assert (run.seed, run.runtime, run.notes) == (7, "local", ("a note",))
-    assert (run.server_cpus, run.generator_cpus) == ({1: "0", 2: "0-1"}, "2")
+    assert (run.server_cpus, run.generator_cpus, run.backend_cpus) == ({1: "0", 2: "0-1"}, "2", "3-4")
     assert run.cpu_iterations == len("/calibrate?ms=2")
     stack = run.stacks["gunicorn"]
     assert (stack.digest, stack.python, stack.packages) == ("sha256:1", "3.13.0", {"flask": "3"})
@@ -69,6 +75,8 @@ def test_work_is_calibrated_only_where_it_is_needed_and_not_known(tmp_path: Path
     assert describe("sleep", None) is None
     assert describe("cpu", None) == 1000 + len("/calibrate?ms=2"), "the reference's"
     assert describe("cpu", 55) == 55
+    for workload in ("stall", "mixed"):
+        assert describe(workload, None) == 1000 + len("/calibrate?ms=2"), "they compute too"
 
 
 def test_runs_that_begin_within_a_second_have_different_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +113,62 @@ def test_cores_are_said() -> None:
     said: list[str] = []
     layout = launch.lay_out({1}, share=True, generator_cores=1, option="--workers", say=said.append)
     assert said[0].startswith("Cores: servers on ")
+    assert "backends" not in said[0]
     assert said[1:] == [f"Note: {note}." for note in layout.notes]
+
+    said.clear()
+    layout = launch.lay_out({1}, share=True, generator_cores=1, option="--workers", say=said.append, backends=True)
+    assert said[0].endswith(f", backends on {cpus.spell(layout.backends)}.")
+    assert said[1:] == [f"Note: {note}." for note in layout.notes]
+
+
+class Recording:
+    """A runtime that says what happens to it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def sweep(self) -> int:
+        return 0
+
+    def prepare(self, servers: Collection[Server], backends: Collection[Backend], _: object) -> Mapping[str, str]:
+        self.seen.append("prepare " + " ".join([*(each.name for each in servers), *(each.name for each in backends)]))
+        return {}
+
+    @contextmanager
+    def backends(self, backends: Collection[Backend], cores: frozenset[int]) -> Iterator[Backends]:
+        self.seen.append(f"backends up on {cpus.spell(cores)}")
+        with testing.fake_backends(backends, cores) as up:
+            yield up
+        self.seen.append("backends down")
+
+    @contextmanager
+    def start(self, servers: Collection[Server], cores: frozenset[int]) -> Iterator[Fleet]:
+        self.seen.append(f"fleet up on {cpus.spell(cores)}")
+        with testing.fake_fleet(servers, cores) as up:
+            yield up
+        self.seen.append("fleet down")
+
+
+def test_backends_come_before_the_fleets_and_go_after_them() -> None:
+    runtime, said, servers = Recording(), list[str](), [testing.server("one")]
+    with launch.started(runtime, LAYOUT, {1: servers}, [testing.backend()], said.append) as up:  # type: ignore[arg-type]
+        assert list(up.backends) == ["postgres"]
+    assert said == ["Starting 1 servers and postgres ..."]
+    assert runtime.seen == [
+        "prepare one postgres",
+        "backends up on 3-4",
+        "fleet up on 0",
+        "fleet down",
+        "backends down",
+    ]
+
+
+def test_where_nothing_waits_for_a_backend_there_is_none() -> None:
+    runtime = Recording()
+    with launch.started(runtime, LAYOUT, {1: [testing.server("one")]}, (), print) as up:  # type: ignore[arg-type]
+        assert up.backends == {}
+    assert runtime.seen == ["prepare one", "fleet up on 0", "fleet down"]
 
 
 # --- pages of a target from this machine

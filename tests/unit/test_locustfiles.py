@@ -1,8 +1,12 @@
 """The workloads' Locust files against the application: the answer that users expect is the answer they get."""
 
 import errno
+import hashlib
 import importlib
 import os
+import socket
+import threading
+from collections import Counter
 from http.client import HTTPException
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,12 +14,23 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from locust import events
 from locust.argument_parser import LocustArgumentParser
+from locust.dispatch import UsersDispatcher
+from locust.runners import WorkerNode
 
 import app as application
 import work
+from wsgilab.spec import WORKLOADS
 
 MASK = 2**32 - 1
+
+
+def parser() -> LocustArgumentParser:
+    """Locust's, with the options of all files that are loaded."""
+    made = LocustArgumentParser()
+    events.init_command_line_parser.fire(parser=made)  # type: ignore[no-untyped-call]
+    return made
 
 
 def locustfile(name: str) -> ModuleType:
@@ -26,10 +41,11 @@ def locustfile(name: str) -> ModuleType:
 CPU = locustfile("cpu")
 
 
-def user(of: str, name: str, **options: object) -> Any:
+def user(of: str, name: str, *, number: int = 0, **options: Any) -> Any:
     """A user that has started, but has neither a connection nor an environment beyond its options."""
     made = object.__new__(getattr(locustfile(of), name))
     made.environment = SimpleNamespace(parsed_options=SimpleNamespace(**options))
+    made.number = number
     made.on_start()
     return made
 
@@ -51,6 +67,15 @@ def test_the_generator_has_its_full_period() -> None:
     assert CPU.state_after(2**31) != 0
 
 
+@pytest.fixture
+def backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the application waits for, without the waits: the row's content as PostgreSQL would compute it."""
+    monkeypatch.setattr(application, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(application, "read_item", lambda item, _: hashlib.sha256(f"{item}".encode()).hexdigest())
+    monkeypatch.setattr(application, "ask_upstream", lambda ms: f"waited {ms:g} ms\n")
+
+
+@pytest.mark.usefixtures("backends")
 @pytest.mark.parametrize(
     ("of", "name", "options"),
     [
@@ -59,50 +84,182 @@ def test_the_generator_has_its_full_period() -> None:
         ("cpu", "Cpu", {}),
         ("sleep", "Sleep", {"sleep_ms": 0.25}),
         ("sleep", "Sleep", {"sleep_ms": 1234.5678}),
+        ("db", "Db", {}),
+        ("db", "Db", {"db_ms": 0.5}),
+        ("upstream", "Upstream", {}),
+        ("upstream", "Upstream", {"upstream_ms": 12.5}),
+        ("large", "Large", {}),
+        ("large", "Large", {"large_kib": 3.0}),
+        ("slow_client", "SlowClient", {}),
+        ("slow_client", "SlowClient", {"slow_client_kib": 64}),
+        ("stall", "Stall", {"stall_iterations": 777}),
+        ("stall", "Stalled", {"sleep_ms": 20.0}),
     ],
 )
+@pytest.mark.parametrize("number", [0, 7, 9_999, 10_000, 123_456])
 def test_a_user_expects_the_answer_that_the_application_gives(
-    monkeypatch: pytest.MonkeyPatch, of: str, name: str, options: dict[str, object]
+    of: str, name: str, number: int, options: dict[str, object]
 ) -> None:
-    monkeypatch.setattr(application, "time", SimpleNamespace(sleep=lambda _: None))
-    made = user(of, name, **options)
+    get = user(of, name, number=number, **options).choose()
 
-    answer = application.app.test_client().get(made.path)
+    answer = application.app.test_client().get(get.path)
 
-    assert (answer.status_code, answer.data) == (200, made.answer)
+    assert (answer.status_code, answer.data) == (200, get.answer)
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "option", "value"),
-    [
-        ("cpu", ["--cpu-iterations", "777"], "cpu_iterations", 777),
-        ("cpu", [], "cpu_iterations", 50_000),
-        ("sleep", ["--sleep-ms", "12.5"], "sleep_ms", 12.5),
-        ("sleep", [], "sleep_ms", 50.0),
-        ("lab_user", ["--connection", "keep-alive"], "connection", "keep-alive"),
-        ("lab_user", [], "connection", "close"),
-        ("lab_user", ["--request-timeout", "0"], "request_timeout", 0.0),
-        ("lab_user", ["--rate", "12.5"], "rate", 12.5),
-        ("lab_user", [], "rate", 0.0),
-        ("lab_user", ["--arrivals", "poisson"], "arrivals", "poisson"),
-        ("lab_user", [], "arrivals", "constant"),
-        ("lab_user", ["--arrivals-seed", "7"], "arrivals_seed", 7),
-    ],
-)
+@pytest.mark.usefixtures("backends")
+def test_a_user_of_mixed_requests_expects_the_answer_to_each() -> None:
+    made = user("mixed", "Mixed", number=7, large_kib=1.0)
+    gets = {get.path: get for get in (made.choose() for _ in range(40))}
+
+    assert {path.partition("?")[0] for path in gets} == {"/hello", "/db", "/upstream", "/cpu", "/large"}
+    for path, get in gets.items():
+        assert application.app.test_client().get(path).data == get.answer
+
+
+OPTIONS: list[tuple[str, list[str], str, object]] = [
+    ("cpu", ["--cpu-iterations", "777"], "cpu_iterations", 777),
+    ("cpu", [], "cpu_iterations", 50_000),
+    ("sleep", ["--sleep-ms", "12.5"], "sleep_ms", 12.5),
+    ("sleep", [], "sleep_ms", 50.0),
+    ("db", ["--db-ms", "12.5"], "db_ms", 12.5),
+    ("db", [], "db_ms", 50.0),
+    ("upstream", ["--upstream-ms", "12.5"], "upstream_ms", 12.5),
+    ("upstream", [], "upstream_ms", 50.0),
+    ("large", ["--large-kib", "1"], "large_kib", 1.0),
+    ("large", [], "large_kib", 1024.0),
+    ("slow_client", ["--slow-client-send-ms", "7"], "slow_client_send_ms", 7.0),
+    ("slow_client", [], "slow_client_send_ms", 100.0),
+    ("slow_client", [], "slow_client_read_ms", 100.0),
+    ("slow_client", [], "slow_client_kib", 1024.0),
+    ("stall", ["--stall-iterations", "7"], "stall_iterations", 7),
+    ("mixed", ["--mixed-db", "0"], "mixed_db", 0.0),
+    ("mixed", [], "mixed_hello", 50.0),
+    ("mixed", [], "mixed_large", 5.0),
+    ("lab_user", ["--connection", "keep-alive"], "connection", "keep-alive"),
+    ("lab_user", [], "connection", "close"),
+    ("lab_user", ["--request-timeout", "0"], "request_timeout", 0.0),
+    ("lab_user", ["--rate", "12.5"], "rate", 12.5),
+    ("lab_user", [], "rate", 0.0),
+    ("lab_user", ["--arrivals", "poisson"], "arrivals", "poisson"),
+    ("lab_user", [], "arrivals", "constant"),
+    ("lab_user", ["--arrivals-seed", "7"], "arrivals_seed", 7),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "option", "value"), OPTIONS)
 def test_a_locust_file_adds_its_options(name: str, words: list[str], option: str, value: object) -> None:
-    parser = LocustArgumentParser()
-    locustfile(name)._add_arguments(parser)
+    locustfile(name)
+    known = parser()
 
-    assert getattr(parser.parse_args(words), option) == value
+    found = getattr(known.parse_args(words), option)
+    assert (found, type(found)) == (value, type(value))
     # Locust's web UI has a field for it.
-    assert option in parser.args_included_in_web_ui
+    assert option in known.args_included_in_web_ui
+
+
+def test_a_file_that_is_loaded_twice_adds_its_options_once() -> None:
+    """As Locust does with a file that another has imported."""
+    importlib.reload(locustfile("sleep"))
+
+    assert parser().parse_args([]).sleep_ms == 50.0
+
+
+def test_every_workload_is_a_file_with_its_parameters_as_defaults() -> None:
+    for workload, known in WORKLOADS.items():
+        name = workload.replace("-", "_")
+        locustfile(name)
+        options = vars(parser().parse_args([]))
+        for parameter, value in known.parameters.items():
+            if workload not in ("cpu", "stall"):
+                assert options[f"{name}_{parameter}"] == value
+            else:
+                assert options[f"{name}_iterations"] > 0
 
 
 def test_users_ask_for_what_the_options_say() -> None:
-    assert user("cpu", "Cpu", cpu_iterations=777).path == "/cpu?iterations=777"
-    assert user("sleep", "Sleep", sleep_ms=12.5).path == "/sleep?ms=12.5"
-    assert user("cpu", "Cpu").path == "/cpu?iterations=50000"
-    assert user("sleep", "Sleep").path == "/sleep?ms=50"
+    assert user("cpu", "Cpu", cpu_iterations=777).get.path == "/cpu?iterations=777"
+    assert user("sleep", "Sleep", sleep_ms=12.5).get.path == "/sleep?ms=12.5"
+    assert user("cpu", "Cpu").get.path == "/cpu?iterations=50000"
+    assert user("sleep", "Sleep").get.path == "/sleep?ms=50"
+    assert user("db", "Db", number=10_003, db_ms=20.0).get.path == "/db?ms=20&item=3"
+    assert user("upstream", "Upstream", upstream_ms=20.0).get.path == "/upstream?ms=20"
+    assert user("large", "Large", large_kib=2.0).get.path == "/large?kib=2"
+    assert user("slow_client", "SlowClient", slow_client_kib=2.0).get.path == "/large?kib=2"
+    assert user("stall", "Stall", stall_iterations=5).get.path == "/cpu?iterations=5"
+    assert user("stall", "Stalled", sleep_ms=7.0).get.path == "/sleep?ms=7"
+
+
+def test_large_answers_are_kept_once_for_all_users() -> None:
+    one, other = user("large", "Large"), user("slow_client", "SlowClient")
+
+    assert one.get.answer is other.get.answer
+    assert len(one.get.answer) == 1024 * 1024
+
+
+# One computes, the others wait.
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("users", [1, 2, 8, 33])
+def test_of_all_users_exactly_one_computes_on_however_many_workers(workers: int, users: int) -> None:
+    stall = locustfile("stall")
+    dispatcher = UsersDispatcher(
+        [WorkerNode(f"worker {number}") for number in range(workers)],
+        [stall.Stall, stall.Stalled],
+    )
+    dispatcher.new_dispatch(users, spawn_rate=users)
+
+    spawned = Counter[str]()
+    for asked in dispatcher:
+        spawned = sum((Counter(counts) for counts in asked.values()), Counter[str]())
+
+    assert spawned == Counter({"Stall": 1, "Stalled": users - 1})
+
+
+# Requests of several kinds.
+
+MIXED = locustfile("mixed")
+
+
+@pytest.mark.parametrize(
+    ("shares", "cards"),
+    [
+        ({"a": 50.0, "b": 25.0, "c": 15.0, "d": 5.0, "e": 5.0}, {"a": 10, "b": 5, "c": 3, "d": 1, "e": 1}),
+        ({"a": 1.0, "b": 1.0}, {"a": 1, "b": 1}),
+        ({"a": 0.1, "b": 0.2}, {"a": 1, "b": 2}),
+        ({"a": 7.0, "b": 0.0}, {"a": 1}),
+        ({"a": 33.3, "b": 66.7}, {"a": 333, "b": 667}),
+    ],
+)
+def test_a_deck_is_the_smallest_that_has_each_kind_in_its_share(
+    shares: dict[str, float], cards: dict[str, int]
+) -> None:
+    assert Counter(MIXED.deck(shares)) == cards
+
+
+@pytest.mark.parametrize("shares", [{"a": 0.0, "b": 0.0}, {"a": 1.0, "b": -1.0}])
+def test_shares_of_nothing_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="shares must be 0 or more"):
+        MIXED.deck(shares)
+
+
+def test_each_user_goes_through_the_whole_deck_again_and_again_in_an_order_of_its_own() -> None:
+    cards = MIXED.deck({"a": 3.0, "b": 2.0, "c": 1.0})
+    source = MIXED.shuffled(cards, 7)
+    passes = [[next(source) for _ in cards] for _ in range(20)]
+
+    assert all(sorted(each) == sorted(cards) for each in passes)
+    assert len({tuple(each) for each in passes}) > 5, "shuffled anew each time"
+    again, other = MIXED.shuffled(cards, 7), MIXED.shuffled(cards, 8)
+    assert [[next(again) for _ in cards] for _ in range(20)] == passes
+    assert [[next(other) for _ in cards] for _ in range(20)] != passes
+
+
+def test_the_shares_are_those_of_the_options() -> None:
+    made = user("mixed", "Mixed", mixed_hello=1.0, mixed_db=0.0, mixed_upstream=3.0, mixed_cpu=0.0, mixed_large=0.0)
+
+    assert Counter(made.choose().path for _ in range(40)) == {"/hello": 10, "/upstream?ms=50": 30}
 
 
 # What a user sends, and when.
@@ -133,7 +290,7 @@ class UnderWay:
         self.due_ns.append(due_ns)
 
 
-def ready(rate: float = 0.0, runner: object = None, **options: object) -> Any:
+def ready(rate: float = 0.0, runner: object = None, **options: Any) -> Any:
     """A user that has started, with all but its connections."""
     made = user("hello", "Hello", rate=rate, **options)
     made.environment.runner = runner
@@ -147,13 +304,13 @@ def ready(rate: float = 0.0, runner: object = None, **options: object) -> Any:
     made._family, made._address, made._timeout_s = 2, ("127.0.0.1", 8000), None
     made._wires = []
     made._context = {"user": 7}
-    made._bytes = b""
+    made._spelled = {}
     made._void_after_ns = 0
     return made
 
 
 def sent(by: Any) -> list[str]:
-    text = by._request().decode("ascii")
+    text = by._spell(by.choose())[0].decode("ascii")
     assert text.endswith("\r\n\r\n")
     return list(text.removesuffix("\r\n\r\n").split("\r\n"))
 
@@ -186,7 +343,30 @@ def test_the_application_takes_what_a_user_says_of_when_it_counts() -> None:
 def test_a_request_is_not_spelled_anew_each_time() -> None:
     made = ready(void_after_ns=123)
 
-    assert made._request() is made._request()
+    assert made._spell(made.get)[0] is made._spell(made.get)[0]
+
+
+def test_the_end_of_an_answer_is_looked_for_only_where_the_connection_is_not_kept() -> None:
+    kept, closed = ready(), ready()
+    kept._connection = "keep-alive"
+
+    assert (kept._spell(kept.get)[1], closed._spell(closed.get)[1]) == (None, b"\r\n\r\nhello\n")
+
+
+@pytest.mark.parametrize(
+    ("users", "worker_index", "parts", "number"),
+    [(0, 0, None, 0), (3, 0, None, 3), (0, 1, 2, 1), (3, 0, 2, 6), (3, 1, 2, 7), (3, -1, None, 3)],
+)
+def test_users_are_numbered_over_all_of_the_generators_processes(
+    monkeypatch: pytest.MonkeyPatch, users: int, worker_index: int, parts: int | None, number: int
+) -> None:
+    monkeypatch.setattr(LAB_USER.LabUser, "host", "http://127.0.0.1:8000")
+    runner = SimpleNamespace(user_greenlets=[None] * users, worker_index=worker_index)
+    options = SimpleNamespace(**({} if parts is None else {"arrivals_parts": parts}))
+
+    made = LAB_USER.LabUser(SimpleNamespace(runner=runner, parsed_options=options))
+
+    assert made.number == number
 
 
 def test_users_without_a_schedule_do_not_wait() -> None:
@@ -328,7 +508,7 @@ def told(by: Any, server: Server, due_ns: int | None = None) -> list[dict[str, A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LAB_USER.gevent.socket, "socket", server)
         patch.setattr(LAB_USER.gevent, "sleep", lambda _: None)
-        by._get(due_ns)
+        by._ask(due_ns)
     return heard
 
 
@@ -394,7 +574,7 @@ def test_a_request_that_is_given_up_is_told_as_such_and_ends_its_user(monkeypatc
     monkeypatch.setattr(LAB_USER.gevent.socket, "socket", server)
 
     with pytest.raises(LAB_USER.gevent.GreenletExit):
-        made._get(None)
+        made._ask(None)
 
     assert [type(event["exception"]) for event in heard] == [LAB_USER.gevent.GreenletExit]
     assert server.closed
@@ -411,3 +591,179 @@ def test_a_kept_connection_serves_the_next_request_too() -> None:
     assert len(server.sent) == 2
     assert not server.closed
     assert len(made._wires) == 1
+
+
+def test_a_request_of_after_the_window_that_is_given_up_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locust ends users between two requests, but may find one in the next by then."""
+
+    class Killed(Server):
+        def recv(self, _: int) -> bytes:
+            raise LAB_USER.gevent.GreenletExit
+
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(LAB_USER.gevent.socket, "socket", Killed())
+    for void_after_ns, told_of in ((1, 0), (10**30, 1)):
+        made = ready(void_after_ns=void_after_ns)
+        made.environment.events = SimpleNamespace(request=SimpleNamespace(fire=lambda **event: heard.append(event)))
+        with pytest.raises(LAB_USER.gevent.GreenletExit):
+            made._ask(None)
+
+        assert len(heard) == told_of
+
+
+# Connections that are slow to open.
+
+
+class Opening(Server):
+    """Its connection takes so long to open, or to fail."""
+
+    def __init__(self, *pieces: bytes, seconds: float, clock: list[float], error: BaseException | None = None) -> None:
+        super().__init__(*pieces)
+        self.seconds, self.clock, self.error = seconds, clock, error
+
+    def connect(self, _: object) -> None:
+        self.clock[0] += self.seconds
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock, in a list of one."""
+    now = [1000.0]
+    clock = SimpleNamespace(
+        monotonic=lambda: now[0], monotonic_ns=lambda: round(now[0] * 1e9), time=lambda: now[0], sleep=None
+    )
+    monkeypatch.setattr(LAB_USER, "time", clock)
+    return now
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(0.0, False), (0.89, False), (0.91, True), (3.0, True)])
+def test_a_connection_whose_first_syn_was_dropped_is_told(now_s: list[float], seconds: float, slow: bool) -> None:
+    (event,) = told(ready(), Opening(SPELLINGS["with its length"], seconds=seconds, clock=now_s))
+
+    assert event["exception"] is None
+    assert event["context"] == ({"user": 7, "slow_connection": True} if slow else {"user": 7})
+
+
+def test_a_slow_connection_that_fails_in_the_end_is_told_too(now_s: list[float]) -> None:
+    server = Opening(seconds=7.0, clock=now_s, error=TimeoutError("timed out"))
+
+    (event,) = told(ready(), server)
+
+    assert isinstance(event["exception"], TimeoutError)
+    assert event["context"]["slow_connection"]
+
+
+def test_a_slow_connection_counts_once_however_many_requests_it_serves(now_s: list[float]) -> None:
+    made = ready()
+    made._connection = "keep-alive"
+    server = Opening(SPELLINGS["with its length"], SPELLINGS["with its length"], seconds=1.0, clock=now_s)
+
+    events = told(made, server) + told(made, server)
+
+    assert [event["context"].get("slow_connection", False) for event in events] == [True, False]
+
+
+# Users who dawdle.
+
+SLOW = locustfile("slow_client")
+
+
+class Slept:
+    """Remembers how long a user let pass, and does not wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds: list[float] = []
+        monkeypatch.setattr(SLOW.gevent, "sleep", self.seconds.append)
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> Slept:
+    return Slept(monkeypatch)
+
+
+class Slowly(Server):
+    """A server that is asked slowly, and gives no more at once than it is asked for."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+        self.set: dict[int, int] = {}
+        self.asked_for: list[int] = []
+
+    def setsockopt(self, _: int, option: int, value: int) -> None:
+        self.set[option] = value
+
+    def recv(self, most: int) -> bytes:
+        self.asked_for.append(most)
+        some, self.answer = self.answer[:most], self.answer[most:]
+        return some
+
+
+def test_a_slow_client_sends_and_reads_in_ten_pieces_with_a_pause_before_each(
+    monkeypatch: pytest.MonkeyPatch, slept: Slept
+) -> None:
+    body = b"x" * 200_000
+    server = Slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + body)
+    monkeypatch.setattr(LAB_USER.gevent.socket, "socket", lambda *_: server)
+    wire = SLOW.SlowWire(2, ("127.0.0.1", 1), None, send_s=0.5, read_s=2.0, answer_bytes=len(body))
+    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+
+    answer = wire.exchange(request, None)
+
+    assert answer.body == body
+    assert b"".join(server.sent) == request
+    assert len(server.sent) == 10
+    assert slept.seconds == pytest.approx([0.05] * 10 + [0.2] * 10)
+    assert wire.told == {"client_ms": pytest.approx(sum(slept.seconds) * 1000)}
+    assert max(server.asked_for) <= len(body) // 10 + 100
+
+
+def test_a_slow_clients_kernel_takes_little_in_advance_and_sends_each_piece_at_once(
+    monkeypatch: pytest.MonkeyPatch, slept: Slept
+) -> None:
+    server = Slowly(SPELLINGS["with its length"])
+    monkeypatch.setattr(LAB_USER.gevent.socket, "socket", lambda *_: server)
+
+    SLOW.SlowWire(2, ("127.0.0.1", 1), None, send_s=0.0, read_s=0.0, answer_bytes=6).exchange(b"GET", None)
+
+    assert server.set == {socket.SO_RCVBUF: SLOW.WINDOW_BYTES, socket.TCP_NODELAY: 1}
+
+
+def test_what_a_slow_client_let_pass_is_told_for_each_request_anew(
+    monkeypatch: pytest.MonkeyPatch, slept: Slept
+) -> None:
+    made = user("slow_client", "SlowClient", slow_client_send_ms=70.0, slow_client_read_ms=30.0, slow_client_kib=0.0)
+    wire = made.make_wire(2, ("127.0.0.1", 1), None)
+    for _ in range(2):
+        monkeypatch.setattr(LAB_USER.gevent.socket, "socket", lambda *_: Slowly(SPELLINGS["with its length"]))
+        wire.exchange(b"0123456789", None)
+        wire.close()
+
+        assert wire.told["client_ms"] == pytest.approx(70.0 + 3.0)
+
+
+def test_a_slow_client_over_a_real_connection_gets_the_whole_answer(slept: Slept) -> None:
+    body = os.urandom(300_000)
+    listening = socket.create_server(("127.0.0.1", 0))
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            while b"\r\n\r\n" not in b"".join(heard):
+                heard.append(connection.recv(1000))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + body)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    wire = SLOW.SlowWire(socket.AF_INET, listening.getsockname(), 10.0, send_s=0, read_s=0, answer_bytes=len(body))
+    try:
+        answer = wire.exchange(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None)
+    finally:
+        wire.close()
+        server.join()
+        listening.close()
+
+    assert answer.body == body

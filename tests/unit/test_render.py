@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wsgilab import testing
+from wsgilab import claims, testing
 from wsgilab.compare import compare, survey
-from wsgilab.model import Cell, Comparison, InFlight, Observation
+from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
 from wsgilab.render import FORMATS, document, markdown, tables, terminal
+from wsgilab.render import claims as rendered
+from wsgilab.render.claims import claims_md, claims_yaml
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
 NASTY = "a | b <script>alert(1)</script> `rm` *x* [y](z)\n# heading\r\n| cell |"
@@ -36,9 +38,9 @@ BLOCKS = tuple(range(6))
 """So many that one comparison is exact."""
 
 
-def of_blocks(blocks: int, *observations: Observation, cells: tuple[Cell, ...] = (ONE, TWO), **more: Any) -> Comparison:
+def of_blocks(blocks: int, *observations: Observation, cells: tuple[Cell, ...] = (ONE, TWO), **run: Any) -> Comparison:
     """The comparison of an experiment with so many blocks."""
-    return compare(testing.run(testing.experiment(*cells, blocks=blocks, **more)), observations)
+    return compare(testing.run(testing.experiment(*cells, blocks=blocks), **run), observations)
 
 
 USUAL = of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS, throughput_rps=40.0, latency_mean_ms=800.0))
@@ -60,6 +62,17 @@ SESSION = session(
     *measured(ONE, 0, 1, 2, window_s=1.0),
     *measured(TWO, 0, 1, window_s=1.0, throughput_rps=40.0, latency_mean_ms=800.0),
 )
+WAITING = of_blocks(
+    6,
+    *(
+        replace(each, os_threads=5 + each.block, backend_cpu_s=0.03 + each.block / 100)
+        for each in measured(ONE, *BLOCKS)
+    ),
+    *measured(TWO, *BLOCKS),
+    backend_cpus="2",
+)
+"""Requests that wait for backends, whose figures are known of the first server."""
+USUAL_COLUMNS = [column for column in tables.GROUP_COLUMNS if not column.optional]
 INTERLEAVED_ONLY = {"rank", "interval", "x reference", "its interval"}
 """Columns that have nothing to show in an interactive session."""
 
@@ -359,7 +372,7 @@ def test_how_to_read_it_explains_every_column_that_could_be_misread() -> None:
 
     assert headings - explained == {"server", "its interval"}
     assert explained <= headings
-    text = as_markdown(USUAL)
+    text = as_markdown(WAITING)
     assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in tables.LEGEND)
 
 
@@ -412,9 +425,9 @@ def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables(
 
 def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:
     shown = {term for term, _ in tables.legend(SESSION)}
-    every = {term for term, _ in tables.LEGEND}
+    every = {term for term, _ in tables.legend(USUAL)}
 
-    assert {term for term, _ in tables.legend(USUAL)} == every
+    assert {term for term, _ in tables.LEGEND} - every == {"OS threads", "backends"}
     assert every - shown == INTERLEAVED_ONLY - {"its interval"}
     text = as_markdown(SESSION)
     assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
@@ -437,7 +450,7 @@ def test_markup_in_names_reasons_and_notes_is_escaped() -> None:
     assert "\n# heading" not in text
     assert "[y](z)" not in text
     assert len([row for row in rows_of(text) if "one" in row[:2]]) == 2
-    assert {len(row) for row in rows_of(text)} == {len(tables.ANSWER_COLUMNS), len(tables.GROUP_COLUMNS)}
+    assert {len(row) for row in rows_of(text)} == {len(tables.ANSWER_COLUMNS), len(USUAL_COLUMNS)}
     flat = " ".join(NASTY.split())
     assert unescaped(next(row for row in rows_of(text) if row[0] == "two")[1]) == flat
     assert text.count(markdown.escape(NASTY)) == 4, "two summaries, a note and an error"
@@ -504,7 +517,7 @@ def test_each_of_the_conditions_has_a_table_of_its_own() -> None:
 
     found = list(tables.groups(comparison(cells=cells)))
 
-    assert [[row[1] for row in table.rows] for table in found] == [["one", "two"], ["one"], ["two"]]
+    assert [[row[1] for row in table.rows] for table in found] == [["two"], ["one", "two"], ["one"]]
 
 
 def test_a_cell_without_figures_is_a_row_of_dashes_and_a_note() -> None:
@@ -620,9 +633,9 @@ def test_an_interactive_session_has_no_columns_that_compare() -> None:
     (table,) = tables.groups(SESSION)
     (usual,) = tables.groups(USUAL)
 
-    assert usual.columns == tables.GROUP_COLUMNS
+    assert list(usual.columns) == USUAL_COLUMNS
     assert [each.heading for each in table.columns] == [
-        each.heading for each in tables.GROUP_COLUMNS if each.heading not in INTERLEAVED_ONLY
+        each.heading for each in USUAL_COLUMNS if each.heading not in INTERLEAVED_ONLY
     ]
     assert table.title == "sleep 50 ms, 32 users, 1 core, connection: close"
     assert table.notes == ()
@@ -641,6 +654,34 @@ def test_a_cell_of_an_interactive_session_without_figures_is_a_row_of_dashes() -
     assert table.rows[1] == ("two", *[tables.MISSING] * (len(table.columns) - 1))
 
 
+def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() -> None:
+    assert column(WAITING, "OS threads") == ["8", tables.MISSING], "the median, rounded"
+    assert column(WAITING, "backends") == ["18%", tables.MISSING]
+    (table,) = tables.groups(WAITING)
+    assert table.columns == tables.GROUP_COLUMNS
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_the_document_tells_what_backends_and_slow_connections_did() -> None:
+    slow = of_blocks(1, *measured(ONE, 0, slow_connections=3), cells=(ONE,))
+    entry = as_yaml(WAITING)["cells"][0]
+
+    assert (entry["os_threads"], entry["backend_cpu"], entry["slow_connections"]) == (8, 0.183, 0)
+    assert entry["intervals"]["backend_cpu"] == {"median": 0.183, "low": 0.1, "high": 0.267}
+    assert as_yaml(WAITING)["run"]["backend_cpus"] == "2"
+    assert [as_yaml(slow)["cells"][0][key] for key in ("os_threads", "backend_cpu", "slow_connections")] == [
+        None,
+        None,
+        3,
+    ]
+    assert "backend_cpu" not in as_yaml(slow)["cells"][0]["intervals"]
+
+
+def test_where_backends_run_is_told() -> None:
+    assert "generator on core 1, backends on core 2." in unescaped(as_markdown(WAITING))
+    assert "generator on core 1." in unescaped(as_markdown(USUAL))
+
+
 # The terminal.
 
 
@@ -654,7 +695,7 @@ def test_the_terminal_shows_answer_table_and_warnings() -> None:
 
 def test_the_terminal_shows_an_interactive_session_without_columns_that_compare() -> None:
     lines = [re.split(r"  +", line.strip()) for line in on_terminal(SESSION, WIDE).splitlines()]
-    expected = [each.heading for each in tables.GROUP_COLUMNS if each.heading not in INTERLEAVED_ONLY]
+    expected = [each.heading for each in USUAL_COLUMNS if each.heading not in INTERLEAVED_ONLY]
 
     assert expected in lines
     assert ["two", "1 of 1", tables.MISSING, "40.0"] in [line[:4] for line in lines]
@@ -700,7 +741,7 @@ def test_figures_end_where_their_heading_ends_and_words_begin_where_it_begins() 
 
 
 def test_a_terminal_wide_enough_shows_every_column() -> None:
-    every = [column.heading for column in tables.GROUP_COLUMNS]
+    every = [column.heading for column in USUAL_COLUMNS]
     just_enough = len(last_row(WIDE))
 
     assert headings(WIDE) == every
@@ -708,7 +749,7 @@ def test_a_terminal_wide_enough_shows_every_column() -> None:
 
 
 def test_a_terminal_a_character_too_narrow_leaves_out_the_column_of_the_last_rank_alone() -> None:
-    every = [column.heading for column in tables.GROUP_COLUMNS]
+    every = [column.heading for column in USUAL_COLUMNS]
     just_enough = len(last_row(WIDE))
 
     assert headings(just_enough - 1) == [heading for heading in every if heading != "because"]
@@ -746,3 +787,184 @@ def test_a_grid_has_its_columns_and_its_rows_as_they_are() -> None:
 def test_a_text_that_would_begin_a_list_does_not(text: str) -> None:
     assert "\\" in markdown.escape(text)
     assert markdown.escape("3.5 ms") == "3.5 ms"
+
+
+# Claims.
+
+STILL = testing.cell("one", users=8)
+CLAIMS = (
+    Claim(
+        id="single",
+        claim="The development server | as it comes | handles one request at a time.",
+        met="a <b>book</b>",
+        holds=(Condition(figure="peak_in_flight", of=ONE, at_most=1),),
+        shows=(Condition(figure="latency_p99_ms", of=ONE),),
+        explanation="It does *one* thing.",
+        advice="Use another.",
+    ),
+    Claim(
+        id="faster",
+        claim="Two is faster.",
+        met="nowhere",
+        holds=(
+            Condition(figure="throughput_rps", of=TWO, over=ONE, at_least=3),
+            Condition(figure="throughput_rps", of=TWO, at_least=1, at_most=1000),
+        ),
+        explanation="It is not.",
+        advice="Do not believe it.",
+    ),
+    Claim(
+        id="busy",
+        claim="Eight users are enough.",
+        met="here and there",
+        holds=(
+            Condition(figure="server_cpu", of=STILL, at_least=0.5, at_most=0.5),
+            Condition(figure="peak_in_flight", of=ONE, at_most=1),
+        ),
+        explanation="Who knows.",
+        advice="Measure it.",
+    ),
+)
+CLAIMED = testing.run(testing.experiment(ONE, TWO, STILL, blocks=6), notes=("a note",))
+RESULTS = claims.judge(
+    CLAIMED,
+    [
+        *measured(ONE, *BLOCKS),
+        *measured(TWO, *BLOCKS, throughput_rps=40.0, latency_mean_ms=800.0),
+        *(failed(STILL, block) for block in BLOCKS),
+    ],
+    CLAIMS,
+)
+
+
+def claims_as_markdown() -> str:
+    ((name, content),) = claims_md(CLAIMED, RESULTS).items()
+    assert name == "claims.md"
+    return content.decode()
+
+
+def claims_on_terminal(width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal.verdicts(RESULTS))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_verdicts_come_with_the_figures_that_decided_them() -> None:
+    assert rendered.summary(RESULTS) == "1 confirmed, 1 refuted, 1 undecided"
+    assert rendered.verdicts(RESULTS) == [
+        ("1", CLAIMS[0].claim, "confirmed", ["peak in flight 1 (one)"]),
+        ("2", CLAIMS[1].claim, "refuted", ["requests/s x 2.00 (two over one)"]),
+        ("3", CLAIMS[2].claim, "undecided", ["CPU (one, 8 users): 6 of 6 trials of one failed: the server had ended"]),
+    ]
+
+
+def test_figures_that_differ_from_block_to_block_are_told_with_both_ends() -> None:
+    uneven = [testing.observation(ONE, block=block, server_cpu_s=0.06 + block / 100) for block in BLOCKS]
+    holds = (Condition(figure="server_cpu", of=ONE, at_most=0.9),)
+
+    (result,) = claims.judge(CLAIMED, uneven, [replace(CLAIMS[0], holds=holds, shows=())])
+
+    assert rendered.deciding(result) == ["CPU 20% to 37% (one)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cores": 2}, "one, 2 cores"),
+        ({"workload": "cpu"}, "one, cpu"),
+        ({"users": 8}, "one, 8 users"),
+        ({"connection": "keep-alive"}, "one, keep-alive"),
+        ({"server": "other"}, "one"),
+    ],
+)
+def test_a_cell_is_called_by_its_server_and_what_tells_it_from_the_others(change: dict[str, Any], told: str) -> None:
+    changed = replace(ONE, **change)
+
+    assert rendered.label(replace(changed, server="one"), [ONE, changed]) == told
+
+
+def test_the_claims_begin_with_the_table_of_verdicts() -> None:
+    text = claims_as_markdown()
+    lines = text.splitlines()
+
+    assert lines[0] == "# Claims: 1 confirmed, 1 refuted, 1 undecided"
+    told = unescaped(lines[2])
+    assert "begun 2026-01-02T03:04:05+00:00, runtime local, seed 1, 6 blocks of 0.3 s windows. A CPU, usable" in told
+    assert "servers on core 0, generator on core 1." in told
+    assert lines[3] == "- a note"
+    assert [row[0] for row in rows_of(text)[2:5]] == ["1", "2", "3"]
+    assert rows_of(text)[3][2:] == ["refuted", "requests/s x 2.00 (two over one)"]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_each_claim_has_its_evidence_its_explanation_and_what_to_do() -> None:
+    text = claims_as_markdown()
+
+    assert (
+        "## 2. Two is faster.\n\n**Refuted.** It is not.\n\nWhat to do: Do not believe it.\n\nMet in: nowhere\n" in text
+    )
+    both = "two, sleep 50 ms, 32 users, 1 core, connection: close, over one, sleep 50 ms, 32 users, 1 core, connection: close"
+    rows = rows_of(text)
+    assert ["requests/s (ratio)", both, "at least 3", "6", "2.00", "2.00 to 2.00", "refuted"] in rows
+    conditions = "one, sleep 50 ms, 32 users, 1 core, connection: close"
+    assert ["peak in flight", conditions, "at most 1", "6", "1", "1 to 1", "confirmed"] in rows
+    assert ["p99 ms", conditions, tables.MISSING, "6", "1,600", "1,600 to 1,600", "shown"] in rows
+    assert any(row[2] == "at least 1 and at most 1000" for row in rows)
+    assert any(row[2:] == ["exactly 0.5", "0", tables.MISSING, tables.MISSING, "undecided"] for row in rows)
+    assert "- CPU (one, 8 users): 6 of 6 trials of one failed: the server had ended\n" in text
+
+
+def test_markup_in_claims_is_escaped() -> None:
+    text = claims_as_markdown()
+
+    assert "*one*" not in text.replace("\\*", "")
+    assert "<b>" not in text.replace("\\<", "")
+    assert {len(row) for row in rows_of(text)} == {4, 7}
+
+
+def test_the_document_of_claims_has_every_claim_with_its_conditions() -> None:
+    ((name, content),) = claims_yaml(CLAIMED, RESULTS).items()
+    found = yaml.safe_load(content)
+
+    assert name == "claims.yaml"
+    assert (found["schema"], found["run"]["id"], found["run"]["runtime"]) == (1, CLAIMED.id, "local")
+    assert {"started", "host", "server_cpus", "generator_cpus", "blocks", "notes"} <= found["run"].keys()
+    assert found["verdicts"] == {"confirmed": 1, "refuted": 1, "undecided": 1}
+    first, second, third = found["claims"]
+    assert list(first) == ["id", "claim", "met", "verdict", "conditions", "shown", "explanation", "advice"]
+    assert (first["id"], first["verdict"], first["advice"]) == ("single", "confirmed", "Use another.")
+    (condition,) = first["conditions"]
+    assert condition == {
+        "figure": "peak_in_flight",
+        "of": {"server": "one", "workload": "sleep", "cores": 1, "users": 32, "connection": "close"},
+        "at_most": 1,
+        "blocks": 6,
+        "median": 1,
+        "low": 1,
+        "high": 1,
+        "verdict": "confirmed",
+        "reason": "",
+    }
+    (shown,) = first["shown"]
+    assert "verdict" not in shown
+    assert "at_most" not in shown
+    assert shown["median"] == 1600.0
+    assert second["conditions"][0]["over"]["server"] == "one"
+    assert (second["conditions"][1]["at_least"], second["conditions"][1]["at_most"]) == (1, 1000)
+    assert (third["conditions"][0]["median"], third["conditions"][0]["blocks"]) == (None, 0)
+    assert third["conditions"][0]["reason"] == "6 of 6 trials of one failed: the server had ended"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_terminal_folds_claims_and_cuts_none(width: int) -> None:
+    text = claims_on_terminal(width)
+    lines = text.splitlines()
+
+    assert lines[0].rstrip() == "Claims: 1 confirmed, 1 refuted, 1 undecided"
+    assert "…" not in text
+    assert all(len(line) <= width for line in lines)
+    words = set(re.findall(r"\S+", text))
+    for number, claim, verdict, evidence in rendered.verdicts(RESULTS):
+        assert {number, verdict, *claim.split(), *" ".join(evidence).split()} <= words

@@ -111,6 +111,21 @@ def test_a_scheduled_request_is_recorded_with_when_it_was_due_and_how_late_it_be
     assert [(sample.due_ns, sample.late_ms) for sample in found] == [(BEGIN, 7.0)] * 3
 
 
+@pytest.mark.parametrize(
+    "call", [{"response": response("1 2 3 4 5")}, {"exception": ValueError("wrong")}, {"exception": GivenUp()}]
+)
+@pytest.mark.parametrize(
+    ("told", "slow_connection", "client_ms"),
+    [({}, False, 0.0), ({"slow_connection": True}, True, 0.0), ({"client_ms": 200.0}, False, 200.0)],
+)
+def test_what_was_remarkable_about_a_request_is_recorded_whatever_became_of_it(
+    call: dict[str, Any], told: dict[str, Any], slow_connection: bool, client_ms: float
+) -> None:
+    (sample,) = recorded({"response_time": 1.0, "context": {"user": 1, **told}, **call}).samples
+
+    assert (sample.slow_connection, sample.client_ms) == (slow_connection, client_ms)
+
+
 @pytest.mark.parametrize("context", [None, {}, {"user": 1, "due_ns": None}])
 def test_a_request_that_followed_another_was_never_due_nor_late(context: dict[str, Any] | None) -> None:
     (sample,) = recorded({"response_time": 1.0, "response": response("1 2 3 4 5"), "context": context}).samples
@@ -248,6 +263,24 @@ def test_a_request_was_due_in_the_window_whatever_became_of_it(
     make: Callable[..., Sample], due_ns: int, due: int
 ) -> None:
     assert told(make(due_ns=due_ns)).due == due
+
+
+# Connections, and users who dawdle.
+
+
+@pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
+def test_slow_connections_are_counted_over_the_whole_trial_whatever_became_of_them(make: Callable[[], Sample]) -> None:
+    slow = make()._replace(slow_connection=True)
+
+    assert told(slow, make(), slow).slow_connections == 2
+
+
+@pytest.mark.parametrize(("left_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
+def test_what_users_let_pass_is_the_median_of_the_windows_requests(left_ns: int, counts: bool) -> None:
+    samples = [answered(SETTLED)._replace(client_ms=100.0), answered(left_ns)._replace(client_ms=300.0)]
+
+    assert told(*samples).client_ms == (200.0 if counts else 100.0)
+    assert told().client_ms == 0.0
 
 
 # Failures.

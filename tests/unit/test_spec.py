@@ -36,7 +36,7 @@ def refused_group(group: str, more: str = "") -> str:
 # The shipped experiment.
 
 
-def test_the_default_experiment_measures_every_server_of_the_catalogue_under_every_workload() -> None:
+def test_the_default_experiment_measures_each_of_its_servers_under_every_plain_workload() -> None:
     servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
     path = ROOT / "experiments/answer.yaml"
 
@@ -45,8 +45,11 @@ def test_the_default_experiment_measures_every_server_of_the_catalogue_under_eve
     assert experiment.name == "answer"
     assert experiment.reference == "gunicorn-sync-1"
     assert experiment.blocks >= stats.FEWEST_BLOCKS, "fewer blocks give no verdict"
+    asked = list(dict.fromkeys(cell.server for cell in experiment.cells))
+    assert len(asked) == 13, "its time is promised"
+    assert asked == [name for name in servers if name in asked], "in the catalogue's order"
     assert {(cell.server, cell.workload) for cell in experiment.cells} == {
-        (server, workload) for server in servers for workload in ("hello", "sleep", "cpu")
+        (server, workload) for server in asked for workload in ("hello", "sleep", "cpu")
     }
     assert experiment.parameters["sleep"] == {"ms": 50}
 
@@ -202,7 +205,7 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
         (
             "users: [32]",
             "users: [32], arrivals: poisson",
-            ["cells[1].arrivals: says how a rate is spaced, but the group has users"],
+            ["cells[1].arrivals: says how a rate is spaced, but there are users"],
         ),
         ("users: [32]", "rate: [10], arrivals: bursts", ["cells[1].arrivals", "'constant' or 'poisson'", "'bursts'"]),
         ("users: [32]", "rate: [0]", ["cells[1].rate[0]", "greater than 0", "not 0"]),

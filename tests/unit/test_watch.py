@@ -27,6 +27,7 @@ def test_each_trial_is_told_before_it_and_after_it() -> None:
         trials,
         run=RUN,
         fleets={1: dict(fleet)},
+        backends={},
         swarm=FakeSwarm(),
         save=watched.observe,
         reporter=events,

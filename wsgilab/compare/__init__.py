@@ -1,13 +1,12 @@
 """From observations to a comparison: figures by cell, why each is what it is, and ratios paired by block. Pure."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from wsgilab import stats
 from wsgilab.compare.figures import cell_result, median_alone, reports
-from wsgilab.compare.pairs import against_reference, blocks_needed, ranks
+from wsgilab.compare.pairs import against_reference, blocks_needed, grouped, ranks
 from wsgilab.compare.reasons import GENERATOR_LIMIT
 from wsgilab.model import Cell, CellResult, Comparison, Observation, Run
 
@@ -17,7 +16,7 @@ __all__ = ["GENERATOR_LIMIT", "compare", "order", "so_far", "survey", "unsettled
 def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
     """Everything that `observations` say about `run`. A cell without a measured block has warnings but no figures."""
     given = list(observations)
-    by_cell = _by_cell(given)
+    by_cell = grouped(given)
     cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
     results = [_planned(run, cell, by_cell[cell]) for cell in cells]
     broken = {result.cell: result.broken_gates for result in results}
@@ -43,7 +42,7 @@ def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:
     where there is none (Armitage, McPherson, Rowe 1969, doi:10.2307/2343787).
     """
     given = list(observations)
-    by_cell = _by_cell(given)
+    by_cell = grouped(given)
     cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
     results = (cell_result(run, cell, by_cell[cell], planned=0, summary=stats.median_interval) for cell in cells)
     return replace(compare(run, given), cells=tuple(results), pairs=())
@@ -57,7 +56,7 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     have been the machine; and no interval is claimed, because the windows of one test are not independent.
     """
     given = list(observations)
-    by_cell = _by_cell(given)
+    by_cell = grouped(given)
     cells = sorted(by_cell, key=lambda cell: order(run, cell))
     measured = reports(given)
     return Comparison(
@@ -85,7 +84,7 @@ def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> fro
     precision = run.experiment.precision
     if precision is None:
         return frozenset()
-    by_cell = _by_cell(each for each in observations if each.block < blocks)
+    by_cell = grouped(each for each in observations if each.block < blocks)
     cells = run.experiment.cells
     broken = {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in cells}
     open_pairs = [
@@ -114,10 +113,3 @@ def _trials(run: Run, given: Sequence[Observation]) -> int:
     """How many trials there were to be: with `precision`, beyond the first blocks, as many as there were."""
     later = sum(each.block >= run.experiment.blocks for each in given)
     return len(run.experiment.cells) * run.experiment.blocks + later
-
-
-def _by_cell(observations: Iterable[Observation]) -> Mapping[Cell, Sequence[Observation]]:
-    found: dict[Cell, list[Observation]] = defaultdict(list)
-    for observation in observations:
-        found[observation.cell].append(observation)
-    return found

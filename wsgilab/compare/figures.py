@@ -1,11 +1,11 @@
 """The result of one cell: its figures over the windows in which it was measured, with their reasons and gates."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from wsgilab import stats
+from wsgilab import cpus, stats
 from wsgilab.compare import reasons
-from wsgilab.model import Cell, CellFigures, CellResult, Interval, Observation, Run, Server, SwarmReport
+from wsgilab.model import Cell, CellFigures, CellResult, Gate, Interval, Observation, Run, Server, SwarmReport
 
 Summary = Callable[[Sequence[float]], Interval]
 """How a figure's values, one a window and at least one, become a median and what is known of where the true one lies."""
@@ -31,7 +31,7 @@ def cell_result(
     """
     server = run.servers[cell.server]
     measured = [observation for observation in observations if observation.swarm is not None]
-    figures = _figures(server, cell, measured, summary) if measured else None
+    figures = _figures(run, server, cell, measured, summary) if measured else None
     told = [] if figures is None else list(reasons.gates(run, server, cell, reports(measured), figures))
     return CellResult(
         cell=cell,
@@ -44,29 +44,44 @@ def cell_result(
     )
 
 
+def broken(run: Run, cell: Cell, observations: Sequence[Observation]) -> Mapping[Gate, str]:
+    """The gates that `observations` of `cell` break, each with its warning."""
+    measured = [observation for observation in observations if observation.swarm is not None]
+    if not measured:
+        return {}
+    server = run.servers[cell.server]
+    figures = _figures(run, server, cell, measured, stats.median_interval)
+    told = reasons.gates(run, server, cell, reports(measured), figures)
+    return {gate: warning for gate, warning in told if gate is not None}
+
+
 def reports(observations: Iterable[Observation]) -> Sequence[SwarmReport]:
     """Of the observations that have figures."""
     return [observation.swarm for observation in observations if observation.swarm is not None]
 
 
-def _figures(server: Server, cell: Cell, measured: Sequence[Observation], summary: Summary) -> CellFigures:
+def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observation], summary: Summary) -> CellFigures:
     swarms = reports(measured)
     in_flight = [swarm.in_flight for swarm in swarms]
     service_ms = summary([swarm.service_ms for swarm in swarms])
     cpu_ms = _known(map(_cpu_ms_per_request, measured), summary)
     memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
+    os_threads = [each.os_threads for each in measured if each.os_threads is not None]
     throughput = summary([swarm.throughput_rps for swarm in swarms])
     limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
     answered, due = reasons.flow(swarms)
+    shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
     state = reasons.State(
         mean_in_flight=summary([each.mean for each in in_flight]),
-        server_cpu=_known((_server_cpu(cell, each) for each in measured), summary),
+        slow=statistics.median(swarm.throughput_rps * swarm.client_ms / 1000 for swarm in swarms),
+        server_cpu=_known(map(server_cpu, measured), summary),
         generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
-        busiest_share=_busiest_share(server, swarms),
+        backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
+        busiest_share=statistics.median(shares) if shares else None,
         answered=answered,
         due=due,
     )
-    bound_by, because = reasons.bound_by(server, cell, state)
+    bound_by, because = reasons.bound_by(run, server, cell, state)
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
     return CellFigures(
         peak=max(each.peak for each in in_flight),
@@ -86,9 +101,12 @@ def _figures(server: Server, cell: Cell, measured: Sequence[Observation], summar
         server_cpu=state.server_cpu,
         generator_cpu=state.generator_cpu,
         resident_mb=max(memory) / 1e6 if memory else None,
+        os_threads=round(statistics.median(os_threads)) if os_threads else None,
+        backend_cpu=state.backend_cpu,
         failures=sum(swarm.failures for swarm in swarms),
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
+        slow_connections=sum(swarm.slow_connections for swarm in swarms),
         bound_by=bound_by,
         because=because,
     )
@@ -100,11 +118,18 @@ def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:
     return summary(known) if known else None
 
 
-def _server_cpu(cell: Cell, measured: Observation) -> float | None:
+def server_cpu(measured: Observation) -> float | None:
     """Share of the pinned cores that the target used; None where that was not read."""
     if measured.server_cpu_s is None or not measured.server_span_s:
         return None
-    return measured.server_cpu_s / measured.server_span_s / cell.cores
+    return measured.server_cpu_s / measured.server_span_s / measured.cell.cores
+
+
+def _backend_cpu(run: Run, measured: Observation) -> float | None:
+    """Share of their cores that the backends used; None where there were none, or it was not read."""
+    if measured.backend_cpu_s is None or not measured.server_span_s or not run.backend_cpus:
+        return None
+    return measured.backend_cpu_s / measured.server_span_s / len(cpus.parse(run.backend_cpus))
 
 
 def _cpu_ms_per_request(measured: Observation) -> float | None:
@@ -127,13 +152,9 @@ def _limit_rps(server: Server, cell: Cell, service_ms: float, cpu_ms: float | No
     return min(limits, default=None)
 
 
-def _busiest_share(server: Server, swarms: Sequence[SwarmReport]) -> float | None:
+def busiest_share(server: Server, swarm: SwarmReport) -> float | None:
     """The busiest process' requests over its even share, of the declared processes: between 1 and their number."""
-    if server.processes is None:
+    requests = swarm.in_flight.requests_per_process
+    if server.processes is None or not requests:
         return None
-    shares = [
-        swarm.in_flight.requests_per_process[0] / sum(swarm.in_flight.requests_per_process) * server.processes
-        for swarm in swarms
-        if swarm.in_flight.requests_per_process
-    ]
-    return statistics.median(shares) if shares else None
+    return requests[0] / sum(requests) * server.processes

@@ -1,4 +1,4 @@
-"""Servers against each other: ratios paired by block, their verdicts, and the ranks of a group."""
+"""Cells against each other: ratios paired by block, their verdicts, and the ranks of a group."""
 
 import math
 import statistics
@@ -17,74 +17,97 @@ from wsgilab.model import (
     Observation,
     PairResult,
     Run,
-    SwarmReport,
     Verdict,
 )
 
+ByCell = Mapping[Cell, Sequence[Observation]]
+
+Read = Callable[[Observation], float | None]
+"""A figure of one observation; None where it has none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Paired:
-    """Two cells under the same conditions, and the ratios of the blocks that both have."""
+class Paired:
+    """A figure of a cell over the same of another, in the blocks that both have."""
 
     cell: Cell
     other: Cell
-    ratios: Sequence[float]
-    reached: int
-    """After how many blocks of the run, those that either lacks included."""
+    kin: tuple[str, ...]
+    """Ratios of the same kin scatter alike, and lend each other their scatter where blocks are few."""
+    ratios: Mapping[int, float]
+    """By block."""
+
+    @property
+    def reached(self) -> int:
+        """After how many blocks of the run, those that either lacks included."""
+        return max(self.ratios, default=0) + 1
 
 
 def against_reference(
     run: Run,
     cells: Sequence[Cell],
-    by_cell: Mapping[Cell, Sequence[Observation]],
+    by_cell: ByCell,
     broken: Mapping[Cell, Collection[Gate]],
 ) -> Iterable[PairResult]:
     """Each of `cells` over the reference's under the same conditions, where the two have a block in common."""
     reference = run.experiment.reference
     references = {cell.conditions: cell for cell in cells if cell.server == reference}
     found = [
-        _paired(cell, references[cell.conditions], by_cell)
+        _servers(cell, references[cell.conditions], by_cell)
         for cell in cells
         if cell.server != reference and cell.conditions in references
     ]
-    for pair, interval in zip(found, _intervals(run, found, len(found)), strict=True):
+    for pair, interval in zip(found, intervals(run, found, len(found)), strict=True):
         if interval is not None:
             yield _judged(pair, interval, (*broken[pair.cell], *broken[pair.other]))
 
 
-def _paired(cell: Cell, other: Cell, by_cell: Mapping[Cell, Sequence[Observation]]) -> _Paired:
-    ours, theirs = _by_block(by_cell[cell]), _by_block(by_cell[other])
-    common = sorted(ours.keys() & theirs.keys())
-    ratios = [ours[block] / theirs[block] for block in common]
-    return _Paired(cell=cell, other=other, ratios=ratios, reached=max(common, default=0) + 1)
+def grouped(observations: Iterable[Observation]) -> ByCell:
+    """The observations of each cell; of one that has none, none."""
+    found: dict[Cell, list[Observation]] = defaultdict(list)
+    for observation in observations:
+        found[observation.cell].append(observation)
+    return found
 
 
-def _by_block(observations: Sequence[Observation]) -> Mapping[int, float]:
-    """What is compared, of each block that has it."""
-    figures = ((each.block, _compared(each.cell)(each.swarm)) for each in observations if each.swarm is not None)
-    return {block: figure for block, figure in figures if figure}
+def paired(cell: Cell, other: Cell, read: Read, kin: tuple[str, ...], by_cell: ByCell) -> Paired:
+    """What `read` finds in `cell` over what it finds in `other`. A block in which either is nothing has no ratio."""
+    ours, theirs = by_block(by_cell[cell], read), by_block(by_cell[other], read)
+    common = sorted(block for block in ours.keys() & theirs.keys() if ours[block] and theirs[block])
+    return Paired(cell=cell, other=other, kin=kin, ratios={block: ours[block] / theirs[block] for block in common})
+
+
+def by_block(observations: Sequence[Observation], read: Read) -> Mapping[int, float]:
+    """What `read` finds, of each block that has it."""
+    figures = ((each.block, read(each)) for each in observations if each.swarm is not None)
+    return {block: figure for block, figure in figures if figure is not None}
 
 
 def _metric(cell: Cell) -> Metric:
     return "throughput" if cell.rate is None else "latency"
 
 
-def _compared(cell: Cell) -> Callable[[SwarmReport], float]:
-    if _metric(cell) == "latency":
-        return lambda swarm: swarm.latency_mean_ms
-    return lambda swarm: swarm.throughput_rps
+def _compared(measured: Observation) -> float | None:
+    if measured.swarm is None:
+        return None
+    return measured.swarm.latency_mean_ms if _metric(measured.cell) == "latency" else measured.swarm.throughput_rps
 
 
-def _intervals(run: Run, pairs: Sequence[_Paired], comparisons: int) -> Sequence[Interval | None]:
+def _servers(cell: Cell, other: Cell, by_cell: ByCell) -> Paired:
+    """Two servers under the same conditions."""
+    return paired(cell, other, _compared, (cell.workload,), by_cell)
+
+
+def intervals(run: Run, pairs: Sequence[Paired], comparisons: int) -> Sequence[Interval | None]:
     """Each pair's ratio, so that all `comparisons` hold at once; None where the two have no block in common."""
     levels = [level_at(run, pair.reached) / comparisons for pair in pairs]
-    strayed: dict[str, list[float]] = defaultdict(list)
+    strayed: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for pair, level in zip(pairs, levels, strict=True):
         if len(pair.ratios) < stats.blocks_needed(level):
-            strayed[pair.cell.workload] += stats.departures([math.log(ratio) for ratio in pair.ratios])
-    reaches = {workload: stats.reach(departures) for workload, departures in strayed.items()}
+            strayed[pair.kin] += stats.departures([math.log(ratio) for ratio in pair.ratios.values()])
+    reaches = {kin: stats.reach(departures) for kin, departures in strayed.items()}
     return [
-        stats.ratio(pair.ratios, level, reaches.get(pair.cell.workload, 0.0)) if pair.ratios else None
+        stats.ratio(list(pair.ratios.values()), level, reaches.get(pair.kin, 0.0)) if pair.ratios else None
         for pair, level in zip(pairs, levels, strict=True)
     ]
 
@@ -112,7 +135,7 @@ def blocks_needed(run: Run, cells: Sequence[Cell]) -> int:
     return max(stats.blocks_needed(level_at(run, look) / max(1, compared)) for look in looks)
 
 
-def _judged(pair: _Paired, interval: Interval, gates: Iterable[Gate]) -> PairResult:
+def _judged(pair: Paired, interval: Interval, gates: Iterable[Gate]) -> PairResult:
     broken = tuple(dict.fromkeys(gates))
     return PairResult(
         cell=pair.cell,
@@ -126,7 +149,7 @@ def _judged(pair: _Paired, interval: Interval, gates: Iterable[Gate]) -> PairRes
     )
 
 
-def ranks(run: Run, results: Sequence[CellResult], by_cell: Mapping[Cell, Sequence[Observation]]) -> Mapping[Cell, int]:
+def ranks(run: Run, results: Sequence[CellResult], by_cell: ByCell) -> Mapping[Cell, int]:
     """The place of each cell under its conditions; those that cannot be told from the first of their group share its.
 
     Ties are judged as one family of their own: every server against every other under the same conditions.
@@ -142,11 +165,11 @@ def ranks(run: Run, results: Sequence[CellResult], by_cell: Mapping[Cell, Sequen
         while rest:
             first, *others = rest
             rank = len(group) - len(rest) + 1
-            pairs = [_paired(cell, first, by_cell) for cell in others]
-            intervals = _intervals(run, pairs, comparisons)
+            pairs = [_servers(cell, first, by_cell) for cell in others]
+            ratios = intervals(run, pairs, comparisons)
             behind = [
                 interval is not None and _verdict(cell, interval) == "slower"
-                for cell, interval in zip(others, intervals, strict=True)
+                for cell, interval in zip(others, ratios, strict=True)
             ]
             tied = behind.index(True) if True in behind else len(others)
             found |= dict.fromkeys([first, *others[:tied]], rank)
@@ -162,8 +185,8 @@ def _verdict(cell: Cell, interval: Interval) -> Verdict:
     return "slower" if verdict == "faster" else "faster"
 
 
-def _best_first(cell: Cell, by_cell: Mapping[Cell, Sequence[Observation]]) -> float:
-    figures = list(_by_block(by_cell[cell]).values())
+def _best_first(cell: Cell, by_cell: ByCell) -> float:
+    figures = [figure for figure in by_block(by_cell[cell], _compared).values() if figure]
     if not figures:
         return math.inf
     return statistics.median(figures) * (1 if _metric(cell) == "latency" else -1)

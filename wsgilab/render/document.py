@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval, PairResult
+from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval, PairResult, Run
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -15,14 +15,7 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     document = {
         "schema": run.schema,
         "run": {
-            "id": run.id,
-            "experiment": run.experiment.name,
-            "runtime": run.runtime,
-            "seed": run.seed,
-            "started": run.started,
-            "host": {**asdict(run.host), "siblings": list(run.host.siblings)},
-            "server_cpus": dict(run.server_cpus),
-            "generator_cpus": run.generator_cpus,
+            **identity(run),
             "interleaved": comparison.interleaved,
             "trials": {"planned": comparison.trials, "measured": comparison.measured, "failed": comparison.failed},
             "window_s": round(comparison.window_s, 1),
@@ -37,6 +30,21 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     return {"comparison.yaml": text.encode()}
 
 
+def identity(run: Run) -> dict[str, Any]:
+    """Which run it was, and on what machine."""
+    return {
+        "id": run.id,
+        "experiment": run.experiment.name,
+        "runtime": run.runtime,
+        "seed": run.seed,
+        "started": run.started,
+        "host": {**asdict(run.host), "siblings": list(run.host.siblings)},
+        "server_cpus": dict(run.server_cpus),
+        "generator_cpus": run.generator_cpus,
+        "backend_cpus": run.backend_cpus,
+    }
+
+
 FIGURE_KEYS = [
     "rank",
     "in_flight",
@@ -48,17 +56,21 @@ FIGURE_KEYS = [
     "cpu_ms_per_request",
     "server_cpu",
     "generator_cpu",
+    "backend_cpu",
     "resident_mb",
+    "os_threads",
     "failures",
     "cut_off",
     "late",
+    "slow_connections",
     "bound_by",
     "because",
     "intervals",
 ]
 
 
-def _conditions(cell: Cell) -> dict[str, Any]:
+def conditions(cell: Cell) -> dict[str, Any]:
+    """A cell without its server."""
     load = {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
     return {"workload": cell.workload, "cores": cell.cores, **load, "connection": cell.connection}
 
@@ -66,7 +78,7 @@ def _conditions(cell: Cell) -> dict[str, Any]:
 def _cell(result: CellResult) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "server": result.cell.server,
-        **_conditions(result.cell),
+        **conditions(result.cell),
         "slots": "unbounded" if result.slots is None else result.slots,
     }
     figures = result.figures
@@ -83,15 +95,17 @@ def _cell(result: CellResult) -> dict[str, Any]:
 def _figures(figures: CellFigures) -> dict[str, Any]:
     """The medians, and the intervals that they have beside them."""
     intervals = {
-        "mean_in_flight": _interval(figures.mean_in_flight, 2),
-        **{f"latency_{name}_ms": _interval(each, 1) for name, each in figures.latency_blocks_ms.items()},
-        "service_ms": _interval(figures.service_ms, 3),
-        "generator_cpu": _interval(figures.generator_cpu, 3),
+        "mean_in_flight": interval(figures.mean_in_flight, 2),
+        **{f"latency_{name}_ms": interval(each, 1) for name, each in figures.latency_blocks_ms.items()},
+        "service_ms": interval(figures.service_ms, 3),
+        "generator_cpu": interval(figures.generator_cpu, 3),
     }
-    if figures.server_cpu is not None:
-        intervals["server_cpu"] = _interval(figures.server_cpu, 3)
-    if figures.cpu_ms_per_request is not None:
-        intervals["cpu_ms_per_request"] = _interval(figures.cpu_ms_per_request, 3)
+    read = {
+        "server_cpu": figures.server_cpu,
+        "backend_cpu": figures.backend_cpu,
+        "cpu_ms_per_request": figures.cpu_ms_per_request,
+    }
+    intervals |= {name: interval(each, 3) for name, each in read.items() if each is not None}
     return {
         "in_flight": {
             "peak": figures.peak,
@@ -100,7 +114,7 @@ def _figures(figures: CellFigures) -> dict[str, Any]:
             "threads": figures.threads,
             "busiest_share": _rounded(figures.busiest_share, 2),
         },
-        "throughput_rps": _interval(figures.throughput_rps, 1),
+        "throughput_rps": interval(figures.throughput_rps, 1),
         "latency_ms": {name: round(value, 1) for name, value in figures.latency_ms.items()},
         "service_ms": round(figures.service_ms.median, 3),
         "limit_rps": _rounded(figures.limit_rps, 1),
@@ -108,10 +122,13 @@ def _figures(figures: CellFigures) -> dict[str, Any]:
         "cpu_ms_per_request": _rounded(_median(figures.cpu_ms_per_request), 3),
         "server_cpu": _rounded(_median(figures.server_cpu), 3),
         "generator_cpu": round(figures.generator_cpu.median, 3),
+        "backend_cpu": _rounded(_median(figures.backend_cpu), 3),
         "resident_mb": _rounded(figures.resident_mb, 1),
+        "os_threads": figures.os_threads,
         "failures": figures.failures,
         "cut_off": figures.cut_off,
         "late": figures.late,
+        "slow_connections": figures.slow_connections,
         "bound_by": figures.bound_by,
         "because": figures.because,
         "intervals": intervals,
@@ -120,12 +137,12 @@ def _figures(figures: CellFigures) -> dict[str, Any]:
 
 def _pair(pair: PairResult) -> dict[str, Any]:
     return {
-        **_conditions(pair.cell),
+        **conditions(pair.cell),
         "server": pair.cell.server,
         "reference": pair.reference,
         "metric": pair.metric,
         "blocks": pair.blocks,
-        "ratio": _interval(pair.ratio, 3),
+        "ratio": interval(pair.ratio, 3),
         "verdict": pair.verdict,
         "broken_gates": list(pair.broken_gates),
     }
@@ -135,11 +152,11 @@ def _median(interval: Interval | None) -> float | None:
     return None if interval is None else interval.median
 
 
-def _interval(interval: Interval, digits: int) -> dict[str, float | None]:
+def interval(of: Interval, digits: int) -> dict[str, float | None]:
     return {
-        "median": round(interval.median, digits),
-        "low": _rounded(interval.low, digits),
-        "high": _rounded(interval.high, digits),
+        "median": round(of.median, digits),
+        "low": _rounded(of.low, digits),
+        "high": _rounded(of.high, digits),
     }
 
 

@@ -1,9 +1,9 @@
 """`comparison.md`: the reader's answer."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from wsgilab.model import Comparison
+from wsgilab.model import Comparison, Run
 from wsgilab.render import tables
 from wsgilab.stats import FEWEST_BLOCKS
 
@@ -25,11 +25,7 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     run = comparison.run
     yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
     yield ""
-    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
-    yield escape(
-        f"Run {run.id}, runtime {run.runtime}, {_windows(comparison)}. "
-        f"{run.host.cpu}, usable cores {run.host.usable_cpus}; servers on {pinned}, generator on core {run.generator_cpus}."
-    )
+    yield escape(f"Run {run.id}, runtime {run.runtime}, {_windows(comparison)}. {machine(run)}")
     yield ""
     yield escape(_statistics(comparison)) if comparison.interleaved else INTERACTIVE
     for note in run.notes:
@@ -46,6 +42,16 @@ def _lines(comparison: Comparison) -> Iterable[str]:
     yield ""
     for term, meaning in tables.legend(comparison):
         yield f"- **{term}**: {meaning}"
+
+
+def machine(run: Run) -> str:
+    """What it ran on, and who had which cores."""
+    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
+    backends = f", backends on core {run.backend_cpus}" if run.backend_cpus else ""
+    return (
+        f"{run.host.cpu}, usable cores {run.host.usable_cpus}; "
+        f"servers on {pinned}, generator on core {run.generator_cpus}{backends}."
+    )
 
 
 def _extent(comparison: Comparison) -> str:
@@ -77,16 +83,22 @@ def _statistics(comparison: Comparison) -> str:
     )
 
 
-def _table(table: tables.Table) -> Iterable[str]:
-    yield f"## {escape(table.title)}"
+def _table(source: tables.Table) -> Iterable[str]:
+    yield f"## {escape(source.title)}"
     yield ""
-    yield _row(column.heading for column in table.columns)
-    yield "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|"
-    yield from map(_row, table.rows)
-    yield ""
-    if table.notes:
-        yield from (f"- {escape(note)}" for note in table.notes)
+    numeric = {index for index, column in enumerate(source.columns) if column.numeric}
+    yield from table([column.heading for column in source.columns], source.rows, numeric)
+    if source.notes:
+        yield from (f"- {escape(note)}" for note in source.notes)
         yield ""
+
+
+def table(headings: Sequence[str], rows: Iterable[Iterable[str]], numeric: Collection[int]) -> Iterable[str]:
+    """The lines of a table, and an empty one; columns whose index is `numeric` are aligned right."""
+    yield _row(headings)
+    yield "|" + "|".join(" ---: " if index in numeric else " --- " for index in range(len(headings))) + "|"
+    yield from map(_row, rows)
+    yield ""
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from wsgilab.model import Cell, CellResult, Comparison, Interval, PairResult
+from wsgilab.model import Cell, CellResult, Comparison, Interval, PairResult, Run
 from wsgilab.stats import FEWEST_BLOCKS
 
 MISSING = "–"
@@ -14,12 +14,13 @@ MISSING = "–"
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers; whether
-    only interleaved trials have what it shows."""
+    only interleaved trials have what it shows; whether it is left out where no cell has what it shows."""
 
     heading: str
     rank: int
     numeric: bool = True
     interleaved: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,9 @@ GROUP_COLUMNS = (
     Column("CPU", 5),
     Column("CPU ms", 7),
     Column("MB", 7),
+    Column("OS threads", 8, optional=True),
     Column("generator", 8),
+    Column("backends", 8, optional=True),
     Column("bound by", 0, numeric=False),
     Column("because", 9, numeric=False),
 )
@@ -122,7 +125,12 @@ def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
 
 def _shown(comparison: Comparison) -> Sequence[bool]:
     """Whether a group has the column, for each of GROUP_COLUMNS."""
-    return [comparison.interleaved or not column.interleaved for column in GROUP_COLUMNS]
+    rows = [_row(result, None, tied=False) for result in comparison.cells]
+    return [
+        (comparison.interleaved or not column.interleaved)
+        and (not column.optional or any(row[index] != MISSING for row in rows))
+        for index, column in enumerate(GROUP_COLUMNS)
+    ]
 
 
 def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
@@ -156,16 +164,18 @@ def _row(result: CellResult, pair: PairResult | None, *, tied: bool) -> tuple[st
         f"{figures.peak} of {slots(result.slots)}",
         optional(figures.busiest_share, "{:.2f}") if (figures.busiest_share or 1) != 1 else MISSING,
         number(rps.median),
-        _ends(rps, number),
+        ends(rps, number),
         optional(figures.limit_share, "{:.0%}"),
         MISSING if pair is None else f"{pair.ratio.median:.2f} {pair.verdict}",
-        MISSING if pair is None else _ends(pair.ratio, "{:.2f}".format),
+        MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
         _median(figures.server_cpu, "{:.0%}"),
         _median(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
+        optional(figures.os_threads, "{}"),
         f"{figures.generator_cpu.median:.0%}",
+        _median(figures.backend_cpu, "{:.0%}"),
         figures.bound_by,
         figures.because,
     )
@@ -175,7 +185,8 @@ def _known(figures: Mapping[str, float], name: str) -> str:
     return number(figures[name]) if name in figures else MISSING
 
 
-def _ends(interval: Interval, spelt: Callable[[float], str]) -> str:
+def ends(interval: Interval, spelt: Callable[[float], str]) -> str:
+    """`2.40 to 3.10`; a dash where there are none."""
     if interval.low is None or interval.high is None:
         return MISSING
     return f"{spelt(interval.low)} to {spelt(interval.high)}"
@@ -187,7 +198,12 @@ def _median(interval: Interval | None, form: str) -> str:
 
 def describe(comparison: Comparison, cell: Cell) -> str:
     """The conditions of a cell in words, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
-    parameters = comparison.run.experiment.parameters.get(cell.workload, {})
+    return conditions(comparison.run, cell)
+
+
+def conditions(run: Run, cell: Cell) -> str:
+    """The same, of a run that is compared or not."""
+    parameters = run.experiment.parameters.get(cell.workload, {})
     amount = "".join(f" {value:g} {name}" for name, value in parameters.items())
     cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
     return f"{cell.workload}{amount}, {cell.load}, {cores}, connection: {cell.connection}"
@@ -227,7 +243,9 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("CPU", "share of the server's pinned cores"),
     ("CPU ms", "CPU time of all the server's processes, a request"),
     ("MB", "resident memory of the whole server"),
+    ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
-    ("bound by", "slots, cpu, gil, balance, generator, demand (no more to serve) or unexplained"),
+    ("backends", "share of the cores of what its requests wait for, such as a database"),
+    ("bound by", "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained"),
     ("because", "the figures that decided what it is bound by"),
 )

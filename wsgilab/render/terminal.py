@@ -1,14 +1,14 @@
-"""The comparison on a terminal, as values that rich prints."""
+"""The comparison, and the verdicts on claims, on a terminal, as values that rich prints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from wsgilab.model import Comparison
-from wsgilab.render import tables
+from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
+from wsgilab.render import claims, tables
 
 _GAP = 2
 
@@ -20,6 +20,22 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
     for table in ([answer] if answer else []) + list(tables.groups(comparison)):
         parts += [_table(table, width), *_notes(table.notes), Text()]
     return Group(*parts)
+
+
+_STYLES: Mapping[ClaimVerdict, str] = {"confirmed": "green", "refuted": "red", "undecided": "yellow"}
+
+
+def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
+    """One row for each claim, with its verdict and the figures that decided it; they are folded, never cut."""
+    table = RichTable(box=None, padding=(0, _GAP, 1, 0), pad_edge=False, header_style="dim", title_justify="left")
+    table.title = Text(f"Claims: {claims.summary(results)}", "bold")
+    for heading in claims.COLUMNS:
+        words = heading in ("claim", "evidence")
+        table.add_column(heading, justify="left" if heading else "right", no_wrap=not words, overflow="fold")
+    for result, (number, claim, verdict, evidence) in zip(results, claims.verdicts(results), strict=True):
+        told = Text("\n".join(evidence))
+        table.add_row(Text(number), Text(claim), Text(verdict, _STYLES[result.verdict]), told)
+    return table
 
 
 def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableType:

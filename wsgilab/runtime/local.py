@@ -1,4 +1,4 @@
-"""The runtime `local`: the catalogue's commands as local processes, in a virtual environment for each stack.
+"""The runtime `local`: the catalogue's and the backends' commands as local processes, in an environment a stack.
 
 For machines without a Docker engine. Same file, same argv, same pinning; what is missing is the isolation.
 """
@@ -6,13 +6,12 @@ For machines without a Docker engine. Same file, same argv, same pinning; what i
 import contextlib
 import functools
 import hashlib
-import http.client
 import os
 import platform
 import shutil
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,101 +19,20 @@ from uv import find_uv_bin
 
 from wsgilab import catalogue, process
 from wsgilab.errors import BuildError, TargetError
-from wsgilab.model import RuntimeName, Server, Usage
+from wsgilab.model import Backend, RuntimeName, Server
 from wsgilab.process import Child, Conversation
 from wsgilab.runtime import logs
 from wsgilab.runtime.ports import check_free, free_ports
-from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Fleet, Say, not_up, verify_pinning
+from wsgilab.runtime.processes import LocalBackend, LocalTarget, ended, wait_until_ready
+from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up, verify_pinning
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
 
 _INSTALL_S = 300.0
-_START_S = 60.0
-_POLL_S = 0.05
-# All that a target inherits: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY or PYTHON* must not change it.
+_HEALTH_S = 10.0
+# All that is inherited: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY, PYTHON* or PG* must not change anything.
 _INHERITED = ("HOME", "LANG", "TMPDIR")
-
-
-class LocalTarget:
-    """A server as a process group."""
-
-    def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Callable[[], Child]) -> None:
-        self.server = server
-        self.base_url = self.published_url = f"http://127.0.0.1:{port}"
-        self.port = port
-        self._cpus = cpus
-        self._log = log
-        self._spawn = spawn
-        self._child = spawn()
-
-    def failure(self) -> str | None:
-        code = self._child.exit_code()
-        if code is None:
-            return None
-        return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-    def restart(self) -> None:
-        # Workers may have outlived their master, and hold the port.
-        self.end()
-        self._child = self._spawn()
-        try:
-            _wait_until_up([self])
-            verify_pinning({self.server.name: self}, self._cpus)
-        except TargetError:
-            self.end()
-            raise
-
-    def ask_to_end(self) -> None:
-        self._child.ask_to_end()
-
-    def end(self) -> None:
-        self._child.end()
-
-    def log_tail(self, lines: int = 10) -> str:
-        return process.tail(self._log, lines)
-
-    def effective_cpus(self) -> frozenset[int]:
-        found = {frozenset(os.sched_getaffinity(thread)) for thread in self._threads()}
-        if len(found) > 1:
-            raise TargetError(f"{self.server.name}: its processes run on different cores: {sorted(map(sorted, found))}")
-        return found.pop() if found else frozenset()
-
-    def usage(self) -> Usage:
-        cpu_s, own_bytes, shared_bytes = 0.0, 0, 0
-        for each in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess, OSError), each.oneshot():
-                memory = each.memory_full_info()
-                own_bytes += memory.uss
-                # Forked workers share pages with their parent and each other: those count once, as in a container.
-                shared_bytes = max(shared_bytes, memory.rss - memory.uss)
-                # Children that have ended count for their parent; those that run count for themselves.
-                ended = each.cpu_times()
-                cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
-        return Usage(cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes)
-
-    def answers(self) -> bool:
-        """Whether `/hello` is answered with 200."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/hello", headers={"Connection": "close"})
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    def _processes(self) -> list[psutil.Process]:
-        try:
-            leader = psutil.Process(self._child.pid)
-            return [leader, *leader.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def _threads(self) -> Iterator[int]:
-        for each in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                yield from (thread.id for thread in each.threads())
 
 
 class LocalRuntime:
@@ -128,11 +46,14 @@ class LocalRuntime:
         self._logs = state / "logs"
         self._lab_id = lab_id
         self._ports = ports
+        self._backends: dict[str, str] = {}
+        """Where each backend that is up listens, by the variable that tells servers so."""
         self.versions: Mapping[str, str] = {"python": platform.python_version()}
 
-    def prepare(self, servers: Collection[Server], say: Say) -> Mapping[str, str]:
+    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
         digests = {}
-        for stack in sorted({server.stack for server in servers} | {SWARM}):
+        stacks = {server.stack for server in servers} | {backend.stack for backend in backends} | {SWARM}
+        for stack in sorted(stacks):
             digests[stack] = self._digest(stack)
             if not (self._environment(stack) / ".complete").exists():
                 say(f"Installing the stack {stack} ...")
@@ -175,34 +96,74 @@ class LocalRuntime:
         (environment / ".complete").touch()
 
     @contextlib.contextmanager
+    def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
+        # Not of the range that the user names: in containers they are not published either.
+        ports = free_ports(len(backends), "")
+        up: dict[str, LocalBackend] = {}
+        with contextlib.ExitStack() as kept, ended(up.values()):
+            kept.callback(self._remove_scratch)
+            for backend, port in zip(backends, ports, strict=True):
+                log = kept.enter_context(logs.kept(self._logs, backend.name))
+                spawn = functools.partial(self._spawn_backend, backend, port, cpus, log)
+                ready = functools.partial(self._is_healthy, backend, port)
+                up[backend.name] = LocalBackend(backend, cpus, log, spawn, ready)
+            wait_until_ready(up.values())
+            verify_pinning(up.values(), cpus)
+            self._backends = {
+                f"LAB_{backend.name.upper()}": f"127.0.0.1:{port}"
+                for backend, port in zip(backends, ports, strict=True)
+            }
+            kept.callback(self._backends.clear)
+            yield up
+
+    @contextlib.contextmanager
     def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
         ports = free_ports(len(servers), self._ports)
         fleet: dict[str, LocalTarget] = {}
-        with contextlib.ExitStack() as kept:
-            try:
-                for server, port in zip(servers, ports, strict=True):
-                    log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
-                    spawn = functools.partial(self._spawn, server, port, cpus, log)
-                    fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
-                _wait_until_up(fleet.values())
-                verify_pinning(fleet, cpus)
-                yield fleet
-            finally:
-                for target in fleet.values():
-                    target.ask_to_end()
-                for target in fleet.values():
-                    target.end()
+        with contextlib.ExitStack() as kept, ended(fleet.values()):
+            for server, port in zip(servers, ports, strict=True):
+                log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
+                spawn = functools.partial(self._spawn_server, server, port, cpus, log)
+                fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
+            wait_until_ready(fleet.values())
+            verify_pinning(fleet.values(), cpus)
+            yield fleet
 
-    def _spawn(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
-        variables = {"LAB_BIND": f"127.0.0.1:{port}"}
-        environment = self._base_environment(server.stack) | {
-            name: catalogue.interpolate(value, variables) for name, value in server.environment.items()
-        }
-        argv = [catalogue.interpolate(word, variables) for word in server.command]
+    def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
+        variables = {"LAB_BIND": f"127.0.0.1:{port}", **self._backends}
+        argv, environment = self._filled_in(server, server.command, variables)
+        return _spawn(server.name, argv, self._project / "services" / "app", environment, cpus, log)
+
+    def _spawn_backend(self, backend: Backend, port: int, cpus: frozenset[int], log: Path) -> Child:
+        argv, environment = self._for_backend(backend, backend.command, port)
+        return _spawn(backend.name, argv, self._project / "services" / "backends", environment, cpus, log)
+
+    def _is_healthy(self, backend: Backend, port: int) -> bool:
+        argv, environment = self._for_backend(backend, backend.health, port)
         try:
-            return process.spawn(argv, cwd=self._project / "services" / "app", env=environment, cpus=cpus, log=log)
+            finished = process.run(
+                argv, cwd=self._project / "services" / "backends", env=environment, timeout_s=_HEALTH_S
+            )
+        except process.TooSlow:
+            return False
         except OSError as error:
-            raise TargetError(f"{server.name} cannot be started: {argv[0]}: {error.strerror}") from None
+            raise TargetError(
+                f"{backend.name} cannot be asked whether it is ready: {argv[0]}: {error.strerror}"
+            ) from None
+        return finished.code == 0
+
+    def _for_backend(self, backend: Backend, words: Sequence[str], port: int) -> tuple[list[str], dict[str, str]]:
+        """`words` as an argv, as its image's entrypoint would take them, and the environment for it."""
+        variables = {"LAB_BIND": f"127.0.0.1:{port}"}
+        argv, environment = self._filled_in(backend, words, variables)
+        return [*backend.entrypoint, *argv], variables | environment
+
+    def _filled_in(
+        self, part: Server | Backend, words: Sequence[str], variables: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """`words` and the environment of a stanza, placeholders filled in, in the environment of its stack."""
+        said = {name: catalogue.interpolate(value, variables) for name, value in part.environment.items()}
+        return [catalogue.interpolate(word, variables) for word in words], self._base_environment(part.stack) | said
 
     def _base_environment(self, stack: str) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -239,48 +200,54 @@ class LocalRuntime:
             finally:
                 conversation.end()
 
-    def log(self, server: str, cores: int, *, follow: bool) -> Iterator[str]:
-        log = self._logs / f"{_log_name(server, cores)}.log"
+    def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
+        log = self._logs / f"{_log_name(name, cores)}.log"
         if not log.is_file():
-            raise not_up(server, cores)
+            raise not_up(name, cores)
         return logs.lines(logs.read(log, follow=follow))
 
     def sweep(self) -> int:
-        left = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
-        # A group has no members of anybody else's: each target was started in a session of its own.
+        ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
+        # Also what has lost its mark: PostgreSQL's processes write their titles over their environment.
+        left = {*ours, *(child for each in ours for child in _children(each))} - {psutil.Process()}
+        # Each was started in a session of its own, so nobody else's process is among the children.
         for each in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(self._logs, ignore_errors=True)
+        self._remove_scratch()
         return len(left)
 
     def _is_ours(self, each: psutil.Process) -> bool:
         environment = each.info["environ"] or {}
         return bool(environment.get(MARK) == self._lab_id) and each.pid != os.getpid()
 
+    def _remove_scratch(self) -> None:
+        """Remove what backends that were killed could not: their folders among the system's temporary ones."""
+        for folder in Path(tempfile.gettempdir()).glob(f"wsgilab-{self._lab_id}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def clean(self) -> None:
         shutil.rmtree(self._stacks, ignore_errors=True)
 
 
-def _log_name(server: str, cores: int) -> str:
-    return f"{server}-{cores}"
+def _spawn(
+    name: str, argv: Sequence[str], folder: Path, environment: Mapping[str, str], cpus: frozenset[int], log: Path
+) -> Child:
+    try:
+        return process.spawn(argv, cwd=folder, env=environment, cpus=cpus, log=log)
+    except OSError as error:
+        raise TargetError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from None
 
 
-def _wait_until_up(targets: Collection[LocalTarget]) -> None:
-    deadline = time.monotonic() + _START_S
-    waiting = list(targets)
-    while waiting:
-        for target in list(waiting):
-            if (failure := target.failure()) is not None:
-                raise TargetError(
-                    f"{target.server.name} did not start: {failure}; see its last lines below", detail=target.log_tail()
-                )
-            if target.answers():
-                waiting.remove(target)
-        if waiting and time.monotonic() > deadline:
-            name = waiting[0].server.name
-            raise TargetError(
-                f"{name} did not answer within {_START_S:.0f} s of its start", detail=waiting[0].log_tail()
-            )
-        time.sleep(_POLL_S)
+def _log_name(name: str, cores: int | None) -> str:
+    """A backend's where there is no number of cores."""
+    return name if cores is None else f"{name}-{cores}"
+
+
+def _children(parent: psutil.Process) -> list[psutil.Process]:
+    try:
+        return parent.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

@@ -1,12 +1,12 @@
 """What a runtime does, whichever it is."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from wsgilab.cpus import spell
 from wsgilab.errors import TargetError
-from wsgilab.model import RuntimeName, Server, Usage
+from wsgilab.model import Backend, RuntimeName, Server, Usage
 from wsgilab.process import Conversation
 
 Say = Callable[[str], None]
@@ -20,19 +20,11 @@ OWN_ADDRESS = "own"
 """For that address: the one that its container has on its own network. On the fleets' it would be the servers' too."""
 
 
-class Target(Protocol):
-    """A running server, pinned to cores."""
+class Running(Protocol):
+    """A server or a backend that was started, pinned to cores."""
 
     @property
-    def server(self) -> Server: ...
-
-    @property
-    def base_url(self) -> str:
-        """Where the swarm reaches it, such as `http://172.18.0.5:8000`."""
-
-    @property
-    def published_url(self) -> str:
-        """Where this machine reaches it, on 127.0.0.1."""
+    def name(self) -> str: ...
 
     def failure(self) -> str | None:
         """Why it runs no more, as what is said of it, such as `ended with exit code 3`; None while it runs.
@@ -56,12 +48,37 @@ class Target(Protocol):
         """What all its processes have consumed since its last start."""
 
 
+class Target(Running, Protocol):
+    """A running server."""
+
+    @property
+    def server(self) -> Server: ...
+
+    @property
+    def base_url(self) -> str:
+        """Where the swarm reaches it, such as `http://172.18.0.5:8000`."""
+
+    @property
+    def published_url(self) -> str:
+        """Where this machine reaches it, on 127.0.0.1."""
+
+
+class RunningBackend(Running, Protocol):
+    """A running backend, which only servers reach."""
+
+    @property
+    def backend(self) -> Backend: ...
+
+
 Fleet = Mapping[str, Target]
 """All the targets that are up with the same number of cores, by server."""
 
+Backends = Mapping[str, RunningBackend]
+"""All the backends that are up, by name."""
+
 
 class Runtime(Protocol):
-    """Starts pinned fleets, and the generator and the web UI beside them."""
+    """Starts pinned fleets and backends, and the generator and the web UI beside them."""
 
     @property
     def name(self) -> RuntimeName: ...
@@ -70,8 +87,15 @@ class Runtime(Protocol):
     def versions(self) -> Mapping[str, str]:
         """What it runs on, such as the engine's version."""
 
-    def prepare(self, servers: Collection[Server], say: Say) -> Mapping[str, str]:
-        """Install what the servers and the swarm need. Stack -> digest. Raises BuildError."""
+    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
+        """Install what the servers, the backends and the swarm need. Stack -> digest. Raises BuildError."""
+
+    def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> AbstractContextManager[Backends]:
+        """Backends that are up and pinned to `cpus`, their affinity read back. Leaving it leaves nothing behind.
+
+        Fleets that are started meanwhile reach them. Raises TargetError with the backend's last log lines where one
+        does not get ready.
+        """
 
     def start(self, servers: Collection[Server], cpus: frozenset[int]) -> AbstractContextManager[Fleet]:
         """A fleet that is up, answering and pinned to `cpus`, its affinity read back. Leaving it leaves nothing behind.
@@ -88,33 +112,45 @@ class Runtime(Protocol):
         Leaving it leaves nothing behind. Raises HostError where `host:port` is taken, or is not this machine's to give.
         """
 
-    def log(self, server: str, cores: int, *, follow: bool) -> Iterator[str]:
-        """The lines that a target, started by this or any other process, has written so far; of each start, if several.
+    def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
+        """The lines that a server with so many cores, or with None a backend, has written so far; of each start.
 
-        With `follow` also those that it still writes, until its fleet is gone or the caller stops asking for more.
-        Raises TargetError, before the first line is asked for, where no such target is up.
+        Whichever process started it. With `follow` also those that it still writes, until it is gone for good or the
+        caller stops asking for more. Raises TargetError, before the first line is asked for, where it is not up.
         """
 
     def sweep(self) -> int:
-        """End whatever an earlier, killed run of this checkout left behind. How many targets that were."""
+        """End whatever an earlier, killed run of this checkout left behind. How many processes or containers."""
 
     def clean(self) -> None:
         """Remove what `prepare` installed."""
 
 
-def verify_pinning(fleet: Fleet, cpus: frozenset[int]) -> None:
-    """Raises TargetError unless every target really runs on `cpus`, whatever was asked of the system."""
-    for target in fleet.values():
-        effective = target.effective_cpus()
+def verify_pinning(started: Iterable[Running], cpus: frozenset[int]) -> None:
+    """Raises TargetError unless everything in `started` really runs on `cpus`, whatever was asked of the system."""
+    for each in started:
+        effective = each.effective_cpus()
         if effective != cpus:
             raise TargetError(
-                f"{target.server.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
+                f"{each.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
                 "not honour cpusets, or something moves processes, so nothing here could be compared"
             )
 
 
-def not_up(server: str, cores: int) -> TargetError:
-    """That there is no target whose log could be read."""
+def not_up(name: str, cores: int | None) -> TargetError:
+    """That there is nothing whose log could be read."""
+    if cores is None:
+        return TargetError(f"{name}: is not up; invoke lab.up brings it up")
     return TargetError(
-        f"{server}: is not up on {cores} core{'s' if cores > 1 else ''}; invoke lab.up --servers {server} brings it up"
+        f"{name}: is not up on {cores} core{'s' if cores > 1 else ''}; invoke lab.up --servers {name} brings it up"
     )
+
+
+def did_not_start(started: Running, cause: str) -> TargetError:
+    """That something has ended before it was ready."""
+    return TargetError(f"{started.name} did not start: {cause}; see its last lines below", detail=started.log_tail())
+
+
+def not_ready(started: Running, waited_s: float) -> TargetError:
+    """That something runs, but does not get ready."""
+    return TargetError(f"{started.name} did not answer within {waited_s:.0f} s of its start", detail=started.log_tail())

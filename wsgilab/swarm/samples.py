@@ -34,6 +34,10 @@ class Sample(NamedTuple):
     """When it was due; 0 where it followed the one before."""
     late_ms: float
     """How long after that it was begun."""
+    slow_connection: bool = False
+    """Its connection took so long to open that the first attempt must have been dropped."""
+    client_ms: float = 0.0
+    """How long its user itself let pass while it sent and read."""
 
 
 class Recorder:
@@ -56,15 +60,16 @@ class Recorder:
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
         late_ms = (known["begun_ns"] - due_ns) / 1e6 if due_ns else 0.0
+        slow, client_ms = known.get("slow_connection", False), known.get("client_ms", 0.0)
         if exception is None:
             self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, slow, client_ms))
             return
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
         error = "given up" if cut_off else f"{type(exception).__name__}: {exception}"[:200]
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms))
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, slow, client_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +94,9 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
     answered: list[tuple[Stamp, Sample]] = []
     errors: Counter[str] = Counter()
     given_up: list[Sample] = []
-    due = begun_late = 0
+    due = begun_late = slow_connections = 0
     for sample in samples:
+        slow_connections += sample.slow_connection
         if _is_due(sample, span):
             due += 1
             begun_late += sample.late_ms > LATE_MS
@@ -105,7 +111,7 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
                 errors[f"{type(error).__name__}: {error}"[:200]] += 1
 
     stamps = [stamp for stamp, _ in answered]
-    counted = [stamp for stamp in stamps if span.begin_ns <= stamp.left_ns < span.end_ns]
+    counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
     latencies_ms = _latencies_ms(answered, given_up, span)
     histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for each in latencies_ms:
@@ -123,11 +129,13 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
         cut_off=len(given_up),
         due=due,
         late=begun_late,
+        slow_connections=slow_connections,
+        client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
         latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),
         in_flight=measure(stamps, span.begin_ns, span.end_ns),
-        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp in counted) if counted else 0.0,
+        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
         generator_cpu=generator_cpu,
     )
 

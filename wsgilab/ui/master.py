@@ -17,7 +17,8 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner
 
 from wsgilab import process
-from wsgilab.model import Cell, Connection
+from wsgilab.model import Cell, Connection, Run
+from wsgilab.spec import WORKLOADS
 from wsgilab.swarm.load import user_classes
 from wsgilab.swarm.samples import Sample
 from wsgilab.ui.live import Told
@@ -32,6 +33,14 @@ LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "user_count": (int, 1, 10_000),
     "sleep_ms": (float, 0, 60_000),
     "cpu_iterations": (int, 1, 1e9),
+    "db_ms": (float, 0, 60_000),
+    "upstream_ms": (float, 0, 60_000),
+    "large_kib": (int, 0, 65_536),
+    "slow_client_send_ms": (float, 0, 60_000),
+    "slow_client_read_ms": (float, 0, 60_000),
+    "slow_client_kib": (int, 0, 65_536),
+    "stall_iterations": (int, 1, 1e9),
+    **{f"mixed_{kind}": (float, 0, 1e6) for kind in ("hello", "db", "upstream", "cpu", "large")},
 }
 """Numbers that are asked for: their type, least and most (of services/app/app.py)."""
 _UP_S = 20.0
@@ -52,15 +61,11 @@ class Master:
         self._session = session
         self._loading = loading
         self._users_wanted = 0
-        parameters = session.run.experiment.parameters
-        self._usual: Mapping[str, int | float | None] = {
-            "sleep_ms": parameters["sleep"]["ms"],
-            "cpu_iterations": session.run.cpu_iterations,
-        }
+        self._usual = usual(session.run)
         # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
         # for this UI can be hidden only after.
         events.init_command_line_parser.add_listener(self._add_choices)
-        self._classes = {name: user_classes(name) for name in parameters}
+        self._classes = {name: user_classes(name.replace("-", "_")) for name in session.run.experiment.parameters}
         events.init_command_line_parser.add_listener(self._adapt_options)
         events.test_start.add_listener(self._on_start)
         events.test_stopping.add_listener(self._on_stopping)
@@ -169,14 +174,8 @@ class Master:
         self._loading(server)
 
     def _workload(self, options: Mapping[str, Any]) -> str:
-        """The workload's name, and its parameter where that is not the usual one: other work is another cell."""
-        name: str = options["workload"]
-        unusual = [
-            f"-{options[option]:g}{option.removeprefix(name).replace('_', '-')}"
-            for option, usual in self._usual.items()
-            if option.startswith(f"{name}_") and options[option] != usual
-        ]
-        return name + "".join(unusual)
+        """The workload's name, and its parameters where they are not the usual ones: other work is another cell."""
+        return cell_name(options["workload"], {name: options[name] for name in self._usual}, self._usual)
 
     def _on_stopping(self, **_: Any) -> None:
         self._session.stop()
@@ -185,6 +184,34 @@ class Master:
     def _on_told(self, msg: Any, **_: Any) -> None:
         samples = [Sample(*row) for row in msg.data.pop("samples")]
         self._session.hear(Told(worker=msg.node_id, samples=samples, **msg.data))
+
+
+def usual(run: Run) -> Mapping[str, int | float | None]:
+    """Option -> what it is by default. Computing is told in iterations, as they were calibrated for this run."""
+    given = run.experiment.parameters
+    found: dict[str, int | float | None] = {}
+    for workload, parameters in given.items():
+        for name, value in parameters.items():
+            option = f"{workload}_{name}".replace("-", "_")
+            if option in LIMITS:
+                found[option] = LIMITS[option][0](value)
+            elif run.cpu_iterations is not None:
+                found[f"{workload}_iterations"] = round(run.cpu_iterations * value / given["cpu"]["ms"])
+            else:
+                found[f"{workload}_iterations"] = None
+    return found
+
+
+def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """A workload with those of its options, and of what it is made of, that are not as usual: `sleep-20-ms`."""
+    told = workload
+    for owner in (workload, *WORKLOADS[workload].parts):
+        prefix = f"{owner}_".replace("-", "_")
+        for option in usual:
+            if option.startswith(prefix) and options[option] != usual[option]:
+                name = option.removeprefix(prefix) if owner == workload else option
+                told += f"-{options[option]:g}-{name.replace('_', '-')}"
+    return told
 
 
 def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:

@@ -1,0 +1,77 @@
+"""The workload `slow-client`: users who send and read slowly, as over a poor connection.
+
+`locust -f locustfiles/slow_client.py --host http://... --slow-client-send-ms 100 --slow-client-read-ms 100`
+
+A request is sent in ten pieces, and its answer read in ten, with a pause before each. The client's kernel takes little
+of the answer before it is read. The server's takes what it can, up to net.ipv4.tcp_wmem: where the worker does not wait
+for the client to close the connection, as Gunicorn's sync worker does since 27, a small answer frees it early.
+"""
+
+import socket
+from itertools import pairwise
+from typing import Any
+
+import gevent
+
+import large
+from lab_user import RECEIVE_BYTES, LabUser, Option, Wire
+
+SEND_MS = Option("--slow-client-send-ms", 100.0, "how long a user takes to send a request, in milliseconds")
+READ_MS = Option("--slow-client-read-ms", 100.0, "how long a user takes to read an answer, in milliseconds")
+KIB = Option("--slow-client-kib", 1024.0, "size of the answer, in KiB")
+
+PIECES = 10
+HEAD_BYTES = 512
+"""An answer's status and headers are smaller."""
+WINDOW_BYTES = 1 << 15
+
+
+class SlowWire(Wire):
+    """A connection to a user who dawdles."""
+
+    def __init__(self, *where: Any, send_s: float, read_s: float, answer_bytes: int) -> None:
+        super().__init__(*where)
+        self._send_s = send_s
+        self._read_s = read_s
+        self._piece_bytes = -(-(answer_bytes + HEAD_BYTES) // PIECES)
+        self._left_bytes = 0
+        self._let_pass_s = 0.0
+
+    def make_socket(self, family: int) -> gevent.socket.socket:
+        made = super().make_socket(family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def send(self, connection: gevent.socket.socket, request: bytes) -> None:
+        self._let_pass_s, self._left_bytes = 0.0, 0
+        cuts = [len(request) * piece // PIECES for piece in range(PIECES + 1)]
+        for begin, end in pairwise(cuts):
+            self._dawdle(self._send_s / PIECES)
+            connection.sendall(request[begin:end])
+
+    def receive(self, connection: gevent.socket.socket) -> bytes:
+        if self._left_bytes <= 0:
+            self._dawdle(self._read_s / PIECES)
+            self._left_bytes = self._piece_bytes
+        received: bytes = connection.recv(min(RECEIVE_BYTES, self._left_bytes))
+        self._left_bytes -= len(received)
+        return received
+
+    def _dawdle(self, seconds: float) -> None:
+        gevent.sleep(seconds)
+        self._let_pass_s += seconds
+        self.told = {**self.told, "client_ms": self._let_pass_s * 1000}
+
+
+class SlowClient(LabUser):
+    def on_start(self) -> None:
+        self.get = large.get(KIB.of(self))
+
+    def make_wire(self, *where: Any) -> Wire:
+        return SlowWire(
+            *where,
+            send_s=SEND_MS.of(self) / 1000,
+            read_s=READ_MS.of(self) / 1000,
+            answer_bytes=len(self.get.answer),
+        )

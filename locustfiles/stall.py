@@ -1,0 +1,24 @@
+"""The workload `stall`: one user computes, all others wait. `locust -f locustfiles/stall.py --host http://... -u 32`
+
+What the others' latency then tells is whether one request's computing holds up everybody else's waiting.
+"""
+
+import cpu
+import sleep
+from lab_user import LabUser, Option
+
+ITERATIONS = Option("--stall-iterations", 3_000_000, "steps of work that each request of the one user does")
+
+
+class Stall(LabUser):
+    """The one who computes, over all of the generator's processes together."""
+
+    fixed_count = 1
+
+    def on_start(self) -> None:
+        self.get = cpu.get(ITERATIONS.of(self))
+
+
+class Stalled(LabUser):
+    def on_start(self) -> None:
+        self.get = sleep.get(sleep.MS.of(self))

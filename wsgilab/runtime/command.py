@@ -1,0 +1,99 @@
+"""`docker compose` as the lab calls it: with its files, its variables, and the images that it has chosen."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from wsgilab import process
+from wsgilab.errors import EngineError
+from wsgilab.process import Finished
+from wsgilab.runtime.containers import engine_errors
+from wsgilab.runtime.engine import Engine
+
+OWN_BASE = "wsgilab-base:trixie"
+"""A base image of the user's own; taken where no other is named and no registry image is at hand."""
+DEFAULT_BASE = "python:3.13-slim-trixie"
+OWN_POSTGRES = "wsgilab/postgres"
+"""PostgreSQL from Debian's package, built on the base image; taken where no other is named and the base is OWN_BASE."""
+DEFAULT_POSTGRES = "postgres:17-alpine"
+
+_API_S = 30
+
+
+class Compose:
+    """Docker Compose, and a client of the engine's own API beside it."""
+
+    def __init__(self, project: Path, engine: Engine, lab_id: str, catalogue_file: Path | None, ports: str) -> None:
+        self.docker = engine.docker
+        self._project = project
+        self._lab_id = lab_id
+        self._ports = ports
+        self.lab_files = [project / "compose" / "compose.yaml"]
+        """The backends', the swarm's, and the checkout's own catalogue."""
+        self.server_files = self.lab_files if catalogue_file is None else [catalogue_file]
+        with engine_errors():
+            self.client = docker.DockerClient(base_url=engine.address, timeout=_API_S)
+
+    def argv(self, project: str, files: Collection[Path]) -> list[str]:
+        """The command, for a Compose project of that name, without what it is to do."""
+        argv = [self.docker, "compose", "--project-name", project]
+        argv += ["--project-directory", str(self._project / "compose")]
+        for file in files:
+            argv += ["--file", str(file)]
+        return argv
+
+    def environment(self, cpus: str) -> dict[str, str]:
+        """Every variable that the files know, so that none of the user's own gets there by chance."""
+        return {
+            **os.environ,
+            "LAB_ID": self._lab_id,
+            "LAB_SERVER_CPUS": cpus,
+            "LAB_SWARM_CPUS": cpus,
+            "LAB_BACKEND_CPUS": cpus,
+            "LAB_PORTS": self._ports,
+            "LAB_BASE_IMAGE": self.base_image(),
+            "LAB_POSTGRES_IMAGE": self.postgres_image(),
+            "LAB_BIND": "",
+            # Backends are reached by their names.
+            "LAB_POSTGRES": "",
+            "LAB_UPSTREAM": "",
+            "COMPOSE_FILE": "",
+        }
+
+    def run(self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float) -> Finished:
+        """Have it do `words`, to its end. Raises EngineError where that cannot be, or takes too long."""
+        try:
+            return process.run(
+                self.argv(project, files) + list(words),
+                cwd=self._project,
+                env=self.environment(cpus),
+                timeout_s=timeout_s,
+            )
+        except (OSError, process.TooSlow) as error:
+            raise EngineError(f"docker compose {words[0]}: {error}; does the engine still answer?") from None
+
+    def base_image(self) -> str:
+        """What images are built on."""
+        named = os.environ.get("LAB_BASE_IMAGE")
+        if named:
+            return named
+        return OWN_BASE if self.has(OWN_BASE) and not self.has(DEFAULT_BASE) else DEFAULT_BASE
+
+    def postgres_image(self) -> str:
+        """What the backend postgres runs in."""
+        named = os.environ.get("LAB_POSTGRES_IMAGE")
+        if named:
+            return named
+        return OWN_POSTGRES if self.base_image() == OWN_BASE and not self.has(DEFAULT_POSTGRES) else DEFAULT_POSTGRES
+
+    def has(self, image: str) -> bool:
+        """Whether the engine has an image of that name."""
+        with engine_errors():
+            try:
+                self.client.images.get(image)
+            except docker.errors.ImageNotFound:
+                return False
+        return True

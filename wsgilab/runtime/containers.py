@@ -1,0 +1,212 @@
+"""Servers and backends as containers, and what the engine says of them."""
+
+import contextlib
+import http
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import docker.errors
+import requests
+
+from wsgilab import cpus as cpusets
+from wsgilab.errors import EngineError, TargetError
+from wsgilab.model import Backend, Server, Usage
+from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
+
+PORT = "8000/tcp"
+
+_GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
+"""What the engine answers about a container that was removed, is being removed, or does not run."""
+_RESTART_S = 60.0
+_POLL_S = 0.1
+
+
+class RunningContainer:
+    """A server or a backend as a container."""
+
+    def __init__(self, name: str, cpus: frozenset[int], container: Any) -> None:
+        self.name = name
+        self._cpus = cpus
+        self._container = container
+        self._state()
+
+    def failure(self) -> str | None:
+        state = self._state()
+        if state is None:
+            return "was removed"
+        if state["Running"]:
+            return None
+        return (
+            "was killed for lack of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
+        )
+
+    def _state(self) -> Mapping[str, Any] | None:
+        """The container's state now; None where it was removed. Whoever started it last, its addresses are read too."""
+        with engine_errors():
+            try:
+                self._container.reload()
+            except docker.errors.NotFound:
+                return None
+            state: Mapping[str, Any] = self._container.attrs["State"]
+            settings = self._container.attrs["NetworkSettings"]
+        if state["Running"]:
+            self._locate(settings)
+        return state
+
+    def _locate(self, settings: Mapping[str, Any]) -> None:
+        """Note the addresses. A backend is known by its name, wherever it is."""
+
+    def restart(self) -> None:
+        with engine_errors():
+            try:
+                self._container.start()
+            except docker.errors.APIError as error:
+                cause = "it was removed" if self._state() is None else " ".join(str(error.explanation).split())
+                raise TargetError(
+                    f"{self.name} cannot be started again: {cause}; invoke lab.down, then lab.up"
+                ) from None
+        try:
+            self._wait_until_healthy()
+            verify_pinning([self], self._cpus)
+        except TargetError:
+            with engine_errors(), contextlib.suppress(docker.errors.APIError):
+                self._container.kill()
+            raise
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + _RESTART_S
+        while (failure := self.failure()) is None:
+            health = self._container.attrs["State"].get("Health", {}).get("Status", "healthy")
+            if health == "healthy":
+                return
+            if time.monotonic() > deadline:
+                raise not_ready(self, _RESTART_S)
+            time.sleep(_POLL_S)
+        raise did_not_start(self, failure)
+
+    def log_tail(self, lines: int = 10) -> str:
+        with engine_errors():
+            try:
+                return str(self._container.logs(tail=lines).decode(errors="replace")).strip("\n")
+            except docker.errors.NotFound:
+                return ""
+
+    def effective_cpus(self) -> frozenset[int]:
+        """Read from inside the container, so that it works whichever machine the engine runs on."""
+        with engine_errors(), self._alive():
+            _, output = self._container.exec_run(["sh", "-c", "cat /proc/[0-9]*/task/[0-9]*/status 2>/dev/null"])
+        found = set(re.findall(r"^Cpus_allowed_list:\s*(\S+)$", output.decode(), re.MULTILINE))
+        if len(found) != 1:
+            raise TargetError(f"{self.name}: its processes run on different cores: {sorted(found) or 'unknown'}")
+        return cpusets.parse(found.pop())
+
+    def usage(self) -> Usage:
+        with engine_errors(), self._alive():
+            stats = self._container.client.api.stats(self._container.id, stream=False, one_shot=True)
+        memory = stats.get("memory_stats", {})
+        details = memory.get("stats", {})
+        # As `docker stats` counts it: without the page cache that can be dropped (cgroup v1, then v2).
+        cache = details.get("total_inactive_file", details.get("inactive_file", 0))
+        return Usage(
+            cpu_s=stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+            resident_bytes=max(0, memory.get("usage", 0) - cache),
+            # The pids controller counts tasks, which are threads (kernel.org, cgroup-v2, "PID").
+            os_threads=stats.get("pids_stats", {}).get("current", 0),
+        )
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """What the engine refuses because the container does not run is the target's failure, not the engine's."""
+        try:
+            yield
+        except docker.errors.APIError as error:
+            if error.status_code not in _GONE:
+                raise
+            raise TargetError(f"{self.name} {self.failure() or 'does not run'}") from None
+
+
+class ContainerTarget(RunningContainer):
+    """A server as a container."""
+
+    def __init__(self, server: Server, cpus: frozenset[int], container: Any, network: str) -> None:
+        self.server = server
+        self.base_url = self.published_url = ""
+        self._network = network
+        super().__init__(server.name, cpus, container)
+
+    def _locate(self, settings: Mapping[str, Any]) -> None:
+        published = settings["Ports"][PORT][0]
+        self.base_url = f"http://{settings['Networks'][self._network]['IPAddress']}:8000"
+        self.published_url = f"http://{published['HostIp']}:{published['HostPort']}"
+
+
+class ContainerBackend(RunningContainer):
+    """A backend as a container."""
+
+    def __init__(self, backend: Backend, cpus: frozenset[int], container: Any) -> None:
+        self.backend = backend
+        super().__init__(backend.name, cpus, container)
+
+
+def written(container: Any, *, follow: bool) -> Iterator[bytes]:
+    """What a container has written, and with `follow` what it still writes, in later starts too, until it is removed."""
+    since = None
+    with engine_errors():
+        try:
+            while True:
+                container.reload()
+                started = container.attrs["State"]["StartedAt"]
+                stream = container.logs(stream=True, follow=follow, since=since)
+                # A stream that is closed leaves its response open, and with it the connection.
+                with contextlib.closing(stream._response):
+                    yield from stream
+                if not follow:
+                    return
+                # The stream has ended because the container has.
+                while container.attrs["State"]["StartedAt"] == started:
+                    time.sleep(_POLL_S)
+                    container.reload()
+                since = datetime.fromisoformat(container.attrs["State"]["StartedAt"]).timestamp()
+        except docker.errors.APIError as error:
+            if error.status_code not in _GONE:
+                raise
+
+
+def remove_container(container: Any) -> bool:
+    """Remove a container; False where it went by itself meanwhile, or is being removed already."""
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return False
+    except docker.errors.APIError as error:
+        if error.status_code != http.HTTPStatus.CONFLICT:
+            raise
+        time.sleep(0.1)
+        return False
+    return True
+
+
+def remove_network(network: Any) -> None:
+    """Remove a network, also where a backend, which outlives a fleet, is still connected to it."""
+    with contextlib.suppress(docker.errors.NotFound):
+        network.reload()
+        for container in network.attrs["Containers"]:
+            # It may be gone by now. Where it is not, the engine refuses to remove the network, and says why.
+            with contextlib.suppress(docker.errors.APIError):
+                network.disconnect(container, force=True)
+        network.remove()
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn the Docker library's errors into the lab's own."""
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise EngineError(
+            f"the Docker engine stopped answering, or refused: {cause}; see that it runs, and try again (a run goes on with --resume)"
+        ) from None

@@ -1,0 +1,88 @@
+"""The images that servers, backends and the swarm run in: built, or pulled, and removed."""
+
+import re
+from collections.abc import Collection, Mapping
+
+from wsgilab import process
+from wsgilab.errors import BuildError
+from wsgilab.model import Backend, Server
+from wsgilab.process import Finished
+from wsgilab.runtime.command import OWN_POSTGRES, Compose
+from wsgilab.runtime.containers import engine_errors
+from wsgilab.runtime.protocol import SWARM, Say
+
+LABEL = "wsgilab.image"
+
+_POSTGRES = "postgres"
+"""The stack whose image may be one that others have made."""
+_BUILD_S = 900.0
+
+
+def prepare(
+    compose: Compose, servers: Collection[Server], backends: Collection[Backend], say: Say
+) -> Mapping[str, str]:
+    """Build or pull what they, and the swarm, need. Stack -> the image's digest. Raises BuildError."""
+    stacks = {each.stack: (each.name, compose.server_files) for each in servers}
+    stacks |= {each.stack: (each.name, compose.lab_files) for each in backends}
+    stacks[SWARM] = (SWARM, compose.lab_files)
+    images = {stack: f"wsgilab/{stack}" for stack in sorted(stacks)}
+    if _POSTGRES in images:
+        images[_POSTGRES] = compose.postgres_image()
+        if images[_POSTGRES] != OWN_POSTGRES:
+            _pull(compose, images[_POSTGRES], say)
+            del stacks[_POSTGRES]
+    say(f"Building images for {', '.join(sorted(stacks))} on {compose.base_image()} ...")
+    for stack, (service, files) in sorted(stacks.items()):
+        finished = compose.run("build", files, "--progress", "plain", "build", service, cpus="0", timeout_s=_BUILD_S)
+        if finished.code != 0:
+            raise _build_error(compose, stack, finished)
+    prune(compose)
+    with engine_errors():
+        return {stack: str(compose.client.images.get(image).id) for stack, image in images.items()}
+
+
+def prune(compose: Compose) -> None:
+    """Remove the lab's images that lost their names to newer ones, and that no container uses."""
+    with engine_errors():
+        compose.client.images.prune(filters={"dangling": True, "label": LABEL})
+
+
+def clean(compose: Compose) -> None:
+    """Remove all that the lab has built. What was pulled stays."""
+    with engine_errors():
+        for image in compose.client.images.list():
+            if any(tag.startswith("wsgilab/") for tag in image.tags):
+                image.remove(force=True)
+    prune(compose)
+
+
+def _pull(compose: Compose, image: str, say: Say) -> None:
+    """Have the image of PostgreSQL here. By the client, which knows the user's registries and logins."""
+    if compose.has(image):
+        return
+    say(f"Pulling {image} ...")
+    try:
+        finished = process.run([compose.docker, "pull", "--quiet", image], timeout_s=_BUILD_S)
+        cause = finished.last_line.removeprefix("Error response from daemon: ") if finished.code != 0 else ""
+    except (OSError, process.TooSlow) as error:
+        cause = str(error)
+    if cause:
+        raise BuildError(
+            f"the image {image} of the backend postgres is neither here nor to be had ({cause}); name another with "
+            f"LAB_POSTGRES_IMAGE ({OWN_POSTGRES}: one built from Debian's package), or use --runtime local"
+        )
+
+
+def _build_error(compose: Compose, stack: str, finished: Finished) -> BuildError:
+    if "failed to resolve source metadata" in finished.stderr or "pull access denied" in finished.stderr:
+        return BuildError(
+            f"stack {stack} does not build: the base image {compose.base_image()} is neither here nor to be had; "
+            "name one with LAB_BASE_IMAGE (docs/engine.md makes one from Debian's packages), or use --runtime local"
+        )
+    errors = [line for line in finished.stderr.splitlines() if re.search(r"\bERROR\b", line)]
+    cause = re.sub(r"^#\d+\s+[\d.]*\s*", "", errors[0]) if errors else finished.last_line
+    return BuildError(
+        f"stack {stack} does not install: {cause}; is the package index in reach (LAB_CA_FILE for a private "
+        "certificate authority)?",
+        detail="\n".join(finished.stderr.splitlines()[-15:]),
+    )

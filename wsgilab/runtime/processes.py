@@ -1,0 +1,153 @@
+"""Servers and backends as processes of this machine."""
+
+import contextlib
+import functools
+import http.client
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import psutil
+
+from wsgilab import process
+from wsgilab.errors import TargetError
+from wsgilab.model import Backend, Server, Usage
+from wsgilab.process import Child
+from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
+
+_START_S = 60.0
+_POLL_S = 0.05
+
+Spawn = Callable[[], Child]
+Ready = Callable[[], bool]
+
+
+class RunningProcess:
+    """A server or a backend as a process group."""
+
+    def __init__(self, name: str, cpus: frozenset[int], log: Path, spawn: Spawn, ready: Ready) -> None:
+        self.name = name
+        self.is_ready = ready
+        self._cpus = cpus
+        self._log = log
+        self._spawn = spawn
+        self._child = spawn()
+
+    def failure(self) -> str | None:
+        code = self._child.exit_code()
+        if code is None:
+            return None
+        return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def restart(self) -> None:
+        # Workers may have outlived their master, and hold the port.
+        self.end()
+        self._child = self._spawn()
+        try:
+            wait_until_ready([self])
+            verify_pinning([self], self._cpus)
+        except TargetError:
+            self.end()
+            raise
+
+    def ask_to_end(self) -> None:
+        self._child.ask_to_end()
+
+    def end(self) -> None:
+        self._child.end()
+
+    def log_tail(self, lines: int = 10) -> str:
+        return process.tail(self._log, lines)
+
+    def effective_cpus(self) -> frozenset[int]:
+        found = set()
+        for thread in self._threads():
+            with contextlib.suppress(ProcessLookupError):
+                found.add(frozenset(os.sched_getaffinity(thread)))
+        if len(found) > 1:
+            raise TargetError(f"{self.name}: its processes run on different cores: {sorted(map(sorted, found))}")
+        return found.pop() if found else frozenset()
+
+    def usage(self) -> Usage:
+        cpu_s, own_bytes, shared_bytes, os_threads = 0.0, 0, 0, 0
+        for each in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess, OSError), each.oneshot():
+                memory = each.memory_full_info()
+                own_bytes += memory.uss
+                # Forked workers share pages with their parent and each other: those count once, as in a container.
+                shared_bytes = max(shared_bytes, memory.rss - memory.uss)
+                # Children that have ended count for their parent; those that run count for themselves.
+                ended = each.cpu_times()
+                cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
+                os_threads += each.num_threads()
+        return Usage(cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes, os_threads=os_threads)
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            leader = psutil.Process(self._child.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _threads(self) -> Iterator[int]:
+        for each in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield from (thread.id for thread in each.threads())
+
+
+class LocalTarget(RunningProcess):
+    """A server as a process group."""
+
+    def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Spawn) -> None:
+        self.server = server
+        self.base_url = self.published_url = f"http://127.0.0.1:{port}"
+        self.port = port
+        super().__init__(server.name, cpus, log, spawn, functools.partial(_answers, port))
+
+
+class LocalBackend(RunningProcess):
+    """A backend as a process group."""
+
+    def __init__(self, backend: Backend, cpus: frozenset[int], log: Path, spawn: Spawn, ready: Ready) -> None:
+        self.backend = backend
+        super().__init__(backend.name, cpus, log, spawn, ready)
+
+
+def _answers(port: int) -> bool:
+    """Whether `/hello` is answered with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/hello", headers={"Connection": "close"})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until_ready(started: Collection[RunningProcess]) -> None:
+    """Returns when all of `started` are. Raises TargetError where one has ended, or is not in time."""
+    deadline = time.monotonic() + _START_S
+    waiting = list(started)
+    while waiting:
+        for each in list(waiting):
+            if (failure := each.failure()) is not None:
+                raise did_not_start(each, failure)
+            if each.is_ready():
+                waiting.remove(each)
+        if waiting and time.monotonic() > deadline:
+            raise not_ready(waiting[0], _START_S)
+        time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def ended(started: Collection[RunningProcess]) -> Iterator[None]:
+    """Whatever is in `started` by then has ended when this is left: all are asked to first, and then waited for."""
+    try:
+        yield
+    finally:
+        for each in started:
+            each.ask_to_end()
+        for each in started:
+            each.end()
