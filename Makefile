@@ -1,20 +1,24 @@
-# Two commands do everything on a machine with Python 3.11+, git and make:
+# These do everything on a machine with Python 3.11+, git and make:
 #
-#   make run     environment, stacks, the experiment `answer`, and the comparison
-#   make test    every check and every test
+#   make run      environment, stacks, the experiment `answer`, and the comparison
+#   make claims   the same for what is said of Flask's concurrency: each claim confirmed, refuted or undecided
+#   make test     every check and every test
 #
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run test check format bench lock clean help
+.PHONY: run claims test check format bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: $(VENV)/.lab ## Run the experiment `answer` and print the comparison
 	$(BIN)/invoke lab.run
+
+claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
+	$(BIN)/invoke lab.claims
 
 test: check ## Every check and every test; those of the runtimes need a few minutes
 	$(BIN)/pytest

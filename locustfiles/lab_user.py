@@ -119,7 +119,7 @@ class Wire:
         self._timeout_s = timeout_s
         self._socket: gevent.socket.socket | None = None
         self._idle_since = 0.0
-        self.told: Mapping[str, Any] = {}
+        self.told: dict[str, Any] = {}
         """What is remarkable about the last exchange; see `LabUser`."""
 
     def exchange(self, request: bytes, last: bytes | None) -> Answer:
@@ -186,7 +186,8 @@ class LabUser(User):
     """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
     The `request` event's context tells `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where
-    it was so `slow_connection`, and `client_ms`: how long the user itself let pass while it sent and read.
+    it was so `slow_connection`, and `client_ms`: how long the user itself let pass while it sent and read
+    (`reading_ms`: while it read).
     A request that is given up because its user was killed has gevent's GreenletExit for its exception.
     """
 

@@ -16,10 +16,6 @@ from wsgilab.swarm.client import Swarm
 Begin = Callable[[Trial], None]
 Save = Callable[[Observation], None]
 
-_COMPUTING = frozenset({"cpu", "stall"})
-"""Workloads whose `ms` is CPU time."""
-
-
 WARM_UP_S = 0.1
 """How long a server is loaded, for nothing, before its first trial with a workload that needs backends."""
 
@@ -89,7 +85,8 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
         # A request is given up when the drain ends, not before.
         "request_timeout": 0,
     }
-    options |= _parameters(cell.workload, run)
+    for workload in (cell.workload, *spec.WORKLOADS[cell.workload].parts):
+        options |= spec.options(workload, experiment.parameters, run.cpu_iterations)
     if cell.rate is not None:
         # Every server of a block meets the same arrivals, and every block others.
         options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
@@ -103,19 +100,6 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
         patience_s=experiment.patience_s,
         options=options,
     )
-
-
-def _parameters(workload: str, run: Run) -> Mapping[str, float | int]:
-    """Those of a workload, and of all that it is made of, as options. Computing is told in iterations, not in time."""
-    given = run.experiment.parameters
-    names = (workload, *spec.WORKLOADS[workload].parts)
-    options: dict[str, float | int] = {
-        f"{name.replace('-', '_')}_{parameter}": value for name in names for parameter, value in given[name].items()
-    }
-    for name in _COMPUTING & set(names):
-        if run.cpu_iterations is not None:
-            options[f"{name}_iterations"] = round(run.cpu_iterations * options.pop(f"{name}_ms") / given["cpu"]["ms"])
-    return options
 
 
 def _observe(

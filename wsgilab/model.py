@@ -68,6 +68,8 @@ class Workload:
     """Those that its requests wait for."""
     parts: tuple[str, ...] = ()
     """Other workloads whose requests, with their parameters, it is made of."""
+    needs_users: bool = False
+    """Its users do different things, so that a rate, which has one, is not it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +288,8 @@ class SwarmReport:
     """Connections, over the whole trial, that took so long to open that the first attempt must have been dropped."""
     client_ms: float = 0.0
     """Median time, of a request of the window, that its user itself let pass while it sent and read."""
+    reading_ms: float = 0.0
+    """The part of it that passed while the user read: until then it may have stood in a queue, and held nobody up."""
     latency_mean_ms: float
     latency_ms: Mapping[str, float]
     """`p50`, `p95`, `p99` and `max`."""

@@ -36,7 +36,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "upstream": Workload(parameters={"ms": 50.0}, backends=("upstream",)),
     "large": Workload(parameters={"kib": 1024.0}),
     "slow-client": Workload(parameters={"send_ms": 100.0, "read_ms": 100.0, "kib": 1024.0}),
-    "stall": Workload(parameters={"ms": 300.0}, parts=("sleep", "cpu")),
+    "stall": Workload(parameters={"ms": 300.0}, parts=("sleep", "cpu"), needs_users=True),
     "mixed": Workload(
         parameters={"hello": 50.0, "db": 25.0, "upstream": 15.0, "cpu": 5.0, "large": 5.0},
         backends=("postgres", "upstream"),
@@ -44,6 +44,9 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
 }
 """By name. Each is a file in locustfiles/ (with _ for -), and its requests go to routes of services/app."""
+
+_COMPUTING = frozenset({"cpu", "stall"})
+"""Workloads whose `ms` is CPU time."""
 
 _ALL = "all"
 
@@ -155,6 +158,9 @@ def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: s
     for name, given in settings.workloads.items():
         check_known([name], WORKLOADS, f"{source}: workloads", "workload")
         check_known(given, WORKLOADS[name].parameters, f"{source}: workloads.{name}", "parameter")
+    for cell in cells:
+        if cell.rate is not None and WORKLOADS[cell.workload].needs_users:
+            raise SpecError(f"{source}: workload {cell.workload!r} tells its users apart; give users, not rate")
     return Experiment(
         name=settings.name,
         cells=tuple(cells),
@@ -174,6 +180,22 @@ def parameters(
     """Workload -> parameter -> value, as `given` or else as usual: of `workloads` and of all that they are made of."""
     used = {part for name in workloads for part in (name, *WORKLOADS[name].parts)}
     return {name: {**WORKLOADS[name].parameters, **given.get(name, {})} for name in WORKLOADS if name in used}
+
+
+def options(
+    workload: str, given: Mapping[str, Mapping[str, float]], cpu_iterations: int | None
+) -> Mapping[str, float | int]:
+    """The options of a workload's Locust file for the parameters `given`: `{"slow_client_kib": 1024.0}`.
+
+    Computing is told in iterations, of which `cpu_iterations` take the time that `cpu` is given; None: not calibrated.
+    """
+    found: dict[str, float | int] = {}
+    for name, value in given[workload].items():
+        if workload in _COMPUTING and name == "ms" and cpu_iterations is not None:
+            found[f"{workload}_iterations"] = round(cpu_iterations * value / given["cpu"]["ms"])
+        else:
+            found[f"{workload}_{name}".replace("-", "_")] = value
+    return found
 
 
 def backends(workloads: Iterable[str]) -> Sequence[str]:

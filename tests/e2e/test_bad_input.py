@@ -44,7 +44,7 @@ def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
         "name: wrong\nreference: gunicorn-sync-1\ncells: [{servers: [nginx], workloads: [hello], users: [1]}]\n"
     )
     ended = local("lab.run", "--runtime", "local", "--experiment", str(file))
-    assert_one_line(ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-single")
+    assert_one_line(ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-default")
 
 
 def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def kill_target(cli: Cli, server: str, argument: str) -> None:
 def test_adding_a_server_is_one_stanza(cli: Cli, tmp_path: Path) -> None:
     catalogue = tmp_path / "servers.yaml"
     stanza = """
-  gunicorn-sync-2:
+  gunicorn-sync-two:
     <<: *server
     command: [gunicorn, --workers=2, "app:app"]
     x-lab: {slots: 2, processes: 2, model: process, summary: 2 sync workers}
@@ -181,13 +181,13 @@ def test_adding_a_server_is_one_stanza(cli: Cli, tmp_path: Path) -> None:
     cli.variables["LAB_CATALOGUE"] = str(catalogue)
     experiment = tmp_path / "added.yaml"
     experiment.write_text(
-        "name: added\nblocks: 1\nwindow_s: 0.3\nreference: gunicorn-sync-2\nworkloads: {sleep: {ms: 20}}\n"
-        "cells: [{servers: [gunicorn-sync-2], workloads: [sleep], users: [8]}]\n"
+        "name: added\nblocks: 1\nwindow_s: 0.3\nreference: gunicorn-sync-two\nworkloads: {sleep: {ms: 20}}\n"
+        "cells: [{servers: [gunicorn-sync-two], workloads: [sleep], users: [8]}]\n"
     )
-    assert "gunicorn-sync-2" in cli("lab.list").output
+    assert "gunicorn-sync-two" in cli("lab.list").output
     ended = cli("lab.run", "--runtime", cli.runtime, "--experiment", str(experiment))
     assert ended.code == 0, ended.output
-    assert cells(cli.comparison())["gunicorn-sync-2"]["in_flight"]["peak"] == 2
+    assert cells(cli.comparison())["gunicorn-sync-two"]["in_flight"]["peak"] == 2
 
 
 def test_more_cores_share_the_generators_only_when_told_to(cli: Cli) -> None:

@@ -507,13 +507,19 @@ def test_what_is_more_compelling_than_backends_goes_before_them() -> None:
     assert figures(waiting(backend=0.5, cell=kept_up, due=100)).bound_by == "demand"
 
 
-def slow_clients(held: float, *, slots: int | None = 4, users: int | None = 32, mean: float = 0.5) -> CellFigures:
-    """So many requests held, by Little's law, of which `mean` are in the application: 200 ms of a client, each."""
+def slow_clients(
+    held: float, *, slots: int | None = 4, users: int | None = 32, mean: float = 0.5, reading: float = 1.0
+) -> CellFigures:
+    """So many requests held, by Little's law, of which `mean` are in the application: 200 ms of a client, each.
+
+    `reading` is the share of these that it reads.
+    """
     load: dict[str, Any] = {"users": users} if users else {"users": None, "rate": 200.0, "arrivals": "constant"}
     cell = testing.cell(**load)
     blocks = observed(
         cell,
         client_ms=200.0,
+        reading_ms=200.0 * reading,
         throughput_rps=(held - mean) / 0.2,
         due=0 if users else 1000,
         in_flight=replace(ALIKE, mean=mean),
@@ -529,12 +535,17 @@ def slow_clients(held: float, *, slots: int | None = 4, users: int | None = 32, 
         (4.0, {}, "slots"),
         (4.39, {}, "slots"),
         (4.41, {}, "unexplained"),
+        (8.2, {"reading": 0.5}, "slots"),
+        (8.4, {"reading": 0.5}, "unexplained"),
+        (8.2, {"reading": 0.6}, "unexplained"),
+        (25.7, {"reading": 0.1}, "demand"),
         (25.5, {}, "unexplained"),
         (25.7, {}, "demand"),
         (32.0, {}, "demand"),
         (32.0, {"slots": None}, "demand"),
         (4.0, {"users": 3}, "demand"),
-        (4.0, {"users": 4}, "slots"),
+        (4.0, {"users": 5}, "demand"),
+        (3.21, {"users": 5}, "slots"),
         (4.0, {"users": None}, "slots"),
         (25.7, {"users": None}, "unexplained"),
     ],
@@ -545,7 +556,8 @@ def test_slots_that_slow_clients_hold_are_what_binds(held: float, more: dict[str
 
 def test_what_slow_clients_hold_is_told() -> None:
     assert slow_clients(4.0).because == (
-        "0.5 requests were in flight on average, and 3.5 of 4 slots were held by clients that sent or read slowly"
+        "0.5 requests were in flight on average, and 4 slots were held by 3.5 clients that read slowly and up to 0.0 "
+        "that sent slowly"
     )
     assert slow_clients(32.0, slots=None).because == (
         "0.5 requests were in flight on average, and 31.5 of 32 users sent or read slowly"

@@ -716,7 +716,7 @@ def test_a_slow_client_sends_and_reads_in_ten_pieces_with_a_pause_before_each(
     assert b"".join(server.sent) == request
     assert len(server.sent) == 10
     assert slept.seconds == pytest.approx([0.05] * 10 + [0.2] * 10)
-    assert wire.told == {"client_ms": pytest.approx(sum(slept.seconds) * 1000)}
+    assert wire.told == {"client_ms": pytest.approx(2500.0), "reading_ms": pytest.approx(2000.0)}
     assert max(server.asked_for) <= len(body) // 10 + 100
 
 
@@ -742,6 +742,7 @@ def test_what_a_slow_client_let_pass_is_told_for_each_request_anew(
         wire.close()
 
         assert wire.told["client_ms"] == pytest.approx(70.0 + 3.0)
+        assert wire.told["reading_ms"] == pytest.approx(3.0)
 
 
 def test_a_slow_client_over_a_real_connection_gets_the_whole_answer(slept: Slept) -> None:

@@ -115,15 +115,19 @@ def test_a_scheduled_request_is_recorded_with_when_it_was_due_and_how_late_it_be
     "call", [{"response": response("1 2 3 4 5")}, {"exception": ValueError("wrong")}, {"exception": GivenUp()}]
 )
 @pytest.mark.parametrize(
-    ("told", "slow_connection", "client_ms"),
-    [({}, False, 0.0), ({"slow_connection": True}, True, 0.0), ({"client_ms": 200.0}, False, 200.0)],
+    ("told", "slow_connection", "client_ms", "reading_ms"),
+    [
+        ({}, False, 0.0, 0.0),
+        ({"slow_connection": True}, True, 0.0, 0.0),
+        ({"client_ms": 200.0, "reading_ms": 50.0}, False, 200.0, 50.0),
+    ],
 )
 def test_what_was_remarkable_about_a_request_is_recorded_whatever_became_of_it(
-    call: dict[str, Any], told: dict[str, Any], slow_connection: bool, client_ms: float
+    call: dict[str, Any], told: dict[str, Any], slow_connection: bool, client_ms: float, reading_ms: float
 ) -> None:
     (sample,) = recorded({"response_time": 1.0, "context": {"user": 1, **told}, **call}).samples
 
-    assert (sample.slow_connection, sample.client_ms) == (slow_connection, client_ms)
+    assert (sample.slow_connection, sample.client_ms, sample.reading_ms) == (slow_connection, client_ms, reading_ms)
 
 
 @pytest.mark.parametrize("context", [None, {}, {"user": 1, "due_ns": None}])
@@ -277,10 +281,14 @@ def test_slow_connections_are_counted_over_the_whole_trial_whatever_became_of_th
 
 @pytest.mark.parametrize(("left_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
 def test_what_users_let_pass_is_the_median_of_the_windows_requests(left_ns: int, counts: bool) -> None:
-    samples = [answered(SETTLED)._replace(client_ms=100.0), answered(left_ns)._replace(client_ms=300.0)]
+    samples = [
+        answered(SETTLED)._replace(client_ms=100.0, reading_ms=10.0),
+        answered(left_ns)._replace(client_ms=300.0, reading_ms=30.0),
+    ]
 
     assert told(*samples).client_ms == (200.0 if counts else 100.0)
-    assert told().client_ms == 0.0
+    assert told(*samples).reading_ms == (20.0 if counts else 10.0)
+    assert told().client_ms == told().reading_ms == 0.0
 
 
 # Failures.

@@ -244,6 +244,14 @@ def test_a_reference_that_is_no_server_is_refused() -> None:
     assert message == "e.yaml: reference: unknown server 'four'; known are one, two, three"
 
 
+def test_users_that_are_told_apart_cannot_come_at_a_rate() -> None:
+    group = "{servers: [one], workloads: [stall], rate: [10]}"
+
+    message = refusal(f"name: x\nreference: one\ncells: [{group}]")
+
+    assert message == "e.yaml: workload 'stall' tells its users apart; give users, not rate"
+
+
 @pytest.mark.parametrize("key", ["name", "reference", "cells"])
 def test_a_key_that_must_be_there_is_missed(key: str) -> None:
     lines = {"name": "name: x", "reference": "reference: one", "cells": f"cells: [{GROUP}]"}
@@ -405,3 +413,16 @@ def test_what_only_looks_like_a_number_or_a_group_is_refused(wrong: str) -> None
     } | {key: wrong}
     with pytest.raises(SpecError, match=f"x.yaml: {key}"):
         spec.parse("\n".join(document.values()), "x.yaml", {"gunicorn-sync-1": testing.server()})
+
+
+def test_the_options_of_a_workload_are_its_parameters_and_computing_is_told_in_iterations() -> None:
+    given = spec.parameters({"slow-client", "stall"}, {"stall": {"ms": 200.0}, "slow-client": {"kib": 64.0}})
+
+    assert spec.options("slow-client", given, 100) == {
+        "slow_client_send_ms": 100.0,
+        "slow_client_read_ms": 100.0,
+        "slow_client_kib": 64.0,
+    }
+    assert spec.options("cpu", given, 100) == {"cpu_iterations": 100}
+    assert spec.options("stall", given, 100) == {"stall_iterations": 4000}
+    assert spec.options("sleep", given, 100) == {"sleep_ms": 50.0}

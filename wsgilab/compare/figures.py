@@ -74,6 +74,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
     state = reasons.State(
         mean_in_flight=summary([each.mean for each in in_flight]),
         slow=statistics.median(swarm.throughput_rps * swarm.client_ms / 1000 for swarm in swarms),
+        reading=statistics.median(swarm.throughput_rps * swarm.reading_ms / 1000 for swarm in swarms),
         server_cpu=_known(map(server_cpu, measured), summary),
         generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
         backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),

@@ -42,6 +42,8 @@ class State:
     mean_in_flight: Interval
     slow: float
     """Requests outside the application, on average, because their client was slow to send or to read."""
+    reading: float
+    """Those of them that were slow to read. Who sends slowly may do so in the queue, and hold no slot meanwhile."""
     server_cpu: Interval | None
     generator_cpu: Interval
     backend_cpu: Interval | None
@@ -90,12 +92,12 @@ def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | 
     if demand < slots and mean >= DEMAND_LIMIT * demand:
         return "demand", _filled(server, cell, state)
     if state.slow:
-        held = mean + state.slow
-        told = f"{mean:.1f} requests were in flight on average, and {state.slow:.1f} of"
-        if slots <= demand and SLOTS_LIMIT * slots <= held <= HELD_LIMIT * slots:
-            return "slots", f"{told} {_spelt(slots, 'slots')} were held by clients that sent or read slowly"
-        if held >= DEMAND_LIMIT * demand:
-            return "demand", f"{told} {_spelt(demand, 'users')} sent or read slowly"
+        told = f"{mean:.1f} requests were in flight on average, and"
+        if mean + state.slow >= DEMAND_LIMIT * demand:
+            return "demand", f"{told} {state.slow:.1f} of {_spelt(demand, 'users')} sent or read slowly"
+        if slots <= demand and mean + state.slow >= SLOTS_LIMIT * slots and mean + state.reading <= HELD_LIMIT * slots:
+            held = f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
+            return "slots", f"{told} {_spelt(slots, 'slots')} were held by {held}"
     busiest = state.busiest_share
     if busiest is not None and busiest >= BALANCE_LIMIT:
         told = f"the busiest process had {busiest:.2f} times its even share"

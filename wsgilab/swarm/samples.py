@@ -38,6 +38,8 @@ class Sample(NamedTuple):
     """Its connection took so long to open that the first attempt must have been dropped."""
     client_ms: float = 0.0
     """How long its user itself let pass while it sent and read."""
+    reading_ms: float = 0.0
+    """The part of it that passed while it read."""
 
 
 class Recorder:
@@ -60,16 +62,16 @@ class Recorder:
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
         late_ms = (known["begun_ns"] - due_ns) / 1e6 if due_ns else 0.0
-        slow, client_ms = known.get("slow_connection", False), known.get("client_ms", 0.0)
+        told = known.get("slow_connection", False), known.get("client_ms", 0.0), known.get("reading_ms", 0.0)
         if exception is None:
             self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, slow, client_ms))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *told))
             return
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
         error = "given up" if cut_off else f"{type(exception).__name__}: {exception}"[:200]
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, slow, client_ms))
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,7 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
         late=begun_late,
         slow_connections=slow_connections,
         client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
+        reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
         latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),

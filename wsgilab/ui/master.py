@@ -16,9 +16,8 @@ from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner
 
-from wsgilab import process
+from wsgilab import process, spec
 from wsgilab.model import Cell, Connection, Run
-from wsgilab.spec import WORKLOADS
 from wsgilab.swarm.load import user_classes
 from wsgilab.swarm.samples import Sample
 from wsgilab.ui.live import Told
@@ -186,26 +185,21 @@ class Master:
         self._session.hear(Told(worker=msg.node_id, samples=samples, **msg.data))
 
 
-def usual(run: Run) -> Mapping[str, int | float | None]:
+def usual(run: Run) -> Mapping[str, int | float]:
     """Option -> what it is by default. Computing is told in iterations, as they were calibrated for this run."""
     given = run.experiment.parameters
-    found: dict[str, int | float | None] = {}
-    for workload, parameters in given.items():
-        for name, value in parameters.items():
-            option = f"{workload}_{name}".replace("-", "_")
-            if option in LIMITS:
-                found[option] = LIMITS[option][0](value)
-            elif run.cpu_iterations is not None:
-                found[f"{workload}_iterations"] = round(run.cpu_iterations * value / given["cpu"]["ms"])
-            else:
-                found[f"{workload}_iterations"] = None
-    return found
+    return {
+        option: LIMITS[option][0](value)
+        for workload in given
+        for option, value in spec.options(workload, given, run.cpu_iterations).items()
+        if option in LIMITS
+    }
 
 
 def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     """A workload with those of its options, and of what it is made of, that are not as usual: `sleep-20-ms`."""
     told = workload
-    for owner in (workload, *WORKLOADS[workload].parts):
+    for owner in (workload, *spec.WORKLOADS[workload].parts):
         prefix = f"{owner}_".replace("-", "_")
         for option in usual:
             if option.startswith(prefix) and options[option] != usual[option]:

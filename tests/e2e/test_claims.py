@@ -1,0 +1,131 @@
+"""Claims under test, as a user has them: in both runtimes, on one core, and where a backend fails."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import Cli, end, observations, wait_for
+from tests.e2e.test_bad_input import assert_one_line
+from tests.e2e.test_run import kill_target
+from wsgilab import host, process
+
+pytestmark = pytest.mark.lab
+
+PHYSICS = {
+    "threaded": "confirmed",
+    "coroutines-wait": "confirmed",
+    "coroutines-not-threads": "confirmed",
+    "sync-with-threads": "refuted",
+    "blocking-driver": "confirmed",
+}
+"""Claims that waiting alone decides, and so any machine."""
+
+DATABASE = """
+name: claims
+blocks: 12
+window_s: 0.3
+workloads: {db: {ms: 20}, sleep: {ms: 20}}
+cells:
+  waits: {server: gunicorn-gevent, workload: sleep, users: 8}
+  asks: {server: gunicorn-gevent, workload: db, users: 8}
+claims:
+  - id: sleeping
+    claim: A gevent worker sleeps many times at once.
+    met: in a test
+    holds: [{figure: peak_in_flight, of: waits, at_least: 6}]
+    explanation: It does.
+    advice: None.
+  - id: asking
+    claim: A gevent worker handles one query at a time.
+    met: in a test
+    holds: [{figure: peak_in_flight, of: asks, at_most: 1}]
+    explanation: It does not.
+    advice: None.
+"""
+
+
+def verdicts(folder: Path) -> dict[str, Any]:
+    """What claims.yaml says, by id."""
+    told = yaml.safe_load((folder / "claims.yaml").read_text())
+    assert told["schema"] == 1
+    return {each["id"]: each for each in told["claims"]}
+
+
+def test_claims_have_the_same_verdicts_in_both_runtimes(cli: Cli) -> None:
+    ended = cli("lab.claims", "--runtime", cli.runtime, "--only", ",".join(PHYSICS), "--blocks", "4")
+
+    assert ended.code == 0, ended.output
+    found = verdicts(cli.latest)
+    assert {name: each["verdict"] for name, each in found.items()} == PHYSICS
+    assert "Claims: 4 confirmed, 1 refuted, 0 undecided" in ended.output
+    assert ended.lines[-1].endswith("/claims.md")
+    markdown = (cli.latest / "claims.md").read_text()
+    assert all(each["claim"].replace("`", "") in markdown.replace("\\`", "") for each in found.values())
+    assert (cli.latest / "comparison.yaml").exists()
+
+    before = (cli.latest / "claims.yaml").read_bytes()
+    (cli.latest / "claims.yaml").unlink()
+    again = cli("lab.claims", "--run", "latest", "--only", ",".join(PHYSICS))
+    assert again.code == 0, again.output
+    assert (cli.latest / "claims.yaml").read_bytes() == before, "a verdict follows from what is stored"
+
+
+def test_on_one_core_what_needs_two_says_so(local: Cli) -> None:
+    with process.pinned({min(host.usable_cpus())}):
+        ended = local("lab.claims", "--runtime", "local", "--only", "gil,threaded", "--blocks", "4")
+
+    assert ended.code == 0, ended.output
+    assert "needs 2 cores, and this machine has 1 that can be used" in " ".join(ended.output.split())
+    found = verdicts(local.latest)
+    assert found["threaded"]["verdict"] == "confirmed"
+    assert found["gil"]["verdict"] == "undecided"
+    run = yaml.safe_load((local.latest / "run.yaml").read_text())
+    assert {cell["cores"] for cell in run["experiment"]["cells"]} == {1}
+
+
+def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+    file.write_text(DATABASE)
+    child = local.start("lab.claims", "--runtime", "local", "--claims", str(file), "--seed", "1")
+    wait_for((local.places.results / "latest" / "run.yaml").exists, "the first trial")
+    kill_target(local, "postgres", "postgres.py")
+    output, _ = child.communicate(timeout=100)
+
+    assert child.returncode == 1, output
+    assert "trials failed, as the warnings say" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    found = verdicts(local.latest)
+    assert found["sleeping"]["verdict"] == "confirmed"
+    assert found["asking"]["verdict"] == "undecided"
+    assert "the backend postgres ended" in found["asking"]["conditions"][0]["reason"]
+
+
+def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+    file.write_text(DATABASE.replace("blocks: 12", "blocks: 6"))
+    child = local.start("lab.claims", "--runtime", "local", "--claims", str(file))
+    wait_for(lambda: observations(local.latest), "the first trial")
+    ended = end(child, signal.SIGINT)
+    assert ended.code == 130
+    assert "Go on with: invoke lab.claims --resume" in ended.output
+
+    again = local("lab.claims", "--claims", str(file), "--resume", "latest")
+    assert again.code == 0, again.output
+    assert {name: each["verdict"] for name, each in verdicts(local.latest).items()} == {
+        "sleeping": "confirmed",
+        "asking": "refuted",
+    }
+
+
+def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:
+    ended = local("lab.claims", "--only", "nonsense")
+    assert_one_line(ended, "--only: unknown claim 'nonsense'", "known are development-server-single")
+    ended = local("lab.claims", "--claims", "nowhere.yaml")
+    assert_one_line(ended, "claims nowhere.yaml: cannot be read")
+    ended = local("lab.claims", "--run", "latest", "--blocks", "3")
+    assert_one_line(ended, "--run latest: judges what is stored, and measures nothing; give no other option")
+    ended = local("lab.claims", "--run", "latest")
+    assert_one_line(ended, "no run 'latest'", "make one with lab.run")

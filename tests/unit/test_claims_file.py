@@ -1,0 +1,252 @@
+"""The twenty claims of experiments/claims.yaml: each confirmed, refuted and left undecided by recorded observations.
+
+`recorded/claims/` holds four blocks of a real run. What does not come from it is the same run with the one figure
+changed that a condition is about.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wsgilab import catalogue, claims, cpus, stats
+from wsgilab.claims.file import cells_of
+from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Observation, SwarmReport
+from wsgilab.places import PROJECT
+from wsgilab.store import Store
+
+FILE = PROJECT / "experiments" / "claims.yaml"
+SERVERS = catalogue.parse((PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+ASKED = claims.parse(FILE.read_text(), "claims.yaml", SERVERS)
+BY_ID = {claim.id: claim for claim in ASKED.claims}
+
+RECORDED = Store(Path(__file__).parent / "recorded" / "claims")
+RUN = RECORDED.run()
+OBSERVATIONS = RECORDED.observations()
+
+REFUTED = {
+    "development-server-default",
+    "sync-workers-fire-threads",
+    "sync-with-threads",
+    "twice-cores-plus-one",
+}
+"""What the recorded run says; all others it confirms."""
+
+
+def judge(observations: Sequence[Observation], claim: Claim) -> ClaimResult:
+    (found,) = claims.judge(RUN, observations, [claim])
+    return found
+
+
+# --- observations with another figure
+
+Change = Callable[[SwarmReport, float], Mapping[str, Any]]
+
+
+def _throughput(swarm: SwarmReport, value: float) -> Mapping[str, Any]:
+    """With the latency that as many users have at that rate, by Little's law."""
+    return {
+        "throughput_rps": value,
+        "latency_mean_ms": swarm.latency_mean_ms * swarm.throughput_rps / value,
+    }
+
+
+CHANGES: Mapping[str, Change] = {
+    "peak_in_flight": lambda swarm, value: {"in_flight": replace(swarm.in_flight, peak=round(value))},
+    "processes": lambda swarm, value: {"in_flight": replace(swarm.in_flight, requests_per_process=(1,) * round(value))},
+    "threads": lambda swarm, value: {"in_flight": replace(swarm.in_flight, threads=round(value))},
+    "throughput_rps": _throughput,
+    "latency_p50_ms": lambda swarm, value: {"latency_ms": {**swarm.latency_ms, "p50": value}},
+    "slow_connections": lambda _, value: {"slow_connections": round(value)},
+}
+
+
+def changed(observation: Observation, figure: str, value: float) -> Observation:
+    """The observation with another value of the figure."""
+    if figure == "os_threads":
+        return replace(observation, os_threads=round(value))
+    assert observation.swarm is not None
+    return replace(observation, swarm=replace(observation.swarm, **CHANGES[figure](observation.swarm, value)))
+
+
+def _throughput_of(cell: Cell, block: int) -> float:
+    (found,) = (each for each in OBSERVATIONS if each.cell == cell and each.block == block)
+    assert found.swarm is not None
+    return found.swarm.throughput_rps
+
+
+def _value(condition: Condition, block: int, *, holds: bool) -> float:
+    """What the figure of the condition's cell has to be for it to hold, or not to."""
+    least, most = condition.at_least, condition.at_most
+    if holds:
+        value = most if least is None else least if most is None else (least + most) / 2
+    elif most is None:
+        assert least is not None
+        value = least - 1 if condition.over is None else least / 1.5
+    else:
+        value = most + 1 if condition.over is None else most * 1.5
+    assert value is not None
+    if condition.over is None:
+        return value
+    # A ratio has to be clear of its limit by more than blocks scatter.
+    beyond = 1.0 if not holds else 1.5 if least is not None else 1 / 1.5
+    return value * beyond * _throughput_of(condition.over, block)
+
+
+def altered(condition: Condition, holds: Callable[[int], bool]) -> list[Observation]:
+    """The recorded run, but that the condition holds in just the blocks that `holds` says."""
+    return [
+        changed(each, condition.figure, _value(condition, each.block, holds=holds(each.block)))
+        if each.cell == condition.of
+        else each
+        for each in OBSERVATIONS
+    ]
+
+
+def made_true(claim: Claim) -> list[Observation]:
+    observations = list(OBSERVATIONS)
+    for condition in claim.holds:
+        values = {each: changed_for(each, condition) for each in observations if each.cell == condition.of}
+        observations = [values.get(each, each) for each in observations]
+    return observations
+
+
+def changed_for(observation: Observation, condition: Condition) -> Observation:
+    return changed(observation, condition.figure, _value(condition, observation.block, holds=True))
+
+
+# --- the file
+
+
+def test_there_are_twenty_claims() -> None:
+    assert len(ASKED.claims) == 20
+
+
+def test_there_are_blocks_enough_for_exact_intervals() -> None:
+    ratios = {
+        (each.figure, each.of, each.over) for claim in ASKED.claims for each in claim.holds if each.over is not None
+    }
+
+    assert ASKED.experiment.blocks >= stats.blocks_needed(stats.ERROR_RATE / len(ratios))
+
+
+def test_every_claim_says_where_it_is_met_and_what_to_do() -> None:
+    for claim in ASKED.claims:
+        assert "http" in claim.met, claim.id
+        assert claim.advice.endswith((".", "--experiment.")), claim.id
+
+
+def test_on_one_core_all_but_what_needs_two_is_measured() -> None:
+    experiment = claims.feasible(ASKED, 1)
+
+    assert {cell.cores for cell in experiment.cells} == {1}
+    assert len(experiment.cells) == len(ASKED.experiment.cells) - 4
+    assert {cell.cores for cell in claims.feasible(ASKED, 2).cells} == {1, 2}
+
+
+# --- verdicts
+
+
+def test_the_recorded_run_has_every_cell_in_every_block() -> None:
+    assert {(each.cell, each.block) for each in OBSERVATIONS if each.swarm is not None} == {
+        (cell, block) for cell in ASKED.experiment.cells for block in range(4)
+    }
+
+
+@pytest.mark.parametrize("claim_id", BY_ID)
+def test_what_was_recorded_decides_it(claim_id: str) -> None:
+    found = judge(OBSERVATIONS, BY_ID[claim_id])
+
+    expected: ClaimVerdict = "refuted" if claim_id in REFUTED else "confirmed"
+    assert found.verdict == expected, [each.reason for each in found.evidence]
+
+
+@pytest.mark.parametrize("claim_id", BY_ID)
+def test_it_is_confirmed_where_all_conditions_hold_in_every_block(claim_id: str) -> None:
+    found = judge(made_true(BY_ID[claim_id]), BY_ID[claim_id])
+
+    assert found.verdict == "confirmed", [each.reason for each in found.evidence]
+
+
+CONDITIONS = [(claim.id, number) for claim in ASKED.claims for number in range(len(claim.holds))]
+
+
+@pytest.mark.parametrize(("claim_id", "number"), CONDITIONS)
+def test_it_is_refuted_where_any_condition_is_missed_in_every_block(claim_id: str, number: int) -> None:
+    claim = BY_ID[claim_id]
+
+    found = judge(altered(claim.holds[number], lambda _: False), claim)
+
+    assert found.verdict == "refuted", found.evidence[number].reason
+    assert found.evidence[number].verdict == "refuted"
+
+
+@pytest.mark.parametrize(("claim_id", "number"), CONDITIONS)
+def test_it_is_undecided_where_a_condition_holds_in_half_of_the_blocks(claim_id: str, number: int) -> None:
+    claim = replace(BY_ID[claim_id], holds=(BY_ID[claim_id].holds[number],))
+
+    found = judge(altered(claim.holds[0], lambda block: block % 2 == 0), claim)
+
+    assert found.verdict == "undecided"
+    assert found.evidence[0].reason
+
+
+@pytest.mark.parametrize("claim_id", BY_ID)
+def test_it_is_undecided_where_too_few_blocks_were_measured(claim_id: str) -> None:
+    found = judge([each for each in OBSERVATIONS if each.block < 3], BY_ID[claim_id])
+
+    assert found.verdict == "undecided"
+    assert all("blocks have it" in each.reason for each in found.evidence)
+
+
+@pytest.mark.parametrize("claim_id", BY_ID)
+def test_it_is_undecided_where_a_backend_has_failed(claim_id: str) -> None:
+    claim = BY_ID[claim_id]
+    reason = "the backend postgres ended with exit code 1 during the trial"
+    hit = set(cells_of(claim))
+    failed = [
+        replace(each, status="failed", reason=reason, swarm=None) if each.cell in hit and each.block else each
+        for each in OBSERVATIONS
+    ]
+
+    found = judge(failed, claim)
+
+    assert found.verdict == "undecided"
+    assert all(reason in each.reason for each in found.evidence)
+
+
+def test_what_needs_two_cores_says_so_on_one() -> None:
+    one = replace(
+        RUN,
+        host=replace(RUN.host, usable_cpus="0"),
+        experiment=replace(RUN.experiment, cells=claims.feasible(ASKED, 1).cells),
+    )
+    observations = [each for each in OBSERVATIONS if each.cell.cores == 1]
+
+    found = {each.claim.id: each for each in claims.judge(one, observations, ASKED.claims)}
+
+    assert len(cpus.parse(one.host.usable_cpus)) == 1
+    assert found["gil"].verdict == "undecided"
+    needs = "needs 2 cores, and this machine has 1 that can be used"
+    assert [each.reason for each in found["gil"].evidence] == ["", "", needs, needs]
+    assert found["single-core-overlap"].verdict == "confirmed"
+
+
+# --- what the README says
+
+
+def test_the_readme_tells_every_claim_with_the_verdict_of_the_run_that_is_kept() -> None:
+    kept = yaml.safe_load((PROJECT / "docs" / "claims.yaml").read_text())
+    verdicts = {each["id"]: each["verdict"] for each in kept["claims"]}
+    rows = [
+        [part.strip() for part in line.strip().strip("|").split(" | ")]
+        for line in (PROJECT / "README.md").read_text().splitlines()
+        if line.startswith("| ") and line.rstrip(" |").split(" | ")[1:2] and "**" in line
+    ]
+
+    told = {row[0].strip("| "): row[1].strip("* ") for row in rows}
+
+    assert told == {claim.claim: verdicts[claim.id] for claim in ASKED.claims}
