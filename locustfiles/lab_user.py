@@ -14,7 +14,7 @@ would hide what is being measured. And it costs a fraction, so that the generato
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException

@@ -51,7 +51,7 @@ def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "servers.yaml"
     file.write_text(local.places.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
     local.variables["LAB_CATALOGUE"] = str(file)
-    assert_one_line(local.run(), str(file), "flask-single", "unknown placeholder LAB_BNID", "the lab sets")
+    assert_one_line(local.run(), str(file), "flask-default", "unknown placeholder LAB_BNID", "the lab sets")
 
 
 def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> None:

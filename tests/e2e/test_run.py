@@ -19,13 +19,27 @@ PEAKS = {
     "flask-single": 1,
     "flask-processes-3": 3,
     "gunicorn-sync-1": 1,
+    "gunicorn-sync-2": 2,
+    "gunicorn-sync-3": 3,
     "gunicorn-sync-4": 4,
+    "gunicorn-sync-5": 5,
+    "gunicorn-sync-threads-4": 4,
+    "nginx-gunicorn-sync-1": 1,
+    "nginx-gunicorn-sync-4": 4,
     "gunicorn-gthread-8": 8,
     "gunicorn-gthread-2x4": 8,
     "gunicorn-tornado": 1,
     "gunicorn25-sync-1": 1,
 }
-UNBOUNDED = {"flask-threaded", "gunicorn-gevent", "gunicorn-gevent-4", "gunicorn25-gevent", "gunicorn25-eventlet"}
+UNBOUNDED = {
+    "flask-default",
+    "flask-threaded",
+    "gunicorn-gevent",
+    "gunicorn-gevent-4",
+    "gunicorn-gevent-blocking",
+    "gunicorn25-gevent",
+    "gunicorn25-eventlet",
+}
 
 
 def cells(comparison: dict[str, Any], **conditions: object) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.compare import survey
-from wsgilab.model import Cell, Observation, Run
+from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.swarm.samples import Sample
 from wsgilab.ui.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LoadTest, Meter, Seen, Told
 from wsgilab.ui.view import Phase
@@ -255,8 +255,8 @@ def test_a_target_that_was_started_again_counts_from_nothing() -> None:
 def test_cpu_of_target_and_generator_are_shares_of_a_core(recorded: list[Sample]) -> None:
     test = load_test(told(0), told(0, worker="b", users=0), told(5 * S, recorded, cpu_s=1.0))
     test.hear(told(5 * S, worker="b", users=0, cpu_s=2.0))
-    test.read_usage(0, 3.0, 1)
-    test.read_usage(5 * S, 5.5, 7_000_000)
+    test.read_usage(0, Usage(cpu_s=3.0, resident_bytes=1, os_threads=1))
+    test.read_usage(5 * S, Usage(cpu_s=5.5, resident_bytes=7_000_000, os_threads=9))
     first = windows(test.look(LATER))[0]
     assert first.swarm is not None
     # The busiest worker's.
@@ -264,3 +264,4 @@ def test_cpu_of_target_and_generator_are_shares_of_a_core(recorded: list[Sample]
     assert first.server_cpu_s == pytest.approx(0.5)
     assert first.server_span_s == 1.0
     assert first.resident_bytes == 7_000_000
+    assert first.os_threads == 9

@@ -1,7 +1,7 @@
 """What the UI knows of an interactive session: one test after the other, and what was known before."""
 
 from wsgilab import testing
-from wsgilab.model import Cell, Run
+from wsgilab.model import Cell, Run, Usage
 from wsgilab.swarm.samples import Sample
 from wsgilab.ui.live import Told
 from wsgilab.ui.session import Session, Watch
@@ -96,11 +96,15 @@ def test_seconds_without_an_answer_are_counted_as_failed() -> None:
     assert view.now.result.figures is None
 
 
+def usage(cpu_s: float) -> Usage:
+    return Usage(cpu_s=cpu_s, resident_bytes=1, os_threads=2)
+
+
 def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
     played = Played()
     played.session.begin(SYNC, 2)
     for at_s in range(5):
-        played.session.read_usage("gunicorn-gevent", at_s * S, float(at_s), 1)
+        played.session.read_usage("gunicorn-gevent", at_s * S, usage(at_s))
     played.tell([])
     played.clock.now_ns = S
     played.tell(testing.samples([(0.1, 0.2)]))
@@ -110,7 +114,7 @@ def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
     assert result.figures is not None
     assert result.figures.server_cpu is None
     for at_s in range(5):
-        played.session.read_usage("gunicorn-sync-4", at_s * S, at_s / 2, 1)
+        played.session.read_usage("gunicorn-sync-4", at_s * S, usage(at_s / 2))
     (result,) = played.session.view().comparison.cells
     assert result.figures is not None
     assert result.figures.server_cpu is not None

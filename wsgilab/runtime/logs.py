@@ -12,10 +12,11 @@ _POLL_S = 0.2
 @contextlib.contextmanager
 def kept(folder: Path, name: str) -> Iterator[Path]:
     """A new, empty `name`.log, for as long as what writes it. The folder goes with the last one."""
-    folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    log.write_bytes(b"")
     try:
+        # Within, because an interrupt may come before this is done.
+        folder.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
         yield log
     finally:
         log.unlink(missing_ok=True)

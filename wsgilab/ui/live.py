@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from wsgilab.inflight import parse_stamp
-from wsgilab.model import Cell, Observation, SwarmReport
+from wsgilab.model import Cell, Observation, SwarmReport, Usage
 from wsgilab.swarm.samples import Sample, Span, report
 from wsgilab.ui.view import Phase, Pulse
 
@@ -121,7 +121,7 @@ class LoadTest:
         self._latest: dict[str, Told] = {}
         self._generator: dict[str, Meter] = {}
         self._target = Meter()
-        self._resident_bytes: int | None = None
+        self._usage: Usage | None = None
         self._stage = _Stage(users=0)
         self._stages = [self._stage]
         self._done: dict[Cell, deque[Observation]] = {}
@@ -146,10 +146,10 @@ class LoadTest:
         if self._stage.settled_ns is None and heard >= self._working == self._users_wanted:
             self._stage.settled_ns = told.at_ns
 
-    def read_usage(self, at_ns: int, cpu_s: float, resident_bytes: int) -> None:
+    def read_usage(self, at_ns: int, usage: Usage) -> None:
         """What the target had consumed at a moment."""
-        self._target.read(at_ns, cpu_s)
-        self._resident_bytes = resident_bytes
+        self._target.read(at_ns, usage.cpu_s)
+        self._usage = usage
 
     def want(self, users: int, at_ns: int) -> None:
         """Another number of users is asked for. What comes counts again once it has settled."""
@@ -276,7 +276,8 @@ class LoadTest:
             swarm=replace(made, generator_cpu=max(shares, default=0.0)),
             server_cpu_s=used_s,
             server_span_s=None if used_s is None else WINDOW_NS / 1e9,
-            resident_bytes=self._resident_bytes,
+            resident_bytes=None if self._usage is None else self._usage.resident_bytes,
+            os_threads=None if self._usage is None else self._usage.os_threads,
         )
 
     def _generator_s(self, window: _Window) -> Sequence[float | None]:

@@ -38,7 +38,7 @@ from locust.stats import stats_history
 from locust.web import WebUI
 from pydantic import TypeAdapter
 
-from wsgilab.model import Cell, Observation, Run
+from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.runtime.protocol import OWN_ADDRESS
 from wsgilab.ui.master import Master
 from wsgilab.ui.session import Session, Watch
@@ -112,7 +112,7 @@ class Interactive:
     def tell(self, op: str, told: dict[str, Any]) -> None:
         match op:
             case "usage":
-                self._session.read_usage(**told)
+                self._session.read_usage(told.pop("server"), told.pop("at_ns"), Usage(**told))
             case "target":
                 self._master.base_urls[told["server"]] = told.pop("base_url")
                 before = self._session.targets[told.pop("server")]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from wsgilab.compare import compare, order, so_far, survey
-from wsgilab.model import Cell, Comparison, Observation, Run, SwarmReport
+from wsgilab.model import Cell, Comparison, Observation, Run, SwarmReport, Usage
 from wsgilab.ui.live import WINDOW_NS, LoadTest, Seen, Told
 from wsgilab.ui.view import Now, TargetState, View
 
@@ -52,10 +52,10 @@ class Session:
         if self._test is not None:
             self._test.hear(told)
 
-    def read_usage(self, server: str, at_ns: int, cpu_s: float, resident_bytes: int) -> None:
+    def read_usage(self, server: str, at_ns: int, usage: Usage) -> None:
         """What a target had consumed at a moment; of interest is the one under test."""
         if self._test is not None and self._test.server == server:
-            self._test.read_usage(at_ns, cpu_s, resident_bytes)
+            self._test.read_usage(at_ns, usage)
 
     def want(self, users: int) -> None:
         """The test under way is to have another number of users."""
