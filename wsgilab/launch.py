@@ -82,7 +82,8 @@ def started(
     used = {each.name: each for fleet in servers.values() for each in fleet}
     digests = runtime.prepare(list(used.values()), backends, say)
     beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""
-    say(f"Starting {sum(map(len, servers.values()))} servers{beside} ...")
+    count = sum(map(len, servers.values()))
+    say(f"Starting {count} server{'' if count == 1 else 's'}{beside} ...")
     with contextlib.ExitStack() as up:
         # First, so that a server finds them, and last to end, so that none loses them.
         running = up.enter_context(runtime.backends(backends, layout.backends)) if backends else {}

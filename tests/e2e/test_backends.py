@@ -14,6 +14,7 @@ from tests.e2e.conftest import Cli, Ended, end, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from tests.e2e.test_run import kill_target
 from wsgilab import lab
+from wsgilab.spec import WORKLOADS
 
 pytestmark = pytest.mark.lab
 
@@ -51,6 +52,38 @@ def test_requests_that_wait_for_backends_are_measured(cli: Cli, waiting: Path) -
         assert row["swarm"]["in_flight"]["peak"] > 4, "the backend keeps them waiting, not the server"
         assert (row["backend_cpu_s"] is None) == (row["cell"]["workload"] == "sleep")
     assert all(row["backend_cpu_s"] > 0 for row in rows if row["cell"]["workload"] == "db")
+
+
+EVERYTHING = """
+name: everything
+blocks: 1
+window_s: 0.5
+reference: gunicorn-gevent
+workloads: {cpu: {ms: 2}, stall: {ms: 60}}
+cells:
+  - {servers: [gunicorn-gevent, gunicorn-sync-4], workloads: [WORKLOADS], users: [8], connections: [close, keep-alive]}
+"""
+
+
+def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "everything.yaml"
+    file.write_text(EVERYTHING.replace("WORKLOADS", ", ".join(WORKLOADS)))
+    ended = cli.run(experiment=str(file))
+    assert ended.code == 0, ended.output
+    found = cli.comparison()["cells"]
+    assert {cell["workload"] for cell in found} == WORKLOADS.keys()
+    for cell in found:
+        name = f"{cell['server']}, {cell['workload']}, {cell['connection']}"
+        assert cell["failures"] == cell["cut_off"] == 0, name
+        assert cell["throughput_rps"]["median"] > 0, name
+    slow = {cell["server"]: cell for cell in found if cell["workload"] == "slow-client"}
+    assert slow["gunicorn-sync-4"]["bound_by"] in ("slots", "demand"), "held by its clients"
+    (mixed,) = (
+        cell
+        for cell in found
+        if cell["workload"] == "mixed" and cell["server"] == "gunicorn-gevent" and cell["connection"] == "close"
+    )
+    assert mixed["in_flight"]["peak"] > 1
 
 
 def test_a_backend_killed_in_a_run_fails_the_trials_that_wait_for_it_and_no_others(cli: Cli, waiting: Path) -> None:
@@ -92,7 +125,7 @@ def test_an_interrupt_while_backends_start_leaves_nothing(cli: Cli, waiting: Pat
     for wait_s in (0.0, 0.3, 0.6):
         child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(waiting))
         assert child.stdout is not None
-        while not child.stdout.readline().startswith("Starting 1 servers and postgres and upstream"):
+        while not child.stdout.readline().startswith("Starting 1 server and postgres and upstream"):
             assert child.poll() is None
         time.sleep(wait_s)
         ended = end(child, signal.SIGINT)

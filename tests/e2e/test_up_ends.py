@@ -19,7 +19,7 @@ def begun(cli: Cli) -> "subprocess.Popen[str]":
     """`lab.up` at the moment when its server is being started."""
     child = cli.start("lab.up", "--runtime", cli.runtime, "--servers", "gunicorn-sync-4", "--port", "0")
     assert child.stdout is not None
-    while not child.stdout.readline().startswith("Starting 1 servers"):
+    while not child.stdout.readline().startswith("Starting 1 server"):
         assert child.poll() is None
     return child
 

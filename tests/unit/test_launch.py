@@ -154,7 +154,7 @@ def test_backends_come_before_the_fleets_and_go_after_them() -> None:
     runtime, said, servers = Recording(), list[str](), [testing.server("one")]
     with launch.started(runtime, LAYOUT, {1: servers}, [testing.backend()], said.append) as up:  # type: ignore[arg-type]
         assert list(up.backends) == ["postgres"]
-    assert said == ["Starting 1 servers and postgres ..."]
+    assert said == ["Starting 1 server and postgres ..."]
     assert runtime.seen == [
         "prepare one postgres",
         "backends up on 3-4",
