@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wsgilab import claims, testing
+from wsgilab import claims, spec, testing
 from wsgilab.compare import compare, survey
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
 from wsgilab.render import FORMATS, document, markdown, tables, terminal
@@ -510,6 +510,23 @@ def test_there_is_no_answer_where_nothing_waits() -> None:
 
     assert tables.answer(waitless) is None
     assert "How many requests at once?" not in as_markdown(waitless)
+
+
+@pytest.mark.parametrize(
+    ("workload", "told"),
+    [
+        ("hello", "hello, "),
+        ("sleep", "sleep 50 ms, "),
+        ("large", "large 1024 KiB, "),
+        ("slow-client", "slow-client send 100 ms read 100 ms 1024 KiB, "),
+        ("mixed", "mixed hello 50 db 25 upstream 15 cpu 5 large 5, "),
+    ],
+)
+def test_a_workload_is_described_with_its_parameters(workload: str, told: str) -> None:
+    cell = testing.cell(workload=workload)
+    asked = replace(testing.experiment(cell), parameters=spec.parameters({workload}, {}))
+
+    assert tables.conditions(testing.run(asked), cell).startswith(told)
 
 
 def test_each_of_the_conditions_has_a_table_of_its_own() -> None:

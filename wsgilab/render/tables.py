@@ -204,9 +204,17 @@ def describe(comparison: Comparison, cell: Cell) -> str:
 def conditions(run: Run, cell: Cell) -> str:
     """The same, of a run that is compared or not."""
     parameters = run.experiment.parameters.get(cell.workload, {})
-    amount = "".join(f" {value:g} {name}" for name, value in parameters.items())
+    amount = "".join(f" {_amount(name, value)}" for name, value in parameters.items())
     cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
     return f"{cell.workload}{amount}, {cell.load}, {cores}, connection: {cell.connection}"
+
+
+def _amount(parameter: str, value: float) -> str:
+    """A workload's parameter in words, such as `50 ms`, `send 100 ms` or `hello 50`."""
+    what, _, unit = parameter.rpartition("_")
+    if unit == "ms":
+        return f"{what} {value:g} ms".lstrip()
+    return f"{value:g} KiB" if parameter == "kib" else f"{parameter} {value:g}"
 
 
 def slots(count: int | None) -> str:
