@@ -559,6 +559,7 @@ def test_what_slow_clients_hold_is_told() -> None:
         "0.5 requests were in flight on average, and 4 slots were held by 3.5 clients that read slowly and up to 0.0 "
         "that sent slowly"
     )
+    assert "and 1 slot was held by" in slow_clients(1.0, slots=1).because
     assert slow_clients(32.0, slots=None).because == (
         "0.5 requests were in flight on average, and 31.5 of 32 users sent or read slowly"
     )

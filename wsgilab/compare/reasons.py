@@ -97,7 +97,7 @@ def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | 
             return "demand", f"{told} {state.slow:.1f} of {_spelt(demand, 'users')} sent or read slowly"
         if slots <= demand and mean + state.slow >= SLOTS_LIMIT * slots and mean + state.reading <= HELD_LIMIT * slots:
             held = f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
-            return "slots", f"{told} {_spelt(slots, 'slots')} were held by {held}"
+            return "slots", f"{told} {_spelt(slots, 'slots')} {'was' if slots == 1 else 'were'} held by {held}"
     busiest = state.busiest_share
     if busiest is not None and busiest >= BALANCE_LIMIT:
         told = f"the busiest process had {busiest:.2f} times its even share"
