@@ -471,7 +471,7 @@ class Evidence:
     """None where nothing was measured."""
     verdict: ClaimVerdict
     reason: str
-    """Why it is undecided; empty where it is decided, or decides nothing."""
+    """Why it is undecided, or what a figure that is only told suffers from; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

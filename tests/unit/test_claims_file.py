@@ -133,6 +133,16 @@ def test_every_claim_says_where_it_is_met_and_what_to_do() -> None:
         assert claim.advice.endswith((".", "--experiment.")), claim.id
 
 
+def test_only_some_claims_take_only_their_cells() -> None:
+    some = claims.only(ASKED, ["blocking-driver", "tornado-worker"])
+
+    assert [claim.id for claim in some.claims] == ["tornado-worker", "blocking-driver"]
+    assert set(some.experiment.cells) == {cell for claim in some.claims for cell in cells_of(claim)}
+    assert set(some.experiment.parameters) == {"sleep", "db"}
+    assert some.experiment.reference in {cell.server for cell in some.experiment.cells}
+    assert claims.only(ASKED, []).experiment.cells == ASKED.experiment.cells
+
+
 def test_on_one_core_all_but_what_needs_two_is_measured() -> None:
     experiment = claims.feasible(ASKED, 1)
 
