@@ -14,6 +14,7 @@ import yaml
 
 from wsgilab import catalogue, claims, stats
 from wsgilab.claims.file import cells_of
+from wsgilab.errors import SpecError
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Observation, SwarmReport
 from wsgilab.places import PROJECT
 from wsgilab.store import Store
@@ -141,6 +142,8 @@ def test_only_some_claims_take_only_their_cells() -> None:
     assert set(some.experiment.parameters) == {"sleep", "db"}
     assert some.experiment.reference in {cell.server for cell in some.experiment.cells}
     assert claims.only(ASKED, []).experiment.cells == ASKED.experiment.cells
+    with pytest.raises(SpecError, match="--only: unknown claim 'nonsense'; known are development-server-single,"):
+        claims.only(ASKED, ["gil", "nonsense"])
 
 
 def test_on_one_core_all_but_what_needs_two_is_measured() -> None:
