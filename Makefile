@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run claims test check format bench lock clean help
+.PHONY: run claims test check format schemas bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## Format, lint, strict types, import order
 format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ after a change of what files may say
+	$(BIN)/python -m wsgilab.schemas schemas
 
 bench: $(VENV)/.dev ## The lab measured against its peers (about an hour); needs nginx and wrk
 	for name in recording twins power calibration generator truth stamp neighbours scale efficiency document; do \

@@ -59,6 +59,13 @@ def share(text: str | None, option: str) -> float | None:
         raise LabError(f"{option} {text}: must be a share such as 0.03") from None
 
 
+def amount(text: str | None, option: str) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise LabError(f"{option} {text}: must be a number") from None
+
+
 def raise_for_failed(comparison: lab.Comparison) -> None:
     """A run of which trials failed is no success, whatever the others say. Raises LabError."""
     if comparison.failed:
@@ -152,6 +159,51 @@ def run(
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
     lab.report(run, lab.console(), lab.places())
+
+
+@task(
+    help={
+        "run_a": "the run to compare with: its id or folder",
+        "run_b": "the run that is compared: its id, its folder, or latest",
+        "fail-on": "exit with 1 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=)",
+    }
+)
+@reported
+def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:
+    """Hold a run against an earlier one: other machines, versions or commits, with intervals and verdicts."""
+    lab.compare_runs(run_a, run_b, fail_on, lab.console(), lab.places())
+
+
+@task(
+    help={
+        "workload": "only for this workload (default: all that were measured)",
+        "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
+        "memory-mb": "the whole server must keep to so many megabytes",
+        "run": "a run's id or folder (default: the latest)",
+    }
+)
+@reported
+def recommend(
+    _: Context,
+    *,
+    workload: str | None = None,
+    p95_ms: str | None = None,
+    memory_mb: str | None = None,
+    run: str = "latest",
+) -> None:
+    """Say which of the servers measured to run, why, what the next best costs, and when the advice would change."""
+    wish = lab.Wish(workload=workload, p95_ms=amount(p95_ms, "--p95-ms"), memory_mb=amount(memory_mb, "--memory-mb"))
+    lab.recommend(wish, run, lab.console(), lab.places())
+
+
+@task(name="new-experiment", help={"name": "what it is called, such as my-question"})
+@reported
+def new_experiment(_: Context, name: str) -> None:
+    """Write a commented experiment file to begin with, experiments/NAME.yaml."""
+    file = lab.new_experiment(name, lab.places())
+    print(
+        f"Wrote {file.relative_to(lab.PROJECT)}. Run it with: invoke lab.run --experiment {file.relative_to(lab.PROJECT)}"
+    )
 
 
 @task(
@@ -270,5 +322,9 @@ def clean(_: Context) -> None:
 
 namespace = Collection()
 namespace.add_collection(
-    Collection("lab", list_, doctor, build, run, report, claims, up, status, logs, open_, down, clean)
+    Collection(
+        "lab",
+        *(list_, doctor, build, new_experiment, run, report, compare, recommend, claims),
+        *(up, status, logs, open_, down, clean),
+    )
 )

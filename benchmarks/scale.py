@@ -1,7 +1,8 @@
-"""What a large run costs to compare and render: 10,000 trials, by `invoke lab.report`, Python's own start included.
+"""What a large run costs to compare and render: 10,000 trials, in every format, by `invoke lab.report`, Python's own start
+included.
 
 The observations are made up from a seed, with histograms of a thousand latencies each: 25 servers under 10 conditions
-in 40 blocks. Must show: under 10 s and 500 MB.
+in 40 blocks. Must show: under 15 s and 500 MB.
 """
 
 import random
@@ -21,7 +22,7 @@ from wsgilab.store import Journal, Store
 
 SERVERS, CONDITIONS, BLOCKS = 25, 10, 40
 LATENCIES = 1000
-LONGEST_S, MOST_MB = 10.0, 500.0
+LONGEST_S, MOST_MB = 15.0, 500.0
 SEED = 1
 
 
@@ -41,7 +42,7 @@ def measure() -> Outcome:
         argv = [sys.executable, "-m", "invoke", "lab.report", "--run", str(store.folder)]
         finished = process.run(argv, timeout_s=600, cwd=lab.PROJECT)
         seconds = time.monotonic() - began_s
-        size_mb = sum(path.stat().st_size for path in store.folder.iterdir()) / 1e6
+        size_mb = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()) / 1e6
     if finished.code != 0:
         raise LabError(f"lab.report failed: {finished.last_line}")
     # Kibibytes; the largest child, and there was one.

@@ -15,6 +15,14 @@ from wsgilab.runtime.protocol import Runtime
 RUNTIMES = ("local", "compose")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--renew",
+        action="store_true",
+        help="write the golden files of tests/golden anew, instead of comparing with them",
+    )
+
+
 def require(runtime: str) -> None:
     """Skip where `compose` has no engine; fail instead where LAB_REQUIRE_DOCKER=1 promises one."""
     if runtime != "compose":

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab import host, spec
+from wsgilab import host, workloads
 from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Reporter
@@ -50,7 +50,7 @@ def execute(
         for trial in trials:
             cell = trial.cell
             target = fleets[cell.cores][cell.server]
-            waits_for = [backends[name] for name in spec.backends([cell.workload])]
+            waits_for = [backends[name] for name in workloads.backends([cell.workload])]
             begin(trial)
             observation = _observe(
                 trial,
@@ -85,8 +85,8 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
         # A request is given up when the drain ends, not before.
         "request_timeout": 0,
     }
-    for workload in (cell.workload, *spec.WORKLOADS[cell.workload].parts):
-        options |= spec.options(workload, experiment.parameters, run.cpu_iterations)
+    for workload in (cell.workload, *workloads.WORKLOADS[cell.workload].parts):
+        options |= workloads.options(workload, experiment.parameters, run.cpu_iterations)
     if cell.rate is not None:
         # Every server of a block meets the same arrivals, and every block others.
         options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
@@ -155,7 +155,8 @@ def _observe(
         cell=trial.cell,
         started=started,
         status="measured",
-        swarm=report,
+        # Of every block it would be most of what is recorded.
+        swarm=report if trial.block == 0 else replace(report, timeline=None),
         server_cpu_s=meter.cpu_s,
         server_span_s=meter.span_s,
         resident_bytes=meter.resident_bytes,

@@ -6,12 +6,14 @@ config`, service by service.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-import yaml
+from pydantic import Field, TypeAdapter, ValidationError
 
 from wsgilab.errors import SpecError
-from wsgilab.model import Backend, ExecutionModel, Server
+from wsgilab.model import STRICT, Backend, ExecutionModel, Server
+from wsgilab.parsing import complaint, load_yaml, strings, told
 
 KNOWN_VARIABLES = frozenset(
     {"LAB_BIND", "LAB_SERVER_CPUS", "LAB_PORTS", "LAB_BASE_IMAGE", "LAB_ID", "LAB_POSTGRES", "LAB_UPSTREAM"}
@@ -21,7 +23,7 @@ KNOWN_VARIABLES = frozenset(
 BACKEND_VARIABLES = frozenset({"LAB_BIND", "LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"})
 """Those of a backend's stanza."""
 
-MODELS: tuple[ExecutionModel, ...] = ("process", "threads", "coroutines", "event-loop")
+MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)
 
 # What a stanza may say. Keys that only a container can honour are listed so that a misspelt one is not taken for one.
 _READ_KEYS = frozenset({"build", "command", "environment", "healthcheck", "x-lab"})
@@ -64,56 +66,56 @@ _CONTAINER_KEYS = frozenset(
         "volumes",
     ]
 )
-_LAB_KEYS = frozenset({"slots", "processes", "model", "summary"})
-_BACKEND_LAB_KEYS = frozenset({"stack", "entrypoint", "port"})
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+"""All of a service's name."""
 _HIGHEST_PORT = 65535
+
+_LAB = {**STRICT, "regex_engine": "python-re"}
+"""As JSON Schema has it, so that both mean the same by a space."""
+_Number = Annotated[
+    Annotated[int, Field(ge=1, strict=True)] | Literal["unbounded"],
+    told("must be a whole number from 1, or unbounded"),
+]
+_Strings = list[Annotated[str, Field(strict=True)]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLab:
+    """What a server's command declares. If more is ever measured, the cell says that the declaration is wrong."""
+
+    __pydantic_config__: ClassVar = _LAB
+
+    slots: _Number
+    """How many requests it processes at once, or `unbounded`."""
+    processes: _Number
+    """In how many processes, or `unbounded` where a request or a connection gets a process of its own."""
+    model: ExecutionModel
+    """What runs a request."""
+    summary: Annotated[str, Field(pattern=r"\S", strict=True), told("must be a few words")]
+    """The configuration in a few words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendLab:
+    """How a backend runs as a local process, and where it listens."""
+
+    __pydantic_config__: ClassVar = _LAB
+
+    stack: Annotated[str, Field(strict=True), told("must name a folder of services/stacks")]
+    """A folder of services/stacks, which has what it needs."""
+    entrypoint: Annotated[_Strings, Field(strict=True), told("must be a list of strings")]
+    """Goes before the words of its command and its health check, as an image's own entrypoint does."""
+    port: Annotated[
+        int, Field(ge=1, le=_HIGHEST_PORT, strict=True), told(f"must be a whole number from 1 to {_HIGHEST_PORT}")
+    ]
+    """Where it listens in a container."""
+
+
+Lab = TypeVar("Lab", ServerLab, BackendLab)
 
 _PLACEHOLDER = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^${}]*))?\}|(?P<bad>))"
 )
-
-
-def load_yaml(text: str, source: str) -> Any:
-    """Parse YAML, refusing what PyYAML would pass over: a key given twice.
-
-    Raises SpecError naming `source` and the line.
-    """
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        # Before construction: merge keys then copy keys into the nodes that name them.
-        _refuse_repeated_keys(node, source)
-        document = loader.construct_document(node) if node else None
-        _strings(document)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SpecError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    except ValueError as error:
-        raise SpecError(f"{source}: a value is not what it claims to be: {error}") from None
-    except RecursionError:
-        raise SpecError(f"{source}: is nested too deeply, or within itself") from None
-    return document
-
-
-def _refuse_repeated_keys(root: yaml.Node | None, source: str) -> None:
-    waiting, visited = [root], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if node is None or id(node) in visited:
-            continue  # an alias leads to the same node again
-        visited.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            seen: set[tuple[str, str]] = set()
-            for key, value in node.value:
-                if (key.tag, str(key.value)) in seen:
-                    raise SpecError(f"{source}:{key.start_mark.line + 1}: the key {key.value!r} is given twice")
-                seen.add((key.tag, str(key.value)))
-                waiting.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
 
 
 def interpolate(template: str, variables: Mapping[str, str]) -> str:
@@ -163,69 +165,70 @@ def _services(text: str, source: str, should_be: str) -> Mapping[Any, Any]:
 
 
 def _server(name: str, stanza: Any, where: str) -> Server:
-    lab = _lab(name, stanza, where, "server", _LAB_KEYS, KNOWN_VARIABLES)
-    if lab["model"] not in MODELS:
-        raise SpecError(f"{where}: x-lab: model {lab['model']!r} is none of {', '.join(MODELS)}")
+    lab = _lab(name, stanza, where, "server", ServerLab, KNOWN_VARIABLES)
     return Server(
         name=name,
         stack=_stack(stanza.get("build"), where),
         command=_command(stanza.get("command"), where),
         environment=_environment(stanza.get("environment", {}), where),
-        slots=_count(lab["slots"], f"{where}: x-lab: slots"),
-        processes=_count(lab["processes"], f"{where}: x-lab: processes"),
-        model=lab["model"],
-        summary=_text(lab["summary"], f"{where}: x-lab: summary"),
+        slots=None if lab.slots == "unbounded" else lab.slots,
+        processes=None if lab.processes == "unbounded" else lab.processes,
+        model=lab.model,
+        summary=lab.summary,
     )
 
 
 def _backend(name: str, stanza: Any, where: str) -> Backend:
-    lab = _lab(name, stanza, where, "backend", _BACKEND_LAB_KEYS, BACKEND_VARIABLES)
-    if not isinstance(lab["stack"], str):
-        raise SpecError(f"{where}: x-lab: stack must name a folder of services/stacks")
+    lab = _lab(name, stanza, where, "backend", BackendLab, BACKEND_VARIABLES)
     return Backend(
         name=name,
-        stack=lab["stack"],
-        entrypoint=_words(lab["entrypoint"], f"{where}: x-lab: entrypoint must be a list of strings"),
+        stack=lab.stack,
+        entrypoint=tuple(lab.entrypoint),
         command=_command(stanza.get("command"), where),
         health=_health(stanza.get("healthcheck"), where),
         environment=_environment(stanza.get("environment", {}), where),
-        port=_port(lab["port"], f"{where}: x-lab: port"),
+        port=lab.port,
     )
 
 
-def _lab(
-    name: str, stanza: Any, where: str, what: str, keys: frozenset[str], variables: frozenset[str]
-) -> Mapping[str, Any]:
+def _lab(name: str, stanza: Any, where: str, what: str, kind: type[Lab], variables: frozenset[str]) -> Lab:
     """The x-lab stanza of a service, after all was looked at that is the same for servers and backends."""
     if not isinstance(stanza, dict):
         raise SpecError(f"{where}: is not a service, but {type(stanza).__name__}")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise SpecError(f"{where}: a {what}'s name has lower-case letters, digits and hyphens only")
     _only(stanza, _READ_KEYS | _CONTAINER_KEYS, where, "a service's keys")
-    for template in _strings(stanza):
+    for template in strings(stanza):
         _check_placeholders(template, where, variables)
-    lab = stanza.get("x-lab")
+    lab, keys = stanza.get("x-lab"), frozenset(each.name for each in fields(kind))
     if not isinstance(lab, dict):
         raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(sorted(keys))}")
     _only(lab, keys, f"{where}: x-lab", "its keys")
     if missing := sorted(keys - lab.keys()):
         raise SpecError(f"{where}: x-lab lacks {', '.join(missing)}")
-    return lab
+    try:
+        read: Lab = _ADAPTERS[kind].validate_python(lab)
+    except ValidationError as error:
+        raise SpecError(f"{where}: x-lab: {_first(error)}") from None
+    return read
+
+
+_ADAPTERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (ServerLab, BackendLab)}
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's complaints about a stanza."""
+    first = error.errors(include_url=False)[0]
+    key, given = first["loc"][0], first["input"]
+    if first["type"] == "literal_error":
+        return f"{key} {given!r} is none of {', '.join(MODELS)}"
+    return f"{key} {complaint(first['msg'])}, not {given!r}"
 
 
 def _only(mapping: Mapping[Any, Any], known: frozenset[str], where: str, what: str) -> None:
     for key in mapping:
         if key not in known:
             raise SpecError(f"{where}: unknown key {key!r}; {what} are {', '.join(sorted(known))}")
-
-
-def _strings(value: Any) -> list[str]:
-    """Every string value inside `value`. Compose interpolates values, not keys."""
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _strings(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def _check_placeholders(template: str, where: str, known: frozenset[str]) -> None:
@@ -274,23 +277,3 @@ def _environment(environment: Any, where: str) -> Mapping[str, str]:
     if not isinstance(environment, dict) or not all(scalars(value) for value in environment.values()):
         raise SpecError(f"{where}: environment must map names to strings or numbers")
     return {str(name): str(value) for name, value in environment.items()}
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SpecError(f"{where} must be a few words, not {value!r}")
-    return value
-
-
-def _count(value: Any, where: str) -> int | None:
-    if value == "unbounded":
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    raise SpecError(f"{where} must be a whole number from 1, or unbounded, not {value!r}")
-
-
-def _port(value: Any, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _HIGHEST_PORT:
-        return value
-    raise SpecError(f"{where} must be a whole number from 1 to {_HIGHEST_PORT}, not {value!r}")

@@ -14,17 +14,20 @@
 
 import signal
 
+from wsgilab.plain import visible
+
 
 class LabError(Exception):
     """A failure that the user can act on.
 
-    `message` is one line. `detail` holds lines of evidence, such as the last log lines of a server that died.
+    `message` is one line. `detail` holds lines of evidence, such as the last log lines of a server that died. Both are
+    printed, and quote what files and servers say: characters that do not print are spelt out.
     """
 
     def __init__(self, message: str, *, detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.detail = detail.strip("\n")
+        self.message = " ".join(visible(message).split("\n"))
+        super().__init__(self.message)
+        self.detail = visible(detail).strip("\n")
 
 
 class SpecError(LabError):

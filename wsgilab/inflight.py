@@ -1,11 +1,11 @@
 """Measured concurrency: from the stamps of requests to how many were in flight. Pure."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import fields
 
-from wsgilab.model import InFlight, Stamp
+from wsgilab.model import InFlight, Stamp, Stay, Timeline
 
 
 def parse_stamp(header: str) -> Stamp:
@@ -60,6 +60,42 @@ def rate(moments_ns: Iterable[int], begin_ns: int, end_ns: int) -> float:
     # Summed exactly, so that the order in which workers' samples come does not matter.
     weight = math.fsum(6 * along * (1 - along) for along in passed)
     return weight / (window_ns / 1e9)
+
+
+def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, longest_ns: int) -> Timeline | None:
+    """Who was inside the application in the last part of the window [begin_ns, end_ns); None where nobody was.
+
+    The part is `longest_ns` long at most, and begins where it would else hold more than `most` departures.
+    """
+    inside = [stamp for stamp in stamps if stamp.entered_ns < end_ns]
+    departed = sorted(stamp.left_ns for stamp in inside if stamp.left_ns < end_ns)
+    begin_ns = max([begin_ns, end_ns - longest_ns, *departed[-most - 1 : -most]])
+    shown = sorted((stamp for stamp in inside if stamp.left_ns > begin_ns), key=lambda stamp: stamp.entered_ns)
+    if not shown:
+        return None
+    processes, threads, lanes = (
+        _Numbers(),
+        defaultdict[int, _Numbers](_Numbers),
+        defaultdict[Hashable, _Numbers](_Numbers),
+    )
+    stays = [
+        Stay(
+            process=processes[stamp.process],
+            thread=threads[stamp.process][stamp.thread],
+            lane=lanes[stamp.process, stamp.thread][stamp.lane],
+            entered_us=round((stamp.entered_ns - begin_ns) / 1000),
+            left_us=round((stamp.left_ns - begin_ns) / 1000),
+        )
+        for stamp in shown
+    ]
+    return Timeline(span_us=round((end_ns - begin_ns) / 1000), stays=tuple(stays))
+
+
+class _Numbers(dict[int, int]):
+    """Numbers for what is asked for, from 0, in the order in which it is first asked for."""
+
+    def __missing__(self, key: int) -> int:
+        return self.setdefault(key, len(self))
 
 
 def measure(stamps: Sequence[Stamp], begin_ns: int, end_ns: int) -> InFlight:

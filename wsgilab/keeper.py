@@ -31,9 +31,9 @@ from wsgilab.errors import Interrupted, LabError, SwarmError, TargetError
 from wsgilab.model import Backend, Experiment, Server
 from wsgilab.places import Places, alone, choose_backends, choose_runtime, choose_servers, signals_raise
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Target
-from wsgilab.spec import WORKLOADS, parameters
 from wsgilab.standing import ServerState, Standing
 from wsgilab.ui.client import LabUI, Loading, StartAgain
+from wsgilab.workloads import WORKLOADS, parameters
 
 TICK_S = 1.0
 """How often the loaded server's usage is read."""

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
+from wsgilab import analysis, execution, host, interactive, scaffold, spec
 from wsgilab import claims as claims_under_test
-from wsgilab import execution, host, interactive, spec
 from wsgilab.claims import ClaimSet
-from wsgilab.compare import compare
 from wsgilab.doctor import Finding, examine
 from wsgilab.errors import LabError, StoreError
 from wsgilab.execution import Manner
-from wsgilab.model import Comparison, Experiment, Server
+from wsgilab.model import Comparison, Experiment, RunsComparison, Server, Wish
 from wsgilab.places import (
     PROJECT,
     Places,
@@ -31,7 +30,7 @@ from wsgilab.places import (
     signals_raise,
 )
 from wsgilab.progress import reporter_for
-from wsgilab.render import FORMATS, terminal
+from wsgilab.render import terminal
 from wsgilab.render.claims import claims_md, claims_yaml
 from wsgilab.standing import USER, Standing, Wanted
 from wsgilab.store import Store
@@ -44,7 +43,9 @@ __all__ = [
     "Comparison",
     "Places",
     "Request",
+    "RunsComparison",
     "Wanted",
+    "Wish",
     "alone",
     "choose_runtime",
     "places",
@@ -97,12 +98,19 @@ def run(request: Request, console: Console, places: Places) -> Comparison:
         watch=request.watch,
         port=request.port,
     )
-    return execution.run(manner, lambda servers: _experiment(request, servers), _compared, console, places)
+    return execution.run(manner, lambda servers: _experiment(request, servers), analysis.conclude, console, places)
 
 
 def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
     path = Path(request.experiment or PROJECT / DEFAULT_EXPERIMENT)
-    experiment = spec.parse(read_text(path, "experiment"), shown(path), servers)
+    experiment = spec.parse(
+        read_text(path, "experiment"),
+        shown(path),
+        servers,
+        cores=len(host.usable_cpus()),
+        share_generator=request.share_generator,
+        generator_cores=request.generator_cores,
+    )
     return spec.narrow(
         experiment,
         servers,
@@ -116,24 +124,25 @@ def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
     )
 
 
-def _compared(store: Store, console: Console) -> Comparison:
-    """Write the comparison in every format, and print it."""
-    comparison = _write(store)
-    console.print(terminal.comparison(comparison, console.width))
-    _say(console, f"Results, with every column and how to read them: {shown(store.folder)}/comparison.md")
-    return comparison
+# --- reading what was measured
 
 
-def _write(store: Store) -> Comparison:
-    comparison = compare(store.run(), store.observations())
-    for render in FORMATS.values():
-        store.write(render(comparison))
-    return comparison
-
-
-def report(name: str | None, console: Console, places: Places) -> Comparison:
+def report(name: str, console: Console, places: Places) -> Comparison:
     """Compare, write and print a stored run again, from its folder alone. Raises StoreError."""
-    return _compared(Store.find(places.results, name or "latest"), console)
+    with signals_raise():
+        return analysis.report(name, console, places)
+
+
+def compare_runs(first: str, second: str, fail_on: str | None, console: Console, places: Places) -> RunsComparison:
+    """Hold a stored run against an earlier one; raises LabError where `fail_on`, such as `slower=5%`, is breached."""
+    with signals_raise():
+        return analysis.compare_runs(first, second, fail_on, console, places)
+
+
+def recommend(wish: Wish, name: str, console: Console, places: Places) -> None:
+    """Print which of the servers of a stored run to run. Raises LabError."""
+    with signals_raise():
+        analysis.recommend(wish, name, console, places)
 
 
 # --- claims
@@ -185,15 +194,29 @@ def _testing(asked: ClaimSet, blocks: int | None, servers: Mapping[str, Server])
 
 def _judged(store: Store, asked: ClaimSet, console: Console) -> Comparison:
     """Write comparison and verdicts, and print the verdicts."""
-    comparison = _write(store)
+    comparison = analysis.write(store)
     results = claims_under_test.judge(comparison.run, store.observations(), asked.claims)
     store.write({**claims_md(comparison.run, results), **claims_yaml(comparison.run, results)})
     console.print(terminal.verdicts(results))
-    _say(console, f"The evidence, and what to do about it: {shown(store.folder)}/claims.md")
+    analysis.say(console, f"The evidence, and what to do about it: {shown(store.folder)}/claims.md")
     return comparison
 
 
 # --- the other tasks
+
+
+def new_experiment(name: str, places: Places) -> Path:
+    """Write `experiments/NAME.yaml`, an experiment to begin with. Raises LabError where it is there, or cannot be."""
+    text = scaffold.new_experiment(name, read_catalogue(places))
+    file = places.project / "experiments" / f"{name}.yaml"
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise LabError(f"{shown(file)}: is there already; choose another name, or edit it") from None
+    except OSError as error:
+        raise LabError(f"{shown(file)}: cannot be written ({error.strerror})") from None
+    return file
 
 
 def build(request: Request, console: Console, places: Places) -> None:
@@ -318,7 +341,3 @@ def console() -> Console:
     """The standard output. In a pipe or a log there is no width to fold tables to."""
     found = Console(soft_wrap=False)
     return found if found.is_terminal else Console(width=200)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from wsgilab import catalogue, spec, standing
+from wsgilab import catalogue, standing
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, SpecError
 from wsgilab.model import Backend, Server
 from wsgilab.runtime import engine as engines
@@ -18,6 +18,7 @@ from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.ports import port_range
 from wsgilab.runtime.protocol import Runtime
+from wsgilab.workloads import backends as backends_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +72,7 @@ def read_backends(places: Places) -> Mapping[str, Backend]:
 
 def choose_backends(places: Places, workloads: Iterable[str]) -> Collection[Backend]:
     """Those that requests of `workloads` wait for, in the file's order. Raises SpecError."""
-    if not (names := spec.backends(workloads)):
+    if not (names := backends_of(workloads)):
         return ()
     known = read_backends(places)
     if missing := [name for name in names if name not in known]:

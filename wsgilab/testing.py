@@ -11,7 +11,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from wsgilab import spec, stats
+from wsgilab import stats, workloads
 from wsgilab.errors import TargetError
 from wsgilab.model import (
     SCHEMA,
@@ -77,7 +77,7 @@ def experiment(*cells: Cell, **changes: Any) -> Experiment:
         patience_s=5.0,
         reference=chosen[0].server,
         generator="own",
-        parameters=spec.parameters({each.workload for each in chosen}, {"cpu": {"ms": 2.0}}),
+        parameters=workloads.parameters({each.workload for each in chosen}, {"cpu": {"ms": 2.0}}),
     )
     return replace(plain, **changes)
 

@@ -14,7 +14,7 @@ from tests.e2e.conftest import Cli, Ended, end, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from tests.e2e.test_run import kill_target
 from wsgilab import lab
-from wsgilab.spec import WORKLOADS
+from wsgilab.workloads import WORKLOADS
 
 pytestmark = pytest.mark.lab
 

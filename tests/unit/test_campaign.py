@@ -8,7 +8,7 @@ import pytest
 
 from wsgilab import campaign, plan, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
-from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
+from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Timeline, Trial, Usage
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Fleet
 from wsgilab.testing import FakeBackend, FakeSwarm, FakeTarget
@@ -104,6 +104,15 @@ def test_trials_are_carried_out_in_order_and_each_is_saved_before_the_next() -> 
         (trial.block, trial.position, trial.cell) for trial in planned
     ]
     assert seen == [(f"http://{trial.cell.server}.invalid", number) for number, trial in enumerate(planned)]
+
+
+def test_only_the_first_block_keeps_its_timelines() -> None:
+    timeline = Timeline(span_us=1, stays=())
+    lab = Lab().answer(lambda _: testing.swarm_report(timeline=timeline))
+
+    saved = lab.execute(trial(ONE, block=0), trial(TWO, block=0), trial(ONE, block=1))
+
+    assert [each.swarm and each.swarm.timeline for each in saved] == [timeline, timeline, None]
 
 
 def test_an_order_is_the_cell_in_locusts_terms() -> None:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgilab import catalogue, spec
+from wsgilab import catalogue, workloads
 from wsgilab.errors import SpecError
 from wsgilab.model import Backend, Server
 
@@ -347,7 +347,7 @@ def test_what_a_backends_stanza_says_is_what_is_read() -> None:
 
 def test_the_real_backends_are_those_that_workloads_wait_for() -> None:
     file = REAL.with_name("backends.yaml")
-    assert set(catalogue.parse_backends(file.read_text(), str(file))) == set(spec.backends(spec.WORKLOADS))
+    assert set(catalogue.parse_backends(file.read_text(), str(file))) == set(workloads.backends(workloads.WORKLOADS))
 
 
 @pytest.mark.parametrize(
@@ -382,57 +382,6 @@ def test_a_wrong_backend_is_refused_with_service_key_and_remedy(before: str, aft
     assert message.startswith("backends.yaml: ")
     for part in parts:
         assert part in message
-
-
-# YAML itself.
-
-
-def test_a_key_given_twice_is_refused_with_its_line() -> None:
-    assert refusal("services:\n  one: {}\n  two: {}\n  one: {}\n") == "servers.yaml:4: the key 'one' is given twice"
-
-
-def test_a_key_given_twice_inside_a_list_is_refused_too() -> None:
-    assert refusal("services:\n- a: 1\n  a: 2\n") == "servers.yaml:3: the key 'a' is given twice"
-
-
-def test_a_key_that_overrides_a_merged_one_is_not_given_twice() -> None:
-    assert catalogue.load_yaml("a: &a {x: 1}\nb: {<<: *a, x: 2}\n", "f.yaml")["b"] == {"x": 2}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: b: c", "f.yaml:1: mapping values are not allowed here"),
-        ("a: 1\nb: [1", "f.yaml:2: expected ',' or ']'"),
-        ("a: 1\n---\nb: 2", "f.yaml:2: but found another document"),
-        ("a: *nowhere", "f.yaml:1: found undefined alias 'nowhere'"),
-        ("a: 1\nb: !!python/name:os.system x", "f.yaml:2: could not determine a constructor"),
-    ],
-)
-def test_what_is_no_yaml_is_refused_with_its_line(text: str, message: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        catalogue.load_yaml(text, "f.yaml")
-
-    assert caught.value.message.startswith(message)
-
-
-def test_an_empty_file_is_nothing() -> None:
-    assert catalogue.load_yaml("", "f.yaml") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("a: \x00", "not valid YAML"),
-        ("a: 2026-13-45", "not what it claims to be"),
-        ("[" * 5000, "nested too deeply"),
-        ("a: &a [*a]", "nested too deeply, or within itself"),
-    ],
-)
-def test_yaml_that_breaks_its_parser_is_an_error_like_any_other(text: str, told: str) -> None:
-    with pytest.raises(SpecError, match=r"here\.yaml") as caught:
-        catalogue.load_yaml(text, "here.yaml")
-    assert told in caught.value.message
 
 
 @pytest.mark.parametrize("template", ["${LAB_ID:-$HOME}", "${LAB_ID:-$$}", "${LAB_ID"])

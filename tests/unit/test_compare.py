@@ -25,6 +25,7 @@ from wsgilab.model import (
     PairResult,
     Run,
     Server,
+    Timeline,
 )
 
 ALIKE = InFlight(peak=1, mean=0.99, threads=1, requests_per_process=(6,))
@@ -203,6 +204,41 @@ def test_the_busiest_share_is_of_the_declared_processes(
     blocks = observed(in_flight=replace(ALIKE, requests_per_process=requests))
 
     assert figures(single(blocks, server=testing.server(processes=processes))).busiest_share == share
+
+
+@pytest.mark.parametrize(
+    ("processes", "windows", "shares"),
+    [
+        (2, [(3, 1)], (0.75, 0.25)),
+        (2, [(6, 2), (4, 4), (10,)], (0.75, 0.25)),  # the mean of 0.75, 0.5 and 1
+        (4, [(6, 2)], (0.75, 0.25, 0.0, 0.0)),
+        (2, [(), (4, 4)], (0.5, 0.5)),
+        (2, [()], (0.0, 0.0)),
+        (None, [(3, 3)], ()),
+    ],
+)
+def test_the_share_of_each_process_is_the_mean_over_the_windows_idle_ones_included(
+    processes: int | None, windows: list[tuple[int, ...]], shares: tuple[float, ...]
+) -> None:
+    blocks = [
+        testing.observation(
+            block=block,
+            swarm=testing.swarm_report(in_flight=replace(ALIKE, requests_per_process=requests)),
+        )
+        for block, requests in enumerate(windows)
+    ]
+
+    assert figures(single(blocks, server=testing.server(processes=processes))).process_shares == shares
+
+
+def test_a_cell_has_the_timeline_of_its_first_block_that_has_one() -> None:
+    first, second = (Timeline(span_us=span_us, stays=()) for span_us in (1, 2))
+    blocks = [
+        testing.observation(block=block, swarm=testing.swarm_report(timeline=timeline))
+        for block, timeline in enumerate((None, first, second))
+    ]
+
+    assert single(blocks).timeline == first
 
 
 def test_the_backends_share_is_of_all_their_cores() -> None:

@@ -21,7 +21,7 @@ from locust.runners import WorkerNode
 
 import app as application
 import work
-from wsgilab.spec import WORKLOADS
+from wsgilab.workloads import WORKLOADS
 
 MASK = 2**32 - 1
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from wsgilab import testing
-from wsgilab.spec import WORKLOADS, parameters
 from wsgilab.ui.master import LIMITS, cell_name, usual
+from wsgilab.workloads import WORKLOADS, parameters
 
 ITERATIONS = 1000
 EVERYTHING = testing.run(testing.experiment(parameters=parameters(WORKLOADS, {})), cpu_iterations=ITERATIONS)

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wsgilab import claims, spec, testing
+from wsgilab import claims, testing, workloads
 from wsgilab.compare import compare, survey
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
-from wsgilab.render import FORMATS, document, markdown, tables, terminal
+from wsgilab.plain import visible
 from wsgilab.render import claims as rendered
+from wsgilab.render import document, markdown, tables, terminal
 from wsgilab.render.claims import claims_md, claims_yaml
+from wsgilab.render.formats import FORMATS
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
 NASTY = "a | b <script>alert(1)</script> `rm` *x* [y](z)\n# heading\r\n| cell |"
@@ -152,6 +154,7 @@ def test_the_document_holds_the_figures_of_the_comparison() -> None:
     assert document["run"]["server_cpus"] == {1: "0"}
     assert (first["server"], first["slots"], first["bound_by"], first["warnings"]) == ("one", 1, "slots", [])
     assert first["in_flight"] == {"peak": 1, "mean": 0.99, "processes": 1, "threads": 1, "busiest_share": 1.0}
+    assert first["process_shares"] == [1.0]
     assert first["throughput_rps"] == {"median": 20.0, "low": 20.0, "high": 20.0}
     assert first["limit_rps"] == 20.0
     assert first["cpu_ms_per_request"] == 1.1
@@ -255,6 +258,7 @@ def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
 
     assert entry["in_flight"]["mean"] == 0.99
     assert entry["in_flight"]["busiest_share"] == 1.09
+    assert entry["process_shares"] == [0.545, 0.455]
     assert entry["throughput_rps"]["median"] == 20.1
     assert entry["latency_ms"]["p50"] == round(entry["latency_ms"]["p50"], 1)
     assert entry["service_ms"] == 0.123
@@ -284,6 +288,7 @@ def test_a_figure_that_is_not_known_is_null() -> None:
     for key in ("limit_rps", "cpu_ms_per_request", "server_cpu", "resident_mb"):
         assert entry[key] is None, key
     assert entry["in_flight"]["busiest_share"] is None
+    assert entry["process_shares"] == []
     assert entry["throughput_rps"] == {"median": 20.0, "low": None, "high": None}
 
 
@@ -348,7 +353,7 @@ def test_rows_have_as_many_cells_as_their_table_has_columns() -> None:
     lines = as_markdown(ONE_FAILED).splitlines()
     ruled = [number for number, line in enumerate(lines) if set(line) <= set("|-: ") and line]
 
-    assert len(ruled) == 2
+    assert len(ruled) == 3, "the answer, its conditions, and the blocks"
     for number in ruled:
         table = [cells_of(lines[number - 1])]
         while lines[number + len(table)].startswith("|"):
@@ -363,6 +368,7 @@ def test_names_and_words_are_aligned_left_and_figures_right() -> None:
     assert rules == [
         [left, left, *[right] * 5, left],
         [right, left, *[right] * 5, left, *[right] * 7, left, left],
+        [right, left, *[right] * 5],
     ]
 
 
@@ -462,7 +468,7 @@ def test_an_escaped_text_has_one_line_and_no_markup_and_loses_nothing(text: str)
 
     assert escaped.splitlines() in ([], [escaped])
     assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>|#]", escaped)
-    assert unescaped(escaped) == " ".join(text.split())
+    assert unescaped(escaped) == " ".join(visible(text).split())
 
 
 # Tables.
@@ -524,7 +530,7 @@ def test_there_is_no_answer_where_nothing_waits() -> None:
 )
 def test_a_workload_is_described_with_its_parameters(workload: str, told: str) -> None:
     cell = testing.cell(workload=workload)
-    asked = replace(testing.experiment(cell), parameters=spec.parameters({workload}, {}))
+    asked = replace(testing.experiment(cell), parameters=workloads.parameters({workload}, {}))
 
     assert tables.conditions(testing.run(asked), cell).startswith(told)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wsgilab import catalogue, spec, stats, testing
+from wsgilab import catalogue, host, lab, spec, stats, testing
 from wsgilab.errors import SpecError
 from wsgilab.model import Cell, Experiment
 
@@ -15,12 +15,12 @@ SERVERS = {name: testing.server(name) for name in ("one", "two", "three")}
 GROUP = "{servers: all, workloads: [hello], users: [32]}"
 
 
-def parse(text: str) -> Experiment:
-    return spec.parse(text, "e.yaml", SERVERS)
+def parse(text: str, **machine: Any) -> Experiment:
+    return spec.parse(text, "e.yaml", SERVERS, **{"cores": 2, **machine})
 
 
-def of_group(group: str, more: str = "") -> Experiment:
-    return parse(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}")
+def of_group(group: str, more: str = "", **machine: Any) -> Experiment:
+    return parse(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}", **machine)
 
 
 def refusal(text: str) -> str:
@@ -40,7 +40,7 @@ def test_the_default_experiment_measures_each_of_its_servers_under_every_plain_w
     servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
     path = ROOT / "experiments/answer.yaml"
 
-    experiment = spec.parse(path.read_text(), str(path), servers)
+    experiment = spec.parse(path.read_text(), str(path), servers, cores=1)
 
     assert experiment.name == "answer"
     assert experiment.reference == "gunicorn-sync-1"
@@ -150,6 +150,57 @@ def test_parameters_of_workloads_that_no_cell_uses_are_left_out() -> None:
     assert of_group(GROUP, "workloads: {sleep: {ms: 20}}\n").parameters == {"hello": {}}
 
 
+# As many cores as there are.
+
+EVERY_CORE = "{servers: [one], workloads: [hello], users: [1], cores: all}"
+
+
+def cores_of(experiment: Experiment) -> list[int]:
+    return [cell.cores for cell in experiment.cells]
+
+
+@pytest.mark.parametrize(
+    ("most", "numbers"),
+    [
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (4, [1, 2, 4]),
+        (5, [1, 2, 4, 5]),
+        (7, [1, 2, 4, 7]),
+        (8, [1, 2, 4, 8]),
+        (12, [1, 2, 4, 8, 12]),
+        (64, [1, 2, 4, 8, 16, 32, 64]),
+    ],
+)
+def test_all_cores_are_each_twice_as_many_and_all_that_there_are(most: int, numbers: list[int]) -> None:
+    assert spec.doubling(most) == numbers
+    assert cores_of(of_group(EVERY_CORE, "generator: shared\n", cores=most)) == numbers
+    assert cores_of(of_group(EVERY_CORE, cores=most + 1)) == numbers, "the generator has one of its own"
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=most + 3)) == numbers
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_where_the_generator_leaves_no_core_one_is_asked_for_and_the_layout_refuses(cores: int) -> None:
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=cores)) == [1]
+
+
+def test_the_command_lines_generator_goes_before_the_files_where_all_cores_are_asked_for() -> None:
+    assert cores_of(of_group(EVERY_CORE, cores=4, share_generator=True)) == [1, 2, 4]
+    assert cores_of(of_group(EVERY_CORE, cores=4, generator_cores=2)) == [1, 2]
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=4, generator_cores=1)) == [1, 2, 3]
+    assert cores_of(of_group(EVERY_CORE, "generator: shared\n", cores=4, generator_cores=2)) == [1, 2, 4]
+
+
+def test_all_cores_are_a_list_like_any_other() -> None:
+    every = of_group(f"{EVERY_CORE}, {{servers: [two], workloads: [hello], users: [1]}}", cores=5)
+    listed = of_group(
+        f"{EVERY_CORE.replace('all', '[1, 2, 4]')}, {{servers: [two], workloads: [hello], users: [1]}}", cores=1
+    )
+
+    assert every == listed
+
+
 # What a file must not say.
 
 
@@ -215,6 +266,15 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
         ("users: [32]", "rate: [100001]", ["cells[1].rate[0]", "less than or equal to 100000"]),
         ("users: [32]", "rate: 10", ["cells[1].rate", "valid list", "not 10"]),
         ("users: [32]", "users: [32], cores: [0]", ["cells[1].cores[0]", "greater than or equal to 1"]),
+        ("users: [32]", "users: [32], cores: [1.5]", ["cells[1].cores[0]", "not 1.5"]),
+        ("users: [32]", "users: [32], cores: [all]", ["cells[1].cores[0]", "valid integer", "not 'all'"]),
+        (
+            "users: [32]",
+            "users: [32], cores: 2",
+            ["cells[1].cores: must be all, or a list of whole numbers such as [1, 2], not 2"],
+        ),
+        ("users: [32]", "users: [32], cores: some", ["cells[1].cores: must be all, or a list", "not 'some'"]),
+        ("users: [32]", "users: [32], cores: null", ["cells[1].cores: must be all, or a list", "not None"]),
         (
             "users: [32]",
             "users: [32], connection: [close]",
@@ -337,6 +397,24 @@ def test_a_number_below_one_is_refused_with_its_option(option: str, count: int) 
     assert caught.value.message == f"--{option.replace('_', '-')} must be a whole number from 1, not {count}"
 
 
+@pytest.mark.parametrize("option", ["blocks", "max_blocks"])
+def test_more_blocks_than_a_file_may_ask_for_are_refused(option: str) -> None:
+    most: dict[str, Any] = {"precision": 0.03, option: 1000}
+    more: dict[str, Any] = {"precision": 0.03, option: 1001}
+
+    assert getattr(spec.narrow(WIDE, SERVERS, **most), option) == 1000
+    with pytest.raises(SpecError) as caught:
+        spec.narrow(WIDE, SERVERS, **more)
+    assert caught.value.message == f"--{option.replace('_', '-')} must be 1000 at most, not 1001"
+
+
+def test_parameters_of_workloads_that_no_cell_is_left_of_are_left_out() -> None:
+    cells = (testing.cell("one", workload="sleep"), testing.cell("two", workload="cpu"))
+    both = replace(testing.experiment(*cells), parameters={"sleep": {"ms": 20.0}, "cpu": {"ms": 2.0}})
+
+    assert spec.narrow(both, SERVERS, servers=["one"]).parameters == {"sleep": {"ms": 20.0}}
+
+
 def test_precision_its_end_and_the_generators_cores_are_as_asked_for() -> None:
     narrowed = spec.narrow(WIDE, SERVERS, precision=0.05, max_blocks=20, generator_cores=2)
 
@@ -400,10 +478,12 @@ def test_a_server_that_is_not_in_the_experiment_is_refused_with_those_that_are()
 def test_servers_are_all_or_a_list_of_names(servers: str) -> None:
     text = f"name: x\nreference: gunicorn-sync-1\ncells: [{{servers: {servers}, workloads: [hello], users: [1]}}]\n"
     with pytest.raises(SpecError, match=r"cells\[0\].servers: must be all, or a list of names"):
-        spec.parse(text, "x.yaml", {"gunicorn-sync-1": testing.server()})
+        spec.parse(text, "x.yaml", {"gunicorn-sync-1": testing.server()}, cores=1)
 
 
-@pytest.mark.parametrize("wrong", ["blocks: yes", "blocks: '3'", "cells: [3]"])
+@pytest.mark.parametrize(
+    "wrong", ["blocks: yes", "blocks: '3'", "window_s: yes", "patience_s: '3'", "precision: '0.03'", "cells: [3]"]
+)
 def test_what_only_looks_like_a_number_or_a_group_is_refused(wrong: str) -> None:
     key = wrong.partition(":")[0]
     document = {
@@ -412,17 +492,25 @@ def test_what_only_looks_like_a_number_or_a_group_is_refused(wrong: str) -> None
         "cells": "cells: [{servers: all, workloads: [hello], users: [1]}]",
     } | {key: wrong}
     with pytest.raises(SpecError, match=f"x.yaml: {key}"):
-        spec.parse("\n".join(document.values()), "x.yaml", {"gunicorn-sync-1": testing.server()})
+        spec.parse("\n".join(document.values()), "x.yaml", {"gunicorn-sync-1": testing.server()}, cores=1)
 
 
-def test_the_options_of_a_workload_are_its_parameters_and_computing_is_told_in_iterations() -> None:
-    given = spec.parameters({"slow-client", "stall"}, {"stall": {"ms": 200.0}, "slow-client": {"kib": 64.0}})
+@pytest.mark.parametrize(
+    ("request_", "numbers"),
+    [
+        (lab.Request(), [1, 2, 4, 5]),
+        (lab.Request(share_generator=True), [1, 2, 4, 6]),
+        (lab.Request(generator_cores=2), [1, 2, 4]),
+        (lab.Request(cores=(3,)), [3]),
+    ],
+)
+def test_all_cores_are_those_of_the_machine_beside_the_generators_as_the_command_line_has_it(
+    request_: lab.Request, numbers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "usable_cpus", lambda: frozenset(range(6)))
+    file = tmp_path / "every.yaml"
+    file.write_text(f"name: every\nreference: one\ncells: [{EVERY_CORE}]\n")
 
-    assert spec.options("slow-client", given, 100) == {
-        "slow_client_send_ms": 100.0,
-        "slow_client_read_ms": 100.0,
-        "slow_client_kib": 64.0,
-    }
-    assert spec.options("cpu", given, 100) == {"cpu_iterations": 100}
-    assert spec.options("stall", given, 100) == {"stall_iterations": 4000}
-    assert spec.options("sleep", given, 100) == {"sleep_ms": 50.0}
+    experiment = lab._experiment(replace(request_, experiment=str(file)), SERVERS)
+
+    assert cores_of(experiment) == numbers

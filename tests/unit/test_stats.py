@@ -222,6 +222,156 @@ def test_an_interval_holds_its_median_however_the_ratios_scatter(
     assert low <= interval.median <= high
 
 
+# Ratios of two samples whose blocks are not paired.
+
+SAMPLES = st.lists(st.floats(0.5, 2), min_size=stats.FEWEST_BLOCKS, max_size=12)
+
+
+def pairwise(figures: Sequence[float], others: Sequence[float]) -> list[float]:
+    return sorted(figure / other for figure in figures for other in others)
+
+
+def end_at(blocks: int, other_blocks: int, level: float) -> int:
+    """Which of the ordered pairwise ratios, counted from 1 and from either end, the interval's ends are."""
+    source = random.Random(f"{blocks}/{other_blocks}")
+    figures, others = ([source.uniform(1, 2) for _ in range(count)] for count in (blocks, other_blocks))
+    low, high = ends(stats.unpaired_ratio(figures, others, level, 0.0))
+    ratios = pairwise(figures, others)
+    assert len(set(ratios)) == blocks * other_blocks, "every ratio has one place"
+    assert ratios[::-1].index(high) == ratios.index(low)
+    return ratios.index(low) + 1
+
+
+@pytest.mark.parametrize("level", [0.5, 0.2, 0.05])
+@pytest.mark.parametrize(("blocks", "other_blocks"), [(4, 4), (4, 6), (6, 4), (5, 5), (7, 5)])
+def test_an_interval_of_unpaired_samples_holds_1_as_often_as_it_should(
+    blocks: int, other_blocks: int, level: float
+) -> None:
+    """Tried on every order in which the blocks of two samples of one distribution can lie."""
+    values = [math.exp(value) for value in range(blocks + other_blocks)]
+    orders = list(itertools.combinations(values, blocks))
+    rank = end_at(blocks, other_blocks, level)
+    held, narrower = 0, 0
+    for figures in orders:
+        others = [value for value in values if value not in figures]
+        low, high = ends(stats.unpaired_ratio(figures, others, level, 0.0))
+        held += low <= 1 <= high
+        ratios = pairwise(figures, others)
+        narrower += ratios[rank] <= 1 <= ratios[-rank - 1]
+
+    assert held / len(orders) >= 1 - level
+    assert narrower / len(orders) < 1 - level, "one further in would be wrong too often"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "other_blocks", "level", "critical"),
+    [
+        (5, 5, 0.05, 2),
+        (8, 8, 0.05, 13),
+        (10, 10, 0.05, 23),
+        (10, 10, 0.01, 16),
+        (10, 12, 0.05, 29),
+        (20, 20, 0.05, 127),
+        (20, 20, 0.01, 105),
+    ],
+)
+def test_its_ends_are_next_to_the_tabled_critical_values_of_mann_and_whitney(
+    blocks: int, other_blocks: int, level: float, critical: int
+) -> None:
+    assert end_at(blocks, other_blocks, level) == critical + 1
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 12, 0.05 / 57, 1e-4])
+@pytest.mark.parametrize(("blocks", "other_blocks"), [(30, 30), (24, 60), (90, 70)])
+def test_samples_too_large_to_be_counted_have_intervals_that_are_a_little_wider(
+    blocks: int, other_blocks: int, level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = end_at(blocks, other_blocks, level)
+    stats._rank_of_pairs.cache_clear()
+    monkeypatch.setattr(stats, "MOST_COUNTED", 0)
+    approximate = end_at(blocks, other_blocks, level)
+    stats._rank_of_pairs.cache_clear()
+
+    assert 0.93 * counted < approximate <= counted
+
+
+def test_the_largest_samples_have_an_interval_too() -> None:
+    source = random.Random("large")
+    figures, others = ([math.exp(source.gauss(0, 0.05)) for _ in range(500)] for _ in range(2))
+    low, high = ends(stats.unpaired_ratio(figures, others, 0.05 / 57, 0.0))
+
+    assert 0.97 < low < 1 < high < 1.03
+
+
+@given(SAMPLES, LEVELS, REACHES)
+def test_a_sample_is_exactly_once_itself(figures: list[float], level: float, reach: float) -> None:
+    interval = stats.unpaired_ratio(figures, figures, level, reach)
+    low, high = ends(interval)
+
+    assert interval.median == 1.0
+    assert low <= 1 <= high
+    assert stats.verdict(interval) == "undecided"
+
+
+@given(SAMPLES, SAMPLES, LEVELS, REACHES)
+def test_the_samples_changed_over_have_the_reversed_interval(
+    figures: list[float], others: list[float], level: float, reach: float
+) -> None:
+    low, high = ends(stats.unpaired_ratio(figures, others, level, reach))
+
+    assert ends(stats.unpaired_ratio(others, figures, level, reach)) == pytest.approx((1 / high, 1 / low))
+
+
+@given(SAMPLES, SAMPLES, LEVELS, LEVELS, REACHES)
+def test_a_stricter_level_never_narrows_the_interval_of_unpaired_samples(
+    figures: list[float], others: list[float], one: float, other: float, reach: float
+) -> None:
+    strict, lenient = (ends(stats.unpaired_ratio(figures, others, level, reach)) for level in sorted((one, other)))
+
+    assert strict[0] <= lenient[0]
+    assert lenient[1] <= strict[1]
+
+
+@given(SAMPLES, SAMPLES, st.floats(0.1, 10))
+def test_a_factor_on_one_sample_is_one_on_the_ratio(figures: list[float], others: list[float], factor: float) -> None:
+    plain = stats.unpaired_ratio(figures, others, 0.05, 0.0)
+    scaled = stats.unpaired_ratio([factor * figure for figure in figures], others, 0.05, 0.0)
+
+    assert scaled.median == pytest.approx(factor * plain.median)
+    assert ends(scaled) == pytest.approx(tuple(factor * end for end in ends(plain)))
+
+
+@pytest.mark.parametrize(("blocks", "other_blocks"), [(3, 20), (20, 3), (1, 1)])
+def test_below_four_blocks_in_either_sample_there_is_no_interval(blocks: int, other_blocks: int) -> None:
+    assert stats.unpaired_ratio([2.0] * blocks, [1.0] * other_blocks, 0.05, 0.0) == Interval(
+        median=2.0, low=None, high=None
+    )
+
+
+def test_too_few_orders_have_the_range_of_all_ratios_widened_by_the_reach() -> None:
+    interval = stats.unpaired_ratio([2.0, 3.0, 4.0, 6.0], [1.0, 2.0, 1.0, 2.0], 0.01, math.log(1.5))
+
+    assert not stats.orders_suffice(4, 4, 0.01)
+    assert interval.median == 2.5
+    assert ends(interval) == pytest.approx((1 / 1.5, 6 * 1.5))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "other_blocks", "level", "suffice"),
+    [
+        (4, 4, 0.05, True),
+        (4, 4, 2 / 70, True),
+        (4, 4, 0.028, False),
+        (5, 5, 0.008, True),
+        (5, 5, 0.0079, False),
+        (4, 12, 0.05 / 40, True),
+        (1000, 1000, 1e-6, True),
+    ],
+)
+def test_so_many_blocks_have_orders_enough(blocks: int, other_blocks: int, level: float, suffice: bool) -> None:
+    assert stats.orders_suffice(blocks, other_blocks, level) is suffice
+
+
 # Verdicts.
 
 MARGIN = 1 + stats.SAME
@@ -332,6 +482,46 @@ def test_with_few_blocks_twice_as_fast_is_decided_all_the_same() -> None:
         decided += stats.verdict(interval) == "faster"
 
     assert decided == 100
+
+
+@pytest.mark.parametrize(("blocks", "other_blocks"), [(20, 20), (8, 24)])
+def test_two_runs_of_identical_servers_are_seldom_called_different(blocks: int, other_blocks: int) -> None:
+    source = random.Random(f"unpaired/{blocks}/{other_blocks}")
+    runs, wrong, comparisons = 500, 0, 5
+    for _ in range(runs):
+        intervals = [
+            stats.unpaired_ratio(
+                windows(source, blocks, 0.3), windows(source, other_blocks, 0.3), stats.ERROR_RATE / comparisons, 0.0
+            )
+            for _ in range(comparisons)
+        ]
+        wrong += any(stats.verdict(interval) != "undecided" for interval in intervals)
+
+    assert 0 < wrong <= stats.ERROR_RATE * runs
+
+
+def test_with_few_blocks_hardly_any_of_twelve_servers_is_called_different_in_two_runs() -> None:
+    source = random.Random("unpaired/pooled")
+    runs, wrong, comparisons, blocks = 300, 0, 12, stats.FEWEST_BLOCKS
+    for _ in range(runs):
+        pairs = [(windows(source, blocks, 0.3), windows(source, blocks, 0.3)) for _ in range(comparisons)]
+        logs = [[math.log(value) for value in sample] for pair in pairs for sample in pair]
+        reach = stats.reach([each for sample in logs for each in stats.departures(sample)])
+        intervals = [stats.unpaired_ratio(*pair, stats.ERROR_RATE / comparisons, reach) for pair in pairs]
+        wrong += any(stats.verdict(interval) != "undecided" for interval in intervals)
+
+    assert wrong <= stats.ERROR_RATE * runs
+
+
+def test_ten_percent_less_is_seen_in_twenty_blocks_of_each_run() -> None:
+    source = random.Random("unpaired/power")
+    decided = 0
+    for _ in range(200):
+        before, after = ([math.exp(source.gauss(0, 0.05)) for _ in range(20)] for _ in range(2))
+        interval = stats.unpaired_ratio([0.9 * value for value in after], before, stats.ERROR_RATE / 5, 0.0)
+        decided += stats.verdict(interval) == "slower"
+
+    assert decided >= 190
 
 
 # Histograms.

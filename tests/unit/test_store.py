@@ -15,7 +15,14 @@ from wsgilab.errors import StoreError
 from wsgilab.model import Observation
 from wsgilab.store import OBSERVATIONS_FILE, RUN_FILE, Journal, Store
 
-RUN = testing.run()
+OTHERS = [
+    testing.cell("two"),
+    testing.cell(users=8),
+    testing.cell(users=None, rate=1.0, arrivals="constant"),
+    testing.cell(users=None, rate=1.0, arrivals="poisson"),
+    testing.cell(users=None, rate=2.0, arrivals="poisson"),
+]
+RUN = testing.run(testing.experiment(testing.cell(), *OTHERS, blocks=9))
 FIRST, SECOND, THIRD = (testing.observation(block=block, position=block) for block in range(3))
 
 
@@ -55,6 +62,22 @@ def test_a_run_with_every_kind_of_value_is_read_back_as_it_was(tmp_path: Path) -
     run = testing.run(experiment, *servers, cpu_iterations=12345, notes=("été",), seed=-7, runtime="compose")
 
     assert Store.create(tmp_path, run).run() == run
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"id": "../elsewhere"}, "id: '../elsewhere' is not the id of a run"),
+        ({"servers": {}}, "experiment.cells.0.server: 'gunicorn-sync-1' is none of servers"),
+        ({"notes": ("",)}, "notes.0: is empty"),
+    ],
+)
+def test_a_run_that_could_not_be_read_again_is_not_made(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.create(tmp_path / "results", replace(RUN, **changes))
+
+    assert caught.value.message.endswith(f"/run.yaml: {told}; such a run cannot be recorded")
+    assert not (tmp_path / "results").exists()
 
 
 def test_latest_is_the_newest_run(store: Store) -> None:
@@ -165,12 +188,22 @@ def test_a_run_that_was_changed_is_refused_with_the_key(store: Store, changes: d
     assert "the file was changed or damaged" in caught.value.message
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe\xff", b"a: \x00"])
-def test_a_run_file_that_is_no_yaml_is_refused(store: Store, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"a: [", "run.yaml:1: cannot be read as YAML (expected the node content"),
+        (b"\xff\xfe\xff", "run.yaml: cannot be read as YAML (it is not UTF-8 text)"),
+        (b"a: \x00", "run.yaml: cannot be read as YAML (unacceptable character #x0000"),
+    ],
+)
+def test_a_run_file_that_is_no_yaml_is_refused(store: Store, content: bytes, part: str) -> None:
     (store.folder / RUN_FILE).write_bytes(content)
 
-    with pytest.raises(StoreError, match=r"run\.yaml: cannot be read as YAML"):
+    with pytest.raises(StoreError) as caught:
         store.run()
+
+    assert part in caught.value.message
+    assert "; the file was changed or damaged; get it again" in caught.value.message
 
 
 @pytest.mark.parametrize("content", ["", "[]", "text"])
@@ -181,7 +214,8 @@ def test_a_run_file_that_holds_no_run_has_no_schema(store: Store, content: str) 
         store.run()
 
 
-def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_came_later(store: Store) -> None:
+def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_came_later(tmp_path: Path) -> None:
+    store = Store.create(tmp_path, testing.run())
     document = yaml.safe_load((store.folder / RUN_FILE).read_text())
     for key in ("precision", "max_blocks", "generator_cores"):
         del document["experiment"][key]
@@ -189,7 +223,7 @@ def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_came_later(st
         del cell["rate"], cell["arrivals"]
     change_run(store, **document)
 
-    assert store.run() == RUN
+    assert store.run() == testing.run()
 
 
 def test_a_run_at_a_rate_with_precision_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -205,9 +239,9 @@ def test_a_run_at_a_rate_with_precision_is_read_back_as_it_was(tmp_path: Path) -
 
 def test_observations_are_read_back_in_order_as_they_were(store: Store) -> None:
     rich = testing.observation(
-        testing.cell("two"), block=7, reason="été\n| \u2028", swarm=testing.swarm_report(errors={"x": 2}, failures=2)
+        testing.cell("two"), block=7, reason="été\n| \xa0\tx", swarm=testing.swarm_report(errors={"x": 2}, failures=2)
     )
-    missing = testing.observation(block=8, swarm=None, status="failed", reason="no", server_cpu_s=None)
+    missing = testing.observation(block=8, position=53, swarm=None, status="failed", reason="no", server_cpu_s=None)
     record(store, SECOND, rich, FIRST, missing)
 
     assert store.observations() == [SECOND, rich, FIRST, missing]
@@ -277,7 +311,9 @@ def test_other_damage_is_refused_with_its_line(store: Store, damage: bytes) -> N
     with pytest.raises(StoreError) as caught:
         store.observations()
 
-    assert caught.value.message == f"{journal_of(store)}:2: is no observation; the file was changed or damaged"
+    message = caught.value.message
+    assert message.startswith(f"{journal_of(store)}:2: is no observation: ")
+    assert message.endswith("; the file was changed or damaged; get it again from where it was measured")
 
 
 def test_an_observation_with_a_key_too_many_is_damage(store: Store) -> None:
@@ -390,7 +426,157 @@ def test_a_full_disk_ends_the_run_but_keeps_what_is_there(store: Store, monkeypa
     assert FIRST in store.observations()
 
 
+# Files that are none, or too large.
+
+
+@pytest.fixture(params=[RUN_FILE, OBSERVATIONS_FILE])
+def in_its_place(request: pytest.FixtureRequest, store: Store) -> Path:
+    """Where one of the run's files was."""
+    record(store, FIRST)
+    path = store.folder / str(request.param)
+    path.rename(path.with_name("moved"))
+    return path
+
+
+def refused(store: Store, path: Path, why: str) -> None:
+    """Reading the file is refused for that reason."""
+    with pytest.raises(StoreError) as caught:
+        (store.run if path.name == RUN_FILE else store.observations)()
+    assert caught.value.message.startswith(f"{path}: {why}")
+
+
+@pytest.mark.parametrize("target", ["moved", "/dev/zero", "nowhere"])
+def test_a_link_in_place_of_a_file_is_not_followed(store: Store, in_its_place: Path, target: str) -> None:
+    in_its_place.symlink_to(target)
+
+    refused(store, in_its_place, "is a link, not a file; put the file itself there")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(store: Store, in_its_place: Path) -> None:
+    os.mkfifo(in_its_place)
+
+    refused(store, in_its_place, "is not a file; put the file itself there")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(store: Store, in_its_place: Path) -> None:
+    in_its_place.mkdir()
+
+    refused(store, in_its_place, "is not a file; put the file itself there")
+
+
+def test_a_run_without_its_file_is_refused(store: Store) -> None:
+    (store.folder / RUN_FILE).unlink()
+
+    refused(store, store.folder / RUN_FILE, "cannot be read (No such file or directory)")
+
+
+@pytest.mark.parametrize(("megabytes", "name"), [(16, RUN_FILE), (256, OBSERVATIONS_FILE)])
+def test_a_file_of_gigabytes_is_refused_unread(store: Store, megabytes: int, name: str) -> None:
+    path = store.folder / name
+    for size in (megabytes << 20) + 1, 1 << 40:
+        with path.open("ab") as file:
+            file.truncate(size)
+
+        refused(store, path, f"is larger than the {megabytes} MB that a run may have there")
+
+
+def test_a_line_that_is_too_long_is_refused_whether_it_ends_or_not(store: Store) -> None:
+    record(store, FIRST)
+    with journal_of(store).open("ab") as file:
+        file.write(b" " * (8 << 20))
+    assert store.observations() == [FIRST], "a torn line may be as long as a whole one"
+
+    for more in (b" ", b"\n"):
+        with journal_of(store).open("ab") as file:
+            file.write(more)
+        with pytest.raises(StoreError) as caught:
+            store.observations()
+        assert caught.value.message.startswith(f"{journal_of(store)}:2: is longer than the 8 MB")
+
+
+def test_a_journal_keeps_a_last_line_that_is_longer_than_any(store: Store) -> None:
+    journal_of(store).write_bytes(b" " * (9 << 20))
+
+    record(store)
+
+    assert journal_of(store).stat().st_size == 9 << 20
+
+
+def test_a_torn_line_after_a_long_journal_is_dropped(store: Store) -> None:
+    whole = b" " * (5 << 20) + b"\n"
+    journal_of(store).write_bytes(whole * 2 + b"{")
+
+    record(store)
+
+    assert journal_of(store).read_bytes() == whole * 2
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_journal_is_not_written_elsewhere(store: Store, tmp_path: Path, link: bool) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"kept")
+    if link:
+        journal_of(store).symlink_to(outside)
+    else:
+        os.mkfifo(journal_of(store))
+
+    with pytest.raises(StoreError, match=r"observations\.jsonl: (is a link|is not a file)"):
+        record(store, FIRST)
+
+    assert outside.read_bytes() == b"kept"
+
+
+def test_a_trial_that_is_none_of_the_run_is_not_recorded(store: Store) -> None:
+    record(store, FIRST)
+
+    with pytest.raises(StoreError, match=r"cannot be recorded: is no observation: cell: .*; what is there is kept"):
+        record(store, testing.observation(testing.cell("three")))
+
+    assert store.observations() == [FIRST]
+
+
 # Renderings.
+
+
+def test_a_file_can_have_a_folder_of_its_own(store: Store) -> None:
+    store.write({"plots/a.svg": b"old", "a.md": b"x"})
+    store.write({"plots/a.svg": b"new", "plots/b.svg": b"y"})
+
+    assert {path.name for path in (store.folder / "plots").iterdir()} == {"a.svg", "b.svg"}
+    assert (store.folder / "plots" / "a.svg").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["a.md", ".a.md.new", "plots/a.md", "plots/.a.md.new"])
+def test_what_is_written_replaces_links_and_follows_none(store: Store, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"kept")
+    (store.folder / "plots").mkdir()
+    (store.folder / name).symlink_to(outside)
+
+    store.write({"a.md": b"x", "plots/a.md": b"y"})
+
+    assert outside.read_bytes() == b"kept"
+    assert not any(path.is_symlink() for path in store.folder.rglob("*"))
+    assert [(store.folder / each).read_bytes() for each in ("a.md", "plots/a.md")] == [b"x", b"y"]
+
+
+def test_a_folder_that_is_a_link_is_not_written_through(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (store.folder / "plots").symlink_to(outside)
+
+    with pytest.raises(StoreError, match="plots: is a link; remove it"):
+        store.write({"plots/a.svg": b"x"})
+
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.md", ".a.md.new"])
+def test_a_folder_in_place_of_what_is_written_is_named(store: Store, name: str) -> None:
+    (store.folder / name / "inside").mkdir(parents=True)
+
+    with pytest.raises(StoreError, match=r"a\.md: cannot be written \(Is a directory\)"):
+        store.write({"a.md": b"x"})
 
 
 def full_disk(_: int) -> None:
@@ -426,6 +612,7 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(store: Store, mon
         store.write({"a.md": b"new"})
 
     assert (store.folder / "a.md").read_bytes() == b"old"
+    assert {path.name for path in store.folder.iterdir()} == {RUN_FILE, "a.md"}
 
 
 def test_a_folder_that_is_none_cannot_be_written_to(tmp_path: Path) -> None:

@@ -26,14 +26,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, TypeAdapter
 
-from wsgilab import spec
+from wsgilab import spec, workloads
 from wsgilab.claims.figures import FIGURES
 from wsgilab.errors import SpecError
 from wsgilab.model import STRICT, Arrivals, Cell, Claim, Condition, Connection, Experiment, Server
+from wsgilab.parsing import Place, check_known, read
+from wsgilab.spec.file import MOST_BLOCKS, Count, Name, Rate, Text, WorkloadName
 from wsgilab.stats import FEWEST_BLOCKS
 
-_Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Text = Annotated[str, Field(min_length=1)]
+_Limit = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+_Text = Annotated[str, Field(min_length=1, strict=True)]
+_Figure = Annotated[Text, Field(json_schema_extra={"enum": list(FIGURES)})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,56 +48,115 @@ class ClaimSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cell:
-    __pydantic_config__: ClassVar = STRICT
+class NamedCell:
+    """One combination that is measured. The conditions of claims call it by its name."""
 
-    server: str
-    workload: str
-    users: spec.Count | None = None
-    rate: spec.Rate | None = None
+    __pydantic_config__: ClassVar = {
+        **STRICT,
+        # Users or a rate, and not both; `spec.loads` says so of a file.
+        "json_schema_extra": {
+            "oneOf": [
+                {
+                    "required": ["users"],
+                    "properties": {
+                        "users": {"type": "integer"},
+                        "rate": {"type": "null"},
+                        "arrivals": {"type": "null"},
+                    },
+                },
+                {"required": ["rate"], "properties": {"rate": {"type": "number"}, "users": {"type": "null"}}},
+            ]
+        },
+    }
+
+    server: Text
+    """One of the catalogue's."""
+    workload: WorkloadName
+    """What a request does."""
+    users: Count | None = None
+    """A closed loop: so many users at a time, each waiting for its answer before it asks again."""
+    rate: Rate | None = None
+    """An open loop, in place of users: so many requests a second, due on a schedule whether or not the server keeps
+    up."""
     arrivals: Arrivals | None = None
+    """How a rate is spaced: evenly (`constant`, as it is unless said), or at random (`poisson`)."""
     connection: Connection = "close"
-    cores: spec.Count = 1
+    """`close`: a connection for each request. `keep-alive`: one for each user, kept."""
+    cores: Count = 1
+    """To how many cores the server is pinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Condition:
+class Limits:
+    """What must hold of one figure of a cell, or of its ratio to another cell's."""
+
     __pydantic_config__: ClassVar = STRICT
 
-    figure: str
-    of: str
-    over: str | None = None
+    figure: _Figure
+    """Times are in milliseconds, throughput in requests a second, `server_cpu` is a share of the server's cores."""
+    of: Text
+    """The name of a cell of this file."""
+    over: Text | None = None
+    """The name of another cell: the figure is then the ratio of the first to it, paired by block."""
     at_least: _Limit | None = None
+    """The figure, or the ratio, is at least this."""
     at_most: _Limit | None = None
+    """The figure, or the ratio, is at most this."""
+
+
+# `_conditions` says so of a file.
+_Deciding = Annotated[
+    Limits, Field(json_schema_extra={"anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}]})
+]
+_Shown = Annotated[
+    Limits, Field(json_schema_extra={"properties": {"at_least": {"type": "null"}, "at_most": {"type": "null"}}})
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class ClaimEntry:
+    """A sentence about servers, and what would make it true."""
+
     __pydantic_config__: ClassVar = STRICT
 
-    id: spec.Name
+    id: Name
+    """Its short name, for --only: lower-case letters, digits and hyphens."""
     claim: _Text
+    """The sentence."""
     met: _Text
-    holds: Annotated[list[_Condition], Field(min_length=1)]
-    shows: list[_Condition] = field(default_factory=list)
+    """Where it is met."""
+    holds: Annotated[list[_Deciding], Field(min_length=1, strict=True)]
+    """It is true if all of these are, and false if any is false."""
+    shows: Annotated[list[_Shown], Field(strict=True)] = field(default_factory=list)
+    """Figures that are told beside the verdict, and decide nothing."""
     explanation: _Text
+    """Why it is so."""
     advice: _Text
+    """What a reader should do about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _File(spec.Settings):
-    blocks: Annotated[int, Field(ge=FEWEST_BLOCKS, le=1000, strict=True)] = 6
-    cells: Annotated[dict[str, _Cell], Field(min_length=1)]
-    claims: Annotated[list[_Claim], Field(min_length=1)]
-    reference: str | None = None
+class ClaimsFile(spec.Settings):
+    """Claims of wsgilab: sentences about servers, and the cells that are measured to test them."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    blocks: Annotated[int, Field(ge=FEWEST_BLOCKS, le=MOST_BLOCKS, strict=True)] = 6
+    """Passes over every cell, each in an order of its own."""
+    cells: Annotated[dict[Text, NamedCell], Field(min_length=1)]
+    """What is measured: a name, and a cell. Each is one that a claim uses."""
+    claims: Annotated[list[ClaimEntry], Field(min_length=1, strict=True)]
+    """What is tested."""
+    reference: Text | None = None
+    """The server that the comparison beside the verdicts is with; the first cell's, unless said."""
 
 
-_ADAPTER = TypeAdapter(_File)
+_ADAPTER = TypeAdapter(ClaimsFile)
 
 
 def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> ClaimSet:
     """Read a file of claims. Raises SpecError naming `source`, the key and what would be right."""
-    file = spec.read(text, source, _ADAPTER, "a file of claims", _shape)
+    file = read(text, source, _ADAPTER, "a file of claims", _shape)
     cells = {name: _cell(given, f"{source}: cells.{name}", catalogue) for name, given in file.cells.items()}
     names: dict[Cell, str] = {}
     for name, cell in cells.items():
@@ -119,7 +181,7 @@ def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> ClaimSet:
         if cell not in used:
             raise SpecError(f"{source}: cells.{name}: no claim uses it, so there is nothing to measure it for")
     reference = next(iter(cells.values())).server if file.reference is None else file.reference
-    spec.check_known([reference], catalogue, f"{source}: reference", "server")
+    check_known([reference], catalogue, f"{source}: reference", "server")
     return ClaimSet(experiment=spec.resolve(file, list(cells.values()), reference, source), claims=claims)
 
 
@@ -132,7 +194,7 @@ def cells_of(claim: Claim) -> Iterable[Cell]:
 
 def only(claim_set: ClaimSet, ids: Collection[str]) -> ClaimSet:
     """The claims of these ids, or all where there are none, and the cells that they need. Raises SpecError."""
-    spec.check_known(list(ids), {claim.id: claim for claim in claim_set.claims}, "--only", "claim")
+    check_known(list(ids), {claim.id: claim for claim in claim_set.claims}, "--only", "claim")
     claims = tuple(claim for claim in claim_set.claims if not ids or claim.id in ids)
     needed = {cell for claim in claims for cell in cells_of(claim)}
     cells = tuple(cell for cell in claim_set.experiment.cells if cell in needed)
@@ -162,7 +224,7 @@ def _of_cells(experiment: Experiment, cells: tuple[Cell, ...]) -> Experiment:
         experiment,
         cells=cells,
         reference=experiment.reference if experiment.reference in servers else servers[0],
-        parameters=spec.parameters({cell.workload for cell in cells}, experiment.parameters),
+        parameters=workloads.parameters({cell.workload for cell in cells}, experiment.parameters),
     )
 
 
@@ -171,20 +233,20 @@ def cores_needed(cell: Cell, experiment: Experiment) -> int:
     return cell.cores + (experiment.generator_cores if experiment.generator == "own" else 0)
 
 
-def _shape(place: spec.Place) -> type:
+def _shape(place: Place) -> type:
     match place:
         case ("cells", _, *_):
-            return _Cell
+            return NamedCell
         case ("claims", _, "holds" | "shows", _, *_):
-            return _Condition
+            return Limits
         case ("claims", _, *_):
-            return _Claim
-    return _File
+            return ClaimEntry
+    return ClaimsFile
 
 
-def _cell(given: _Cell, where: str, catalogue: Mapping[str, Server]) -> Cell:
-    spec.check_known([given.server], catalogue, f"{where}.server", "server")
-    spec.check_known([given.workload], spec.WORKLOADS, f"{where}.workload", "workload")
+def _cell(given: NamedCell, where: str, catalogue: Mapping[str, Server]) -> Cell:
+    check_known([given.server], catalogue, f"{where}.server", "server")
+    check_known([given.workload], workloads.WORKLOADS, f"{where}.workload", "workload")
     users = [] if given.users is None else [given.users]
     rates = [] if given.rate is None else [given.rate]
     (load,) = spec.loads(users, rates, given.arrivals, where)
@@ -198,14 +260,14 @@ def _single(claim: str, ids: Mapping[str, int], where: str) -> str:
 
 
 def _conditions(
-    given: Iterable[_Condition], where: str, cells: Mapping[str, Cell], *, decides: bool
+    given: Iterable[Limits], where: str, cells: Mapping[str, Cell], *, decides: bool
 ) -> Iterable[Condition]:
     for number, each in enumerate(given):
         at = f"{where}[{number}]"
-        spec.check_known([each.figure], FIGURES, f"{at}.figure", "figure")
-        spec.check_known([each.of], cells, f"{at}.of", "cell")
+        check_known([each.figure], FIGURES, f"{at}.figure", "figure")
+        check_known([each.of], cells, f"{at}.of", "cell")
         if each.over is not None:
-            spec.check_known([each.over], cells, f"{at}.over", "cell")
+            check_known([each.over], cells, f"{at}.over", "cell")
         if each.over == each.of:
             raise SpecError(f"{at}.over: {each.over!r} is the cell itself; name another, or none")
         limits = [limit for limit in (each.at_least, each.at_most) if limit is not None]

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from wsgilab import stats
+from wsgilab.compare.advice import advise
+from wsgilab.compare.drift import drift
 from wsgilab.compare.figures import cell_result, median_alone, reports
 from wsgilab.compare.pairs import against_reference, blocks_needed, grouped, ranks
 from wsgilab.compare.reasons import GENERATOR_LIMIT
-from wsgilab.model import Cell, CellResult, Comparison, Observation, Run
+from wsgilab.compare.scaling import scaling
+from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Wish
 
-__all__ = ["GENERATOR_LIMIT", "compare", "order", "so_far", "survey", "unsettled"]
+__all__ = ["GENERATOR_LIMIT", "advise", "compare", "order", "so_far", "survey", "unsettled"]
 
 
 def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
@@ -32,6 +35,9 @@ def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
         pairs=tuple(against_reference(run, cells, by_cell, broken)),
         confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
         blocks_needed=blocks_needed(run, cells),
+        scaling=tuple(scaling(run, cells, by_cell, broken)),
+        drift=tuple(drift(given)),
+        advice=tuple(advise(run, given, results, Wish())),
     )
 
 
@@ -45,7 +51,7 @@ def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:
     by_cell = grouped(given)
     cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
     results = (cell_result(run, cell, by_cell[cell], planned=0, summary=stats.median_interval) for cell in cells)
-    return replace(compare(run, given), cells=tuple(results), pairs=())
+    return replace(compare(run, given), cells=tuple(results), pairs=(), scaling=(), drift=(), advice=())
 
 
 def survey(run: Run, observations: Iterable[Observation]) -> Comparison:

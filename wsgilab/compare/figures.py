@@ -1,7 +1,9 @@
 """The result of one cell: its figures over the windows in which it was measured, with their reasons and gates."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from wsgilab import cpus, stats
 from wsgilab.compare import reasons
@@ -41,6 +43,7 @@ def cell_result(
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
         warnings=(*reasons.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
+        timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
     )
 
 
@@ -64,7 +67,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
     swarms = reports(measured)
     in_flight = [swarm.in_flight for swarm in swarms]
     service_ms = summary([swarm.service_ms for swarm in swarms])
-    cpu_ms = _known(map(_cpu_ms_per_request, measured), summary)
+    cpu_ms = _known(map(cpu_ms_per_request, measured), summary)
     memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
     os_threads = [each.os_threads for each in measured if each.os_threads is not None]
     throughput = summary([swarm.throughput_rps for swarm in swarms])
@@ -90,6 +93,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         processes=round(statistics.median(len(each.requests_per_process) for each in in_flight)),
         threads=round(statistics.median(each.threads for each in in_flight)),
         busiest_share=state.busiest_share,
+        process_shares=_process_shares(server, swarms),
         throughput_rps=throughput,
         latency_ms=stats.merged_latency_ms(swarm.latency_histogram for swarm in swarms),
         latency_blocks_ms={
@@ -133,7 +137,7 @@ def _backend_cpu(run: Run, measured: Observation) -> float | None:
     return measured.backend_cpu_s / measured.server_span_s / len(cpus.parse(run.backend_cpus))
 
 
-def _cpu_ms_per_request(measured: Observation) -> float | None:
+def cpu_ms_per_request(measured: Observation) -> float | None:
     if measured.server_cpu_s is None or not measured.server_span_s or measured.swarm is None:
         return None
     rps = measured.swarm.throughput_rps
@@ -159,3 +163,13 @@ def busiest_share(server: Server, swarm: SwarmReport) -> float | None:
     if server.processes is None or not requests:
         return None
     return requests[0] / sum(requests) * server.processes
+
+
+def _process_shares(server: Server, swarms: Sequence[SwarmReport]) -> tuple[float, ...]:
+    """The share of each declared process, most first, as the mean over the windows; idle ones have none."""
+    if server.processes is None:
+        return ()
+    windows = [swarm.in_flight.requests_per_process for swarm in swarms if swarm.in_flight.requests_per_process]
+    of_each = zip_longest(*([each / sum(requests) for each in requests] for requests in windows), fillvalue=0.0)
+    means = [math.fsum(shares) / len(windows) for shares in of_each]
+    return (*means, *[0.0] * (server.processes - len(means)))

@@ -83,19 +83,21 @@ def by_block(observations: Sequence[Observation], read: Read) -> Mapping[int, fl
     return {block: figure for block, figure in figures if figure is not None}
 
 
-def _metric(cell: Cell) -> Metric:
+def metric_of(cell: Cell) -> Metric:
+    """What cells under such a load are compared by."""
     return "throughput" if cell.rate is None else "latency"
 
 
-def _compared(measured: Observation) -> float | None:
+def compared_figure(measured: Observation) -> float | None:
+    """That of one observation; None where it has none."""
     if measured.swarm is None:
         return None
-    return measured.swarm.latency_mean_ms if _metric(measured.cell) == "latency" else measured.swarm.throughput_rps
+    return measured.swarm.latency_mean_ms if metric_of(measured.cell) == "latency" else measured.swarm.throughput_rps
 
 
 def _servers(cell: Cell, other: Cell, by_cell: ByCell) -> Paired:
     """Two servers under the same conditions."""
-    return paired(cell, other, _compared, (cell.workload,), by_cell)
+    return paired(cell, other, compared_figure, (cell.workload,), by_cell)
 
 
 def intervals(run: Run, pairs: Sequence[Paired], comparisons: int) -> Sequence[Interval | None]:
@@ -140,7 +142,7 @@ def _judged(pair: Paired, interval: Interval, gates: Iterable[Gate]) -> PairResu
     return PairResult(
         cell=pair.cell,
         reference=pair.other.server,
-        metric=_metric(pair.cell),
+        metric=metric_of(pair.cell),
         blocks=len(pair.ratios),
         ratio=interval,
         # What a broken gate has spoilt is shown, but nothing is concluded from it.
@@ -154,11 +156,8 @@ def ranks(run: Run, results: Sequence[CellResult], by_cell: ByCell) -> Mapping[C
 
     Ties are judged as one family of their own: every server against every other under the same conditions.
     """
-    groups: dict[Conditions, list[CellResult]] = defaultdict(list)
-    for result in results:
-        if result.figures is not None and not result.broken_gates:
-            groups[result.cell.conditions].append(result)
-    comparisons = sum(math.comb(len(group), 2) for group in groups.values())
+    groups = sound(results)
+    comparisons = every_pair(groups)
     found: dict[Cell, int] = {}
     for group in groups.values():
         rest = sorted((result.cell for result in group), key=lambda cell: _best_first(cell, by_cell))
@@ -177,16 +176,30 @@ def ranks(run: Run, results: Sequence[CellResult], by_cell: ByCell) -> Mapping[C
     return found
 
 
+def sound(results: Iterable[CellResult]) -> Mapping[Conditions, Sequence[CellResult]]:
+    """The results that may be compared, by their conditions."""
+    groups: dict[Conditions, list[CellResult]] = defaultdict(list)
+    for result in results:
+        if result.figures is not None and not result.broken_gates:
+            groups[result.cell.conditions].append(result)
+    return groups
+
+
+def every_pair(groups: Mapping[Conditions, Sequence[CellResult]]) -> int:
+    """How many comparisons there are of every server with every other under the same conditions."""
+    return sum(math.comb(len(group), 2) for group in groups.values())
+
+
 def _verdict(cell: Cell, interval: Interval) -> Verdict:
     """Of a ratio of what is compared: a lower latency is faster."""
     verdict = stats.verdict(interval)
-    if _metric(cell) == "throughput" or verdict == "undecided":
+    if metric_of(cell) == "throughput" or verdict == "undecided":
         return verdict
     return "slower" if verdict == "faster" else "faster"
 
 
 def _best_first(cell: Cell, by_cell: ByCell) -> float:
-    figures = [figure for figure in by_block(by_cell[cell], _compared).values() if figure]
+    figures = [figure for figure in by_block(by_cell[cell], compared_figure).values() if figure]
     if not figures:
         return math.inf
-    return statistics.median(figures) * (1 if _metric(cell) == "latency" else -1)
+    return statistics.median(figures) * (1 if metric_of(cell) == "latency" else -1)

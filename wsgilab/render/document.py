@@ -1,18 +1,33 @@
-"""`comparison.yaml`: the machine's answer, schema 1. Keys may be added; those that are there stay."""
+"""`comparison.yaml`: the machine's answer. What its keys mean stands in `wsgilab.render.shape`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 import yaml
 
-from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval, PairResult, Run
+from wsgilab.model import Advice, Cell, CellFigures, CellResult, Comparison, Drift, Interval, PairResult, Run, Scaling
+from wsgilab.render.shape import (
+    AdviceEntry,
+    CellEntry,
+    ComparisonFile,
+    Conditions,
+    DriftEntry,
+    Figures,
+    Identity,
+    IntervalEntry,
+    Intervals,
+    LatencyEntry,
+    PairEntry,
+    ScalingEntry,
+)
+
+FIGURE_KEYS = list(Figures.__annotations__)
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     """The comparison as YAML; figures rounded to what the method can tell."""
     run = comparison.run
-    document = {
+    document: ComparisonFile = {
         "schema": run.schema,
         "run": {
             **identity(run),
@@ -25,12 +40,15 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         },
         "cells": [_cell(result) for result in comparison.cells],
         "comparisons": [_pair(pair) for pair in comparison.pairs],
+        "scaling": [_scaling(each) for each in comparison.scaling],
+        "drift": [_drift(each) for each in comparison.drift],
+        "advice": [_advice(each) for each in comparison.advice],
     }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return {"comparison.yaml": text.encode()}
 
 
-def identity(run: Run) -> dict[str, Any]:
+def identity(run: Run) -> Identity:
     """Which run it was, and on what machine."""
     return {
         "id": run.id,
@@ -38,75 +56,57 @@ def identity(run: Run) -> dict[str, Any]:
         "runtime": run.runtime,
         "seed": run.seed,
         "started": run.started,
-        "host": {**asdict(run.host), "siblings": list(run.host.siblings)},
+        "host": {
+            "cpu": run.host.cpu,
+            "architecture": run.host.architecture,
+            "usable_cpus": run.host.usable_cpus,
+            "siblings": list(run.host.siblings),
+            "memory_bytes": run.host.memory_bytes,
+            "kernel": run.host.kernel,
+            "python": run.host.python,
+        },
         "server_cpus": dict(run.server_cpus),
         "generator_cpus": run.generator_cpus,
         "backend_cpus": run.backend_cpus,
     }
 
 
-FIGURE_KEYS = [
-    "rank",
-    "in_flight",
-    "throughput_rps",
-    "latency_ms",
-    "service_ms",
-    "limit_rps",
-    "limit_share",
-    "cpu_ms_per_request",
-    "server_cpu",
-    "generator_cpu",
-    "backend_cpu",
-    "resident_mb",
-    "os_threads",
-    "failures",
-    "cut_off",
-    "late",
-    "slow_connections",
-    "bound_by",
-    "because",
-    "intervals",
-]
-
-
-def conditions(cell: Cell) -> dict[str, Any]:
+def conditions(cell: Cell) -> Conditions:
     """A cell without its server."""
-    load = {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
-    return {"workload": cell.workload, "cores": cell.cores, **load, "connection": cell.connection}
+    if cell.rate is None:
+        return {
+            "workload": cell.workload,
+            "cores": cell.cores,
+            "users": cell.users,
+            "connection": cell.connection,
+        }
+    return {
+        "workload": cell.workload,
+        "cores": cell.cores,
+        "rate": cell.rate,
+        "arrivals": cell.arrivals,
+        "connection": cell.connection,
+    }
 
 
-def _cell(result: CellResult) -> dict[str, Any]:
-    entry: dict[str, Any] = {
+def _cell(result: CellResult) -> CellEntry:
+    # Not measured: every key is there, and says so.
+    unmeasured = cast("Figures", dict.fromkeys(FIGURE_KEYS))
+    return {
         "server": result.cell.server,
         **conditions(result.cell),
         "slots": "unbounded" if result.slots is None else result.slots,
-    }
-    figures = result.figures
-    # Not measured: every key is there, and says so.
-    entry |= dict.fromkeys(FIGURE_KEYS) if figures is None else {"rank": result.rank, **_figures(figures)}
-    return {
-        **entry,
+        **(unmeasured if result.figures is None else _figures(result.figures, result.rank)),
         "blocks": result.blocks,
         "broken_gates": list(result.broken_gates),
         "warnings": list(result.warnings),
     }
 
 
-def _figures(figures: CellFigures) -> dict[str, Any]:
+def _figures(figures: CellFigures, rank: int | None) -> Figures:
     """The medians, and the intervals that they have beside them."""
-    intervals = {
-        "mean_in_flight": interval(figures.mean_in_flight, 2),
-        **{f"latency_{name}_ms": interval(each, 1) for name, each in figures.latency_blocks_ms.items()},
-        "service_ms": interval(figures.service_ms, 3),
-        "generator_cpu": interval(figures.generator_cpu, 3),
-    }
-    read = {
-        "server_cpu": figures.server_cpu,
-        "backend_cpu": figures.backend_cpu,
-        "cpu_ms_per_request": figures.cpu_ms_per_request,
-    }
-    intervals |= {name: interval(each, 3) for name, each in read.items() if each is not None}
     return {
+        "rank": rank,
         "in_flight": {
             "peak": figures.peak,
             "mean": round(figures.mean_in_flight.median, 2),
@@ -114,8 +114,9 @@ def _figures(figures: CellFigures) -> dict[str, Any]:
             "threads": figures.threads,
             "busiest_share": _rounded(figures.busiest_share, 2),
         },
+        "process_shares": [round(share, 3) for share in figures.process_shares],
         "throughput_rps": interval(figures.throughput_rps, 1),
-        "latency_ms": {name: round(value, 1) for name, value in figures.latency_ms.items()},
+        "latency_ms": cast("LatencyEntry", {name: round(value, 1) for name, value in figures.latency_ms.items()}),
         "service_ms": round(figures.service_ms.median, 3),
         "limit_rps": _rounded(figures.limit_rps, 1),
         "limit_share": _rounded(figures.limit_share, 3),
@@ -131,11 +132,28 @@ def _figures(figures: CellFigures) -> dict[str, Any]:
         "slow_connections": figures.slow_connections,
         "bound_by": figures.bound_by,
         "because": figures.because,
-        "intervals": intervals,
+        "intervals": _intervals(figures),
     }
 
 
-def _pair(pair: PairResult) -> dict[str, Any]:
+def _intervals(figures: CellFigures) -> Intervals:
+    latency = {f"latency_{name}_ms": interval(each, 1) for name, each in figures.latency_blocks_ms.items()}
+    found: Intervals = {
+        "mean_in_flight": interval(figures.mean_in_flight, 2),
+        **cast("Intervals", latency),
+        "service_ms": interval(figures.service_ms, 3),
+        "generator_cpu": interval(figures.generator_cpu, 3),
+    }
+    if figures.server_cpu is not None:
+        found["server_cpu"] = interval(figures.server_cpu, 3)
+    if figures.backend_cpu is not None:
+        found["backend_cpu"] = interval(figures.backend_cpu, 3)
+    if figures.cpu_ms_per_request is not None:
+        found["cpu_ms_per_request"] = interval(figures.cpu_ms_per_request, 3)
+    return found
+
+
+def _pair(pair: PairResult) -> PairEntry:
     return {
         **conditions(pair.cell),
         "server": pair.cell.server,
@@ -148,11 +166,47 @@ def _pair(pair: PairResult) -> dict[str, Any]:
     }
 
 
+def _scaling(scaling: Scaling) -> ScalingEntry:
+    return {
+        **conditions(scaling.cell),
+        "server": scaling.cell.server,
+        "over_cores": scaling.over_cores,
+        "blocks": scaling.blocks,
+        "ratio": interval(scaling.ratio, 3),
+    }
+
+
+def _drift(drift: Drift) -> DriftEntry:
+    return {
+        "block": drift.block,
+        "started": drift.started,
+        "trials": drift.trials,
+        "throughput": interval(drift.throughput, 3),
+        "cpu_time": None if drift.cpu_time is None else interval(drift.cpu_time, 3),
+    }
+
+
+def _advice(advice: Advice) -> AdviceEntry:
+    wish = advice.wish
+    return {
+        **conditions(advice.group),
+        "workloads": list(advice.workloads),
+        "wish": {"workload": wish.workload, "p95_ms": wish.p95_ms, "memory_mb": wish.memory_mb},
+        "server": advice.server,
+        "tied": list(advice.tied),
+        "why": advice.why,
+        "runner_up": advice.runner_up,
+        "costs": advice.costs,
+        "changes": list(advice.changes),
+        "left_out": dict(advice.left_out),
+    }
+
+
 def _median(interval: Interval | None) -> float | None:
     return None if interval is None else interval.median
 
 
-def interval(of: Interval, digits: int) -> dict[str, float | None]:
+def interval(of: Interval, digits: int) -> IntervalEntry:
     return {
         "median": round(of.median, digits),
         "low": _rounded(of.low, digits),

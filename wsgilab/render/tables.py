@@ -71,11 +71,9 @@ def answer(comparison: Comparison) -> Table | None:
 
     From the conditions that show it best: waiting requests and the most users. None where nothing waits.
     """
-    sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
-    if not sleeping:
+    chosen = waiting(comparison)
+    if not chosen:
         return None
-    best = min((result.cell for result in sleeping), key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)))
-    chosen = [result for result in sleeping if result.cell.conditions == best.conditions]
     servers = comparison.run.servers
     rows = []
     for result in chosen:
@@ -97,6 +95,17 @@ def answer(comparison: Comparison) -> Table | None:
         columns=ANSWER_COLUMNS,
         rows=tuple(rows),
     )
+
+
+def waiting(comparison: Comparison) -> Sequence[CellResult]:
+    """The cells that `answer` is drawn from; empty where nothing waits."""
+    sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
+    best = min(
+        (result.cell for result in sleeping),
+        key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)),
+        default=None,
+    )
+    return [result for result in sleeping if best is not None and result.cell.conditions == best.conditions]
 
 
 def groups(comparison: Comparison) -> Iterable[Table]:
@@ -203,10 +212,14 @@ def describe(comparison: Comparison, cell: Cell) -> str:
 
 def conditions(run: Run, cell: Cell) -> str:
     """The same, of a run that is compared or not."""
-    parameters = run.experiment.parameters.get(cell.workload, {})
-    amount = "".join(f" {_amount(name, value)}" for name, value in parameters.items())
     cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
-    return f"{cell.workload}{amount}, {cell.load}, {cores}, connection: {cell.connection}"
+    return f"{workload(run, cell.workload)}, {cell.load}, {cores}, connection: {cell.connection}"
+
+
+def workload(run: Run, name: str) -> str:
+    """A workload with its parameters, such as `sleep 50 ms`."""
+    parameters = run.experiment.parameters.get(name, {})
+    return name + "".join(f" {_amount(parameter, value)}" for parameter, value in parameters.items())
 
 
 def _amount(parameter: str, value: float) -> str:

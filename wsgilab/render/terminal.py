@@ -8,9 +8,15 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
+from wsgilab.plain import visible
 from wsgilab.render import claims, tables
 
 _GAP = 2
+
+
+def text(content: str, style: str = "") -> Text:
+    """`content` as it is: no markup, and no character that moves the cursor or hides."""
+    return Text(visible(content), style)
 
 
 def comparison(comparison: Comparison, width: int) -> RenderableType:
@@ -28,13 +34,13 @@ _STYLES: Mapping[ClaimVerdict, str] = {"confirmed": "green", "refuted": "red", "
 def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
     """One row for each claim, with its verdict and the figures that decided it; they are folded, never cut."""
     table = RichTable(box=None, padding=(0, _GAP, 1, 0), pad_edge=False, header_style="dim", title_justify="left")
-    table.title = Text(f"Claims: {claims.summary(results)}", "bold")
+    table.title = text(f"Claims: {claims.summary(results)}", "bold")
     for heading in claims.COLUMNS:
         words = heading in ("claim", "evidence")
         table.add_column(heading, justify="left" if heading else "right", no_wrap=not words, overflow="fold")
     for result, (number, claim, verdict, evidence) in zip(results, claims.verdicts(results), strict=True):
-        told = Text("\n".join(evidence))
-        table.add_row(Text(number), Text(claim), Text(verdict, _STYLES[result.verdict]), told)
+        told = text("\n".join(evidence))
+        table.add_row(text(number), text(claim), text(verdict, _STYLES[result.verdict]), told)
     return table
 
 
@@ -44,26 +50,26 @@ def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableTyp
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(text, row))
     return table
 
 
 def _table(source: tables.Table, width: int) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
-    table.title = Text(source.title)
+    table.title = text(source.title)
     chosen = _fitting(source, width)
     for index in chosen:
         column = source.columns[index]
         table.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=True)
     for row in source.rows:
-        table.add_row(*(Text(row[index]) for index in chosen))
+        table.add_row(*(text(row[index]) for index in chosen))
     return table
 
 
 def _fitting(source: tables.Table, width: int) -> list[int]:
     """The columns that have room in `width`: by rank, and all of the first rank whatever the width."""
     widths = [
-        max(cell_len(text) for text in (column.heading, *(row[index] for row in source.rows))) + _GAP
+        max(cell_len(each) for each in (column.heading, *(row[index] for row in source.rows))) + _GAP
         for index, column in enumerate(source.columns)
     ]
     chosen: list[int] = []
@@ -75,4 +81,4 @@ def _fitting(source: tables.Table, width: int) -> list[int]:
 
 
 def _notes(notes: Iterable[str]) -> list[Text]:
-    return [Text(f"  ! {note}", "yellow") for note in notes]
+    return [text(f"  ! {note}", "yellow") for note in notes]

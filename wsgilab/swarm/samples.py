@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 from hdrh.histogram import HdrHistogram
 
-from wsgilab.inflight import measure, parse_stamp, rate
+from wsgilab.inflight import measure, parse_stamp, rate, timeline
 from wsgilab.model import Stamp, SwarmReport
 from wsgilab.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
 
 STAMP_HEADER = "Lab-Stamp"
 
 MOST_ERRORS = 10
+TIMELINE_REQUESTS = 300
+TIMELINE_S = 0.5
+"""So much of a window, at most, is recorded request by request."""
 LATE_MS = 5.0
 """A scheduled request that begins so much after it was due is late: the generator could not keep to its schedule."""
 
@@ -140,6 +143,9 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
         in_flight=measure(stamps, span.begin_ns, span.end_ns),
         service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
         generator_cpu=generator_cpu,
+        timeline=timeline(
+            stamps, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner
 
-from wsgilab import process, spec
+from wsgilab import process, workloads
 from wsgilab.model import Cell, Connection, Run
 from wsgilab.swarm.load import user_classes
 from wsgilab.swarm.samples import Sample
@@ -191,7 +191,7 @@ def usual(run: Run) -> Mapping[str, int | float]:
     return {
         option: LIMITS[option][0](value)
         for workload in given
-        for option, value in spec.options(workload, given, run.cpu_iterations).items()
+        for option, value in workloads.options(workload, given, run.cpu_iterations).items()
         if option in LIMITS
     }
 
@@ -199,7 +199,7 @@ def usual(run: Run) -> Mapping[str, int | float]:
 def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     """A workload with those of its options, and of what it is made of, that are not as usual: `sleep-20-ms`."""
     told = workload
-    for owner in (workload, *spec.WORKLOADS[workload].parts):
+    for owner in (workload, *workloads.WORKLOADS[workload].parts):
         prefix = f"{owner}_".replace("-", "_")
         for option in usual:
             if option.startswith(prefix) and options[option] != usual[option]:

@@ -38,7 +38,8 @@ from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 from locust.web import WebUI
 
 from wsgilab.model import CellResult, SwarmReport
-from wsgilab.render import FORMATS
+from wsgilab.render.document import comparison_yaml
+from wsgilab.render.markdown import comparison_md
 from wsgilab.ui import page
 from wsgilab.ui.session import Knowing, Watch
 
@@ -135,7 +136,7 @@ def _pages(ui: WebUI, known: Knowing, start_again: Callable[[str], None]) -> Blu
     @guarded
     def download(name: str) -> Response:
         comparison = known.view().comparison
-        files = {file: content for render in FORMATS.values() for file, content in render(comparison).items()}
+        files = {**comparison_yaml(comparison), **comparison_md(comparison)}
         if name not in files:
             return make_response(f"{name}: there is no such file", HTTPStatus.NOT_FOUND)
         return send_file(io.BytesIO(files[name]), as_attachment=True, download_name=f"{known.run.id}-{name}")

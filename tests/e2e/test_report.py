@@ -1,0 +1,240 @@
+"""The report, and what else is made of stored runs, as somebody reads them: from the folder alone, in a real browser
+without a network."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.e2e.browser import launched
+from tests.e2e.conftest import Cli
+from wsgilab import lab
+
+RECORDED = lab.PROJECT / "tests" / "recorded"
+WIDTHS = (1280, 400)
+MOST_BYTES = 3_000_000
+SMALLEST_TEXT_PX = 10
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture
+def stored(local: Cli) -> Cli:
+    """The recorded runs, as stored ones."""
+    for folder in RECORDED.iterdir():
+        shutil.copytree(folder, local.places.results / folder.name)
+    return local
+
+
+class Offline:
+    """A page of a browser that has no network, and what went on there."""
+
+    def __init__(self, browser: Browser, file: Path, *, width: int, theme: str = "light") -> None:
+        self.context = browser.new_context(
+            offline=True,
+            color_scheme=theme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": 900},
+        )
+        self.page: Page = self.context.new_page()
+        self.asked_for: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked_for.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.goto(file.as_uri())
+
+    def assert_self_contained(self, file: Path) -> None:
+        assert self.asked_for == [file.as_uri()]
+        assert self.complaints == []
+        assert self.page.locator("script").count() == 0
+
+    def assert_fits(self, width: int) -> None:
+        """Nothing but the inside of a table has to be moved sideways."""
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def report(stored: Cli, run: str) -> Path:
+    ended = stored("lab.report", "--run", run)
+    assert ended.code == 0, ended.output
+    return stored.places.results / run / "report.html"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_report_is_one_file_that_a_browser_shows_without_a_network(
+    stored: Cli, browser: Browser, width: int, theme: str
+) -> None:
+    file = report(stored, "answer")
+    seen = Offline(browser, file, width=width, theme=theme)
+
+    seen.assert_self_contained(file)
+    seen.assert_fits(width)
+    assert file.stat().st_size <= MOST_BYTES
+    assert len(seen.page.locator("h1").all()) == 1
+
+
+def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(stored: Cli, browser: Browser) -> None:
+    seen = Offline(browser, report(stored, "answer"), width=1280)
+    figures = seen.page.locator("figure").all()
+
+    assert len(figures) >= 6
+    for figure in figures:
+        charts = figure.locator("svg[role=img]").all()
+        assert charts
+        for chart in charts:
+            box = chart.bounding_box()
+            assert box is not None
+            assert box["width"] > 100
+            assert box["height"] > 50
+            assert chart.get_attribute("aria-label")
+            assert chart.locator("text").count() > 0
+            assert chart.locator(".mark-rect path, .mark-symbol path, .mark-line path, .mark-rule line").count() > 0
+        assert figure.locator("details table tbody tr").count() > 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_words_in_the_charts_can_be_read(stored: Cli, browser: Browser, width: int) -> None:
+    seen = Offline(browser, report(stored, "answer"), width=width)
+    heights = seen.page.evaluate(
+        """() => [...document.querySelectorAll('figure svg text')].filter(text => text.textContent.trim()).map(
+            text => parseFloat(getComputedStyle(text).fontSize) * text.getCTM().a)"""
+    )
+
+    assert len(heights) > 100
+    assert min(heights) >= SMALLEST_TEXT_PX
+
+
+def test_the_report_is_made_from_stored_results_alone_and_the_same_to_the_byte(stored: Cli) -> None:
+    folder = stored.places.results / "answer"
+    report(stored, "answer")
+    first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    report(stored, "answer")
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+    assert {path.suffix for path in first} == {".yaml", ".jsonl", ".md", ".html", ".svg"}
+    told = (folder / "comparison.md").read_text()
+    shown = re.findall(r"!\[[^\]]+\]\((plots/[a-z0-9-]+\.svg)\)", told)
+    assert sorted(shown) == sorted(str(path.relative_to(folder)) for path in folder.glob("plots/*.svg"))
+
+
+def test_two_runs_with_a_tenth_less_at_one_server_differ_in_just_that(stored: Cli, browser: Browser) -> None:
+    ended = stored("lab.compare", "before", "after")
+
+    assert ended.code == 0, ended.output
+    slower = [line for line in ended.lines if re.search(r"\bslower\b", line)]
+    assert len(slower) == 1, ended.output
+    assert "gunicorn-gthread-8" in slower[0]
+    assert not [line for line in ended.lines if re.search(r"\bfaster\b", line)], ended.output
+    folder = stored.places.results / "after"
+    assert {path.name for path in folder.glob("against-before.*")} == {
+        f"against-before.{kind}" for kind in ("md", "yaml", "html")
+    }
+    for width in WIDTHS:
+        seen = Offline(browser, folder / "against-before.html", width=width)
+        seen.assert_self_contained(folder / "against-before.html")
+        seen.assert_fits(width)
+
+
+def test_a_run_does_not_differ_from_itself(stored: Cli) -> None:
+    ended = stored("lab.compare", "before", "before", "--fail-on", "slower=0.1%")
+
+    assert ended.code == 0, ended.output
+    assert not re.search(r"\b(faster|slower)\b", ended.output.replace("slower=", "")), ended.output
+
+
+@pytest.mark.parametrize(("limit", "code"), [("slower=5%", 1), ("slower=20%", 0)])
+def test_continuous_integration_fails_on_what_is_slower_beyond_doubt(stored: Cli, limit: str, code: int) -> None:
+    ended = stored("lab.compare", "before", "after", "--fail-on", limit)
+
+    assert ended.code == code, ended.output
+    if code:
+        assert ended.lines[-1].startswith("error: ")
+        assert "gunicorn-gthread-8" in ended.output.partition("error: ")[2]
+
+
+def test_runs_that_have_nothing_in_common_are_not_compared(stored: Cli) -> None:
+    ended = stored("lab.compare", "answer", "before")
+
+    # They have servers and workloads in common, but no cell.
+    assert ended.code == 1, ended.output
+    assert ended.lines[-1].startswith("error: ")
+    assert "Traceback" not in ended.output
+
+
+def test_advice_names_a_server_of_those_measured_and_says_why(stored: Cli) -> None:
+    ended = stored("lab.recommend", "--run", "answer", "--workload", "sleep")
+
+    assert ended.code == 0, ended.output
+    assert "gunicorn-gevent" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--workload", "db"], "db"),
+        (["--p95-ms", "fast"], "--p95-ms"),
+        (["--memory-mb", "0"], "--memory-mb"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_in_one_line(stored: Cli, words: list[str], part: str) -> None:
+    ended = stored("lab.recommend", "--run", "answer", *words)
+
+    assert ended.code == 1
+    assert len(ended.lines) == 1
+    assert ended.lines[0].startswith("error: ")
+    assert part in ended.lines[0]
+
+
+def test_a_new_experiment_is_written_once(stored: Cli) -> None:
+    name = f"made-by-a-test-{stored.places.lab_id}"
+    file = lab.PROJECT / "experiments" / f"{name}.yaml"
+    try:
+        ended = stored("lab.new-experiment", name)
+        assert ended.code == 0, ended.output
+        assert file.exists()
+        file.write_text(file.read_text() + "# mine\n")
+        again = stored("lab.new-experiment", name)
+        assert again.code == 1
+        assert again.lines[0].startswith("error: ")
+        assert file.read_text().endswith("# mine\n")
+    finally:
+        file.unlink(missing_ok=True)
+
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_names_and_log_lines_with_markup_in_them_do_no_harm(stored: Cli, browser: Browser) -> None:
+    folder = stored.places.results / "answer"
+    for name, old in (("run.yaml", "4 sync workers"), ("run.yaml", "Intel(R) Xeon(R) Processor")):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, "'" + HOSTILE + "'" if name.endswith("yaml") else HOSTILE))
+    lines = (folder / "observations.jsonl").read_text().splitlines()
+    # A failed trial, whose reason is the last lines that a server wrote.
+    head, _, rest = lines[0].partition('"status":"measured"')
+    assert rest
+    log = HOSTILE.replace('"', '\\"')
+    failed = f'{head}"status":"failed","reason":"the server ended\\n{log} \\u001b[31mred"}}'
+    (folder / "observations.jsonl").write_text("\n".join([failed, *lines[1:]]) + "\n")
+
+    file = report(stored, "answer")
+    seen = Offline(browser, file, width=1280)
+
+    seen.assert_self_contained(file)
+    assert seen.page.locator("img, script, iframe, object, embed, form").count() == 0
+    assert seen.page.locator("a[href]").evaluate_all(
+        "links => links.filter(link => !link.getAttribute('href').startsWith('#')).length"
+    ) in (0, None) or all(
+        urlsplit(str(link.get_attribute("href"))).scheme in ("https", "") for link in seen.page.locator("a[href]").all()
+    )
+    assert "alert(1)" in seen.page.inner_text("body")
+    assert "\x1b" not in (folder / "comparison.md").read_text()

@@ -1,0 +1,108 @@
+"""One server for several workloads: the one whose worst share of the best speed is highest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wsgilab import stats
+from wsgilab.compare.choice import Choice
+from wsgilab.model import Interval
+
+Ground = Literal["best", "alone", "blocks", "scatter", "nobody"]
+"""Why an overall choice is what it is: the first two decide, the others do not."""
+
+_ALL = Interval(median=1.0, low=1.0, high=1.0)
+_UNKNOWN = Interval(median=0.0, low=None, high=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worst:
+    """A server's smallest share of a workload's best speed, and the workload in which that is so."""
+
+    share: Interval
+    workload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overall:
+    """What can be said of one server for all workloads (Wald 1945, doi:10.2307/1969022, decides by the worst case too)."""
+
+    choices: tuple[Choice, ...]
+    """One a workload, under otherwise equal conditions."""
+    ground: Ground
+    server: str | None
+    shares: Mapping[str, Mapping[str, Interval]]
+    """Server -> workload -> its speed over that of the fastest that may be advised there; of those that may be advised
+    in every workload, the best first."""
+    worst: Mapping[str, Worst]
+    """Of the same."""
+    tied: tuple[str, ...]
+    """All whose worst share cannot be told from the best."""
+    left_out: Mapping[str, str]
+
+
+def overall(choices: Sequence[Choice]) -> Overall:
+    """The choice for several workloads, two at least, from the choice for each.
+
+    The intervals of all shares hold at once, so the least of their lower and the least of their upper ends hold the
+    worst share. A server is advised where the lower end of its worst share is above the upper end of every other's.
+    """
+    everywhere = [name for name in choices[0].candidates if all(name in each.candidates for each in choices)]
+    shares = {name: {each.group.cell.workload: _share(each, name) for each in choices} for name in everywhere}
+    worst = {name: _worst(each) for name, each in shares.items()}
+    ranked = sorted(everywhere, key=lambda name: -worst[name].share.median)
+    tied = tuple(name for name in ranked if name == ranked[0] or not _is_worse(worst[name], worst[ranked[0]]))
+    return Overall(
+        choices=tuple(choices),
+        ground=(ground := _ground(choices, worst, tied)),
+        server=tied[0] if ground in ("best", "alone") else None,
+        shares={name: shares[name] for name in ranked},
+        worst={name: worst[name] for name in ranked},
+        tied=tied,
+        left_out=_left_out(choices),
+    )
+
+
+def _share(choice: Choice, name: str) -> Interval:
+    fastest = choice.candidates[0]
+    return _ALL if name == fastest else choice.group.over("speed", fastest).get(name, _UNKNOWN)
+
+
+def _worst(shares: Mapping[str, Interval]) -> Worst:
+    workload = min(shares, key=lambda each: shares[each].median)
+    lows = [each.low for each in shares.values() if each.low is not None]
+    highs = [each.high for each in shares.values() if each.high is not None]
+    known = len(lows) == len(highs) == len(shares)
+    median = shares[workload].median
+    interval = Interval(median=median, low=min(lows) if known else None, high=min(highs) if known else None)
+    return Worst(share=interval, workload=workload)
+
+
+def _is_worse(worst: Worst, best: Worst) -> bool:
+    high, low = worst.share.high, best.share.low
+    return high is not None and low is not None and high < low / (1 + stats.SAME)
+
+
+def _ground(choices: Sequence[Choice], worst: Mapping[str, Worst], tied: Sequence[str]) -> Ground:
+    if not tied:
+        return "nobody"
+    if any(
+        choice.group.blocks((choice.candidates[0], name)) < stats.FEWEST_BLOCKS for choice in choices for name in tied
+    ):
+        return "blocks"
+    if len(tied) > 1:
+        return "scatter"
+    return "best" if len(worst) > 1 else "alone"
+
+
+def _left_out(choices: Sequence[Choice]) -> Mapping[str, str]:
+    """Why a server is not considered, by the first workload in which it is not."""
+    found: dict[str, str] = {}
+    for choice in choices:
+        workload = choice.group.cell.workload
+        for name in (name for each in choices for name in each.group.observations if name not in found):
+            if name not in choice.group.observations:
+                found[name] = f"not measured with {workload}"
+            elif name in choice.left_out:
+                found[name] = f"{workload}: {choice.left_out[name]}"
+    return found

@@ -1,0 +1,129 @@
+"""What can be measured, and what is to be: servers, backends, workloads, cells and experiments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Connection = Literal["keep-alive", "close"]
+Arrivals = Literal["constant", "poisson"]
+ExecutionModel = Literal["process", "threads", "coroutines", "event-loop"]
+GeneratorCores = Literal["own", "shared"]
+
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
+"""Read by pydantic where files are parsed: a key that is not a field is an error, and so is a number that is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A named server configuration: one Compose service of the catalogue."""
+
+    name: str
+    stack: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
+    slots: int | None
+    """How many requests it declares to process at once; None is unbounded."""
+    processes: int | None
+    """In how many processes; None where a request or a connection gets a process of its own."""
+    model: ExecutionModel
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What requests wait for: a service of `compose/backends.yaml` that runs beside the servers, on other cores."""
+
+    name: str
+    stack: str
+    """What it runs on where it is a local process; a folder of services/stacks."""
+    entrypoint: tuple[str, ...]
+    """What the words of `command` and `health` are appended to where it is a local process, as an image's entrypoint."""
+    command: tuple[str, ...]
+    health: tuple[str, ...]
+    """Exits with 0 once it can be used."""
+    environment: Mapping[str, str]
+    """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
+    port: int
+    """Where it listens in a container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What one request does."""
+
+    parameters: Mapping[str, float]
+    """And their defaults."""
+    backends: tuple[str, ...] = ()
+    """Those that its requests wait for."""
+    parts: tuple[str, ...] = ()
+    """Other workloads whose requests, with their parameters, it is made of."""
+    needs_users: bool = False
+    """Its users do different things, so that a rate, which has one, is not it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination that is measured: server x cores x workload x users x connection mode."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    server: str
+    cores: int
+    workload: str
+    users: int | None = None
+    """So many at a time, each waiting for its answer: a closed loop. None where requests come on a schedule."""
+    rate: float | None = None
+    """Requests a second on a schedule, whether or not the server keeps up: an open loop. None with `users`."""
+    arrivals: Arrivals | None = None
+    """How the schedule is spaced; None with `users`."""
+    connection: Connection
+
+    @property
+    def conditions(self) -> "Conditions":
+        """All but the server: cells under the same conditions can be compared."""
+        return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection
+
+    @property
+    def load(self) -> str:
+        """In words, such as `32 users` or `200 requests/s, poisson`."""
+        return f"{self.users} users" if self.rate is None else f"{self.rate:g} requests/s, {self.arrivals}"
+
+
+Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One cell in one block. `position` counts from 0 over the whole run."""
+
+    block: int
+    position: int
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What an experiment file asks for, resolved: every cell spelled out, every default filled in."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    cells: tuple[Cell, ...]
+    blocks: int
+    window_s: float
+    """How long one trial is observed once every user has had an answer."""
+    patience_s: float
+    """How long to wait, at most, until every user has had an answer, and after the window until the requests under
+    way are answered."""
+    reference: str
+    """The server that the others are compared with."""
+    generator: GeneratorCores
+    """`own`: servers and generator never share a core. `shared`: they may, and every number says so."""
+    parameters: Mapping[str, Mapping[str, float]]
+    """Workload -> parameter -> value, such as `{"sleep": {"ms": 50.0}}`."""
+    precision: float | None = None
+    """Go on beyond `blocks` until each comparison is decided or its interval is within so much of its median."""
+    max_blocks: int | None = None
+    """Where to stop all the same; None without `precision`."""
+    generator_cores: int = 1

@@ -1,0 +1,72 @@
+"""One execution of an experiment, and the machine that it ran on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from wsgilab.model.asked import STRICT, Experiment, Server
+
+RuntimeName = Literal["compose", "local"]
+
+SCHEMA = 1
+"""The version of what `results/<run>/` holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine, as far as it matters for a comparison."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    cpu: str
+    architecture: str
+    usable_cpus: str
+    """A cpuset list such as `0-3`."""
+    siblings: tuple[str, ...]
+    """Cpuset lists of the logical cores that share one physical core."""
+    memory_bytes: int
+    kernel: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A set of locked packages that servers run on, as it was really installed."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    digest: str
+    """The image's id, or a SHA-256 over lock and interpreter."""
+    python: str = ""
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of an experiment: all that is needed to repeat it, and to read its observations."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    schema: int
+    id: str
+    lab: str
+    """The lab's own version."""
+    started: str
+    """ISO 8601, with the offset from UTC."""
+    runtime: RuntimeName
+    seed: int
+    experiment: Experiment
+    server_cpus: Mapping[int, str]
+    """Number of cores -> the cpuset list that servers were pinned to."""
+    generator_cpus: str
+    backend_cpus: str = ""
+    """Empty where no workload needs a backend."""
+    cpu_iterations: int | None
+    """The fixed work of a `cpu` request, calibrated once for this run; None where no cell needs it."""
+    servers: Mapping[str, Server]
+    host: Host
+    stacks: Mapping[str, Stack]
+    packages: Mapping[str, str]
+    """The lab's own packages and tools, by name."""
+    notes: tuple[str, ...]
+    """What a reader must know of the machine, such as shared physical cores."""
