@@ -14,6 +14,7 @@ from wsgilab.compare.runs import runs as compare_two
 from wsgilab.errors import LabError
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.places import Places, shown
+from wsgilab.plain import visible
 from wsgilab.render import advice, terminal
 from wsgilab.store import Store
 
@@ -81,5 +82,5 @@ def recommend(wish: Wish, name: str, console: Console, places: Places) -> None:
 
 
 def say(console: Console, text: str) -> None:
-    """One line, as it is."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """One line, as it is; what a terminal would act on is spelt out."""
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsgilab.plain import visible
+
 _LINE_EVERY_S = 5.0
 
 Advance = Callable[[str], None]
@@ -31,7 +33,7 @@ class TerminalReporter:
         self._console = console
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, emoji=False)
+        self._console.print(visible(text), markup=False, highlight=False, emoji=False)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
@@ -83,4 +85,4 @@ def reporter_for(console: Console) -> Reporter:
     """Bars where `console` is a terminal, lines elsewhere."""
     if console.is_terminal:
         return TerminalReporter(console)
-    return LineReporter(lambda text: print(text, file=console.file, flush=True))
+    return LineReporter(lambda text: print(visible(text), file=console.file, flush=True))

@@ -1,10 +1,14 @@
-"""The pictures in docs/: the interactive lab at two widths, light and dark.
+"""The pictures in docs/: the interactive lab and the report, at two widths, light and dark.
 
-Run as `python -m tests.e2e.screenshots` from the project's folder; it brings the lab up, and ends it.
+Run as `python -m tests.e2e.screenshots` from the project's folder; it brings the lab up, and ends it. With the word `report`
+only the report's are taken, of the recorded run, which needs no server.
 """
 
+import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser
 
@@ -14,8 +18,9 @@ from tests.e2e.test_ui import up
 from wsgilab import lab
 
 FOLDER = lab.PROJECT / "docs" / "screens"
+RECORDED = lab.PROJECT / "tests" / "recorded" / "answer"
 SIZES = {1280: 800, 400: 800}
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TRIED = (("gunicorn-sync-4", 8), ("gunicorn-gthread-2x4", 12), ("gunicorn-gevent", 12))
 """What is tried before the picture is taken, and for how many seconds."""
 
@@ -33,9 +38,33 @@ def take(browser: Browser, url: str, name: str, *, whole: bool) -> None:
             page.close()
 
 
+def take_report(browser: Browser, results: Path) -> None:
+    """The report's beginning, and who ran when."""
+    shutil.copytree(RECORDED, results / RECORDED.name)
+    cli = make_cli("local", lab.places().state, results)
+    assert cli("lab.report", "--run", RECORDED.name).code == 0
+    for width, height in SIZES.items():
+        for theme in THEMES:
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+            page.goto((results / RECORDED.name / "report.html").as_uri())
+            page.screenshot(path=FOLDER / f"report-top-{width}-{theme}.png")
+            page.locator("section", has=page.locator("#timeline")).locator("figure").first.screenshot(
+                path=FOLDER / f"report-{width}-{theme}.png"
+            )
+            page.close()
+
+
 def main() -> None:
-    """Bring the lab up, try some servers, and take the pictures."""
+    """Take the pictures that are asked for."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
+        take_report(browser, Path(folder))
+    if "report" not in sys.argv[1:]:
+        take_lab()
+
+
+def take_lab() -> None:
+    """Bring the lab up, try some servers, and take the pictures."""
     with tempfile.TemporaryDirectory() as folder, launched() as browser:
         cli = make_cli("local", lab.places().state, Path(folder))
         try:

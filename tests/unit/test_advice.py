@@ -909,7 +909,7 @@ def test_only_servers_that_may_be_advised_with_each_workload_are_considered() ->
 
     assert overall.server == "two"
     assert overall.left_out["three"] == "not measured with cpu"
-    assert overall.left_out["dev"].startswith("sleep: the development server")
+    assert overall.left_out["dev"].startswith("the development server"), "always the same reason"
     assert "x0.40 (0.40 to 0.40) with sleep" in overall.why, "shares are of the best of each workload"
 
 

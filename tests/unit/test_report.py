@@ -222,6 +222,13 @@ def test_parts_come_in_the_order_of_what_a_reader_asks(files: Mapping[str, bytes
     ]
 
 
+def test_figures_of_a_workload_have_headings(files: Mapping[str, bytes]) -> None:
+    headings = re.findall(r"<h[34]>([^<]*)</h[34]>", files["report.html"].decode())
+
+    for words in ("Throughput", "Latency", "Who ran when"):
+        assert [each for each in headings if each.startswith(words)] == [f"{words}: sleep 50 ms", f"{words}: cpu 2 ms"]
+
+
 def test_no_rank_of_headings_is_skipped(files: Mapping[str, bytes], harmless: Parsed) -> None:
     for parsed in (Parsed(files["report.html"].decode()), harmless):
         ranks = [int(tag[1]) for path, _ in parsed.elements if re.fullmatch("h[1-6]", tag := path.split("/")[-1])]
@@ -305,7 +312,8 @@ def test_warnings_are_beside_the_figures_and_once_more_together(files: Mapping[s
     text = files["report.html"].decode()
     warning = "server and generator share a core: both are slower for it"
 
-    assert text.count(f'<p class="warn">gunicorn-gevent: {warning}</p>') == 1
+    servers = "gunicorn-sync-1, gunicorn-sync-4, gunicorn-gthread-2x4, gunicorn-gevent"
+    assert text.count(f'<p class="warn">{servers}: {warning}</p>') == 1
     assert text.count(f'<td class="long">{warning}</td>') == 4
     assert "None: every trial was measured" not in text
 
@@ -388,6 +396,8 @@ def test_what_all_servers_have_alike_is_told_once() -> None:
     assert facts["environment of all servers"] == "A=1"
     assert environments == ["B='x y'", "B=z C=''"]
     assert "environment of all servers" not in dict(reproduce.facts(run()))
+    alone = run(servers={"one": servers["one"]})
+    assert [row[-1] for row in reproduce.servers(alone).rows] == ["A=1 B='x y'"]
 
 
 def test_machine_cores_and_packages_are_told() -> None:

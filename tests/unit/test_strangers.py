@@ -667,18 +667,36 @@ def test_markup_in_claims_changes_nothing_of_their_markdown(word: str) -> None:
     assert list(parsed(claimed(lambda: word, wordy("markup from 0")))) == list(parsed(harmless))
 
 
-@given(
-    st.text(min_size=1),
-    st.sampled_from(["{}", "# {}", "- {}", "- x\n- {}\n- y", "x\n\n{}\n\ny", "| a |\n| - |\n| {} |"]),
-)
-def test_an_escaped_text_is_text_wherever_it_stands(text: str, frame: str) -> None:
+def test_what_begins_a_line_as_only_github_reads_it_is_escaped_too() -> None:
+    """GFM, "Tables (extension)": a row of delimiters, which may be a single one without a pipe."""
+    assert escape(":-:") == "\\:-:"
+
+
+FRAMES = ["{}", "# {}", "- {}", "- x\n- {}\n- y", "x\n\n{}\n\ny", "x\n{}", "| a |\n| - |\n| {} |"]
+"""Where an escaped text stands; a lone one is looked at more closely."""
+
+
+def is_text(text: str, frame: str) -> None:
+    """Nothing comes of it but the text itself."""
     escaped = escape(text)
     kinds = {kind for kind, _ in parsed(frame.format(escaped))}
 
     assert kinds <= {kind for kind, _ in parsed(frame.format("plain"))}
-    if frame == "{}" and escaped:
+    if frame == FRAMES[0] and escaped:
         inline = MarkdownIt("commonmark").parse(escaped)[1].children or []
         assert "".join(each.content for each in inline) == " ".join(visible(text).split())
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("text", MARKUP)
+def test_escaped_markup_is_text_wherever_it_stands(text: str, frame: str) -> None:
+    is_text(text, frame)
+
+
+@given(st.text(min_size=1), st.sampled_from(FRAMES))
+def test_an_escaped_text_is_text_wherever_it_stands(text: str, frame: str) -> None:
+    # Below a line, nothing at all is a line end.
+    is_text(text, frame if escape(text) else FRAMES[0])
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def advise(
 def _check(wish: Wish, results: Sequence[CellResult]) -> None:
     for limit, unit in ((wish.p95_ms, "p95-ms"), (wish.memory_mb, "memory-mb")):
         if limit is not None and not 0 < limit < math.inf:
-            raise SpecError(f"{unit} {limit:g}: must be a number above 0")
+            raise SpecError(f"--{unit} {limit:g}: must be a number above 0")
     measured = list(dict.fromkeys(result.cell.workload for result in results if result.figures is not None))
     if wish.workload is not None and wish.workload not in measured:
         known = ", ".join(measured) or "none"
-        raise SpecError(f"workload {wish.workload}: not measured in this run; those that were: {known}")
+        raise SpecError(f"--workload {wish.workload}: not measured in this run; those that were: {known}")
 
 
 def _advice(choice: Choice, choices: Mapping[Conditions, Choice]) -> Advice:

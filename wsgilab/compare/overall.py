@@ -96,7 +96,7 @@ def _ground(choices: Sequence[Choice], worst: Mapping[str, Worst], tied: Sequenc
 
 
 def _left_out(choices: Sequence[Choice]) -> Mapping[str, str]:
-    """Why a server is not considered, by the first workload in which it is not."""
+    """Why a server is not considered: by the first workload in which it is not, unless the reason is always the same."""
     found: dict[str, str] = {}
     for choice in choices:
         workload = choice.group.cell.workload
@@ -104,5 +104,7 @@ def _left_out(choices: Sequence[Choice]) -> Mapping[str, str]:
             if name not in choice.group.observations:
                 found[name] = f"not measured with {workload}"
             elif name in choice.left_out:
-                found[name] = f"{workload}: {choice.left_out[name]}"
+                reason = choice.left_out[name]
+                always = all(each.left_out.get(name) == reason for each in choices)
+                found[name] = reason if always else f"{workload}: {reason}"
     return found

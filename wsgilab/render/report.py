@@ -116,7 +116,7 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
             answer=None if answer is None else _sheet(answer),
             answer_shown=of("answer"),
             rule=advice.RULE,
-            advice=advice.told(comparison) if comparison.advice else (),
+            advice=advice.told(comparison),
             workloads=[
                 _Workload(
                     title=workload_words(comparison, name),

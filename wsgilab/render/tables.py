@@ -143,17 +143,23 @@ def _shown(comparison: Comparison) -> Sequence[bool]:
 
 
 def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
+    """What must be known beside the figures; of servers that share it, once."""
+    servers: dict[str, list[str]] = {}
     for result in results:
-        for warning in result.warnings:
-            yield f"{result.cell.server}: {warning}"
-        pair = pairs.get(result.cell)
-        if pair is None:
-            continue
-        if pair.broken_gates:
-            yield f"{result.cell.server}: not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
-        elif pair.ratio.low is None:
-            told = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
-            yield f"{result.cell.server}: undecided against {pair.reference}, with {told}"
+        for note in (*result.warnings, *_uncompared(pairs.get(result.cell))):
+            servers.setdefault(note, []).append(result.cell.server)
+    return (f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in servers.items())
+
+
+def _uncompared(pair: PairResult | None) -> Iterable[str]:
+    """Why nothing is concluded from a ratio, where that is not the ratio itself."""
+    if pair is None:
+        return
+    if pair.broken_gates:
+        yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+    elif pair.ratio.low is None:
+        told = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
+        yield f"undecided against {pair.reference}, with {told}"
 
 
 def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
