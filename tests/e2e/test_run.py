@@ -8,10 +8,13 @@ from typing import Any
 import docker
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import HERE, Cli, end, observations, wait_for
 from tests.e2e.containers import assert_confined
-from wsgilab import cpus, host
+from wsgilab import cpus, host, inflight, lab, spec
+from wsgilab.catalogue import parse
+from wsgilab.store import Store
 
 pytestmark = pytest.mark.lab
 
@@ -40,6 +43,10 @@ UNBOUNDED = {
     "gunicorn25-gevent",
     "gunicorn25-eventlet",
 }
+
+
+STORED = ("run.yaml", "observations.jsonl")
+"""What a run leaves behind; all else is made of it."""
 
 
 def cells(comparison: dict[str, Any], **conditions: object) -> dict[str, dict[str, Any]]:
@@ -83,14 +90,32 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
     assert run["stacks"]["gunicorn25-eventlet"]["packages"]["gunicorn"] == "25.3.0"
     assert run["cpu_iterations"] > 1000
 
+    schema = json.loads((lab.PROJECT / "schemas" / "comparison.json").read_text())
+    Draft202012Validator(schema).validate(comparison)
+    catalogue = parse((lab.PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+    repeated = spec.parse((cli.latest / "experiment.yaml").read_text(), "experiment.yaml", catalogue, cores=2)
+    assert repeated == Store(cli.latest).run().experiment
+    # What was seen of who ran when is what was counted.
+    (of_gthread,) = [each for each in Store(cli.latest).observations() if each.cell.server == "gunicorn-gthread-8"]
+    assert of_gthread.swarm is not None
+    timeline = of_gthread.swarm.timeline
+    assert timeline is not None
+    assert len({(stay.process, stay.thread) for stay in timeline.stays}) == 8
+    shown = ((stay.entered_us, stay.left_us) for stay in timeline.stays)
+    assert inflight.sweep(shown, 0, timeline.span_us)[0] == 8
+
     # And all of it again from the folder alone, to the byte.
-    before = {path.name: path.read_bytes() for path in cli.latest.glob("comparison.*")}
-    assert set(before) == {"comparison.yaml", "comparison.md"}
-    for path in cli.latest.glob("comparison.*"):
-        path.unlink()
+    def written() -> dict[str, bytes]:
+        made = [path for path in cli.latest.rglob("*") if path.is_file() and path.name not in STORED]
+        return {str(path.relative_to(cli.latest)): path.read_bytes() for path in made}
+
+    before = written()
+    assert set(before) >= {"comparison.yaml", "comparison.md", "experiment.yaml", "report.html", "plots/answer.svg"}
+    for path in before:
+        (cli.latest / path).unlink()
     ended = cli("lab.report")
     assert ended.code == 0, ended.output
-    assert {path.name: path.read_bytes() for path in cli.latest.glob("comparison.*")} == before
+    assert written() == before
 
 
 def test_a_signal_ends_a_run_with_what_was_measured_and_resume_goes_on(cli: Cli) -> None:
