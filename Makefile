@@ -21,7 +21,8 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
 test: check ## Every check and every test; those of the runtimes need a few minutes
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest tests/contract tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order
 	$(BIN)/ruff format --check .

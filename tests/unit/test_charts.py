@@ -24,7 +24,7 @@ from wsgilab.render.charts.svg import Drawn, specification
 from wsgilab.render.figures import Figure, Panel, figures
 from wsgilab.render.figures.cost import frontier
 from wsgilab.render.figures.load import MOST_LABELLED
-from wsgilab.render.figures.timeline import MOST_BARS, MOST_WORKERS, common_span, packed
+from wsgilab.render.figures.timeline import MOST_BARS, MOST_REQUESTS, MOST_WORKERS, common_span, packed
 from wsgilab.render.figures.values import (
     LONGEST_NAME,
     MOST_PANELS,
@@ -489,6 +489,29 @@ def test_rows_beyond_what_there_is_room_for_are_told() -> None:
     assert max(bar.row for bar in drawing.bars) == MOST_WORKERS - 1
     assert f"{MOST_WORKERS} rows at most are drawn" in found.caption
     assert len(found.table.rows) == MOST_WORKERS + 5
+    assert "are looked at" not in found.caption
+
+
+@pytest.mark.parametrize("left_ms", [50, 100, 400])
+def test_many_that_leave_together_or_stay_to_the_end_do_not_make_the_picture_empty(left_ms: int) -> None:
+    together = [stay(0, left_ms, thread=number) for number in range(MOST_BARS + 5)]
+    observations = timed("one", *together)
+    (result,) = of(observations).cells
+
+    span_us = common_span([result])
+
+    assert result.timeline is not None
+    assert len([each for each in together if each.left_us > 100_000 - span_us]) == MOST_BARS + 5
+    # What left together is in sight for no longer than it takes to leave; what is there to the end, all along.
+    assert span_us == (100_000 if left_ms > 100 else 100_000 - left_ms * 1000 + 1)
+
+
+def test_of_a_multitude_that_is_inside_at_once_the_first_are_looked_at() -> None:
+    multitude = [stay(0, 50, thread=number) for number in range(MOST_REQUESTS + 5)]
+    found = figure(of(timed("one", *multitude)), "timeline-sleep")
+
+    assert len(found.table.rows) == MOST_REQUESTS
+    assert f"Only the first {MOST_REQUESTS:,} requests of a server are looked at" in found.caption
 
 
 def test_the_table_of_who_ran_when_has_every_bar(recorded: Mapping[str, Figure]) -> None:

@@ -19,8 +19,9 @@ from rich.console import Console, RenderableType
 from wsgilab import claims
 from wsgilab.catalogue import parse
 from wsgilab.compare import compare
-from wsgilab.model import ClaimResult, Comparison, Run
-from wsgilab.render import terminal
+from wsgilab.compare.runs import runs as compare_runs
+from wsgilab.model import ClaimResult, Comparison, Run, RunsComparison
+from wsgilab.render import advice, runs, terminal
 from wsgilab.render.claims import claims_md, claims_yaml
 from wsgilab.render.formats import FORMATS
 from wsgilab.store import Store
@@ -40,6 +41,12 @@ Files = Mapping[str, bytes]
 def answer() -> Comparison:
     store = Store(TESTS / "recorded" / "answer")
     return compare(store.run(), store.observations())
+
+
+@functools.cache
+def before_and_after() -> RunsComparison:
+    before, after = (Store(TESTS / "recorded" / name) for name in ("before", "after"))
+    return compare_runs(before.run(), before.observations(), after.run(), after.observations())
 
 
 @functools.cache
@@ -65,6 +72,11 @@ def of_answer(render: Callable[[Comparison], Files]) -> Callable[[], Files]:
 RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
     **{("answer", name): of_answer(render) for name, render in FORMATS.items()},
     ("answer", "terminal"): lambda: on_terminal(terminal.comparison(answer(), WIDTH), "terminal.txt"),
+    ("answer", "advice"): lambda: on_terminal(advice.renderable(answer()), "advice.txt"),
+    ("against", "markdown"): lambda: runs.runs_md(before_and_after()),
+    ("against", "yaml"): lambda: runs.runs_yaml(before_and_after()),
+    ("against", "html"): lambda: runs.runs_html(before_and_after()),
+    ("against", "terminal"): lambda: on_terminal(runs.on_terminal(before_and_after(), WIDTH), "terminal.txt"),
     ("claims", "markdown"): lambda: claims_md(*verdicts()),
     ("claims", "yaml"): lambda: claims_yaml(*verdicts()),
     ("claims", "terminal"): lambda: on_terminal(terminal.verdicts(verdicts()[1]), "terminal.txt"),

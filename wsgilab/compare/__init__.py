@@ -24,17 +24,10 @@ def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
     results = [_planned(run, cell, by_cell[cell]) for cell in cells]
     broken = {result.cell: result.broken_gates for result in results}
     places = ranks(run, results, by_cell)
-    measured = reports(given)
-    return Comparison(
-        run=run,
-        trials=_trials(run, given),
-        measured=len(measured),
-        failed=len(given) - len(measured),
-        window_s=math.fsum(each.window_s for each in measured),
-        cells=tuple(replace(result, rank=places.get(result.cell)) for result in results),
+    ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
+    return replace(
+        _summed_up(run, given, ranked),
         pairs=tuple(against_reference(run, cells, by_cell, broken)),
-        confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
-        blocks_needed=blocks_needed(run, cells),
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
         advice=tuple(advise(run, given, results, Wish())),
@@ -51,7 +44,23 @@ def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:
     by_cell = grouped(given)
     cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
     results = (cell_result(run, cell, by_cell[cell], planned=0, summary=stats.median_interval) for cell in cells)
-    return replace(compare(run, given), cells=tuple(results), pairs=(), scaling=(), drift=(), advice=())
+    return _summed_up(run, given, tuple(results))
+
+
+def _summed_up(run: Run, given: Sequence[Observation], results: tuple[CellResult, ...]) -> Comparison:
+    """A run's cells, each by itself, and what there was of it in all."""
+    measured = reports(given)
+    return Comparison(
+        run=run,
+        trials=_trials(run, given),
+        measured=len(measured),
+        failed=len(given) - len(measured),
+        window_s=math.fsum(each.window_s for each in measured),
+        cells=results,
+        pairs=(),
+        confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
+        blocks_needed=blocks_needed(run, run.experiment.cells),
+    )
 
 
 def survey(run: Run, observations: Iterable[Observation]) -> Comparison:

@@ -30,6 +30,9 @@ MOST_BARS = 160
 MOST_WORKERS = 48
 """Rows of a panel."""
 
+MOST_REQUESTS = 1000
+"""Of a server. Only where they are inside all at once are there more than MOST_BARS."""
+
 LABELLED_ROWS = 12
 """Up to so many rows have a label each."""
 
@@ -66,6 +69,8 @@ class _Drawn:
     result: CellResult
     span_us: int
     processes: tuple[_Process, ...]
+    cut: bool
+    """Whether there were more requests than MOST_REQUESTS."""
 
     @property
     def rows(self) -> int:
@@ -85,7 +90,9 @@ def _figure(comparison: Comparison, workload: str, results: Sequence[CellResult]
     chosen, left_out = kept(shown, MOST_SERVERS, "servers", where="observations.jsonl")
     span_us = common_span(chosen)
     drawn = [_drawn(comparison.run.servers[each.cell.server], each, span_us) for each in chosen]
-    cut = max(each.rows for each in drawn) > MOST_WORKERS
+    cut = f" Of a server, {MOST_WORKERS} rows at most are drawn." * any(each.rows > MOST_WORKERS for each in drawn)
+    if any(each.cut for each in drawn):
+        cut += f" Only the first {MOST_REQUESTS:,} requests of a server are looked at; all are in observations.jsonl."
     usual = Counter(each.cell.conditions for each in chosen).most_common(1)[0][0]
     cell = next(each.cell for each in chosen if each.cell.conditions == usual)
     otherwise = ", unless a panel says otherwise" if any(each.cell.conditions != usual for each in chosen) else ""
@@ -97,7 +104,7 @@ def _figure(comparison: Comparison, workload: str, results: Sequence[CellResult]
         caption=(
             "Each bar is one request inside the application. Bars above each other are in flight at once, and a row is one "
             f"process, thread or coroutine at a time. All panels show {span_us / 1000:.0f} ms, the end of the first "
-            f"measured block's window, with {cell.load}, {place(cell)}{otherwise}.{f' Of a server, {MOST_WORKERS} rows at most are drawn.' if cut else ''}{left_out}"
+            f"measured block's window, with {cell.load}, {place(cell)}{otherwise}.{cut}{left_out}"
         ),
         panels=tuple(Panel(title=_title(each.result.cell, usual), drawing=_gantt(each)) for each in drawn),
         table=Table(
@@ -124,14 +131,19 @@ def _telling(results: Sequence[CellResult]) -> Sequence[CellResult]:
 
 
 def common_span(results: Iterable[CellResult]) -> int:
-    """Microseconds before the end of the window that all have recorded, and in which none has more than MOST_BARS."""
+    """Microseconds before the end of the window that all have recorded, and in which none has more than MOST_BARS.
+
+    Where that many are inside at the very end, half as many departures are in it; what leaves in one microsecond is never
+    parted.
+    """
     span_us: int | None = None
     for each in results:
         if each.timeline is not None:
             whole = each.timeline.span_us
             # How long before the end each left; with the first that is one too many the picture begins.
-            ago = sorted(whole - stay.left_us for stay in each.timeline.stays)
-            most = max(1, min(whole, ago[MOST_BARS] if len(ago) > MOST_BARS else whole))
+            ago = sorted(whole - stay.left_us for stay in each.timeline.stays if stay.left_us <= whole)
+            room = max(MOST_BARS // 2, MOST_BARS - (len(each.timeline.stays) - len(ago)))
+            most = min(whole, max(ago[room], ago[0] + 1)) if len(ago) > room else whole
             span_us = most if span_us is None else min(span_us, most)
     return span_us or 1
 
@@ -144,8 +156,9 @@ def _drawn(server: Server, result: CellResult, span_us: int) -> _Drawn:
         for stay in result.timeline.stays
         if stay.left_us > begin
     ]
-    groups = [_one_each(stays)] if server.processes is None else list(_declared(server.processes, stays))
-    return _Drawn(result=result, span_us=span_us, processes=tuple(groups))
+    seen = stays[:MOST_REQUESTS]
+    groups = [_one_each(seen)] if server.processes is None else list(_declared(server.processes, seen))
+    return _Drawn(result=result, span_us=span_us, processes=tuple(groups), cut=len(seen) < len(stays))
 
 
 def _one_each(stays: Sequence[Stay]) -> _Process:
