@@ -1,20 +1,19 @@
 """`report.html`, one file that needs no other and runs no script, and `plots/*.svg`: the same charts by themselves.
 
-Everything is computed here or before; the template lays out. Whatever comes from a run passes `_visible`, and is escaped.
+Everything is computed here or before; the template lays out. Whatever comes from a run passes `page`, which escapes it.
 """
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from wsgilab.model import Comparison
 from wsgilab.render import advice, charts, markdown, reproduce, tables
 from wsgilab.render.figures import Figure, Section, figures
-from wsgilab.render.figures.values import one_line, workload_words, workloads
+from wsgilab.render.figures.values import workload_words, workloads
+from wsgilab.render.page import page
 from wsgilab.render.tables import Column, Table
 
 PLOTS = "plots"
@@ -103,60 +102,40 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
     answer = tables.answer(comparison)
     grouped = dict(zip(_conditions(comparison), map(_group, tables.groups(comparison)), strict=True))
     named = list(workloads(comparison))
-    return (
-        _templates()
-        .get_template("report.html")
-        .render(
-            run=run,
-            trials=f"{comparison.measured} of {comparison.trials} trials measured",
-            machine=markdown.machine(run),
-            windows=markdown.windows(comparison),
-            statistics=markdown.statistics(comparison),
-            failed=comparison.failed,
-            answer=None if answer is None else _sheet(answer),
-            answer_shown=of("answer"),
-            rule=advice.RULE,
-            advice=advice.told(comparison),
-            workloads=[
-                _Workload(
-                    title=workload_words(comparison, name),
-                    shown=of("load", name),
-                    groups=tuple(group for (workload, _), group in grouped.items() if workload == name),
-                )
-                for name in named
-            ],
-            timelines=[each for name in named for each in of("timeline", name)],
-            parts=[
-                ("balance", "Balance", of("balance")),
-                ("scaling", "Scaling", of("scaling")),
-                ("cost", "Cost", of("cost")),
-                ("drift", "Drift", of("drift")),
-            ],
-            warnings=_sheet(_warnings(comparison)),
-            command=reproduce.command(run),
-            facts=list(reproduce.facts(run)),
-            servers=_sheet(reproduce.servers(run)),
-            stacks=_sheet(reproduce.stacks(run)),
-            legend=list(tables.legend(comparison)),
-        )
+    return page(
+        "report.html",
+        run=run,
+        trials=f"{comparison.measured} of {comparison.trials} trials measured",
+        machine=markdown.machine(run),
+        windows=markdown.windows(comparison),
+        statistics=markdown.statistics(comparison),
+        failed=comparison.failed,
+        answer=None if answer is None else _sheet(answer),
+        answer_shown=of("answer"),
+        rule=advice.RULE,
+        advice=advice.told(comparison),
+        workloads=[
+            _Workload(
+                title=workload_words(comparison, name),
+                shown=of("load", name),
+                groups=tuple(group for (workload, _), group in grouped.items() if workload == name),
+            )
+            for name in named
+        ],
+        timelines=[each for name in named for each in of("timeline", name)],
+        parts=[
+            ("balance", "Balance", of("balance")),
+            ("scaling", "Scaling", of("scaling")),
+            ("cost", "Cost", of("cost")),
+            ("drift", "Drift", of("drift")),
+        ],
+        warnings=_sheet(_warnings(comparison)),
+        command=reproduce.command(run),
+        facts=list(reproduce.facts(run)),
+        servers=_sheet(reproduce.servers(run)),
+        stacks=_sheet(reproduce.stacks(run)),
+        legend=list(tables.legend(comparison)),
     )
-
-
-@functools.cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("wsgilab.render"),
-        autoescape=True,
-        finalize=_visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _visible(value: object) -> object:
-    """What a template writes: text without characters that hide or turn what follows; elements of ours as they are."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _shown(found: Iterable[Figure], drawn: Mapping[str, Sequence[charts.Drawn]]) -> Iterable[_Shown]:

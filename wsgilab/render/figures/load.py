@@ -70,14 +70,7 @@ def load(comparison: Comparison) -> Iterable[Figure]:
 
 
 def _throughput(comparison: Comparison, workload: str, results: Sequence[CellResult]) -> Figure:
-    panels = [
-        panel
-        for lines, dots in _split(results)
-        for panel in (
-            *_lines(comparison, lines, THROUGHPUT),
-            *(_dots(each, "requests/s", (THROUGHPUT,)) for each in dots),
-        )
-    ]
+    panels = _panels(comparison, results, "requests/s", (THROUGHPUT,))
     drawn, left_out = kept(panels, MOST_PANELS, "panels")
     return Figure(
         name=f"throughput-{slug(workload)}",
@@ -94,14 +87,7 @@ def _throughput(comparison: Comparison, workload: str, results: Sequence[CellRes
 
 
 def _latencies(comparison: Comparison, workload: str, results: Sequence[CellResult]) -> Figure:
-    panels = [
-        panel
-        for lines, dots in _split(results)
-        for panel in (
-            *(panel for measure in LATENCIES for panel in _lines(comparison, lines, measure)),
-            *(_dots(each, "latency, ms, log scale", LATENCIES) for each in dots),
-        )
-    ]
+    panels = _panels(comparison, results, "latency, ms, log scale", LATENCIES)
     drawn, left_out = kept(panels, MOST_PANELS, "panels")
     return Figure(
         name=f"latency-{slug(workload)}",
@@ -115,6 +101,20 @@ def _latencies(comparison: Comparison, workload: str, results: Sequence[CellResu
         panels=tuple(drawn),
         table=_table(comparison, results, LATENCIES),
     )
+
+
+def _panels(
+    comparison: Comparison, results: Sequence[CellResult], unit: str, measures: Sequence[_Measure]
+) -> Sequence[Panel]:
+    """For each measure its lines; of what has dots, all measures in one."""
+    return [
+        panel
+        for lines, dots in _split(results)
+        for panel in (
+            *(panel for measure in measures for panel in _lines(comparison, lines, measure)),
+            *(_dots(each, unit, measures) for each in dots),
+        )
+    ]
 
 
 # --- which servers are lines, and which are dots

@@ -1,14 +1,11 @@
 """`against.html`: two runs beside each other, with the ratios drawn."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from wsgilab.model import CellOfRuns, Interval, RunsComparison
-from wsgilab.plain import visible
+from wsgilab.render.page import page
 from wsgilab.render.runs import words
 from wsgilab.render.tables import Table
 from wsgilab.stats import SAME
@@ -71,8 +68,8 @@ def runs_html(comparison: RunsComparison) -> Mapping[str, bytes]:
     """The two as a page that needs no other file and runs no script."""
     axis = _axis(comparison)
     margin = Interval(median=1.0, low=1 / (1 + SAME), high=1 + SAME)
-    page = _templates().get_template("runs.html")
-    text = page.render(
+    text = page(
+        "runs.html",
         title=words.title(comparison),
         outcome=words.outcome(comparison),
         identities=words.identities(comparison),
@@ -98,23 +95,6 @@ _LEGEND = (
         ),
     ),
 )
-
-
-@functools.cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("wsgilab.render"),
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-
-
-def _shown(value: object) -> object:
-    """What is written, with characters that hide or reverse spelt out."""
-    return visible(value) if isinstance(value, str) else value
 
 
 def _drawn(group: Table, cells: Sequence[CellOfRuns], axis: _Axis) -> Mapping[str, object]:
