@@ -1,7 +1,6 @@
 """The loop: each trial loads one target while the fleet is up, and is saved before the next begins."""
 
 import contextlib
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -187,7 +186,7 @@ class _Meter:
 
     def __init__(self, target: Target, backends: Sequence[RunningBackend]) -> None:
         self._parts: Sequence[Running] = (target, *backends)
-        self._before: tuple[float, list[Usage]] | None = None
+        self._before: list[Usage] | None = None
         self.cpu_s: float | None = None
         self.span_s: float | None = None
         self.resident_bytes: int | None = None
@@ -201,18 +200,18 @@ class _Meter:
         after = self._read()
         if self._before is None or after is None:
             return
-        self.span_s = after[0] - self._before[0]
-        pairs = zip(self._before[1], after[1], strict=True)
+        self.span_s = after[0].at_s - self._before[0].at_s
+        pairs = zip(self._before, after, strict=True)
         self.cpu_s, *backends_s = (max(0.0, later.cpu_s - earlier.cpu_s) for earlier, later in pairs)
         self.backend_cpu_s = sum(backends_s) if backends_s else None
-        self.resident_bytes = after[1][0].resident_bytes
-        self.os_threads = max(after[1][0].os_threads, self._before[1][0].os_threads)
+        self.resident_bytes = after[0].resident_bytes
+        self.os_threads = max(after[0].os_threads, self._before[0].os_threads)
 
-    def _read(self) -> tuple[float, list[Usage]] | None:
-        """When, and what each has consumed by then, the target first; None where one has ended."""
+    def _read(self) -> list[Usage] | None:
+        """What each has consumed by now, the target first; None where one has ended."""
         if any(part.failure() is not None for part in self._parts):
             return None
         # One that ends at this very moment is found to have ended after the trial.
         with contextlib.suppress(TargetError):
-            return time.monotonic(), [part.usage() for part in self._parts]
+            return [part.usage() for part in self._parts]
         return None

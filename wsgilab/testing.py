@@ -5,6 +5,7 @@ The fakes keep the promises of their Protocols; the contract suite runs on them 
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -194,7 +195,7 @@ class _FakeRunning:
 
     def usage(self) -> Usage:
         self.cpu_s += 0.01
-        return Usage(cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2)
+        return Usage(at_s=time.monotonic(), cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -112,6 +112,9 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
         slow_connections=sum(swarm.slow_connections for swarm in swarms),
+        round_trip_ms=None,
+        received_mbps=summary([swarm.received_bytes * 8e-6 / swarm.window_s for swarm in swarms]),
+        resent_share=None,
         bound_by=bound_by,
         because=because,
     )

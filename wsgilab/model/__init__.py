@@ -21,6 +21,7 @@ from wsgilab.model.claims import (
     Condition,
     Evidence,
 )
+from wsgilab.model.host import Host
 from wsgilab.model.observed import (
     InFlight,
     Observation,
@@ -41,6 +42,7 @@ from wsgilab.model.results import (
     Drift,
     Gate,
     Interval,
+    MachineEffect,
     Metric,
     PairResult,
     Scaling,
@@ -49,7 +51,6 @@ from wsgilab.model.results import (
 )
 from wsgilab.model.run import (
     SCHEMA,
-    Host,
     Run,
     RuntimeName,
     Stack,
@@ -62,6 +63,7 @@ from wsgilab.model.runs import (
     RunsComparison,
     Weight,
 )
+from wsgilab.model.site import Lane, Machine, Site, SiteMachine
 
 __all__ = [
     "SCHEMA",
@@ -92,7 +94,10 @@ __all__ = [
     "Host",
     "InFlight",
     "Interval",
+    "Lane",
     "Limit",
+    "Machine",
+    "MachineEffect",
     "Metric",
     "Observation",
     "Order",
@@ -102,6 +107,8 @@ __all__ = [
     "RuntimeName",
     "Scaling",
     "Server",
+    "Site",
+    "SiteMachine",
     "Stack",
     "Stamp",
     "Stay",

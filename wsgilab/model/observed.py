@@ -66,6 +66,8 @@ class InFlight:
 class Usage:
     """What a target has consumed so far, over all its processes."""
 
+    at_s: float
+    """When this was so: seconds of a clock of the machine that it runs on."""
     cpu_s: float
     resident_bytes: int
     os_threads: int
@@ -135,6 +137,16 @@ class SwarmReport:
     """Median time of a request inside the application."""
     generator_cpu: float
     """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
+    round_trip_ms: float | None = None
+    """Median of a small message to the targets' machine and its answer, just before the trial: all was idle. None where
+    users and targets share a machine."""
+    received_bytes: int = 0
+    """Of the answers' bodies, over the requests of the window."""
+    sent_segments: int | None = None
+    """TCP segments that the swarm's machines sent over the whole trial (RFC 4022, tcpOutSegs). None where users and targets
+    share a machine."""
+    resent_segments: int | None = None
+    """Of them, those that had to be sent again (RFC 4022, tcpRetransSegs)."""
     timeline: Timeline | None = None
     """The window's last part; kept for the first block only, since the next looks alike."""
 
@@ -163,3 +175,5 @@ class Observation:
     """The more of what the window's two ends saw."""
     backend_cpu_s: float | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
+    machine: str = ""
+    """The machine of the targets, where there are several machines."""

@@ -9,7 +9,7 @@ from wsgilab.model.observed import Timeline
 from wsgilab.model.run import Run
 
 Metric = Literal["throughput", "latency"]
-BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "backend", "demand", "unexplained"]
+BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "backend", "network", "demand", "unexplained"]
 Gate = Literal["generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
 
@@ -61,6 +61,13 @@ class CellFigures:
     cut_off: int
     late: int
     slow_connections: int
+    round_trip_ms: Interval | None
+    """To the targets' machine and back, all idle; None where users and targets share a machine."""
+    received_mbps: Interval
+    """Megabits of bodies a second."""
+    resent_share: float | None
+    """Of the TCP segments that the swarm sent, those that it had to send again; None where users and targets share a
+    machine."""
     bound_by: BoundBy
     because: str
     """The figures that decided `bound_by`."""
@@ -128,6 +135,17 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineEffect:
+    """A machine of targets against the others that took blocks of the same run."""
+
+    machine: str
+    blocks: int
+    throughput: Interval
+    """The speed of its blocks over that of the others'. A block's speed is the geometric mean, over its cells, of
+    throughput over the cell's median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What a server must keep to, to be advised; None: nothing."""
 
@@ -190,6 +208,8 @@ class Comparison:
     scaling: tuple[Scaling, ...] = ()
     """Of every cell that was measured with fewer cores too."""
     drift: tuple[Drift, ...] = ()
+    machines: tuple[MachineEffect, ...] = ()
+    """Where blocks ran side by side on several machines."""
     advice: tuple[Advice, ...] = ()
     """For each group of conditions in which servers were compared."""
     interleaved: bool = True

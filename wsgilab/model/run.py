@@ -1,32 +1,17 @@
-"""One execution of an experiment, and the machine that it ran on."""
+"""One execution of an experiment, and what it ran on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from wsgilab.model.asked import STRICT, Experiment, Server
+from wsgilab.model.host import Host
+from wsgilab.model.site import Lane
 
 RuntimeName = Literal["compose", "local"]
 
 SCHEMA = 1
 """The version of what `results/<run>/` holds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """The machine, as far as it matters for a comparison."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    cpu: str
-    architecture: str
-    usable_cpus: str
-    """A cpuset list such as `0-3`."""
-    siblings: tuple[str, ...]
-    """Cpuset lists of the logical cores that share one physical core."""
-    memory_bytes: int
-    kernel: str
-    python: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +50,11 @@ class Run:
     """The fixed work of a `cpu` request, calibrated once for this run; None where no cell needs it."""
     servers: Mapping[str, Server]
     host: Host
+    """Of the targets; where there are several such machines, the first."""
     stacks: Mapping[str, Stack]
     packages: Mapping[str, str]
     """The lab's own packages and tools, by name."""
     notes: tuple[str, ...]
     """What a reader must know of the machine, such as shared physical cores."""
+    lanes: tuple[Lane, ...] = ()
+    """One for each machine of targets; empty where all ran on one machine."""

@@ -111,6 +111,8 @@ class RunningContainer:
         # As `docker stats` counts it: without the page cache that can be dropped (cgroup v1, then v2).
         cache = details.get("total_inactive_file", details.get("inactive_file", 0))
         return Usage(
+            # The engine's own clock: this one may be another machine's, and far away.
+            at_s=_seconds(stats["read"]),
             cpu_s=stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
             resident_bytes=max(0, memory.get("usage", 0) - cache),
             # The pids controller counts tasks, which are threads (kernel.org, cgroup-v2, "PID").
@@ -126,6 +128,12 @@ class RunningContainer:
             if error.status_code not in _GONE:
                 raise
             raise TargetError(f"{self.name} {self.failure() or 'does not run'}") from None
+
+
+def _seconds(moment: str) -> float:
+    """Seconds since midnight of the epoch, of an RFC 3339 time in UTC. Raises ValueError."""
+    whole, _, fraction = moment.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
 
 
 class ContainerTarget(RunningContainer):

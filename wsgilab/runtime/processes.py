@@ -70,7 +70,7 @@ class RunningProcess:
         return found.pop() if found else frozenset()
 
     def usage(self) -> Usage:
-        cpu_s, own_bytes, shared_bytes, os_threads = 0.0, 0, 0, 0
+        at_s, cpu_s, own_bytes, shared_bytes, os_threads = time.monotonic(), 0.0, 0, 0, 0
         for each in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess, OSError), each.oneshot():
                 memory = each.memory_full_info()
@@ -81,7 +81,7 @@ class RunningProcess:
                 ended = each.cpu_times()
                 cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
                 os_threads += each.num_threads()
-        return Usage(cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes, os_threads=os_threads)
+        return Usage(at_s=at_s, cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes, os_threads=os_threads)
 
     def _processes(self) -> list[psutil.Process]:
         try:

@@ -1,0 +1,74 @@
+"""More machines than one: those that an experiment is to run on, and those that a run ran on."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wsgilab.model.asked import STRICT
+from wsgilab.model.host import Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteMachine:
+    """A machine to run on: its Docker engine, and where the others reach it."""
+
+    name: str
+    """By which results know it."""
+    engine: str
+    """A Docker context's name, or an engine's address: `unix://`, `ssh://`, or `tcp://`."""
+    address: str
+    """Where machines of the swarm reach what is published here: a name or an IP address."""
+    publish: str
+    """The address, of this machine's own, to publish at; another than `address` behind a translating router."""
+    ports: str
+    """A range such as `8100-8199` to publish in; empty for any free ports."""
+    cores: str
+    """A cpuset list of the cores to use; empty for all that its engine has."""
+    tls: str
+    """A folder with `ca.pem`, `cert.pem` and `key.pem`, for `tcp://`; empty for none."""
+    plain_tcp: bool
+    """Whether an engine without TLS is accepted, with all that this means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The machines of a site file."""
+
+    targets: tuple[SiteMachine, ...]
+    """With several, blocks run side by side, each whole on one of them."""
+    swarm: tuple[SiteMachine, ...]
+    """As many for each of the targets' machines, the first ones for the first: `lanes` deals them out."""
+
+    @property
+    def lanes(self) -> tuple[tuple[SiteMachine, tuple[SiteMachine, ...]], ...]:
+        """Each machine of targets, with those that load it; the first of these has Locust's master."""
+        each = len(self.swarm) // len(self.targets)
+        return tuple(
+            (machine, self.swarm[index * each : (index + 1) * each]) for index, machine in enumerate(self.targets)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A machine that a run ran on. Not where it was: results are passed on."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    host: Host
+    cpus: str
+    """The cpuset list of the cores that the lab could use there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A machine of targets, with those that loaded it, and what lay between them when the run began."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    targets: Machine
+    swarm: tuple[Machine, ...]
+    """The first had Locust's master."""
+    round_trip_ms: float
+    """Median of a small message and its answer, both machines idle."""
+    bandwidth_mbps: float
+    """Megabits a second that one connection brought from the targets' machine to the swarm's first."""
