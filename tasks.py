@@ -12,6 +12,8 @@ from invoke.tasks import task
 from wsgilab import lab
 from wsgilab.errors import Interrupted, LabError
 
+SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
+
 
 def reported(function: Callable[..., None]) -> Callable[..., None]:
     """Turn what goes wrong into one line and an exit code."""
@@ -82,28 +84,35 @@ def list_(_: Context) -> None:
     lab.console().print(lab.catalogue_table(lab.places()))
 
 
-@task
+@task(help={"site": SITE_HELP})
 @reported
-def doctor(_: Context) -> None:
-    """Check this machine: engine, Compose, cores and their siblings, Python, free ports; each with a remedy."""
-    findings = lab.doctor(lab.places())
+def doctor(_: Context, site: str | None = None) -> None:
+    """Check this machine, or a site's: engine, Compose, cores, clocks, ports and what lies between; each with a remedy."""
+    findings = lab.doctor(lab.places(), site)
     for finding in findings:
         print(f"{'--' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}")
         if finding.remedy:
             print(f"      remedy: {finding.remedy}")
 
 
-@task(help={"runtime": "compose or local (default: compose where an engine answers)", "servers": "only these: a,b"})
+@task(
+    help={
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "servers": "only these: a,b",
+        "site": SITE_HELP,
+    }
+)
 @reported
-def build(_: Context, runtime: str | None = None, servers: str | None = None) -> None:
+def build(_: Context, runtime: str | None = None, servers: str | None = None, site: str | None = None) -> None:
     """Install what servers and backends need: images, or a virtual environment for each stack."""
-    lab.build(lab.Request(runtime=runtime, servers=names(servers)), lab.console(), lab.places())
+    lab.build(lab.Request(runtime=runtime, servers=names(servers), site=site), lab.console(), lab.places())
 
 
 @task(
     help={
         "experiment": f"an experiment file (default: {lab.DEFAULT_EXPERIMENT})",
         "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
         "servers": "only these of the experiment's servers: a,b",
         "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
         "blocks": "passes over every cell, in place of the experiment's number",
@@ -123,6 +132,7 @@ def run(
     *,
     experiment: str | None = None,
     runtime: str | None = None,
+    site: str | None = None,
     servers: str | None = None,
     cores: str | None = None,
     blocks: str | None = None,
@@ -139,6 +149,7 @@ def run(
     request = lab.Request(
         experiment=experiment,
         runtime=runtime,
+        site=site,
         servers=names(servers),
         cores=numbers(cores, "--cores"),
         blocks=number(blocks, "--blocks"),
@@ -211,6 +222,7 @@ def new_experiment(_: Context, name: str) -> None:
         "claims": f"a file of claims (default: {lab.DEFAULT_CLAIMS})",
         "only": "only these claims, by their ids: a,b",
         "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
         "blocks": "passes over every cell, in place of the file's number",
         "seed": "orders the trials; the same seed gives the same order",
         "resume": "go on with this run (its id, or latest) where it stopped",
@@ -224,6 +236,7 @@ def claims(
     claims: str | None = None,
     only: str | None = None,
     runtime: str | None = None,
+    site: str | None = None,
     blocks: str | None = None,
     seed: str | None = None,
     resume: str | None = None,
@@ -234,6 +247,7 @@ def claims(
         claims=claims,
         only=names(only),
         runtime=runtime,
+        site=site,
         blocks=number(blocks, "--blocks"),
         seed=number(seed, "--seed"),
         resume=resume,
@@ -247,6 +261,7 @@ def claims(
         "servers": "only these: a,b (default: the whole catalogue)",
         "cores": "how many cores the servers are pinned to (default: 1)",
         "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
         "workers": "how many cores the generator has, a Locust worker on each (default: 1)",
         "port": "where the web UI is to be (default: 8089; 0: any that is free)",
         "host": "the address of this machine to serve it at (default: 127.0.0.1); others than loopback take a login",
@@ -261,6 +276,7 @@ def up(
     servers: str | None = None,
     cores: str | None = None,
     runtime: str | None = None,
+    site: str | None = None,
     workers: str | None = None,
     port: str | None = None,
     host: str | None = None,
@@ -272,6 +288,7 @@ def up(
         servers=names(servers),
         cores=number(cores, "--cores"),
         runtime=runtime,
+        site=site,
         workers=number(workers, "--workers"),
         port=number(port, "--port"),
         host=host,
@@ -305,18 +322,18 @@ def open_(_: Context) -> None:
     print(lab.open_browser(lab.places()))
 
 
-@task
+@task(help={"site": SITE_HELP})
 @reported
-def down(_: Context) -> None:
-    """End every process and container of this checkout's lab."""
-    print(f"Ended {lab.down(lab.places())} processes or containers.")
+def down(_: Context, site: str | None = None) -> None:
+    """End every process and container of this checkout's lab, on this machine and on a site's."""
+    print(f"Ended {lab.down(lab.places(), site, print)} processes or containers.")
 
 
-@task
+@task(help={"site": SITE_HELP})
 @reported
-def clean(_: Context) -> None:
-    """End everything and remove images and virtual environments. Results stay."""
-    lab.clean(lab.places())
+def clean(_: Context, site: str | None = None) -> None:
+    """End everything and remove images and virtual environments, here and on a site's machines. Results stay."""
+    lab.clean(lab.places(), site, print)
     print("Removed the lab's images and virtual environments.")
 
 

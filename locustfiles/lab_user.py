@@ -200,7 +200,8 @@ class LabUser(User):
         if address.scheme != "http" or not address.hostname:
             raise ValueError(f"--host must be an http:// address, not {self.host!r}")
         self._options = self.environment.parsed_options
-        self._host = f"{address.hostname}:{address.port or 80}"
+        name = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
+        self._host = f"{name}:{address.port or 80}"
         # Once, not for each connection: gevent looks names up in a pool of threads.
         found = gevent.socket.getaddrinfo(address.hostname, address.port or 80, type=gevent.socket.SOCK_STREAM)
         self._family, _, _, _, self._address = found[0]
@@ -208,6 +209,9 @@ class LabUser(User):
         # Each wait with a limit costs a timer, so `0` is for a generator that ends hanging users itself.
         self._timeout_s: float | None = getattr(self._options, "request_timeout", 60.0) or None
         self._rate: float = getattr(self._options, "rate", 0.0)
+        self._clock_offset_ns: int = getattr(self._options, "clock_offset_ns", 0)
+        """The clock of the target's machine minus this one's, where these are two: `void_after_ns` and the grid of a
+        schedule are in it."""
         self._due: Iterator[int] = iter(())
         self._next_due_ns = 0
         self._under_way = Group()
@@ -258,14 +262,15 @@ class LabUser(User):
 
     def _begin_schedule(self, now_ns: int) -> None:
         part, parts = self._part()
-        self._due = schedule(
+        due_there = schedule(
             getattr(self._options, "arrivals", CONSTANT),
             self._rate,
-            now_ns,
+            now_ns + self._clock_offset_ns,
             seed=getattr(self._options, "arrivals_seed", 0),
             part=part,
             parts=parts,
         )
+        self._due = (at_ns - self._clock_offset_ns for at_ns in due_there)
         self._next_due_ns = next(self._due)
 
     def _part(self) -> tuple[int, int]:
@@ -325,7 +330,7 @@ class LabUser(User):
         """Whether it was sent after all that counts: it is neither an answer nor a failure, nor was it given up."""
         if isinstance(failure, gevent.GreenletExit):
             # Locust ends a user between two requests, but may find it in the next.
-            return 0 < self._void_after_ns < begin_ns
+            return 0 < self._void_after_ns < begin_ns + self._clock_offset_ns
         return response is not None and response.get(VOID_HEADER) is not None
 
     def _spell(self, get: Get) -> tuple[bytes, bytes | None]:

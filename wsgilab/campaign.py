@@ -8,8 +8,8 @@ from dataclasses import replace
 from wsgilab import host, workloads
 from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
-from wsgilab.progress import Reporter
-from wsgilab.runtime.protocol import Backends, Fleet, Running, RunningBackend, Target
+from wsgilab.progress import Advance
+from wsgilab.runtime.protocol import Backends, Fleet, Running, RunningBackend, Say, Target
 from wsgilab.swarm.client import Swarm
 
 Begin = Callable[[Trial], None]
@@ -33,41 +33,41 @@ def execute(
     backends: Backends,
     swarm: Swarm,
     save: Save,
-    reporter: Reporter,
+    say: Say,
+    advance: Advance,
     begin: Begin = _unannounced,
 ) -> None:
     """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
 
-    `begin` is told of each trial before it, `save` of what it recorded.
+    `begin` is told of each trial before it, `save` of what it recorded, and then `advance` that it is done.
 
     Whatever else fails (the generator, the engine, the disk) ends the run: it is raised, with every trial that was
     finished already saved.
     """
     suspects: set[tuple[str, int]] = set()
     warm: set[tuple[str, int, str]] = set()
-    with reporter.bar("Trials", len(trials)) as advance:
-        for trial in trials:
-            cell = trial.cell
-            target = fleets[cell.cores][cell.server]
-            waits_for = [backends[name] for name in workloads.backends([cell.workload])]
-            begin(trial)
-            observation = _observe(
-                trial,
-                run,
-                target,
-                waits_for,
-                swarm,
-                suspect=(cell.server, cell.cores) in suspects,
-                warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
-            )
-            save(observation)
-            if observation.status == "failed":
-                suspects.add((cell.server, cell.cores))
-                reporter.say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
-            else:
-                suspects.discard((cell.server, cell.cores))
-                warm.add((cell.server, cell.cores, cell.workload))
-            advance(f"block {trial.block + 1}, {describe(cell)}")
+    for trial in trials:
+        cell = trial.cell
+        target = fleets[cell.cores][cell.server]
+        waits_for = [backends[name] for name in workloads.backends([cell.workload])]
+        begin(trial)
+        observation = _observe(
+            trial,
+            run,
+            target,
+            waits_for,
+            swarm,
+            suspect=(cell.server, cell.cores) in suspects,
+            warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
+        )
+        save(observation)
+        if observation.status == "failed":
+            suspects.add((cell.server, cell.cores))
+            say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
+        else:
+            suspects.discard((cell.server, cell.cores))
+            warm.add((cell.server, cell.cores, cell.workload))
+        advance(f"block {trial.block + 1}, {describe(cell)}")
 
 
 def describe(cell: Cell) -> str:

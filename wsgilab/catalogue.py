@@ -16,7 +16,16 @@ from wsgilab.model import STRICT, Backend, ExecutionModel, Server
 from wsgilab.parsing import complaint, load_yaml, strings, told
 
 KNOWN_VARIABLES = frozenset(
-    {"LAB_BIND", "LAB_SERVER_CPUS", "LAB_PORTS", "LAB_BASE_IMAGE", "LAB_ID", "LAB_POSTGRES", "LAB_UPSTREAM"}
+    {
+        "LAB_BIND",
+        "LAB_SERVER_CPUS",
+        "LAB_PORTS",
+        "LAB_PUBLISH",
+        "LAB_BASE_IMAGE",
+        "LAB_ID",
+        "LAB_POSTGRES",
+        "LAB_UPSTREAM",
+    }
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 

@@ -1,6 +1,6 @@
 """Arithmetic on sets of logical cores: cpuset lists, and who gets which core. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -71,10 +71,7 @@ def layout(
     """
     counts = sorted(set(counts))
     usable = frozenset(usable)
-    groups = sorted(sorted(usable.intersection(group)) for group in siblings)
-    known = {core for group in groups for core in group}
-    groups = sorted([group for group in groups if group] + [[core] for core in usable - known])
-
+    groups = _groups(usable, siblings)
     if generator_cores > len(groups):
         raise DoesNotFit(
             f"{generator_cores} generator cores asked for, but the usable cores {spell(usable)} are only {len(groups)} "
@@ -82,9 +79,7 @@ def layout(
         )
     for_servers, for_generator = groups[:-generator_cores], groups[-generator_cores:]
     generator = frozenset(group[0] for group in for_generator)
-    order: list[int] = []
-    for depth in range(max(len(group) for group in groups)):
-        order += [group[depth] for group in for_servers if depth < len(group)]
+    order = _first_threads_first(for_servers)
     order += [core for group in for_generator for core in group[1:]]
     if share:
         order += sorted(generator, reverse=True)
@@ -113,3 +108,48 @@ def layout(
     elif both := [group for group in groups if left.intersection(group) and servers[most].intersection(group)]:
         notes.append(f"servers and backends share a physical core (logical cores {'; '.join(map(spell, both))})")
     return Layout(servers=servers, generator=generator, backends=left or generator, notes=tuple(notes))
+
+
+def layout_apart(
+    *,
+    usable: Collection[int],
+    siblings: Iterable[Collection[int]],
+    counts: Iterable[int],
+    generator: Collection[int],
+    backends: bool = False,
+) -> Layout:
+    """Give each count in `counts` its server cores on a machine that the generator, on `generator` of another, leaves to
+    them. Every count takes a prefix of one order, first threads of physical cores before any second.
+
+    With `backends`, these have what the most server cores are not. Raises DoesNotFit with the cause and the remedy.
+    """
+    counts = sorted(set(counts))
+    usable = frozenset(usable)
+    groups = _groups(usable, siblings)
+    order = _first_threads_first(groups)
+    most = counts[-1]
+    if most > len(order) - backends:
+        beside = " beside one for the backends" if backends else ""
+        raise DoesNotFit(
+            f"{most} server cores asked for{beside}, but the machine of the targets has {len(order)} that can be used "
+            f"({spell(usable)}); ask for fewer, or name a larger machine"
+        )
+    servers = {count: frozenset(order[:count]) for count in counts}
+    left = usable - servers[most] if backends else frozenset[int]()
+    both = [group for group in groups if left.intersection(group) and servers[most].intersection(group)]
+    notes = (
+        [f"servers and backends share a physical core (logical cores {'; '.join(map(spell, both))})"] if both else []
+    )
+    return Layout(servers=servers, generator=frozenset(generator), backends=left, notes=tuple(notes))
+
+
+def _groups(usable: frozenset[int], siblings: Iterable[Collection[int]]) -> list[list[int]]:
+    """The usable logical cores, those of one physical core together."""
+    groups = sorted(sorted(usable.intersection(group)) for group in siblings)
+    known = {core for group in groups for core in group}
+    return sorted([group for group in groups if group] + [[core] for core in usable - known])
+
+
+def _first_threads_first(groups: Sequence[Sequence[int]]) -> list[int]:
+    depths = range(max((len(group) for group in groups), default=0))
+    return [group[depth] for depth in depths for group in groups if depth < len(group)]

@@ -1,7 +1,7 @@
 """What can go wrong, as one small tree.
 
     LabError                 anything the user can act on; the message says what, where and the remedy
-    ├── SpecError            a catalogue or an experiment that says something impossible
+    ├── SpecError            a catalogue, an experiment or a site that says something impossible
     ├── HostError            cores, ports or tools that this machine has not
     ├── BuildError           a stack or an image that does not install
     ├── EngineError          a Docker engine that is missing, or stopped answering
@@ -31,7 +31,7 @@ class LabError(Exception):
 
 
 class SpecError(LabError):
-    """A catalogue or an experiment that says something impossible."""
+    """A catalogue, an experiment or a site that says something impossible."""
 
 
 class HostError(LabError):

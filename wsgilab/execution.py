@@ -5,26 +5,29 @@ import itertools
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab import campaign, host, interactive, launch, plan, process, watch
+from wsgilab import campaign, cpus, grounds, interactive, launch, plan, sides, watch
 from wsgilab.compare import unsettled
 from wsgilab.errors import HostError, Interrupted, LabError, StoreError
-from wsgilab.launch import Started
-from wsgilab.model import Cell, Comparison, Experiment, Observation, Run, Server
+from wsgilab.grounds import Ground
+from wsgilab.model import Cell, Comparison, Experiment, Observation, Run, Server, Trial
+from wsgilab.model import Lane as RecordedLane
 from wsgilab.places import (
     Places,
     alone,
     choose_backends,
-    choose_runtime,
     read_catalogue,
     signals_raise,
 )
 from wsgilab.progress import Reporter, reporter_for
+from wsgilab.runtime.protocol import Say
+from wsgilab.sides import Lane, Listener
 from wsgilab.standing import ui_url
 from wsgilab.store import Journal, Store, check_writable
-from wsgilab.swarm.client import LocustSwarm, Swarm
+from wsgilab.swarm.client import LinkReading
 from wsgilab.watch import Watch
 
 
@@ -35,6 +38,8 @@ class Manner:
     task: str
     """By which the user goes on with it."""
     runtime: str | None = None
+    site: Path | None = None
+    """A file of the machines to run on; None: this one."""
     seed: int | None = None
     resume: str | None = None
     """The id of a run to go on with, or `latest`."""
@@ -43,8 +48,8 @@ class Manner:
     """Of the web UI, with `watch`."""
 
 
-Choose = Callable[[Mapping[str, Server]], Experiment]
-"""What to measure, on servers of a catalogue."""
+Choose = Callable[[Mapping[str, Server], Ground], Experiment]
+"""What to measure, on servers of a catalogue, where there is such ground."""
 
 Conclude = Callable[[Store, Console], Comparison]
 """Writes and prints what a run says that has ended, early or not."""
@@ -57,39 +62,42 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
     """
     resumed = Store.find(places.results, manner.resume) if manner.resume is not None else None
     earlier = resumed.run() if resumed else None
+    _check_manner(manner, earlier)
     watched_at = _watched_at(manner)
-    runtime, reason = choose_runtime(places, manner.runtime or (earlier.runtime if earlier else None))
-    if earlier and earlier.runtime != runtime.name:
-        raise StoreError(f"--resume {earlier.id}: it ran in {earlier.runtime}, not {runtime.name}; resume it there")
     reporter = reporter_for(console)
-    reporter.say(f"Runtime: {runtime.name} ({reason}).")
-
     servers = read_catalogue(places)
-    experiment = earlier.experiment if earlier else choose(servers)
-    used = _used(experiment, servers)
-    backends = choose_backends(places, {cell.workload for cell in experiment.cells})
-    layout = launch.lay_out(
-        {cell.cores for cell in experiment.cells},
-        share=experiment.generator == "shared",
-        generator_cores=experiment.generator_cores,
-        option="--generator-cores",
-        say=reporter.say,
-        backends=bool(backends),
-    )
-    if earlier:
-        # Before anything is installed or started for nothing.
-        _check_same(earlier, replace(earlier, servers=used, host=host.fingerprint()), *_AT_START)
-
-    with signals_raise(), alone(places):
+    with contextlib.ExitStack() as whole:
+        whole.enter_context(signals_raise())
+        if manner.site is not None:
+            # A site's machines are asked by containers, which no other lab of this checkout may sweep away.
+            whole.enter_context(alone(places))
+        runtime = manner.runtime or (earlier.runtime if earlier else None)
+        found = whole.enter_context(grounds.opened(places, runtime, manner.site, reporter.say))
+        if earlier and earlier.runtime != found[0].runtime.name:
+            raise StoreError(
+                f"--resume {earlier.id}: it ran in {earlier.runtime}, not {found[0].runtime.name}; resume it there"
+            )
+        experiment = earlier.experiment if earlier else choose(servers, found[0])
+        used = _used(experiment, servers)
+        backends = choose_backends(places, {cell.workload for cell in experiment.cells})
+        layouts = [_layout(ground, experiment, bool(backends), reporter.say) for ground in found]
+        if earlier:
+            # Before anything is installed or started for nothing.
+            now = replace(earlier, servers=used, host=found[0].host, lanes=_unlinked(found, earlier))
+            _check_same(earlier, now, *_AT_START)
+        if manner.site is None:
+            whole.enter_context(alone(places))
         check_writable(places.results)
-        fleets = {count: _with_cores(experiment, used, count) for count in layout.servers}
+        fleets = {count: _with_cores(experiment, used, count) for count in layouts[0].servers}
         with contextlib.ExitStack() as up:
-            started = up.enter_context(launch.started(runtime, layout, fleets, backends, reporter.say))
-            swarm = LocustSwarm(up.enter_context(runtime.swarm(layout.generator)), layout.generator)
-            current = launch.describe(
+            lanes = [
+                up.enter_context(sides.brought_up(ground, layout, fleets, backends, reporter.say))
+                for ground, layout in zip(found, layouts, strict=True)
+            ]
+            current = _describe(
                 experiment,
-                started,
-                lambda target, page: swarm.get(target.base_url + page),
+                found,
+                lanes,
                 servers=used,
                 seed=secrets.randbelow(2**31) if manner.seed is None else manner.seed,
                 results=places.results,
@@ -101,17 +109,80 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
             watched = Watch(None, reporter.say)
             if watched_at:
                 known = resumed.observations() if resumed else ()
-                watched = up.enter_context(watch.opened(started, executed, known, *watched_at, reporter.say))
+                opened = watch.opened(lanes[0].started, executed, known, *watched_at, reporter.say)
+                watched = up.enter_context(opened)
                 reporter.say(f"Watch it at {ui_url(*watched_at)}")
             store = resumed or Store.create(places.results, current)
             try:
-                # The lab itself must not run on the servers' cores while they are measured.
-                with process.pinned(layout.generator):
-                    _execute(executed, store, started, swarm, reporter, watched)
+                _execute(executed, store, lanes, reporter, watched)
             except (LabError, Interrupted) as error:
                 _conclude_early(error, store, manner.task, conclude, console)
                 raise
         return conclude(store, console)
+
+
+def _describe(
+    experiment: Experiment,
+    found: Sequence[Ground],
+    lanes: Sequence[Lane],
+    *,
+    servers: Mapping[str, Server],
+    seed: int,
+    results: Path,
+    cpu_iterations: int | None,
+) -> Run:
+    """A run that begins now. Raises TargetError where the servers of two lanes run on other packages."""
+    first, *others = lanes
+
+    def asked_by(lane: Lane) -> launch.Get:
+        return lambda target, page: lane.swarm.get(target.base_url + page)
+
+    run = launch.describe(
+        experiment,
+        first.started,
+        asked_by(first),
+        servers=servers,
+        seed=seed,
+        results=results,
+        cpu_iterations=cpu_iterations,
+        host=found[0].host,
+    )
+    for other in others:
+        launch.check_same_packages(run, other.started, asked_by(other), f"{first.machine} and {other.machine}")
+    return replace(run, lanes=tuple(lane.recorded for lane in lanes if lane.recorded is not None))
+
+
+def _check_manner(manner: Manner, earlier: Run | None) -> None:
+    """A run goes on where it began. Raises StoreError."""
+    if earlier is None:
+        return
+    if earlier.lanes and manner.site is None:
+        names = ", ".join(lane.targets.name for lane in earlier.lanes)
+        raise StoreError(
+            f"--resume {earlier.id}: its targets ran on {names}; give the site file that has them, with --site"
+        )
+    if manner.site is not None and not earlier.lanes:
+        raise StoreError(f"--resume {earlier.id}: it ran on one machine, without a site; leave out --site")
+
+
+def _layout(ground: Ground, experiment: Experiment, backends: bool, say: Say) -> cpus.Layout:
+    return ground.lay_out(
+        {cell.cores for cell in experiment.cells},
+        share=experiment.generator == "shared",
+        generator_cores=experiment.generator_cores,
+        option="--generator-cores",
+        say=say,
+        backends=backends,
+    )
+
+
+def _unlinked(found: Sequence[Ground], earlier: Run) -> tuple[RecordedLane, ...]:
+    """The machines of today with the links of then, which may differ."""
+    links = (
+        LinkReading(round_trip_ms=lane.round_trip_ms, bandwidth_mbps=lane.bandwidth_mbps) for lane in earlier.lanes
+    )
+    lanes = (ground.lane(link) for ground, link in zip(found, links, strict=False))
+    return tuple(lane for lane in lanes if lane is not None)
 
 
 def _watched_at(manner: Manner) -> tuple[str, int] | None:
@@ -123,10 +194,11 @@ def _watched_at(manner: Manner) -> tuple[str, int] | None:
     return None
 
 
-def _execute(run: Run, store: Store, started: Started, swarm: Swarm, reporter: Reporter, watched: Watch) -> None:
-    """Block after block; with `precision`, until every comparison is settled."""
+def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, watched: Watch) -> None:
+    """Block after block, or one on each lane at a time; with `precision`, until every comparison is settled."""
     wanted: Collection[Cell] | None = None
     begun = 0
+    machines = [lane.machine for lane in lanes]
     with Journal(store) as journal:
 
         def save(observation: Observation) -> None:
@@ -141,19 +213,20 @@ def _execute(run: Run, store: Store, started: Started, swarm: Swarm, reporter: R
                 reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
             elif trials:
                 reporter.say(f"{len(wanted)} cells are not settled by {begun} blocks: {len(trials)} trials more.")
-            campaign.execute(
-                trials,
-                run=run,
-                fleets=started.fleets,
-                backends=started.backends,
-                swarm=swarm,
-                save=save,
-                reporter=reporter,
-                begin=_numbered(watched, len(done), len(trials)),
-            )
+            dealt = {
+                machine: [each for each in trials if _taker(each, machines, run) == machine] for machine in machines
+            }
+            begin = _numbered(watched, len(done), len(trials))
+            with reporter.bar("Trials", len(trials)) as advance:
+                listener = Listener(begin=begin, save=save, advance=advance, say=reporter.say)
+                sides.side_by_side(run, lanes, dealt, listener)
             wanted, begun = unsettled(run, store.observations(), blocks), blocks
             if not wanted:
                 break
+
+
+def _taker(trial: Trial, machines: Sequence[str], run: Run) -> str:
+    return plan.machine_of(trial.block, machines, run.seed)
 
 
 def _numbered(watched: Watch, done: int, planned: int) -> campaign.Begin:
@@ -194,6 +267,7 @@ def _with_cores(experiment: Experiment, used: Mapping[str, Server], cores: int) 
 _Part = tuple[str, Callable[[Run], object]]
 _AT_START: Sequence[_Part] = (
     ("the machine", lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel)),
+    ("the machines of the site", lambda run: [(lane.targets, lane.swarm) for lane in run.lanes]),
     ("the servers in the catalogue", lambda run: dict(run.servers)),
 )
 _ONCE_UP: Sequence[_Part] = (

@@ -1,4 +1,4 @@
-"""The machine the lab runs on: its cores, its fingerprint, the clock."""
+"""The machine this runs on: its cores, its fingerprint, the clock. Standard library alone: the beacon tells it elsewhere."""
 
 import contextlib
 import os
@@ -6,8 +6,6 @@ import platform
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-
-import psutil
 
 from wsgilab import cpus
 from wsgilab.errors import HostError
@@ -45,10 +43,18 @@ def fingerprint() -> Host:
         architecture=platform.machine(),
         usable_cpus=cpus.spell(usable_cpus()),
         siblings=tuple(cpus.spell(group) for group in siblings()),
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         kernel=platform.release(),
         python=platform.python_version(),
     )
+
+
+def boot_id() -> str:
+    """Another one after each start of the machine (random(4))."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _cpu_model() -> str:

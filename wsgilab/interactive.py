@@ -3,16 +3,17 @@
 import contextlib
 import ipaddress
 import os
-import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from wsgilab import process, standing
+from wsgilab import grounds, process, standing
 from wsgilab.errors import HostError, LabError, StoreError
+from wsgilab.host import boot_id
 from wsgilab.keeper import CHARGE, Charge
 from wsgilab.places import Places, choose_runtime, make_state
 from wsgilab.process import Conversation, Hushed
@@ -45,8 +46,10 @@ def up(wanted: Wanted, say: Say, places: Places, environment: Mapping[str, str] 
         return _again(found, wanted, say, places)
     host = HOST if wanted.host is None else wanted.host
     address, port = choose_port(host, PORT if wanted.port is None else wanted.port)
+    site = None if wanted.site is None else Path(wanted.site).absolute()
     charge = Charge(
         places=places,
+        site=site,
         servers=wanted.servers,
         cores=wanted.cores or 1,
         runtime=wanted.runtime,
@@ -121,7 +124,7 @@ def password(address: str, environment: Mapping[str, str]) -> str | None:
     """Whoever can reach the web UI can have this machine loaded: beyond the machine itself it takes a login."""
     if ipaddress.ip_address(address).is_loopback:
         return None
-    return environment.get("LAB_PASSWORD") or secrets.token_urlsafe(12)
+    return environment.get("LAB_PASSWORD") or standing.new_password()
 
 
 # --- up, a second time
@@ -150,6 +153,7 @@ def contradictions(stands: Standing, wanted: Wanted) -> Sequence[tuple[str, str]
     given: tuple[tuple[str, object, object], ...] = (
         ("--cores", stands.cores, wanted.cores),
         ("--runtime", stands.runtime, wanted.runtime),
+        ("--site", stands.site, None if wanted.site is None else str(Path(wanted.site).absolute())),
         ("--workers", stands.workers, wanted.workers),
         # Where 0 is asked for, any port is right.
         ("--port", stands.port, wanted.port or None),
@@ -178,7 +182,7 @@ def check(places: Places) -> Standing:
             f"the interactive lab has ended: {found.ended}; invoke lab.up brings it up again", detail=found.evidence
         )
     if not found.lives():
-        cause = "was killed" if found.boot == standing.boot_id() else "is gone: this machine was started again since"
+        cause = "was killed" if found.boot == boot_id() else "is gone: this machine was started again since"
         raise LabError(
             f"the interactive lab is not up: what kept it up {cause}; invoke lab.down ends what may be left of it, "
             "invoke lab.up brings it up anew"
@@ -191,6 +195,9 @@ def check(places: Places) -> Standing:
 def look(places: Places) -> Standing:
     """`check`, and whether each server really listens: the keeper looks only every few seconds."""
     found = check(places)
+    if found.site:
+        # They need be reached by their swarm alone.
+        return found
     return replace(found, servers={name: _look(each) for name, each in found.servers.items()})
 
 
@@ -215,10 +222,26 @@ def log(name: str, places: Places, *, follow: bool) -> Iterator[str]:
     if name not in {**found.servers, **found.backends}:
         raise HostError(f"{name}: no such server is up; up are {', '.join([*found.servers, *found.backends])}")
     cores = found.cores if name in found.servers else None
-    return choose_runtime(places, found.runtime)[0].log(name, cores, follow=follow)
+    if not found.site:
+        return choose_runtime(places, found.runtime)[0].log(name, cores, follow=follow)
+    return _far_log(name, cores, Path(found.site), places, follow=follow)
+
+
+def _far_log(name: str, cores: int | None, site: Path, places: Places, *, follow: bool) -> Iterator[str]:
+    with grounds.targets(places, site) as runtime:
+        yield from runtime.log(name, cores, follow=follow)
 
 
 # --- down
+
+
+def site_of(places: Places) -> Path | None:
+    """The file of the site that the interactive lab is up on, or was when it was last heard of."""
+    with contextlib.suppress(StoreError):
+        found = standing.read(places.state)
+        if found is not None and found.site:
+            return Path(found.site)
+    return None
 
 
 def end(places: Places) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from wsgilab import analysis, execution, host, interactive, scaffold, spec
+from wsgilab import analysis, execution, grounds, interactive, scaffold, spec
 from wsgilab import claims as claims_under_test
 from wsgilab.claims import ClaimSet
-from wsgilab.doctor import Finding, examine
+from wsgilab.doctor import Finding, examine, examine_site
 from wsgilab.errors import LabError, StoreError
 from wsgilab.execution import Manner
+from wsgilab.grounds import Ground
 from wsgilab.model import Comparison, Experiment, RunsComparison, Server, Wish
 from wsgilab.places import (
     PROJECT,
@@ -32,6 +33,7 @@ from wsgilab.places import (
 from wsgilab.progress import reporter_for
 from wsgilab.render import terminal
 from wsgilab.render.claims import claims_md, claims_yaml
+from wsgilab.runtime.protocol import Say
 from wsgilab.standing import USER, Standing, Wanted
 from wsgilab.store import Store
 
@@ -67,6 +69,8 @@ class Request:
 
     experiment: str | None = None
     runtime: str | None = None
+    site: str | None = None
+    """A file of the machines to run on; None: this one."""
     servers: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
     blocks: int | None = None
@@ -86,30 +90,39 @@ def run(request: Request, console: Console, places: Places) -> Comparison:
 
     Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted.
     """
-    if request.resume is not None and replace(request, resume=None, runtime=None, watch=False, port=None) != Request():
+    given = replace(request, resume=None, runtime=None, site=None, watch=False, port=None)
+    if request.resume is not None and given != Request():
         raise StoreError(
             f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
         )
     manner = Manner(
         task="lab.run",
         runtime=request.runtime,
+        site=_file(request.site),
         seed=request.seed,
         resume=request.resume,
         watch=request.watch,
         port=request.port,
     )
-    return execution.run(manner, lambda servers: _experiment(request, servers), analysis.conclude, console, places)
+    return execution.run(
+        manner, lambda servers, ground: _experiment(request, servers, ground), analysis.conclude, console, places
+    )
 
 
-def _experiment(request: Request, servers: Mapping[str, Server]) -> Experiment:
+def _file(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
+
+
+def _experiment(request: Request, servers: Mapping[str, Server], ground: Ground) -> Experiment:
     path = Path(request.experiment or PROJECT / DEFAULT_EXPERIMENT)
     experiment = spec.parse(
         read_text(path, "experiment"),
         shown(path),
         servers,
-        cores=len(host.usable_cpus()),
+        cores=len(ground.usable),
         share_generator=request.share_generator,
         generator_cores=request.generator_cores,
+        apart=ground.apart is not None,
     )
     return spec.narrow(
         experiment,
@@ -159,6 +172,8 @@ class ClaimsRequest:
     run: str | None = None
     """A stored run to judge again; nothing is measured."""
     runtime: str | None = None
+    site: str | None = None
+    """A file of the machines to run on; None: this one."""
     blocks: int | None = None
     seed: int | None = None
     resume: str | None = None
@@ -181,15 +196,26 @@ def claims(request: ClaimsRequest, console: Console, places: Places) -> Comparis
         if again != ClaimsRequest(run=request.run):
             raise StoreError(f"--run {request.run}: judges what is stored, and measures nothing; give no other option")
         return judged(Store.find(places.results, request.run), console)
-    if request.resume is not None and replace(again, resume=None, runtime=None) != ClaimsRequest():
+    if request.resume is not None and replace(again, resume=None, runtime=None, site=None) != ClaimsRequest():
         raise StoreError(f"--resume {request.resume}: a resumed run keeps its blocks and seed; give no other option")
-    manner = Manner(task="lab.claims", runtime=request.runtime, seed=request.seed, resume=request.resume)
-    return execution.run(manner, lambda servers: _testing(asked, request.blocks, servers), judged, console, places)
+    manner = Manner(
+        task="lab.claims",
+        runtime=request.runtime,
+        site=_file(request.site),
+        seed=request.seed,
+        resume=request.resume,
+    )
+
+    def choose(servers: Mapping[str, Server], ground: Ground) -> Experiment:
+        return _testing(asked, request.blocks, servers, ground)
+
+    return execution.run(manner, choose, judged, console, places)
 
 
-def _testing(asked: ClaimSet, blocks: int | None, servers: Mapping[str, Server]) -> Experiment:
-    """The experiment that tests claims, as far as this machine has the cores."""
-    return spec.narrow(claims_under_test.feasible(asked, len(host.usable_cpus())), servers, blocks=blocks)
+def _testing(asked: ClaimSet, blocks: int | None, servers: Mapping[str, Server], ground: Ground) -> Experiment:
+    """The experiment that tests claims, as far as the machine has the cores."""
+    elsewhere = 0 if ground.apart is None else asked.experiment.generator_cores
+    return spec.narrow(claims_under_test.feasible(asked, len(ground.usable) + elsewhere), servers, blocks=blocks)
 
 
 def _judged(store: Store, asked: ClaimSet, console: Console) -> Comparison:
@@ -220,24 +246,35 @@ def new_experiment(name: str, places: Places) -> Path:
 
 
 def build(request: Request, console: Console, places: Places) -> None:
-    """Install the stacks or build the images of all servers, or of those asked for, and of the backends."""
-    runtime, reason = choose_runtime(places, request.runtime)
+    """Install the stacks or build the images of all servers, or of those asked for, and of the backends. Of a site: on each
+    machine what it needs."""
     reporter = reporter_for(console)
-    reporter.say(f"Runtime: {runtime.name} ({reason}).")
     chosen = choose_servers(places, request.servers)
-    with signals_raise(), alone(places):
-        for stack, digest in runtime.prepare(chosen.values(), read_backends(places).values(), reporter.say).items():
-            reporter.say(f"{stack}: {digest}")
+    with (
+        signals_raise(),
+        alone(places),
+        grounds.opened(places, request.runtime, _file(request.site), reporter.say) as found,
+    ):
+        for ground in found:
+            digests = ground.runtime.prepare(chosen.values(), read_backends(places).values(), reporter.say)
+            for stack, digest in digests.items():
+                reporter.say(f"{stack}: {digest}")
 
 
-def down(places: Places) -> int:
-    """End every process and container of this checkout's lab. How many that were."""
+def down(places: Places, site: str | None, say: Say) -> int:
+    """End every process and container of this checkout's lab, on this machine and on those of a site. How many that were.
+
+    Raises LabError, at the end, where a machine of the site cannot be reached.
+    """
     with signals_raise():
-        return interactive.end(places) + sum(runtime.sweep() for runtime in all_runtimes(places))
+        file = _file(site) or interactive.site_of(places)
+        ended = interactive.end(places) + sum(runtime.sweep() for runtime in all_runtimes(places))
+        return ended + (0 if file is None else sum(grounds.on_each(places, file, lambda each: each.sweep(), say)))
 
 
-def clean(places: Places) -> None:
-    """End the interactive lab and what is left of others, and remove images and virtual environments. Results stay.
+def clean(places: Places, site: str | None, say: Say) -> None:
+    """End the interactive lab and what is left of others, and remove images and virtual environments; of a site too, where
+    one is named. Results stay.
 
     Raises LabError where another lab is at work.
     """
@@ -247,6 +284,9 @@ def clean(places: Places) -> None:
             for runtime in all_runtimes(places):
                 runtime.sweep()
                 runtime.clean()
+            if (file := _file(site)) is not None:
+                grounds.on_each(places, file, lambda each: each.sweep(), say)
+                grounds.on_each(places, file, lambda each: each.clean(), say)
         shutil.rmtree(places.state, ignore_errors=True)
 
 
@@ -332,9 +372,19 @@ def catalogue_table(places: Places) -> RenderableType:
     return terminal.grid(("server", "slots", "model", "stack", "command"), rows)
 
 
-def doctor(places: Places) -> Sequence[Finding]:
-    """Whether this machine can run the lab, and what to do where it cannot."""
-    return examine(servers=len(read_catalogue(places)), results=places.results, ports=places.ports)
+def doctor(places: Places, site: str | None = None) -> Sequence[Finding]:
+    """Whether this machine, or those of a site, can run the lab, and what to do where they cannot. Raises LabError."""
+    servers = len(read_catalogue(places))
+    if (file := _file(site)) is None:
+        return examine(servers=servers, results=places.results, ports=places.ports)
+    with signals_raise(), alone(places):
+        return examine_site(
+            grounds.read_site(file),
+            project=places.project,
+            state=places.state,
+            lab_id=places.lab_id,
+            servers=servers,
+        )
 
 
 def console() -> Console:

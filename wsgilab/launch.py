@@ -1,50 +1,20 @@
 """What `lab.run` and the interactive lab share: all that comes before load begins."""
 
 import contextlib
-import http.client
 import itertools
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from wsgilab import __version__, cpus, host
-from wsgilab.errors import HostError, TargetError
-from wsgilab.model import SCHEMA, Backend, Experiment, Run, Server, Stack
+from wsgilab import __version__, cpus
+from wsgilab.errors import TargetError
+from wsgilab.host import now, package_versions
+from wsgilab.model import SCHEMA, Backend, Experiment, Host, Run, Server, Stack
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 
 Get = Callable[[Target, str], str]
 """The body of one plain GET of a page, such as `/lab`, of a target. Raises TargetError unless it is a 200."""
-
-_GET_S = 15.0
-
-
-def lay_out(
-    counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say, backends: bool = False
-) -> cpus.Layout:
-    """Who runs on which cores of this machine, said to `say`; with `backends`, these too.
-
-    Raises HostError where it does not fit; `option` is what the user calls the number of the generator's cores.
-    """
-    try:
-        layout = cpus.layout(
-            usable=host.usable_cpus(),
-            siblings=host.siblings(),
-            counts=counts,
-            share=share,
-            generator_cores=generator_cores,
-            backends=backends,
-        )
-    except cpus.DoesNotFit as error:
-        raise HostError(f"cores: {str(error).replace('--generator-cores', option)}") from None
-    spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
-    beside = f", backends on {cpus.spell(layout.backends)}" if backends else ""
-    say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}{beside}.")
-    for note in layout.notes:
-        say(f"Note: {note}.")
-    return layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +71,7 @@ def describe(
     servers: Mapping[str, Server],
     seed: int,
     results: Path,
+    host: Host,
     cpu_iterations: int | None = None,
 ) -> Run:
     """A run of `experiment` that begins now: with what every target tells of itself.
@@ -112,7 +83,7 @@ def describe(
         schema=SCHEMA,
         id=_run_id(experiment.name, results),
         lab=__version__,
-        started=host.now(),
+        started=now(),
         runtime=started.runtime.name,
         seed=seed,
         experiment=experiment,
@@ -121,9 +92,9 @@ def describe(
         backend_cpus=cpus.spell(layout.backends),
         cpu_iterations=_calibrate(experiment, started, get) if cpu_iterations is None else cpu_iterations,
         servers=servers,
-        host=host.fingerprint(),
+        host=host,
         stacks=_stacks(started, get),
-        packages={**host.package_versions(), **started.runtime.versions},
+        packages={**package_versions(), **started.runtime.versions},
         notes=layout.notes,
     )
 
@@ -145,6 +116,17 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
     return stacks
 
 
+def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> None:
+    """Raises TargetError unless the servers of another lane run on the same packages as those of `run`."""
+    for stack, each in _stacks(started, get).items():
+        known = run.stacks[stack]
+        if (each.python, dict(each.packages)) != (known.python, dict(known.packages)):
+            raise TargetError(
+                f"{whose}: stack {stack} has other packages on one than on the other; invoke lab.clean and build anew, "
+                "from the same base image"
+            )
+
+
 def _calibrate(experiment: Experiment, started: Started, get: Get) -> int | None:
     """How many iterations the fixed work of `cpu` has, from the reference server or else the first."""
     if "cpu" not in experiment.parameters:
@@ -154,26 +136,8 @@ def _calibrate(experiment: Experiment, started: Started, get: Get) -> int | None
     return int(get(target, f"/calibrate?ms={experiment.parameters['cpu']['ms']:g}"))
 
 
-def get_published(target: Target, page: str) -> str:
-    """A `Get` from this machine, by the address that the target is published at."""
-    url = target.published_url + page
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_GET_S)
-    try:
-        connection.request("GET", page, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise TargetError(f"{url} answered with nothing: {cause}") from None
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise TargetError(f"{url} answered with status {answer.status}: {body[:200]}")
-    return body
-
-
 def _run_id(name: str, results: Path) -> str:
     """The time and the experiment's name; where two runs begin within one second, a number too."""
-    plain = host.now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
+    plain = now()[:19].replace("-", "").replace(":", "").replace("T", "-") + f"-{name}"
     numbered = (f"{plain}-{number}" for number in itertools.count(2))
     return next(each for each in itertools.chain([plain], numbered) if not (results / each).exists())

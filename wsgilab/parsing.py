@@ -72,14 +72,22 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def read(text: str, source: str, adapter: TypeAdapter[Parsed], what: str, shape: Callable[[Place], type]) -> Parsed:
+def read(
+    text: str,
+    source: str,
+    adapter: TypeAdapter[Parsed],
+    what: str,
+    shape: Callable[[Place], type],
+    begins: str = "name and cells",
+) -> Parsed:
     """A file that is `what`, as `adapter` reads it; `shape` is the dataclass whose key stands, or should, at a place.
+    It `begins` with these keys.
 
     Raises SpecError naming `source`, the key and what would be right.
     """
     document = load_yaml(text, source)
     if not isinstance(document, dict):
-        raise SpecError(f"{source}: is not {what}; it must begin with keys such as name and cells")
+        raise SpecError(f"{source}: is not {what}; it must begin with keys such as {begins}")
     try:
         return adapter.validate_python(document)
     except ValidationError as error:

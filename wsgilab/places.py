@@ -9,16 +9,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from wsgilab import catalogue, standing
 from wsgilab.errors import EngineError, HostError, Interrupted, LabError, SpecError
-from wsgilab.model import Backend, Server
+from wsgilab.model import Backend, Server, SiteMachine
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.ports import port_range
-from wsgilab.runtime.protocol import Runtime
+from wsgilab.runtime.protocol import SWARM, Runtime
 from wsgilab.workloads import backends as backends_of
+
+if TYPE_CHECKING:
+    from wsgilab.runtime.compose import ComposeRuntime
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -119,13 +123,22 @@ def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
         if wanted == "compose":
             raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}, or use --runtime local")
         return LocalRuntime(places.project, places.state, places.lab_id, places.ports), found.reason
+    runtime = compose_runtime(places, found)
+    answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"
+    return runtime, "as asked; " + answers if wanted else answers
+
+
+def compose_runtime(
+    places: Places, engine: Engine, machine: SiteMachine | None = None, needs: Collection[str] = (SWARM,)
+) -> "ComposeRuntime":
+    """The runtime of an engine; `machine`: which of a site's it is, None for this one. `needs`: what runs there beside
+    servers and backends."""
     # Here, because Docker's library takes a third of a second to import, and most tasks do without.
     from wsgilab.runtime.compose import ComposeRuntime
 
     file = None if places.catalogue == places.project / "compose" / "servers.yaml" else places.catalogue
-    runtime = ComposeRuntime(places.project, places.state, found, places.lab_id, file, places.ports)
-    answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"
-    return runtime, "as asked; " + answers if wanted else answers
+    ports = places.ports if machine is None else machine.ports
+    return ComposeRuntime(places.project, places.state, engine, places.lab_id, file, ports, machine, needs)
 
 
 def all_runtimes(places: Places) -> Iterator[Runtime]:

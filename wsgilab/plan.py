@@ -1,4 +1,4 @@
-"""The order of trials: blocks, each a pass over every cell, shuffled by the run's seed. Pure."""
+"""The order of trials: blocks, each a pass over every cell, shuffled by the run's seed, and who takes each. Pure."""
 
 import math
 import random
@@ -37,6 +37,18 @@ def schedule(experiment: Experiment, seed: int, blocks: range | None = None) -> 
         first = block * len(cells)
         trials += [Trial(block=block, position=first + index, cell=cell) for index, cell in enumerate(cells)]
     return tuple(trials)
+
+
+def machine_of(block: int, machines: Sequence[str], seed: int) -> str:
+    """Which of `machines`, at least one, takes a block.
+
+    In each round of so many blocks as there are machines every machine takes one, in an order from `seed` and the round
+    alone. So all have equally many, within one, whenever the run ends, and none has all the early ones.
+    """
+    round_, place = divmod(block, len(machines))
+    order = list(machines)
+    random.Random(f"{seed}/machines/{round_}").shuffle(order)  # noqa: S311 - an order, not a secret
+    return order[place]
 
 
 def remaining(

@@ -163,6 +163,7 @@ class Conversation:
                 start_new_session=True,
             )
         self._child = Child(self._popen)
+        self._hushed, self._hush = os.pipe()
         self._input: IO[bytes] = _present(self._popen.stdin)
         self._output: IO[bytes] = _present(self._popen.stdout)
         self._unread = b""
@@ -187,9 +188,13 @@ class Conversation:
         deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
+            selector.register(self._hushed, selectors.EVENT_READ)
             while b"\n" not in self._unread:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
                     return None
+                if any(key.fd == self._hushed for key, _ in ready):
+                    raise Hushed("nobody is to listen to it any more")
                 chunk = os.read(self._output.fileno(), 1 << 16)
                 if not chunk:
                     raise Hushed("it has ended")
@@ -201,6 +206,10 @@ class Conversation:
             raise Hushed(f"it has said what is no message: {line[:200].decode(errors='replace')!r}") from None
         return message
 
+    def hush(self) -> None:
+        """From another thread: whoever hears, now or later, gets Hushed."""
+        os.write(self._hush, b".")
+
     def exit_code(self) -> int | None:
         """None while the other side runs."""
         return self._child.exit_code()
@@ -209,7 +218,7 @@ class Conversation:
         """Close the conversation and let the process go on by itself, beyond the end of this one if need be."""
         with contextlib.suppress(OSError):
             self._input.close()
-        self._output.close()
+        self._close()
         # Nobody waits for it any more. Told so, Popen does not warn of a process that still runs.
         self._popen.returncode = 0
 
@@ -223,7 +232,15 @@ class Conversation:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout=grace_s)
         self._child.end(grace_s)
+        self._close()
+
+    def _close(self) -> None:
         self._output.close()
+        for descriptor in (self._hushed, self._hush):
+            # Only once: by the second time it may be another's.
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._hushed = self._hush = -1
 
 
 def _present(stream: IO[bytes] | None) -> IO[bytes]:

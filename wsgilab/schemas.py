@@ -22,7 +22,7 @@ from wsgilab import catalogue
 from wsgilab.claims.file import ClaimsFile
 from wsgilab.render.runs.shape import AgainstFile
 from wsgilab.render.shape import ComparisonFile
-from wsgilab.spec import ExperimentFile
+from wsgilab.spec import ExperimentFile, SiteFile
 
 Json = dict[str, Any]
 """A JSON Schema; what it holds is JSON Schema's affair."""
@@ -35,6 +35,7 @@ def schemas() -> Mapping[str, bytes]:
     made = {
         "experiment.json": _of(ExperimentFile),
         "claims.json": _of(ClaimsFile),
+        "site.json": _of(SiteFile),
         "servers.json": _services(
             catalogue.ServerLab, "The catalogue of wsgilab: a Compose file with one service for each server."
         ),

@@ -5,6 +5,7 @@ The keeper writes `state/up.json`, and every command reads it. It may hold a pas
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from wsgilab.errors import StoreError
+from wsgilab.host import boot_id
 from wsgilab.model import STRICT, RuntimeName
 
 FILE = "up.json"
@@ -31,6 +33,8 @@ class Wanted:
     servers: tuple[str, ...] = ()
     cores: int | None = None
     runtime: str | None = None
+    site: str | None = None
+    """A file of the machines to be up on; None: this one."""
     workers: int | None = None
     port: int | None = None
     """0: any that is free."""
@@ -62,10 +66,12 @@ class Standing:
     boot: str
 
     runtime: RuntimeName
+    site: str = ""
+    """The site file's path; empty where all is on this machine."""
     cores: int
     workers: int
     host: str
-    """As it was asked for."""
+    """As it was asked for; or, where nothing brings it here, the swarm's machine."""
     port: int
     share_generator: bool
     password: str | None
@@ -131,14 +137,6 @@ def ui_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/?tab=lab"
 
 
-def boot_id() -> str:
-    """Another one after each start of the machine (random(4))."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
 def started_ticks(pid: int) -> int | None:
     """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5)."""
     try:
@@ -148,6 +146,11 @@ def started_ticks(pid: int) -> int | None:
     # The second field is the command's name, in parentheses; it may hold anything.
     state, *fields = text.rpartition(")")[2].split()
     return None if state in ("Z", "X") else int(fields[18])
+
+
+def new_password() -> str:
+    """For whom the web UI is reachable without being meant for."""
+    return secrets.token_urlsafe(12)
 
 
 def read(state: Path) -> Standing | None:

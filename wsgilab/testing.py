@@ -29,7 +29,9 @@ from wsgilab.model import (
     SwarmReport,
     Usage,
 )
+from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
+from wsgilab.swarm.client import LinkReading
 from wsgilab.swarm.samples import Sample
 
 
@@ -206,6 +208,9 @@ class FakeTarget(_FakeRunning):
     base_url: str = "http://target.invalid:8000"
     published_url: str = "http://127.0.0.1:8000"
 
+    def fetch(self, page: str) -> str:
+        return fetched(self.published_url + page)
+
     @property
     def name(self) -> str:
         return self.server.name
@@ -243,6 +248,11 @@ class FakeSwarm:
         at_window()
         at_close()
         return self.answer(order)
+
+    def hush(self) -> None: ...
+
+    def link(self) -> LinkReading:
+        return LinkReading(round_trip_ms=0.2, bandwidth_mbps=1000.0)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ import pytest
 import yaml
 
 from tests.conftest import RUNTIMES, require
+from tests.e2e import machines
+from tests.e2e.machines import Machine
 from wsgilab import lab, standing
 from wsgilab.lab import Places
 from wsgilab.runtime import engine
@@ -73,9 +75,9 @@ class Cli:
             text=True,
         )
 
-    def __call__(self, *words: str) -> Ended:
+    def __call__(self, *words: str, seconds: float = 110) -> Ended:
         with self.start(*words) as child:
-            output, _ = child.communicate(timeout=110)
+            output, _ = child.communicate(timeout=seconds)
         return Ended(code=child.returncode, output=output)
 
     def run(self, *words: str, experiment: str = "small.yaml") -> Ended:
@@ -215,3 +217,17 @@ def local(state: Path, tmp_path: Path) -> Iterator[Cli]:
     made = make_cli("local", state, tmp_path / "results")
     yield made
     made.assert_nothing_left()
+
+
+@pytest.fixture(scope="session")
+def beta() -> Iterator[Machine]:
+    """A second machine."""
+    with machines.brought_up("beta") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def gamma() -> Iterator[Machine]:
+    """A third."""
+    with machines.brought_up("gamma") as machine:
+        yield machine

@@ -22,7 +22,7 @@ from wsgilab import host, lab, testing
 from wsgilab.errors import BuildError
 from wsgilab.lab import Places
 from wsgilab.runtime import engine
-from wsgilab.runtime.engine import Engine, NoEngine
+from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
 from wsgilab.store import Journal, Store
 
 pytestmark = pytest.mark.lab
@@ -239,6 +239,9 @@ def test_options_that_are_wrong(local: Cli, words: list[str], parts: list[str]) 
 
 # --- no engine, which is a normal case
 
+CONTEXT = '[{"Endpoints":{"docker":{"Host":"unix:///somewhere"}},"TLSMaterial":{},"Storage":{"TLSPath":""}}]'
+"""What Docker's client tells of the current one."""
+
 
 def fake_docker(folder: Path, script: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
@@ -263,7 +266,10 @@ def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path
     [
         ("exit 1", "has no Compose plug-in"),
         ('[ "$1" = compose ] && echo 2.26.1; [ "$1" = compose ]', "no Docker engine answers at"),
-        ('[ "$1" = version ] && echo 24.0.7 || echo 2.26.1', "Docker Engine 24.0.7 is older than 25"),
+        (
+            f"case $1 in compose) echo 2.26.1;; version) echo 24.0.7;; context) echo '{CONTEXT}';; esac",
+            "is older than 25",
+        ),
     ],
 )
 def test_a_docker_client_that_does_not_suffice(
@@ -281,10 +287,14 @@ def test_an_old_client_earlier_on_path_does_not_hide_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = fake_docker(tmp_path / "old", "exit 1")
-    answers = 'case "$1" in compose) echo 2.26.1;; version) echo 26.1.5;; context) echo unix:///somewhere;; esac'
+    answers = f"case $1 in compose) echo 2.26.1;; version) echo 26.1.5;; context) echo '{CONTEXT}';; esac"
     whole = fake_docker(tmp_path / "whole", answers)
     monkeypatch.setenv("PATH", f"{old}:{whole}:/usr/bin:/bin")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     assert engine.find() == Engine(
-        docker=f"{whole}/docker", address="unix:///somewhere", version="26.1.5", compose="2.26.1"
+        docker=f"{whole}/docker",
+        address="unix:///somewhere",
+        endpoint=Endpoint(host="unix:///somewhere"),
+        version="26.1.5",
+        compose="2.26.1",
     )

@@ -1,7 +1,6 @@
 """The loop, on fakes of the runtime and the swarm."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from wsgilab import campaign, plan, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Timeline, Trial, Usage
-from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Fleet
 from wsgilab.testing import FakeBackend, FakeSwarm, FakeTarget
 
@@ -23,19 +21,13 @@ MANY = testing.run(
 
 @dataclass
 class Recorder:
-    """A reporter that remembers."""
+    """Who is told of what happens, and remembers."""
 
     said: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
-    total: int = 0
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-    @contextmanager
-    def bar(self, _: str, total: int) -> Iterator[Advance]:
-        self.total = total
-        yield self.steps.append
 
 
 @dataclass
@@ -64,7 +56,8 @@ class Lab:
             backends=dict(self.backends),
             swarm=self.swarm,
             save=self.saved.append,
-            reporter=self.reporter,
+            say=self.reporter.say,
+            advance=self.reporter.steps.append,
         )
         return self.saved
 
@@ -263,7 +256,6 @@ def test_each_trial_advances_the_bar() -> None:
     lab = Lab()
     lab.execute(*trials("one", "two"))
 
-    assert lab.reporter.total == 2
     assert lab.reporter.steps == [f"block 1, {campaign.describe(ONE)}", f"block 2, {campaign.describe(TWO)}"]
     assert lab.reporter.said == []
 

@@ -6,9 +6,15 @@ import pytest
 
 from wsgilab import doctor
 from wsgilab.runtime import engine
-from wsgilab.runtime.engine import Engine, NoEngine
+from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
 
-ENGINE = Engine(docker="/usr/bin/docker", address="unix:///somewhere", version="26.1.5", compose="2.26.1")
+ENGINE = Engine(
+    docker="/usr/bin/docker",
+    address="unix:///somewhere",
+    endpoint=Endpoint(host="unix:///somewhere"),
+    version="26.1.5",
+    compose="2.26.1",
+)
 
 
 def examined(

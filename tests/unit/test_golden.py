@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from tests.unit import lanes
 from wsgilab import claims
 from wsgilab.catalogue import parse
 from wsgilab.compare import compare
@@ -44,6 +45,13 @@ def answer() -> Comparison:
 
 
 @functools.cache
+def apart() -> Comparison:
+    """Of a run on two machines of targets: made up, since what is held here is how it is told."""
+    run = lanes.run()
+    return compare(run, lanes.observations(run))
+
+
+@functools.cache
 def before_and_after() -> RunsComparison:
     before, after = (Store(TESTS / "recorded" / name) for name in ("before", "after"))
     return compare_runs(before.run(), before.observations(), after.run(), after.observations())
@@ -65,14 +73,17 @@ def on_terminal(shown: RenderableType, name: str) -> Files:
     return {name: console.file.getvalue().encode()}
 
 
-def of_answer(render: Callable[[Comparison], Files]) -> Callable[[], Files]:
-    return lambda: render(answer())
+def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) -> Callable[[], Files]:
+    return lambda: render(made())
 
 
 RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
-    **{("answer", name): of_answer(render) for name, render in FORMATS.items()},
+    **{("answer", name): of(answer, render) for name, render in FORMATS.items()},
     ("answer", "terminal"): lambda: on_terminal(terminal.comparison(answer(), WIDTH), "terminal.txt"),
     ("answer", "advice"): lambda: on_terminal(advice.renderable(answer()), "advice.txt"),
+    **{("apart", name): of(apart, render) for name, render in FORMATS.items()},
+    ("apart", "terminal"): lambda: on_terminal(terminal.comparison(apart(), WIDTH), "terminal.txt"),
+    ("apart", "advice"): lambda: on_terminal(advice.renderable(apart()), "advice.txt"),
     ("against", "markdown"): lambda: runs.runs_md(before_and_after()),
     ("against", "yaml"): lambda: runs.runs_yaml(before_and_after()),
     ("against", "html"): lambda: runs.runs_html(before_and_after()),

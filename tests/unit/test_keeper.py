@@ -11,12 +11,13 @@ import pytest
 from tests.unit.test_standing import own
 from wsgilab import standing, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
-from wsgilab.keeper import ROUND_S, TICK_S, Charge, Keeper
+from wsgilab.keeper import Charge
 from wsgilab.places import places
 from wsgilab.process import Conversation, Hushed
 from wsgilab.standing import Standing
 from wsgilab.testing import FakeBackend, FakeTarget
 from wsgilab.ui.client import LabUI
+from wsgilab.upkeep import ROUND_S, TICK_S, Keeper
 
 
 @dataclass
@@ -105,7 +106,7 @@ def test_the_usage_of_the_loaded_server_is_told_every_tick(lab: Lab) -> None:
     told = lab.ui.told("usage")
     assert [each["server"] for each in told] == ["two"] * 3
     assert [each["cpu_s"] for each in told] == pytest.approx([0.01, 0.02, 0.03])
-    assert told[0]["at_ns"] < told[1]["at_ns"] < told[2]["at_ns"]
+    assert told[0]["at_s"] < told[1]["at_s"] < told[2]["at_s"]
     lab.step({"event": "loading", "server": None})
     lab.step()
     # One more: the tick at which it was said that nobody is loaded.
@@ -220,6 +221,7 @@ def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) 
             servers=(),
             cores=1,
             runtime=None,
+            site=None,
             workers=1,
             host="127.0.0.1",
             address="127.0.0.1",

@@ -1,8 +1,6 @@
 """What comes before load begins, on fakes."""
 
-import http.server
 import json
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +8,9 @@ from types import MappingProxyType
 
 import pytest
 
-from wsgilab import cpus, host, launch, testing
+from wsgilab import cpus, launch, testing
 from wsgilab.cpus import Layout
-from wsgilab.errors import HostError, TargetError
+from wsgilab.errors import TargetError
 from wsgilab.launch import Started
 from wsgilab.model import Backend, Server
 from wsgilab.runtime.protocol import Backends, Fleet, Target
@@ -31,6 +29,9 @@ class FakeRuntime:
 
     name = "local"
     versions = MappingProxyType({"python": "3.11"})
+
+
+HOST = testing.run().host
 
 
 def started() -> Started:
@@ -53,7 +54,7 @@ def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
     experiment = testing.experiment(testing.cell("one", workload="cpu"), testing.cell("two", workload="cpu"))
     servers = {name: testing.server(name) for name in ("one", "two")}
 
-    run = launch.describe(experiment, started(), answer, servers=servers, seed=7, results=tmp_path)
+    run = launch.describe(experiment, started(), answer, servers=servers, seed=7, results=tmp_path, host=HOST)
 
     assert run.experiment == experiment
     assert (run.seed, run.runtime, run.notes) == (7, "local", ("a note",))
@@ -69,7 +70,7 @@ def test_work_is_calibrated_only_where_it_is_needed_and_not_known(tmp_path: Path
     def describe(workload: str, iterations: int | None) -> int | None:
         experiment = testing.experiment(testing.cell("two", workload=workload))
         return launch.describe(
-            experiment, started(), answer, servers={}, seed=1, results=tmp_path, cpu_iterations=iterations
+            experiment, started(), answer, servers={}, seed=1, results=tmp_path, host=HOST, cpu_iterations=iterations
         ).cpu_iterations
 
     assert describe("sleep", None) is None
@@ -80,10 +81,10 @@ def test_work_is_calibrated_only_where_it_is_needed_and_not_known(tmp_path: Path
 
 
 def test_runs_that_begin_within_a_second_have_different_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "now", lambda: "2026-01-02T03:04:05.678+00:00")
+    monkeypatch.setattr(launch, "now", lambda: "2026-01-02T03:04:05.678+00:00")
     ids = []
     for _ in range(3):
-        run = launch.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path)
+        run = launch.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path, host=HOST)
         (tmp_path / run.id).mkdir()
         ids.append(run.id)
     plain = "20260102-030405-trial-run"
@@ -96,30 +97,18 @@ def test_a_server_that_answers_from_other_cores_is_an_error(tmp_path: Path) -> N
     assert isinstance(moved, FakeTarget)
     moved.cpus = frozenset({0})
     with pytest.raises(TargetError, match=r"two answers from cores 0, not from 0-1 as asked; it moved itself"):
-        launch.describe(testing.experiment(), up, answer, servers={}, seed=1, results=tmp_path)
+        launch.describe(testing.experiment(), up, answer, servers={}, seed=1, results=tmp_path, host=HOST)
 
 
-def test_cores_that_are_not_there_are_told_in_the_users_words() -> None:
-    def lay_out(count: int, generator_cores: int) -> str:
-        with pytest.raises(HostError) as caught:
-            launch.lay_out({count}, share=False, generator_cores=generator_cores, option="--workers", say=print)
-        return caught.value.message
+def test_another_lanes_servers_must_run_on_the_same_packages(tmp_path: Path) -> None:
+    run = launch.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path, host=HOST)
+    launch.check_same_packages(run, started(), answer, "alpha and beta")
 
-    assert "--share-generator" in lay_out(999, 1)
-    assert lay_out(1, 999).endswith("ask for fewer with --workers")
+    def newer(target: Target, page: str) -> str:
+        return answer(target, page).replace('"flask": "3"', '"flask": "4"')
 
-
-def test_cores_are_said() -> None:
-    said: list[str] = []
-    layout = launch.lay_out({1}, share=True, generator_cores=1, option="--workers", say=said.append)
-    assert said[0].startswith("Cores: servers on ")
-    assert "backends" not in said[0]
-    assert said[1:] == [f"Note: {note}." for note in layout.notes]
-
-    said.clear()
-    layout = launch.lay_out({1}, share=True, generator_cores=1, option="--workers", say=said.append, backends=True)
-    assert said[0].endswith(f", backends on {cpus.spell(layout.backends)}.")
-    assert said[1:] == [f"Note: {note}." for note in layout.notes]
+    with pytest.raises(TargetError, match="alpha and beta: stack gunicorn has other packages on one than on the other"):
+        launch.check_same_packages(run, started(), newer, "alpha and beta")
 
 
 class Recording:
@@ -169,39 +158,3 @@ def test_where_nothing_waits_for_a_backend_there_is_none() -> None:
     with launch.started(runtime, LAYOUT, {1: [testing.server("one")]}, (), print) as up:  # type: ignore[arg-type]
         assert up.backends == {}
     assert runtime.seen == ["prepare one", "fleet up on 0", "fleet down"]
-
-
-# --- pages of a target from this machine
-
-
-@contextmanager
-def answering(status: int, body: str) -> Iterator[Target]:
-    """A target that answers one request."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(f"{body} at {self.path}".encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        yield FakeTarget(server=testing.server(), published_url=f"http://127.0.0.1:{server.server_address[1]}")
-        thread.join()
-
-
-def test_a_page_is_got_by_the_published_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A proxy is for what is elsewhere.
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with answering(200, "hello") as target:
-        assert launch.get_published(target, "/calibrate?ms=5") == "hello at /calibrate?ms=5"
-
-
-def test_a_page_that_is_not_answered_is_an_error() -> None:
-    with answering(500, "broken") as target, pytest.raises(TargetError, match="/lab answered with status 500: broken"):
-        launch.get_published(target, "/lab")
-    with pytest.raises(TargetError, match="/lab answered with nothing: Connection refused"):
-        launch.get_published(target, "/lab")

@@ -14,7 +14,8 @@ from wsgilab import testing
 from wsgilab.compare import survey
 from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.swarm.samples import Sample
-from wsgilab.ui.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LoadTest, Meter, Seen, Told
+from wsgilab.ui.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LoadTest, Seen, Told
+from wsgilab.ui.meter import Meter
 from wsgilab.ui.view import Phase
 
 RECORDED = Path(__file__).parent / "recorded" / "gthread-2x4-sleep-16-users.json"
@@ -255,9 +256,12 @@ def test_a_target_that_was_started_again_counts_from_nothing() -> None:
 def test_cpu_of_target_and_generator_are_shares_of_a_core(recorded: list[Sample]) -> None:
     test = load_test(told(0), told(0, worker="b", users=0), told(5 * S, recorded, cpu_s=1.0))
     test.hear(told(5 * S, worker="b", users=0, cpu_s=2.0))
-    test.read_usage(0, Usage(cpu_s=3.0, resident_bytes=1, os_threads=1))
-    test.read_usage(5 * S, Usage(cpu_s=5.5, resident_bytes=7_000_000, os_threads=9))
-    first = windows(test.look(LATER))[0]
+    # Of a clock that began long ago; heard of a while later, once soon and once late.
+    test.read_usage(S // 10, Usage(at_s=10_000.0, cpu_s=3.0, resident_bytes=1, os_threads=1))
+    test.read_usage(7 * S, Usage(at_s=10_005.0, cpu_s=5.5, resident_bytes=7_000_000, os_threads=9))
+    before, first, *_, last = windows(test.look(LATER))
+    assert before.server_cpu_s is None, "the first reading lies a tenth of a second within it"
+    assert last.server_cpu_s == pytest.approx(0.5), "the last reaches beyond it, as it was heard of late"
     assert first.swarm is not None
     # The busiest worker's.
     assert first.swarm.generator_cpu == pytest.approx(0.4)

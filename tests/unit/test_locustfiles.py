@@ -306,6 +306,7 @@ def ready(rate: float = 0.0, runner: object = None, **options: Any) -> Any:
     made._context = {"user": 7}
     made._spelled = {}
     made._void_after_ns = 0
+    made._clock_offset_ns = options.get("clock_offset_ns", 0)
     return made
 
 
@@ -369,6 +370,16 @@ def test_users_are_numbered_over_all_of_the_generators_processes(
     assert made.number == number
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "[::1]:8000"])
+def test_a_request_names_its_host_as_a_url_does(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(LAB_USER.LabUser, "host", f"http://{host}")
+    runner = SimpleNamespace(user_greenlets=[], worker_index=0)
+
+    made = LAB_USER.LabUser(SimpleNamespace(runner=runner, parsed_options=SimpleNamespace()))
+
+    assert f"Host: {host}\r\n".encode() in made._spell(LAB_USER.Get("/hello", b"hello\n"))[0]
+
+
 def test_users_without_a_schedule_do_not_wait() -> None:
     assert ready().wait_time() == 0.0
 
@@ -407,6 +418,22 @@ def test_each_worker_takes_its_part_of_a_schedule(clock: Clock, worker_index: in
 
     assert made._next_due_ns == due_ns
     assert next(made._due) == due_ns + 10**9
+
+
+@pytest.mark.parametrize("offset_ns", [0, 10**8, -(10**8), 10**15 + 7])
+def test_the_grid_of_a_schedule_is_that_of_the_targets_machines_clock(clock: Clock, offset_ns: int) -> None:
+    """So that workers on several machines, each with a clock of its own, make one even stream."""
+    clock.now_ns = 10**9 + 1
+    made = ready(rate=4, clock_offset_ns=offset_ns)
+
+    made.request()
+    clock.now_ns += 2 * 10**9
+    made.request()
+
+    due_there = [due_ns + offset_ns for due_ns in made._under_way.due_ns]
+    assert len(due_there) == 8
+    assert [due_ns % (25 * 10**7) for due_ns in due_there] == [0] * 8
+    assert 0 < made._under_way.due_ns[0] - (10**9 + 1) < 25 * 10**7, "and begun by this machine's own"
 
 
 @pytest.mark.parametrize("runner", [None, SimpleNamespace(), SimpleNamespace(worker_index=-1)])
@@ -602,8 +629,10 @@ def test_a_request_of_after_the_window_that_is_given_up_is_not_told(monkeypatch:
 
     heard: list[dict[str, Any]] = []
     monkeypatch.setattr(LAB_USER.gevent.socket, "socket", Killed())
-    for void_after_ns, told_of in ((1, 0), (10**30, 1)):
-        made = ready(void_after_ns=void_after_ns)
+    # The last two are of targets on a machine whose clock is far ahead.
+    for void_after_ns, offset_ns, told_of in ((1, 0, 0), (10**30, 0, 1), (10**30, 10**31, 0), (10**30, 10**29, 1)):
+        made = ready(void_after_ns=void_after_ns, clock_offset_ns=offset_ns)
+        heard.clear()
         made.environment.events = SimpleNamespace(request=SimpleNamespace(fire=lambda **event: heard.append(event)))
         with pytest.raises(LAB_USER.gevent.GreenletExit):
             made._ask(None)

@@ -156,3 +156,58 @@ def test_the_blocks_between_two_looks_make_the_whole_run() -> None:
     parts = [plan.schedule(sequential, 1, range(begin, end)) for begin, end in pairwise(looks)]
 
     assert tuple(trial for part in parts for trial in part) == plan.schedule(replace(EIGHT, blocks=20), 1)
+
+
+# Blocks on several machines.
+
+MACHINES = st.lists(st.sampled_from(["alpha", "gamma", "eta", "iota", "mu"]), min_size=1, unique=True)
+
+
+@given(MACHINES, SEEDS, st.integers(0, 100))
+def test_in_each_round_every_machine_takes_one_block(machines: list[str], seed: int, round_: int) -> None:
+    blocks = range(round_ * len(machines), (round_ + 1) * len(machines))
+
+    assert Counter(plan.machine_of(block, machines, seed) for block in blocks) == Counter(machines)
+
+
+@given(MACHINES, SEEDS, st.integers(1, 50))
+def test_whenever_a_run_ends_no_machine_had_two_blocks_more_than_another(
+    machines: list[str], seed: int, blocks: int
+) -> None:
+    taken = Counter(plan.machine_of(block, machines, seed) for block in range(blocks))
+
+    counts = [taken[machine] for machine in machines]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_the_order_within_a_round_is_the_seeds_and_the_rounds_own() -> None:
+    machines = ["alpha", "gamma", "eta"]
+
+    def rounds(seed: int) -> list[tuple[str, ...]]:
+        return [
+            tuple(plan.machine_of(3 * round_ + place, machines, seed) for place in range(3)) for round_ in range(40)
+        ]
+
+    assert rounds(1) == rounds(1)
+    assert rounds(1) != rounds(2)
+    firsts = Counter(first for first, *_ in rounds(1))
+    assert firsts.keys() == set(machines), "each comes first some time"
+    assert len(set(rounds(1))) == 6, "in every order"
+
+
+def test_a_single_machine_takes_every_block() -> None:
+    assert {plan.machine_of(block, ["alpha"], 7) for block in range(9)} == {"alpha"}
+
+
+def test_who_takes_a_block_is_the_same_on_every_platform() -> None:
+    """Of a run that is resumed elsewhere, or with another Python."""
+    assert [plan.machine_of(block, ["alpha", "gamma"], 1) for block in range(8)] == [
+        "alpha",
+        "gamma",
+        "gamma",
+        "alpha",
+        "gamma",
+        "alpha",
+        "gamma",
+        "alpha",
+    ]

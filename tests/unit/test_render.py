@@ -74,6 +74,13 @@ WAITING = of_blocks(
     backend_cpus="2",
 )
 """Requests that wait for backends, whose figures are known of the first server."""
+EVERYTHING = of_blocks(
+    6,
+    *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, round_trip_ms=0.21)),
+    *measured(TWO, *BLOCKS),
+    backend_cpus="2",
+)
+"""Everything that can be known is known of the first server."""
 USUAL_COLUMNS = [column for column in tables.GROUP_COLUMNS if not column.optional]
 INTERLEAVED_ONLY = {"rank", "interval", "x reference", "its interval"}
 """Columns that have nothing to show in an interactive session."""
@@ -378,7 +385,7 @@ def test_how_to_read_it_explains_every_column_that_could_be_misread() -> None:
 
     assert headings - explained == {"server", "its interval"}
     assert explained <= headings
-    text = as_markdown(WAITING)
+    text = as_markdown(EVERYTHING)
     assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in tables.LEGEND)
 
 
@@ -433,7 +440,7 @@ def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -
     shown = {term for term, _ in tables.legend(SESSION)}
     every = {term for term, _ in tables.legend(USUAL)}
 
-    assert {term for term, _ in tables.LEGEND} - every == {"OS threads", "backends"}
+    assert {term for term, _ in tables.LEGEND} - every == {"round trip ms", "OS threads", "backends"}
     assert every - shown == INTERLEAVED_ONLY - {"its interval"}
     text = as_markdown(SESSION)
     assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
@@ -680,7 +687,8 @@ def test_a_cell_of_an_interactive_session_without_figures_is_a_row_of_dashes() -
 def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() -> None:
     assert column(WAITING, "OS threads") == ["8", tables.MISSING], "the median, rounded"
     assert column(WAITING, "backends") == ["18%", tables.MISSING]
-    (table,) = tables.groups(WAITING)
+    assert column(EVERYTHING, "round trip ms") == ["0.21", tables.MISSING]
+    (table,) = tables.groups(EVERYTHING)
     assert table.columns == tables.GROUP_COLUMNS
     assert all(len(row) == len(table.columns) for row in table.rows)
 

@@ -62,7 +62,7 @@ def test_an_answer_is_recorded_with_its_stamp() -> None:
     recorder = recorded({"response_time": 12.5, "response": response("1 2 3 4 5"), "context": {"user": 7}})
 
     assert recorder.samples == [
-        Sample(latency_ms=12.5, stamp="1 2 3 4 5", error=None, cut_off=False, due_ns=0, late_ms=0.0)
+        Sample(latency_ms=12.5, stamp="1 2 3 4 5", error=None, cut_off=False, due_ns=0, late_ms=0.0, received_bytes=6)
     ]
     assert (recorder.answered, recorder.failed) == ({7}, set())
 
@@ -135,6 +135,16 @@ def test_a_request_that_followed_another_was_never_due_nor_late(context: dict[st
     (sample,) = recorded({"response_time": 1.0, "response": response("1 2 3 4 5"), "context": context}).samples
 
     assert (sample.due_ns, sample.late_ms) == (0, 0.0)
+
+
+def test_when_a_request_was_due_is_recorded_in_the_clock_of_the_targets_machine() -> None:
+    recorder = Recorder(clock_offset_ns=-500 * MS)
+    due, not_due = {"user": 1, "due_ns": BEGIN, "begun_ns": BEGIN + 7 * MS}, {"user": 2}
+
+    for context in (due, not_due):
+        recorder.on_request(response_time=9.0, response=response("1 2 3 4 5"), context=context)
+
+    assert [(sample.due_ns, sample.late_ms) for sample in recorder.samples] == [(BEGIN - 500 * MS, 7.0), (0, 0.0)]
 
 
 def test_users_are_known_by_their_answers_and_their_failures() -> None:
@@ -291,6 +301,18 @@ def test_what_users_let_pass_is_the_median_of_the_windows_requests(left_ns: int,
     assert told().client_ms == told().reading_ms == 0.0
 
 
+@pytest.mark.parametrize(("left_ns", "counted"), [(BEGIN - 1, 1000), (BEGIN, 1500), (END - 1, 1500), (END, 1000)])
+def test_bytes_received_are_those_of_the_windows_requests(left_ns: int, counted: int) -> None:
+    answers = [
+        answered(SETTLED)._replace(received_bytes=1000),
+        answered(left_ns)._replace(received_bytes=500),
+        failed()._replace(received_bytes=70),
+    ]
+
+    assert told(*answers).received_bytes == counted
+    assert told().received_bytes == 0
+
+
 # Failures.
 
 
@@ -348,6 +370,25 @@ def test_the_samples_of_several_workers_make_exactly_the_report_of_one(samples: 
     by_worker = [sample for worker in range(3) for sample, of in samples if of == worker]
 
     assert told(*by_worker) == told(*(sample for sample, _ in samples))
+
+
+def elsewhere(sample: Sample, by_ns: int) -> Sample:
+    """The same request where the target's machine has another clock."""
+    due_ns = sample.due_ns + by_ns if sample.due_ns else 0
+    if sample.stamp is None or len(sample.stamp.split()) < 5:
+        return sample._replace(due_ns=due_ns)
+    *who, entered, left = sample.stamp.split()
+    return sample._replace(due_ns=due_ns, stamp=" ".join([*who, str(int(entered) + by_ns), str(int(left) + by_ns)]))
+
+
+@settings(max_examples=50)
+@given(st.lists(SAMPLES, max_size=12), st.integers(1 - BEGIN // 2, 10**18))
+def test_the_report_is_the_same_whatever_the_clock_of_the_targets_machine(
+    samples: Sequence[Sample], by_ns: int
+) -> None:
+    there = [elsewhere(sample, by_ns) for sample in samples]
+
+    assert told(*there, span=SPAN.shifted(by_ns)) == told(*samples)
 
 
 def test_which_failures_are_told_does_not_depend_on_which_worker_saw_them() -> None:

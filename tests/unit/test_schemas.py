@@ -46,6 +46,7 @@ def parser_refuses(schema: str, text: str) -> bool:
         "claims.json": lambda: claims.parse(text, "c.yaml", SERVERS),
         "servers.json": lambda: catalogue.parse(text, "s.yaml"),
         "backends.json": lambda: catalogue.parse_backends(text, "b.yaml"),
+        "site.json": lambda: spec.parse_site(text, "s.yaml"),
     }
     try:
         parsers[schema]()
@@ -379,7 +380,20 @@ services:
     healthcheck: {test: [CMD, is_ready]}
     x-lab: {stack: store, entrypoint: [python, store.py], port: 5432}
 """
+SITE = """\
+targets:
+  - name: alpha
+    engine: tcp://10.0.0.2:2376
+    address: alpha.example
+    publish: 10.0.0.2
+    ports: 8100-8199
+    cores: 0-3
+    tls: certificates
+swarm:
+  - {engine: "ssh://lab@10.0.0.3", address: 10.0.0.3, ports: 5557, cores: 0}
+"""
 RIGHT = {
+    "site.json": SITE,
     "experiment.json": EXPERIMENT,
     "claims.json": CLAIMS,
     "servers.json": CATALOGUE,
@@ -440,6 +454,25 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
         ("experiment.json", "cores: all", "cores: [all]"),
         ("experiment.json", "cores: all", "cores: null"),
         ("experiment.json", "cores: [1, 2]", "cores: [0]"),
+        ("site.json", "name: alpha", "name: Alpha"),
+        ("site.json", "name: alpha", "nam: alpha"),
+        ("site.json", "tcp://10.0.0.2:2376", "http://10.0.0.2:2376"),
+        ("site.json", "tcp://10.0.0.2:2376", "ssh://-oProxyCommand=true"),
+        ("site.json", "tcp://10.0.0.2:2376", "ssh://10.0.0.2"),
+        ("site.json", "    tls: certificates\n", ""),
+        ("site.json", "tls: certificates", "tls: ''"),
+        ("site.json", "tls: certificates", "plain_tcp: yes"),
+        ("site.json", "tls: certificates", "plain_tcp: I know"),
+        ("site.json", "tls: certificates", "tls: c\n    plain_tcp: whoever reaches it is root there"),
+        ("site.json", "address: alpha.example", "address: alpha example"),
+        ("site.json", "    address: alpha.example\n", ""),
+        ("site.json", "publish: 10.0.0.2", "publish: -h"),
+        ("site.json", "ports: 8100-8199", "ports: all"),
+        ("site.json", "ports: 5557", "ports: 0"),
+        ("site.json", "cores: 0-3", "cores: all"),
+        ("site.json", "cores: 0}", "cores: -1}"),
+        ("site.json", "cores: 0}", "cores: yes}"),
+        ("site.json", "swarm:\n  - {engine", "swarm: []\nmore:\n  - {engine"),
         ("claims.json", "blocks: 6", "blocks: 3"),
         ("claims.json", "blocks: 6", "blocks: 1001"),
         ("claims.json", "window_s: 0.4", "windows: 0.4"),

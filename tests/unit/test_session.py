@@ -96,15 +96,15 @@ def test_seconds_without_an_answer_are_counted_as_failed() -> None:
     assert view.now.result.figures is None
 
 
-def usage(cpu_s: float) -> Usage:
-    return Usage(cpu_s=cpu_s, resident_bytes=1, os_threads=2)
+def usage(at_s: float, cpu_s: float) -> Usage:
+    return Usage(at_s=at_s, cpu_s=cpu_s, resident_bytes=1, os_threads=2)
 
 
 def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
     played = Played()
     played.session.begin(SYNC, 2)
     for at_s in range(5):
-        played.session.read_usage("gunicorn-gevent", at_s * S, usage(at_s))
+        played.session.read_usage("gunicorn-gevent", usage(at_s, at_s))
     played.tell([])
     played.clock.now_ns = S
     played.tell(testing.samples([(0.1, 0.2)]))
@@ -114,7 +114,8 @@ def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
     assert result.figures is not None
     assert result.figures.server_cpu is None
     for at_s in range(5):
-        played.session.read_usage("gunicorn-sync-4", at_s * S, usage(at_s / 2))
+        played.clock.now_ns = at_s * S
+        played.session.read_usage("gunicorn-sync-4", usage(1000 + at_s, at_s / 2))
     (result,) = played.session.view().comparison.cells
     assert result.figures is not None
     assert result.figures.server_cpu is not None

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from wsgilab import catalogue, host, lab, spec, stats, testing
 from wsgilab.errors import SpecError
+from wsgilab.grounds import Ground
 from wsgilab.model import Cell, Experiment
+from wsgilab.runtime.protocol import Runtime
 
 ROOT = Path(__file__).parents[2]
 SERVERS = {name: testing.server(name) for name in ("one", "two", "three")}
@@ -508,9 +510,10 @@ def test_all_cores_are_those_of_the_machine_beside_the_generators_as_the_command
     request_: lab.Request, numbers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "usable_cpus", lambda: frozenset(range(6)))
+    here = Ground(runtime=cast("Runtime", None), host=testing.run().host)
     file = tmp_path / "every.yaml"
     file.write_text(f"name: every\nreference: one\ncells: [{EVERY_CORE}]\n")
 
-    experiment = lab._experiment(replace(request_, experiment=str(file)), SERVERS)
+    experiment = lab._experiment(replace(request_, experiment=str(file)), SERVERS, here)
 
     assert cores_of(experiment) == numbers

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from tests.unit import lanes
 from wsgilab import claims, errors, stats, stored, testing
 from wsgilab.compare import compare
 from wsgilab.errors import LabError, StoreError
@@ -37,7 +38,7 @@ from wsgilab.render.claims import claims_md, claims_yaml
 from wsgilab.render.formats import FORMATS
 from wsgilab.render.markdown import escape
 from wsgilab.store import OBSERVATIONS_FILE, RUN_FILE, Store
-from wsgilab.stored import bounds, document, histogram
+from wsgilab.stored import bounds, document, histogram, ranges
 from wsgilab.stored.unsound import Unsound
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "answer"
@@ -76,6 +77,16 @@ def recorded() -> tuple[Document, Sequence[Document]]:
     for position, line in enumerate(kept):
         line["position"] = position
     return run, kept
+
+
+@functools.cache
+def on_lanes() -> tuple[Document, Sequence[Document]]:
+    """A run on two lanes, cut to three of its cells."""
+    run = lanes.run()
+    cells = tuple(cell for cell in run.experiment.cells if cell.server == lanes.GEVENT and cell.users)
+    cut = replace(run, experiment=replace(run.experiment, cells=cells))
+    given = [json.loads(stored.dump_observation(each)) for each in lanes.observations(cut)]
+    return stored.dump_run(cut), given
 
 
 class Spelt(yaml.SafeDumper):
@@ -193,6 +204,68 @@ def test_a_cell_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"experiment\.cells\.7: stands there twice"):
         store.run()
+
+
+LANE_0 = "lanes/0"
+
+RUNS_ON_LANES: Sequence[tuple[str, Any, str]] = [
+    (f"{LANE_0}/targets/name", "Alpha!", "lanes.0.targets.name: 'Alpha!' is not a machine's name"),
+    (f"{LANE_0}/targets/name", "", "lanes.0.targets.name: '' is not a machine's name"),
+    (f"{LANE_0}/targets/name", "x" * 101, "lanes.0.targets.name: "),
+    (f"{LANE_0}/targets/name", "gamma", "lanes.1.targets.name: 'gamma' is another machine's too"),
+    (f"{LANE_0}/targets/name", "beta", "lanes.0.swarm.0.name: 'beta' is another machine's too"),
+    ("lanes/1/swarm/1/name", "delta", "lanes.1.swarm.1.name: 'delta' is another machine's too"),
+    ("lanes/1/swarm/1/cpus", "", "lanes.1.swarm.1.cpus: '' is not a list of cores"),
+    (f"{LANE_0}/targets/cpus", "3-1", "lanes.0.targets.cpus: '3-1' is not a list of cores"),
+    (f"{LANE_0}/targets/host/usable_cpus", "x", "lanes.0.targets.host.usable_cpus: 'x' is not a list of cores"),
+    (f"{LANE_0}/targets/host/siblings/0", "", "lanes.0.targets.host.siblings.0: "),
+    ("lanes/1/swarm/0/host/memory_bytes", -1, "lanes.1.swarm.0.host.memory_bytes: -1 is not from 0"),
+    (f"{LANE_0}/swarm", [], "lanes.0.swarm: is empty"),
+    (f"{LANE_0}/round_trip_ms", -1.0, "lanes.0.round_trip_ms: -1.0 is not from 0"),
+    (f"{LANE_0}/round_trip_ms", 1e300, "lanes.0.round_trip_ms: "),
+    (f"{LANE_0}/bandwidth_mbps", 0.0, "lanes.0.bandwidth_mbps: 0.0 is not from 1e-06"),
+    (f"{LANE_0}/bandwidth_mbps", GONE, "lanes.0.bandwidth_mbps: "),
+    (f"{LANE_0}/engine", "ssh://lab@10.0.0.2", "lanes.0.engine: "),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), RUNS_ON_LANES)
+def test_machines_that_cannot_be_are_refused_with_their_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
+    run, observations = on_lanes()
+    store = written(changed(run, at(place), value), observations, tmp_path)
+
+    with pytest.raises(StoreError) as caught:
+        store.run()
+
+    assert caught.value.message.startswith(f"{tmp_path / RUN_FILE}: {told}")
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("limit", "just", "told"), [("MOST_LANES", 2, "has more than 1"), ("MOST_MACHINES", 5, "has more than 4 machines")]
+)
+def test_more_machines_than_anybody_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, just: int, told: str
+) -> None:
+    store = written(*on_lanes(), tmp_path)
+    monkeypatch.setattr(bounds, limit, just)
+    store.run()
+    monkeypatch.setattr(bounds, limit, just - 1)
+
+    with pytest.raises(StoreError, match=rf"lanes: {told}; the file was changed"):
+        store.run()
+
+
+def test_a_run_from_before_there_were_lanes_is_read(tmp_path: Path) -> None:
+    run, observations = recorded()
+    new = ("round_trip_ms", "received_bytes", "sent_segments", "resent_segments")
+    assert "lanes" not in run
+    assert not any("machine" in each or set(new) & each["swarm"].keys() for each in observations)
+    store = written(run, observations, tmp_path)
+
+    assert store.run().lanes == ()
+    assert {each.machine for each in store.observations()} == {""}
+    assert {getattr(each.swarm, name) for each in store.observations() for name in new} == {None}
 
 
 def test_more_cells_than_anybody_measures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,9 +501,9 @@ def number_fields(of: type) -> set[str]:
     return {name for name, kind in kinds.items() if kind & {int, float}}
 
 
-@pytest.mark.parametrize("of", bounds.RANGES)
+@pytest.mark.parametrize("of", ranges.RANGES)
 def test_every_number_that_is_stored_has_its_range(of: type) -> None:
-    assert bounds.RANGES[of].keys() == number_fields(of)
+    assert ranges.RANGES[of].keys() == number_fields(of)
 
 
 def reached(of: Any) -> set[type]:
@@ -445,7 +518,7 @@ def reached(of: Any) -> set[type]:
 def test_every_dataclass_that_is_stored_has_its_ranges() -> None:
     without = {each for each in reached(Run) | reached(Observation) if not number_fields(each)}
 
-    assert reached(Run) | reached(Observation) == bounds.RANGES.keys() | without
+    assert reached(Run) | reached(Observation) == ranges.RANGES.keys() | without
 
 
 # Histograms.
@@ -813,6 +886,27 @@ def test_any_text_survives_the_documents(text: str) -> None:
     assert yaml.safe_load(claims_yaml(comparison.run, ())["claims.yaml"])["run"]["notes"] == [told]
 
 
+def test_no_free_text_of_a_machine_becomes_markup() -> None:
+    """A machine's name is a name; its processor is what it says it is."""
+    of = lanes.run()
+    word = "<script>alert(1)</script> | `x` [y](z)\x1b[31m\n# z"
+    first, *others = of.lanes
+    machine = replace(first.targets, host=replace(first.targets.host, cpu=word))
+    run = replace(of, lanes=(replace(first, targets=machine), *others))
+    with tempfile.TemporaryDirectory() as folder:
+        observations = [json.loads(stored.dump_observation(each)) for each in lanes.observations(of)]
+        store = written(stored.dump_run(run), observations, Path(folder))
+        spoken = compare(store.run(), store.observations())
+    plain = compare(of, lanes.observations(of))
+
+    for render in FORMATS:
+        for name, content in FORMATS[render](spoken).items():
+            assert not raw(content.decode().replace("\t", "")), name
+            assert b"<script>alert" not in content or name.endswith((".yaml", ".md")), name
+    texts_of = [FORMATS["markdown"](each)["comparison.md"].decode() for each in (plain, spoken)]
+    assert list(parsed(texts_of[0])) == list(parsed(texts_of[1]))
+
+
 # Anything at all.
 
 
@@ -868,9 +962,13 @@ MUTATION = st.tuples(
 )
 
 
-def spoilt(mutations: Sequence[tuple[str, int, int, Change]]) -> tuple[Document, Sequence[Document]]:
-    """The recorded run with changes: of the run, of one trial, or the same of all trials or of each other."""
-    run, observations = recorded()
+Given = Callable[[], tuple[Document, Sequence[Document]]]
+GIVEN = st.sampled_from([recorded, on_lanes])
+
+
+def spoilt(given: Given, mutations: Sequence[tuple[str, int, int, Change]]) -> tuple[Document, Sequence[Document]]:
+    """A sound run with changes: of the run, of one trial, or the same of all trials or of each other."""
+    run, observations = given()
     lines = list(observations)
     for which, where, line, change in mutations:
         if which == "run":
@@ -923,27 +1021,28 @@ def refusal(store: Store, formats: Mapping[str, Any]) -> str | None:
     return told
 
 
-def try_everything(mutations: Sequence[tuple[str, int, int, Change]], formats: Mapping[str, Any]) -> bool:
+def try_everything(given: Given, mutations: Sequence[tuple[str, int, int, Change]], formats: Mapping[str, Any]) -> bool:
     """Whether the spoilt run is still one."""
-    run, observations = spoilt(mutations)
+    run, observations = spoilt(given, mutations)
     with tempfile.TemporaryDirectory() as name:
         return refusal(written(run, observations, Path(name)), formats) is None
 
 
-def test_the_recorded_run_is_sound_and_rendered_in_every_format() -> None:
-    assert try_everything([], FORMATS)
+@pytest.mark.parametrize("sound", [recorded, on_lanes])
+def test_a_sound_run_is_rendered_in_every_format(sound: Given) -> None:
+    assert try_everything(sound, [], FORMATS)
 
 
-@settings(max_examples=50)
-@given(st.lists(MUTATION, min_size=1, max_size=3))
-def test_a_run_that_was_tampered_with_is_reported_or_refused_in_one_line(mutations: list[Any]) -> None:
-    try_everything(mutations, QUICK)
+@settings(max_examples=80)
+@given(GIVEN, st.lists(MUTATION, min_size=1, max_size=3))
+def test_a_run_that_was_tampered_with_is_reported_or_refused_in_one_line(sound: Given, mutations: list[Any]) -> None:
+    try_everything(sound, mutations, QUICK)
 
 
 @settings(max_examples=4)
-@given(st.lists(MUTATION, min_size=1, max_size=2))
-def test_charts_of_a_run_that_was_tampered_with_are_drawn_or_it_is_refused(mutations: list[Any]) -> None:
-    try_everything(mutations, FORMATS)
+@given(GIVEN, st.lists(MUTATION, min_size=1, max_size=2))
+def test_charts_of_a_run_that_was_tampered_with_are_drawn_or_it_is_refused(sound: Given, mutations: list[Any]) -> None:
+    try_everything(sound, mutations, FORMATS)
 
 
 @settings(max_examples=40)

@@ -30,7 +30,8 @@ def test_each_trial_is_told_before_it_and_after_it() -> None:
         backends={},
         swarm=FakeSwarm(),
         save=watched.observe,
-        reporter=events,
+        say=events.say,
+        advance=events.steps.append,
         begin=lambda trial: watched.begin(trial.cell, f"{trial.position + 1} of {len(trials)} trials"),
     )
     watched.end()

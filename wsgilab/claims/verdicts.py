@@ -12,8 +12,8 @@ from wsgilab import cpus, stats
 from wsgilab.claims.figures import FIGURES, Figure
 from wsgilab.claims.file import cores_needed
 from wsgilab.compare.figures import broken, reports
+from wsgilab.compare.gates import LITTLE_TOLERANCE, first_line, in_system, unanswered
 from wsgilab.compare.pairs import ByCell, Paired, Read, by_block, grouped, intervals, paired
-from wsgilab.compare.reasons import LITTLE_TOLERANCE, first_line, in_system, unanswered
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
 
 _Ratio = tuple[str, Cell, Cell]

@@ -8,6 +8,7 @@ from wsgilab import stats
 from wsgilab.compare.advice import advise
 from wsgilab.compare.drift import drift
 from wsgilab.compare.figures import cell_result, median_alone, reports
+from wsgilab.compare.machines import machine_effects
 from wsgilab.compare.pairs import against_reference, blocks_needed, grouped, ranks
 from wsgilab.compare.reasons import GENERATOR_LIMIT
 from wsgilab.compare.scaling import scaling
@@ -30,6 +31,7 @@ def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
         pairs=tuple(against_reference(run, cells, by_cell, broken)),
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
+        machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(advise(run, given, results, Wish())),
     )
 

@@ -3,11 +3,15 @@
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from wsgilab.model import Cell, Difference, Host, Run, Server, Stack, Weight
+from wsgilab.compare.network import three_digits
+from wsgilab.model import Cell, Difference, Host, Lane, Machine, Run, Server, Stack, Weight
 from wsgilab.workloads import WORKLOADS
 
 ALIKE = 0.01
 """Up to this share, calibrations that differ are told and not warned about."""
+
+NETWORKS_ALIKE = 1.25
+"""Up to this factor, round trips and bandwidths that differ are told and not warned about: they vary from hour to hour."""
 
 COMPUTING = "cpu"
 """The workload whose work is calibrated once a run; those that have it as a part share its calibration."""
@@ -24,6 +28,8 @@ def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]
         *_weighed("refuses", _parameters(a, b, cells)),
         *_calibration(a, b, cells),
         *_weighed("warns", (*_host(a.host, b.host), *_manner(a, b, cells), *_servers(a, b, cells))),
+        *_weighed("warns", _machines(a.lanes, b.lanes)),
+        *_networks(a.lanes, b.lanes),
         *_weighed("warns", (*_stacks(a, b), *_notes(a, b))),
         *_weighed("told", _about(a, b)),
     ]
@@ -134,6 +140,46 @@ def _host(a: Host, b: Host) -> Iterable[Told]:
     yield "memory", _gib(a.memory_bytes), _gib(b.memory_bytes)
     yield "kernel", a.kernel, b.kernel
     yield "the lab's Python", a.python, b.python
+
+
+def _machines(a: Sequence[Lane], b: Sequence[Lane]) -> Iterable[Told]:
+    """Whether the users had machines of their own, and what these and further machines of targets were."""
+    yield "machines", _shape(a), _shape(b)
+    if a and b:
+        yield "the users' machines", _spelt(lane.swarm for lane in a), _spelt(lane.swarm for lane in b)
+        # The first one is the host.
+        yield "further machines of targets", _spelt([_further(a)]), _spelt([_further(b)])
+
+
+def _shape(lanes: Sequence[Lane]) -> str:
+    if not lanes:
+        return "one for targets and users"
+    users = sum(len(lane.swarm) for lane in lanes)
+    return f"{len(lanes)} for targets, {users} for users"
+
+
+def _further(lanes: Sequence[Lane]) -> Sequence[Machine]:
+    return [lane.targets for lane in lanes[1:]]
+
+
+def _spelt(groups: Iterable[Sequence[Machine]]) -> str | None:
+    """What the machines are, whatever their names; None where there are none."""
+    told = [f"{each.host.cpu}, cores {each.cpus}" for machines in groups for each in machines]
+    return "; ".join(dict.fromkeys(told)) or None
+
+
+def _networks(a: Sequence[Lane], b: Sequence[Lane]) -> Iterable[Difference]:
+    """What lay between targets and users when the runs began, on the first lane of each."""
+    if not a or not b:
+        # That there is none of it in one of the runs is told as its machines.
+        return
+    for what, of_a, of_b, unit in (
+        ("round trip", a[0].round_trip_ms, b[0].round_trip_ms, "ms"),
+        ("bandwidth", a[0].bandwidth_mbps, b[0].bandwidth_mbps, "megabits/s"),
+    ):
+        low, high = sorted((of_a, of_b))
+        weight: Weight = "warns" if high > NETWORKS_ALIKE * low else "told"
+        yield from _weighed(weight, [(what, f"{three_digits(of_a)} {unit}", f"{three_digits(of_b)} {unit}")])
 
 
 def _gib(count: int) -> str:

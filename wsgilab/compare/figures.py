@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from wsgilab import cpus, stats
-from wsgilab.compare import reasons
+from wsgilab.compare import gates, reasons
+from wsgilab.compare.network import network, received_mbps
 from wsgilab.model import Cell, CellFigures, CellResult, Gate, Interval, Observation, Run, Server, SwarmReport
 
 Summary = Callable[[Sequence[float]], Interval]
@@ -34,7 +35,7 @@ def cell_result(
     server = run.servers[cell.server]
     measured = [observation for observation in observations if observation.swarm is not None]
     figures = _figures(run, server, cell, measured, summary) if measured else None
-    told = [] if figures is None else list(reasons.gates(run, server, cell, reports(measured), figures))
+    told = [] if figures is None else list(gates.gates(run, server, cell, reports(measured), figures))
     return CellResult(
         cell=cell,
         slots=server.slots,
@@ -42,7 +43,7 @@ def cell_result(
         figures=figures,
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
-        warnings=(*reasons.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
+        warnings=(*gates.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
         timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
     )
 
@@ -54,7 +55,7 @@ def broken(run: Run, cell: Cell, observations: Sequence[Observation]) -> Mapping
         return {}
     server = run.servers[cell.server]
     figures = _figures(run, server, cell, measured, stats.median_interval)
-    told = reasons.gates(run, server, cell, reports(measured), figures)
+    told = gates.gates(run, server, cell, reports(measured), figures)
     return {gate: warning for gate, warning in told if gate is not None}
 
 
@@ -84,6 +85,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         busiest_share=statistics.median(shares) if shares else None,
         answered=answered,
         due=due,
+        network=network(run, cell, measured),
     )
     bound_by, because = reasons.bound_by(run, server, cell, state)
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
@@ -112,9 +114,9 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
         slow_connections=sum(swarm.slow_connections for swarm in swarms),
-        round_trip_ms=None,
-        received_mbps=summary([swarm.received_bytes * 8e-6 / swarm.window_s for swarm in swarms]),
-        resent_share=None,
+        round_trip_ms=_known((swarm.round_trip_ms for swarm in swarms), summary),
+        received_mbps=_known(map(received_mbps, swarms), summary),
+        resent_share=state.network.resent_share,
         bound_by=bound_by,
         because=because,
     )

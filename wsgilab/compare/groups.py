@@ -9,8 +9,9 @@ from typing import Literal
 
 from wsgilab import stats
 from wsgilab.compare.figures import broken, cpu_ms_per_request, reports
+from wsgilab.compare.gates import failed_trials, unanswered
 from wsgilab.compare.pairs import ByCell, Read, by_block, every_pair, grouped, intervals, level_at, paired, sound
-from wsgilab.compare.reasons import RATE_LIMIT, failed_trials, flow, unanswered
+from wsgilab.compare.reasons import RATE_LIMIT, flow
 from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, Observation, Run, Server
 
 Figure = Literal["speed", "p95", "cpu"]

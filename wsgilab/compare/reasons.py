@@ -1,12 +1,12 @@
-"""Why a cell's figures are what they are, and what a reader must know beside them: what binds, and the gates."""
+"""Why a cell's figures are what they are: what binds, and the figures that say so."""
 
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsgilab import cpus
-from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Interval, Observation, Run, Server, SwarmReport
+from wsgilab.compare.network import Network, away, full, longer, lossy
+from wsgilab.model import BoundBy, Cell, Interval, Run, Server, SwarmReport
 
 GENERATOR_LIMIT = 0.8
 """Above this share of its core the generator may be what is measured."""
@@ -25,14 +25,6 @@ RATE_LIMIT = 0.95
 """From this share of the requests that were due on, a server keeps up with a fixed rate."""
 BALANCE_LIMIT = 1.25
 """From this many times its even share on, the busiest process marks a server as unevenly balanced."""
-FEWEST_SERVICE_TIMES = 3
-"""A window should hold so many service times, one after the other, at least."""
-SLOW_CONNECTION_S = 0.9
-"""What users call slow: Linux sends a dropped SYN again after 1 s (RFC 6298, section 2.1)."""
-LITTLE_TOLERANCE = 0.1
-"""How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
-FAILURES_LIMIT = 0.01
-"""Above this share of failed, late or cut-off requests, a cell is not compared with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +42,26 @@ class State:
     busiest_share: float | None
     answered: int
     due: int
+    network: Network
 
 
 def bound_by(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
     """What holds the throughput where it is, and the figures that say so. The first that applies, from the most to the
     least compelling."""
     return (
-        _by_cores(run, server, cell, state) or _by_load(server, cell, state) or _unexplained(run, server, cell, state)
+        _by_cores(run, server, cell, state)
+        or _by_link(state)
+        or _by_load(server, cell, state)
+        or _by_distance(server, cell, state)
+        or _by_balance(server, cell, state)
+        or _by_loss(server, cell, state)
+        or _unexplained(run, server, cell, state)
     )
 
 
 def _by_cores(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
     """What binds, where somebody's cores are full."""
-    generator = _generator(run, state.generator_cpu, state.backend_cpu)
+    generator = generator_used(run, state.generator_cpu, state.backend_cpu)
     if generator.share >= GENERATOR_LIMIT:
         return "generator", str(generator)
     used = None if state.server_cpu is None else state.server_cpu.median
@@ -82,6 +81,13 @@ def _by_cores(run: Run, server: Server, cell: Cell, state: State) -> tuple[Bound
     return None
 
 
+def _by_link(state: State) -> tuple[BoundBy, str] | None:
+    """The network, where answers fill it. As with cores, full slots and a schedule kept are no other reason then: with more
+    of them not a byte more would pass. Nor do full slots lead to it, since a request has left the application, and its
+    slot is counted as free, before its answer is on the way."""
+    return ("network", told) if (told := full(state.network)) else None
+
+
 def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
     """What binds, where slots are full or there is no more to serve."""
     if cell.rate is not None and state.answered >= RATE_LIMIT * state.due:
@@ -98,6 +104,27 @@ def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | 
         if slots <= demand and mean + state.slow >= SLOTS_LIMIT * slots and mean + state.reading <= HELD_LIMIT * slots:
             held = f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
             return "slots", f"{told} {_spelt(slots, 'slots')} {'was' if slots == 1 else 'were'} held by {held}"
+    return None
+
+
+def _by_distance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
+    """What binds, where users or slots are accounted for only together with what the network keeps of them: the network
+    where it has the most of them, and else demand or slots."""
+    network, mean = state.network, state.mean_in_flight.median
+    demand, slots = _demand(cell), _slots(server)
+    gone = network.on_wire + network.stalled
+    if gone and mean + state.slow + gone >= DEMAND_LIMIT * demand:
+        slowly = f", {state.slow:.1f} sent or read slowly" if state.slow else ""
+        told = f"{mean:.1f} of {_spelt(demand, 'users')} were in flight on average{slowly}, and {away(network)}"
+        return "network" if gone > mean + state.slow else "demand", told
+    if network.held and slots <= demand and SLOTS_LIMIT * slots <= mean + network.held <= HELD_LIMIT * slots:
+        told = f"{mean:.1f} requests were in flight on average, and {longer(network)} of {_spelt(slots, 'slots')}"
+        return "network" if network.held > mean else "slots", told
+    return None
+
+
+def _by_balance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
+    """One process, where it has more than its share of the work."""
     busiest = state.busiest_share
     if busiest is not None and busiest >= BALANCE_LIMIT:
         told = f"the busiest process had {busiest:.2f} times its even share"
@@ -105,10 +132,16 @@ def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | 
     return None
 
 
+def _by_loss(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
+    """The network, where it loses much and nothing else is known that binds."""
+    lost = lossy(state.network.resent_share)
+    return ("network", f"{_filled(server, cell, state)}; {lost}") if lost else None
+
+
 def _unexplained(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
     used = state.server_cpu
     idle = "its CPU use is unknown" if used is None else f"it used {used.median:.0%} of {_own_cores(cell)}"
-    generator = _generator(run, state.generator_cpu, state.backend_cpu)
+    generator = generator_used(run, state.generator_cpu, state.backend_cpu)
     told = f"and {generator.who} {generator.share:.0%} of {generator.core}"
     return "unexplained", f"{_filled(server, cell, state)}; {idle}, {told}"
 
@@ -131,7 +164,7 @@ def _own_cores(cell: Cell) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Generator:
+class GeneratorUse:
     """How much of the generator's core is used, and by whom."""
 
     share: float
@@ -143,17 +176,19 @@ class _Generator:
         return f"{self.who} used {self.share:.0%} of {self.core}"
 
 
-def _generator(run: Run, generator: Interval, backend: Interval | None) -> _Generator:
+def generator_used(run: Run, generator: Interval, backend: Interval | None) -> GeneratorUse:
     """Of the generator alone, or of it and the backends where they share its core: that is then full for both."""
     shared = _shared_cores(run)
     if backend is None or not shared:
-        return _Generator(share=generator.median, who="the generator", it="it", core="its core")
+        return GeneratorUse(share=generator.median, who="the generator", it="it", core="its core")
     both = generator.median + backend.median
-    return _Generator(share=both, who="the generator and the backends", it="they", core=_cores(cpus.spell(shared)))
+    return GeneratorUse(share=both, who="the generator and the backends", it="they", core=_cores(cpus.spell(shared)))
 
 
 def _shared_cores(run: Run) -> frozenset[int]:
-    """The cores that the generator and the backends share."""
+    """The cores that the generator and the backends share: none where they are on machines of their own."""
+    if run.lanes:
+        return frozenset()
     backends = cpus.parse(run.backend_cpus) if run.backend_cpus else frozenset[int]()
     return backends & cpus.parse(run.generator_cpus)
 
@@ -169,91 +204,6 @@ def _spelt(count: float, what: str) -> str:
     return f"{count:g} {what.removesuffix('s') if count == 1 else what}"
 
 
-# --- gates
-
-
-def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
-    """What is missing of a cell of which so many blocks were planned. `unit` is what an observation is called."""
-    failed = [observation for observation in observations if observation.swarm is None]
-    if failed:
-        yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
-    if len(observations) < planned:
-        yield f"{planned - len(observations)} of {planned} blocks were not run"
-
-
-def gates(
-    run: Run, server: Server, cell: Cell, swarms: Sequence[SwarmReport], figures: CellFigures
-) -> Iterable[tuple[Gate | None, str]]:
-    """What a reader must know beside the figures; with the gate that is broken, where they are not to be compared."""
-    asked = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
-
-    def above(count: int, gate: Gate) -> Gate | None:
-        return gate if count > FAILURES_LIMIT * asked else None
-
-    if figures.failures:
-        kinds = sorted({error for swarm in swarms for error in swarm.errors})
-        told = f"{_requests(figures.failures)} failed: {'; '.join(kinds[:2])}" + (" and others" if kinds[2:] else "")
-        yield above(figures.failures, "failures"), told
-    if figures.cut_off:
-        told = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
-        yield above(figures.cut_off, "cut-off"), f"{_requests(figures.cut_off)} given up unanswered; {told}"
-    if figures.late:
-        told = f"{_requests(figures.late)} begun late: the generator could not keep to its schedule"
-        yield above(figures.late, "late"), told
-    if (missed := unanswered(cell, swarms)) is not None:
-        yield None, missed
-    if figures.slow_connections:
-        many = figures.slow_connections
-        told = "1 connection" if many == 1 else f"{many} connections"
-        yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: the backlog was full"
-    generator = _generator(run, figures.generator_cpu, figures.backend_cpu)
-    if generator.share >= GENERATOR_LIMIT:
-        yield "generator", f"{generator}: {generator.it} may be what is measured"
-    if cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
-        yield None, "server and generator share a core: both are slower for it"
-    if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
-        yield None, "server and backends share a core: both are slower for it"
-    if server.slots is not None and figures.peak > server.slots:
-        yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
-    if server.processes is not None and figures.processes > server.processes:
-        told = f"{figures.processes} processes answered, but {server.processes} are declared: the declaration is wrong"
-        yield "processes", told
-    window_s = run.experiment.window_s
-    if figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
-        told = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s: too short for a steady rate"
-        yield None, told
-    answered, due = flow(swarms)
-    if answered < RATE_LIMIT * due:
-        told = f"{answered} requests answered of {due} that were due"
-        yield None, f"{told}: it does not keep up, and its latencies grow for as long as the window lasts"
-    little = statistics.median(map(in_system, swarms))
-    if cell.users is not None and abs(little / cell.users - 1) > LITTLE_TOLERANCE:
-        told = f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
-        yield "little", told
-
-
 def flow(swarms: Sequence[SwarmReport]) -> tuple[int, int]:
     """Requests answered in the windows, and those that were due in them on a schedule."""
     return sum(swarm.completed for swarm in swarms), sum(swarm.due for swarm in swarms)
-
-
-def _requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count} requests"
-
-
-def first_line(reason: str) -> str:
-    """The summary of a failed trial's reason; log lines follow it."""
-    return (reason.splitlines() or ["no reason recorded"])[0]
-
-
-def in_system(swarm: SwarmReport) -> float:
-    """Mean number of requests that users had under way, by Little's law."""
-    return swarm.throughput_rps * swarm.latency_mean_ms / 1000
-
-
-def unanswered(cell: Cell, swarms: Sequence[SwarmReport]) -> str | None:
-    """What to tell of users that never had an answer in a window; None where there were none."""
-    most = max(swarm.unanswered for swarm in swarms)
-    if not most:
-        return None
-    return f"up to {most} of {cell.users} users had no answer within the window; latencies may be too low"

@@ -182,6 +182,8 @@ def _not_theirs(group: Group, tied: Sequence[str]) -> list[str]:
     bound = {group.figures(name).bound_by for name in tied}
     if bound == {"backend"}:
         return ["All are bound by the backends: their own speed is not what was measured."]
+    if bound == {"network"}:
+        return ["All are bound by the network: their own speed is not what was measured."]
     if bound != {"demand"}:
         return []
     if group.cell.rate is not None:

@@ -140,13 +140,13 @@ class SwarmReport:
     round_trip_ms: float | None = None
     """Median of a small message to the targets' machine and its answer, just before the trial: all was idle. None where
     users and targets share a machine."""
-    received_bytes: int = 0
-    """Of the answers' bodies, over the requests of the window."""
+    received_bytes: int | None = None
+    """Of the answers' bodies, over the requests of the window; None in runs of a lab that did not count them."""
     sent_segments: int | None = None
-    """TCP segments that the swarm's machines sent over the whole trial (RFC 4022, tcpOutSegs). None where users and targets
-    share a machine."""
+    """TCP segments that the swarm's machines sent over the whole trial, for the first time (RFC 4022, tcpOutSegs). None
+    where users and targets share a machine."""
     resent_segments: int | None = None
-    """Of them, those that had to be sent again (RFC 4022, tcpRetransSegs)."""
+    """And those that had to be sent again, each as often as it was (RFC 4022, tcpRetransSegs)."""
     timeline: Timeline | None = None
     """The window's last part; kept for the first block only, since the next looks alike."""
 

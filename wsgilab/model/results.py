@@ -63,11 +63,10 @@ class CellFigures:
     slow_connections: int
     round_trip_ms: Interval | None
     """To the targets' machine and back, all idle; None where users and targets share a machine."""
-    received_mbps: Interval
-    """Megabits of bodies a second."""
+    received_mbps: Interval | None
+    """Megabits of bodies a second; None where they were not counted."""
     resent_share: float | None
-    """Of the TCP segments that the swarm sent, those that it had to send again; None where users and targets share a
-    machine."""
+    """Of all TCP segments that the swarm sent, those that it sent again; None where users and targets share a machine."""
     bound_by: BoundBy
     because: str
     """The figures that decided `bound_by`."""

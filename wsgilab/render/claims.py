@@ -9,8 +9,10 @@ import yaml
 
 from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
 from wsgilab.render import tables
-from wsgilab.render.document import conditions, identity, interval
-from wsgilab.render.markdown import escape, machine, table
+from wsgilab.render.document import conditions, interval
+from wsgilab.render.identity import identity
+from wsgilab.render.machines import machine
+from wsgilab.render.markdown import escape, table
 
 VERDICTS: Sequence[ClaimVerdict] = ("confirmed", "refuted", "undecided")
 

@@ -5,7 +5,19 @@ from typing import cast
 
 import yaml
 
-from wsgilab.model import Advice, Cell, CellFigures, CellResult, Comparison, Drift, Interval, PairResult, Run, Scaling
+from wsgilab.model import (
+    Advice,
+    Cell,
+    CellFigures,
+    CellResult,
+    Comparison,
+    Drift,
+    Interval,
+    MachineEffect,
+    PairResult,
+    Scaling,
+)
+from wsgilab.render.identity import identity
 from wsgilab.render.shape import (
     AdviceEntry,
     CellEntry,
@@ -13,10 +25,10 @@ from wsgilab.render.shape import (
     Conditions,
     DriftEntry,
     Figures,
-    Identity,
     IntervalEntry,
     Intervals,
     LatencyEntry,
+    MachineEffectEntry,
     PairEntry,
     ScalingEntry,
 )
@@ -42,33 +54,11 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         "comparisons": [_pair(pair) for pair in comparison.pairs],
         "scaling": [_scaling(each) for each in comparison.scaling],
         "drift": [_drift(each) for each in comparison.drift],
+        "machines": [_effect(each) for each in comparison.machines],
         "advice": [_advice(each) for each in comparison.advice],
     }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return {"comparison.yaml": text.encode()}
-
-
-def identity(run: Run) -> Identity:
-    """Which run it was, and on what machine."""
-    return {
-        "id": run.id,
-        "experiment": run.experiment.name,
-        "runtime": run.runtime,
-        "seed": run.seed,
-        "started": run.started,
-        "host": {
-            "cpu": run.host.cpu,
-            "architecture": run.host.architecture,
-            "usable_cpus": run.host.usable_cpus,
-            "siblings": list(run.host.siblings),
-            "memory_bytes": run.host.memory_bytes,
-            "kernel": run.host.kernel,
-            "python": run.host.python,
-        },
-        "server_cpus": dict(run.server_cpus),
-        "generator_cpus": run.generator_cpus,
-        "backend_cpus": run.backend_cpus,
-    }
 
 
 def conditions(cell: Cell) -> Conditions:
@@ -130,6 +120,9 @@ def _figures(figures: CellFigures, rank: int | None) -> Figures:
         "cut_off": figures.cut_off,
         "late": figures.late,
         "slow_connections": figures.slow_connections,
+        "round_trip_ms": _rounded(_median(figures.round_trip_ms), 3),
+        "received_mbps": _rounded(_median(figures.received_mbps), 1),
+        "resent_share": _rounded(figures.resent_share, 4),
         "bound_by": figures.bound_by,
         "because": figures.because,
         "intervals": _intervals(figures),
@@ -150,6 +143,10 @@ def _intervals(figures: CellFigures) -> Intervals:
         found["backend_cpu"] = interval(figures.backend_cpu, 3)
     if figures.cpu_ms_per_request is not None:
         found["cpu_ms_per_request"] = interval(figures.cpu_ms_per_request, 3)
+    if figures.round_trip_ms is not None:
+        found["round_trip_ms"] = interval(figures.round_trip_ms, 3)
+    if figures.received_mbps is not None:
+        found["received_mbps"] = interval(figures.received_mbps, 1)
     return found
 
 
@@ -184,6 +181,10 @@ def _drift(drift: Drift) -> DriftEntry:
         "throughput": interval(drift.throughput, 3),
         "cpu_time": None if drift.cpu_time is None else interval(drift.cpu_time, 3),
     }
+
+
+def _effect(effect: MachineEffect) -> MachineEffectEntry:
+    return {"machine": effect.machine, "blocks": effect.blocks, "throughput": interval(effect.throughput, 3)}
 
 
 def _advice(advice: Advice) -> AdviceEntry:

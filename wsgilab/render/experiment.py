@@ -7,6 +7,7 @@ from typing import NamedTuple
 import yaml
 
 from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
+from wsgilab.render.reproduce import where
 
 
 class _Load(NamedTuple):
@@ -51,7 +52,7 @@ def _comment(run: Run) -> str:
     return (
         f"# What the run {named} measured, every cell and every parameter spelled out.\n"
         "# The same again, in the same order, where FILE is this one:\n"
-        f"#   invoke lab.run --experiment FILE --runtime {run.runtime} --seed {run.seed}\n"
+        f"#   invoke lab.run --experiment FILE {' '.join(where(run))} --seed {run.seed}\n"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wsgilab.model import Comparison, Conditions, Run
 from wsgilab.plain import visible
-from wsgilab.render import reproduce, tables
+from wsgilab.render import machines, reproduce, tables
 from wsgilab.render.figures import Figure, Section
 from wsgilab.render.figures.values import one_line
 from wsgilab.stats import FEWEST_BLOCKS
@@ -31,7 +31,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
     run = comparison.run
     yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
     yield ""
-    yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machine(run)}")
+    yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""
     yield escape(statistics(comparison)) if comparison.interleaved else INTERACTIVE
     for note in run.notes:
@@ -52,6 +52,8 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
         yield from _table(table)
     for section, heading in _SECTIONS:
         yield from _section(figures, section, heading)
+    if (effects := machines.effects(comparison)) is not None:
+        yield from _table(effects)
     if comparison.interleaved:
         yield from _reproduced(run)
     yield "## How to read it"
@@ -124,16 +126,6 @@ def _reproduced(run: Run) -> Iterable[str]:
             known = "; ".join(f"{heading} {value}" for heading, value in told if value != tables.MISSING)
             yield f"- {source.title.lower().removesuffix('s')} **{escape(name)}**: {escape(known)}"
     yield ""
-
-
-def machine(run: Run) -> str:
-    """What it ran on, and who had which cores."""
-    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
-    backends = f", backends on core {run.backend_cpus}" if run.backend_cpus else ""
-    return (
-        f"{run.host.cpu}, usable cores {run.host.usable_cpus}; "
-        f"servers on {pinned}, generator on core {run.generator_cpus}{backends}."
-    )
 
 
 def _extent(comparison: Comparison) -> str:

@@ -10,7 +10,7 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison
-from wsgilab.render import advice, charts, markdown, reproduce, tables
+from wsgilab.render import advice, charts, machines, markdown, reproduce, tables
 from wsgilab.render.figures import Figure, Section, figures
 from wsgilab.render.figures.values import workload_words, workloads
 from wsgilab.render.page import page
@@ -99,14 +99,14 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
         return tuple(shown[each.name] for each in found if each.section == section and each.workload == workload)
 
     run = comparison.run
-    answer = tables.answer(comparison)
+    answer, effects = tables.answer(comparison), machines.effects(comparison)
     grouped = dict(zip(_conditions(comparison), map(_group, tables.groups(comparison)), strict=True))
     named = list(workloads(comparison))
     return page(
         "report.html",
         run=run,
         trials=f"{comparison.measured} of {comparison.trials} trials measured",
-        machine=markdown.machine(run),
+        machine=machines.machine(run),
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
         failed=comparison.failed,
@@ -129,6 +129,7 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
             ("cost", "Cost", of("cost")),
             ("drift", "Drift", of("drift")),
         ],
+        machines=None if effects is None else _sheet(effects),
         warnings=_sheet(_warnings(comparison)),
         command=reproduce.command(run),
         facts=list(reproduce.facts(run)),

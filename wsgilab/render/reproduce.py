@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from wsgilab.model import Run
-from wsgilab.render import tables
+from wsgilab.render import machines, tables
 from wsgilab.render.tables import Column, Table
 
 _SERVER_COLUMNS = (
@@ -26,7 +26,13 @@ _STACK_COLUMNS = (
 def command(run: Run) -> str:
     """What runs the same experiment again, from the file that the run's folder holds, in the same order of trials."""
     words = ["invoke", "lab.run", "--experiment", f"results/{run.id}/experiment.yaml"]
-    return shlex.join([*words, "--runtime", run.runtime, "--seed", str(run.seed)])
+    return shlex.join([*words, *where(run), "--seed", str(run.seed)])
+
+
+def where(run: Run) -> Sequence[str]:
+    """The options that say where to run it. The site file, which is not among the results, names machines of whoever repeats
+    it."""
+    return ["--site", "sites.yaml"] if run.lanes else ["--runtime", run.runtime]
 
 
 def facts(run: Run) -> Iterable[tuple[str, str]]:
@@ -35,6 +41,8 @@ def facts(run: Run) -> Iterable[tuple[str, str]]:
     yield "begun", run.started
     yield "lab", f"wsgilab {run.lab}, seed {run.seed}, runtime {run.runtime}"
     yield "machine", f"{host.cpu} ({host.architecture}), {host.memory_bytes / 2**30:.1f} GiB, Linux {host.kernel}"
+    if run.lanes:
+        yield "machines", machines.between(run)
     yield "cores", _cores(run)
     yield "Python of the lab", host.python
     if run.cpu_iterations is not None:

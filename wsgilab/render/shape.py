@@ -7,7 +7,8 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
-from wsgilab.model import Arrivals, BoundBy, Connection, Gate, Metric, RuntimeName, Verdict
+from wsgilab.model import Arrivals, BoundBy, Connection, Gate, Metric, Verdict
+from wsgilab.render.identity import Identity
 
 
 class IntervalEntry(TypedDict):
@@ -19,48 +20,6 @@ class IntervalEntry(TypedDict):
     """The lower end; null where there are too few blocks to say."""
     high: float | None
     """The upper end; null where there are too few blocks to say."""
-
-
-class HostEntry(TypedDict):
-    """The machine, as far as it matters for a comparison."""
-
-    cpu: str
-    """The processor's name."""
-    architecture: str
-    """Such as x86_64."""
-    usable_cpus: str
-    """The cores that the lab might use, as a list such as `0,2-3`."""
-    siblings: list[str]
-    """Lists of logical cores that share one physical core."""
-    memory_bytes: int
-    """Main memory, in bytes."""
-    kernel: str
-    """The operating system's release."""
-    python: str
-    """The lab's own Python."""
-
-
-class Identity(TypedDict):
-    """Which run it was, and on what machine."""
-
-    id: str
-    """The run's folder under `results/`."""
-    experiment: str
-    """The experiment's name."""
-    runtime: RuntimeName
-    """Whether servers ran in containers (`compose`) or as processes (`local`)."""
-    seed: int
-    """What the order of the trials was made from."""
-    started: str
-    """ISO 8601, with the offset from UTC."""
-    host: HostEntry
-    """Where it ran."""
-    server_cpus: dict[int, str]
-    """Number of cores -> the list of those that servers with so many were pinned to."""
-    generator_cpus: str
-    """The cores of the load generator, as a list."""
-    backend_cpus: str
-    """Those of database and upstream service; empty where no workload needs them."""
 
 
 class TrialCounts(TypedDict):
@@ -143,6 +102,10 @@ class Intervals(TypedDict):
     """A share of the backends' cores; absent where there are none."""
     cpu_ms_per_request: NotRequired[IntervalEntry]
     """Milliseconds; absent where it was not read."""
+    round_trip_ms: NotRequired[IntervalEntry]
+    """Milliseconds; absent where users and targets share a machine."""
+    received_mbps: NotRequired[IntervalEntry]
+    """Megabits a second; absent where it was not counted."""
 
 
 class Figures(TypedDict):
@@ -187,6 +150,14 @@ class Figures(TypedDict):
     """Scheduled requests that the generator began noticeably after they were due."""
     slow_connections: int | None
     """Connections that took so long to open that the first attempt must have been dropped."""
+    round_trip_ms: float | None
+    """Milliseconds for a small message to the targets' machine and its answer, just before the trials; null where users and
+    targets share a machine."""
+    received_mbps: float | None
+    """Megabits of answers' bodies a second; null where they were not counted."""
+    resent_share: float | None
+    """Of all TCP segments that the users' machines sent, those that they sent again; null where users and targets share a
+    machine."""
     bound_by: BoundBy | None
     """What keeps the throughput from being higher."""
     because: str | None
@@ -275,6 +246,18 @@ class DriftEntry(TypedDict):
     """CPU time a request: above 1, the same work took the machine longer. Null where it was not read."""
 
 
+class MachineEffectEntry(TypedDict):
+    """A machine of targets against the others that took blocks of the same run."""
+
+    machine: str
+    """Its name in `run.lanes`."""
+    blocks: int
+    """So many were measured on it."""
+    throughput: IntervalEntry
+    """The speed of its blocks over that of the others': a block's speed is the geometric mean, over its cells, of throughput
+    over the cell's median. The intervals of all machines hold at once, with a chance of 95 %."""
+
+
 class WishEntry(TypedDict):
     """What a server must keep to, to be advised; null: nothing."""
 
@@ -324,5 +307,7 @@ class ComparisonFile(TypedDict):
     """What more cores brought, for every cell that was measured with fewer cores too."""
     drift: list[DriftEntry]
     """How the machine changed from block to block."""
+    machines: list[MachineEffectEntry]
+    """What difference the machines of targets make; empty unless two of them have blocks."""
     advice: list[AdviceEntry]
     """Which server to run, for each of the conditions under which servers were compared."""

@@ -55,6 +55,7 @@ GROUP_COLUMNS = (
     Column("its interval", 5, interleaved=True),
     Column("p50 ms", 3),
     Column("p99 ms", 3),
+    Column("round trip ms", 4, optional=True),
     Column("CPU", 5),
     Column("CPU ms", 7),
     Column("MB", 7),
@@ -185,6 +186,7 @@ def _row(result: CellResult, pair: PairResult | None, *, tied: bool) -> tuple[st
         MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
+        MISSING if figures.round_trip_ms is None else number(figures.round_trip_ms.median),
         _median(figures.server_cpu, "{:.0%}"),
         _median(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
@@ -267,6 +269,13 @@ LEGEND: Sequence[tuple[str, str]] = (
         ),
     ),
     ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
+    (
+        "round trip ms",
+        (
+            "of a small message from the users' machine to the targets' and back, both idle: a part of every latency; "
+            "bound by network: that, the link's bandwidth, or what was lost on the way"
+        ),
+    ),
     ("CPU", "share of the server's pinned cores"),
     ("CPU ms", "CPU time of all the server's processes, a request"),
     ("MB", "resident memory of the whole server"),

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
 from wsgilab.plain import visible
-from wsgilab.render import claims, tables
+from wsgilab.render import claims, machines, tables
 
 _GAP = 2
 
@@ -25,6 +25,7 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
     answer = tables.answer(comparison)
     for table in ([answer] if answer else []) + list(tables.groups(comparison)):
         parts += [_table(table, width), *_notes(table.notes), Text()]
+    parts += _notes(machines.warnings(comparison))
     return Group(*parts)
 
 

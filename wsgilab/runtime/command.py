@@ -3,15 +3,18 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any, Literal
 
 import docker
 import docker.errors
+from docker.tls import TLSConfig
 
 from wsgilab import process
 from wsgilab.errors import EngineError
 from wsgilab.process import Finished
 from wsgilab.runtime.containers import engine_errors
-from wsgilab.runtime.engine import Engine
+from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
+from wsgilab.runtime.ports import bracketed
 
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""
@@ -20,22 +23,36 @@ OWN_POSTGRES = "wsgilab/postgres"
 """PostgreSQL from Debian's package, built on the base image; taken where no other is named and the base is OWN_BASE."""
 DEFAULT_POSTGRES = "postgres:17-alpine"
 
+LOOPBACK = "127.0.0.1"
+"""Where targets are published on one's own machine: out of everybody else's reach."""
+
 _API_S = 30
 
 
 class Compose:
     """Docker Compose, and a client of the engine's own API beside it."""
 
-    def __init__(self, project: Path, engine: Engine, lab_id: str, catalogue_file: Path | None, ports: str) -> None:
+    def __init__(
+        self,
+        project: Path,
+        engine: Engine,
+        lab_id: str,
+        catalogue_file: Path | None,
+        ports: str,
+        publish: str = LOOPBACK,
+    ) -> None:
+        """Targets are published in the range `ports`, or at any free ones, of the engine's own address `publish`."""
         self.docker = engine.docker
+        self.endpoint = engine.endpoint
         self._project = project
         self._lab_id = lab_id
         self._ports = ports
+        self._publish = bracketed(publish)
         self.lab_files = [project / "compose" / "compose.yaml"]
         """The backends', the swarm's, and the checkout's own catalogue."""
         self.server_files = self.lab_files if catalogue_file is None else [catalogue_file]
         with engine_errors():
-            self.client = docker.DockerClient(base_url=engine.address, timeout=_API_S)
+            self.client = _Client(base_url=engine.endpoint.host, tls=_certificates(engine.endpoint), timeout=_API_S)
 
     def argv(self, project: str, files: Collection[Path]) -> list[str]:
         """The command, for a Compose project of that name, without what it is to do."""
@@ -48,12 +65,13 @@ class Compose:
     def environment(self, cpus: str) -> dict[str, str]:
         """Every variable that the files know, so that none of the user's own gets there by chance."""
         return {
-            **os.environ,
+            **self.endpoint.environment(),
             "LAB_ID": self._lab_id,
             "LAB_SERVER_CPUS": cpus,
             "LAB_SWARM_CPUS": cpus,
             "LAB_BACKEND_CPUS": cpus,
             "LAB_PORTS": self._ports,
+            "LAB_PUBLISH": self._publish,
             "LAB_BASE_IMAGE": self.base_image(),
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
             "LAB_BIND": "",
@@ -97,3 +115,27 @@ class Compose:
             except docker.errors.ImageNotFound:
                 return False
         return True
+
+
+class _Api(docker.APIClient):
+    """Docker's own, which holds an engine against the certificates that it was told, and no others."""
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: bool | None, verify: bool | str | None, cert: Any
+    ) -> Any:
+        # Else requests prefers REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, which are for what the public network has.
+        told = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, told, cert)
+
+
+class _Client(docker.DockerClient):
+    def __init__(self, **words: Any) -> None:
+        self.api = _Api(**words)
+
+
+def _certificates(endpoint: Endpoint) -> TLSConfig | Literal[False]:
+    """For Docker's library, what its client reads from the folder by itself."""
+    if not endpoint.tls:
+        return False
+    ca, certificate, key = (str(Path(endpoint.tls, name)) for name in CERTIFICATES)
+    return TLSConfig(client_cert=(certificate, key), ca_cert=ca, verify=True)

@@ -5,28 +5,27 @@ import itertools
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from wsgilab import cpus as cpusets
 from wsgilab import process
 from wsgilab.errors import EngineError, HostError, LabError, TargetError
-from wsgilab.model import Backend, RuntimeName, Server
+from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
 from wsgilab.process import Conversation, Finished
-from wsgilab.runtime import images, logs
-from wsgilab.runtime.command import Compose
+from wsgilab.runtime import beacons, images, logs
+from wsgilab.runtime.beacons import Facts, Probed
+from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import (
     ContainerBackend,
     ContainerTarget,
     engine_errors,
-    remove_container,
-    remove_network,
     written,
 )
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.ports import check_free, taken
+from wsgilab.runtime.ports import bracketed, check_free, taken
 from wsgilab.runtime.protocol import (
+    BEACON,
     OWN_ADDRESS,
     SWARM,
     SWARM_MODULE,
@@ -37,17 +36,16 @@ from wsgilab.runtime.protocol import (
     not_up,
     verify_pinning,
 )
+from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
 
 LABEL = "wsgilab.lab"
 UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
-_PROJECT_LABEL = "com.docker.compose.project"
 _SERVICE_LABEL = "com.docker.compose.service"
 _RUN = ("--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")
 _UP_S = 180.0
-_AFTERMATH_S = 0.5
 _BESIDE_S = 20.0
 _POLL_S = 0.1
 
@@ -65,8 +63,14 @@ class ComposeRuntime:
         lab_id: str,
         catalogue_file: Path | None = None,
         ports: str = "",
+        machine: SiteMachine | None = None,
+        needs: Collection[str] = (SWARM,),
     ) -> None:
+        """`machine`: which of a site's it is, None for this one. `needs`: services that run beside the servers there."""
         self._project = project
+        self._machine = machine
+        self._needs = needs
+        self._engine = engine
         self._lab_id = lab_id
         self._ports = ports
         self._logs = state / "logs"
@@ -76,11 +80,30 @@ class ComposeRuntime:
         """Name -> container, of those that are up."""
         self._runs = itertools.count(1)
         self.versions: Mapping[str, str] = {"docker engine": engine.version, "docker compose": engine.compose}
-        self._compose = Compose(project, engine, lab_id, catalogue_file, ports)
+        publish = LOOPBACK if machine is None else machine.publish
+        self._compose = Compose(project, engine, lab_id, catalogue_file, ports, publish)
         self._client = self._compose.client
 
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
-        return images.prepare(self._compose, servers, backends, say)
+        return images.prepare(self._compose, servers, backends, self._needs, say)
+
+    def facts(self) -> Facts:
+        """What machine the engine runs on. Raises BuildError and EngineError."""
+        beacons.build(self._compose)
+        project = self._beside_project(BEACON)
+        with self._torn_down(project):
+            return beacons.facts(self._compose, project)
+
+    def probe(self, host: str, port: int) -> Probed:
+        """What lies between the engine's machine and a beacon elsewhere. Raises EngineError where it cannot ask."""
+        project = self._beside_project(BEACON)
+        with self._torn_down(project):
+            return beacons.probe(self._compose, project, host, port)
+
+    def engine_id(self) -> str:
+        """Tells the engine from any other, whatever it is called."""
+        with engine_errors():
+            return str(self._client.info()["ID"])
 
     # --- what is up
 
@@ -102,7 +125,10 @@ class ComposeRuntime:
         network = f"{project}_default"
         names = [server.name for server in servers]
         with self._up(project, self._compose.server_files, names, cpus) as containers:
-            fleet = {each.name: ContainerTarget(each, cpus, containers[each.name], network) for each in servers}
+            address = None if self._machine is None else self._machine.address
+            fleet = {
+                each.name: ContainerTarget(each, cpus, containers[each.name], network, address) for each in servers
+            }
             verify_pinning(fleet.values(), cpus)
             with engine_errors():
                 for name, backend in self._backends.items():
@@ -144,32 +170,59 @@ class ComposeRuntime:
         return TargetError(f"containers did not start: {up.last_line}", detail=up.stderr)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:
-        return self._beside("swarm", [SWARM_MODULE], cpus)
+        return self.beside("swarm", [SWARM_MODULE], cpus)
 
     @contextlib.contextmanager
     def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[Conversation]:
-        address = check_free(host, port)
-        published = f"{f'[{address}]' if ':' in address else address}:{port}:{UI_PORT}"
+        with self.serving_ui(cpus, host, port, []) as conversation:
+            yield conversation
+
+    @contextlib.contextmanager
+    def serving_ui(
+        self, cpus: frozenset[int], host: str, port: int, words: Collection[str], options: Collection[str] = ()
+    ) -> Iterator[Conversation]:
+        """The web UI's container, which is reached at `ui_host(host)` and `port`; `words` are its arguments' last."""
+        module = [UI_MODULE, OWN_ADDRESS, str(UI_PORT), *words]
         with contextlib.ExitStack() as up:
+            published = f"{self._ui_address(host, port, up)}:{port}:{UI_PORT}"
             try:
-                conversation = up.enter_context(
-                    self._beside("ui", [UI_MODULE, OWN_ADDRESS, str(UI_PORT)], cpus, ["--publish", published])
-                )
+                conversation = up.enter_context(self.beside("ui", module, cpus, ["--publish", published, *options]))
             except EngineError as error:
                 if _PORT_TAKEN.search(error.detail):
                     raise taken(host, port) from None
                 raise
             yield conversation
 
+    def ui_host(self, host: str) -> str:
+        """Where the web UI is that is asked for at `host`: there, unless nothing brings it to this machine."""
+        far = self._machine is not None and self._engine.endpoint.host.startswith("tcp:")
+        return self._machine.address if self._machine is not None and far else host
+
+    def _ui_address(self, host: str, port: int, up: contextlib.ExitStack) -> str:
+        """Where to publish the web UI on the engine's machine, for the rest to be brought about by `up`."""
+        if self._engine.tunnel is not None:
+            check_free(host, port)
+            up.enter_context(self._engine.tunnel.forward(host, port, port))
+            return "127.0.0.1"
+        if self._machine is not None and self.ui_host(host) != host:
+            return bracketed(self._machine.publish)
+        return bracketed(check_free(host, port))
+
     @contextlib.contextmanager
-    def _beside(
+    def beacon(self) -> Iterator[int]:
+        """A beacon that serves on a machine of a site; the port at which it is published."""
+        assert self._machine is not None, "only a site has beacons"
+        project = self._beside_project(BEACON)
+        with self._torn_down(project):
+            yield beacons.serve(self._compose, project, self._machine.publish, self._machine.ports)
+
+    @contextlib.contextmanager
+    def beside(
         self, name: str, module: list[str], cpus: frozenset[int], options: Collection[str] = ()
     ) -> Iterator[Conversation]:
         """A module of ours, with its arguments, in a container beside the fleets."""
-        # Ports are published on the first of a container's networks by name. So that this is its own, and stays so
-        # when it joins the fleets', the name sorts before theirs.
-        project = f"wsgilab-{self._lab_id}-0-{name}-{next(self._runs)}"
-        with self._torn_down(project), logs.kept(self._logs, name) as log:
+        project = self._beside_project(name)
+        with self._torn_down(project), logs.kept(self._logs, project.removeprefix(f"wsgilab-{self._lab_id}-0-")) as log:
             argv = self._compose.argv(project, self._compose.lab_files)
             conversation = Conversation(
                 [*argv, *_RUN, *options, SWARM, "python", "-m", *module],
@@ -207,34 +260,11 @@ class ComposeRuntime:
 
     # --- leaving nothing behind
 
-    @contextlib.contextmanager
-    def _torn_down(self, project: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            # The first failure is the one to report, not that of cleaning up after it.
-            with contextlib.suppress(EngineError):
-                self._remove(f"{_PROJECT_LABEL}={project}", project)
-                # An interrupted command may have asked for a network that the engine makes only now.
-                time.sleep(_AFTERMATH_S)
-                self._remove(f"{_PROJECT_LABEL}={project}", project)
-            raise
-        self._remove(f"{_PROJECT_LABEL}={project}", project)
+    def _torn_down(self, project: str) -> contextlib.AbstractContextManager[None]:
+        return torn_down(self._client, project)
 
     def sweep(self) -> int:
-        return self._remove(f"{LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
-
-    def _remove(self, label: str, project_prefix: str) -> int:
-        """Remove all containers with `label`, and the networks of projects that begin so. How many containers."""
-        removed = 0
-        with engine_errors(), ThreadPoolExecutor(max_workers=8) as pool:
-            # Again until there are none: the engine may still be making one that an interrupted command asked for.
-            while containers := self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
-                removed += sum(pool.map(remove_container, containers))
-            for network in self._client.networks.list(filters={"label": _PROJECT_LABEL}):
-                if network.attrs["Labels"][_PROJECT_LABEL].startswith(project_prefix):
-                    remove_network(network)
-        return removed
+        return remove(self._client, f"{LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
 
     def clean(self) -> None:
         images.clean(self._compose)
@@ -244,9 +274,16 @@ class ComposeRuntime:
     def _containers(self, project: str) -> dict[str, Any]:
         """Service -> container."""
         with engine_errors():
-            label = f"{_PROJECT_LABEL}={project}"
+            label = f"{PROJECT_LABEL}={project}"
             found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
             return {container.labels[_SERVICE_LABEL]: container for container in found}
+
+    def _beside_project(self, name: str) -> str:
+        """A Compose project of its own for what runs beside the fleets."""
+        # Ports are published on the first of a container's networks by name. So that this is its own, and stays so
+        # when it joins the fleets', the name sorts before theirs.
+        where = "" if self._machine is None else f"{self._machine.name}-"
+        return f"wsgilab-{self._lab_id}-0-{name}-{where}{next(self._runs)}"
 
     def _fleet_project(self, cores: int) -> str:
         """The Compose project of the fleet with so many cores."""

@@ -14,6 +14,8 @@ import requests
 from wsgilab import cpus as cpusets
 from wsgilab.errors import EngineError, TargetError
 from wsgilab.model import Backend, Server, Usage
+from wsgilab.runtime.pages import fetched
+from wsgilab.runtime.ports import bracketed
 from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
 
 PORT = "8000/tcp"
@@ -136,19 +138,41 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
 
 
+_FETCH = "import sys,urllib.request as r;print(r.urlopen(sys.argv[1],timeout=15).read().decode())"
+
+
 class ContainerTarget(RunningContainer):
     """A server as a container."""
 
-    def __init__(self, server: Server, cpus: frozenset[int], container: Any, network: str) -> None:
+    def __init__(
+        self, server: Server, cpus: frozenset[int], container: Any, network: str, address: str | None = None
+    ) -> None:
+        """`address`: of its machine, where the swarm runs on others; else they meet in `network`."""
         self.server = server
         self.base_url = self.published_url = ""
         self._network = network
+        self._address = address
         super().__init__(server.name, cpus, container)
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
+        # One for each of the addresses, where several are published.
         published = settings["Ports"][PORT][0]
+        if self._address is not None:
+            self.base_url = self.published_url = f"http://{bracketed(self._address)}:{published['HostPort']}"
+            return
         self.base_url = f"http://{settings['Networks'][self._network]['IPAddress']}:8000"
         self.published_url = f"http://{published['HostIp']}:{published['HostPort']}"
+
+    def fetch(self, page: str) -> str:
+        if self._address is None:
+            return fetched(self.published_url + page)
+        # Asked on its own machine: that only the swarm can reach it must be enough.
+        with engine_errors(), self._alive():
+            code, output = self._container.exec_run(["python", "-c", _FETCH, f"http://127.0.0.1:8000{page}"])
+        told = str(output.decode(errors="replace")).strip()
+        if code != 0:
+            raise TargetError(f"{self.name} answered {page} with nothing: {(told.splitlines() or ['?'])[-1]}")
+        return told
 
 
 class ContainerBackend(RunningContainer):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from wsgilab import process
 from wsgilab.errors import BuildError
@@ -9,7 +10,7 @@ from wsgilab.model import Backend, Server
 from wsgilab.process import Finished
 from wsgilab.runtime.command import OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import engine_errors
-from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.protocol import Say
 
 LABEL = "wsgilab.image"
 
@@ -19,12 +20,12 @@ _BUILD_S = 900.0
 
 
 def prepare(
-    compose: Compose, servers: Collection[Server], backends: Collection[Backend], say: Say
+    compose: Compose, servers: Collection[Server], backends: Collection[Backend], beside: Collection[str], say: Say
 ) -> Mapping[str, str]:
-    """Build or pull what they, and the swarm, need. Stack -> the image's digest. Raises BuildError."""
+    """Build or pull what they need, and the services `beside` them. Stack -> the image's digest. Raises BuildError."""
     stacks = {each.stack: (each.name, compose.server_files) for each in servers}
     stacks |= {each.stack: (each.name, compose.lab_files) for each in backends}
-    stacks[SWARM] = (SWARM, compose.lab_files)
+    stacks |= {each: (each, compose.lab_files) for each in beside}
     images = {stack: f"wsgilab/{stack}" for stack in sorted(stacks)}
     if _POSTGRES in images:
         images[_POSTGRES] = compose.postgres_image()
@@ -32,13 +33,29 @@ def prepare(
             _pull(compose, images[_POSTGRES], say)
             del stacks[_POSTGRES]
     say(f"Building images for {', '.join(sorted(stacks))} on {compose.base_image()} ...")
+    by_files: dict[tuple[Path, ...], dict[str, str]] = {}
     for stack, (service, files) in sorted(stacks.items()):
-        finished = compose.run("build", files, "--progress", "plain", "build", service, cpus="0", timeout_s=_BUILD_S)
-        if finished.code != 0:
-            raise _build_error(compose, stack, finished)
+        by_files.setdefault(tuple(files), {})[stack] = service
+    for where, services in by_files.items():
+        # Together: a command of its own for each takes a second, even where nothing is to be built.
+        if _built(compose, services.values(), where).code != 0:
+            # One by one, to know which it is.
+            for stack, service in services.items():
+                build(compose, stack, service, where)
     prune(compose)
     with engine_errors():
         return {stack: str(compose.client.images.get(image).id) for stack, image in images.items()}
+
+
+def build(compose: Compose, stack: str, service: str, files: Collection[Path]) -> None:
+    """Build the image of one stack, by a service that runs in it. Raises BuildError."""
+    finished = _built(compose, [service], files)
+    if finished.code != 0:
+        raise _build_error(compose, stack, finished)
+
+
+def _built(compose: Compose, services: Collection[str], files: Collection[Path]) -> Finished:
+    return compose.run("build", files, "--progress", "plain", "build", *services, cpus="0", timeout_s=_BUILD_S)
 
 
 def prune(compose: Compose) -> None:
@@ -62,7 +79,9 @@ def _pull(compose: Compose, image: str, say: Say) -> None:
         return
     say(f"Pulling {image} ...")
     try:
-        finished = process.run([compose.docker, "pull", "--quiet", image], timeout_s=_BUILD_S)
+        finished = process.run(
+            [compose.docker, "pull", "--quiet", image], timeout_s=_BUILD_S, env=compose.endpoint.environment()
+        )
         cause = finished.last_line.removeprefix("Error response from daemon: ") if finished.code != 0 else ""
     except (OSError, process.TooSlow) as error:
         cause = str(error)

@@ -74,3 +74,8 @@ def taken(host: str, port: int) -> HostError:
 
 def _nowhere(host: str) -> HostError:
     return HostError(f"--host {host}: is no address of this machine; name one with --host")
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address

@@ -14,6 +14,7 @@ from wsgilab import process
 from wsgilab.errors import TargetError
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.process import Child
+from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
 
 _START_S = 60.0
@@ -104,6 +105,9 @@ class LocalTarget(RunningProcess):
         self.base_url = self.published_url = f"http://127.0.0.1:{port}"
         self.port = port
         super().__init__(server.name, cpus, log, spawn, functools.partial(_answers, port))
+
+    def fetch(self, page: str) -> str:
+        return fetched(self.published_url + page)
 
 
 class LocalBackend(RunningProcess):

@@ -13,6 +13,8 @@ Say = Callable[[str], None]
 
 SWARM = "swarm"
 """The stack and image of what runs beside the fleets: the generator and the web UI."""
+BEACON = "beacon"
+"""The service and image of what the machines of a site ask about each other."""
 SWARM_MODULE = "wsgilab.swarm.agent"
 UI_MODULE = "wsgilab.ui.server"
 """Started with the address and the port that it has to bind."""
@@ -60,7 +62,10 @@ class Target(Running, Protocol):
 
     @property
     def published_url(self) -> str:
-        """Where this machine reaches it, on 127.0.0.1."""
+        """Where it is published: on 127.0.0.1, or where the machines of a site reach it."""
+
+    def fetch(self, page: str) -> str:
+        """The body of one plain GET of a page, such as `/lab`. Raises TargetError unless it is a 200."""
 
 
 class RunningBackend(Running, Protocol):

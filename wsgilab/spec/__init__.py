@@ -21,5 +21,18 @@ due on a schedule whether or not the server keeps up.
 from wsgilab.spec.file import ExperimentFile, Group, Settings
 from wsgilab.spec.narrowed import narrow
 from wsgilab.spec.resolved import MAX_BLOCKS, doubling, loads, parse, resolve
+from wsgilab.spec.site import SiteFile, parse_site
 
-__all__ = ["MAX_BLOCKS", "ExperimentFile", "Group", "Settings", "doubling", "loads", "narrow", "parse", "resolve"]
+__all__ = [
+    "MAX_BLOCKS",
+    "ExperimentFile",
+    "Group",
+    "Settings",
+    "SiteFile",
+    "doubling",
+    "loads",
+    "narrow",
+    "parse",
+    "parse_site",
+    "resolve",
+]

@@ -26,16 +26,18 @@ def parse(
     cores: int,
     share_generator: bool = False,
     generator_cores: int | None = None,
+    apart: bool = False,
 ) -> Experiment:
     """Read an experiment file. Raises SpecError naming `source`, the key and what would be right.
 
     A machine on which the lab may use so many `cores` resolves `cores: all`: what the generator leaves of them, as the
-    file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`).
+    file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`). All of
+    them where the generator is `apart`, on other machines.
     """
     file = read(text, source, _ADAPTER, "an experiment", _shape)
     check_known([file.reference], catalogue, f"{source}: reference", "server")
     shared = share_generator or file.generator == "shared"
-    most = cores if shared else cores - (generator_cores or file.generator_cores)
+    most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
     cells: dict[Cell, None] = {}
     for number, group in enumerate(file.cells):
         cells |= dict.fromkeys(_cells(group, f"{source}: cells[{number}]", catalogue, doubling(most)))

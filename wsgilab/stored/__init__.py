@@ -1,9 +1,9 @@
 """What a results folder says, as values: text in, a `Run` or an `Observation` out, and nothing that is unsound. Pure.
 
-A results folder may come from a stranger. Shape is the dataclasses' (pydantic holds a file against them); `bounds` has
-what shape does not tell; `histogram` and `document` see that what is decoded stays small. So whoever computes with a
-`Run` and its observations may rely on them: names are names, cores are cores, every number is one that arithmetic
-stands, and no text holds characters that do not print.
+A results folder may come from a stranger. Shape is the dataclasses' (pydantic holds a file against them); `bounds` and
+`ranges` have what shape does not tell; `histogram` and `document` see that what is decoded stays small. So whoever
+computes with a `Run` and its observations may rely on them: names are names, cores are cores, every number is one that
+arithmetic stands, and no text holds characters that do not print.
 """
 
 import json
@@ -64,13 +64,13 @@ def observations(of: Run, remedy: str = DAMAGED) -> Callable[[bytes, str], Obser
 
     It raises StoreError with that name, what is wrong, and `remedy`.
     """
-    cells = frozenset(of.experiment.cells)
+    cells, machines = frozenset(of.experiment.cells), bounds.machines(of)
 
     def read(line: bytes, source: str) -> Observation:
         try:
             given = json.loads(line.decode(), object_pairs_hook=_unique)
             observation = _OBSERVATION.validate_python(_visible(given))
-            bounds.check_observation(observation, of, cells)
+            bounds.check_observation(observation, of, cells, machines)
         except ValidationError as error:
             raise StoreError(f"{source}: is no observation: {_first(error)}; {remedy}") from None
         except Unsound as error:

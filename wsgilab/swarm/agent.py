@@ -1,20 +1,25 @@
 """The generator: one long-lived Locust, used as a library, that takes one order after the other.
 
-Run as `python -m wsgilab.swarm.agent` from the folder that holds `locustfiles/`. One JSON object a line:
+Run as `python -m wsgilab.swarm.agent [--beacon HOST:PORT] [--listen PORT --workers N]` from the folder that holds
+`locustfiles/`. With a beacon the targets are on another machine, and all moments are told in its clock; so many workers
+more come from outposts on other machines, to that port. One JSON object a line:
 
     in   {"op": "trial", ...Order}      out  {"event": "window"}   when all users are at work
                                              {"event": "closed"}   when the window has ended
                                              {"event": "report", ...SwarmReport}  when it is drained
     in   {"op": "get", "url": ...}      out  {"event": "answer", "status": ..., "body": ...}
+    in   {"op": "link"}                 out  {"event": "link", "round_trip_ms": ..., "bandwidth_mbps": ...}
                                         out  {"event": "error", "message": ...}  in place of any of these
 
-Pinned to one core it does all by itself; pinned to several it is Locust's master, with a worker on each.
-It ends at the end of its input, so it never outlives the lab.
+It says `{"event": "ready", "cpus": [...]}` first. Pinned to one core it does all by itself; pinned to several, or with
+workers elsewhere, it is Locust's master, with a worker on each. It ends at the end of its input, so it never outlives the
+lab; and when it has lost a worker.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import argparse
 import gc
 import json
 import os
@@ -22,16 +27,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from statistics import median
 from typing import Any
 
 import gevent
 from gevent.fileobject import FileObjectPosix
 
 from wsgilab.model import Order, SwarmReport
-from wsgilab.swarm.load import POLL_S, Crew, Load, LocalLoad, Progress
+from wsgilab.swarm.crew import Crew
+from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress
+from wsgilab.swarm.reach import AFTER_S, RETRY_S, Reach, Seen, Unreached, segments_between
 from wsgilab.swarm.samples import Span, report
+from wsgilab.swarm.workers import Lost
 
 GET_TIMEOUT_S = 5.0
 
@@ -45,7 +54,10 @@ READING_S = 0.03
 
 
 def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmReport:
-    """Load one target; `announce` is called with `window` and `closed` at the window's ends."""
+    """Load one target; `announce` is called with `window` and `closed` at the window's ends. Raises Unreached and Lost."""
+    before = load.look(RETRY_S)
+    # From here on every moment is one of this machine's clock, until all is told.
+    offset_ns = before[0].offset_ns if before else 0
     gc.collect()
     gc.disable()
     started_ns = time.monotonic_ns()
@@ -57,27 +69,34 @@ def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmRep
         if order.rate:
             # The lab, which reads the server's CPU clocks now, has the generator's core for a moment.
             gevent.sleep(READING_S)
-        begin_ns, begin_cpu = time.monotonic_ns(), load.cpu_s()
+        begin_ns = time.monotonic_ns()
+        load.mark()
         if order.rate:
             settled_ns, end_ns, unanswered = begin_ns, begin_ns + round(order.window_s * 1e9), 0
         else:
-            settled_ns, end_ns, unanswered = _settle(order, load, begin_ns)
+            settled_ns, end_ns, unanswered = _settle(order, load, begin_ns, offset_ns)
         _sleep_until(end_ns)
-        span_s, end_cpu = (time.monotonic_ns() - begin_ns) / 1e9, load.cpu_s()
+        load.mark()
         announce("closed")
         samples = load.stop(order.patience_s)
         drained_ns = time.monotonic_ns()
     finally:
         gc.enable()
-    return report(
-        samples,
-        Span(started_ns=started_ns, begin_ns=begin_ns, settled_ns=settled_ns, end_ns=end_ns, drained_ns=drained_ns),
-        unanswered=unanswered,
-        generator_cpu=max(after - before for before, after in zip(begin_cpu, end_cpu, strict=True)) / span_s,
-    )
+    # A link that was lost meanwhile is not what was to be measured.
+    after = load.look(AFTER_S)
+    span = Span(started_ns=started_ns, begin_ns=begin_ns, settled_ns=settled_ns, end_ns=end_ns, drained_ns=drained_ns)
+    told = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest())
+    return _over(told, before, after) if before else told
 
 
-def _settle(order: Order, load: Load, begin_ns: int) -> tuple[int, int, int]:
+def _over(told: SwarmReport, before: Sequence[Seen], after: Sequence[Seen]) -> SwarmReport:
+    """The report, with what is known of the network that lay between users and target."""
+    sent, resent = segments_between(before, after)
+    round_trip_ms = median(seen.round_trip_ms for seen in before)
+    return replace(told, round_trip_ms=round_trip_ms, sent_segments=sent, resent_segments=resent)
+
+
+def _settle(order: Order, load: Load, begin_ns: int, offset_ns: int) -> tuple[int, int, int]:
     """Wait until every user has had an answer. When that was, when the window ends, and how many had had none.
 
     The window's end is fixed, and told to the users, when the first quarter of them has had an answer: from then on
@@ -94,7 +113,7 @@ def _settle(order: Order, load: Load, begin_ns: int) -> tuple[int, int, int]:
             elif told.answered * FORECAST_SHARE >= order.users:
                 end_ns = begin_ns + round(passed_ns * FORECAST_SHARE * FORECAST_MARGIN) + window_ns
             if end_ns is not None:
-                load.void_after(end_ns)
+                load.void_after(end_ns + offset_ns)
         if end_ns is not None and (_is_settled(told, order.users) or now_ns >= end_ns):
             # Where some never had an answer, the last window_s stand for the full load.
             settled_ns = min(now_ns, end_ns - window_ns) if told.answered < order.users else now_ns
@@ -123,6 +142,14 @@ def fetch(url: str) -> dict[str, Any]:
         return {"status": 0, "body": str(error)}
 
 
+def link(reach: Reach | None) -> dict[str, float]:
+    """What lies between this machine and the targets'. Raises Unreached."""
+    if reach is None:
+        raise Unreached("there is no beacon to ask: this generator was started for targets on its own machine")
+    seen = reach.look(RETRY_S)
+    return {"round_trip_ms": seen.round_trip_ms, "bandwidth_mbps": reach.bandwidth_mbps()}
+
+
 def main() -> None:
     """Take orders until the input ends."""
     # Nothing but messages may reach the real standard output.
@@ -133,28 +160,53 @@ def main() -> None:
         output.write(json.dumps({"event": event, **fields}) + "\n")
         output.flush()
 
+    options = _options()
+    reach, crew = options.beacon, None
     cpus = sorted(os.sched_getaffinity(0))
-    crew = Crew(cpus) if len(cpus) > 1 else None
-    # What is there by now stays: the collection before each trial need not go through it.
-    gc.collect()
-    gc.freeze()
     try:
+        if len(cpus) > 1 or options.workers:
+            crew = Crew(cpus, reach=reach, port=options.listen, elsewhere=options.workers)
+        # What is there by now stays: the collection before each trial need not go through it.
+        gc.collect()
+        gc.freeze()
         announce("ready", cpus=cpus)
         for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
-            message = json.loads(line)
-            try:
-                match message.pop("op"):
-                    case "trial":
-                        order = Order(**message)
-                        load = crew.load(order) if crew else LocalLoad(order)
-                        announce("report", **asdict(trial(order, load, announce)))
-                    case "get":
-                        announce("answer", **fetch(message["url"]))
-            except Exception as error:  # noqa: BLE001 - told to the lab, which decides
-                announce("error", message=f"{type(error).__name__}: {error}")
+            _answer(json.loads(line), reach, crew, announce)
+    except Lost as error:
+        announce("error", message=str(error))
     finally:
         if crew:
             crew.end()
+
+
+def _answer(message: dict[str, Any], reach: Reach | None, crew: Crew | None, announce: Callable[..., None]) -> None:
+    """Do as one message says. Raises Lost, after which nothing more can be done."""
+    try:
+        match message.pop("op"):
+            case "trial":
+                order = Order(**message)
+                load = crew.load(order) if crew else LocalLoad(order, reach)
+                announce("report", **asdict(trial(order, load, announce)))
+            case "get":
+                announce("answer", **fetch(message["url"]))
+            case "link":
+                announce("link", **link(reach))
+    except Lost:
+        raise
+    except Unreached as error:
+        announce("error", message=str(error))
+    except Exception as error:  # noqa: BLE001 - told to the lab, which decides
+        announce("error", message=f"{type(error).__name__}: {error}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="the generator")
+    parser.add_argument(
+        "--beacon", metavar="HOST:PORT", type=Reach, help="on the targets' machine, where that is another"
+    )
+    parser.add_argument("--listen", metavar="PORT", type=int, default=0, help="where workers of other machines come to")
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="how many of them come")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import http
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,9 +14,20 @@ from wsgilab.process import Hushed, tail
 
 _REPORT = TypeAdapter(SwarmReport)
 
-_START_S = 30.0
-_MARGIN_S = 20.0
+# Beyond what the generator itself takes to say what is wrong: workers that come from other machines, or a link that is down.
+_START_S = 90.0
+_MARGIN_S = 60.0
 _GET_S = 15.0
+_LINK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkReading:
+    """What lies between the generator and the targets' machine."""
+
+    round_trip_ms: float
+    bandwidth_mbps: float
+    """Megabits a second that one connection brings from there."""
 
 
 class Swarm(Protocol):
@@ -25,8 +36,14 @@ class Swarm(Protocol):
     def get(self, url: str) -> str:
         """The body of one plain GET, from where the load comes from. Raises TargetError unless it is a 200."""
 
+    def hush(self) -> None:
+        """From another thread: have whoever waits for it get a SwarmError, now and from now on."""
+
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
         """Carry out `order`, calling back at both ends of the window."""
+
+    def link(self) -> LinkReading:
+        """What lies between it and the targets' machine, where these are two machines."""
 
 
 class LocustSwarm:
@@ -49,6 +66,9 @@ class LocustSwarm:
             raise TargetError(f"{url} answered with {told}: {str(answer['body'])[:200]}")
         return str(answer["body"])
 
+    def hush(self) -> None:
+        self._conversation.hush()
+
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
         self._say({"op": "trial", **asdict(order)})
         self._hear("window", _MARGIN_S)
@@ -60,6 +80,11 @@ class LocustSwarm:
             return _REPORT.validate_python(report)
         except ValidationError as error:
             raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None
+
+    def link(self) -> LinkReading:
+        self._say({"op": "link"})
+        told = self._hear("link", _LINK_S)
+        return LinkReading(round_trip_ms=told["round_trip_ms"], bandwidth_mbps=told["bandwidth_mbps"])
 
     def _say(self, message: Mapping[str, Any]) -> None:
         try:

@@ -1,35 +1,29 @@
-"""Users at work on one target, from one process or from one for each of the generator's cores. Locust's own runners."""
+"""Users at work on one target, all in one process. Locust's own runner."""
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
 import argparse
-import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 from locust import User
 from locust.env import Environment
-from locust.runners import STATE_STOPPED, LocalRunner, MasterRunner
+from locust.runners import STATE_STOPPED, LocalRunner
 from locust.stats import RequestStats
 from locust.util.load_locustfile import load_locustfile
 
-from wsgilab import process
 from wsgilab.model import Order
+from wsgilab.swarm.reach import Reach, Seen
 from wsgilab.swarm.samples import Recorder, Sample
 
 LOCUSTFILES = Path("locustfiles")
 POLL_S = 0.002
-_UP_S = 20.0
-_FOR_MASTER: Mapping[str, Any] = {"enable_rebalancing": False, "headless": True}
-"""What Locust's master reads of its options."""
-_AT_REST: Mapping[str, Any] = {"rate": 0.0, "void_after_ns": 0}
-"""What must not be left over from the trial before: workers keep options that they are not told anew."""
+UP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +35,26 @@ class Progress:
     failed: int
 
 
+class Mark(NamedTuple):
+    """What a process had used of its core at a moment."""
+
+    at_ns: int
+    """CLOCK_MONOTONIC, of its machine."""
+    cpu_s: float
+
+    def share(self, later: "Mark") -> float:
+        """CPU seconds a second from here to there."""
+        return (later.cpu_s - self.cpu_s) * 1e9 / (later.at_ns - self.at_ns)
+
+
 class Load(Protocol):
     """All users of one trial."""
+
+    def look(self, patience_s: float) -> Sequence[Seen]:
+        """How things stand between each machine of users and the targets', this one first; nothing where all is one machine.
+
+        Users count in the targets' machine's clock from then on. Raises Unreached.
+        """
 
     def start(self) -> None:
         """Let them begin. Returns when all have."""
@@ -50,13 +62,17 @@ class Load(Protocol):
     def progress(self) -> Progress: ...
 
     def void_after(self, at_ns: int) -> None:
-        """Requests that enter the application after this moment count for nothing, and need not be worked off."""
+        """Requests that enter the application after this moment (its machine's clock) count for nothing, and need not be
+        worked off."""
 
     def stop(self, patience_s: float) -> list[Sample]:
         """Let each user finish the request under way, give up those unanswered after `patience_s`, and hand in all."""
 
-    def cpu_s(self) -> Sequence[float]:
-        """CPU seconds used so far on each of the generator's cores."""
+    def mark(self) -> None:
+        """Note what is used of the generator's cores, at each of the window's ends."""
+
+    def busiest(self) -> float:
+        """The share used, between the two marks, of the core of which most was."""
 
 
 class NoStats(RequestStats):
@@ -104,22 +120,37 @@ def stop_users(runner: Any, patience_s: float) -> None:
     stopping.join()
 
 
+def count_in(environment: Environment, recorder: Recorder, clock_offset_ns: int) -> None:
+    """Let users and their recorder tell moments in a clock that is so much ahead of this machine's own."""
+    vars(environment.parsed_options)["clock_offset_ns"] = clock_offset_ns
+    recorder.clock_offset_ns = clock_offset_ns
+
+
 class LocalLoad:
     """All users in this process."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, reach: Reach | None) -> None:
         self._users = order.users
+        self._reach = reach
         self._recorder = Recorder()
+        self._marks: list[Mark] = []
         self._environment = environment(user_classes(order.locustfile), order)
         self._environment.events.request.add_listener(self._recorder.on_request)
         self._runner: LocalRunner = self._environment.create_local_runner()
 
+    def look(self, patience_s: float) -> Sequence[Seen]:
+        if self._reach is None:
+            return ()
+        seen = self._reach.look(patience_s)
+        count_in(self._environment, self._recorder, seen.offset_ns)
+        return (seen,)
+
     def start(self) -> None:
         self._runner.start(self._users, spawn_rate=self._users)
-        deadline = time.monotonic() + _UP_S
+        deadline = time.monotonic() + UP_S
         while self._runner.user_count < self._users:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"only {self._runner.user_count} of {self._users} users began within {_UP_S:.0f} s")
+                raise RuntimeError(f"only {self._runner.user_count} of {self._users} users began within {UP_S:.0f} s")
             gevent.sleep(POLL_S)
 
     def progress(self) -> Progress:
@@ -136,113 +167,9 @@ class LocalLoad:
         self._runner.quit()
         return self._recorder.samples
 
-    def cpu_s(self) -> Sequence[float]:
-        return [time.process_time()]
+    def mark(self) -> None:
+        self._marks.append(Mark(time.monotonic_ns(), time.process_time()))
 
-
-@dataclass(slots=True)
-class _Heard:
-    """What the workers have told of a trial, by worker."""
-
-    progress: dict[str, Progress] = field(default_factory=dict)
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-
-
-class Crew:
-    """Locust's master in this process, and a worker pinned to each of `cpus`; for many trials."""
-
-    def __init__(self, cpus: Sequence[int]) -> None:
-        self._heard = _Heard()
-        self._environment = environment(every_user_class())
-        self._runner: MasterRunner = self._environment.create_master_runner("127.0.0.1", 0)
-        self._runner.register_message("lab_progress", self._on_progress)
-        self._runner.register_message("lab_samples", self._on_samples)
-        port = self._runner.server.port
-        argv = [sys.executable, "-m", "wsgilab.swarm.worker", str(port)]
-        # In memory: it needs no folder that can be written to, and is gone with this process.
-        self._log = Path(f"/proc/self/fd/{os.memfd_create('workers')}")
-        self._workers = [
-            process.spawn(argv, cwd=Path.cwd(), env=os.environ, cpus={cpu}, log=self._log) for cpu in sorted(cpus)
-        ]
-        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _UP_S)
-
-    def load(self, order: Order) -> "DistributedLoad":
-        """Users for one trial, spread evenly over the workers."""
-        self._heard = _Heard()
-        classes = user_classes(order.locustfile)
-        self._environment.host = order.base_url
-        # Locust sends these to its workers with each start.
-        options: Mapping[str, Any] = {**_FOR_MASTER, **_AT_REST, **order.options, "arrivals_parts": len(self._workers)}
-        self._environment.parsed_options = argparse.Namespace(**options)
-        self._environment.user_classes = classes
-        self._environment.stop_timeout = 0
-        users = order.users if not order.rate else len(self._workers)
-        return DistributedLoad(self, users)
-
-    def start(self, users: int) -> None:
-        self._runner.start(users, spawn_rate=users)
-        self._wait(lambda: self.progress().users == users, _UP_S)
-
-    def progress(self) -> Progress:
-        told = self._heard.progress.values()
-        return Progress(
-            users=sum(each.users for each in told),
-            answered=sum(each.answered for each in told),
-            failed=sum(each.failed for each in told),
-        )
-
-    def void_after(self, at_ns: int) -> None:
-        self._runner.send_message("lab_void_after", {"at_ns": at_ns})
-
-    def stop(self, patience_s: float) -> list[Sample]:
-        self._runner.send_message("lab_stop", {"patience_s": patience_s})
-        self._wait(lambda: len(self._heard.samples) == len(self._workers), patience_s + _UP_S)
-        self._runner.stop()
-        self._wait(lambda: len(self._runner.clients.ready) == len(self._workers), _UP_S)
-        return [sample for each in self._heard.samples.values() for sample in each]
-
-    def cpu_s(self) -> Sequence[float]:
-        # The master runs on the workers' cores: what it uses is added to each.
-        self._check()
-        own_s = time.process_time()
-        return [process.cpu_s(worker.pid) + own_s for worker in self._workers]
-
-    def end(self) -> None:
-        self._runner.quit()
-        for worker in self._workers:
-            worker.end()
-
-    def _on_progress(self, msg: Any, **_: Any) -> None:
-        self._heard.progress[msg.node_id] = Progress(**msg.data)
-
-    def _on_samples(self, msg: Any, **_: Any) -> None:
-        self._heard.samples[msg.node_id] = [Sample(*row) for row in msg.data["samples"]]
-
-    def _wait(self, until: Callable[[], bool], limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while not until():
-            self._check()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the generator's workers did not do as told within {limit_s:.0f} s")
-            gevent.sleep(POLL_S)
-
-    def _check(self) -> None:
-        for worker in self._workers:
-            if (code := worker.exit_code()) is not None:
-                last = process.tail(self._log, 1)
-                raise RuntimeError(f"a worker of the generator ended with exit code {code}: {last}")
-
-
-class DistributedLoad:
-    """The users of one trial on a crew."""
-
-    def __init__(self, crew: Crew, users: int) -> None:
-        self._crew = crew
-        self._users = users
-        self.progress = crew.progress
-        self.void_after = crew.void_after
-        self.stop = crew.stop
-        self.cpu_s = crew.cpu_s
-
-    def start(self) -> None:
-        self._crew.start(self._users)
+    def busiest(self) -> float:
+        begin, end = self._marks
+        return begin.share(end)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
@@ -43,12 +43,16 @@ class Sample(NamedTuple):
     """How long its user itself let pass while it sent and read."""
     reading_ms: float = 0.0
     """The part of it that passed while it read."""
+    received_bytes: int = 0
+    """Of the answer's body, or of as much as came of it."""
 
 
 class Recorder:
     """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_offset_ns: int = 0) -> None:
+        self.clock_offset_ns = clock_offset_ns
+        """The clock that moments are recorded in, minus this machine's own."""
         self.samples: list[Sample] = []
         self.answered: set[int] = set()
         self.failed: set[int] = set()
@@ -56,6 +60,7 @@ class Recorder:
     def on_request(
         self,
         response_time: float,
+        response_length: int = 0,
         response: Any = None,
         context: Mapping[str, Any] | None = None,
         exception: BaseException | None = None,
@@ -64,8 +69,16 @@ class Recorder:
         stamp = None if response is None else response.get(STAMP_HEADER)
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
-        late_ms = (known["begun_ns"] - due_ns) / 1e6 if due_ns else 0.0
-        told = known.get("slow_connection", False), known.get("client_ms", 0.0), known.get("reading_ms", 0.0)
+        late_ms = 0.0
+        if due_ns:
+            late_ms = (known["begun_ns"] - due_ns) / 1e6
+            due_ns += self.clock_offset_ns
+        told = (
+            known.get("slow_connection", False),
+            known.get("client_ms", 0.0),
+            known.get("reading_ms", 0.0),
+            response_length,
+        )
         if exception is None:
             self.answered.add(known.get("user", 0))
             self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *told))
@@ -79,7 +92,8 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A trial's moments, CLOCK_MONOTONIC in nanoseconds. All that counts happened in [begin_ns, end_ns)."""
+    """A trial's moments, CLOCK_MONOTONIC of the targets' machine in nanoseconds. All that counts happened in [begin_ns,
+    end_ns)."""
 
     started_ns: int
     begin_ns: int
@@ -87,6 +101,10 @@ class Span:
     """From here on every user had had an answer, and latencies are those of the full load."""
     end_ns: int
     drained_ns: int
+
+    def shifted(self, by_ns: int) -> "Span":
+        """The same moments in a clock that is so much ahead."""
+        return Span(**{each.name: getattr(self, each.name) + by_ns for each in fields(self)})
 
 
 def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_cpu: float) -> SwarmReport:
@@ -137,6 +155,7 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
         slow_connections=slow_connections,
         client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
         reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
+        received_bytes=sum(sample.received_bytes for _, sample in counted),
         latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),

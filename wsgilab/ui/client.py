@@ -11,7 +11,8 @@ from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.process import Conversation, Hushed, tail
 from wsgilab.runtime.protocol import Target
 
-START_S = 30.0
+START_S = 90.0
+"""Workers of other machines may come late, and a link may be down; what it says then comes sooner than this."""
 
 _RUN = TypeAdapter(Run)
 _CELL = TypeAdapter(Cell)
@@ -61,9 +62,9 @@ class LabUI:
         )
         self._expect("open")
 
-    def tell_usage(self, server: str, at_ns: int, usage: Usage) -> None:
-        """What `server` had consumed at `at_ns` (CLOCK_MONOTONIC)."""
-        self._say("usage", server=server, at_ns=at_ns, **asdict(usage))
+    def tell_usage(self, server: str, usage: Usage) -> None:
+        """What `server` has consumed by now, told at once: when it hears of it, the UI takes as about when it was so."""
+        self._say("usage", server=server, **asdict(usage))
 
     def tell_target(self, target: Target, failure: str | None, log: str, *, restarting: bool = False) -> None:
         """How `target` fares, whenever that has changed."""

@@ -6,7 +6,6 @@ as were asked for and each of them had had an answer before: the load is settled
 """
 
 import contextlib
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from wsgilab.inflight import parse_stamp
 from wsgilab.model import Cell, Observation, SwarmReport, Usage
 from wsgilab.swarm.samples import Sample, Span, report
+from wsgilab.ui.meter import Meter
 from wsgilab.ui.view import Phase, Pulse
 
 WINDOW_NS = 1_000_000_000
@@ -35,7 +35,7 @@ class Told:
 
     worker: str
     at_ns: int
-    """CLOCK_MONOTONIC."""
+    """CLOCK_MONOTONIC of the targets' machine."""
     cpu_s: float
     """CPU seconds it has used so far."""
     users: int
@@ -46,39 +46,6 @@ class Told:
     """Users that have had a failure since."""
     samples: Sequence[Sample]
     """What has ended since it told last."""
-
-
-class Meter:
-    """CPU seconds at moments, and in between: readings come when they come, windows begin and end when they do."""
-
-    def __init__(self) -> None:
-        self._at_ns: list[int] = []
-        self._cpu_s: list[float] = []
-
-    def read(self, at_ns: int, cpu_s: float) -> None:
-        """A reading; later than all before. One that is lower is that of another process: it starts anew."""
-        if self._cpu_s and cpu_s < self._cpu_s[-1]:
-            self._at_ns.clear()
-            self._cpu_s.clear()
-        self._at_ns.append(at_ns)
-        self._cpu_s.append(cpu_s)
-        if len(self._at_ns) > 2 * KEPT:
-            del self._at_ns[:KEPT], self._cpu_s[:KEPT]
-
-    def used_s(self, begin_ns: int, end_ns: int) -> float | None:
-        """CPU seconds used in [begin_ns, end_ns), by straight lines between readings; None where they do not reach."""
-        begin, end = self._at(begin_ns), self._at(end_ns)
-        return None if begin is None or end is None else end - begin
-
-    def _at(self, at_ns: int) -> float | None:
-        after = bisect_right(self._at_ns, at_ns)
-        if after == 0:
-            return None
-        if after == len(self._at_ns):
-            return self._cpu_s[-1] if at_ns == self._at_ns[-1] else None
-        first_ns, then_ns = self._at_ns[after - 1], self._at_ns[after]
-        first_s, then_s = self._cpu_s[after - 1], self._cpu_s[after]
-        return first_s + (then_s - first_s) * (at_ns - first_ns) / (then_ns - first_ns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,7 +81,7 @@ class LoadTest:
     """One test of one target, from its start to its end."""
 
     def __init__(self, cell: Cell, *, users_wanted: int, began_ns: int, epoch_ns: int) -> None:
-        """`epoch_ns` is the Unix time of the moment 0 of CLOCK_MONOTONIC, in which all other moments are."""
+        """`epoch_ns` is the Unix time of the moment 0 of the targets' machine's CLOCK_MONOTONIC, in which all moments are."""
         self._cell = cell
         self._epoch_ns = epoch_ns
         self._windows: deque[_Window] = deque([_Window(begin_ns=began_ns)])
@@ -122,6 +89,8 @@ class LoadTest:
         self._generator: dict[str, Meter] = {}
         self._target = Meter()
         self._usage: Usage | None = None
+        self._usage_lag_ns = 0
+        """The least time from a reading of usage, by its own clock, until it was heard of."""
         self._stage = _Stage(users=0)
         self._stages = [self._stage]
         self._done: dict[Cell, deque[Observation]] = {}
@@ -146,9 +115,16 @@ class LoadTest:
         if self._stage.settled_ns is None and heard >= self._working == self._users_wanted:
             self._stage.settled_ns = told.at_ns
 
-    def read_usage(self, at_ns: int, usage: Usage) -> None:
-        """What the target had consumed at a moment."""
-        self._target.read(at_ns, usage.cpu_s)
+    def read_usage(self, heard_ns: int, usage: Usage) -> None:
+        """What the target had consumed, heard at a moment.
+
+        Readings tell when they were taken by a clock of which only the rate is known. They lie as far apart as it
+        says, and no later than they were heard of: the quickest tells best where they lie.
+        """
+        read_ns = round(usage.at_s * 1e9)
+        lag_ns = heard_ns - read_ns
+        self._usage_lag_ns = lag_ns if self._usage is None else min(lag_ns, self._usage_lag_ns)
+        self._target.read(read_ns, usage.cpu_s)
         self._usage = usage
 
     def want(self, users: int, at_ns: int) -> None:
@@ -268,7 +244,7 @@ class LoadTest:
         if made.completed == 0:
             return observation
         shares = [used_s * 1e9 / WINDOW_NS for used_s in self._generator_s(window) if used_s is not None]
-        used_s = self._target.used_s(begin_ns, end_ns)
+        used_s = self._target.used_s(begin_ns - self._usage_lag_ns, end_ns - self._usage_lag_ns)
         return replace(
             observation,
             status="measured",

@@ -3,23 +3,19 @@
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
-import os
-import sys
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
-import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
-from wsgilab import process, workloads
+from wsgilab import workloads
 from wsgilab.model import Cell, Connection, Run
 from wsgilab.swarm.load import user_classes
 from wsgilab.swarm.samples import Sample
+from wsgilab.swarm.workers import Workers, make_master
 from wsgilab.ui.live import Told
 from wsgilab.ui.session import Session
 
@@ -42,11 +38,11 @@ LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     **{f"mixed_{kind}": (float, 0, 1e6) for kind in ("hello", "db", "upstream", "cpu", "large")},
 }
 """Numbers that are asked for: their type, least and most (of services/app/app.py)."""
-_UP_S = 20.0
+WORKER_MODULE = "wsgilab.ui.worker"
 
 
 class Master:
-    """The users of the web UI, in a worker on each of `cpus`."""
+    """The users of the web UI, in a worker on each of `cpus`, and in `elsewhere` more that come to `port` from outposts."""
 
     def __init__(
         self,
@@ -54,8 +50,15 @@ class Master:
         base_urls: Mapping[str, str],
         cpus: frozenset[int],
         loading: Callable[[str | None], None],
+        *,
+        beacon: str | None = None,
+        port: int = 0,
+        elsewhere: int = 0,
     ) -> None:
-        """`loading` is told which server is under load from now on."""
+        """`loading` is told which server is under load from now on. `beacon` is where workers ask the time, if not here.
+
+        Raises Lost.
+        """
         self.base_urls = dict(base_urls)
         self._session = session
         self._loading = loading
@@ -74,27 +77,14 @@ class Master:
             events=events,
             locustfile="wsgilab",
         )
-        self._runner: MasterRunner = self.environment.create_master_runner("127.0.0.1", 0)
+        self._runner = make_master(self.environment, port, elsewhere)
         self._runner.register_message("lab_told", self._on_told)
-        # In memory: it needs no folder that can be written to, and is gone with this process.
-        self._log = Path(f"/proc/self/fd/{os.memfd_create('workers')}")
-        argv = [sys.executable, "-m", "wsgilab.ui.worker", str(self._runner.server.port)]
-        self._workers = [
-            process.spawn(argv, cwd=Path.cwd(), env=os.environ, cpus={cpu}, log=self._log) for cpu in sorted(cpus)
-        ]
-        deadline = time.monotonic() + _UP_S
-        while len(self._runner.clients.ready) < len(self._workers):
-            self.check()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the generator's workers were not ready within {_UP_S:.0f} s")
-            gevent.sleep(0.01)
+        words = ["--beacon", beacon] if beacon else []
+        self._workers = Workers(self._runner, WORKER_MODULE, cpus, elsewhere, words)
 
     def check(self) -> None:
-        """Notice what nobody tells. Raises RuntimeError where a worker has ended."""
-        for worker in self._workers:
-            if (code := worker.exit_code()) is not None:
-                last = process.tail(self._log, 1)
-                raise RuntimeError(f"a worker of the generator ended with exit code {code}: {last}")
+        """Notice what nobody tells. Raises Lost where a worker has gone."""
+        self._workers.check()
         wanted = self._runner.target_user_count
         if self._is_running() and wanted != self._users_wanted:
             self._users_wanted = wanted
@@ -102,8 +92,7 @@ class Master:
 
     def end(self) -> None:
         """End the workers."""
-        for worker in self._workers:
-            worker.end()
+        self._workers.end()
 
     # --- options
 

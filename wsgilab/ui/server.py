@@ -1,7 +1,8 @@
 """The web UI's process: what the lab tells it, and Locust's web UI with the lab in it.
 
-Run as `python -m wsgilab.ui.server BIND PORT` from the folder that holds `locustfiles/`. BIND is an address, or `own`
-for the one that this machine's (a container's) name stands for. One JSON object a line:
+Run as `python -m wsgilab.ui.server BIND PORT [--beacon HOST:PORT] [--listen PORT --workers N]` from the folder that holds
+`locustfiles/`. BIND is an address, or `own` for the one that this machine's (a container's) name stands for. The options
+are those of `swarm.agent`. One JSON object a line:
 
     in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "password": ...}
          {"op": "usage", ...}  {"op": "target", ...}                      in an interactive session
@@ -17,6 +18,7 @@ It ends at the end of its input, so it never outlives the lab.
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import argparse
 import json
 import os
 import socket
@@ -40,6 +42,9 @@ from pydantic import TypeAdapter
 
 from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.runtime.protocol import OWN_ADDRESS
+from wsgilab.swarm.reach import Reach, Unreached
+from wsgilab.swarm.workers import Lost
+from wsgilab.ui.clock import TheirClock
 from wsgilab.ui.master import Master
 from wsgilab.ui.session import Session, Watch
 from wsgilab.ui.view import TargetState
@@ -84,20 +89,29 @@ class Served(Protocol):
 class Interactive:
     """Tests of targets, by whoever is at the web UI."""
 
-    def __init__(self, message: Mapping[str, Any], bind: str, port: int, say: Voice) -> None:
+    def __init__(self, message: Mapping[str, Any], bind: str, options: argparse.Namespace, say: Voice) -> None:
+        """Raises Lost and Unreached."""
         run, targets = _RUN.validate_python(message["run"]), message["targets"]
         self._say = say
-        self._session = Session(run, _states(run, targets))
+        self._session = Session(run, _states(run, targets), TheirClock(options.beacon))
         cpus = frozenset(os.sched_getaffinity(0))
         base_urls = {each["server"]: each["base_url"] for each in targets}
-        self._master = Master(self._session, base_urls, cpus, lambda server: say("loading", server=server))
+        self._master = Master(
+            self._session,
+            base_urls,
+            cpus,
+            lambda server: say("loading", server=server),
+            beacon=str(options.beacon) if options.beacon else None,
+            port=options.listen,
+            elsewhere=options.workers,
+        )
         # After the workers, which inherit it: what is shown must not hold up those who measure, on the same cores.
         os.nice(LOWEST_PRIORITY)
         gevent.spawn(stats_history, self._master.environment.runner)
         self.web = make_web_ui(
             self._master.environment,
             bind,
-            port,
+            options.port,
             known=self._session,
             password=message["password"],
             refuse=self._master.refuse,
@@ -112,7 +126,7 @@ class Interactive:
     def tell(self, op: str, told: dict[str, Any]) -> None:
         match op:
             case "usage":
-                self._session.read_usage(told.pop("server"), told.pop("at_ns"), Usage(**told))
+                self._session.read_usage(told.pop("server"), Usage(**told))
             case "target":
                 self._master.base_urls[told["server"]] = told.pop("base_url")
                 before = self._session.targets[told.pop("server")]
@@ -175,17 +189,19 @@ def _start(web: WebUI, bind: str, port: int) -> None:
             return
 
 
-def serve(bind: str, port: int, say: Voice) -> None:
-    """Until the input ends. Raises RuntimeError where something fails for good."""
+def serve(bind: str, options: argparse.Namespace, say: Voice) -> None:
+    """Until the input ends. Raises RuntimeError, Lost and Unreached where something fails for good."""
     messages = FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False)
     first = messages.readline()
     if not first:
         return
     message = json.loads(first)
     with ExitStack() as ending:
-        served = Watching(message, bind, port) if message["watching"] else Interactive(message, bind, port, say)
+        served: Served = (
+            Watching(message, bind, options.port) if message["watching"] else Interactive(message, bind, options, say)
+        )
         ending.callback(served.end)
-        _start(served.web, bind, port)
+        _start(served.web, bind, options.port)
         say("open")
 
         def listen() -> None:
@@ -204,7 +220,7 @@ def serve(bind: str, port: int, say: Voice) -> None:
 def main() -> None:
     """Serve, and say what goes wrong."""
     say = Voice()
-    bind, port = sys.argv[1], int(sys.argv[2])
+    options = _options()
     # Locust reads the command line again whenever it shows its form.
     del sys.argv[1:]
     setup_logging("INFO")
@@ -212,9 +228,22 @@ def main() -> None:
     runners.WORKER_REPORT_INTERVAL = 1.0
     say("ready", cpus=sorted(os.sched_getaffinity(0)))
     try:
-        serve(socket.gethostbyname(socket.gethostname()) if bind == OWN_ADDRESS else bind, port, say)
+        own = options.bind == OWN_ADDRESS
+        serve(socket.gethostbyname(socket.gethostname()) if own else options.bind, options, say)
+    except (Lost, Unreached) as error:
+        say("error", message=str(error))
     except Exception as error:  # noqa: BLE001 - told to the lab, which decides
         say("error", message=f"{type(error).__name__}: {error}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="the web UI")
+    parser.add_argument("bind")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--beacon", metavar="HOST:PORT", type=Reach)
+    parser.add_argument("--listen", metavar="PORT", type=int, default=0)
+    parser.add_argument("--workers", metavar="N", type=int, default=0)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

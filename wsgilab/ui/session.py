@@ -30,6 +30,7 @@ class Session:
     """An interactive session. A test of a cell that was tried before takes the place of what was known of it."""
 
     def __init__(self, run: Run, targets: Mapping[str, TargetState], clock_ns: Callable[[], int] = time.monotonic_ns):
+        """`clock_ns` is CLOCK_MONOTONIC of the targets' machine."""
         self.run = run
         self.targets = dict(targets)
         self._clock_ns = clock_ns
@@ -52,10 +53,10 @@ class Session:
         if self._test is not None:
             self._test.hear(told)
 
-    def read_usage(self, server: str, at_ns: int, usage: Usage) -> None:
-        """What a target had consumed at a moment; of interest is the one under test."""
+    def read_usage(self, server: str, usage: Usage) -> None:
+        """What a target has consumed, as heard now; of interest is the one under test."""
         if self._test is not None and self._test.server == server:
-            self._test.read_usage(at_ns, usage)
+            self._test.read_usage(self._clock_ns(), usage)
 
     def want(self, users: int) -> None:
         """The test under way is to have another number of users."""

@@ -1,14 +1,12 @@
 """The UI's users on one of the generator's cores: Locust's own worker, which tells every sample a few times a second.
 
-Run as `python -m wsgilab.ui.worker PORT` by `server`. Beside Locust's messages it says `lab_told`: a `live.Told`.
+Run as `python -m wsgilab.ui.worker HOST PORT [--machine NAME] [--beacon HOST:PORT]` by `server`, or by `swarm.outpost` on
+another machine. Beside Locust's messages it says `lab_hello` and `lab_told`: a `live.Told`.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
-import ctypes
-import signal
-import sys
 import time
 from typing import Any
 
@@ -18,7 +16,11 @@ from locust.env import Environment
 from locust.log import setup_logging
 
 from wsgilab.swarm.load import every_user_class, stop_users
+from wsgilab.swarm.reach import Reach
 from wsgilab.swarm.samples import Recorder
+from wsgilab.swarm.worker import arguments, end_with_parent, hello
+from wsgilab.swarm.workers import HELLO
+from wsgilab.ui.clock import TheirClock
 
 TELL_S = 0.25
 PATIENCE_S = 5.0
@@ -28,7 +30,8 @@ PATIENCE_S = 5.0
 class Worker:
     """Does as the master says."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, host: str, port: int, machine: str, reach: Reach | None) -> None:
+        self._clock_ns = TheirClock(reach)
         self._recorder = Recorder()
         self._users = 0
         self._environment = Environment(user_classes=every_user_class())
@@ -37,7 +40,8 @@ class Worker:
         self._environment.events.test_stopping.add_listener(self._on_stopping)
         self._environment.events.test_stop.add_listener(self._on_stop)
         self._telling: Any = None
-        self._runner = self._environment.create_worker_runner("127.0.0.1", port)
+        self._runner = self._environment.create_worker_runner(host, port)
+        self._runner.send_message(HELLO, hello(machine))
 
     def join(self) -> None:
         """Work until the master says that it is enough."""
@@ -78,7 +82,7 @@ class Worker:
         samples, recorder.samples = recorder.samples, []
         # A Told, but for the worker's name, which every message carries.
         told = {
-            "at_ns": time.monotonic_ns(),
+            "at_ns": self._clock_ns(),
             "cpu_s": time.process_time(),
             "users": users,
             "answered": len(recorder.answered),
@@ -89,9 +93,9 @@ class Worker:
 
 
 if __name__ == "__main__":
-    # A generator that is killed takes its workers with it: prctl(2), PR_SET_PDEATHSIG.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    end_with_parent()
+    told = arguments()
     setup_logging("INFO")
     # The UI looks every two seconds.
     runners.WORKER_REPORT_INTERVAL = 1.0
-    Worker(int(sys.argv[1])).join()
+    Worker(told.host, told.port, told.machine, told.beacon).join()

@@ -28,6 +28,7 @@ def drift(comparison: Comparison) -> Iterable[Figure]:
         _panel("Throughput of each block", comparison.drift, lambda each: each.throughput),
         _panel("CPU time a request, of each block", comparison.drift, lambda each: each.cpu_time),
     )
+    several = " Blocks ran on several machines, which may differ: see there." if comparison.machines else ""
     yield Figure(
         name="drift",
         section="drift",
@@ -37,7 +38,7 @@ def drift(comparison: Comparison) -> Iterable[Figure]:
             "Each trial's figure over the median of its cell: the line is the median over a block's trials, the band their "
             "quartiles; 1 is the run as a whole. Every block holds every cell once, so a block that strays is the machine's "
             "doing, and no server's; comparisons are paired by block and cancel it. CPU time above 1: the same work took the "
-            "machine longer. The axes do not begin at 0."
+            f"machine longer. The axes do not begin at 0.{several}"
         ),
         panels=tuple(panel for panel in panels if panel is not None),
         table=Table(title="Figures of the charts", columns=_COLUMNS, rows=tuple(map(_row, comparison.drift))),

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import yaml
 
 from wsgilab.model import SCHEMA, Cell, CellOfRuns, CellResult, CommonShift, Interval, Run, RunsComparison
-from wsgilab.render.document import conditions, identity, interval
+from wsgilab.render.document import conditions, interval
+from wsgilab.render.identity import identity
 from wsgilab.render.runs.shape import AgainstFile, CellOfRunsEntry, NamedCell, RunOfTwo, ShiftEntry, SideEntry
 
 

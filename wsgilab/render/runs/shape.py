@@ -3,7 +3,8 @@
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
 from wsgilab.model import BoundBy, Gate, Metric, Verdict, Weight
-from wsgilab.render.shape import Conditions, Identity, IntervalEntry
+from wsgilab.render.identity import Identity
+from wsgilab.render.shape import Conditions, IntervalEntry
 
 
 class RunOfTwo(Identity):

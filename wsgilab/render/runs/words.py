@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.model import Cell, CellOfRuns, CellResult, Difference, Interval, Metric, Run, RunsComparison, Weight
 from wsgilab.render import tables
-from wsgilab.render.markdown import machine
+from wsgilab.render.machines import machine
 from wsgilab.render.tables import MISSING, Column, Table
 from wsgilab.stats import ERROR_RATE, FEWEST_BLOCKS, SAME
 

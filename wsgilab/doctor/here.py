@@ -2,24 +2,15 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from wsgilab import cpus, host
+from wsgilab.doctor.finding import Finding
 from wsgilab.errors import LabError
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.ports import free_ports
 from wsgilab.store import check_writable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that `doctor` looked at. `remedy` is empty where all is well."""
-
-    subject: str
-    found: str
-    remedy: str = ""
 
 
 def examine(*, servers: int, results: Path, ports: str) -> Sequence[Finding]:

@@ -1,0 +1,442 @@
+"""The generator as it runs, against a small target on a "machine" whose clock is days ahead, or that is far away.
+
+Processes of their own, on this machine: what two machines have of their own is a clock, a delay and a name.
+"""
+
+import json
+import os
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import psutil
+import pytest
+import yaml
+
+import stamp
+from tests.elsewhere import DAY_NS, beacon, delayed
+from wsgilab import testing
+from wsgilab.errors import SwarmError
+from wsgilab.model import Order, SwarmReport, Usage
+from wsgilab.process import Conversation
+from wsgilab.swarm.client import LocustSwarm
+from wsgilab.ui.client import LabUI, Loading
+
+pytestmark = pytest.mark.lab
+
+PROJECT = Path(__file__).resolve().parents[2]
+CORES = sorted(os.sched_getaffinity(0))
+SLOTS = 4
+SLEEP_S = 0.05
+
+
+# --- a target
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a target of four slots, on a machine whose clock is so much ahead."""
+    monkeypatch.setattr(stamp, "time", SimpleNamespace(monotonic_ns=lambda: time.monotonic_ns() + ahead_ns))
+    slots = threading.Semaphore(SLOTS)
+
+    def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        sleeps = environ["PATH_INFO"] == "/sleep"
+        if sleeps:
+            time.sleep(SLEEP_S)
+        body = b"slept 50 ms\n" if sleeps else b"hello\n"
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    stamped = stamp.StampMiddleware(application)
+
+    def limited(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        with slots:
+            return stamped(environ, start_response)
+
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.set_app(limited)
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+    serving.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+def sleeping(port: int, users: int = 12) -> Order:
+    return Order(
+        locustfile="sleep",
+        base_url=f"http://127.0.0.1:{port}",
+        users=users,
+        rate=None,
+        window_s=0.6,
+        patience_s=5,
+        options={"connection": "close", "sleep_ms": 50.0, "request_timeout": 0},
+    )
+
+
+def at_40(port: int) -> Order:
+    options: Mapping[str, str | float | int] = {
+        "connection": "close",
+        "request_timeout": 0,
+        "rate": 40.0,
+        "arrivals": "constant",
+    }
+    return replace(sleeping(port), locustfile="hello", users=1, rate=40.0, options=options)
+
+
+# --- generators
+
+
+def conversation(log: Path, core: int, *words: str) -> Conversation:
+    argv = [sys.executable, "-m", *words]
+    return Conversation(argv, cwd=PROJECT, env={**os.environ, "PYTHONWARNINGS": ""}, cpus={core}, log=log)
+
+
+@contextmanager
+def generator(log: Path, *words: str) -> Iterator[LocustSwarm]:
+    started = conversation(log, CORES[0], "wsgilab.swarm.agent", *words)
+    try:
+        yield LocustSwarm(started, frozenset(CORES[:1]))
+    finally:
+        started.end()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def nothing() -> None:
+    """What happens at a window's ends."""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def check_four_slots(report: SwarmReport, users: int = 12) -> None:
+    assert report.in_flight.peak == SLOTS
+    assert report.failures == report.cut_off == report.unanswered == 0
+    assert 0.5 * SLOTS / SLEEP_S < report.throughput_rps <= SLOTS / SLEEP_S * 1.05
+    assert report.in_flight.mean > 0.8 * SLOTS
+    assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
+    assert 0 < report.generator_cpu < 1
+    assert report.received_bytes == report.completed * len("slept 50 ms\n")
+
+
+# --- another clock
+
+
+@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, -600 * 10**9])
+def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
+    monkeypatch: pytest.MonkeyPatch, log: Path, ahead_ns: int | None
+) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(target(ahead_ns or 0, monkeypatch))
+        words = []
+        if ahead_ns is not None:
+            words = ["--beacon", f"127.0.0.1:{up.enter_context(beacon(ahead_ns))}"]
+        swarm = up.enter_context(generator(log, *words))
+        closed, scheduled = (swarm.load(order, nothing, nothing) for order in (sleeping(port), at_40(port)))
+
+    check_four_slots(closed)
+    assert closed.window_s == pytest.approx(0.6, abs=0.3)
+    assert 0 <= closed.settling_s < 1
+    assert scheduled.failures == scheduled.cut_off == 0
+    assert scheduled.due == pytest.approx(24, abs=1)
+    assert scheduled.throughput_rps == pytest.approx(40, rel=0.15)
+    assert 0 < scheduled.latency_ms["p50"] < 100
+    for report in (closed, scheduled):
+        if ahead_ns is None:
+            assert report.round_trip_ms is report.sent_segments is report.resent_segments is None
+        else:
+            assert report.round_trip_ms is not None
+            assert 0 < report.round_trip_ms < 20
+            assert report.sent_segments is not None
+            assert report.sent_segments > report.completed
+            assert report.resent_segments is not None
+
+
+def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
+    monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    """Else all requests would be, or none, and the queue would be worked off for nothing."""
+    with ExitStack() as up:
+        port, asked = up.enter_context(target(-600 * 10**9, monkeypatch)), up.enter_context(beacon(-600 * 10**9))
+        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
+    assert report.failures == 0
+    # Ten rounds of the four slots would be 0.5 s.
+    assert report.drain_s < 0.35
+
+
+# --- far away
+
+
+def test_measured_concurrency_is_right_however_far_away_the_target_is(
+    monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(target(DAY_NS, monkeypatch))
+        far = up.enter_context(delayed(port, 0.02))
+        asked = up.enter_context(delayed(up.enter_context(beacon(DAY_NS)), 0.02))
+        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        link = swarm.link()
+        # Each slot needs a new request every 50 ms, and each user brings one every 130 at best.
+        report = swarm.load(sleeping(far, users=16), nothing, nothing)
+
+    assert report.in_flight.peak == SLOTS
+    assert report.failures == report.cut_off == report.unanswered == 0
+    assert report.throughput_rps > 0.5 * SLOTS / SLEEP_S
+    assert report.latency_ms["p50"] > 130
+    for round_trip_ms in (report.round_trip_ms, link.round_trip_ms):
+        assert round_trip_ms == pytest.approx(40, rel=0.5)
+        assert round_trip_ms is not None
+        assert round_trip_ms >= 40
+    assert link.bandwidth_mbps > 1
+
+
+def test_without_a_beacon_there_is_no_link_to_tell_of(log: Path) -> None:
+    with generator(log) as swarm, pytest.raises(SwarmError, match="there is no beacon to ask"):
+        swarm.link()
+
+
+def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_may_succeed(
+    monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    asked = free_port()
+    lost = rf"the generator failed: the targets' machine is not reached any more at 127\.0\.0\.1:{asked}: "
+    with ExitStack() as up:
+        port = up.enter_context(target(0, monkeypatch))
+        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        with beacon(port=asked):
+            swarm.load(sleeping(port), nothing, nothing)
+        begin = time.monotonic()
+        with pytest.raises(SwarmError, match=lost) as caught:
+            swarm.load(sleeping(port), nothing, nothing)
+        assert "\n" not in caught.value.message
+        assert 9 < time.monotonic() - begin < 30
+        with beacon(port=asked):
+            check_four_slots(swarm.load(sleeping(port), nothing, nothing))
+
+
+def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(target(0, monkeypatch))
+        link = up.enter_context(ExitStack())
+        asked = link.enter_context(beacon())
+        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        with pytest.raises(SwarmError, match=rf"is not reached any more at 127\.0\.0\.1:{asked}: "):
+            swarm.load(sleeping(port), nothing, link.close)
+        link.enter_context(beacon(port=asked))
+        check_four_slots(swarm.load(sleeping(port), nothing, nothing))
+
+
+# --- workers on another machine
+
+
+@contextmanager
+def outpost(log: Path, port: int, *words: str, kind: str = "swarm") -> Iterator[Conversation]:
+    """An outpost with a worker on one core."""
+    argv = ["wsgilab.swarm.outpost", kind, "127.0.0.1", str(port), "--machine", "beta", *words]
+    started = conversation(log, CORES[-1], *argv)
+    try:
+        assert started.hear(20) == {"event": "ready", "cpus": CORES[-1:]}
+        yield started
+    finally:
+        started.end()
+
+
+def workers(of: int) -> list[psutil.Process]:
+    return psutil.Process(of).children(recursive=True)
+
+
+def connections(to: int, of: psutil.Process) -> int:
+    return sum(bool(each.raddr) and each.raddr.port == to for each in of.net_connections("tcp"))
+
+
+@contextmanager
+def two_machines(
+    log: Path, port: int, words: Sequence[str] = (), others_port: int | None = None, others_words: Sequence[str] = ()
+) -> Iterator[tuple[LocustSwarm, Conversation, Conversation]]:
+    """The generator with a worker of its own, and an outpost with another, which may have to come another way."""
+    argv = ["--listen", str(port), "--workers", "1", *words]
+    started = conversation(log, CORES[0], "wsgilab.swarm.agent", *argv)
+    try:
+        with outpost(log, others_port or port, *(others_words or words)) as other:
+            yield LocustSwarm(started, frozenset(CORES[:1])), started, other
+    finally:
+        started.end()
+
+
+@pytest.mark.parametrize("one_way_s", [0.0, 0.05])
+def test_users_are_spread_over_machines_and_what_they_saw_is_merged(
+    monkeypatch: pytest.MonkeyPatch, log: Path, one_way_s: float
+) -> None:
+    """Also where one of the machines is far away from both others."""
+    seen: list[int] = []
+    with ExitStack() as up:
+        port, listened = up.enter_context(target(DAY_NS, monkeypatch)), free_port()
+        asked = up.enter_context(beacon(DAY_NS))
+        far, far_asked = ((up.enter_context(delayed(each, one_way_s))) for each in (listened, asked))
+        words, others_words = (["--beacon", f"127.0.0.1:{each}"] for each in (asked, far_asked))
+        swarm, master, other = up.enter_context(two_machines(log, listened, words, far, others_words))
+        every = [*workers(master._popen.pid), *workers(other._popen.pid)]
+        assert len(every) == 2
+        for order in (sleeping(port), sleeping(port)):
+            report = swarm.load(order, lambda: seen.extend(connections(port, each) for each in every), nothing)
+            check_four_slots(report)
+            assert report.round_trip_ms == pytest.approx(1000 * one_way_s, abs=20), "the median of the two machines"
+        scheduled = swarm.load(at_40(port), nothing, nothing)
+    assert seen == pytest.approx([6] * 4, abs=2)
+    assert scheduled.due == pytest.approx(24, abs=1)
+    assert scheduled.failures == 0
+    assert scheduled.throughput_rps == pytest.approx(40, rel=0.15)
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in every)
+
+
+# One that is stopped is as silent as one whose link is down.
+@pytest.mark.parametrize(("signum", "when"), [(signal.SIGKILL, "during"), (signal.SIGSTOP, "between")])
+def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(
+    monkeypatch: pytest.MonkeyPatch, log: Path, signum: signal.Signals, when: str
+) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(target(0, monkeypatch))
+        swarm, master, other = up.enter_context(two_machines(log, free_port()))
+        (lost,) = workers(other._popen.pid)
+        (own,) = workers(master._popen.pid)
+        check_four_slots(swarm.load(sleeping(port), nothing, nothing))
+
+        def lose() -> None:
+            other._popen.send_signal(signum)
+            if signum == signal.SIGSTOP:
+                lost.send_signal(signum)
+
+        if when == "between":
+            lose()
+        begin = time.monotonic()
+        told = "the generator failed: a worker of the generator on beta is not heard of any more"
+        with pytest.raises(SwarmError, match=told) as caught:
+            swarm.load(sleeping(port), lose if when == "during" else nothing, nothing)
+        assert "\n" not in caught.value.message
+        assert time.monotonic() - begin < 20
+        # After this it is of no use, and ends by itself.
+        assert master._popen.wait(timeout=10) == 0
+        if signum == signal.SIGSTOP:
+            for each in (psutil.Process(other._popen.pid), lost):
+                each.send_signal(signal.SIGCONT)
+    assert not psutil.wait_procs([lost, own], timeout=10)[1]
+
+
+def test_an_outpost_ends_with_its_input_and_when_a_worker_does(log: Path) -> None:
+    with outpost(log, free_port()) as ended:
+        (worker,) = workers(ended._popen.pid)
+        ended.end()
+        assert not worker.is_running()
+    with outpost(log, free_port()) as ended:
+        (worker,) = workers(ended._popen.pid)
+        worker.kill()
+        assert ended.hear(5) == {"event": "error", "message": "a worker ended with exit code -9: "}
+        assert ended._popen.wait(timeout=5) == 1
+
+
+def test_a_port_that_is_taken_is_said_to_be(log: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        taken = conversation(log, CORES[0], "wsgilab.swarm.agent", "--listen", str(port), "--workers", "1")
+        try:
+            with pytest.raises(SwarmError, match=f"the generator failed: cannot listen on port {port} for workers of"):
+                LocustSwarm(taken, frozenset(CORES[:1]))
+        finally:
+            taken.end()
+
+
+def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    late = "import wsgilab.swarm.workers as w, wsgilab.swarm.agent as a; w.ARRIVE_S = 3.0; a.main()"
+    argv = [sys.executable, "-c", late, "--listen", str(port), "--workers", "2"]
+    waiting = Conversation(argv, cwd=PROJECT, env=dict(os.environ), cpus={CORES[0]}, log=log)
+    try:
+        with outpost(log, port), pytest.raises(SwarmError, match=f"only 1 of 2 workers .* to port {port} within 3 s"):
+            LocustSwarm(waiting, frozenset(CORES[:1]))
+    finally:
+        waiting.end()
+
+
+# --- the web UI
+
+
+def hear_out(ui: LabUI) -> None:
+    """Hear all that it says, until nothing is said for long."""
+    while ui.hear(20) is not None:
+        pass
+
+
+def test_the_web_ui_measures_the_same_over_two_machines(
+    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
+) -> None:
+    listened, port = free_port(), free_port()
+    cell = testing.cell("gunicorn-sync-4", users=12)
+    up_there = testing.FakeTarget(server=testing.server("gunicorn-sync-4", slots=SLOTS), cpus=frozenset(CORES))
+    with ExitStack() as up:
+        base_url = f"http://127.0.0.1:{up.enter_context(target(DAY_NS, monkeypatch))}"
+        words = ["--beacon", f"127.0.0.1:{up.enter_context(beacon(DAY_NS))}"]
+        argv = ["127.0.0.1", str(port), *words, "--listen", str(listened), "--workers", "1"]
+        served = conversation(log, CORES[0], "wsgilab.ui.server", *argv)
+        up.callback(served.end)
+        other = up.enter_context(outpost(tmp_path / "other", listened, *words, kind="ui"))
+        ui = LabUI(served, frozenset(CORES[:1]))
+        run = testing.run(testing.experiment(cell), up_there.server)
+        ui.open(run, [replace(up_there, base_url=base_url)], watching=False, password=None)
+        every = [*workers(served._popen.pid), *workers(other._popen.pid)]
+        form = b"user_count=12&spawn_rate=12&target=gunicorn-sync-4&workload=sleep&connection=close&sleep_ms=50"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/swarm", form, timeout=10) as response:
+            assert json.load(response)["success"]
+        assert ui.hear(5) == Loading(server="gunicorn-sync-4")
+        seconds = 8
+        for second in range(seconds):
+            ui.tell_usage(
+                "gunicorn-sync-4", Usage(at_s=1e6 + second, cpu_s=second * 0.3, resident_bytes=1, os_threads=1)
+            )
+            time.sleep(1)
+        assert [connections(int(base_url.rpartition(":")[2]), each) for each in every] == pytest.approx([6, 6], abs=2)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab/comparison.yaml", timeout=10) as response:
+            told = yaml.safe_load(response)
+        # As one whose link is down.
+        for each in (psutil.Process(other._popen.pid), every[1]):
+            each.send_signal(signal.SIGSTOP)
+            up.callback(each.send_signal, signal.SIGCONT)
+        with pytest.raises(SwarmError, match="the web UI failed: a worker of the generator on beta is not heard of"):
+            hear_out(ui)
+    assert told["run"]["trials"]["measured"] >= seconds - 4, "seconds count soon after they have passed"
+    (found,) = told["cells"]
+    assert found["in_flight"]["peak"] == SLOTS
+    assert found["in_flight"]["mean"] == pytest.approx(SLOTS, rel=0.2)
+    assert found["failures"] == found["cut_off"] == 0
+    assert found["server_cpu"] == pytest.approx(0.3, rel=0.2)
+    assert 0.5 * SLOTS / SLEEP_S < found["throughput_rps"]["median"] <= SLOTS / SLEEP_S * 1.1

@@ -1,0 +1,136 @@
+"""The same experiment on several machines: real engines, each with its own images and network, joined by wires."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import HERE, Ended, fetch, observations
+from tests.e2e.keys import make_certificates
+from tests.e2e.machines import Machine
+from tests.e2e.sites import FIRST, LAST, SiteCli, entry, first, site_cli
+from tests.e2e.test_bad_input import assert_one_line
+from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
+from tests.e2e.wire import Detour
+from wsgilab import lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+ACCEPTED = "whoever reaches it is root there"
+
+
+@pytest.fixture
+def cli(state: Path, tmp_path: Path, beta: Machine) -> Iterator[SiteCli]:
+    """The targets on beta, the swarm on the machine that the tests run on."""
+    with site_cli(state, tmp_path, beta) as made:
+        yield made.on([entry(beta)], [first(beta)])
+
+
+def test_the_answer_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None:
+    with beta.sshd() as ssh:
+        cli.variables["PATH"] = ssh.path()
+        cli.on([entry(beta, engine=beta.by_ssh)], [first(beta)])
+        findings = cli.task("lab.doctor")
+        assert findings.code == 0, findings.output
+        assert "remedy" not in findings.output, findings.output
+        assert [line for line in findings.lines if "alpha to beta: round trip" in line], findings.output
+
+        ended = cli.measure(lab.PROJECT / "experiments" / "answer.yaml", "--blocks", "1")
+        assert ended.code == 0, ended.output
+        assert ssh.clients() == []
+
+        cli.on([entry(beta, engine=beta.by_ssh.replace("root@", "nobody@"))], [first(beta)])
+        assert_one_line(cli.task("lab.build"), "beta", "Permission denied")
+
+    comparison = cli.comparison()
+    assert comparison["run"]["trials"]["failed"] == 0
+    sleeping = cells(comparison, workload="sleep", users=32, connection="close")
+    assert len(sleeping) == 13
+    for name, cell in sleeping.items():
+        # As test_run.py finds them where all is on one machine.
+        if name in UNBOUNDED:
+            assert cell["in_flight"]["peak"] > 24, name
+        else:
+            assert cell["in_flight"]["peak"] == PEAKS[name], name
+            assert cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
+        assert cell["failures"] == cell["cut_off"] == 0, name
+    assert cells(comparison, workload="cpu")["gunicorn-gevent"]["in_flight"]["peak"] == 1
+    for cell in comparison["cells"]:
+        assert cell["slots"] == "unbounded" or cell["in_flight"]["peak"] <= cell["slots"], cell
+        assert cell["round_trip_ms"] > 0
+
+    [lane] = cli.run_file()["lanes"]
+    assert (lane["targets"]["name"], lane["targets"]["cpus"]) == ("beta", FIRST)
+    assert [(each["name"], each["cpus"]) for each in lane["swarm"]] == [("alpha", LAST)]
+    assert lane["round_trip_ms"] > 0
+    assert lane["bandwidth_mbps"] > 0
+    assert {json.loads(line)["machine"] for line in observations(cli.latest)} == {"beta"}
+    # Where machines are is the business of whoever has them.
+    for file in cli.latest.rglob("*"):
+        assert file.is_dir() or beta.address.encode() not in file.read_bytes(), file
+
+
+def test_the_lab_is_open_where_its_swarm_is_reached_through_ssh(cli: SiteCli, beta: Machine) -> None:
+    with beta.sshd() as ssh:
+        cli.variables["PATH"] = ssh.path()
+        cli.on([first(beta, cores=FIRST)], [entry(beta, engine=beta.by_ssh, cores=LAST)])
+        ended = cli.task("lab.up", "--servers", "gunicorn-sync-4", "--no-backends", "--port", "0")
+        try:
+            assert ended.code == 0, ended.output
+            ui = f"http://127.0.0.1:{cli.standing().port}"
+            assert fetch(ui).status == 200
+            assert "gunicorn-sync-4" in fetch(f"{ui}/lab").body
+            assert cli("lab.status").code == 0
+        finally:
+            down = cli("lab.down")
+        assert down.code == 0, down.output
+        assert cli.leftovers() == []
+        assert ssh.clients() == []
+
+
+def test_blocks_run_side_by_side_each_whole_on_one_machine(
+    state: Path, tmp_path: Path, beta: Machine, gamma: Machine
+) -> None:
+    with site_cli(state, tmp_path, beta, gamma) as cli:
+        cli.on(
+            [entry(beta), entry(gamma)],
+            [first(beta), entry(beta, name="delta", cores=LAST)],
+        )
+        ended = cli.measure(HERE / "small.yaml", "--blocks", "8", "--seed", "7")
+        assert ended.code == 0, ended.output
+        rows = [json.loads(line) for line in observations(cli.latest)]
+        assert len(rows) == 16
+        takers = {block: {row["machine"] for row in rows if row["block"] == block} for block in range(8)}
+        assert all(len(each) == 1 for each in takers.values()), takers
+        blocks = {name: sum(each == {name} for each in takers.values()) for name in ("beta", "gamma")}
+        assert blocks == {"beta": 4, "gamma": 4}
+        peaks = {name: cell["in_flight"]["peak"] for name, cell in cells(cli.comparison()).items()}
+        assert peaks == {"gunicorn-sync-4": 4, "gunicorn-gevent": 8}
+        effects = {each["machine"]: each for each in cli.comparison()["machines"]}
+        assert {name: each["blocks"] for name, each in effects.items()} == blocks
+        for each in effects.values():
+            assert each["throughput"]["low"] <= each["throughput"]["median"] <= each["throughput"]["high"]
+        assert [lane["targets"]["name"] for lane in cli.run_file()["lanes"]] == ["beta", "gamma"]
+
+
+def test_an_engine_at_tcp_has_tls_or_the_site_says_so_in_so_many_words(cli: SiteCli, beta: Machine) -> None:
+    def asked(task: str, *words: str, **more: str) -> Ended:
+        cli.on([entry(beta, **more)], [first(beta)])
+        return cli.task(task, *words)
+
+    plain = f"tcp://{beta.near}:2375"
+    with Detour(beta.near, beta.engine.removeprefix("unix://"), [2375]).open() as detour:
+        assert_one_line(asked("lab.down", engine=plain), plain, "TLS", ACCEPTED)
+        assert_one_line(asked("lab.down", engine=plain, plain_tcp="yes"), ACCEPTED)
+        assert detour.connections == 0
+        accepted = asked("lab.down", engine=plain, plain_tcp=ACCEPTED)
+        assert accepted.code == 0, accepted.output
+        assert detour.connections > 0
+
+    assert_one_line(asked("lab.down", engine=beta.by_tcp), "TLS", ACCEPTED)
+    with_tls = asked("lab.build", "--servers", "gunicorn-sync-4", engine=beta.by_tcp, tls=str(beta.certificates))
+    assert with_tls.code == 0, with_tls.output
+    # Relative to the file; and whoever has no certificate of that authority's has no way in.
+    make_certificates(cli.folder / "stranger", beta.address)
+    assert_one_line(asked("lab.build", engine=beta.by_tcp, tls="stranger/client"), "beta", "certificate")

@@ -1,0 +1,130 @@
+"""One run on three machines, broken again and again: what is lost is said in a line, what was measured is kept, nothing
+that can be reached is left running, and in the end every trial is there.
+
+Each test goes on with the run where the one before it was broken off, as its user would.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.conftest import require
+from tests.e2e.conftest import HERE, Ended, observations, wait_for
+from tests.e2e.keys import Ssh
+from tests.e2e.machines import Machine, standing
+from tests.e2e.sites import LAST, SECONDS, SiteCli, entry, first, site_cli
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+BLOCKS = 16
+"""So many that trials are left after each fault."""
+
+
+@pytest.fixture(scope="module")
+def ssh(beta: Machine) -> Iterator[Ssh]:
+    with beta.sshd() as reached:
+        yield reached
+
+
+@pytest.fixture(scope="module")
+def cli(
+    state: Path, tmp_path_factory: pytest.TempPathFactory, beta: Machine, gamma: Machine, ssh: Ssh
+) -> Iterator[SiteCli]:
+    """The targets on beta, which is reached through ssh; Locust's master where the tests run, more workers on gamma."""
+    require("compose")
+    with site_cli(state, tmp_path_factory.mktemp("broken"), beta, gamma) as made:
+        made.variables["PATH"] = ssh.path()
+        yield made.on([entry(beta, engine=beta.by_ssh)], [first(beta), entry(gamma, cores=LAST)])
+
+
+def under_way(cli: SiteCli) -> "subprocess.Popen[str]":
+    """The run, when it has measured more than before."""
+    before = len(observations(cli.latest))
+    how = ("--resume", "latest") if before else ("--experiment", str(HERE / "small.yaml"), "--blocks", str(BLOCKS))
+    child = cli.start("lab.run", "--site", str(cli.file), *how)
+    wait_for(lambda: len(observations(cli.latest)) > before or child.poll() is not None, "a trial", seconds=SECONDS)
+    assert child.poll() is None, child.communicate()[0]
+    return child
+
+
+def assert_broken_off(cli: SiteCli, child: "subprocess.Popen[str]", *told: str) -> None:
+    """It has ended with one clear line, and nothing is left on the engines that answer."""
+    output, _ = child.communicate(timeout=SECONDS)
+    ended = Ended(code=child.returncode, output=output)
+    assert ended.code == 1, output
+    assert "Traceback" not in output
+    [error] = [line for line in ended.lines if line.startswith("error: ")]
+    assert all(each in error for each in told), output
+    assert any("Go on with: " in line and "--resume" in line for line in ended.lines), output
+    rows = [json.loads(line) for line in observations(cli.latest)]
+    assert 1 <= len(rows) < 2 * BLOCKS
+    assert cli.comparison()["run"]["trials"]["measured"] == sum(row["status"] == "measured" for row in rows)
+
+
+def on_this(cli: SiteCli) -> list[str]:
+    return standing(docker.from_env(), cli.places.lab_id)
+
+
+def test_a_machine_of_the_swarm_is_lost(cli: SiteCli, gamma: Machine) -> None:
+    child = under_way(cli)
+    [outpost] = gamma.containers(cli.places.lab_id, "swarm")
+    outpost.kill()
+    assert_broken_off(cli, child, "gamma")
+    assert cli.leftovers() == []
+
+
+def test_the_connection_of_ssh_is_lost(cli: SiteCli, gamma: Machine, ssh: Ssh) -> None:
+    child = under_way(cli)
+    measured = observations(cli.latest)
+    assert ssh.kill() == 1
+    assert_broken_off(cli, child, "beta")
+    assert observations(cli.latest)[: len(measured)] == measured
+    assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+
+
+def test_the_cable_is_pulled(cli: SiteCli, beta: Machine, gamma: Machine, ssh: Ssh) -> None:
+    child = under_way(cli)
+    with beta.unplugged():
+        assert_broken_off(cli, child)
+        assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+        assert ssh.clients() == []
+
+
+def test_the_engine_is_killed_and_what_it_leaves_is_ended_later(cli: SiteCli, beta: Machine, gamma: Machine) -> None:
+    child = under_way(cli)
+    beta.kill()
+    assert_broken_off(cli, child, "beta")
+    assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+    down = cli.task("lab.down")
+    assert down.code == 1, down.output
+    assert "beta" in down.lines[-1]
+    beta.start()
+    assert beta.names(cli.places.lab_id) != []
+    down = cli.task("lab.down")
+    assert down.code == 0, down.output
+    assert cli.leftovers() == []
+
+
+def test_the_run_itself_is_killed(cli: SiteCli, beta: Machine, ssh: Ssh) -> None:
+    child = under_way(cli)
+    child.kill()
+    child.communicate()
+    wait_for(lambda: not ssh.clients(), "the end of ssh")
+    assert beta.names(cli.places.lab_id) != []
+
+
+def test_every_trial_is_there_in_the_end(cli: SiteCli) -> None:
+    measured = observations(cli.latest)
+    again = cli.task("lab.run", "--resume", "latest")
+    assert again.code == 0, again.output
+    assert "that an earlier run had left behind" in again.output
+    assert observations(cli.latest)[: len(measured)] == measured
+    comparison = cli.comparison()
+    assert comparison["run"]["trials"] == {"planned": 2 * BLOCKS, "measured": 2 * BLOCKS, "failed": 0}
+    peaks = {cell["server"]: cell["in_flight"]["peak"] for cell in comparison["cells"]}
+    assert peaks == {"gunicorn-sync-4": 4, "gunicorn-gevent": 8}
+    assert cli.leftovers() == []

@@ -1,0 +1,102 @@
+"""Another machine, as far as it can be told from this one: its clock is ahead, and the way there takes a while."""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wsgilab.beacon import Server
+
+DAY_NS = 86_400 * 10**9
+_PIECE = 1 << 14
+
+
+@contextmanager
+def beacon(ahead_ns: int = 0, port: int = 0) -> Iterator[int]:
+    """The port of a beacon whose clock is so much ahead."""
+    server = Server(port, bind="127.0.0.1", clock_ns=lambda: time.monotonic_ns() + ahead_ns)
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            server.step(timeout_s=0.02)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        yield server.port
+    finally:
+        ended.set()
+        serving.join()
+        server.close()
+
+
+@contextmanager
+def delayed(port: int, one_way_s: float, *, bytes_per_s: float | None = None) -> Iterator[int]:
+    """A port from which everything goes to `port`, and back, each way a while later; back no faster than is said."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_sockets: list[socket.socket] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                here, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=join, args=(here,), daemon=True).start()
+
+    def join(here: socket.socket) -> None:
+        # The way there takes a while too.
+        time.sleep(2 * one_way_s)
+        there = socket.create_connection(("127.0.0.1", port))
+        open_sockets.extend((here, there))
+        for each in (here, there):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _pump(here, there, one_way_s, None)
+        _pump(there, here, one_way_s, bytes_per_s)
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for each in open_sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket, one_way_s: float, bytes_per_s: float | None) -> None:
+    """Carry what comes, each piece at its time: a thread that reads and one that writes."""
+    under_way: queue.Queue[tuple[float, bytes]] = queue.Queue(maxsize=10_000 if bytes_per_s is None else 2)
+
+    def read() -> None:
+        piece = b"."
+        while piece:
+            try:
+                piece = source.recv(_PIECE if bytes_per_s is None else max(1, min(_PIECE, int(bytes_per_s / 100))))
+            except OSError:
+                piece = b""
+            under_way.put((time.monotonic() + one_way_s, piece))
+
+    def write() -> None:
+        free_at = 0.0
+        while True:
+            at, piece = under_way.get()
+            time.sleep(max(0.0, at - time.monotonic(), free_at - time.monotonic()))
+            if bytes_per_s is not None:
+                free_at = max(free_at, time.monotonic()) + len(piece) / bytes_per_s
+            try:
+                if not piece:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                sink.sendall(piece)
+            except OSError:
+                return
+
+    for each in (read, write):
+        threading.Thread(target=each, daemon=True).start()

@@ -1,0 +1,296 @@
+"""A machine's clock and network, as a beacon tells them over a real socket of this machine."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.elsewhere import DAY_NS, beacon, delayed
+from wsgilab.beacon import FEWEST_EXCHANGES, MOST_EXCHANGES, Link, Server, parse_address
+
+PROJECT = Path(__file__).resolve().parents[2]
+MS = 10**6
+
+
+opened: list[Link] = []
+
+
+def link(port: int, timeout_s: float = 5.0) -> Link:
+    opened.append(Link("127.0.0.1", port, timeout_s))
+    return opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while opened:
+        opened.pop().close()
+
+
+# What is told.
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 3 * DAY_NS, -DAY_NS // 24])
+def test_the_offset_is_how_far_the_beacons_clock_is_ahead(ahead_ns: int) -> None:
+    with beacon(ahead_ns) as port:
+        reading = link(port).read()
+
+    assert abs(reading.offset_ns - ahead_ns) <= reading.fastest_ns / 2
+    assert 0 < reading.fastest_ns <= reading.round_trip_ns
+    assert reading.round_trip_ms == reading.round_trip_ns / 1e6
+
+
+def test_a_round_trip_takes_as_long_as_the_way_there_and_back() -> None:
+    with beacon(DAY_NS) as port, delayed(port, 0.02) as far:
+        reading = link(far).read()
+
+    assert reading.fastest_ns >= 40 * MS
+    assert reading.round_trip_ns == pytest.approx(40 * MS, rel=0.5)
+    # Both ways alike, so the error is of what this machine does meanwhile, and far below the bound.
+    assert reading.offset_ns == pytest.approx(DAY_NS, abs=10 * MS)
+
+
+def test_one_connection_is_kept_for_many_readings_and_opened_anew_when_it_is_lost() -> None:
+    with counting() as (port, connections):
+        asking = link(port)
+        for _ in range(3):
+            asking.read()
+        assert len(connections) == 1
+        connections[0].close()
+        with pytest.raises(OSError, match=r"closed|reset"):
+            asking.read()
+        asking.read()
+        assert len(connections) == 2
+
+
+@pytest.mark.parametrize(("answer_s", "exchanges"), [(0.0, MOST_EXCHANGES), (0.3, FEWEST_EXCHANGES)])
+def test_of_a_slow_link_fewer_exchanges_are_asked(answer_s: float, exchanges: int) -> None:
+    with counting(answer_s) as (port, _):
+        begin = time.monotonic()
+        link(port).read()
+        assert round((time.monotonic() - begin) / answer_s if answer_s else exchanges) == exchanges
+
+
+@contextmanager
+def counting(answer_s: float = 0.0) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Something that answers as a beacon does, after a while; and its connections."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        try:
+            while connection.recv(64):
+                time.sleep(answer_s)
+                connection.sendall(b"7\n")
+        except OSError:
+            pass
+
+    def accept() -> None:
+        while True:
+            try:
+                connections.append(listener.accept()[0])
+            except OSError:
+                return
+            threading.Thread(target=answer, args=connections[-1:], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1], connections
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for each in connections:
+            each.close()
+
+
+def test_bandwidth_is_what_the_link_lets_through() -> None:
+    with beacon() as port, delayed(port, 0.0, bytes_per_s=2_000_000) as narrow:
+        begin = time.monotonic()
+        through, freely = link(narrow).bandwidth_mbps(), link(port).bandwidth_mbps()
+        taken_s = time.monotonic() - begin
+
+    assert through == pytest.approx(16, rel=0.25)
+    assert freely > 5 * through
+    assert taken_s < 4
+
+
+def test_a_link_over_which_next_to_nothing_comes_is_given_up_in_time() -> None:
+    with beacon() as port, delayed(port, 0.0, bytes_per_s=1) as stuck:
+        begin = time.monotonic()
+        with pytest.raises(OSError, match=r"too little|timed out"):
+            link(stuck, 0.5).bandwidth_mbps()
+        assert time.monotonic() - begin < 3
+
+
+# What is not there, or is something else.
+
+
+def test_where_nobody_listens_it_says_so_and_a_later_call_tries_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asking = link(port)
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            asking.read()
+    with pytest.raises(ConnectionRefusedError):
+        asking.bandwidth_mbps()
+
+
+def test_who_never_answers_is_waited_for_no_longer_than_was_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            link(mute.getsockname()[1], 0.2).read()
+        assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"12x\n", b"1" * 1000])
+def test_who_answers_otherwise_is_no_beacon(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def tell() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(answer)
+
+        threading.Thread(target=tell, daemon=True).start()
+        with pytest.raises(OSError, match=r"no beacon|closed"):
+            link(listener.getsockname()[1], 2).read()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\n",
+        b"clock",
+        b"clock\nclock\n",
+        b"GET / HTTP/1.1\r\n",
+        b"clock clock\n",
+        b"bytes\n",
+        b"bytes -1\n",
+        b"bytes x\n",
+        b"bytes 0\n",
+        b"\xff\xfe\x00",
+        b"x" * 100_000,
+        b"bytes 99999999999999999999999\n",
+    ],
+)
+def test_a_stranger_does_no_harm(said: bytes) -> None:
+    with beacon() as port:
+        asking = link(port)
+        asking.read()
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+            with suppress(OSError):
+                stranger.sendall(said)
+            assert asking.read().round_trip_ms < 1000
+            assert link(port).read().round_trip_ms < 1000
+
+
+@pytest.mark.parametrize("count", [0, 1000, 300_000])
+def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(count: int) -> None:
+    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as asking:
+        asking.sendall(b"bytes %d\n" % count)
+        received = b""
+        while chunk := asking.recv(1 << 16):
+            received += chunk
+        assert len(received) == count
+
+
+def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_asks_is_answered() -> None:
+    with beacon() as port:
+        strangers = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(30)]
+        asking = link(port)
+        asking.read()
+        kept = asking._socket
+        for _ in range(5):
+            strangers += [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(30)]
+            asking.read()
+        assert asking._socket is kept
+        assert strangers[0].recv(1) == b""
+        for each in strangers:
+            each.close()
+
+
+def test_one_who_asks_for_much_and_does_not_read_it_does_not_hold_up_others() -> None:
+    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as greedy:
+        greedy.sendall(b"bytes 60000000\n")
+        time.sleep(0.1)
+        assert link(port).read().round_trip_ms < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("10.0.0.2:9", ("10.0.0.2", 9)), ("[fd00::2]:80", ("fd00::2", 80)), ("alpha:5557", ("alpha", 5557))],
+)
+def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+    assert str(Link(*address, 1.0)) == text
+
+
+@pytest.mark.parametrize("text", ["", "alpha", "alpha:", ":9", "alpha:x", "[]:9"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_address(text)
+
+
+# As a command, where there is nothing but the standard library.
+
+
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-S", "-E", "-m", "wsgilab.beacon", *words]
+    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_it_tells_what_its_machine_is() -> None:
+    ended = command("host")
+    told = json.loads(ended.stdout)
+
+    assert ended.returncode == 0
+    assert told.keys() == {"host", "time", "clocksource", "boot"}
+    assert told["time"] == pytest.approx(time.time(), abs=20)
+    assert told["host"]["memory_bytes"] > 1 << 24
+    assert told["host"]["siblings"]
+
+
+def test_it_is_served_and_probed_as_containers_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    served = subprocess.Popen([sys.executable, "-S", "-E", "-m", "wsgilab.beacon", "serve", str(port)], cwd=PROJECT)
+    try:
+        deadline = time.monotonic() + 10
+        while (probed := command("probe", "127.0.0.1", str(port))).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        served.terminate()
+        assert served.wait(timeout=5) == 0, "SIGTERM is how a container is stopped"
+    told = json.loads(probed.stdout)
+    assert told.keys() == {"round_trip_ms", "offset_ns", "bandwidth_mbps"}
+    assert abs(told["offset_ns"]) < told["round_trip_ms"] * 1e6
+
+    gone = command("probe", "127.0.0.1", str(port))
+    assert gone.returncode == 1
+    assert json.loads(gone.stdout)["error"].startswith(f"127.0.0.1:{port} is not reached: ")
+
+
+@pytest.mark.parametrize("words", [(), ("serve",), ("probe", "127.0.0.1"), ("dance",)])
+def test_what_it_does_not_know_it_refuses_in_a_line(words: tuple[str, ...]) -> None:
+    ended = command(*words)
+
+    assert ended.returncode == 1
+    assert "serve PORT" in json.loads(ended.stdout)["error"]
+
+
+def test_a_server_that_is_closed_lets_go_of_its_port() -> None:
+    server = Server(0, bind="127.0.0.1")
+    port = server.port
+    server.close()
+    Server(port, bind="127.0.0.1").close()

@@ -1,0 +1,223 @@
+"""Where a run can stand: this machine in one of its runtimes, or the lanes of a site, each reached and asked what it is."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from wsgilab import cpus, host
+from wsgilab.errors import HostError, LabError
+from wsgilab.model import Host, Lane, Site, SiteMachine
+from wsgilab.places import Places, choose_runtime, compose_runtime, read_text, shown
+from wsgilab.runtime.apart import ApartRuntime, Station
+from wsgilab.runtime.engine import reach
+from wsgilab.runtime.protocol import BEACON, SWARM, Runtime, Say
+from wsgilab.spec import parse_site
+from wsgilab.swarm.client import LinkReading
+
+if TYPE_CHECKING:
+    from wsgilab.runtime.compose import ComposeRuntime
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """Where one fleet and its swarm can stand."""
+
+    runtime: Runtime
+    host: Host
+    """Of the targets."""
+    apart: ApartRuntime | None = None
+    """The runtime, where it is a lane of a site."""
+
+    @property
+    def machine(self) -> str:
+        """The name of the targets' machine; empty where all is on one machine."""
+        return "" if self.apart is None else self.apart.targets.machine.name
+
+    @property
+    def usable(self) -> frozenset[int]:
+        """The cores of the targets' machine that the lab may use."""
+        return host.usable_cpus() if self.apart is None else self.apart.targets.cpus
+
+    def lay_out(
+        self, counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say, backends: bool
+    ) -> cpus.Layout:
+        """Who runs on which cores, said to `say`; with `backends`, these too.
+
+        Raises HostError where it does not fit; `option` is what the user calls the number of the generator's cores.
+        """
+        siblings = [cpus.parse(group) for group in self.host.siblings]
+        try:
+            if self.apart is None:
+                layout = cpus.layout(
+                    usable=self.usable,
+                    siblings=siblings,
+                    counts=counts,
+                    share=share,
+                    generator_cores=generator_cores,
+                    backends=backends,
+                )
+            else:
+                layout = cpus.layout_apart(
+                    usable=self.usable,
+                    siblings=siblings,
+                    counts=counts,
+                    generator=self.apart.swarm_stations[0].cpus,
+                    backends=backends,
+                )
+        except cpus.DoesNotFit as error:
+            named = f"{self.machine}: " if self.machine else ""
+            raise HostError(f"{named}cores: {str(error).replace('--generator-cores', option)}") from None
+        spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
+        beside = f", backends on {cpus.spell(layout.backends)}" if layout.backends else ""
+        say(f"Cores{self._whose}: servers on {spelt}{beside}{self._generator(layout)}.")
+        for note in layout.notes:
+            say(f"Note: {note}.")
+        return layout
+
+    @property
+    def _whose(self) -> str:
+        return f" of {self.machine}" if self.machine else ""
+
+    def _generator(self, layout: cpus.Layout) -> str:
+        if self.apart is None:
+            return f", generator on {cpus.spell(layout.generator)}"
+        return "; generator on " + " and ".join(
+            f"{cpus.spell(each.cpus)} of {each.machine.name}" for each in self.apart.swarm_stations
+        )
+
+    def own_cpus(self, layout: cpus.Layout) -> frozenset[int] | None:
+        """The cores of this machine that the lab itself may use while it measures; None: as it comes."""
+        if self.apart is None:
+            return layout.generator
+        servers = frozenset[int]().union(*layout.servers.values())
+        return (host.usable_cpus() - servers or None) if self.apart.targets.is_this_machine else None
+
+    def lane(self, link: LinkReading | None) -> Lane | None:
+        """What results tell of it, with what lay between its machines; None where all is on one machine."""
+        if self.apart is None or link is None:
+            return None
+        return Lane(
+            targets=self.apart.targets.recorded,
+            swarm=tuple(each.recorded for each in self.apart.swarm_stations),
+            round_trip_ms=link.round_trip_ms,
+            bandwidth_mbps=link.bandwidth_mbps,
+        )
+
+
+@contextlib.contextmanager
+def opened(places: Places, runtime: str | None, site_file: Path | None, say: Say) -> Iterator[Sequence[Ground]]:
+    """This machine, or the lanes of a site file, in its order. Raises LabError where one cannot be reached, or used."""
+    if site_file is None:
+        chosen, reason = choose_runtime(places, runtime)
+        say(f"Runtime: {chosen.name} ({reason}).")
+        yield [Ground(runtime=chosen, host=host.fingerprint())]
+        return
+    if runtime not in (None, "compose"):
+        raise HostError(f"--runtime {runtime}: a site has Docker engines; leave it out, or leave out --site")
+    site = read_site(site_file)
+    with contextlib.ExitStack() as reached:
+        found = [
+            _station(places, machine, machine in site.targets, reached, say) for machine in (*site.targets, *site.swarm)
+        ]
+        _check_distinct(found, len(site.targets))
+        stations = {station.machine.name: station for station, _ in found}
+        _check_alike([stations[machine.name] for machine in site.targets])
+        lanes = [
+            ApartRuntime(stations[one.name], [stations[each.name] for each in others]) for one, others in site.lanes
+        ]
+        yield [Ground(runtime=lane, host=lane.targets.host, apart=lane) for lane in lanes]
+
+
+@contextlib.contextmanager
+def targets(places: Places, site_file: Path) -> "Iterator[ComposeRuntime]":
+    """The runtime of the first machine of targets. Raises LabError."""
+    machine = read_site(site_file).targets[0]
+    with reach(machine) as engine:
+        yield compose_runtime(places, engine, machine)
+
+
+def on_each(places: Places, site_file: Path, do: "Callable[[ComposeRuntime], Done]", say: Say) -> list[Done]:
+    """Have something done on each machine of a site. Raises LabError, at the end, for the first that cannot be reached."""
+    site = read_site(site_file)
+    done: list[Done] = []
+    failed: list[LabError] = []
+    for machine in (*site.targets, *site.swarm):
+        try:
+            with reach(machine) as engine:
+                done.append(do(compose_runtime(places, engine, machine)))
+        except LabError as error:
+            failed.append(error)
+            say(f"not done: {error.message}")
+    if failed:
+        raise failed[0]
+    return done
+
+
+def read_site(file: Path) -> Site:
+    """The machines of a site file, its folders of certificates as seen from it. Raises LabError."""
+    site = parse_site(read_text(file, "site"), shown(file.absolute()))
+
+    def placed(machine: SiteMachine) -> SiteMachine:
+        return replace(machine, tls=str(file.absolute().parent / machine.tls)) if machine.tls else machine
+
+    return replace(site, targets=tuple(map(placed, site.targets)), swarm=tuple(map(placed, site.swarm)))
+
+
+def _station(
+    places: Places, machine: SiteMachine, has_targets: bool, reached: contextlib.ExitStack, say: Say
+) -> tuple[Station, str]:
+    """A machine that was reached, and what tells its engine from all others."""
+    engine = reached.enter_context(reach(machine))
+    runtime = compose_runtime(places, engine, machine, needs=[BEACON] if has_targets else [SWARM, BEACON])
+    try:
+        facts = runtime.facts()
+        identity = f"{facts.boot} {runtime.engine_id()}"
+    except LabError as error:
+        raise type(error)(f"{machine.name}: {error.message}", detail=error.detail) from None
+    has = cpus.parse(facts.host.usable_cpus)
+    asked = cpus.parse(machine.cores) if machine.cores else has
+    if not asked <= has:
+        raise HostError(
+            f"{machine.name}: cores: {machine.cores} asked for, but its engine has {facts.host.usable_cpus}; "
+            "name some of these"
+        )
+    what = "targets" if has_targets else "swarm"
+    say(f"{machine.name} ({what}): Docker Engine {engine.version}, {facts.host.cpu}, cores {cpus.spell(asked)}.")
+    here = bool(facts.boot) and facts.boot == host.boot_id()
+    return Station(machine=machine, runtime=runtime, host=facts.host, cpus=asked, is_this_machine=here), identity
+
+
+def _check_distinct(stations: Sequence[tuple[Station, str]], targets: int) -> None:
+    """Whatever engines are called: raises HostError where two of the first `targets` are one, or any two share a core."""
+    for (at, (one, identity)), (beyond, (another, same)) in combinations(enumerate(stations), 2):
+        names = f"{one.machine.name} and {another.machine.name}"
+        if identity != same:
+            continue
+        if at < targets and beyond < targets:
+            raise HostError(f"targets: {names} are one engine; blocks side by side need a machine each")
+        if shared := one.cpus & another.cpus:
+            raise HostError(
+                f"cores: {names} are one engine, and both would use core {cpus.spell(shared)}; give each cores of its own"
+            )
+
+
+def _check_alike(targets: Sequence[Station]) -> None:
+    """Blocks are measured side by side on machines of one kind only. Raises HostError."""
+    first, *others = targets
+    for other in others:
+        for what, one, another in (
+            ("CPU", first.host.cpu, other.host.cpu),
+            ("architecture", first.host.architecture, other.host.architecture),
+            ("cores", cpus.spell(first.cpus), cpus.spell(other.cpus)),
+            ("sibling cores", first.host.siblings, other.host.siblings),
+        ):
+            if one != another:
+                raise HostError(
+                    f"targets: {first.machine.name} and {other.machine.name} differ in {what} ({one}, {another}); "
+                    "blocks of one run need machines of one kind: run the experiment on each, and lab.compare them"
+                )

@@ -1,0 +1,143 @@
+"""Machines that are reached by SSH: one `ssh` process for each thing that is brought here.
+
+The user's own ssh, with the user's own configuration, keys and known hosts. It never asks: what needs a password or a
+yes has to be settled before. Its remote command waits for the end of a pipe, so it ends when the lab does, however that
+ends.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsgilab import process
+from wsgilab.errors import EngineError
+from wsgilab.process import Conversation, Hushed
+from wsgilab.spec.site import SshAddress, ssh_address
+
+SOCKET = "/var/run/docker.sock"
+"""Where an engine listens, unless its address names another path."""
+
+_OPTIONS = (
+    "BatchMode=yes",
+    # A connection of its own: one that other programs share would keep what is forwarded beyond our end.
+    "ControlMaster=no",
+    "ControlPath=none",
+    "ExitOnForwardFailure=yes",
+    "StreamLocalBindUnlink=yes",
+    # A machine that is gone is noticed within 15 s.
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=3",
+)
+_READY = "ready"
+_REMOTE = f"echo '\"{_READY}\"'; cat >/dev/null"
+_REPEATS = re.compile(r"request local forwarding|cannot listen to (?:port|path)")
+"""What ssh says after the line that tells why."""
+_READY_S = 30.0
+_POLL_S = 0.05
+
+
+class Tunnel:
+    """A machine's engine, brought here by SSH."""
+
+    def __init__(self, name: str, address: str, folder: Path, conversation: Conversation) -> None:
+        self.socket = folder / "docker.sock"
+        """Where the engine is reached here."""
+        self._name = name
+        self._address = address
+        self._conversation = conversation
+
+    def failure(self) -> str | None:
+        """Why the connection is lost; None while it stands."""
+        code = self._conversation.exit_code()
+        return None if code is None else self.complaint() or _ended(code)
+
+    def complaint(self) -> str:
+        """What ssh has said last, if anything."""
+        return _complaint(self._conversation.log)
+
+    @contextlib.contextmanager
+    def forward(self, host: str, port: int, remote_port: int) -> Iterator[None]:
+        """Have connections to `host:port` here, an IP address, reach `remote_port` on that machine's own loopback.
+
+        Raises EngineError.
+        """
+        local = f"[{host}]" if ":" in host else host
+        with _folder() as folder, _ssh(self._name, self._address, f"{local}:{port}:127.0.0.1:{remote_port}", folder):
+            yield
+
+
+@contextlib.contextmanager
+def tunnel(name: str, address: str) -> Iterator[Tunnel]:
+    """Bring the engine of the machine `name`, at `ssh://...`, here. Raises EngineError."""
+    with _folder() as folder:
+        forwarded = f"{folder / 'docker.sock'}:{ssh_address(address).path or SOCKET}"
+        with _ssh(name, address, forwarded, folder) as conversation:
+            yield Tunnel(name, address, folder, conversation)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that nobody else may enter, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="wsgilab-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ssh(name: str, address: str, forwarded: str, folder: Path) -> Iterator[Conversation]:
+    """An ssh process that forwards, from the moment on at which it does. Raises EngineError."""
+    options = [word for option in _OPTIONS for word in ("-o", option)]
+    argv = ["ssh", "-T", "-a", "-x", *options, "-L", forwarded, *_destination(ssh_address(address)), _REMOTE]
+    try:
+        conversation = Conversation(argv, cwd=folder, env=os.environ, cpus=None, log=folder / "log")
+    except OSError as error:
+        raise EngineError(f"{name}: ssh does not start ({error.strerror}); install an OpenSSH client") from None
+    try:
+        _wait(name, address, conversation)
+        yield conversation
+    finally:
+        conversation.end()
+
+
+def _destination(address: SshAddress) -> list[str]:
+    # After --, and without a hyphen in front, no part of an address can be taken for an option.
+    user = ["-l", address.user] if address.user else []
+    port = ["-p", address.port] if address.port else []
+    return [*user, *port, "--", address.host]
+
+
+def _wait(name: str, address: str, conversation: Conversation) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        # A login script may write lines of its own first.
+        with contextlib.suppress(Hushed):
+            if conversation.poll(_POLL_S) == _READY:
+                return
+        if conversation.exit_code() is not None:
+            break
+    code = conversation.exit_code()
+    cause = _complaint(conversation.log) or (f"no answer within {_READY_S:.0f} s" if code is None else _ended(code))
+    host = ssh_address(address)
+    typed = f"ssh {'-p ' + host.port + ' ' if host.port else ''}{host.user + '@' if host.user else ''}{host.host}"
+    raise EngineError(
+        f"{name}: {address} is not reached: {cause}; make `{typed} docker version` work without a question"
+    )
+
+
+def _ended(code: int) -> str:
+    return f"ssh has ended with exit code {code}"
+
+
+def _complaint(log: Path) -> str:
+    """The last line of ssh's log that tells something."""
+    lines = [line.strip() for line in process.tail(log, 20).splitlines()]
+    told = (line for line in reversed(lines) if line and not _REPEATS.search(line))
+    return next(told, "").rstrip(".")

@@ -1,0 +1,155 @@
+"""The upkeep of an interactive lab that is up: what has ended is noticed, told, and started again when somebody asks."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Never
+
+from wsgilab import standing
+from wsgilab.errors import SwarmError, TargetError
+from wsgilab.runtime.protocol import Backends, Fleet, Target
+from wsgilab.standing import ServerState, Standing
+from wsgilab.ui.client import LabUI, Loading, StartAgain
+
+TICK_S = 1.0
+"""How often the loaded server's usage is read."""
+ROUND_S = 5.0
+"""How often it is looked at whether the others still run: that costs CPU too, on the generator's cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """How a target fared when it was last looked at."""
+
+    failure: str | None
+    base_url: str
+    published_url: str
+
+
+class Keeper:
+    """Looks after a fleet and backends that are up, for the web UI and for the state file."""
+
+    def __init__(self, fleet: Fleet, backends: Backends, ui: LabUI, stands: Standing, state: Path) -> None:
+        self._fleet = fleet
+        self._backends = backends
+        self._ui = ui
+        self._stands = stands
+        self._state = state
+        self._seen = {name: _look(target) for name, target in fleet.items()}
+        self._backends_seen = {name: backend.failure() for name, backend in backends.items()}
+        self._loaded: str | None = None
+        self._asked = False
+        self._tick_due = self._round_due = 0.0
+
+    def ask(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
+        """Have all started again that has ended; within a tick. For a signal's handler."""
+        self._asked = True
+
+    def keep(self) -> Never:
+        """Until something ends it by an exception."""
+        try:
+            while True:
+                self.step(time.monotonic())
+        except SwarmError:
+            # Where the engine has stopped, that is what to say, not that the web UI went with it.
+            for target in self._fleet.values():
+                target.failure()
+            raise
+
+    def step(self, now: float) -> None:
+        """Do what is due at `now` (seconds of a monotonic clock), then hear what the UI asks till the next tick."""
+        if self._asked:
+            self._asked = False
+            self._start_backends_again()
+            for name in self._fleet:
+                self._start_again(name)
+            self._stands = replace(self._stands, answered=self._stands.answered + 1)
+            self.write()
+        if now >= self._tick_due:
+            self._tick_due = now + TICK_S
+            self._read_usage()
+        if now >= self._round_due:
+            self._round_due = now + ROUND_S
+            for name in self._fleet:
+                self._check(name)
+            self._note_backends({name: backend.failure() for name, backend in self._backends.items()})
+        match self._ui.hear(max(0.0, self._tick_due - now)):
+            case Loading(server=server):
+                self._loaded = server
+                self._read_usage()
+            case StartAgain(server=server) if server in self._fleet:
+                self._start_again(server)
+
+    def _read_usage(self) -> None:
+        if self._loaded is None or self._loaded not in self._fleet:
+            return
+        target = self._fleet[self._loaded]
+        # That it ended, the check says.
+        with contextlib.suppress(TargetError):
+            usage = target.usage()
+            if target.failure() is None:
+                self._ui.tell_usage(self._loaded, usage)
+        self._check(self._loaded)
+
+    def _check(self, name: str) -> bool:
+        """Look how a target fares, and tell if that has changed. Whether it runs."""
+        target = self._fleet[name]
+        seen = _look(target)
+        if seen != self._seen[name]:
+            self._tell(name, seen)
+        return seen.failure is None
+
+    def _start_again(self, name: str) -> None:
+        """Start a target again, if it has ended. That it does not start is told as the reason why it does not run."""
+        if self._check(name):
+            return
+        target = self._fleet[name]
+        self._ui.tell_target(target, self._seen[name].failure, target.log_tail(), restarting=True)
+        try:
+            target.restart()
+        except TargetError as error:
+            self._tell(name, replace(_look(target), failure=target.failure() or error.message))
+        else:
+            self._tell(name, _look(target))
+
+    def _start_backends_again(self) -> None:
+        """As for targets. Only the state file tells of them: whoever needs one sees it in the errors of a test."""
+        seen: dict[str, str | None] = {}
+        for name, backend in self._backends.items():
+            seen[name] = backend.failure()
+            if seen[name] is not None:
+                try:
+                    backend.restart()
+                except TargetError as error:
+                    seen[name] = backend.failure() or error.message
+                else:
+                    seen[name] = None
+        self._note_backends(seen)
+
+    def _note_backends(self, seen: Mapping[str, str | None]) -> None:
+        if seen != self._backends_seen:
+            self._backends_seen = dict(seen)
+            self.write()
+
+    def _tell(self, name: str, seen: _Seen) -> None:
+        target = self._fleet[name]
+        self._seen[name] = seen
+        self._ui.tell_target(target, seen.failure, target.log_tail() if seen.failure else "")
+        self.write()
+
+    def write(self) -> None:
+        """Put what is up into the state file. Raises StoreError."""
+        servers = {
+            name: ServerState(address=seen.published_url, slots=self._fleet[name].server.slots, failure=seen.failure)
+            for name, seen in self._seen.items()
+        }
+        standing.write(self._state, replace(self._stands, servers=servers, backends=self._backends_seen))
+
+
+def _look(target: Target) -> _Seen:
+    # First, because it also finds where a target listens that somebody else has started again.
+    failure = target.failure()
+    return _Seen(failure=failure, base_url=target.base_url, published_url=target.published_url)
