@@ -39,6 +39,7 @@ def delayed(port: int, one_way_s: float, *, bytes_per_s: float | None = None) ->
     """A port from which everything goes to `port`, and back, each way a while later; back no faster than is said."""
     listener = socket.create_server(("127.0.0.1", 0))
     open_sockets: list[socket.socket] = []
+    joining: list[threading.Thread] = []
 
     def accept() -> None:
         while True:
@@ -46,23 +47,34 @@ def delayed(port: int, one_way_s: float, *, bytes_per_s: float | None = None) ->
                 here, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=join, args=(here,), daemon=True).start()
+            open_sockets.append(here)
+            joining.append(threading.Thread(target=join, args=(here,)))
+            joining[-1].start()
 
     def join(here: socket.socket) -> None:
         # The way there takes a while too.
         time.sleep(2 * one_way_s)
-        there = socket.create_connection(("127.0.0.1", port))
-        open_sockets.extend((here, there))
+        try:
+            there = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            with contextlib.suppress(OSError):
+                here.shutdown(socket.SHUT_RDWR)
+            return
+        open_sockets.append(there)
         for each in (here, there):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _pump(here, there, one_way_s, None)
         _pump(there, here, one_way_s, bytes_per_s)
 
-    threading.Thread(target=accept, daemon=True).start()
+    accepting = threading.Thread(target=accept)
+    accepting.start()
     try:
         yield listener.getsockname()[1]
     finally:
         listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        for thread in joining:
+            thread.join()
         listener.close()
         for each in open_sockets:
             with contextlib.suppress(OSError):

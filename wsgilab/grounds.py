@@ -97,6 +97,11 @@ class Ground:
         servers = frozenset[int]().union(*layout.servers.values())
         return (host.usable_cpus() - servers or None) if self.apart.targets.is_this_machine else None
 
+    def lost(self) -> str | None:
+        """Why a lane's targets are out of reach; None where they are not, or nobody knows."""
+        why = None if self.apart is None else self.apart.targets.runtime.lost()
+        return None if why is None else f"the connection to its engine is lost: {why}; see that it stands, and --resume"
+
     def lane(self, link: LinkReading | None) -> Lane | None:
         """What results tell of it, with what lay between its machines; None where all is on one machine."""
         if self.apart is None or link is None:

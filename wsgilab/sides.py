@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -27,6 +27,8 @@ class Lane:
     swarm: Swarm
     machine: str = ""
     """The targets'; empty where all is on one machine."""
+    lost: Callable[[], str | None] = lambda: None
+    """Why its targets are out of reach; None where they are not, or nobody knows."""
     own_cpus: frozenset[int] | None = None
     """The cores that the lab itself may use while they are measured; None: as it comes."""
     recorded: RecordedLane | None = None
@@ -53,6 +55,7 @@ def brought_up(
             started=started,
             swarm=swarm,
             machine=ground.machine,
+            lost=ground.lost,
             own_cpus=ground.own_cpus(layout),
             recorded=ground.lane(link),
         )
@@ -145,4 +148,4 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener
             # Only the targets' engine is asked for anything by then.
             if not lane.machine:
                 raise
-            raise EngineError(f"{lane.machine}: {error.message}", detail=error.detail) from None
+            raise EngineError(f"{lane.machine}: {lane.lost() or error.message}", detail=error.detail) from None

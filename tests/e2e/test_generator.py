@@ -277,7 +277,12 @@ def workers(of: int) -> list[psutil.Process]:
 
 
 def connections(to: int, of: psutil.Process) -> int:
-    return sum(bool(each.raddr) and each.raddr.port == to for each in of.net_connections("tcp"))
+    """The most that a process has open at once, of several looks: between two requests a user has none."""
+    looks = []
+    for _ in range(10):
+        looks.append(sum(bool(each.raddr) and each.raddr.port == to for each in of.net_connections("tcp")))
+        time.sleep(0.02)
+    return max(looks)
 
 
 @contextmanager
@@ -313,7 +318,7 @@ def test_users_are_spread_over_machines_and_what_they_saw_is_merged(
             check_four_slots(report)
             assert report.round_trip_ms == pytest.approx(1000 * one_way_s, abs=20), "the median of the two machines"
         scheduled = swarm.load(at_40(port), nothing, nothing)
-    assert seen == pytest.approx([6] * 4, abs=2)
+    assert seen == [6] * 4
     assert scheduled.due == pytest.approx(24, abs=1)
     assert scheduled.failures == 0
     assert scheduled.throughput_rps == pytest.approx(40, rel=0.15)
@@ -424,7 +429,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
                 "gunicorn-sync-4", Usage(at_s=1e6 + second, cpu_s=second * 0.3, resident_bytes=1, os_threads=1)
             )
             time.sleep(1)
-        assert [connections(int(base_url.rpartition(":")[2]), each) for each in every] == pytest.approx([6, 6], abs=2)
+        assert [connections(int(base_url.rpartition(":")[2]), each) for each in every] == [6, 6]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab/comparison.yaml", timeout=10) as response:
             told = yaml.safe_load(response)
         # As one whose link is down.

@@ -20,7 +20,7 @@ from tests.e2e.sites import LAST, SECONDS, SiteCli, entry, first, site_cli
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-BLOCKS = 16
+BLOCKS = 12
 """So many that trials are left after each fault."""
 
 

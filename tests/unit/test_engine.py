@@ -4,6 +4,7 @@ The docker client and ssh are scripts that stand before all others on PATH.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -383,7 +384,7 @@ def test_an_ssh_that_fails_is_quoted_with_its_last_line(script: str, cause: str,
     put(here, "ssh", script)
     message = refusal("ssh://lab@far:2222")
     assert message.startswith("alpha: ssh://lab@far:2222 is not reached: ")
-    assert f"{cause}; make `ssh -p 2222 lab@far docker version` work without a question" in message
+    assert f"{cause}; make `ssh -p 2222 lab@far true` work without a question" in message
 
 
 def test_a_machine_without_ssh(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,7 +448,13 @@ with tunnel("alpha", "ssh://far"):
     print("up", flush=True)
     input()
 """
-    with subprocess.Popen([sys.executable, "-c", lab], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed:
+    # What it could not clean away goes with the folder.
+    with subprocess.Popen(
+        [sys.executable, "-c", lab],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(here)},
+    ) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"up\n"
         assert len(children_of_ssh(here)) == 1

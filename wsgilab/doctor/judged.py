@@ -154,7 +154,7 @@ def _of_targets(targets: Sequence[Asked]) -> Iterator[Finding]:
             for what, this, that in (
                 ("architecture", one.architecture, another.architecture),
                 ("CPU", one.cpu, another.cpu),
-                ("cores", str(len(first.cores)), str(len(other.cores))),
+                ("cores", cpus.spell(first.cores), cpus.spell(other.cores)),
                 ("physical cores", str(len(_physical(first, one))), str(len(_physical(other, another)))),
             )
             if this != that

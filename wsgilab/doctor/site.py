@@ -83,14 +83,8 @@ def _ways_to(to: SiteMachine, origins: Sequence[SiteMachine], runtimes: "dict[st
         with runtimes[to.name].beacon() as port:
             found += [_way(origin, to, port, runtimes[origin.name]) for origin in origins]
     except LabError as error:
-        found.append(Way(origin=to, to=to, error=_cause(error)))
+        found.append(Way(origin=to, to=to, error=error.message))
     return found
-
-
-def _cause(error: LabError) -> str:
-    """What the engine has against it, where it says so in the evidence; its last words are but that it failed."""
-    refusals = [line for line in error.detail.splitlines() if line.startswith("Error response from daemon: ")]
-    return refusals[-1].rpartition("): ")[2].removeprefix("Error response from daemon: ") if refusals else error.message
 
 
 def _way(origin: SiteMachine, to: SiteMachine, port: int, runtime: "ComposeRuntime") -> Way:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wsgilab.errors import EngineError
 from wsgilab.model import Host
+from wsgilab.process import Finished
 from wsgilab.runtime import images
 from wsgilab.runtime.command import Compose
 from wsgilab.runtime.containers import engine_errors
@@ -80,11 +81,18 @@ def serve(compose: Compose, project: str, publish: str, ports: str) -> int:
         timeout_s=_ONCE_S,
     )
     if finished.code != 0:
-        raise EngineError(f"the beacon did not start: {finished.last_line}", detail=finished.stderr)
+        raise EngineError(f"the beacon did not start: {_refusal(finished)}", detail=finished.stderr)
     with engine_errors():
         label = f"com.docker.compose.project={project}"
         [container] = compose.client.containers.list(filters={"label": label})
         return int(container.attrs["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])
+
+
+def _refusal(finished: Finished) -> str:
+    """What the engine has against it, where it says so; Compose's last words are but that it failed."""
+    said = "Error response from daemon: "
+    refusals = [line.strip() for line in finished.stderr.splitlines() if line.strip().startswith(said)]
+    return refusals[-1].removeprefix(said).rpartition("): ")[2] if refusals else finished.last_line
 
 
 def _run(options: Sequence[str]) -> list[str]:

@@ -100,6 +100,10 @@ class ComposeRuntime:
         with self._torn_down(project):
             return beacons.probe(self._compose, project, host, port)
 
+    def lost(self) -> str | None:
+        """Why the way to the engine is lost; None where it is not, or nobody knows."""
+        return None if self._engine.tunnel is None else self._engine.tunnel.failure()
+
     def engine_id(self) -> str:
         """Tells the engine from any other, whatever it is called."""
         with engine_errors():
@@ -153,6 +157,11 @@ class ComposeRuntime:
             yield containers
 
     def _start_error(self, up: Finished, containers: Mapping[str, Any]) -> LabError:
+        if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
+            return HostError(
+                f"ports {self._machine.ports}: one is taken ({up.last_line.rpartition('): ')[2]}); "
+                "name a free range in the site file, or none for any that are free"
+            )
         if _PORT_TAKEN.search(up.stderr):
             return HostError(
                 f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"

@@ -139,7 +139,7 @@ def _named(docker: str, machine: SiteMachine) -> Endpoint:
             )
         context = found
     kind = context.host.partition("://")[0]
-    if kind == "tcp" and not (context.tls ) and not machine.plain_tcp:
+    if kind == "tcp" and not (context.tls and context.verified) and not machine.plain_tcp:
         raise EngineError(f"{machine.name}: {plain_tcp_refusal(context.host)}")
     if kind not in ("unix", "ssh", "tcp"):
         raise EngineError(

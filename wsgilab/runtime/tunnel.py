@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from wsgilab import process
 from wsgilab.errors import EngineError
 from wsgilab.process import Conversation, Hushed
@@ -40,6 +42,7 @@ _REPEATS = re.compile(r"request local forwarding|cannot listen to (?:port|path)"
 """What ssh says after the line that tells why."""
 _READY_S = 30.0
 _POLL_S = 0.05
+_PREFIX = "wsgilab-ssh-"
 
 
 class Tunnel:
@@ -83,8 +86,13 @@ def tunnel(name: str, address: str) -> Iterator[Tunnel]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder that nobody else may enter, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="wsgilab-"))
+    """A folder that nobody else may enter, gone afterwards; and with it those that killed labs have left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            # Others' cannot be removed, and need not be.
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     try:
         yield folder
     finally:
@@ -128,7 +136,7 @@ def _wait(name: str, address: str, conversation: Conversation) -> None:
     host = ssh_address(address)
     typed = f"ssh {'-p ' + host.port + ' ' if host.port else ''}{host.user + '@' if host.user else ''}{host.host}"
     raise EngineError(
-        f"{name}: {address} is not reached: {cause}; make `{typed} docker version` work without a question"
+        f"{name}: {address} is not reached: {cause}; make `{typed} true` work without a question"
     )
 
 
