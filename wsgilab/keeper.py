@@ -145,6 +145,7 @@ def _serve(
     up: threading.Event,
 ) -> Never:
     runtime = ground.runtime
+    launch.sweep([runtime], _say_text)
     with launch.started(runtime, layout, {charge.cores: chosen.values()}, backends, _say_text) as started:
         run = launch.describe(
             _experiment(charge),

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +35,12 @@ class Started:
         return tuple(target for fleet in self.fleets.values() for target in fleet.values())
 
 
+def sweep(runtimes: Iterable[Runtime], say: Say) -> None:
+    """End what an earlier, killed run has left. Of all lanes before any starts: two of them may share an engine."""
+    if left := sum(runtime.sweep() for runtime in runtimes):
+        say(f"Ended {left} processes or containers that an earlier run had left behind.")
+
+
 @contextlib.contextmanager
 def started(
     runtime: Runtime,
@@ -43,12 +49,10 @@ def started(
     backends: Collection[Backend],
     say: Say,
 ) -> Iterator[Started]:
-    """Backends, and a fleet for each number of cores in `servers`, after all is installed and anything left was ended.
+    """Backends, and a fleet for each number of cores in `servers`, after all is installed. Leaving it leaves nothing behind.
 
-    Leaving it leaves nothing behind.
+    What an earlier run left is to be swept first.
     """
-    if left := runtime.sweep():
-        say(f"Ended {left} processes or containers that an earlier run had left behind.")
     used = {each.name: each for fleet in servers.values() for each in fleet}
     digests = runtime.prepare(list(used.values()), backends, say)
     beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""

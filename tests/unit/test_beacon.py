@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.elsewhere import DAY_NS, beacon, delayed
-from wsgilab.beacon import FEWEST_EXCHANGES, MOST_EXCHANGES, Link, Server, parse_address
+from wsgilab.beacon import Server
+from wsgilab.link import FEWEST_EXCHANGES, MOST_EXCHANGES, Link, parse_address
 
 PROJECT = Path(__file__).resolve().parents[2]
 MS = 10**6

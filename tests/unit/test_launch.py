@@ -117,9 +117,6 @@ class Recording:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def sweep(self) -> int:
-        return 0
-
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], _: object) -> Mapping[str, str]:
         self.seen.append("prepare " + " ".join([*(each.name for each in servers), *(each.name for each in backends)]))
         return {}
@@ -158,3 +155,21 @@ def test_where_nothing_waits_for_a_backend_there_is_none() -> None:
     with launch.started(runtime, LAYOUT, {1: [testing.server("one")]}, (), print) as up:  # type: ignore[arg-type]
         assert up.backends == {}
     assert runtime.seen == ["prepare one", "fleet up on 0", "fleet down"]
+
+
+class Left:
+    """A runtime in which an earlier run has left something."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def sweep(self) -> int:
+        return self._left
+
+
+def test_what_was_left_in_any_lane_is_swept_and_told_once() -> None:
+    said: list[str] = []
+    launch.sweep([Left(2), Left(0), Left(1)], said.append)  # type: ignore[list-item]
+    assert said == ["Ended 3 processes or containers that an earlier run had left behind."]
+    launch.sweep([Left(0)], said.append)  # type: ignore[list-item]
+    assert len(said) == 1

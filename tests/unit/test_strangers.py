@@ -241,6 +241,56 @@ def test_machines_that_cannot_be_are_refused_with_their_key(tmp_path: Path, plac
     assert len(caught.value.message) < 400
 
 
+OBSERVED_ON_LANES: Sequence[tuple[str, Any, str]] = [
+    ("machine", "", "machine: '' is none of the lanes' machines of targets"),
+    ("machine", GONE, "machine: '' is none of the lanes' machines of targets"),
+    # It loads alpha, and has no targets.
+    ("machine", "beta", "machine: 'beta' is none of the lanes' machines of targets"),
+    ("machine", "x" * 10**5, "machine: 'xxxx"),
+    ("machine", 1, "machine: "),
+    ("swarm/round_trip_ms", -1.0, "swarm.round_trip_ms: -1.0 is not from 0"),
+    ("swarm/round_trip_ms", 1e300, "swarm.round_trip_ms: "),
+    ("swarm/received_bytes", -1, "swarm.received_bytes: -1 is not from 0"),
+    ("swarm/received_bytes", 2**70, "swarm.received_bytes: "),
+    ("swarm/sent_segments", 10**30, "swarm.sent_segments: "),
+    ("swarm/resent_segments", -1, "swarm.resent_segments: -1 is not from 0"),
+    ("swarm/sent_segments", None, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
+    ("swarm/resent_segments", GONE, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), OBSERVED_ON_LANES)
+def test_a_trial_on_lanes_that_cannot_be_is_refused_with_its_key(
+    tmp_path: Path, place: str, value: Any, told: str
+) -> None:
+    run, observations = on_lanes()
+    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
+
+    with pytest.raises(StoreError) as caught:
+        store.observations()
+
+    assert caught.value.message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:1: is no observation: {told}")
+    assert len(caught.value.message) < 400
+
+
+def test_a_machine_is_refused_where_the_run_has_none(tmp_path: Path) -> None:
+    run, observations = recorded()
+    store = written(run, [{**observations[0], "machine": "alpha"}, *observations[1:]], tmp_path)
+
+    with pytest.raises(StoreError, match="machine: 'alpha' is named, but the run has no lanes"):
+        store.observations()
+
+
+def test_more_segments_may_be_sent_again_than_for_the_first_time(tmp_path: Path) -> None:
+    """As where a link is cut in the middle of a trial."""
+    run, observations = on_lanes()
+    swarm = {**observations[0]["swarm"], "sent_segments": 40, "resent_segments": 200}
+
+    store = written(run, [{**observations[0], "swarm": swarm}, *observations[1:]], tmp_path)
+
+    assert len(store.observations()) == len(observations)
+
+
 @pytest.mark.parametrize(
     ("limit", "just", "told"), [("MOST_LANES", 2, "has more than 1"), ("MOST_MACHINES", 5, "has more than 4 machines")]
 )

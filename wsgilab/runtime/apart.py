@@ -125,7 +125,8 @@ class ApartRuntime:
         first, *others = self.swarm_stations
         words = [OUTPOST_MODULE, kind, first.machine.address, str(self._master_port), "--beacon", beacon]
         for other in others:
-            outpost = up.enter_context(_entered(other, other.runtime.beside(f"{kind}-outpost", words, other.cpus)))
+            named = [*words, "--machine", other.machine.name]
+            outpost = up.enter_context(_entered(other, other.runtime.beside(f"{kind}-outpost", named, other.cpus)))
             _check_outpost(other, outpost)
 
     @property

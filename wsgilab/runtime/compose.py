@@ -43,7 +43,7 @@ UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
 _SERVICE_LABEL = "com.docker.compose.service"
-_RUN = ("--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
+_RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")
 _UP_S = 180.0
 _BESIDE_S = 20.0
@@ -159,7 +159,7 @@ class ComposeRuntime:
     def _start_error(self, up: Finished, containers: Mapping[str, Any]) -> LabError:
         if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
             return HostError(
-                f"ports {self._machine.ports}: one is taken ({up.last_line.rpartition('): ')[2]}); "
+                f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "
                 "name a free range in the site file, or none for any that are free"
             )
         if _PORT_TAKEN.search(up.stderr):

@@ -3,6 +3,7 @@
 import contextlib
 import http
 import re
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -23,6 +24,7 @@ PORT = "8000/tcp"
 _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
 """What the engine answers about a container that was removed, is being removed, or does not run."""
 _RESTART_S = 60.0
+_LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
 
@@ -238,7 +240,7 @@ def engine_errors() -> Iterator[None]:
     try:
         yield
     except (docker.errors.DockerException, requests.RequestException) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = textwrap.shorten(str(error), _LONGEST_CAUSE, placeholder=" ...")
         raise EngineError(
             f"the Docker engine stopped answering, or refused: {cause}; see that it runs, and try again (a run goes on with --resume)"
         ) from None

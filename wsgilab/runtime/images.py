@@ -1,8 +1,11 @@
 """The images that servers, backends and the swarm run in: built, or pulled, and removed."""
 
+import http
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+
+import docker.errors
 
 from wsgilab import process
 from wsgilab.errors import BuildError
@@ -61,7 +64,12 @@ def _built(compose: Compose, services: Collection[str], files: Collection[Path])
 def prune(compose: Compose) -> None:
     """Remove the lab's images that lost their names to newer ones, and that no container uses."""
     with engine_errors():
-        compose.client.images.prune(filters={"dangling": True, "label": LABEL})
+        try:
+            compose.client.images.prune(filters={"dangling": True, "label": LABEL})
+        except docker.errors.APIError as error:
+            # Somebody else is at it.
+            if error.status_code != http.HTTPStatus.CONFLICT:
+                raise
 
 
 def clean(compose: Compose) -> None:

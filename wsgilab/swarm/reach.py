@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsgilab.beacon import Link, Reading, parse_address
+from wsgilab.link import Link, Reading, parse_address
 
 RETRY_S = 10.0
 """How long the targets' machine may be out of reach before a trial."""
