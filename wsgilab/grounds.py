@@ -74,21 +74,14 @@ class Ground:
             raise HostError(f"{named}cores: {str(error).replace('--generator-cores', option)}") from None
         spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
         beside = f", backends on {cpus.spell(layout.backends)}" if layout.backends else ""
-        say(f"Cores{self._whose}: servers on {spelt}{beside}{self._generator(layout)}.")
+        if self.apart is None:
+            say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}{beside}.")
+        else:
+            each = " and ".join(f"{cpus.spell(one.cpus)} of {one.machine.name}" for one in self.apart.swarm_stations)
+            say(f"Cores of {self.machine}: servers on {spelt}{beside}; generator on {each}.")
         for note in layout.notes:
             say(f"Note: {note}.")
         return layout
-
-    @property
-    def _whose(self) -> str:
-        return f" of {self.machine}" if self.machine else ""
-
-    def _generator(self, layout: cpus.Layout) -> str:
-        if self.apart is None:
-            return f", generator on {cpus.spell(layout.generator)}"
-        return "; generator on " + " and ".join(
-            f"{cpus.spell(each.cpus)} of {each.machine.name}" for each in self.apart.swarm_stations
-        )
 
     def own_cpus(self, layout: cpus.Layout) -> frozenset[int] | None:
         """The cores of this machine that the lab itself may use while it measures; None: as it comes."""

@@ -187,6 +187,7 @@ SITED = Sited(
     stop_s=1.5,
     fleet_stop_s=1.0,
     more_fleet_stop_s=3.0,
+    rounds=3,
     trials=20,
     window_s=0.3,
     trial_s=0.5,

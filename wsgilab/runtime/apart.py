@@ -54,6 +54,8 @@ class ApartRuntime:
         self.targets = targets
         self.swarm_stations = tuple(swarm)
         self.versions: Mapping[str, str] = targets.runtime.versions
+        self._is_loading = False
+        """Whether the swarm is up: then a web UI only shows what that does."""
 
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
         digests: dict[str, str] = {}
@@ -88,11 +90,19 @@ class ApartRuntime:
             swarm = first.runtime.beside("swarm", [SWARM_MODULE, *words], cpus, options)
             conversation = up.enter_context(_entered(first, swarm))
             self._add_outposts("swarm", beacon, up)
-            yield conversation
+            self._is_loading = True
+            try:
+                yield conversation
+            finally:
+                self._is_loading = False
 
     @contextlib.contextmanager
     def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[Conversation]:
         first = self.swarm_stations[0]
+        if self._is_loading:
+            with _entered(first, first.runtime.serving_ui(cpus, host, port, ())) as conversation:
+                yield conversation
+            return
         with self._beacon() as beacon, contextlib.ExitStack() as up:
             words, options = self._for_master(beacon)
             serving = first.runtime.serving_ui(cpus, host, port, words, options)
