@@ -2,20 +2,15 @@
 
 import shutil
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from wsgilab import analysis, execution, grounds, interactive, scaffold, spec
-from wsgilab import claims as claims_under_test
-from wsgilab.claims import ClaimSet
+from wsgilab import analysis, grounds, interactive, scaffold
 from wsgilab.doctor import Finding, examine, examine_site
-from wsgilab.errors import LabError, StoreError
-from wsgilab.execution import Manner
-from wsgilab.grounds import Ground
-from wsgilab.model import Comparison, Experiment, RunsComparison, Server, Wish
+from wsgilab.errors import LabError
+from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.places import (
     PROJECT,
     Places,
@@ -26,16 +21,14 @@ from wsgilab.places import (
     places,
     read_backends,
     read_catalogue,
-    read_text,
     shown,
     signals_raise,
 )
 from wsgilab.progress import reporter_for
 from wsgilab.render import terminal
-from wsgilab.render.claims import claims_md, claims_yaml
+from wsgilab.running import DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, ClaimsRequest, Request, claims, run, site_file
 from wsgilab.runtime.protocol import Say
 from wsgilab.standing import USER, Standing, Wanted
-from wsgilab.store import Store
 
 __all__ = [
     "DEFAULT_CLAIMS",
@@ -50,92 +43,13 @@ __all__ = [
     "Wish",
     "alone",
     "choose_runtime",
+    "claims",
     "places",
     "read_backends",
     "read_catalogue",
+    "run",
     "signals_raise",
 ]
-
-DEFAULT_EXPERIMENT = "experiments/answer.yaml"
-DEFAULT_CLAIMS = "experiments/claims.yaml"
-
-
-# --- running
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the command line asks of a run; None and empty mean: as the experiment says."""
-
-    experiment: str | None = None
-    runtime: str | None = None
-    site: str | None = None
-    """A file of the machines to run on; None: this one."""
-    servers: tuple[str, ...] = ()
-    cores: tuple[int, ...] = ()
-    blocks: int | None = None
-    precision: float | None = None
-    max_blocks: int | None = None
-    seed: int | None = None
-    share_generator: bool = False
-    generator_cores: int | None = None
-    resume: str | None = None
-    watch: bool = False
-    port: int | None = None
-    """Of the web UI, with `watch`."""
-
-
-def run(request: Request, console: Console, places: Places) -> Comparison:
-    """Execute an experiment, or go on with one; write its comparison, and print it.
-
-    Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted.
-    """
-    given = replace(request, resume=None, runtime=None, site=None, watch=False, port=None)
-    if request.resume is not None and given != Request():
-        raise StoreError(
-            f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
-        )
-    manner = Manner(
-        task="lab.run",
-        runtime=request.runtime,
-        site=_file(request.site),
-        seed=request.seed,
-        resume=request.resume,
-        watch=request.watch,
-        port=request.port,
-    )
-    return execution.run(
-        manner, lambda servers, ground: _experiment(request, servers, ground), analysis.conclude, console, places
-    )
-
-
-def _file(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
-
-
-def _experiment(request: Request, servers: Mapping[str, Server], ground: Ground) -> Experiment:
-    path = Path(request.experiment or PROJECT / DEFAULT_EXPERIMENT)
-    experiment = spec.parse(
-        read_text(path, "experiment"),
-        shown(path),
-        servers,
-        cores=len(ground.usable),
-        share_generator=request.share_generator,
-        generator_cores=request.generator_cores,
-        apart=ground.apart is not None,
-    )
-    return spec.narrow(
-        experiment,
-        servers,
-        servers=request.servers,
-        cores=request.cores,
-        blocks=request.blocks,
-        precision=request.precision,
-        max_blocks=request.max_blocks,
-        share_generator=request.share_generator,
-        generator_cores=request.generator_cores,
-    )
-
 
 # --- reading what was measured
 
@@ -156,76 +70,6 @@ def recommend(wish: Wish, name: str, console: Console, places: Places) -> None:
     """Print which of the servers of a stored run to run. Raises LabError."""
     with signals_raise():
         analysis.recommend(wish, name, console, places)
-
-
-# --- claims
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimsRequest:
-    """What the command line asks of a run for claims; None and empty mean: as the file says."""
-
-    claims: str | None = None
-    """The file."""
-    only: tuple[str, ...] = ()
-    """Ids of the claims to test."""
-    run: str | None = None
-    """A stored run to judge again; nothing is measured."""
-    runtime: str | None = None
-    site: str | None = None
-    """A file of the machines to run on; None: this one."""
-    blocks: int | None = None
-    seed: int | None = None
-    resume: str | None = None
-
-
-def claims(request: ClaimsRequest, console: Console, places: Places) -> Comparison:
-    """Test claims; write their verdicts beside the run's comparison, and print them.
-
-    Whatever ends it early, what was measured by then is judged. Raises LabError or Interrupted.
-    """
-    path = Path(request.claims or PROJECT / DEFAULT_CLAIMS)
-    asked = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(places))
-    asked = claims_under_test.only(asked, request.only)
-
-    def judged(store: Store, console: Console) -> Comparison:
-        return _judged(store, asked, console)
-
-    again = replace(request, claims=None, only=())
-    if request.run is not None:
-        if again != ClaimsRequest(run=request.run):
-            raise StoreError(f"--run {request.run}: judges what is stored, and measures nothing; give no other option")
-        return judged(Store.find(places.results, request.run), console)
-    if request.resume is not None and replace(again, resume=None, runtime=None, site=None) != ClaimsRequest():
-        raise StoreError(f"--resume {request.resume}: a resumed run keeps its blocks and seed; give no other option")
-    manner = Manner(
-        task="lab.claims",
-        runtime=request.runtime,
-        site=_file(request.site),
-        seed=request.seed,
-        resume=request.resume,
-    )
-
-    def choose(servers: Mapping[str, Server], ground: Ground) -> Experiment:
-        return _testing(asked, request.blocks, servers, ground)
-
-    return execution.run(manner, choose, judged, console, places)
-
-
-def _testing(asked: ClaimSet, blocks: int | None, servers: Mapping[str, Server], ground: Ground) -> Experiment:
-    """The experiment that tests claims, as far as the machine has the cores."""
-    elsewhere = 0 if ground.apart is None else asked.experiment.generator_cores
-    return spec.narrow(claims_under_test.feasible(asked, len(ground.usable) + elsewhere), servers, blocks=blocks)
-
-
-def _judged(store: Store, asked: ClaimSet, console: Console) -> Comparison:
-    """Write comparison and verdicts, and print the verdicts."""
-    comparison = analysis.write(store)
-    results = claims_under_test.judge(comparison.run, store.observations(), asked.claims)
-    store.write({**claims_md(comparison.run, results), **claims_yaml(comparison.run, results)})
-    console.print(terminal.verdicts(results))
-    analysis.say(console, f"The evidence, and what to do about it: {shown(store.folder)}/claims.md")
-    return comparison
 
 
 # --- the other tasks
@@ -253,7 +97,7 @@ def build(request: Request, console: Console, places: Places) -> None:
     with (
         signals_raise(),
         alone(places),
-        grounds.opened(places, request.runtime, _file(request.site), reporter.say) as found,
+        grounds.opened(places, request.runtime, site_file(request.site), reporter.say) as found,
     ):
         for ground in found:
             digests = ground.runtime.prepare(chosen.values(), read_backends(places).values(), reporter.say)
@@ -267,7 +111,7 @@ def down(places: Places, site: str | None, say: Say) -> int:
     Raises LabError, at the end, where a machine of the site cannot be reached.
     """
     with signals_raise():
-        file = _file(site) or interactive.site_of(places)
+        file = site_file(site) or interactive.site_of(places)
         ended = interactive.end(places) + sum(runtime.sweep() for runtime in all_runtimes(places))
         return ended + (0 if file is None else sum(grounds.on_each(places, file, lambda each: each.sweep(), say)))
 
@@ -284,7 +128,7 @@ def clean(places: Places, site: str | None, say: Say) -> None:
             for runtime in all_runtimes(places):
                 runtime.sweep()
                 runtime.clean()
-            if (file := _file(site)) is not None:
+            if (file := site_file(site)) is not None:
                 grounds.on_each(places, file, lambda each: each.sweep(), say)
                 grounds.on_each(places, file, lambda each: each.clean(), say)
         shutil.rmtree(places.state, ignore_errors=True)
@@ -375,7 +219,7 @@ def catalogue_table(places: Places) -> RenderableType:
 def doctor(places: Places, site: str | None = None) -> Sequence[Finding]:
     """Whether this machine, or those of a site, can run the lab, and what to do where they cannot. Raises LabError."""
     servers = len(read_catalogue(places))
-    if (file := _file(site)) is None:
+    if (file := site_file(site)) is None:
         return examine(servers=servers, results=places.results, ports=places.ports)
     with signals_raise(), alone(places):
         return examine_site(

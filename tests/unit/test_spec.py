@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from wsgilab import catalogue, host, lab, spec, stats, testing
+from wsgilab import catalogue, host, lab, running, spec, stats, testing
 from wsgilab.errors import SpecError
 from wsgilab.grounds import Ground
 from wsgilab.model import Cell, Experiment
@@ -514,6 +514,6 @@ def test_all_cores_are_those_of_the_machine_beside_the_generators_as_the_command
     file = tmp_path / "every.yaml"
     file.write_text(f"name: every\nreference: one\ncells: [{EVERY_CORE}]\n")
 
-    experiment = lab._experiment(replace(request_, experiment=str(file)), SERVERS, here)
+    experiment = running._experiment(replace(request_, experiment=str(file)), SERVERS, here)
 
     assert cores_of(experiment) == numbers

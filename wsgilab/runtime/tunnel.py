@@ -135,9 +135,7 @@ def _wait(name: str, address: str, conversation: Conversation) -> None:
     cause = _complaint(conversation.log) or (f"no answer within {_READY_S:.0f} s" if code is None else _ended(code))
     host = ssh_address(address)
     typed = f"ssh {'-p ' + host.port + ' ' if host.port else ''}{host.user + '@' if host.user else ''}{host.host}"
-    raise EngineError(
-        f"{name}: {address} is not reached: {cause}; make `{typed} true` work without a question"
-    )
+    raise EngineError(f"{name}: {address} is not reached: {cause}; make `{typed} true` work without a question")
 
 
 def _ended(code: int) -> str:
