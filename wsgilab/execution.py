@@ -13,7 +13,7 @@ from wsgilab import campaign, cpus, grounds, interactive, launch, plan, sides, w
 from wsgilab.compare import unsettled
 from wsgilab.errors import HostError, Interrupted, LabError, StoreError
 from wsgilab.grounds import Ground
-from wsgilab.model import Cell, Comparison, Experiment, Observation, Run, Server, Trial
+from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
 from wsgilab.places import (
     Places,
@@ -265,10 +265,20 @@ def _with_cores(experiment: Experiment, used: Mapping[str, Server], cores: int) 
     return [server for name, server in used.items() if name in names]
 
 
+def _identity(host: Host) -> object:
+    """What makes a machine the same one; its memory may differ a little from one start to the next."""
+    return host.cpu, host.architecture, host.usable_cpus, host.kernel
+
+
 _Part = tuple[str, Callable[[Run], object]]
 _AT_START: Sequence[_Part] = (
-    ("the machine", lambda run: (run.host.cpu, run.host.architecture, run.host.usable_cpus, run.host.kernel)),
-    ("the machines of the site", lambda run: [(lane.targets, lane.swarm) for lane in run.lanes]),
+    ("the machine", lambda run: _identity(run.host)),
+    (
+        "the machines of the site",
+        lambda run: [
+            [(each.name, each.cpus, _identity(each.host)) for each in (lane.targets, *lane.swarm)] for lane in run.lanes
+        ],
+    ),
     ("the servers in the catalogue", lambda run: dict(run.servers)),
 )
 _ONCE_UP: Sequence[_Part] = (
