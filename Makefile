@@ -37,9 +37,10 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ after a change of what files may say
 	$(BIN)/python -m wsgilab.schemas schemas
 
-bench: $(VENV)/.dev ## The lab measured against its peers (about an hour); needs nginx and wrk
+bench: $(VENV)/.dev ## The lab measured against its peers (about an hour); needs nginx, wrk and a Docker engine
 	for name in recording twins power calibration generator truth stamp neighbours scale efficiency document; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.scale_out --write docs/scale.md
 
 $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: wsgilab needs Python 3.11 or newer, not %d.%d; name one with make PYTHON=..." % sys.version_info[:2])'

@@ -1,4 +1,5 @@
 """Benchmarks of the lab itself: whether its generator is fast enough, whether it tells the truth, and what its own parts
 cost the servers that it measures. Each runs as `python -m benchmarks.NAME [--blocks N] [--seed N] [--window S]` from the
 root of the checkout, as local processes only, prints a table, and writes `benchmarks/results/NAME.yaml`. They need two
-cores and, beside the lab, Debian's packages `wrk` and (for `generator`) `nginx-light`."""
+cores and, beside the lab, Debian's packages `wrk` and (for `generator`) `nginx-light`. `scale_out`, which asks what machines
+more would cost, needs a Docker engine instead."""

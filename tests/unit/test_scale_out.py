@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.machines import limits, pages, words
-from benchmarks.machines.found import Concluded, Crewed, Found, Gathered, Journaled, Laned, Sited
+from benchmarks.machines.found import Concluded, Crewed, Found, Gathered, Journaled, Laned, Ran, Sited
 from benchmarks.machines.limits import Case, Line
 from benchmarks.machines.simulation import Costs, Faults, Machines, Took, Way, Work, dealt, simulate
 from wsgilab import testing
@@ -210,6 +210,7 @@ FOUND = Found(
     lanes=[Laned(lanes=1, trials=100, cpu_ms=6.0, wall_ms=9.0), Laned(lanes=50, trials=100, cpu_ms=7.0, wall_ms=9.0)],
     sited=SITED,
     concluded=Concluded(date="2026-01-01T00:00:00+00:00", trials=10_000, seconds=8.0, megabytes=250.0),
+    ran=Ran(date="2026-01-01T00:00:00+00:00", seconds=150.0, windows_s=120.0),
 )
 CASES = limits.cases(testing.experiment(testing.cell("gunicorn-sync-1"), testing.cell("gunicorn-sync-4"), blocks=4))
 SMALL = [replace(case, work=Work(cells=2, blocks=4)) for case in CASES]
@@ -288,8 +289,14 @@ def test_the_page_has_a_place_for_every_figure() -> None:
 def test_places_and_figures_that_do_not_match_are_refused() -> None:
     text = "before\n<!-- figures:one -->\nold\n<!-- end -->\nafter\n"
     assert pages.filled(text, {"one": "new"}) == "before\n<!-- figures:one -->\nnew\n<!-- end -->\nafter\n"
-    with pytest.raises(ValueError, match="has places for one; there are figures for one, two"):
-        pages.filled(text, {"one": "new", "two": "newer"})
+    with pytest.raises(ValueError, match="has places for one; there are figures for check, ends"):
+        pages.check(text)
+    page = PAGE.read_text()
+    pages.check(page)
+    with pytest.raises(ValueError, match="has places for"):
+        pages.check(page.replace("figures:lane ", "figures:lanes "))
+    with pytest.raises(ValueError, match="has places for"):
+        pages.check(page + text.replace("one", "lane"))
 
 
 def test_figures_say_what_was_measured() -> None:
@@ -299,6 +306,10 @@ def test_figures_say_what_was_measured() -> None:
     assert "8 real workers cost the master 1.00 times" in figures["master-lines"]
     assert "1,000,000 requests in a trial: 10 s of the master's core" in figures["request-limits"]
     assert "at most 100 trials a second" in figures["lab-limits"]
+    # One lane of two servers: 2 * 4 + 6.5 s, then eight trials of 0.5 s, and 3 s.
+    assert "took 2.5 min" in figures["check"]
+    assert "the simulation says 21.5 s" in figures["check"]
+    assert "windows were 2.0 min, settling included, instead of 2.4 s" in figures["check"]
     assert "quick" not in figures["machine"]
     assert "quick" in pages.figures(replace(FOUND, quick=True), SMALL)["machine"]
 
