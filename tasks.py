@@ -68,12 +68,13 @@ def amount(text: str | None, option: str) -> float | None:
         raise LabError(f"{option} {text}: must be a number") from None
 
 
-def raise_for_failed(comparison: lab.Comparison) -> None:
+def raise_for_failed(comparison: lab.Comparison, site: str | None) -> None:
     """A run of which trials failed is no success, whatever the others say. Raises LabError."""
     if comparison.failed:
+        there = "" if site is None else f" --site {site}"
         raise LabError(
             f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
-            f"try them again with --resume {comparison.run.id}"
+            f"try them again with --resume {comparison.run.id}{there}"
         )
 
 
@@ -162,7 +163,7 @@ def run(
         watch=watch,
         port=number(port, "--port"),
     )
-    raise_for_failed(lab.run(request, lab.console(), lab.places()))
+    raise_for_failed(lab.run(request, lab.console(), lab.places()), site)
 
 
 @task(help={"run": "a run's id or folder (default: the latest)"})
@@ -253,7 +254,7 @@ def claims(
         resume=resume,
         run=run,
     )
-    raise_for_failed(lab.claims(request, lab.console(), lab.places()))
+    raise_for_failed(lab.claims(request, lab.console(), lab.places()), site)
 
 
 @task(

@@ -117,7 +117,7 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
             try:
                 _execute(executed, store, lanes, reporter, watched)
             except (LabError, Interrupted) as error:
-                _conclude_early(error, store, manner.task, conclude, console)
+                _conclude_early(error, store, manner, conclude, console)
                 raise
         return conclude(store, console)
 
@@ -237,7 +237,7 @@ def _numbered(watched: Watch, done: int, planned: int) -> campaign.Begin:
 
 
 def _conclude_early(
-    error: LabError | Interrupted, store: Store, task: str, conclude: Conclude, console: Console
+    error: LabError | Interrupted, store: Store, manner: Manner, conclude: Conclude, console: Console
 ) -> None:
     """What was measured is worth reading, whatever ended the run; but it must not hide what did."""
     with contextlib.suppress(LabError):
@@ -245,9 +245,10 @@ def _conclude_early(
             return
         comparison = conclude(store, console)
         cause = f"by {error}" if isinstance(error, Interrupted) else "by an error"
+        site = "" if manner.site is None else f" --site {manner.site}"
         console.print(
             f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. "
-            f"Go on with: invoke {task} --resume {comparison.run.id}",
+            f"Go on with: invoke {manner.task} --resume {comparison.run.id}{site}",
             markup=False,
             highlight=False,
         )
