@@ -40,7 +40,7 @@ from wsgilab.swarm.client import LocustSwarm
 from wsgilab.testing import cell, experiment, run
 from wsgilab.ui.client import LabUI
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
 SERVERS = ("flask-processes-3", "gunicorn-sync-4", "gunicorn25-eventlet")
 SERVER_CORE = frozenset({min(host.usable_cpus())})
@@ -202,22 +202,6 @@ class Deliberate(Exception):
     """Raised by a test inside a fleet."""
 
 
-def test_leaving_a_fleet_by_an_exception_leaves_nothing(
-    runtime: Runtime, catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
-) -> None:
-    places, own = fresh("exception")
-
-    def start_and_fail() -> None:
-        with own.start([catalogue["gunicorn-sync-4"]], SERVER_CORE) as fleet:
-            assert leftovers(places, own)
-            assert fleet["gunicorn-sync-4"].failure() is None
-            raise Deliberate
-
-    with pytest.raises(Deliberate):
-        start_and_fail()
-    assert leftovers(places, own) == []
-
-
 def test_a_server_that_dies_at_start_shows_its_last_lines(
     catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
 ) -> None:
@@ -250,18 +234,6 @@ def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str
     assert leftovers(places, own) == []
 
 
-def test_a_target_that_dies_says_how_and_keeps_its_log(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
-) -> None:
-    places, own = fresh("killed")
-    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet:
-        target = fleet["gunicorn-sync-1"]
-        kill(places, own, target)
-        assert target.failure() in ("ended by signal 9", "ended with exit code 137")
-        assert isinstance(target.log_tail(), str)
-    assert leftovers(places, own) == []
-
-
 def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
     catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
 ) -> None:
@@ -272,6 +244,8 @@ def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
             own.backends(lab.read_backends(places).values(), GENERATOR_CORE),
             own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
         ):
+            assert leftovers(places, own)
+            assert fleet["gunicorn-sync-1"].failure() is None
             assert get(fleet["gunicorn-sync-1"], "/db?ms=1&item=3").startswith("read 4e07408562")
             raise Deliberate
 
@@ -423,7 +397,7 @@ def hello(url: str) -> bytes:
         return bytes(response.read())
 
 
-def test_a_target_that_died_can_be_started_again(
+def test_a_target_that_died_says_how_keeps_its_log_and_can_be_started_again(
     catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
 ) -> None:
     places, own = fresh("restarted")
@@ -431,6 +405,8 @@ def test_a_target_that_died_can_be_started_again(
         target = fleet["gunicorn-sync-4"]
         for _ in range(2):
             kill(places, own, target)
+            assert target.failure() in ("ended by signal 9", "ended with exit code 137")
+            assert isinstance(target.log_tail(), str)
             target.restart()
             assert target.failure() is None
             assert target.effective_cpus() == SERVER_CORE
@@ -462,7 +438,7 @@ def test_a_target_that_does_not_come_up_again_has_ended(
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
-def test_a_container_that_the_user_brought_back_is_found_where_it_is(
+def test_a_container_that_the_user_brought_back_is_found_and_one_that_was_removed_has_failed(
     catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
 ) -> None:
     places, own = fresh("by-hand")
@@ -479,16 +455,7 @@ def test_a_container_that_the_user_brought_back_is_found_where_it_is(
         # A port that the engine chooses is another one at each start.
         assert target.published_url != before
         assert hello(target.published_url) == b"hello\n"
-    assert leftovers(places, own) == []
 
-
-@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
-def test_a_container_that_the_user_removed_is_a_failed_target(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
-) -> None:
-    places, own = fresh("removed")
-    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet, containers(places) as (container,):
-        target = fleet["gunicorn-sync-1"]
         container.remove(force=True)
         assert target.failure() == "was removed"
         assert target.log_tail() == ""

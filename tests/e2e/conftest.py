@@ -173,6 +173,21 @@ def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
     return Ended(code=child.returncode, output=output)
 
 
+def kill_target(cli: Cli, server: str, argument: str) -> None:
+    """SIGKILL to a container of the lab by its service, or to its processes by a word of their command."""
+    if cli.runtime == "compose":
+        client = docker.from_env()
+        for container in client.containers.list(filters={"label": f"wsgilab.lab={cli.places.lab_id}"}):
+            if container.labels["com.docker.compose.service"] == server:
+                container.kill()
+        client.close()
+        return
+    victims = [each for each in cli.targets() if argument in each.info["cmdline"]]
+    assert victims
+    for each in victims:
+        each.kill()
+
+
 @dataclass(kw_only=True)
 class Answer:
     """What an HTTP server answered."""

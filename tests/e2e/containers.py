@@ -1,25 +1,32 @@
 """What Docker itself says of the lab's containers while a run is under way."""
 
 import contextlib
+from collections.abc import Collection
 
 import docker
+import yaml
 
 from tests.e2e.conftest import Cli
 from wsgilab import host
 
+BACKENDS = ("postgres", "upstream")
 
-def assert_confined(cli: Cli) -> None:
-    """Each container of `small.yaml` is pinned, without privileges, and published on loopback only."""
+
+def assert_confined(cli: Cli, services: Collection[str]) -> None:
+    """Those of `services` are there and no others: pinned, without privileges, and published on loopback only."""
     with contextlib.closing(docker.from_env()) as client:
         found = {
             container.labels["com.docker.compose.service"]: container.attrs
             for container in client.containers.list(filters={"label": f"wsgilab.lab={cli.places.lab_id}"})
         }
-    assert set(found) == {"gunicorn-sync-4", "gunicorn-gevent", "swarm"}
+    assert set(found) == set(services)
     server, generator = str(min(host.usable_cpus())), str(max(host.usable_cpus()))
+    # The generator's too, where there are two in all.
+    backends = yaml.safe_load((cli.latest / "run.yaml").read_text())["backend_cpus"]
+    cores = {"swarm": generator} | dict.fromkeys(BACKENDS, str(backends))
     for name, attributes in found.items():
         settings = attributes["HostConfig"]
-        assert settings["CpusetCpus"] == (generator if name == "swarm" else server)
+        assert settings["CpusetCpus"] == cores.get(name, server)
         assert settings["NanoCpus"] == settings["CpuQuota"] == 0
         assert settings["ReadonlyRootfs"] is True
         assert settings["CapDrop"] == ["ALL"]
@@ -28,6 +35,7 @@ def assert_confined(cli: Cli) -> None:
         assert settings["Memory"] > 0
         assert settings["Binds"] in (None, [])
         assert attributes["Mounts"] == []
-        assert attributes["Config"]["User"] == "10001:10001"
-        for bindings in settings["PortBindings"].values():
+        # The official image's own user, who has no privileges either.
+        assert attributes["Config"]["User"] == ("postgres" if name == "postgres" else "10001:10001")
+        for bindings in (settings["PortBindings"] or {}).values():
             assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}

@@ -25,7 +25,7 @@ from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
 from wsgilab.store import Journal, Store
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
 
 def assert_one_line(ended: Ended, *parts: str) -> None:

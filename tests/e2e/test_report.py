@@ -11,8 +11,10 @@ import yaml
 from playwright.sync_api import Browser, Page
 
 from tests.e2e.browser import launched
-from tests.e2e.conftest import Cli
+from tests.e2e.conftest import Cli, make_cli
 from wsgilab import lab
+
+pytestmark = pytest.mark.beside
 
 RECORDED = lab.PROJECT / "tests" / "recorded"
 WIDTHS = (1280, 400)
@@ -26,12 +28,32 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+def recorded(cli: Cli) -> Cli:
+    """The recorded runs become stored ones."""
+    for folder in RECORDED.iterdir():
+        shutil.copytree(folder, cli.places.results / folder.name)
+    return cli
+
+
 @pytest.fixture
 def stored(local: Cli) -> Cli:
     """The recorded runs, as stored ones."""
-    for folder in RECORDED.iterdir():
-        shutil.copytree(folder, local.places.results / folder.name)
-    return local
+    return recorded(local)
+
+
+@pytest.fixture(scope="module")
+def reported(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The same, and the report of `answer` beside it, for all who only look at it."""
+    cli = recorded(make_cli("local", state, tmp_path_factory.mktemp("reported") / "results"))
+    report(cli, "answer")
+    yield cli
+    cli.assert_nothing_left()
+
+
+@pytest.fixture
+def answer(reported: Cli) -> Path:
+    """The report of the recorded run `answer`."""
+    return reported.places.results / "answer" / "report.html"
 
 
 class Offline:
@@ -77,19 +99,18 @@ def verdicts(stored: Cli, run: str, against: str) -> Mapping[tuple[str, str], st
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_report_is_one_file_that_a_browser_shows_without_a_network(
-    stored: Cli, browser: Browser, width: int, theme: str
+    answer: Path, browser: Browser, width: int, theme: str
 ) -> None:
-    file = report(stored, "answer")
-    seen = Offline(browser, file, width=width, theme=theme)
+    seen = Offline(browser, answer, width=width, theme=theme)
 
-    seen.assert_self_contained(file)
+    seen.assert_self_contained(answer)
     seen.assert_fits(width)
-    assert file.stat().st_size <= MOST_BYTES
+    assert answer.stat().st_size <= MOST_BYTES
     assert len(seen.page.locator("h1").all()) == 1
 
 
-def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(stored: Cli, browser: Browser) -> None:
-    seen = Offline(browser, report(stored, "answer"), width=1280)
+def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(answer: Path, browser: Browser) -> None:
+    seen = Offline(browser, answer, width=1280)
     figures = seen.page.locator("figure").all()
 
     assert len(figures) >= 6
@@ -108,8 +129,8 @@ def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(stored: Cli, 
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_words_in_the_charts_can_be_read(stored: Cli, browser: Browser, width: int) -> None:
-    seen = Offline(browser, report(stored, "answer"), width=width)
+def test_the_words_in_the_charts_can_be_read(answer: Path, browser: Browser, width: int) -> None:
+    seen = Offline(browser, answer, width=width)
     heights = seen.page.evaluate(
         """() => [...document.querySelectorAll('figure svg text')].filter(text => text.textContent.trim()).map(
             text => parseFloat(getComputedStyle(text).fontSize) * text.getCTM().a)"""
@@ -119,11 +140,10 @@ def test_the_words_in_the_charts_can_be_read(stored: Cli, browser: Browser, widt
     assert min(heights) >= SMALLEST_TEXT_PX
 
 
-def test_the_report_is_made_from_stored_results_alone_and_the_same_to_the_byte(stored: Cli) -> None:
-    folder = stored.places.results / "answer"
-    report(stored, "answer")
+def test_the_report_is_made_from_stored_results_alone_and_the_same_to_the_byte(reported: Cli) -> None:
+    folder = reported.places.results / "answer"
     first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    report(stored, "answer")
+    report(reported, "answer")
 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
     assert {path.suffix for path in first} == {".yaml", ".jsonl", ".md", ".html", ".svg"}

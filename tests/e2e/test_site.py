@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import HERE, Ended, fetch, observations
 from tests.e2e.keys import make_certificates
 from tests.e2e.machines import Machine
-from tests.e2e.sites import FIRST, LAST, SiteCli, entry, first, site_cli
+from tests.e2e.sites import FIRST, LAST, SiteCli, entry, experiment, first, site_cli
 from tests.e2e.test_bad_input import assert_one_line
 from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
 from tests.e2e.wire import Detour
@@ -36,7 +37,12 @@ def test_the_answer_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) ->
         assert "remedy" not in findings.output, findings.output
         assert [line for line in findings.lines if "alpha to beta: round trip" in line], findings.output
 
-        ended = cli.measure(lab.PROJECT / "experiments" / "answer.yaml", "--blocks", "1")
+        # Of the default experiment, what waits, and one that computes: every server once.
+        asked = yaml.safe_load((lab.PROJECT / "experiments" / "answer.yaml").read_text())
+        everybody = asked["cells"][0]
+        computes = {"servers": ["gunicorn-gevent"], "workloads": ["cpu"]}
+        asked["cells"] = [{**everybody, "workloads": ["sleep"]}, {**everybody, **computes}]
+        ended = cli.measure(experiment(cli.folder, yaml.safe_dump(asked)), "--blocks", "1")
         assert ended.code == 0, ended.output
         assert ssh.clients() == []
 

@@ -11,11 +11,10 @@ import psutil
 import pytest
 
 from tests.conftest import RUNTIMES, require
-from tests.e2e.conftest import Cli, Ended, end, fetch, make_cli, wait_for, with_servers
+from tests.e2e.conftest import Cli, Ended, end, fetch, kill_target, make_cli, wait_for, with_servers
 from tests.e2e.test_bad_input import assert_one_line
-from tests.e2e.test_run import kill_target
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
 TALKS = """
   talks:
@@ -159,3 +158,19 @@ def test_the_web_ui_is_told_of_a_server_that_ended_and_has_it_started_again(up: 
     assert fetch(f"{up.ui}/lab/start-again/gunicorn-gevent", form={}).status == 202
     wait_for(lambda: up.cli.standing().servers["gunicorn-gevent"].failure is None, "the start", seconds=30)
     assert fetch(f"{up.cli.standing().servers['gunicorn-gevent'].address}/hello").body == "hello\n"
+
+
+def test_a_backend_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> None:
+    backends = f"Backends, on core {up.cli.standing().backend_cpus}: postgres; upstream"
+    assert backends in up.table
+    assert_one_line(up.cli("lab.up", "--no-backends"), "is up with backends, not with --no-backends")
+
+    kill_target(up.cli, "upstream", "upstream.py")
+    wait_for(lambda: up.cli.standing().backends["upstream"], "the keeper's notice", seconds=15)
+    assert_one_line(
+        up.cli("lab.status"), "upstream: ended ", "see invoke lab.logs upstream", "invoke lab.up starts it again"
+    )
+    assert up.cli("lab.logs", "postgres").code == 0
+    again = up.cli("lab.up")
+    assert again.code == 0, again.output
+    assert backends in again.lines

@@ -12,7 +12,7 @@ from tests.e2e.conftest import HERE, Cli, end, fetch, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab import standing
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
 
 def begun(cli: Cli) -> "subprocess.Popen[str]":
@@ -50,7 +50,7 @@ def test_a_keeper_that_is_killed_is_missed_and_what_it_left_is_ended(cli: Cli) -
     psutil.Process(cli.standing().pid).kill()
     assert_one_line(cli("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
     if cli.runtime == "local":
-        again = cli.up()
+        again = cli.up("--no-backends")
         assert again.code == 0, again.output
         assert "that an earlier run had left behind" in again.output
         psutil.Process(cli.standing().pid).kill()
@@ -62,7 +62,7 @@ def test_a_keeper_that_is_killed_is_missed_and_what_it_left_is_ended(cli: Cli) -
 
 
 def test_a_web_ui_that_is_lost_ends_it_all_and_the_file_says_why(local: Cli) -> None:
-    assert local.up().code == 0
+    assert local.up("--no-backends").code == 0
     keeper = local.standing().pid
     kill_ui(local)
     wait_for(lambda: standing.started_ticks(keeper) is None, "the keeper's end", seconds=30)
@@ -105,7 +105,7 @@ def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None
 
 def test_beyond_this_machine_it_takes_a_login(local: Cli) -> None:
     local.variables["LAB_PASSWORD"] = "open sesame"
-    said = local.up("--host", "0.0.0.0")
+    said = local.up("--host", "0.0.0.0", "--no-backends")
     assert said.code == 0, said.output
     stands = local.standing()
     assert f"Web UI: http://0.0.0.0:{stands.port}/?tab=lab" in said.lines

@@ -1,0 +1,138 @@
+"""One run in each runtime, broken again and again: what is lost is said in a line, what was measured is kept, and in the
+end every trial is there.
+
+Each test goes on with the run where the one before it was broken off, as its user would.
+"""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RUNTIMES, require
+from tests.e2e.conftest import Cli, end, kill_target, make_cli, observations, wait_for, with_servers
+from tests.e2e.containers import assert_confined
+from tests.e2e.test_run import cells
+
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
+
+ADDED = """
+  gunicorn-sync-two:
+    <<: *server
+    command: [gunicorn, --workers=2, "app:app"]
+    x-lab: {slots: 2, processes: 2, model: process, summary: 2 sync workers}
+"""
+EXPERIMENT = """
+name: broken
+blocks: 5
+window_s: 0.3
+reference: gunicorn-sync-two
+workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
+cells:
+  - {servers: [gunicorn-sync-two, gunicorn-gevent], workloads: [db, sleep], users: [8], connections: [close]}
+  - {servers: [gunicorn-sync-two], workloads: [upstream], users: [8], connections: [close]}
+patience_s: 2
+"""
+TRIALS = 25
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def cli(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    require(request.param)
+    folder = tmp_path_factory.mktemp("broken")
+    made = make_cli(request.param, state, folder / "results")
+    with_servers(made, folder, ADDED)
+    (folder / "broken.yaml").write_text(EXPERIMENT)
+    yield made
+    made.assert_nothing_left()
+
+
+def under_way(cli: Cli, *how: str) -> "subprocess.Popen[str]":
+    """The run, when it has recorded more than before."""
+    before = len(observations(cli.latest))
+    child = cli.start("lab.run", *how)
+    wait_for(lambda: len(observations(cli.latest)) > before or child.poll() is not None, "a trial")
+    assert child.poll() is None, child.communicate()[0]
+    return child
+
+
+def test_a_server_and_a_backend_that_are_killed_fail_their_trials_and_no_others(cli: Cli) -> None:
+    experiment = cli.places.results.parent / "broken.yaml"
+    child = under_way(cli, "--runtime", cli.runtime, "--experiment", str(experiment), "--seed", "1")
+    kill_target(cli, "postgres", "postgres.py")
+    kill_target(cli, "gunicorn-gevent", "--worker-class=gevent")
+    output, _ = child.communicate(timeout=100)
+    assert child.returncode == 1, output
+    assert "trials failed, as the warnings say; try them again with --resume" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    rows = [json.loads(line) for line in observations(cli.latest)]
+    assert len(rows) == TRIALS
+    failed = [row for row in rows if row["status"] == "failed"]
+    of_backend = [row for row in failed if row["cell"]["workload"] == "db"]
+    of_server = [row for row in failed if row["cell"]["workload"] != "db"]
+    assert {row["cell"]["server"] for row in of_server} == {"gunicorn-gevent"}
+    assert all("ended" in row["reason"] or "answer" in row["reason"] for row in of_server)
+    assert {row["cell"]["server"] for row in of_backend} == {"gunicorn-gevent", "gunicorn-sync-two"}
+    how = r"the (backend postgres|server) ended (by signal 9|with exit code 137) (before|during) the trial"
+    assert all(re.match(how, row["reason"]) for row in of_backend)
+    ended = [row["reason"] for row in of_backend if row["cell"]["server"] == "gunicorn-sync-two"]
+    assert all(reason.startswith("the backend postgres ended") for reason in ended)
+    assert ended[-1].endswith("before the trial")
+    assert len(failed) >= 3 * 3, "all but those of the first blocks"
+    for cell in cli.comparison()["cells"]:
+        measured = [
+            row
+            for row in rows
+            if row["status"] == "measured"
+            and (row["cell"]["server"], row["cell"]["workload"]) == (cell["server"], cell["workload"])
+        ]
+        assert cell.get("blocks", 0) == len(measured), "what has failed takes part in no figure"
+
+
+def test_a_signal_ends_it_with_what_was_measured(cli: Cli) -> None:
+    # Meanwhile the containers are looked at too: a run is under way and its fleet is up.
+    # One signal in each runtime: both are handled in the same place.
+    signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
+    child = under_way(cli, "--resume", "latest")
+    if cli.runtime == "compose":
+        assert_confined(cli, {"gunicorn-sync-two", "gunicorn-gevent", "postgres", "upstream", "swarm"})
+    ended = end(child, signum)
+    assert ended.code == 128 + signum, ended.output
+    assert f"ended by {signum.name}" in ended.lines[-1]
+    assert "Traceback" not in ended.output
+    assert cli.leftovers() == []
+    measured = [json.loads(line)["status"] for line in observations(cli.latest)].count("measured")
+    assert cli.comparison()["run"]["trials"]["measured"] == measured < TRIALS
+
+
+def test_the_run_itself_is_killed(cli: Cli) -> None:
+    end(under_way(cli, "--resume", "latest"), signal.SIGKILL)
+    assert any("postgres" in each for each in cli.leftovers())
+
+
+def test_every_trial_is_there_in_the_end_without_the_torn_line(cli: Cli) -> None:
+    before = observations(cli.latest)
+    with (cli.latest / "observations.jsonl").open("ab") as journal:
+        journal.write(b'{"block": 2, "posi')
+    again = cli("lab.run", "--resume", "latest")
+    assert again.code == 0, again.output
+    assert "that an earlier run had left behind" in again.output
+    assert observations(cli.latest)[: len(before)] == before
+    rows = [json.loads(line) for line in observations(cli.latest)]
+    assert all(row["status"] == "measured" for row in rows[len(before) :])
+    measured = [(row["block"], json.dumps(row["cell"])) for row in rows if row["status"] == "measured"]
+    assert len(measured) == len(set(measured)) == TRIALS, "each once"
+    comparison = cli.comparison()
+    assert comparison["run"]["trials"] == {"planned": TRIALS, "measured": TRIALS, "failed": 0}
+    assert cli.leftovers() == []
+
+
+def test_a_server_that_one_stanza_has_added_is_measured_like_any_other(cli: Cli) -> None:
+    assert "gunicorn-sync-two" in cli("lab.list").output
+    peaks = {name: cell["in_flight"]["peak"] for name, cell in cells(cli.comparison(), workload="sleep").items()}
+    assert peaks["gunicorn-sync-two"] == 2
+    assert peaks["gunicorn-gevent"] > 4
