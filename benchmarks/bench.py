@@ -4,7 +4,7 @@ import argparse
 import http.client
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,9 +43,6 @@ Block = Mapping[str, Mapping[str, Rate]]
 
 Row = Mapping[str, str | float | Interval]
 
-DECISIVE = 0.95
-"""How often the interval of a ratio must hold the true median for a claim to be decided."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -55,17 +52,40 @@ class Claim:
     ratio: Interval
     at_least: float
     blocks: int | None = None
-    """How many blocks the interval is of; None where it is of something else."""
+    """How many blocks the interval of a median is of; None where it is no such interval."""
+    level: float = stats.ERROR_RATE
+    """How often the interval may miss the true value. A benchmark with several claims divides ERROR_RATE among them."""
+    rounds: int | None = None
+    """How many independent rounds are behind it, where each block is none."""
+
+    @property
+    def samples(self) -> str:
+        """How much is behind it, in words."""
+        number = self.rounds or self.blocks
+        unit = "round" if self.rounds else "block"
+        return "one measurement" if number is None else f"{number} {unit}{'s' if number > 1 else ''}"
 
     @property
     def verdict(self) -> str:
         """`holds` or `fails` where there are enough blocks and the whole interval says so, else `undecided`."""
-        too_few = self.blocks is not None and stats.confidence(self.blocks) < DECISIVE
+        too_few = self.blocks is not None and self.blocks < stats.blocks_needed(self.level)
         if self.ratio.low is None or self.ratio.high is None or too_few:
             return "undecided"
         if self.ratio.low >= self.at_least:
             return "holds"
         return "fails" if self.ratio.high < self.at_least else "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What the figures are of, in words that stand beside them."""
+
+    rounds: str
+    """How many independent rounds, and what one is."""
+    modes: str
+    """Runtime, workload, connections."""
+    left_out: str
+    """What they say nothing of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,10 @@ class Outcome:
     rows: Sequence[Row]
     """The summary, a line of the table each; all with the same keys."""
     claims: Sequence[Claim] = ()
+    scope: Scope | None = None
+    """None: one start of the servers, as local processes."""
+    recording: Mapping[str, Any] | None = None
+    """The results that the figures were read from, with the machine that they are of; None where they were measured."""
 
 
 class BenchRuntime(LocalRuntime):
@@ -92,7 +116,10 @@ class BenchRuntime(LocalRuntime):
 class Bench:
     """Where a benchmark runs, and how long."""
 
+    rounds: int
+    """How often everything is started anew, where a benchmark is told."""
     blocks: int
+    """How often everything is measured: in each round, where there are several."""
     seed: int
     window_s: float
     project: Path
@@ -117,7 +144,7 @@ class Bench:
         block: dict[str, dict[str, Rate]] = {}
         for group in _shuffled(groups, order):
             block[group] = {contender: groups[group][contender]() for contender in _shuffled(groups[group], order)}
-        self.console.print(f"Block {number + 1} of {self.blocks} is done.", highlight=False)
+        self.console.print(f"Block {number + 1} of {self.rounds * self.blocks} is done.", highlight=False)
         return block
 
 
@@ -135,10 +162,18 @@ def generator_cpu(blocks: Sequence[Block], group: str, contender: str) -> float:
     return stats.median_interval([block[group][contender].generator_cpu for block in blocks]).median
 
 
-def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, below_group: str | None = None) -> Interval:
+def ratio(
+    blocks: Sequence[Block],
+    group: str,
+    above: str,
+    below: str,
+    *,
+    below_group: str | None = None,
+    level: float = stats.ERROR_RATE,
+) -> Interval:
     """Requests a second of one contender over those of another, of the same group or `below_group`, paired by block."""
     beside = below_group or group
-    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks])
+    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks], level)
 
 
 def keeps_alive(url: str) -> bool:
@@ -157,12 +192,32 @@ def modes(url: str) -> Sequence[Connection]:
     return MODES if keeps_alive(url) else ("close",)
 
 
+def connections(groups: Iterable[str]) -> str:
+    """The connection modes that the names of `groups` end with, in words."""
+    words = {"close": "a connection each request", "keep-alive": "kept connections"}
+    return ", ".join(words[mode] for mode in MODES if any(group.endswith(mode) for group in groups)) or "as it says"
+
+
 def main(
-    name: str, description: str | None, measure: Callable[[Bench], Outcome], *, blocks: int, window_s: float
+    name: str,
+    description: str | None,
+    measure: Callable[[Bench], Outcome],
+    *,
+    window_s: float,
+    rounds: int | None = None,
+    blocks: int | None = None,
 ) -> None:
-    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line."""
+    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line.
+
+    Of `rounds` and `blocks` those are options that have a default here; the others are 1.
+    """
     parser = _parser(name, description)
-    parser.add_argument("--blocks", type=_count, default=blocks, help="how often everything is measured (%(default)s)")
+    for option, default, what in (
+        ("--rounds", rounds, "how often everything is started anew"),
+        ("--blocks", blocks, "how often everything is measured, in each round"),
+    ):
+        if default is not None:
+            parser.add_argument(option, type=_count, default=default, help=f"{what} (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
     parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
     options = parser.parse_args()
@@ -175,6 +230,18 @@ def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) 
     _parser(name, description).parse_args()
     console = lab.console()
     _told(console, lambda: _finish(name, {}, host.fingerprint(), measure(), console))
+
+
+def repeat(name: str, description: str | None, measure: Callable[[int], Outcome], *, runs: int) -> None:
+    """Run a benchmark that does the same thing `runs` times and starts its servers by the lab's own commands."""
+    parser = _parser(name, description)
+    parser.add_argument("--runs", type=_count, default=runs, help="how often it is done (%(default)s)")
+    options = parser.parse_args()
+    console = lab.console()
+    _told(
+        console,
+        lambda: _finish(name, {"runs": options.runs}, host.fingerprint(), measure(options.runs), console),
+    )
 
 
 def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -202,7 +269,8 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
     except DoesNotFit as error:
         raise HostError(f"cores: {error}") from None
     bench = Bench(
-        blocks=options.blocks,
+        rounds=getattr(options, "rounds", 1),
+        blocks=getattr(options, "blocks", 1),
         seed=options.seed,
         window_s=options.window,
         project=places.project,
@@ -218,6 +286,7 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
         bench.runtime.prepare(bench.servers.values(), [], console.print)
         outcome = measure(bench)
     settings = {
+        "rounds": bench.rounds,
         "blocks": bench.blocks,
         "seed": bench.seed,
         "window_s": bench.window_s,
@@ -252,7 +321,8 @@ def _show(outcome: Outcome, console: Console) -> None:
         terminal.grid(tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows])
     )
     for claim in outcome.claims:
-        text = f"{claim.what}: {_cell(claim.ratio)}, must be at least {claim.at_least:g}: {claim.verdict}"
+        ratio = f"{_cell(claim.ratio)}, {claim.samples}"
+        text = f"{claim.what}: {ratio}, must be at least {claim.at_least:g}: {claim.verdict}"
         console.print(text, markup=False, highlight=False)
 
 
@@ -274,12 +344,15 @@ def _number(value: float | None) -> str:
 
 
 def _write(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome) -> Path:
+    source = outcome.recording
+    read = {} if source is None else {"recording": source["date"]}
     document = {
         "benchmark": name,
         "date": host.now(),
-        "machine": asdict(machine),
-        "settings": {**settings, **outcome.settings},
-        "claims": [{**asdict(claim), "verdict": claim.verdict} for claim in outcome.claims],
+        "machine": asdict(machine) if source is None else source["machine"],
+        "settings": {**settings, **read, **outcome.settings},
+        "scope": asdict(outcome.scope or _one_start(settings, outcome.blocks)),
+        "claims": [{**asdict(claim), "samples": claim.samples, "verdict": claim.verdict} for claim in outcome.claims],
         "summary": [
             {key: asdict(value) if isinstance(value, Interval) else value for key, value in row.items()}
             for row in outcome.rows
@@ -294,6 +367,15 @@ def _write(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outco
     text = yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
     path.write_text(text)
     return path
+
+
+def _one_start(settings: Mapping[str, Any], blocks: Sequence[Block]) -> Scope:
+    groups = {group for block in blocks for group in block}
+    return Scope(
+        rounds=f"1 start of the servers, in which everything was measured {settings.get('blocks', 1)} times in turn",
+        modes=f"local processes; `hello`; {connections(groups)}",
+        left_out="other starts of the same servers, other workloads, containers",
+    )
 
 
 def _rounded(value: Any) -> Any:
