@@ -4,6 +4,7 @@ In a round all servers are started anew, and everything that is tried in it shar
 The round is therefore the sampling unit: fifteen pairs of the same six servers are one round, not fifteen samples.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def _normal(level: float) -> float:
     return statistics.NormalDist().inv_cdf(1 - level / 2)
 
 
+@functools.cache
 def student(freedom: int, level: float) -> float:
     """The quantile of Student's t that `level` / 2 lies above, by bisection."""
     low, high = 0.0, 1e6
