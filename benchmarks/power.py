@@ -57,7 +57,9 @@ def _row(slower_by: float, protocol: Protocol, together: str, found: Sequence[Se
         "tries": str(len(every)),
         "windows a pair at most, s": max(each.windows_s for each in every),
         "found": share(_hits(found)),
-        "called faster": share([[each.verdict == "faster" for each in judgements] for judgements in found]),
+        "wrong verdicts": share(
+            [[each.verdict not in {"slower", "undecided"} for each in judgements] for judgements in found]
+        ),
         "until found, s": statistics.median(each.windows_s for each in right) if right else "–",
         "median ratio": statistics.median(each.ratio for each in every),
     }

@@ -1,11 +1,11 @@
 """A server against itself: how often each protocol calls one of two identical servers faster.
 
 Read from `recording.yaml`: every two of the identical servers of each round. Each way to measure, blocks in turn or runs in
-a row, is read by either rule: *the greater wins*, which decides whenever the two differ by more than 1 %; and *three
-verdicts*, faster, slower or neither, from a 95 % interval of the ratio that must lie beyond the same 1 %. Blocks have the
-lab's interval; runs have Welch's, of their logarithms. The pairs of a round share its servers and its weather, so the
-intervals of shares are over rounds, not over pairs (`benchmarks/rounds.py`). Must show: at most 5 % false verdicts. It
-would take some hundred rounds without any to show it.
+a row, is read by either rule: *the greater wins*, which decides whenever the two differ by more than the margin that the
+lab allows itself; and *three verdicts*, faster, slower or neither, from a 95 % interval of the ratio that must lie beyond
+the same margin. Blocks have the lab's interval; runs have Welch's, of their logarithms. The pairs of a round share its
+servers and its weather, so the intervals of shares are over rounds, not over pairs (`benchmarks/rounds.py`). Must show: at
+most 5 % false verdicts. It would take some hundred rounds without any to show it.
 """
 
 import statistics
@@ -56,7 +56,6 @@ def _found(protocol: Protocol, rounds: Sequence[Recorded]) -> Sequence[Sequence[
 def _row(protocol: Protocol, found: Sequence[Sequence[Judgement]]) -> Row:
     every = [each for judgements in found for each in judgements]
     false = [[each.takes_sides for each in judgements] for judgements in found]
-    low, _, high = statistics.quantiles([each.ratio for each in every], n=4)
     return {
         "measured by": protocol.name,
         "rule": protocol.rule,
@@ -65,9 +64,16 @@ def _row(protocol: Protocol, found: Sequence[Sequence[Judgement]]) -> Row:
         "false verdicts": share(false),
         "rounds with one": str(sum(map(any, false))),
         "windows a pair, s": statistics.median(each.windows_s for each in every),
-        "ratios, middle half": f"{low:.3f} to {high:.3f}",
+        "ratios, middle half": _middle_half([each.ratio for each in every]),
         "furthest": max((each.ratio for each in every), key=lambda ratio: max(ratio, 1 / ratio)),
     }
+
+
+def _middle_half(ratios: Sequence[float]) -> str:
+    if len(ratios) == 1:
+        return "–"
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return f"{low:.3f} to {high:.3f}"
 
 
 if __name__ == "__main__":

@@ -127,6 +127,12 @@ def test_rounds_are_counted_not_pairs_of_twins() -> None:
     assert twins.summary(session(105, twins=2))[1][1].verdict == "holds"
 
 
+def test_one_round_of_one_pair_can_be_read() -> None:
+    rows, claims = twins.summary(session(1, twins=2))
+    assert {row["pairs"] for row in rows} == {"1"}
+    assert {claim.verdict for claim in claims} == {"undecided"}
+
+
 def test_a_protocol_counts_only_the_rounds_that_have_what_it_reads() -> None:
     mixed = [*session(2), *(replace(each, sequential={}) for each in session(5))]
     counted = {row["measured by"]: row["rounds"] for row in twins.summary(mixed)[0]}
@@ -169,10 +175,13 @@ def test_welchs_interval_holds_the_true_ratio_as_often_as_it_says() -> None:
     assert sum((each.low or 0) <= 1000 / 900 <= (each.high or 0) for each in found) >= 0.94 * RUNS
 
 
-def test_what_is_called_the_same_is_no_false_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_is_right_of_twins_and_wrong_of_a_slower_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stats, "verdict", lambda _: "same")
-    rows, _ = twins.summary(session(2))
-    assert all(row["rounds with one"] == "0" for row in rows)
+    monkeypatch.setattr(power, "SLOWER", {"slower-10": 0.1})
+    assert all(row["rounds with one"] == "0" for row in twins.summary(session(2))[0])
+    for row in power.summary(session(2))[0]:
+        assert isinstance(row["wrong verdicts"], Interval)
+        assert row["wrong verdicts"].median == 1
 
 
 def test_the_slower_server_is_tried_against_the_twins_of_its_own_round(monkeypatch: pytest.MonkeyPatch) -> None:
