@@ -81,7 +81,7 @@ QUICK = Effort(
 
 def measure(effort: Effort, at: Places, console: Console) -> Found:
     """All that is measured, about five minutes of it. Raises LabError."""
-    engine, concluded, ran = stand.engine(), _concluded(), _ran()
+    engine, reports, ran = stand.engine(), concluded(), _ran()
     first, *_, last = sorted(host.usable_cpus())
     if first == last:
         raise HostError("only one core may be used: Locust's master needs one that nobody else does")
@@ -99,7 +99,7 @@ def measure(effort: Effort, at: Places, console: Console) -> Found:
             host=host.fingerprint(),
             engine=engine.version,
             quick=effort is QUICK,
-            concluded=concluded,
+            concluded=reports,
             ran=ran,
             crews=told(
                 f"Locust's master, with up to {max(effort.workers)} workers ...",
@@ -120,7 +120,8 @@ def measure(effort: Effort, at: Places, console: Console) -> Found:
         )
 
 
-def _concluded() -> Concluded:
+def concluded() -> Concluded:
+    """What `benchmarks.scale` has found on this machine."""
     told = _results_of("scale")
     [row] = told["summary"]
     seconds = middling(row["seconds"])
