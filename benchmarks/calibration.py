@@ -19,7 +19,8 @@ from functools import partial
 from benchmarks.bench import Outcome, Row, analyse
 from benchmarks.protocols import Recorded, recorded, scope
 from benchmarks.rounds import student as quantile
-from wsgilab import stats
+from wsgilab import stats, testing
+from wsgilab.compare.pairs import Paired, intervals
 from wsgilab.model import Interval
 
 CASES = ((4, 1), (4, 12), (6, 1), (8, 1), (12, 1), (12, 12), (30, 1), (30, 12))
@@ -71,13 +72,20 @@ def summary(rounds: Sequence[Recorded], runs: int) -> Sequence[Row]:
 
 
 def lab(run: Logs) -> bool:
-    """Whether the lab's intervals decide any comparison."""
-    level = stats.ERROR_RATE / len(run)
-    reach = stats.reach([departure for logs in run for departure in stats.departures(logs)])
-    intervals = (stats.ratio([math.exp(each) for each in logs], level, reach) for logs in run)
-    return any(
-        (each.low is not None and each.low > 1) or (each.high is not None and each.high < 1) for each in intervals
-    )
+    """Whether the lab's intervals, as it works them out for a run, decide any comparison."""
+    reference = testing.cell("reference")
+    pairs = [
+        Paired(
+            cell=testing.cell(f"server-{number}"),
+            other=reference,
+            kin=(reference.workload,),
+            ratios={block: math.exp(each) for block, each in enumerate(logs)},
+        )
+        for number, logs in enumerate(run)
+    ]
+    whole = testing.run(testing.experiment(reference, blocks=len(run[0])))
+    found = [each for each in intervals(whole, pairs, len(pairs)) if each is not None]
+    return any((each.low is not None and each.low > 1) or (each.high is not None and each.high < 1) for each in found)
 
 
 def student(run: Logs) -> bool:

@@ -175,15 +175,6 @@ def test_welchs_interval_holds_the_true_ratio_as_often_as_it_says() -> None:
     assert sum((each.low or 0) <= 1000 / 900 <= (each.high or 0) for each in found) >= 0.94 * RUNS
 
 
-def test_the_same_is_right_of_twins_and_wrong_of_a_slower_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "verdict", lambda _: "same")
-    monkeypatch.setattr(power, "SLOWER", {"slower-10": 0.1})
-    assert all(row["rounds with one"] == "0" for row in twins.summary(session(2))[0])
-    for row in power.summary(session(2))[0]:
-        assert isinstance(row["wrong verdicts"], Interval)
-        assert row["wrong verdicts"].median == 1
-
-
 def test_the_slower_server_is_tried_against_the_twins_of_its_own_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power, "SLOWER", {"slower-10": 0.1})
     rows, claims = power.summary(session(4))
