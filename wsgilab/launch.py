@@ -116,7 +116,7 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
                     f"{cpus.spell(asked)} as asked; it moved itself"
                 )
             stack = target.server.stack
-            stacks[stack] = replace(stacks[stack], python=facts["python"], packages=facts["packages"])
+            stacks[stack] = replace(stacks[stack], python=facts["python"], packages=facts["packages"], is_complete=True)
     return stacks
 
 

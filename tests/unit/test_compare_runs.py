@@ -566,6 +566,17 @@ def test_packages_that_came_and_went_are_told_each_and_no_digest_beside_them() -
     ]
 
 
+def test_of_a_run_that_recorded_a_few_packages_nobody_knows_the_rest() -> None:
+    few = stack(packages={"gunicorn": "27.0.1"})(made())
+    more = {"click": "8", "gunicorn": "28"}
+    every = stack(packages=more, is_complete=True)(made(id="later"))
+
+    told = [("stack gunicorn: gunicorn", "27.0.1", "28")]
+    assert [(each.what, each.a, each.b) for each in beside(a=few, b=every).differences] == told
+    there = stack(packages={"gunicorn": "27.0.1"}, is_complete=True)(made())
+    assert len(beside(a=there, b=every).differences) == 2, "of two that recorded all, it is known"
+
+
 @pytest.mark.parametrize(
     "change",
     [

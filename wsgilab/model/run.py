@@ -24,6 +24,8 @@ class Stack:
     """The image's id, or a SHA-256 over lock and interpreter."""
     python: str = ""
     packages: Mapping[str, str]
+    is_complete: bool = False
+    """Whether `packages` are all that were installed; False in runs of a lab that recorded some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
