@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from wsgilab.errors import SpecError
 from wsgilab.model import STRICT, Backend, ExecutionModel, Server
 from wsgilab.parsing import complaint, load_yaml, strings, told
+from wsgilab.workloads import WORKLOADS, backend_variable, backends
 
 KNOWN_VARIABLES = frozenset(
     {
@@ -23,8 +24,7 @@ KNOWN_VARIABLES = frozenset(
         "LAB_PUBLISH",
         "LAB_BASE_IMAGE",
         "LAB_ID",
-        "LAB_POSTGRES",
-        "LAB_UPSTREAM",
+        *map(backend_variable, backends(WORKLOADS)),
     }
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""

@@ -15,6 +15,7 @@ from wsgilab.process import Finished
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
 from wsgilab.runtime.ports import bracketed
+from wsgilab.workloads import WORKLOADS, backend_variable, backends
 
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""
@@ -76,8 +77,7 @@ class Compose:
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
             "LAB_BIND": "",
             # Backends are reached by their names.
-            "LAB_POSTGRES": "",
-            "LAB_UPSTREAM": "",
+            **dict.fromkeys(map(backend_variable, backends(WORKLOADS)), ""),
             "COMPOSE_FILE": "",
         }
 

@@ -25,6 +25,7 @@ from wsgilab.runtime import logs
 from wsgilab.runtime.ports import check_free, free_ports
 from wsgilab.runtime.processes import LocalBackend, LocalTarget, ended, wait_until_ready
 from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up, verify_pinning
+from wsgilab.workloads import backend_variable
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
@@ -110,7 +111,7 @@ class LocalRuntime:
             wait_until_ready(up.values())
             verify_pinning(up.values(), cpus)
             self._backends = {
-                f"LAB_{backend.name.upper()}": f"127.0.0.1:{port}"
+                backend_variable(backend.name): f"127.0.0.1:{port}"
                 for backend, port in zip(backends, ports, strict=True)
             }
             kept.callback(self._backends.clear)
