@@ -16,9 +16,12 @@ from wsgilab.model import STRICT, Backend, ExecutionModel, Server
 from wsgilab.parsing import complaint, load_yaml, strings, told
 from wsgilab.workloads import WORKLOADS, backend_variable, backends
 
+ADDRESS_VARIABLES = frozenset({"LAB_BIND", "LAB_HOST", "LAB_PORT"})
+"""Where to listen: host:port, and each by itself."""
+
 KNOWN_VARIABLES = frozenset(
     {
-        "LAB_BIND",
+        *ADDRESS_VARIABLES,
         "LAB_SERVER_CPUS",
         "LAB_PORTS",
         "LAB_PUBLISH",
@@ -29,7 +32,7 @@ KNOWN_VARIABLES = frozenset(
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 
-BACKEND_VARIABLES = frozenset({"LAB_BIND", "LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"})
+BACKEND_VARIABLES = ADDRESS_VARIABLES | {"LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"}
 """Those of a backend's stanza."""
 
 MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)

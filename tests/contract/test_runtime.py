@@ -219,6 +219,51 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(
     assert leftovers(places, own) == []
 
 
+def changed(places: Places, name: str, command: str) -> Server:
+    """The server `name` with another command. In containers the file says what runs, so it is changed there."""
+    text = places.catalogue.read_text().replace("--log-level=warning", "--log-level=info")
+    before, stanza, after = text.partition(f"  {name}:\n")
+    old, _, rest = after.partition("    x-lab:")
+    anchor = old.splitlines()[0]
+    places.catalogue.write_text(f"{before}{stanza}{anchor}\n    command: {command}\n    x-lab:{rest}")
+    return lab.read_catalogue(places)[name]
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", "127.0.0.2:${LAB_PORT:-8000}", "127.0.0.1:${LAB_PORT:-8000}"])
+def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_and_its_last_lines(
+    bind: str, fresh: Callable[[str], tuple[Places, Runtime]]
+) -> None:
+    places, own = fresh("misplaced")
+    server = changed(places, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "app:app"]')
+    start = own.start([server], SERVER_CORE)
+    if own.name == "local" and bind.startswith("127.0.0.1"):
+        # Just as asked. In a container nobody else would reach it there, though its own health check does.
+        with start as fleet:
+            assert hello(fleet[server.name].published_url) == b"hello\n"
+        return
+    host = bind.partition(":")[0].replace(".", r"\.")
+    wanted = r"127\.0\.0\.1:\d+" if own.name == "local" else r"0\.0\.0\.0:8000"
+    told = (
+        rf"^gunicorn-sync-1 listens at {host}:\d+, not at {wanted} as asked; "
+        "have it bind LAB_BIND, or LAB_HOST and LAB_PORT; see its last lines below$"
+    )
+    with pytest.raises(TargetError, match=told) as caught, start:
+        pytest.fail("a fleet that listens elsewhere came up")
+    assert listens(caught.value.detail)
+    assert leftovers(places, own) == []
+
+
+def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
+    fresh: Callable[[str], tuple[Places, Runtime]],
+) -> None:
+    places, own = fresh("told")
+    word = "exec gunicorn --bind=$$LAB_HOST:$$LAB_PORT app:app"
+    server = changed(places, "gunicorn-sync-1", f"[sh, -c, '[ $$LAB_HOST:$$LAB_PORT = $$LAB_BIND ] && {word}']")
+    with own.start([server], SERVER_CORE) as fleet:
+        assert hello(fleet[server.name].published_url) == b"hello\n"
+    assert leftovers(places, own) == []
+
+
 def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str], tuple[Places, Runtime]]) -> None:
     places, own = fresh("elsewhere")
     other = min(GENERATOR_CORE)
@@ -424,7 +469,7 @@ def test_a_target_that_does_not_come_up_again_has_ended(
         target = fleet["flask-single"]
         if isinstance(target, LocalTarget):
             kill(places, own, target)
-            spoilt.enter_context(socket.create_server(("127.0.0.1", target.port)))
+            spoilt.enter_context(socket.create_server(target.wanted))
             told = "flask-single did not start: ended with exit code 1"
         else:
             (container,) = spoilt.enter_context(containers(places))

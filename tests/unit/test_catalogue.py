@@ -141,14 +141,15 @@ def test_a_real_server_finds_the_backends_where_the_lab_says_or_else_by_their_na
             assert catalogue.interpolate(template, {key: ""}) == there
 
 
-def test_a_real_server_binds_where_the_lab_says() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_real_server_is_told_where_to_listen_as_the_lab_says_or_else_at_every_address(host: str) -> None:
+    there = {"LAB_BIND": f"{host}:9", "LAB_HOST": host, "LAB_PORT": "9"} if host == "127.0.0.1" else {}
+    port = 9 if there else 8000
     for server in SERVERS.values():
-        filled = {
-            key: catalogue.interpolate(value, {"LAB_BIND": "127.0.0.1:9"}) for key, value in server.environment.items()
-        }
+        filled = {key: catalogue.interpolate(value, there) for key, value in server.environment.items()}
 
-        assert filled["LAB_BIND"] == "127.0.0.1:9"
-        assert "--bind=127.0.0.1:9 " in filled["GUNICORN_CMD_ARGS"]
+        assert (filled["LAB_BIND"], filled["LAB_HOST"], filled["LAB_PORT"]) == (f"{host}:{port}", host, str(port))
+        assert f"--bind={host}:{port} " in filled["GUNICORN_CMD_ARGS"]
 
 
 # Interpolation.

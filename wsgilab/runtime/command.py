@@ -10,6 +10,7 @@ import docker.errors
 from docker.tls import TLSConfig
 
 from wsgilab import process
+from wsgilab.catalogue import ADDRESS_VARIABLES
 from wsgilab.errors import EngineError
 from wsgilab.process import Finished
 from wsgilab.runtime.containers import engine_errors
@@ -75,7 +76,7 @@ class Compose:
             "LAB_PUBLISH": self._publish,
             "LAB_BASE_IMAGE": self.base_image(),
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
-            "LAB_BIND": "",
+            **dict.fromkeys(ADDRESS_VARIABLES, ""),
             # Backends are reached by their names.
             **dict.fromkeys(map(backend_variable, backends(WORKLOADS)), ""),
             "COMPOSE_FILE": "",

@@ -17,6 +17,7 @@ from wsgilab.runtime import beacons, images, logs
 from wsgilab.runtime.beacons import Facts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import (
+    POLL_S,
     ContainerBackend,
     ContainerTarget,
     engine_errors,
@@ -37,6 +38,7 @@ from wsgilab.runtime.protocol import (
     verify_pinning,
 )
 from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
+from wsgilab.runtime.starting import wait_until_ready
 
 LABEL = "wsgilab.lab"
 UI_PORT = 8089
@@ -116,6 +118,7 @@ class ComposeRuntime:
         names = [backend.name for backend in backends]
         with self._up(self._backend_project, self._compose.lab_files, names, cpus) as containers:
             up = {each.name: ContainerBackend(each, cpus, containers[each.name]) for each in backends}
+            wait_until_ready(up.values(), POLL_S)
             verify_pinning(up.values(), cpus)
             self._backends = {name: containers[name] for name in names}
             try:
@@ -133,6 +136,7 @@ class ComposeRuntime:
             fleet = {
                 each.name: ContainerTarget(each, cpus, containers[each.name], network, address) for each in servers
             }
+            wait_until_ready(fleet.values(), POLL_S)
             verify_pinning(fleet.values(), cpus)
             with engine_errors():
                 for name, backend in self._backends.items():
@@ -147,16 +151,16 @@ class ComposeRuntime:
     def _up(
         self, project: str, files: Collection[Path], names: Collection[str], cpus: frozenset[int]
     ) -> Iterator[Mapping[str, Any]]:
-        """Services that are up and healthy: service -> container. Leaving it leaves nothing behind."""
+        """Services that were started: service -> container. Leaving it leaves nothing behind."""
         with self._torn_down(project):
-            words = ["up", "--detach", "--wait", "--no-build", *names]
+            # Without --wait, which would wait a minute for what listens elsewhere, and not say so.
+            words = ["up", "--detach", "--no-build", *names]
             up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
-            containers = self._containers(project)
             if up.code != 0:
-                raise self._start_error(up, containers)
-            yield containers
+                raise self._start_error(up)
+            yield self._containers(project)
 
-    def _start_error(self, up: Finished, containers: Mapping[str, Any]) -> LabError:
+    def _start_error(self, up: Finished) -> LabError:
         if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
             return HostError(
                 f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "
@@ -166,16 +170,6 @@ class ComposeRuntime:
             return HostError(
                 f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"
             )
-        for name, container in containers.items():
-            with engine_errors():
-                container.reload()
-                state = container.attrs["State"]
-            if state["Status"] in ("exited", "dead") or state.get("Health", {}).get("Status") == "unhealthy":
-                ended = f"ended with exit code {state['ExitCode']}" if not state["Running"] else "did not answer"
-                return TargetError(
-                    f"{name} did not start: {ended}; see its last lines below",
-                    detail=container.logs(tail=10).decode(errors="replace"),
-                )
         return TargetError(f"containers did not start: {up.last_line}", detail=up.stderr)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:

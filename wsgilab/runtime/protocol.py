@@ -153,9 +153,11 @@ def not_up(name: str, cores: int | None) -> TargetError:
 
 def did_not_start(started: Running, cause: str) -> TargetError:
     """That something has ended before it was ready."""
-    return TargetError(f"{started.name} did not start: {cause}; see its last lines below", detail=started.log_tail())
+    told, detail = last_words(started)
+    return TargetError(f"{started.name} did not start: {cause}; {told}", detail=detail)
 
 
-def not_ready(started: Running, waited_s: float) -> TargetError:
-    """That something runs, but does not get ready."""
-    return TargetError(f"{started.name} did not answer within {waited_s:.0f} s of its start", detail=started.log_tail())
+def last_words(started: Running) -> tuple[str, str]:
+    """What to say of a log's last lines, and these."""
+    lines = started.log_tail()
+    return ("see its last lines below" if lines.strip() else "it has written nothing"), lines
