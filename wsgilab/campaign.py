@@ -10,6 +10,7 @@ from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Backends, Fleet, Running, RunningBackend, Say, Target
+from wsgilab.runtime.restarts import Restarts
 from wsgilab.swarm.client import Swarm
 
 Begin = Callable[[Trial], None]
@@ -36,14 +37,18 @@ def execute(
     say: Say,
     advance: Advance,
     begin: Begin = _unannounced,
+    restarts: Restarts | None = None,
 ) -> None:
     """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
+
+    What has ended is started again before its next trial, as often as `restarts`, which is one run's, allow.
 
     `begin` is told of each trial before it, `save` of what it recorded, and then `advance` that it is done.
 
     Whatever else fails (the generator, the engine, the disk) ends the run: it is raised, with every trial that was
     finished already saved.
     """
+    known = restarts or Restarts()
     suspects: set[tuple[str, int]] = set()
     warm: set[tuple[str, int, str]] = set()
     for trial in trials:
@@ -51,16 +56,21 @@ def execute(
         target = fleets[cell.cores][cell.server]
         waits_for = [backends[name] for name in workloads.backends([cell.workload])]
         begin(trial)
+        revived = known.revive(run, cell.cores, target, waits_for, swarm.get, say)
+        if revived.names:
+            # What they had opened to each other is gone.
+            warm.clear()
         observation = _observe(
             trial,
             run,
             target,
             waits_for,
             swarm,
+            unfit=revived.reason,
             suspect=(cell.server, cell.cores) in suspects,
             warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
         )
-        save(observation)
+        save(replace(observation, restarted=revived.names))
         if observation.status == "failed":
             suspects.add((cell.server, cell.cores))
             say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
@@ -108,6 +118,7 @@ def _observe(
     backends: Sequence[RunningBackend],
     swarm: Swarm,
     *,
+    unfit: str | None,
     suspect: bool,
     warm: bool,
 ) -> Observation:
@@ -118,11 +129,8 @@ def _observe(
             block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
         )
 
-    for backend in backends:
-        if (failure := backend.failure()) is not None:
-            return failed(f"the backend {backend.name} {failure} before the trial")
-    if (failure := target.failure()) is not None:
-        return failed(f"the server {failure} before the trial")
+    if unfit is not None:
+        return failed(unfit)
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 

@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsgilab import campaign, launch, process
 from wsgilab.campaign import Begin, Save
@@ -16,6 +16,7 @@ from wsgilab.model import Backend, Observation, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.restarts import Restarts
 from wsgilab.swarm.client import LocustSwarm, Swarm
 
 
@@ -31,6 +32,8 @@ class Lane:
     """Why its targets are out of reach; None where they are not, or nobody knows."""
     own_cpus: frozenset[int] | None = None
     """The cores that the lab itself may use while they are measured; None: as it comes."""
+    restarts: Restarts = field(default_factory=Restarts)
+    """Of what ends on it while the run goes on."""
     recorded: RecordedLane | None = None
     """What results tell of it; None where all is on one machine."""
 
@@ -143,6 +146,7 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener
                 say=listener.say,
                 advance=listener.advance,
                 begin=listener.begin,
+                restarts=lane.restarts,
             )
         except EngineError as error:
             # Only the targets' engine is asked for anything by then.

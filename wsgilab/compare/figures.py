@@ -43,7 +43,11 @@ def cell_result(
         figures=figures,
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
-        warnings=(*gates.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
+        warnings=(
+            *gates.failed_trials(observations, planned, unit),
+            *gates.started_again(observations, unit),
+            *(warning for _, warning in told),
+        ),
         timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
     )
 

@@ -1,6 +1,7 @@
 """What a reader must know beside a cell's figures, and the gates that keep it from being compared."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from wsgilab import cpus
@@ -23,6 +24,13 @@ def failed_trials(observations: Sequence[Observation], planned: int, unit: str) 
         yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
     if len(observations) < planned:
         yield f"{planned - len(observations)} of {planned} blocks were not run"
+
+
+def started_again(observations: Sequence[Observation], unit: str) -> Iterable[str]:
+    """What of a cell had ended within the run, and was started again."""
+    names = Counter(name for observation in observations for name in observation.restarted)
+    for name, count in sorted(names.items()):
+        yield f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
 
 
 def gates(

@@ -175,5 +175,7 @@ class Observation:
     """The more of what the window's two ends saw."""
     backend_cpu_s: float | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
+    restarted: tuple[str, ...] = ()
+    """The server and those of its backends that had ended and were started again right before."""
     machine: str = ""
     """The machine of the targets, where there are several machines."""
