@@ -5,9 +5,12 @@ import hashlib
 import importlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from http.client import HTTPException
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -202,6 +205,19 @@ def test_the_application_takes_what_a_workloads_parameters_can_be(workload: str,
     # Some are large.
     application._lines.cache_clear()
     locustfile("large").get.cache_clear()
+
+
+def test_a_locust_file_is_loaded_by_hand_from_anywhere(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "locustfiles" / "mixed.py"
+    # Without any of the folders that the tests have on their path.
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LOCUST_SKIP_MONKEY_PATCH")
+    }
+    argv = [sys.executable, "-m", "locust", "-f", str(file), "--list"]
+
+    told = subprocess.run(argv, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert told.stdout.split()[-1] == "Mixed"
 
 
 def test_users_ask_for_what_the_options_say() -> None:
