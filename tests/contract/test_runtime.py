@@ -253,6 +253,20 @@ def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_an
     assert leftovers(places, own) == []
 
 
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_container_that_nobody_can_reach_is_told_with_the_remedy(
+    fresh: Callable[[str], tuple[Places, Runtime]],
+) -> None:
+    places, own = fresh("unpublished")
+    stanza = "  gunicorn-sync-1:\n    <<: *server\n"
+    places.catalogue.write_text(places.catalogue.read_text().replace(stanza, f"{stanza}    ports: []\n"))
+    start = own.start([lab.read_catalogue(places)["gunicorn-sync-1"]], SERVER_CORE)
+    told = r"^gunicorn-sync-1 does not publish its port 8000, .*; begin its stanza in the catalogue with <<: \*server$"
+    with pytest.raises(TargetError, match=told), start:
+        pytest.fail("a server that nobody can reach came up")
+    assert leftovers(places, own) == []
+
+
 def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
     fresh: Callable[[str], tuple[Places, Runtime]],
 ) -> None:

@@ -54,7 +54,7 @@ def insert(file: Path, before: str, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with a server, a stack and a workload more, as docs/extending.md has them."""
+    """A copy of the checkout with a server, a stack, an experiment and a workload more, as docs/extending.md has them."""
     copy = tmp_path_factory.mktemp("extended")
     for folder in COPIED:
         shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "recorded"))
@@ -79,6 +79,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert(copy / "services" / "app" / "app.py", '@app.get("/calibrate")\n', f"{route}\n\n")
     (copy / "locustfiles" / "echo_back.py").write_text(locustfile)
     run(copy, "-m", "wsgilab.schemas", "schemas")
+    run(copy, "-c", "from wsgilab import lab; lab.new_experiment('my-question', lab.places())")
     return copy
 
 

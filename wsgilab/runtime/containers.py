@@ -167,7 +167,12 @@ class ContainerTarget(RunningContainer):
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
         # One for each of the addresses, where several are published.
-        published = settings["Ports"][f"{PORT}/tcp"][0]
+        published = next(iter(settings["Ports"].get(f"{PORT}/tcp") or ()), None)
+        if published is None or self._network not in settings["Networks"]:
+            raise TargetError(
+                f"{self.name} does not publish its port {PORT}, or has a network of its own; begin its stanza in the "
+                "catalogue with <<: *server"
+            )
         if self._address is not None:
             self.base_url = self.published_url = f"http://{bracketed(self._address)}:{published['HostPort']}"
             return
