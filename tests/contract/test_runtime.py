@@ -152,7 +152,7 @@ def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustS
 def test_every_backend_is_pinned_and_reached_from_every_server(
     fleet: Fleet, backends: Backends, swarm: LocustSwarm
 ) -> None:
-    assert set(backends) == {"postgres", "upstream"}
+    assert {"postgres", "upstream"} <= set(backends)
     for name, backend in backends.items():
         assert (backend.name, backend.backend.name, backend.failure()) == (name, name, None)
         assert backend.effective_cpus() == GENERATOR_CORE
@@ -724,8 +724,8 @@ def test_every_service_is_confined(session_places: Places) -> None:
     services = composes_reading(session_places)
     assert "swarm" in services
     for name, service in services.items():
-        # The official image's own user, who has no privileges either.
-        assert service["user"] == ("postgres" if name == "postgres" else "10001:10001")
+        # An official image may have a user of its own, who has no privileges either.
+        assert service["user"].partition(":")[0] not in ("", "0", "root"), name
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]

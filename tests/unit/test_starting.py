@@ -64,6 +64,7 @@ def test_a_socket_of_this_machine_is_found_while_it_listens() -> None:
         ("127.0.0.1", 8100, "127.0.0.1", True),
         ("0.0.0.0", 8100, "127.0.0.1", True),
         ("::", 8100, "127.0.0.1", True),
+        ("::ffff:127.0.0.1", 8100, "127.0.0.1", True),
         ("127.0.0.2", 8100, "127.0.0.1", False),
         ("::1", 8100, "127.0.0.1", False),
         ("127.0.0.1", 8000, "127.0.0.1", False),
@@ -134,7 +135,7 @@ def test_who_listens_elsewhere_first_and_then_as_asked_is_waited_for(now_s: list
     fake = Fake(
         server=server("own"),
         ready=lambda: now_s[0] > 1030,
-        sockets=lambda: [ELSEWHERE] if now_s[0] < 1005 else [ELSEWHERE, WANTED],
+        sockets=lambda: [ELSEWHERE] if now_s[0] < 1008 else [ELSEWHERE, WANTED],
     )
 
     wait_until_ready([fake], 0.05)

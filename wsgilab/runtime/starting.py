@@ -11,8 +11,9 @@ from wsgilab.runtime.protocol import Running, did_not_start, last_words
 
 START_S = 60.0
 """How long something may take until it is ready."""
-LOOK_S = 3.0
-"""How often it is looked at where those listen that are not ready: in containers a look costs CPU on the servers' cores."""
+LOOK_S = 5.0
+"""How often it is looked at where those listen that are not ready. A look costs CPU on a container's cores; and a server may
+open another port first, such as one for metrics, while it still loads."""
 
 _LISTENS = "0A"
 _RESOLVER = "127.0.0.11"
@@ -30,7 +31,7 @@ class Address(NamedTuple):
 
     def serves(self, wanted: "Address") -> bool:
         """Whether who listens here is reached where it was `wanted`; at no address in particular: from elsewhere."""
-        here, there = ip_address(self.host), ip_address(wanted.host)
+        here, there = ip_address(_plain(self.host)), ip_address(wanted.host)
         if self.port != wanted.port:
             return False
         return here.is_unspecified or here == there or (there.is_unspecified and not here.is_loopback)
@@ -48,8 +49,9 @@ def listeners(table: str) -> frozenset[Address]:
     return frozenset(each for each in found if each.host != _RESOLVER)
 
 
-def _plain(packed: bytes) -> str:
-    address = ip_address(packed)
+def _plain(given: str | bytes) -> str:
+    """An address; one of IPv4 that IPv6 has mapped, as that of IPv4 (RFC 4291, section 2.5.5.2)."""
+    address = ip_address(given)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
 
