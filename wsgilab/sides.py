@@ -34,6 +34,8 @@ class Lane:
     """The cores that the lab itself may use while they are measured; None: as it comes."""
     restarts: Restarts = field(default_factory=Restarts)
     """Of what ends on it while the run goes on."""
+    is_here: bool = False
+    """Whether its fleets run on this machine."""
     recorded: RecordedLane | None = None
     """What results tell of it; None where all is on one machine."""
 
@@ -60,6 +62,7 @@ def brought_up(
             machine=ground.machine,
             lost=ground.lost,
             own_cpus=ground.own_cpus(layout),
+            is_here=ground.runtime.is_here(),
             recorded=ground.lane(link),
         )
 
@@ -147,6 +150,7 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener
                 advance=listener.advance,
                 begin=listener.begin,
                 restarts=lane.restarts,
+                owns=started.runtime.owns if lane.is_here else None,
             )
         except EngineError as error:
             # Only the targets' engine is asked for anything by then.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from pydantic import TypeAdapter
 
-from wsgilab import campaign, plan, testing
+from wsgilab import campaign, neighbours, plan, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Timeline, Trial, Usage
 from wsgilab.runtime.protocol import Fleet
@@ -47,6 +47,8 @@ class Lab:
     backends: Mapping[str, FakeBackend] = field(
         default_factory=lambda: {name: FakeBackend(backend=testing.backend(name)) for name in ("postgres", "upstream")}
     )
+    owns: neighbours.Owns | None = None
+    clock_s: float = 0.0
     saved: list[Observation] = field(default_factory=list)
     reporter: Recorder = field(default_factory=Recorder)
 
@@ -61,6 +63,8 @@ class Lab:
             save=self.saved.append,
             say=self.reporter.say,
             advance=self.reporter.steps.append,
+            owns=self.owns,
+            clock=lambda: self.clock_s,
         )
         return self.saved
 
@@ -119,6 +123,7 @@ def test_an_order_is_the_cell_in_locusts_terms() -> None:
     assert order == Order(
         locustfile="sleep",
         base_url="http://one.invalid",
+        server_cpus="0",
         users=8,
         rate=None,
         window_s=0.7,
@@ -653,3 +658,90 @@ def test_a_trial_of_an_earlier_lab_knows_of_no_restarts() -> None:
     del recorded["restarted"]
 
     assert TypeAdapter(Observation).validate_python(recorded) == testing.observation()
+
+
+# Beside others.
+
+DISTURBED, QUIET = 3.0, 0.0
+"""More than this process itself can have used meanwhile."""
+
+
+def answering(lab: Lab, *others: float, takes_s: float = 1.0) -> Lab:
+    """A lab whose trials, one after the other, have such shares of the generator's core taken by others; the last for good.
+
+    Each takes so long."""
+    shares = iter(others)
+    share = QUIET
+
+    def answer(_: Order) -> SwarmReport:
+        nonlocal share
+        lab.clock_s += takes_s
+        share = next(shares, share)
+        return testing.swarm_report(server_busy=0.0, generator_others=share)
+
+    return lab.answer(answer)
+
+
+def blocks_of(count: int, *cells: Cell) -> list[Trial]:
+    return [Trial(block=block, position=block, cell=cell) for block in range(count) for cell in cells]
+
+
+def test_a_disturbed_trial_is_repeated_at_the_end_of_its_block() -> None:
+    lab = answering(Lab(), *[QUIET] * 4, DISTURBED, QUIET, QUIET, QUIET)
+
+    saved = lab.execute(*blocks_of(4, ONE, TWO))
+
+    assert [(each.block, each.cell) for each in saved] == [
+        *[(block, cell) for block in range(3) for cell in (ONE, TWO)],
+        (2, ONE),
+        (3, ONE),
+        (3, TWO),
+    ]
+    assert lab.reporter.said == ["others disturbed 1 trial of block 3; repeated undisturbed: 1"]
+    assert len(lab.reporter.steps) == 8, "a repeated trial is no further step"
+
+
+def test_repeating_takes_no_more_than_a_fifth_of_the_time() -> None:
+    lab = answering(Lab(), DISTURBED)
+
+    saved = lab.execute(*blocks_of(20, ONE, TWO))
+
+    assert len(saved) == 50, "40 trials, and a fifth of all again"
+    assert "repeated undisturbed: 0" in lab.reporter.said[-1]
+
+
+def test_a_quiet_run_repeats_nothing_and_says_nothing() -> None:
+    lab = answering(Lab(), QUIET)
+
+    assert len(lab.execute(*blocks_of(5, ONE, TWO))) == 10
+    assert lab.reporter.said == []
+
+
+def test_who_disturbed_a_trial_is_noted_and_what_the_lab_itself_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def owns(_: int) -> bool:
+        return False
+
+    asked: list[object] = []
+
+    def programs(*told: object) -> list[str]:
+        asked.append(told[2:])
+        return ["yes (4711)"]
+
+    monkeypatch.setattr(neighbours, "programs", programs)
+    lab = answering(Lab(owns=owns), QUIET, DISTURBED)
+
+    quiet, disturbed = lab.execute(trial(ONE), trial(TWO))[:2]
+
+    assert (quiet.neighbours, disturbed.neighbours) == ((), ("yes (4711)",))
+    assert quiet.lab_cpu is not None
+    assert quiet.lab_cpu >= 0
+    assert asked[0] == ({0, 1}, owns)
+
+
+def test_where_the_targets_are_elsewhere_nobody_here_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "snapshot", pytest.fail)
+    lab = answering(Lab(), DISTURBED)
+
+    (observation, *_) = lab.execute(trial(ONE))
+
+    assert (observation.neighbours, observation.lab_cpu) == ((), None)

@@ -694,3 +694,21 @@ def test_a_limit_is_breached_where_the_whole_interval_is_beyond_it(
     found = judged(low, high, metric=metric, verdict=verdict)
 
     assert list(breaches(found, parse_limit(limit))) == ([found.cells[0]] if breached else [])
+
+
+def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() -> None:
+    busy: dict[str, Any] = {"server_busy": 0.9, "generator_others": 0.0}
+    quiet = everything({TWO: 1.0, THREE: 1.0}, seed=2)
+    found = runs(
+        made(),
+        everything(dict.fromkeys((ONE, TWO, THREE), 1.0), seed=1),
+        made(id="later"),
+        [*observed(ONE, 0.5, **busy), *quiet],
+    )
+
+    one = by_server(found)["one"]
+    assert one.refused.startswith("in B, others took up to 8")
+    assert (one.ratio, one.verdict) == (None, "undecided")
+    assert not breaches(found, parse_limit("slower=5%"))
+    with pytest.raises(SpecError, match="nothing to be compared: in A, others took"):
+        runs(made([ONE]), observed(ONE, **busy), made([ONE], id="later"), observed(ONE, 0.5))

@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import re
+import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
 _SERVICE_LABEL = "com.docker.compose.service"
+_FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")
 _UP_S = 180.0
@@ -260,6 +263,27 @@ class ComposeRuntime:
         if container is None:
             raise not_up(name, cores)
         return logs.lines(written(container, follow=follow))
+
+    # --- beside others
+
+    def is_here(self) -> bool:
+        if self._machine is not None:
+            return False
+        with engine_errors():
+            return bool(self._client.info()["Name"] == socket.gethostname())
+
+    def owns(self, pid: int) -> bool:
+        told = Path(f"/proc/{pid}/cgroup").read_text()
+        return any(container.id in told for container in self._running(f"{LABEL}={self._lab_id}"))
+
+    def other_labs(self) -> Sequence[str]:
+        others = [each for each in self._running(LABEL) if each.labels[LABEL] != self._lab_id]
+        found = Counter(each.labels.get(_FOLDER_LABEL, "an unknown folder") for each in others)
+        return [f"another lab runs here, with {count} containers, from {folder}" for folder, count in found.items()]
+
+    def _running(self, label: str) -> Sequence[Any]:
+        with engine_errors():
+            return list(self._client.containers.list(filters={"label": label}, ignore_removed=True))
 
     # --- leaving nothing behind
 

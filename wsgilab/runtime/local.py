@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -206,6 +207,17 @@ class LocalRuntime:
         if not log.is_file():
             raise not_up(name, cores)
         return logs.lines(logs.read(log, follow=follow))
+
+    def is_here(self) -> bool:
+        return True
+
+    def owns(self, pid: int) -> bool:
+        return f"{MARK}={self._lab_id}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+
+    def other_labs(self) -> Sequence[str]:
+        marked = ((each.info["environ"] or {}).get(MARK) for each in psutil.process_iter(["environ"]))
+        found = Counter(mark for mark in marked if mark not in (None, self._lab_id))
+        return [f"another lab runs here, with {count} processes ({MARK}={mark})" for mark, count in found.items()]
 
     def sweep(self) -> int:
         ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]

@@ -1,6 +1,6 @@
 """What a runtime does, whichever it is."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -123,6 +123,15 @@ class Runtime(Protocol):
         Whichever process started it. With `follow` also those that it still writes, until it is gone for good or the
         caller stops asking for more. Raises TargetError, before the first line is asked for, where it is not up.
         """
+
+    def is_here(self) -> bool:
+        """Whether what it starts runs on this machine."""
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process of this machine is one that it started. Raises OSError where that cannot be told."""
+
+    def other_labs(self) -> Sequence[str]:
+        """Other labs that run where this one does, each in a few words."""
 
     def sweep(self) -> int:
         """End whatever an earlier, killed run of this checkout left behind. How many processes or containers."""

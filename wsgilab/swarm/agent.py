@@ -37,7 +37,7 @@ from gevent.fileobject import FileObjectPosix
 
 from wsgilab.model import Order, SwarmReport
 from wsgilab.swarm.crew import Crew
-from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress
+from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress, TargetCores
 from wsgilab.swarm.reach import AFTER_S, RETRY_S, Reach, Seen, Unreached, segments_between
 from wsgilab.swarm.samples import Span, report
 from wsgilab.swarm.workers import Lost
@@ -53,8 +53,8 @@ READING_S = 0.03
 """How long the lab may take to read the server's usage."""
 
 
-def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmReport:
-    """Load one target; `announce` is called with `window` and `closed` at the window's ends. Raises Unreached and Lost."""
+def trial(order: Order, load: Load, cores: TargetCores, announce: Callable[[str], None]) -> SwarmReport:
+    """Load one target on `cores`; `announce` is called with `window` and `closed` at the window's ends. Raises Unreached and Lost."""
     before = load.look(RETRY_S)
     # From here on every moment is one of this machine's clock, until all is told.
     offset_ns = before[0].offset_ns if before else 0
@@ -71,12 +71,14 @@ def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmRep
             gevent.sleep(READING_S)
         begin_ns = time.monotonic_ns()
         load.mark()
+        cores.mark()
         if order.rate:
             settled_ns, end_ns, unanswered = begin_ns, begin_ns + round(order.window_s * 1e9), 0
         else:
             settled_ns, end_ns, unanswered = _settle(order, load, begin_ns, offset_ns)
         _sleep_until(end_ns)
         load.mark()
+        cores.mark()
         announce("closed")
         samples = load.stop(order.patience_s)
         drained_ns = time.monotonic_ns()
@@ -86,6 +88,7 @@ def trial(order: Order, load: Load, announce: Callable[[str], None]) -> SwarmRep
     after = load.look(AFTER_S)
     span = Span(started_ns=started_ns, begin_ns=begin_ns, settled_ns=settled_ns, end_ns=end_ns, drained_ns=drained_ns)
     told = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest())
+    told = replace(told, server_busy=cores.busy(), generator_others=load.others())
     return _over(told, before, after) if before else told
 
 
@@ -186,7 +189,8 @@ def _answer(message: dict[str, Any], reach: Reach | None, crew: Crew | None, ann
             case "trial":
                 order = Order(**message)
                 load = crew.load(order) if crew else LocalLoad(order, reach)
-                announce("report", **asdict(trial(order, load, announce)))
+                cores = TargetCores(order.server_cpus, reach)
+                announce("report", **asdict(trial(order, load, cores, announce)))
             case "get":
                 announce("answer", **fetch(message["url"]))
             case "link":
