@@ -23,7 +23,7 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 test: check ## Every check and every test; those of the runtimes need a few minutes
 	$(BIN)/pytest -n 2 tests/unit
 	# What holds no figure that a busy machine would spoil runs two at a time, the rest by itself.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m beside tests/contract tests/e2e
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m beside tests/contract tests/e2e
 	$(BIN)/pytest -m "not beside" tests/contract tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order
