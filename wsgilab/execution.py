@@ -25,7 +25,6 @@ from wsgilab.places import (
 from wsgilab.progress import Reporter, reporter_for
 from wsgilab.runtime.protocol import Say
 from wsgilab.sides import Lane, Listener
-from wsgilab.standing import ui_url
 from wsgilab.store import Journal, Store, check_writable
 from wsgilab.swarm.client import LinkReading
 from wsgilab.watch import Watch
@@ -112,9 +111,8 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
             watched = Watch(None, reporter.say)
             if watched_at:
                 known = resumed.observations() if resumed else ()
-                opened = watch.opened(lanes[0].started, executed, known, *watched_at, reporter.say)
+                opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
                 watched = up.enter_context(opened)
-                reporter.say(f"Watch it at {ui_url(*watched_at)}")
             store = resumed or Store.create(places.results, current)
             try:
                 _execute(executed, store, lanes, reporter, watched)

@@ -44,6 +44,10 @@ class Ground:
         """The cores of the targets' machine that the lab may use."""
         return host.usable_cpus() if self.apart is None else self.apart.targets.cpus
 
+    def ui_host(self, host: str) -> str:
+        """Where the web UI is that is asked for at `host`: there, unless nothing brings it to this machine."""
+        return host if self.apart is None else self.apart.ui_host(host)
+
     def lay_out(
         self, counts: Collection[int], *, share: bool, generator_cores: int, option: str, say: Say, backends: bool
     ) -> cpus.Layout:

@@ -15,10 +15,13 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any, Never
 
@@ -66,6 +69,12 @@ class Charge:
         """Those that users of the web UI can choose."""
         return [name for name, each in WORKLOADS.items() if not (self.no_backends and each.backends)]
 
+    @property
+    def names(self) -> AbstractSet[str]:
+        """What the web UI is reached by, beside loopback: as `host` says, and where that is everywhere, this machine's name."""
+        anywhere = ip_address(self.address).is_unspecified
+        return {self.host, self.address} | ({socket.gethostname()} if anywhere else set())
+
 
 CHARGE = TypeAdapter(Charge)
 
@@ -97,7 +106,7 @@ def _keep_up_on(charge: Charge, ground: Ground, up: threading.Event) -> None:
         backends=bool(backends),
     )
     pid, started_ticks, boot = standing.own_identity()
-    host = charge.host if ground.apart is None else ground.apart.ui_host(charge.host)
+    host = ground.ui_host(charge.host)
     stands = Standing(
         pid=pid,
         started_ticks=started_ticks,
@@ -165,7 +174,8 @@ def _serve(
             runtime.ui(layout.generator, charge.address, charge.port) as conversation,
         ):
             ui = LabUI(conversation, layout.generator)
-            ui.open(run, started.targets, watching=False, password=stands.password)
+            names = charge.names | {stands.host}
+            ui.open(run, started.targets, watching=False, names=names, password=stands.password)
             keeper = Keeper(started.fleets[charge.cores], started.backends, ui, stands, charge.places.state)
             signal.signal(signal.SIGHUP, keeper.ask)
             keeper.write()

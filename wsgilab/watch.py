@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 from wsgilab.errors import SwarmError
+from wsgilab.grounds import Ground
 from wsgilab.launch import Started
 from wsgilab.model import Cell, Observation, Run
 from wsgilab.runtime.protocol import Say
+from wsgilab.standing import USER, new_password, ui_url
 from wsgilab.ui.client import LabUI
 
 
@@ -43,13 +45,23 @@ class Watch:
 
 @contextlib.contextmanager
 def opened(
-    started: Started, run: Run, earlier: Iterable[Observation], address: str, port: int, say: Say
+    ground: Ground, started: Started, run: Run, earlier: Iterable[Observation], at: tuple[str, int], say: Say
 ) -> Iterator[Watch]:
-    """The web UI of a run, with what was observed `earlier`, on the generator's cores. Raises LabError."""
+    """The web UI of a run, with what was observed `earlier`, on the generator's cores; where it is, is said.
+
+    `at` is the address and the port, of loopback, that it is asked for at. Raises LabError.
+    """
+    address, port = at
+    host = ground.ui_host(address)
+    # It is reached from elsewhere where it is not served as asked.
+    password = None if host == address else new_password()
     generator = started.layout.generator
     with started.runtime.ui(generator, address, port) as conversation:
         ui = LabUI(conversation, generator)
-        ui.open(run, started.targets, watching=True, password=None)
+        ui.open(run, started.targets, watching=True, names={address, host}, password=password)
+        say(f"Watch it at {ui_url(host, port)}")
+        if password is not None:
+            say(f"Login: user {USER}, password {password}")
         watch = Watch(ui, say)
         for observation in earlier:
             watch.observe(observation)

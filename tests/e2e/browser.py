@@ -25,11 +25,11 @@ def chromium() -> str:
 
 
 @contextlib.contextmanager
-def launched() -> Iterator[Browser]:
+def launched(*options: str) -> Iterator[Browser]:
     expect.set_options(timeout=SEEN_S * 1000)
     with sync_playwright() as playwright:
         # No sandbox: tests may run as root, in a container. They open nothing but the lab.
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *options])
         try:
             yield browser
         finally:
@@ -70,6 +70,15 @@ class LabPage:
             expect(box).to_be_visible()
             box.select_option(value)
         start.click()
+
+    def change(self, *, users: int | None = None, workload: str | None = None) -> None:
+        """Change the test under way in Locust's form."""
+        self.page.get_by_role("button", name="Edit", exact=True).click()
+        if users is not None:
+            self.page.get_by_label("Number of users").fill(str(users))
+        if workload is not None:
+            self.page.locator("select[name=workload]").select_option(workload)
+        self.page.get_by_role("button", name="Update", exact=True).click()
 
     def stop(self) -> None:
         self.page.get_by_role("button", name="Stop", exact=True).click()

@@ -1,18 +1,24 @@
 """The interactive lab as somebody uses it: in a browser, in each runtime."""
 
+import contextlib
+import functools
+import itertools
 import json
 import re
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import RUNTIMES, require
 from tests.e2e.browser import LabPage, launched
@@ -30,7 +36,8 @@ TALKATIVE = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with launched() as found:
+    # Names that stand for this machine, as anybody's can who owns a name.
+    with launched("--host-resolver-rules=MAP *.example 127.0.0.1") as found:
         yield found
 
 
@@ -114,24 +121,40 @@ def test_what_the_form_asks_is_done_or_refused_in_one_line(local: Cli) -> None:
     # Whatever host is asked for, the load goes to the target.
     assert swarm(host="http://127.0.0.1:1") == ""
     assert settled_cells(lab, 1).keys() == {("gunicorn-sync-4", "sleep", 8)}
-    assert swarm(target="gunicorn-gevent") == "stop the test first: target cannot change while it runs"
-    assert swarm(sleep_ms=20) == "stop the test first: sleep_ms cannot change while it runs"
-    # As Locust's Edit does.
-    assert json.loads(ask(f"{lab}/swarm", user_count=2, spawn_rate=8))["success"]
+    assert swarm(rate=5) == "rate: is for experiments, not for the web UI"
+    # As Locust's Edit does, which sends every parameter, as the page writes it: the test goes on with fewer users.
+    assert swarm(user_count=2, sleep_ms=50) == ""
     cells = settled_cells(lab, 2)
     assert cells["gunicorn-sync-4", "sleep", 2]["in_flight"]["peak"] == 2
     assert cells["gunicorn-sync-4", "sleep", 8]["in_flight"]["peak"] == 4
-    ask(f"{lab}/stop", stop=1)
+    # Anything else is another test, for which the one under way is stopped; but not for what cannot be.
+    assert swarm(target="nginx").startswith("target: must be one of")
+    assert swarm(target="gunicorn-gevent", spawn_rate=0) == "spawn rate: must be a number from 0.01 to 10000, not '0'"
+    assert json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 2
     assert swarm(sleep_ms=20) == ""
     cells = settled_cells(lab, 3)
     assert cells["gunicorn-sync-4", "sleep-20-ms", 8]["service_ms"] == pytest.approx(20, rel=0.3)
+    assert swarm(target="gunicorn-gevent", connection="keep-alive") == ""
+    cells = settled_cells(lab, 4)
+    assert cells["gunicorn-gevent", "sleep-20-ms", 8]["connection"] == "keep-alive"
     ask(f"{lab}/stop", stop=1)
     # Requests of three seconds: it takes as long to stop, and another browser may not wait.
     assert swarm(sleep_ms=3000) == ""
     wait_for(lambda: json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 8, "eight users")
     with ThreadPoolExecutor() as elsewhere:
+        changing = elsewhere.submit(swarm, sleep_ms=10)
+        wait_for(lambda: 'data-phase="stopping"' in ask(f"{lab}/lab/figures"), "the stop")
+        assert swarm(sleep_ms=20) == "wait a moment: another test is being started"
+        assert changing.result() == ""
+    cells = settled_cells(lab, 5)
+    assert cells["gunicorn-sync-4", "sleep-10-ms", 8]["service_ms"] == pytest.approx(10, rel=0.5)
+    ask(f"{lab}/stop", stop=1)
+    assert swarm(sleep_ms=3000) == ""
+    wait_for(lambda: json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 8, "eight users")
+    with ThreadPoolExecutor() as elsewhere:
         stopping = elsewhere.submit(ask, f"{lab}/stop", stop=1)
-        wait_for(lambda: "stop the test first" not in swarm(sleep_ms=20), "the stop")
+        # Nobody has to wait for somebody else's stop.
+        wait_for(lambda: 'data-phase="stopping"' in ask(f"{lab}/lab/figures"), "the stop")
         assert swarm(sleep_ms=20) == "wait a moment: the test before is still being stopped"
         stopping.result()
 
@@ -214,6 +237,156 @@ def test_what_a_server_handles_at_once_is_seen_in_the_tab(lab_up: Up, browser: B
 
     assert lab.hosts == {lab_up.url.removeprefix("http://").partition("/")[0]}
     assert lab.errors == []
+
+
+def test_the_form_changes_a_test_under_way_or_says_why_not(lab_up: Up, browser: Browser) -> None:
+    lab = LabPage.open(browser, lab_up.url)
+    page = lab.page
+    # The lab knows where its targets are.
+    expect(page.locator("input[name=host]")).to_be_hidden()
+    lab.start("gunicorn-sync-4", users=6)
+    lab.expect_measuring("gunicorn-sync-4")
+
+    lab.change(workload="hello")
+    expect(page.locator("[data-now][data-phase=measuring]")).to_contain_text("hello, 6 users")
+    lab.change(users=3)
+    expect(page.locator("[data-now][data-phase=measuring]")).to_contain_text("hello, 3 users")
+    lab.change(users=0)
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("user count: must be a number from 1 to 10000, not '0'")
+    told.get_by_role("button").click()
+    expect(told).not_to_be_visible()
+    expect(page.locator("[data-now][data-phase=measuring]")).to_contain_text("hello, 3 users")
+    lab.stop()
+    assert lab.errors == []
+
+
+# A page of somebody else's, and all that such a page can make a browser ask of the web UI at `there`.
+ELSEWHERE = "<!doctype html><title>somebody else's</title>"
+ATTACK = """
+async ([there, changing, form]) => {
+  const read = [];
+  const tries = async (path, options) => {
+    try {
+      const answer = await fetch(there + path, { signal: AbortSignal.timeout(5000), ...options });
+      if (answer.type !== "opaque") read.push([path, answer.status, await answer.text()]);
+    } catch {}
+  };
+  for (const path of ["/", "/lab", "/lab/figures", "/stats/requests", "/logs", "/exceptions", "/tasks"]) {
+    await tries(path);
+  }
+  const body = () => new URLSearchParams(form);
+  for (const path of changing) {
+    await tries(path, { method: "POST", body: body() });
+    await tries(path, { method: "POST", body: body(), mode: "no-cors" });
+    await tries(path, { method: "POST", body: JSON.stringify(form), headers: { "Content-Type": "application/json" } });
+    navigator.sendBeacon(there + path, body());
+  }
+  for (const [kind, path] of [["img", "/stop"], ["img", "/stats/reset"], ["script", "/stats/requests"], ["iframe", "/"]]) {
+    const made = document.createElement(kind);
+    const ended = new Promise((done) => setTimeout((made.onload = made.onerror = done), 5000));
+    made.src = there + path;
+    document.body.append(made);
+    await ended;
+    try {
+      if (kind === "iframe") read.push([path, 0, made.contentDocument.body.innerText]);
+    } catch {}
+  }
+  return read;
+}
+"""
+POST_A_FORM = """
+([action, fields]) => {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = action;
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(Object.assign(document.createElement("input"), { name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+}
+"""
+CHANGING = ("/swarm", "/stop", "/stats/reset", "/lab/start-again/gunicorn-gevent")
+
+
+@pytest.mark.parametrize("host", ["localhost", "elsewhere.example", "rebound.example"])
+def test_a_page_of_another_site_starts_nothing_stops_nothing_and_reads_nothing(
+    lab_up: Up, browser: Browser, host: str, tmp_path: Path
+) -> None:
+    """Of another port, of another site, and of a name that was made to stand for the web UI's own address."""
+    ui = f"http://{urlsplit(lab_up.url).netloc}"
+    port = urlsplit(lab_up.url).port
+    (tmp_path / "index.html").write_text(ELSEWHERE)
+    form = {"target": "gunicorn-gevent", "workload": "hello", "user_count": "7", "spawn_rate": "7"}
+    before = known_cells(ui)
+    with serving(tmp_path) as other:
+        rebound = host == "rebound.example"
+        page = browser.new_page()
+        url = f"http://{host}:{port if rebound else other}/"
+        there = f"http://{host}:{port}" if rebound else ui
+        read = attack(page, url, there, form)
+        # A page that was led here by another name reads that it is not answered.
+        assert {status for _, status, _ in read} <= ({403, 0} if rebound else set()), read
+        assert not any("gunicorn" in text for _, _, text in read)
+        assert users(ui) == 0
+        assert known_cells(ui) == before
+
+        ask(f"{ui}/swarm", target="gunicorn-sync-4", workload="sleep", user_count=2, spawn_rate=2)
+        wait_for(lambda: users(ui) == 2, "two users")
+        attack(page, url, there, form)
+        assert users(ui) == 2
+        # Nothing was reset either.
+        assert json.loads(ask(f"{ui}/stats/requests"))["stats"][-1]["num_requests"] > 0
+        ask(f"{ui}/stop", stop=1)
+    assert {server for server, *_ in known_cells(ui)} <= {server for server, *_ in before} | {"gunicorn-sync-4"}
+
+
+def attack(page: Page, url: str, there: str, form: Mapping[str, str]) -> list[tuple[str, int, str]]:
+    """Have a page of `url` try; what it read: path, status (0: in a frame) and text."""
+    # A page of data: keeps back whose it is.
+    for path, origin in itertools.product(CHANGING, (url, f"data:text/html,{ELSEWHERE}")):
+        page.goto(origin)
+        with page.expect_navigation() as answer:
+            page.evaluate(POST_A_FORM, [there + path, form])
+        assert answer.value.status == HTTPStatus.FORBIDDEN, (path, origin)
+    page.goto(url)
+    return [(path, status, text) for path, status, text in page.evaluate(ATTACK, [there, CHANGING, form])]
+
+
+def test_a_link_on_another_site_leads_to_the_lab(lab_up: Up, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(f'{ELSEWHERE}<a href="{lab_up.url}">the lab</a>')
+    with serving(tmp_path) as other:
+        page = browser.new_page()
+        page.goto(f"http://localhost:{other}/")
+        page.get_by_text("the lab").click()
+        expect(page.get_by_text("Catalogue").first).to_be_visible()
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[int]:
+    """Somebody else's web site; its port."""
+    handler = functools.partial(SilentHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+def users(lab: str) -> int:
+    return int(json.loads(ask(f"{lab}/stats/requests"))["user_count"])
+
+
+def known_cells(lab: str) -> set[tuple[str, str, int]]:
+    return set(settled_cells(lab, 0))
 
 
 # What the page is told, and that it is told alike in containers, is in test_up.py.

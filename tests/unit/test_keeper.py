@@ -1,8 +1,9 @@
 """What keeps the interactive lab up, on fakes of its targets and of the web UI's side of the conversation."""
 
 import json
+import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -214,10 +215,10 @@ def test_a_backend_that_does_not_start_again_is_told_as_the_reason(lab: Lab, mon
     assert lab.stands.failures == {"store": "was removed"}, "the servers are started again all the same"
 
 
-def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) -> None:
-    def offered(*, no_backends: bool) -> set[str]:
-        charge = Charge(
-            places=places({"LAB_STATE": str(tmp_path)}),
+def charge(state: Path, **changes: Any) -> Charge:
+    return replace(
+        Charge(
+            places=places({"LAB_STATE": str(state)}),
             servers=(),
             cores=1,
             runtime=None,
@@ -227,12 +228,23 @@ def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) 
             address="127.0.0.1",
             port=8089,
             share_generator=False,
-            no_backends=no_backends,
+            no_backends=False,
             password=None,
-        )
-        return set(charge.workloads)
+        ),
+        **changes,
+    )
 
-    assert offered(no_backends=False) - offered(no_backends=True) == {"db", "upstream", "mixed"}
+
+def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) -> None:
+    everything, without = charge(tmp_path).workloads, charge(tmp_path, no_backends=True).workloads
+    assert set(everything) - set(without) == {"db", "upstream", "mixed"}
+
+
+def test_the_web_ui_is_known_by_what_it_is_bound_to_and_everywhere_by_this_machines_name(tmp_path: Path) -> None:
+    assert charge(tmp_path).names == {"127.0.0.1"}
+    assert charge(tmp_path, host="box.lan", address="192.0.2.1").names == {"box.lan", "192.0.2.1"}
+    for address in ("0.0.0.0", "::"):
+        assert charge(tmp_path, host=address, address=address).names == {address, socket.gethostname()}
 
 
 def test_a_web_ui_that_is_lost_is_an_error(lab: Lab) -> None:

@@ -1,6 +1,7 @@
 """Locust's web UI with the lab in it, as a browser asks for it; no users, no server."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from flask.testing import FlaskClient
 from locust.argument_parser import get_parser
 from locust.env import Environment
-from locust.runners import STATE_STOPPED, STATE_STOPPING
+from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 
 from wsgilab import testing
 from wsgilab.model import Run
@@ -96,13 +97,47 @@ def test_downloads_are_the_comparison_in_every_format(session: Session) -> None:
 def test_a_refusal_is_told_as_locusts_page_shows_it(session: Session) -> None:
     asked: list[dict[str, str]] = []
 
-    def refuse(form: Any) -> str:
+    def prepare(form: Any, _: object) -> str:
         asked.append(form.to_dict())
         return "there is no such server"
 
-    answer = client(session, refuse=refuse).post("/swarm", data={"target": "nope"})
+    answer = client(session, prepare=prepare).post("/swarm", data={"target": "nope"})
     assert answer.json == {"success": False, "message": "there is no such server"}
     assert asked == [{"target": "nope"}]
+
+
+def test_a_test_under_way_is_stopped_before_another_starts(session: Session) -> None:
+    environment = Environment(user_classes=[], parsed_options=get_parser().parse_args([]))
+    runner = environment.create_local_runner()
+    runner.state = STATE_RUNNING
+    states: list[str] = []
+
+    def prepare(_: object, stop: Callable[[], object]) -> None:
+        stop()
+        states.append(runner.state)
+
+    ui = make_web_ui(environment, "127.0.0.1", 0, known=session, password=None, prepare=prepare)
+    assert ui.app is not None
+    answer = ui.app.test_client().post("/swarm", data={"user_count": 1, "spawn_rate": 1})
+    assert answer.json is not None
+    assert answer.json["success"]
+    assert states == [STATE_STOPPED]
+
+
+def test_who_asks_for_a_test_while_another_is_prepared_is_told_so(session: Session) -> None:
+    told: list[object] = []
+
+    def prepare(form: Mapping[str, str], _: object) -> str:
+        if form["target"] == "first":
+            told.append(pages.post("/swarm", data={"target": "second"}).json)
+        return "no"
+
+    pages = client(session, prepare=prepare)
+    pages.post("/swarm", data={"target": "first"})
+    assert told == [{"success": False, "message": "wait a moment: another test is being started"}]
+    # And it is not kept waiting for ever.
+    answer = pages.post("/swarm", data={"target": "second"}).json
+    assert answer == {"success": False, "message": "no"}
 
 
 def test_a_server_can_be_started_again_by_name(session: Session) -> None:
@@ -113,14 +148,32 @@ def test_a_server_can_be_started_again_by_name(session: Session) -> None:
     assert asked == ["gunicorn-sync-4"]
 
 
-def test_another_sites_page_cannot_start_anything(session: Session) -> None:
+@pytest.mark.parametrize("headers", [{"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}])
+def test_another_sites_page_can_start_nothing_and_read_nothing(session: Session, headers: dict[str, str]) -> None:
     asked: list[str] = []
     pages = client(session, start_again=asked.append)
-    answer = pages.post("/lab/start-again/gunicorn-sync-4", headers={"Origin": "http://elsewhere.example"})
-    assert answer.status_code == 403
+    for path in ("/", "/logs", "/exceptions", "/stats/requests", "/lab/lab.js", *PAGES):
+        assert pages.get(path, headers=headers).status_code == 403
+    for path in ("/swarm", "/stop", "/stats/reset", "/lab/start-again/gunicorn-sync-4"):
+        assert pages.post(path, headers=headers).status_code == 403
     assert asked == []
     own = pages.post("/lab/start-again/gunicorn-sync-4", headers={"Origin": "http://localhost"})
     assert own.status_code == 202
+    assert "Access-Control-Allow-Origin" not in own.headers
+
+
+def test_what_a_link_may_ask_for_changes_nothing(session: Session) -> None:
+    """A GET needs no more than a link, or a picture. Whatever a newer Locust lets it do has to be looked at first."""
+    environment = Environment(user_classes=[], parsed_options=get_parser().parse_args([]))
+    environment.create_local_runner()
+    app = make_web_ui(environment, "127.0.0.1", 0, known=session, password=None).app
+    assert app is not None
+    assert {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())} == {
+        *("/", "/login", "/assets/<path:path>", "/static/<path:filename>", "/tasks", "/logs", "/worker-count"),
+        *("/stats/report", "/stats/requests", "/stats/requests/csv", "/stats/requests_full_history/csv"),
+        *("/stats/failures/csv", "/exceptions", "/exceptions/csv"),
+        *("/lab", "/lab/figures", "/lab/<any('lab.css', 'lab.js'):name>", "/lab/<name>"),
+    }
 
 
 @pytest.mark.parametrize(("state", "told"), [(STATE_STOPPING, "running"), (STATE_STOPPED, "stopped")])
@@ -146,8 +199,9 @@ def test_with_a_password_nothing_is_shown_without_a_login(session: Session, path
 
 @pytest.mark.parametrize("path", ["/swarm", "/stop", "/lab/start-again/gunicorn-sync-4"])
 def test_with_a_password_nothing_is_done_without_a_login(session: Session, path: str) -> None:
-    asked: list[str] = []
-    answer = client(session, PASSWORD, start_again=asked.append).post(path, data={"user_count": 1, "spawn_rate": 1})
+    asked: list[object] = []
+    pages = client(session, PASSWORD, prepare=lambda *form: asked.append(form), start_again=asked.append)
+    answer = pages.post(path, data={"user_count": 1, "spawn_rate": 1})
     assert answer.status_code == 302
     assert asked == []
 
@@ -184,6 +238,14 @@ def test_a_watched_run_cannot_be_changed(watch: Watch, path: str) -> None:
     answer = client(watch).post(path, data={"user_count": 1, "spawn_rate": 1})
     assert answer.status_code == 403
     assert "which nobody can change" in answer.text
+
+
+def test_a_watched_run_can_have_a_login_too(watch: Watch) -> None:
+    pages = client(watch, PASSWORD)
+    assert pages.get("/stats/requests").status_code == 302
+    pages.post("/lab/login", data={"username": USER, "password": PASSWORD})
+    assert pages.get("/stats/requests").status_code == 200
+    assert pages.post("/stop").status_code == 403
 
 
 def test_locusts_own_tables_show_the_figures_of_the_run(watch: Watch) -> None:

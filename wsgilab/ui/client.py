@@ -48,16 +48,26 @@ class LabUI:
                 "the engine does not honour cpusets"
             )
 
-    def open(self, run: Run, targets: Collection[Target], *, watching: bool, password: str | None) -> None:
+    def open(
+        self,
+        run: Run,
+        targets: Collection[Target],
+        *,
+        watching: bool,
+        names: Collection[str] = (),
+        password: str | None,
+    ) -> None:
         """Serve the UI: for tests of `targets`, or to watch `run`. Returns when it answers.
 
-        With `password`, a login (user `lab`) is required.
+        `names` are the host names and addresses that it is reached by, beside loopback's; see `guard.Guard`. With
+        `password`, a login (user `lab`) is required.
         """
         self._say(
             "open",
             run=_RUN.dump_python(run, mode="json"),
             targets=[_target(each) for each in targets],
             watching=watching,
+            names=sorted(names),
             password=password,
         )
         self._expect("open")

@@ -3,9 +3,11 @@
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, get_args
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
@@ -13,7 +15,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
 from wsgilab import workloads
 from wsgilab.model import Cell, Connection, Run
-from wsgilab.swarm.load import user_classes
+from wsgilab.swarm.load import POLL_S, user_classes
 from wsgilab.swarm.samples import Sample
 from wsgilab.swarm.workers import Workers, make_master
 from wsgilab.ui.live import Told
@@ -29,6 +31,11 @@ LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     **{name: (each.kind, each.least, each.most) for name, each in workloads.OPTIONS.items()},
 }
 """Numbers that are asked for: their type, least and most."""
+SPAWN_RATE = (float, 0.01, 10_000)
+"""Users that are started in a second."""
+BUSY = "wait a moment: the test before is still being stopped"
+IDLE_S = 5.0
+"""How long workers whose users have all stopped may take until they are ready again: they say so within a second."""
 WORKER_MODULE = "wsgilab.ui.worker"
 
 
@@ -109,9 +116,30 @@ class Master:
 
     # --- what somebody asks for
 
-    def refuse(self, form: Mapping[str, str]) -> str | None:
-        """Why there can be no test as the form asks, in one line. Where there can be, it is prepared for."""
-        for name, (kind, least, most) in LIMITS.items():
+    def prepare(self, form: Mapping[str, str], stop: Callable[[], object]) -> str | None:
+        """Prepare for a test as the form asks. Why there can be none, in one line; None where Locust may start it.
+
+        Users can be more or fewer while a test runs. Where anything else changes, it is another test: the one under way is
+        ended first, by `stop`.
+        """
+        if (why := self._wrong(form)) is not None:
+            return why
+        if self._is_running():
+            if not self._is_another(form):
+                return None
+            stop()
+        elif self._runner.state == STATE_STOPPING:
+            return BUSY
+        if not self._is_idle():
+            return BUSY
+        self.environment.user_classes = self._classes[form.get("workload", self._options["workload"])]
+        return None
+
+    def _wrong(self, form: Mapping[str, str]) -> str | None:
+        """What of the form cannot be tested; None where all can."""
+        for name in NOT_HERE & form.keys():
+            return f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
+        for name, (kind, least, most) in {**LIMITS, "spawn_rate": SPAWN_RATE}.items():
             if name in form and not _is_within(form[name], kind, least, most):
                 return f"{name.replace('_', ' ')}: must be a number from {least:g} to {most:g}, not {form[name]!r}"
         known: Mapping[str, Collection[str]] = {
@@ -122,17 +150,29 @@ class Master:
         for name, choices in known.items():
             if name in form and form[name] not in choices:
                 return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
-        options = self._options
-        if self._is_running():
-            changed = [name for name in (*known, *self._usual) if name in form and form[name] != str(options[name])]
-            return f"stop the test first: {changed[0]} cannot change while it runs" if changed else None
-        if self._runner.state == STATE_STOPPING:
-            return "wait a moment: the test before is still being stopped"
-        target = self._session.targets[form.get("target", options["target"])]
-        if target.failure is not None:
+        target = self._session.targets[form.get("target", self._options["target"])]
+        if target.failure is not None and not (self._is_running() and not self._is_another(form)):
             return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
-        self.environment.user_classes = self._classes[form.get("workload", options["workload"])]
         return None
+
+    def _is_another(self, form: Mapping[str, str]) -> bool:
+        """Whether the form asks for a test of something else than the last one was of."""
+        options = self._options
+        return any(
+            # As numbers: the page writes 50 for 50.0.
+            (LIMITS[name][0](form[name]) if name in LIMITS else form[name]) != options[name]
+            for name in ("target", "workload", "connection", *self._usual)
+            if name in form
+        )
+
+    def _is_idle(self) -> bool:
+        """Whether a test can start. Waits a moment for workers that have stopped and have yet to say so."""
+        deadline = time.monotonic() + IDLE_S
+        while self._runner.state == STATE_STOPPING or not self._workers.are_ready:
+            if time.monotonic() > deadline:
+                return False
+            gevent.sleep(POLL_S)
+        return True
 
     def _is_running(self) -> bool:
         return self._runner.state in (STATE_RUNNING, STATE_SPAWNING)

@@ -4,7 +4,8 @@ Run as `python -m wsgilab.ui.server BIND PORT [--beacon HOST:PORT] [--listen POR
 `locustfiles/`. BIND is an address, or `own` for the one that this machine's (a container's) name stands for. The options
 are those of `swarm.agent`. One JSON object a line:
 
-    in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "password": ...}
+    in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "names": [...],
+          "password": ...}
          {"op": "usage", ...}  {"op": "target", ...}                      in an interactive session
          {"op": "trial", ...}  {"op": "observation", ...}  {"op": "end"}  of a run that is watched
     out  {"event": "ready", "cpus": [...]}     {"event": "open"}          when it answers
@@ -113,8 +114,9 @@ class Interactive:
             bind,
             options.port,
             known=self._session,
+            names=message["names"],
             password=message["password"],
-            refuse=self._master.refuse,
+            prepare=self._master.prepare,
             start_again=self._start_again,
         )
 
@@ -151,7 +153,9 @@ class Watching:
         self._runner = environment.create_local_runner()
         self._runner.state = STATE_RUNNING
         os.nice(LOWEST_PRIORITY)
-        self.web = make_web_ui(environment, bind, port, known=self._watch, password=message["password"])
+        self.web = make_web_ui(
+            environment, bind, port, known=self._watch, names=message["names"], password=message["password"]
+        )
 
     def tell(self, op: str, told: dict[str, Any]) -> None:
         match op:

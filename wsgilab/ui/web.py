@@ -8,13 +8,13 @@ import hmac
 import io
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-from urllib.parse import urlsplit
 
+import gevent
 from flask import (
     Blueprint,
     Flask,
@@ -30,6 +30,7 @@ from flask import (
 )
 from flask.json.provider import DefaultJSONProvider
 from flask_login import UserMixin, login_user
+from gevent.lock import Semaphore
 from jinja2 import DictLoader
 from locust import stats
 from locust.env import Environment
@@ -41,19 +42,24 @@ from wsgilab.model import CellResult, SwarmReport
 from wsgilab.render.document import comparison_yaml
 from wsgilab.render.markdown import comparison_md
 from wsgilab.ui import page
+from wsgilab.ui.guard import Guard
 from wsgilab.ui.session import Knowing, Watch
 
 USER = "lab"
+LOGIN = "login"
 HOST_SHOWN = "the target's"
 STATIC = Path(__file__).parent / "static"
 INTO_PAGE = '<link rel="stylesheet" href="./lab/lab.css" />\n<script type="module" src="./lab/lab.js"></script>\n'
 WATCHING = "<script>document.documentElement.dataset.labWatching = ''</script>\n"
 
-Refuse = Callable[[Mapping[str, str]], str | None]
-"""Why there can be no test as a form asks, in one line; None where there can."""
+Stop = Callable[[], object]
+"""Stops the test under way, as Locust's own button does."""
+Prepare = Callable[[Mapping[str, str], Stop], str | None]
+"""Prepares for a test as a form asks, and stops the one under way where that cannot become it. Why there can be none, in
+one line; None where it can start."""
 
 
-def _nothing_to_refuse(_: Mapping[str, str]) -> None: ...
+def _nothing_to_prepare(_: Mapping[str, str], __: Stop) -> None: ...
 
 
 def _nothing_to_start(_: str) -> None: ...
@@ -65,13 +71,15 @@ def make_web_ui(
     port: int,
     *,
     known: Knowing,
+    names: Collection[str] = (),
     password: str | None,
-    refuse: Refuse = _nothing_to_refuse,
+    prepare: Prepare = _nothing_to_prepare,
     start_again: Callable[[str], None] = _nothing_to_start,
 ) -> WebUI:
     """Locust's web UI for `environment`, with the lab's pages, to be started. A password demands a login, of `lab`.
 
-    `refuse` is asked whenever a test is to start. `start_again` is told the server that somebody asks for.
+    `names` are what it is reached by, beside loopback's; see `Guard`. `prepare` is called whenever a test is to start. `start_again` is told
+    the server that somebody asks for.
     """
     ui = environment.create_web_ui(bind, port, web_login=password is not None, delayed_start=True)
     app = ui.app
@@ -86,13 +94,19 @@ def make_web_ui(
     app.register_blueprint(_pages(ui, known, start_again))
     if password is not None:
         _require_login(ui, app, password)
-    app.before_request(_only_from_here)
+    app.wsgi_app = Guard(app.wsgi_app, names)  # type: ignore[method-assign]
     if isinstance(known, Watch):
-        app.before_request(functools.partial(_read_only, known))
+        app.before_request(_read_only)
+        _replace(ui, app, "locust.request_stats", lambda _: jsonify(_as_locust_tells(known)))
     else:
-        app.before_request(functools.partial(_refused, refuse))
+        _replace(ui, app, "locust.swarm", functools.partial(_swarm, app, prepare, Semaphore()))
         app.after_request(_running_until_stopped)
     return ui
+
+
+def _replace(ui: WebUI, app: Flask, endpoint: str, view: Callable[[Callable[[], Any]], Any]) -> None:
+    """Put `view`, which is given Locust's own, in the place of that. For those who are logged in, as Locust's own is."""
+    app.view_functions[endpoint] = ui.auth_required_if_enabled(functools.partial(view, app.view_functions[endpoint]))
 
 
 def _show_no_host(ui: WebUI) -> None:
@@ -162,10 +176,11 @@ class _User(UserMixin):  # type: ignore[misc]
 def _require_login(ui: WebUI, app: Flask, password: str) -> None:
     """Locust's own login page, and the check that it leaves to its users."""
     app.secret_key = secrets.token_bytes(32)
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     ui.login_manager.user_loader(lambda name: _User() if name == USER else None)
     ui.auth_args = {"username_password_callback": "./lab/login"}
 
-    @app.post("/lab/login")
+    @app.post("/lab/login", endpoint=LOGIN)
     def login() -> Any:
         given, theirs = (request.form.get(name, "").encode() for name in ("username", "password"))
         # Compared in a time that tells nothing.
@@ -176,19 +191,22 @@ def _require_login(ui: WebUI, app: Flask, password: str) -> None:
         return redirect(url_for("locust.login"))
 
 
-def _only_from_here() -> Any:
-    """A page from elsewhere, open in the same browser, must not start tests; Locust lets any origin ask."""
-    origin = request.headers.get("Origin")
-    if request.method == "POST" and origin is not None and urlsplit(origin).netloc != request.host:
-        return f"asked from {origin}, which is another site", HTTPStatus.FORBIDDEN
-    return None
+# --- tests
 
 
-def _refused(refuse: Refuse) -> Any:
-    if request.method == "POST" and request.path == "/swarm" and (why := refuse(request.form)) is not None:
-        # As Locust's own page expects it: it shows the message.
-        return jsonify({"success": False, "message": why})
-    return None
+def _swarm(app: Flask, prepare: Prepare, one_at_a_time: Semaphore, start: Callable[[], Any]) -> Any:
+    """What Locust's page asks when somebody starts a test or changes the one under way, answered as it expects."""
+    if not one_at_a_time.acquire(blocking=False):
+        return jsonify({"success": False, "message": "wait a moment: another test is being started"})
+    try:
+        if (why := prepare(request.form, app.view_functions["locust.stop"])) is not None:
+            return jsonify({"success": False, "message": why})
+        answer = start()
+        # Until it runs, for whoever asks next to see.
+        gevent.sleep(0)
+        return answer
+    finally:
+        one_at_a_time.release()
 
 
 def _running_until_stopped(response: Response) -> Response:
@@ -206,11 +224,9 @@ def _running_until_stopped(response: Response) -> Response:
 # --- a run that is watched
 
 
-def _read_only(watch: Watch) -> Any:
-    if request.method == "POST":
+def _read_only() -> Any:
+    if request.method == "POST" and request.endpoint != LOGIN:
         return "this page watches a run, which nobody can change", HTTPStatus.FORBIDDEN
-    if request.path == "/stats/requests":
-        return jsonify(_as_locust_tells(watch))
     return None
 
 

@@ -8,6 +8,8 @@ const TAB = "Lab";
 const PARAMETERS = "Custom parameters";
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
+// How long Locust's page takes to show an answer, or to close its form.
+const SHOWN_MS = 500;
 
 // Beside this file, wherever that is served from.
 const address = (path) => new URL(path, import.meta.url);
@@ -177,7 +179,53 @@ section.addEventListener("click", (event) => {
   if (button) startAgain(button);
 });
 
+// --- What comes of the form
+
+// Locust's page says in its form why a test does not start, but closes the one that changes a test under way before
+// anybody can read it; and shows nothing while that test is being stopped for another.
+function tellOfTheForm() {
+  const theirs = window.fetch;
+  window.fetch = async (...request) => {
+    const { pathname } = new URL(request[0].url ?? request[0], location);
+    if (!pathname.endsWith("/swarm")) return theirs(...request);
+    note("");
+    const waiting = setTimeout(note, SHOWN_MS, "The test under way is being stopped first ...");
+    try {
+      const response = await theirs(...request);
+      // Not waited for: whoever asked goes on with the answer.
+      response.clone().json().then(tellRefusal, () => tellRefusal({ message: `status ${response.status}` }));
+      return response;
+    } finally {
+      clearTimeout(waiting);
+      note("");
+    }
+  };
+}
+
+function tellRefusal({ success, message }) {
+  if (success) return;
+  // When Locust's page has done what it does with it.
+  setTimeout(() => {
+    const forms = [...document.querySelectorAll("form")];
+    if (!forms.some((form) => form.textContent.includes(message))) note(message, "alert");
+  }, SHOWN_MS);
+}
+
+function note(text, role = "status") {
+  document.getElementById("lab-note")?.remove();
+  if (!text) return;
+  const made = document.createElement("div");
+  made.id = "lab-note";
+  made.setAttribute("role", role);
+  const close = document.createElement("button");
+  close.textContent = "Close";
+  close.addEventListener("click", () => made.remove());
+  made.append(text, close);
+  document.body.append(made);
+}
+
 if (!onItsOwn) {
+  tellOfTheForm();
   const follow = () => {
     place();
     openParameters();
