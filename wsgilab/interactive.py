@@ -4,23 +4,21 @@ import contextlib
 import ipaddress
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from wsgilab import grounds, process, standing
 from wsgilab.errors import HostError, LabError, StoreError
 from wsgilab.host import boot_id
-from wsgilab.keeper import CHARGE, Charge
+from wsgilab.keeper import CHARGE, LOOK, START_AGAIN, Charge
 from wsgilab.places import Places, choose_runtime, make_state
 from wsgilab.process import Conversation, Hushed
 from wsgilab.runtime.local import MARK
 from wsgilab.runtime.ports import check_free, free_ports
 from wsgilab.runtime.protocol import Say
-from wsgilab.standing import ServerState, Standing, Wanted
+from wsgilab.standing import Standing, Wanted
 
 HOST, PORT = "127.0.0.1", 8089
 HIGHEST_PORT = 65535
@@ -29,7 +27,7 @@ _BUILD_S = 3600.0
 _END_S = 60.0
 _AGAIN_S = 300.0
 _POLL_S = 0.05
-_CONNECT_S = 2.0
+_LOOK_S = 5.0
 
 
 # --- up
@@ -137,7 +135,7 @@ def _again(found: Standing, wanted: Wanted, say: Say, places: Places) -> Standin
         stands, asked = (", ".join(side) for side in zip(*contradicted, strict=True))
         raise LabError(f"the interactive lab is up with {stands}, not with {asked}; invoke lab.down first")
     say("The interactive lab is up already; what has ended is started again.")
-    found.tell(signal.SIGHUP)
+    found.tell(START_AGAIN)
     deadline = time.monotonic() + _AGAIN_S
     while True:
         now = check(places)
@@ -193,24 +191,18 @@ def check(places: Places) -> Standing:
 
 
 def look(places: Places) -> Standing:
-    """`check`, and whether each server really listens: the keeper looks only every few seconds."""
+    """`check`, after the keeper has looked at all that is up, which it does every few seconds by itself.
+
+    So this says what the web UI says too.
+    """
     found = check(places)
-    if found.site:
-        # They need be reached by their swarm alone.
-        return found
-    return replace(found, servers={name: _look(each) for name, each in found.servers.items()})
-
-
-def _look(server: ServerState) -> ServerState:
-    host, _, port = server.address.rpartition("//")[2].rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except ConnectionRefusedError:
-        return replace(server, failure=server.failure or "does not listen")
-    except OSError:
-        # A server that is busy with more than it can queue. The keeper knows better.
-        return server
-    return server
+    if found.looked is not None and found.tell(LOOK):
+        deadline = time.monotonic() + _LOOK_S
+        # It may be busy, with a server that does not start again. What it knew before must do then.
+        while (now := check(places)).looked == found.looked and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return now
+    return found
 
 
 def log(name: str, places: Places, *, follow: bool) -> Iterator[str]:

@@ -7,7 +7,8 @@ Run as `python -m wsgilab.keeper` by `lab.up`, which it outlives. One JSON objec
          {"event": "up"}                  and from now on nobody listens
          {"event": "failed", "message": ..., "detail": ...}
 
-Before all is up the end of the input ends it; afterwards SIGTERM does. SIGHUP makes it start again what has ended.
+Before all is up the end of the input ends it; afterwards SIGTERM does. START_AGAIN makes it start again what has ended,
+LOOK makes it look now at what it looks at every few seconds.
 What is up stands in the state file, for every command to read.
 """
 
@@ -37,6 +38,8 @@ from wsgilab.standing import Standing, new_password
 from wsgilab.ui.client import LabUI
 from wsgilab.upkeep import Keeper
 from wsgilab.workloads import WORKLOADS, parameters
+
+START_AGAIN, LOOK = signal.SIGHUP, signal.SIGUSR1
 
 _BUG = "it failed in a way that nobody foresaw; keeper.log in the lab's state says how"
 
@@ -124,6 +127,7 @@ def _keep_up_on(charge: Charge, ground: Ground, up: threading.Event) -> None:
         generator_cpus=cpus.spell(layout.generator),
         backend_cpus=cpus.spell(layout.backends),
         servers={},
+        looked=0,
     )
     state = charge.places.state
     standing.write(state, stands)
@@ -177,7 +181,8 @@ def _serve(
             names = charge.names | {stands.host}
             ui.open(run, started.targets, watching=False, names=names, password=stands.password)
             keeper = Keeper(started.fleets[charge.cores], started.backends, ui, stands, charge.places.state)
-            signal.signal(signal.SIGHUP, keeper.ask)
+            signal.signal(START_AGAIN, keeper.ask)
+            signal.signal(LOOK, keeper.ask_to_look)
             keeper.write()
             up.set()
             _say("up")
@@ -201,7 +206,7 @@ def _experiment(charge: Charge) -> Experiment:
 
 def _sweep(runtime: Runtime) -> None:
     """End what is still there because a signal came while things were being ended. Nothing disturbs this."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGTERM, START_AGAIN, LOOK):
         signal.signal(signum, signal.SIG_IGN)
     # Where that fails, the engine is gone, and what comes before has said so.
     with contextlib.suppress(LabError):

@@ -87,6 +87,8 @@ class Standing:
     """Why each runs no more; None while it runs."""
     answered: int = 0
     """So many times what had ended was started again because a command asked."""
+    looked: int | None = None
+    """So many times all was looked at because a command asked; None: by a keeper that cannot be asked to."""
     ended: str = ""
     """Why the keeper has ended, if that was not what anybody asked for."""
     evidence: str = ""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -10,10 +10,14 @@ from typing import Never
 
 from wsgilab import standing
 from wsgilab.errors import SwarmError, TargetError
-from wsgilab.runtime.protocol import Backends, Fleet, Target
+from wsgilab.runtime import ports
+from wsgilab.runtime.protocol import Backends, Fleet
 from wsgilab.standing import ServerState, Standing
 from wsgilab.ui.client import LabUI, Loading, StartAgain
+from wsgilab.ui.view import STARTING_AGAIN
 
+DEAF = "does not listen"
+"""What is wrong with a server that runs and refuses connections."""
 TICK_S = 1.0
 """How often the loaded server's usage is read."""
 ROUND_S = 5.0
@@ -32,21 +36,38 @@ class _Seen:
 class Keeper:
     """Looks after a fleet and backends that are up, for the web UI and for the state file."""
 
-    def __init__(self, fleet: Fleet, backends: Backends, ui: LabUI, stands: Standing, state: Path) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        backends: Backends,
+        ui: LabUI,
+        stands: Standing,
+        state: Path,
+        listens: Callable[[str], bool] = ports.listens,
+    ) -> None:
+        """`listens` tells whether somebody does at a URL."""
         self._fleet = fleet
         self._backends = backends
         self._ui = ui
         self._stands = stands
         self._state = state
-        self._seen = {name: _look(target) for name, target in fleet.items()}
-        self._backends_seen = {name: backend.failure() for name, backend in backends.items()}
+        # On a site they need be reached by their swarm alone.
+        self._listens = (lambda _: True) if stands.site else listens
         self._loaded: str | None = None
-        self._asked = False
+        self._starting: str | None = None
+        """Who is being started again."""
+        self._seen = {name: self._look(name) for name in fleet}
+        self._backends_seen = {name: backend.failure() for name, backend in backends.items()}
+        self._asked = self._asked_to_look = False
         self._tick_due = self._round_due = 0.0
 
     def ask(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
         """Have all started again that has ended; within a tick. For a signal's handler."""
         self._asked = True
+
+    def ask_to_look(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
+        """Have all looked at; within a tick. For a signal's handler."""
+        self._asked_to_look = True
 
     def keep(self) -> Never:
         """Until something ends it by an exception."""
@@ -73,9 +94,12 @@ class Keeper:
             self._read_usage()
         if now >= self._round_due:
             self._round_due = now + ROUND_S
-            for name in self._fleet:
-                self._check(name)
-            self._note_backends({name: backend.failure() for name, backend in self._backends.items()})
+            self._look_at_all()
+        if self._asked_to_look:
+            self._asked_to_look = False
+            self._look_at_all()
+            self._stands = replace(self._stands, looked=(self._stands.looked or 0) + 1)
+            self.write()
         match self._ui.hear(max(0.0, self._tick_due - now)):
             case Loading(server=server):
                 self._loaded = server
@@ -94,10 +118,23 @@ class Keeper:
                 self._ui.tell_usage(self._loaded, usage)
         self._check(self._loaded)
 
+    def _look_at_all(self) -> None:
+        for name in self._fleet:
+            self._check(name)
+        self._note_backends({name: backend.failure() for name, backend in self._backends.items()})
+
+    def _look(self, name: str) -> _Seen:
+        target = self._fleet[name]
+        # First, because it also finds where a target listens that somebody else has started again.
+        failure = target.failure()
+        # Who is loaded is not disturbed: its users see whether it answers.
+        if failure is None and name != self._loaded and not self._listens(target.published_url):
+            failure = DEAF
+        return _Seen(failure=failure, base_url=target.base_url, published_url=target.published_url)
+
     def _check(self, name: str) -> bool:
         """Look how a target fares, and tell if that has changed. Whether it runs."""
-        target = self._fleet[name]
-        seen = _look(target)
+        seen = self._look(name)
         if seen != self._seen[name]:
             self._tell(name, seen)
         return seen.failure is None
@@ -108,12 +145,17 @@ class Keeper:
             return
         target = self._fleet[name]
         self._ui.tell_target(target, self._seen[name].failure, target.log_tail(), restarting=True)
+        self._starting = name
+        self.write()
         try:
             target.restart()
         except TargetError as error:
-            self._tell(name, replace(_look(target), failure=target.failure() or error.message))
+            seen = self._look(name)
+            seen = replace(seen, failure=seen.failure or error.message)
         else:
-            self._tell(name, _look(target))
+            seen = self._look(name)
+        self._starting = None
+        self._tell(name, seen)
 
     def _start_backends_again(self) -> None:
         """As for targets. Only the state file tells of them: whoever needs one sees it in the errors of a test."""
@@ -143,13 +185,11 @@ class Keeper:
     def write(self) -> None:
         """Put what is up into the state file. Raises StoreError."""
         servers = {
-            name: ServerState(address=seen.published_url, slots=self._fleet[name].server.slots, failure=seen.failure)
+            name: ServerState(
+                address=seen.published_url,
+                slots=self._fleet[name].server.slots,
+                failure=STARTING_AGAIN if name == self._starting else seen.failure,
+            )
             for name, seen in self._seen.items()
         }
         standing.write(self._state, replace(self._stands, servers=servers, backends=self._backends_seen))
-
-
-def _look(target: Target) -> _Seen:
-    # First, because it also finds where a target listens that somebody else has started again.
-    failure = target.failure()
-    return _Seen(failure=failure, base_url=target.base_url, published_url=target.published_url)

@@ -141,6 +141,10 @@ def test_a_server_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> N
     status = up.cli("lab.status")
     assert_one_line(status, "gunicorn-gevent: ", "invoke lab.logs gunicorn-gevent", "invoke lab.up starts it again")
     assert "state" in next(line for line in status.lines if "address" in line)
+    # The web UI says the same of it.
+    told = status.lines[-1].partition("gunicorn-gevent: ")[2].partition(";")[0]
+    assert told.startswith("ended ")
+    wait_for(lambda: told in fetch(f"{up.ui}/lab/figures").body, f"{told!r} in the web UI", seconds=10)
 
     again = up.cli("lab.up")
     assert again.code == 0, again.output

@@ -2,8 +2,9 @@
 
 import fcntl
 import io
+import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from rich.console import Console
 from tests.unit.test_standing import own
 from wsgilab import interactive, lab, standing
 from wsgilab.errors import HostError, LabError
+from wsgilab.keeper import LOOK
 from wsgilab.lab import Places
+from wsgilab.runtime import ports
 from wsgilab.standing import ServerState, Wanted
 
 
@@ -122,22 +125,45 @@ def test_a_second_up_while_the_first_is_not_done_is_refused(places: Places) -> N
         interactive.up(Wanted(), print, places)
 
 
-def test_a_server_that_refuses_connections_is_seen_before_the_keeper_sees_it(places: Places) -> None:
+@pytest.fixture
+def asked(places: Places) -> Iterator[list[int]]:
+    """The signals that came to this process, which is taken for the keeper. It looks when it is asked to."""
+    came: list[int] = []
+
+    def look(signum: int, _: object) -> None:
+        came.append(signum)
+        servers = {"one": ServerState(address="http://127.0.0.1:1", slots=1, failure="ended by signal 9")}
+        standing.write(places.state, own(servers=servers, looked=len(came)))
+
+    before = signal.signal(LOOK, look)
+    yield came
+    signal.signal(LOOK, before)
+
+
+def test_the_status_is_what_the_keeper_sees_when_it_is_asked(places: Places, asked: list[int]) -> None:
+    standing.write(places.state, own(looked=0))
+    assert interactive.check(places).failures == {}
+    assert interactive.look(places).failures == {"one": "ended by signal 9"}
+    assert len(asked) == 1
+
+
+def test_a_keeper_that_cannot_be_asked_or_is_busy_is_not_waited_for(
+    places: Places, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing.write(places.state, own())
+    assert interactive.look(places) == own()
+    assert asked == []
+    signal.signal(LOOK, lambda *_: None)
+    monkeypatch.setattr(interactive, "_LOOK_S", 0.1)
+    standing.write(places.state, own(looked=0))
+    assert interactive.look(places) == own(looked=0)
+
+
+def test_whether_somebody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        there = listening.getsockname()[1]
-        with socket.create_server(("127.0.0.1", 0)) as ended:
-            gone = ended.getsockname()[1]
-        servers = {
-            name: ServerState(address=f"http://127.0.0.1:{port}", slots=1, failure=failure)
-            for name, port, failure in (("one", there, None), ("two", gone, None), ("three", gone, "was removed"))
-        }
-        standing.write(places.state, own(servers=servers))
-        seen = interactive.look(places).servers
-    assert {name: each.failure for name, each in seen.items()} == {
-        "one": None,
-        "two": "does not listen",
-        "three": "was removed",
-    }
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert ports.listens(url)
+    assert not ports.listens(url)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ class Lab:
         ui = LabUI(cast("Conversation", self.ui), frozenset({1}))
         self.store = FakeBackend(backend=testing.backend("store"))
         fleet = {"one": self.one, "two": self.two}
-        self.keeper = Keeper(fleet, {"store": self.store}, ui, own(servers={}), state)
+        self.deaf: set[str] = set()
+        """The URLs where nobody listens."""
+        stands = own(servers={}, looked=0)
+        self.keeper = Keeper(fleet, {"store": self.store}, ui, stands, state, lambda url: url not in self.deaf)
         self.keeper.write()
         self.now = 100.0
 
@@ -140,6 +143,59 @@ def test_that_another_server_ended_is_told_within_a_round(lab: Lab) -> None:
     lab.step(after_s=ROUND_S)
     assert [told["server"] for told in lab.ui.told("target")] == ["two"]
     assert lab.failures["two"] == "ended with exit code 3"
+
+
+def test_a_command_has_all_looked_at_now_and_the_web_ui_and_the_file_are_told_the_same(lab: Lab) -> None:
+    lab.step()
+    lab.two.published_url = "http://127.0.0.1:9000"
+    lab.step(after_s=ROUND_S)
+    lab.one.died, lab.store.died = "ended by signal 9", "was removed"
+    lab.deaf.add(lab.two.published_url)
+    lab.step()
+    assert lab.stands.failures == {}
+    lab.keeper.ask_to_look()
+    lab.step()
+    assert lab.stands.looked == 1
+    assert lab.stands.failures == {"store": "was removed", "one": "ended by signal 9", "two": "does not listen"}
+    told = {each["server"]: each["failure"] for each in lab.ui.told("target")}
+    assert told == lab.failures
+    lab.step()
+    assert lab.stands.looked == 1
+
+
+def test_a_server_under_load_is_not_knocked_at(lab: Lab) -> None:
+    lab.two.published_url = "http://127.0.0.1:9000"
+    lab.step({"event": "loading", "server": "two"})
+    lab.deaf.add(lab.two.published_url)
+    lab.step(after_s=ROUND_S)
+    assert lab.failures["two"] is None
+    lab.step({"event": "loading", "server": None})
+    lab.step(after_s=ROUND_S)
+    assert lab.failures["two"] == "does not listen"
+
+
+def test_on_a_site_only_the_swarm_need_reach_a_server(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    ui = LabUI(cast("Conversation", FakeConversation()), frozenset({1}))
+    keeper = Keeper({"one": lab.one}, {}, ui, own(site="site.yaml"), tmp_path, lambda _: False)
+    keeper.write()
+    assert lab.failures == {"one": None}
+
+
+def test_while_a_server_is_started_again_the_file_and_the_web_ui_say_so(tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    class Slow(FakeTarget):
+        def restart(self) -> None:
+            seen.append((made.failures["two"], made.ui.told("target")[-1]["restarting"]))
+            super().restart()
+
+    made = Lab(tmp_path, two=Slow)
+    made.step()
+    made.two.died = "ended by signal 9"
+    made.step({"event": "start-again", "server": "two"})
+    assert seen == [("starting again", True)]
+    assert (made.failures["two"], made.ui.told("target")[-1]["restarting"]) == (None, False)
 
 
 def test_a_server_that_listens_elsewhere_is_told(lab: Lab) -> None:

@@ -1,15 +1,17 @@
 """Ports for targets: any of 127.0.0.1 that are free, or those of a range that the user names with LAB_PORTS.
 
-And the port of the web UI, which has to be the one that was asked for.
+And the port of the web UI, which has to be the one that was asked for; and whether somebody listens at one.
 """
 
 import contextlib
 import errno
 import socket
+from urllib.parse import urlsplit
 
 from wsgilab.errors import HostError
 
 _HIGHEST = 65535
+_CONNECT_S = 0.5
 
 
 def port_range(text: str) -> range:
@@ -46,6 +48,18 @@ def free_ports(count: int, wanted: str) -> list[int]:
             "name a wider range, or unset LAB_PORTS to take any"
         )
     return found
+
+
+def listens(url: str) -> bool:
+    """Whether somebody listens where a URL leads. Who is busy with more than it can queue does."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 80), timeout=_CONNECT_S).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def check_free(host: str, port: int) -> str:

@@ -17,7 +17,7 @@ from wsgilab.model import CellFigures, CellResult, Interval, PairResult, Run
 from wsgilab.render import tables
 from wsgilab.render.tables import MISSING, number, optional, slots
 from wsgilab.stats import FEWEST_BLOCKS
-from wsgilab.ui.view import Now, Pulse, TargetState, View
+from wsgilab.ui.view import STARTING_AGAIN, Now, Pulse, TargetState, View
 
 SECONDS = 60
 """How many the graphs show."""
@@ -475,7 +475,7 @@ def _legend(columns: Sequence[Column]) -> Iterable[tuple[str, str]]:
 
 def _condition(target: TargetState, *, watching: bool) -> Condition:
     if target.restarting:
-        return Condition(state="starting again", ended=target.failure is not None)
+        return Condition(state=STARTING_AGAIN, ended=target.failure is not None)
     if target.failure is None:
         return Condition(state="running", ended=False)
     return Condition(state=target.failure, ended=True, log=target.log, can_start=not watching)

@@ -5,6 +5,9 @@ from typing import Literal
 
 from wsgilab.model import Cell, CellResult, Comparison, Run, Server
 
+STARTING_AGAIN = "starting again"
+"""What a server does that has ended, once somebody has asked for it."""
+
 Phase = Literal["ramping", "settling", "measuring", "stopping", "stopped"]
 
 
