@@ -119,14 +119,15 @@ class Compose:
 
 
 class _Api(docker.APIClient):
-    """Docker's own, which holds an engine against the certificates that it was told, and no others."""
+    """Docker's own, which takes from the environment neither proxies nor certificates: those are for the public network."""
 
-    def merge_environment_settings(
-        self, url: Any, proxies: Any, stream: bool | None, verify: bool | str | None, cert: Any
-    ) -> Any:
-        # Else requests prefers REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, which are for what the public network has.
-        told = self.verify if verify is None else verify
-        return super().merge_environment_settings(url, proxies, stream, told, cert)
+    @property
+    def trust_env(self) -> bool:
+        """Of a session of the library requests, which would set it."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, _: bool) -> None: ...
 
 
 class _Client(docker.DockerClient):

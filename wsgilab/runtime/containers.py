@@ -149,7 +149,11 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
 
 
-_FETCH = "import sys,urllib.request as r;print(r.urlopen(sys.argv[1],timeout=15).read().decode())"
+_FETCH = (
+    "import sys,urllib.request as r;"
+    "print(r.build_opener(r.ProxyHandler({})).open(sys.argv[1],timeout=15).read().decode())"
+)
+"""Of one argument, in a target's container; without the proxy that its environment may name."""
 
 
 class ContainerTarget(RunningContainer):

@@ -7,9 +7,10 @@ library are told its endpoint in so many words: nothing depends on which context
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wsgilab import process
 from wsgilab.errors import EngineError
@@ -43,7 +44,16 @@ class Endpoint:
         """This process' variables, changed so that Docker's client and Compose speak with this engine and no other."""
         kept = {key: value for key, value in os.environ.items() if key not in _CHOICE}
         with_tls = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.tls} if self.tls else {}
-        return {**kept, "DOCKER_HOST": self.host, **with_tls}
+        return {**kept, "DOCKER_HOST": self.host, **with_tls, **self._not_by_proxy(kept)}
+
+    def _not_by_proxy(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """What keeps Docker's client from asking the engine by a proxy, as it may others: registries, for what it builds."""
+        address = urlsplit(self.host)
+        if address.scheme != "tcp" or not address.hostname:
+            return {}
+        said = variables.get("NO_PROXY") or variables.get("no_proxy") or ""
+        without = ",".join([*filter(None, [said]), address.hostname])
+        return {"NO_PROXY": without, "no_proxy": without}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

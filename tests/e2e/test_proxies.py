@@ -1,0 +1,82 @@
+"""A run where the user has a proxy, as the environment and Docker's configuration name it: no request goes by it."""
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.e2e.conftest import Cli
+from wsgilab import lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.beside]
+
+ASKING = """
+name: asking
+blocks: 1
+window_s: 0.3
+reference: gunicorn-gevent
+workloads: {upstream: {ms: 20}}
+cells:
+  - {servers: [gunicorn-gevent], workloads: [hello, upstream], users: [4], connections: [close]}
+patience_s: 5
+"""
+
+
+@contextlib.contextmanager
+def proxy(address: str) -> Iterator[tuple[str, list[str]]]:
+    """The URL of one that answers nothing, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.requestline)
+            self.send_error(502)
+
+        def do_CONNECT(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def where_containers_reach_this_machine() -> str:
+    with contextlib.closing(docker.from_env()) as client:
+        gateway: str = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    return gateway
+
+
+def test_a_run_goes_by_no_proxy(cli: Cli, tmp_path: Path) -> None:
+    # What has to be had from elsewhere is had before: that may need a proxy that answers.
+    runtime, _ = lab.choose_runtime(cli.places, cli.runtime)
+    servers, backends = lab.read_catalogue(cli.places), lab.read_backends(cli.places)
+    runtime.prepare([servers["gunicorn-gevent"]], backends.values(), print)
+
+    experiment = tmp_path / "asking.yaml"
+    experiment.write_text(ASKING)
+    address = "127.0.0.1" if cli.runtime == "local" else where_containers_reach_this_machine()
+    with proxy(address) as (url, asked):
+        kinds = ("http", "https", "all")
+        cli.variables |= {name: url for kind in kinds for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")}
+        told = {"proxies": {"default": {f"{kind}Proxy": url for kind in kinds}}}
+        (tmp_path / "config.json").write_text(json.dumps(told))
+        if cli.runtime == "compose":
+            cli.variables["DOCKER_CONFIG"] = str(tmp_path)
+        ended = cli.run(experiment=str(experiment))
+        assert ended.code == 0, ended.output
+        assert asked == []
+    for cell in cli.comparison()["cells"]:
+        assert cell["throughput_rps"]["median"] > 0
+        assert cell["failures"] == 0
