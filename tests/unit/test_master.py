@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from wsgilab import testing
-from wsgilab.ui.master import LIMITS, cell_name, usual
+from wsgilab.ui.master import LIMITS, cell_name, has_no_share, usual
 from wsgilab.workloads import WORKLOADS, parameters
 
 ITERATIONS = 1000
@@ -56,3 +56,11 @@ def test_a_test_with_unusual_parameters_is_a_cell_of_its_own(workload: str, chan
     known = usual(EVERYTHING)
 
     assert cell_name(workload, {**known, **changed}, known) == name
+
+
+def test_a_mixture_needs_one_share_and_what_is_no_mixture_needs_none() -> None:
+    nothing = {f"mixed_{name}": "0" for name in WORKLOADS["mixed"].parameters}
+
+    assert has_no_share("mixed", nothing)
+    assert not has_no_share("mixed", {**nothing, "mixed_db": "0.5"})
+    assert not has_no_share("sleep", nothing)

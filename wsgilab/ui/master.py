@@ -150,6 +150,9 @@ class Master:
         for name, choices in known.items():
             if name in form and form[name] not in choices:
                 return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
+        chosen = form.get("workload", self._options["workload"])
+        if has_no_share(chosen, {**self._options, **form}):
+            return f"{chosen}: one share at least must be more than 0"
         target = self._session.targets[form.get("target", self._options["target"])]
         if target.failure is not None and not (self._is_running() and not self._is_another(form)):
             return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
@@ -213,6 +216,12 @@ def usual(run: Run) -> Mapping[str, int | float]:
         for workload in given
         for option, value in workloads.options(workload, given, run.cpu_iterations).items()
     }
+
+
+def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
+    """Whether it is a mixture of nothing: all of its shares are 0."""
+    known = workloads.WORKLOADS[workload]
+    return known.has_shares and not any(float(options[f"{workload}_{name}"]) for name in known.parameters)
 
 
 def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
