@@ -7,11 +7,14 @@ from dataclasses import fields
 
 from wsgilab.model import InFlight, Stamp, Stay, Timeline
 
+MOST_DIGITS = 20
+"""Of a number in a stamp: 64 bits have no more."""
+
 
 def parse_stamp(header: str) -> Stamp:
     """The stamp in a `Lab-Stamp` header (see services/app/stamp.py). Raises ValueError for anything else."""
     parts = header.split(" ")
-    if len(parts) != len(fields(Stamp)) or not all(part.isdecimal() for part in parts):
+    if len(parts) != len(fields(Stamp)) or not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         raise ValueError(f"{header!r} is no stamp")
     process, thread, lane, entered_ns, left_ns = map(int, parts)
     if left_ns < entered_ns:

@@ -191,9 +191,25 @@ def test_a_failure_counts_once_in_the_second_in_which_it_was_heard_of() -> None:
     wrong = Sample(5.0, "1 1 1 100 2500000000", "WrongAnswer: no", False, 0, 0.0)
     refused = Sample(0.2, None, "ConnectionRefusedError: no", False, 0, 0.0)
     good = [sample(10, 1, 1, 1, second * S + 1, second * S + 2) for second in range(4)]
-    seen = load_test(told(0), told(2 * S + 1, [*good, wrong, refused])).look(LATER)
+    seen = load_test(told(0), told(2 * S + 1, [wrong, refused]), told(4 * S, good)).look(LATER)
     failures = [0 if each.swarm is None else each.swarm.failures for each in windows(seen)]
     assert failures == [0, 0, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "odd", ["1 1 1 1", "1 1 1 1 x", f"1 1 1 {10**18} {10**18 + 1}", "1 1 1 0 1, 1 1 2 0 1", "1 1 1 0 " + "9" * 5000]
+)
+def test_a_stamp_that_is_none_of_this_test_is_a_failure_whatever_moment_it_names(odd: str) -> None:
+    """One of a clock far ahead would else stand for more seconds than memory holds."""
+    good = [sample(10, 1, 1, 1, second * S + 1, second * S + 2) for second in range(3)]
+    test = load_test(told(0), told(3 * S - 1, [*good, Sample(5.0, odd, None, False, 0, 0.0)]))
+
+    third = windows(test.look(LATER))[2].swarm
+
+    assert len(test._windows) <= OPEN + 3
+    assert third is not None
+    assert (third.completed, third.failures) == (1, 1)
+    assert next(iter(third.errors)).startswith("ValueError: ")
 
 
 def test_a_second_without_an_answer_failed_and_says_why() -> None:

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from wsgilab import inflight, stats, testing
 from wsgilab.model import Stamp, SwarmReport
-from wsgilab.swarm.samples import LATE_MS, STAMP_HEADER, Recorder, Sample, Span, report
+from wsgilab.swarm.samples import CLOCKS_NS, EVER, LATE_MS, STAMP_HEADER, Recorder, Sample, Span, report
 
 MS = 10**6
 BEGIN, SETTLED, END = 1000 * MS, 1400 * MS, 2000 * MS
 SPAN = Span(started_ns=900 * MS, begin_ns=BEGIN, settled_ns=SETTLED, end_ns=END, drained_ns=2300 * MS)
+
+
+OTHER_TIME = "the Lab-Stamp header is of another time: the answer comes from a cache, or the server has another clock"
 
 
 class GivenUp(BaseException):
@@ -45,7 +48,7 @@ def told(*samples: Sample, span: Span = SPAN) -> SwarmReport:
 # The recorder.
 
 
-def response(stamp: str) -> Any:
+def response(stamp: object) -> Any:
     """An answer with its headers, as far as a recorder asks for them."""
     return SimpleNamespace(get={STAMP_HEADER: stamp}.get)
 
@@ -65,6 +68,44 @@ def test_an_answer_is_recorded_with_its_stamp() -> None:
         Sample(latency_ms=12.5, stamp="1 2 3 4 5", error=None, cut_off=False, due_ns=0, late_ms=0.0, received_bytes=6)
     ]
     assert (recorder.answered, recorder.failed) == ({7}, set())
+
+
+def test_stamps_of_one_answer_are_recorded_together() -> None:
+    """As HTTP has it (RFC 9110, section 5.3), and as clients hand them over that do not keep them apart."""
+    (sample,) = recorded({"response_time": 1.0, "response": response(["1 2 3 4 5", "1 2 3 4 6"])}).samples
+
+    assert sample.stamp == "1 2 3 4 5, 1 2 3 4 6"
+
+
+@pytest.mark.parametrize(
+    ("answer", "stamp"),
+    [
+        (SimpleNamespace(headers={STAMP_HEADER: "1 2 3 4 5"}), "1 2 3 4 5"),
+        (SimpleNamespace(headers={}), None),
+        (SimpleNamespace(headers=None), None),
+        (SimpleNamespace(), None),
+        (response(None), None),
+        (response(7), None),
+        (object(), None),
+        (None, None),
+    ],
+)
+def test_an_answer_is_recorded_whatever_client_of_locusts_brought_it(answer: object, stamp: str | None) -> None:
+    recorder = recorded({"response_time": 1.0, "response": answer, "context": {"user": 7}})
+
+    assert [(sample.stamp, sample.error) for sample in recorder.samples] == [(stamp, None)]
+    assert recorder.answered == {7}
+
+
+def test_what_cannot_be_recorded_is_a_failure_and_is_not_lost() -> None:
+    """Locust logs what a listener raises, and goes on."""
+
+    def trouble(_: str) -> str:
+        raise LookupError("no headers here")
+
+    recorder = recorded({"response_time": 1.0, "response": SimpleNamespace(get=trouble)})
+
+    assert told(*recorder.samples).errors == {"not understood: LookupError: no headers here": 1}
 
 
 @pytest.mark.parametrize("exception", [ValueError("wrong"), ConnectionRefusedError("refused")])
@@ -328,6 +369,13 @@ def test_failures_are_counted_by_kind_over_the_whole_trial() -> None:
     [
         (None, "ValueError: the answer has no Lab-Stamp header"),
         ("1 2 3", "ValueError: '1 2 3' is no stamp"),
+        (f"1 2 3 4 {'9' * 5000}", f"ValueError: '1 2 3 4 {'9' * 5000}"[:200]),
+        (f"{stamp(SETTLED)}, ", "ValueError: '' is no stamp"),
+        (
+            f"{stamp(SETTLED)}, {stamp(SETTLED, process=2)}",
+            "ValueError: the answer has Lab-Stamp headers of 2 requests",
+        ),
+        (stamp(END + CLOCKS_NS + 300 * MS + 1), f"ValueError: {OTHER_TIME}"),
         ("1 2 3 50 40", "ValueError: '1 2 3 50 40': left before it was entered"),
     ],
 )
@@ -335,6 +383,25 @@ def test_an_answer_without_a_proper_stamp_is_a_failure(given: str | None, error:
     found = told(Sample(1.0, given, None, False, 0, 0.0))
 
     assert (found.failures, found.errors, found.completed) == (1, {error: 1}, 0)
+
+
+def test_an_answer_that_was_begun_anew_has_left_when_it_was_begun_last() -> None:
+    """Gunicorn and cheroot send the headers of both beginnings."""
+    begun, anew = stamp(SETTLED, service_ns=20 * MS), stamp(SETTLED + 30 * MS, service_ns=50 * MS)
+
+    found = told(Sample(60.0, f"{begun}, {anew}", None, False, 0, 0.0))
+
+    assert (found.completed, found.failures, found.service_ms) == (1, 0, 50.0)
+
+
+def test_a_stamp_of_before_the_trial_is_a_failure_unless_stamps_may_be_of_any_time() -> None:
+    early = answered(BEGIN)
+    span = SPAN.shifted(CLOCKS_NS + 50 * MS)
+
+    assert report([early], span, unanswered=0, generator_cpu=0.1).errors == {}
+    for stamped, errors in ((None, {f"ValueError: {OTHER_TIME}": 1}), (EVER, {})):
+        later = span.shifted(1)
+        assert report([early], later, unanswered=0, generator_cpu=0.1, stamped=stamped).errors == errors
 
 
 def test_of_many_kinds_of_failures_the_ten_most_frequent_are_told_but_all_are_counted() -> None:

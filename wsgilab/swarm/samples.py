@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
@@ -18,6 +18,10 @@ MOST_ERRORS = 10
 TIMELINE_REQUESTS = 300
 TIMELINE_S = 0.5
 """So much of a window, at most, is recorded request by request."""
+EVER = (-(2**64), 2**64)
+"""Moments of no time in particular, CLOCK_MONOTONIC."""
+CLOCKS_NS = 10**9
+"""A stamp may lie so much outside of its trial: clocks of two machines are known to the half of a round trip."""
 LATE_MS = 5.0
 """A scheduled request that begins so much after it was due is late: the generator could not keep to its schedule."""
 
@@ -28,7 +32,7 @@ class Sample(NamedTuple):
     latency_ms: float
     """From when it was due, or else begun, until it was answered, had failed, or was given up."""
     stamp: str | None
-    """The answer's stamp; None where there was none."""
+    """What the answer's header said, those of several joined by `, `; None where there was none."""
     error: str | None
     """Why it failed; None where the answer was right."""
     cut_off: bool
@@ -57,7 +61,14 @@ class Recorder:
         self.answered: set[int] = set()
         self.failed: set[int] = set()
 
-    def on_request(
+    def on_request(self, **told: Any) -> None:
+        """Keep what is told of a request. Locust drops what a listener raises, and the request would be lost with it."""
+        try:
+            self._record(**told)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self.samples.append(Sample(0.0, None, f"not understood: {said(error)}", False, 0, 0.0))
+
+    def _record(
         self,
         response_time: float,
         response_length: int = 0,
@@ -66,7 +77,7 @@ class Recorder:
         exception: BaseException | None = None,
         **_: Any,
     ) -> None:
-        stamp = None if response is None else response.get(STAMP_HEADER)
+        stamp = _header(response, STAMP_HEADER)
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
         late_ms = 0.0
@@ -86,7 +97,7 @@ class Recorder:
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
-        error = "given up" if cut_off else f"{type(exception).__name__}: {exception}"[:200]
+        error = "given up" if cut_off else said(exception)
         self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *told))
 
 
@@ -107,8 +118,15 @@ class Span:
         return Span(**{each.name: getattr(self, each.name) + by_ns for each in fields(self)})
 
 
-def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_cpu: float) -> SwarmReport:
-    """The trial's figures.
+def report(
+    samples: Iterable[Sample],
+    span: Span,
+    *,
+    unanswered: int,
+    generator_cpu: float,
+    stamped: tuple[int, int] | None = None,
+) -> SwarmReport:
+    """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
 
     Throughput, requests in flight and service times are of the requests that left the application in the window.
     Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
@@ -117,6 +135,7 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
     answered: list[tuple[Stamp, Sample]] = []
     errors: Counter[str] = Counter()
     given_up: list[Sample] = []
+    stamped = stamped or (span.started_ns, span.drained_ns)
     due = begun_late = slow_connections = 0
     for sample in samples:
         slow_connections += sample.slow_connection
@@ -129,9 +148,9 @@ def report(samples: Iterable[Sample], span: Span, *, unanswered: int, generator_
             errors[sample.error] += 1
         else:
             try:
-                answered.append((_stamp(sample), sample))
+                answered.append((read_stamp(sample, stamped), sample))
             except ValueError as error:
-                errors[f"{type(error).__name__}: {error}"[:200]] += 1
+                errors[said(error)] += 1
 
     stamps = [stamp for stamp, _ in answered]
     counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
@@ -181,7 +200,33 @@ def _is_due(sample: Sample, span: Span) -> bool:
     return span.begin_ns <= sample.due_ns < span.end_ns
 
 
-def _stamp(sample: Sample) -> Stamp:
+def read_stamp(sample: Sample, stamped: tuple[int, int]) -> Stamp:
+    """The stamp of an answer, made between these moments. Raises ValueError, with the reason, where it has none of its own.
+
+    An answer that was begun anew after an error may have a stamp of each beginning; the last one counts.
+    """
     if sample.stamp is None:
         raise ValueError(f"the answer has no {STAMP_HEADER} header")
-    return parse_stamp(sample.stamp)
+    *earlier, stamp = (parse_stamp(each.strip()) for each in sample.stamp.split(","))
+    if any(replace(each, left_ns=stamp.left_ns) != stamp for each in earlier):
+        raise ValueError(f"the answer has {STAMP_HEADER} headers of {len(earlier) + 1} requests")
+    if stamp.entered_ns < stamped[0] - CLOCKS_NS or stamp.left_ns > stamped[1] + CLOCKS_NS:
+        raise ValueError(
+            f"the {STAMP_HEADER} header is of another time: the answer comes from a cache, or the server has another clock"
+        )
+    return stamp
+
+
+def said(error: BaseException) -> str:
+    """What is told of a failure."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _header(response: Any, name: str) -> str | None:
+    """A header of whatever a user calls its response: the lab's `Answer`, or that of one of Locust's own clients."""
+    get = getattr(response, "get", None) or getattr(getattr(response, "headers", None), "get", None)
+    found = get(name) if callable(get) else None
+    if isinstance(found, list):
+        # As RFC 9110, section 5.3, has it.
+        return ", ".join(found)
+    return found if isinstance(found, str) else None

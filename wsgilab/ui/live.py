@@ -5,15 +5,13 @@ tab and a run mean the same by the same word. What counts for a cell are the win
 as were asked for and each of them had had an answer before: the load is settled then, as in a trial.
 """
 
-import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from wsgilab.inflight import parse_stamp
 from wsgilab.model import Cell, Observation, SwarmReport, Usage
-from wsgilab.swarm.samples import Sample, Span, report
+from wsgilab.swarm.samples import EVER, Sample, Span, read_stamp, report, said
 from wsgilab.ui.meter import Meter
 from wsgilab.ui.view import Phase, Pulse
 
@@ -84,6 +82,7 @@ class LoadTest:
         """`epoch_ns` is the Unix time of the moment 0 of the targets' machine's CLOCK_MONOTONIC, in which all moments are."""
         self._cell = cell
         self._epoch_ns = epoch_ns
+        self._began_ns = began_ns
         self._windows: deque[_Window] = deque([_Window(begin_ns=began_ns)])
         self._latest: dict[str, Told] = {}
         self._generator: dict[str, Meter] = {}
@@ -152,11 +151,12 @@ class LoadTest:
     def _place(self, sample: Sample, heard_ns: int) -> None:
         """Add a sample to every window in which its request was in the application; a failure, to the one it ended in."""
         entered_ns = left_ns = heard_ns
-        if sample.stamp is not None and sample.error is None:
-            # What is no stamp counts as a failure, by `report`.
-            with contextlib.suppress(ValueError):
-                stamp = parse_stamp(sample.stamp)
+        if sample.error is None:
+            try:
+                stamp = read_stamp(sample, (self._began_ns, heard_ns))
                 entered_ns, left_ns = stamp.entered_ns, stamp.left_ns
+            except ValueError as error:
+                sample = sample._replace(error=said(error))
         self._reach(left_ns)
         for window in self._windows:
             if window.begin_ns <= left_ns and entered_ns < window.end_ns:
@@ -223,7 +223,7 @@ class LoadTest:
         if window.report is None:
             begin_ns, end_ns = window.begin_ns, window.end_ns
             span = Span(started_ns=begin_ns, begin_ns=begin_ns, settled_ns=begin_ns, end_ns=end_ns, drained_ns=end_ns)
-            window.report = report(window.samples, span, unanswered=0, generator_cpu=0.0)
+            window.report = report(window.samples, span, unanswered=0, generator_cpu=0.0, stamped=EVER)
         return window.report
 
     def _observation(self, window: _Window) -> Observation | None:
