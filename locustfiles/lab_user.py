@@ -11,9 +11,15 @@ work as ever.
 It speaks HTTP over a socket of its own with geventhttpclient's parser, not through a client library, for two
 reasons. One request is exactly one request: HTTP clients resend silently when a server drops a connection, which
 would hide what is being measured. And it costs a fraction, so that the generator is not what is measured.
+
+A request is sent again in one case only, and then told of: on a kept connection that the server closed after its last
+answer, without saying so there, and before the request came (RFC 9112, section 9.3.1).
 """
 
+import fcntl
+import struct
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,11 +144,9 @@ class Wire:
             self.told = {}
         if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
-        connection = self._socket or self._open()
-        self.send(connection, request)
+        connection, received = self._begin(request)
         answer = Answer()
-        while not answer.message_complete:
-            received = self.receive(connection)
+        while True:
             ended = not received
             if last is not None and received.endswith(last):
                 self.close()
@@ -153,8 +157,35 @@ class Wire:
                 answer.feed(b"")
             if ended and not answer.message_complete:
                 raise ConnectionError("the connection was closed before the answer's end")
-        self._idle_since = time.monotonic()
-        return answer
+            if answer.message_complete:
+                self._idle_since = time.monotonic()
+                return answer
+            received = self.receive(connection)
+
+    def _begin(self, request: bytes) -> tuple[gevent.socket.socket, bytes]:
+        """Send a request, once more on another connection where the server had closed this one. Where, and what came first."""
+        kept = self._socket
+        if kept is not None:
+            try:
+                self.send(kept, request)
+                if (received := self.receive(kept)) or self.was_heard(kept):
+                    return kept, received
+            except (BrokenPipeError, ConnectionResetError):
+                # So a kernel answers what comes for a connection that is closed, or was when it was still unread.
+                pass
+            self.close()
+            self.told = {**self.told, "reopened": True}
+        connection = self._open()
+        self.send(connection, request)
+        return connection, self.receive(connection)
+
+    def was_heard(self, connection: gevent.socket.socket) -> bool:
+        """Whether the server's machine had all that was sent, on a connection that it has closed, before it closed it.
+
+        What closes a connection also acknowledges what came before: ioctl SIOCOUTQ counts what is unacknowledged, tcp(7).
+        """
+        unheard: int = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return unheard == 0
 
     def _open(self) -> gevent.socket.socket:
         self._socket = connection = self.make_socket(self._family)
@@ -165,7 +196,7 @@ class Wire:
         finally:
             # Whether it was opened in the end, or given up.
             if time.monotonic() - begin >= SLOW_CONNECTION_S:
-                self.told = {"slow_connection": True}
+                self.told = {**self.told, "slow_connection": True}
         return connection
 
     # What a wire of another kind does otherwise.
@@ -191,7 +222,7 @@ class LabUser(User):
     """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
     The `request` event's context tells `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where
-    it was so `slow_connection`, and `client_ms`: how long the user itself let pass while it sent and read
+    it was so `slow_connection`, `reopened`, and `client_ms`: how long the user itself let pass while it sent and read
     (`reading_ms`: while it read).
     A request that is given up because its user was killed has gevent's GreenletExit for its exception.
     """

@@ -3,6 +3,7 @@
 Processes of their own, on this machine: what two machines have of their own is a clock, a delay and a name.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -147,6 +148,80 @@ def check_four_slots(report: SwarmReport, users: int = 12) -> None:
     assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
     assert 0 < report.generator_cpu < 1
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
+
+
+# --- servers that answer as they should not
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[int]:
+    """The port of a server that gives one answer after the other, a connection each, and closes it without having said so."""
+    turn = itertools.cycle(answers)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if self.request.recv(1 << 16):
+                now_ns = time.monotonic_ns()
+                self.request.sendall(next(turn).replace(b"NOW", b"1 1 1 %d %d" % (now_ns, now_ns + 1)))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 64
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def hello(stamps: str) -> bytes:
+    """An answer to `/hello` with these stamps, one a line; `NOW` is a right one."""
+    lines = "".join(f"Lab-Stamp: {stamp}\r\n" for stamp in stamps.splitlines())
+    return f"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n{lines}\r\nhello\n".encode("latin-1")
+
+
+def greeting(port: int, **options: str | float | int) -> Order:
+    plain = {"connection": "close", "request_timeout": 0}
+    return replace(sleeping(port, users=8), locustfile="hello", window_s=0.3, options={**plain, **options})
+
+
+def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_goes_on(
+    monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    odd = ("", "1 1 1 1", "\xff\xb2", "NOW\n1 2 3 4 5", "1 1 1 9223372036854775807 9223372036854775807", "NOW, NOW")
+    with ExitStack() as up:
+        port = up.enter_context(answering(*map(hello, [*odd, "NOW\nNOW"])))
+        swarm = up.enter_context(generator(log))
+        report = swarm.load(greeting(port), nothing, nothing)
+        check_four_slots(swarm.load(sleeping(up.enter_context(target(0, monkeypatch))), nothing, nothing))
+
+    assert set(report.errors) == {
+        "ValueError: the answer has no Lab-Stamp header",
+        "ValueError: '1 1 1 1' is no stamp",
+        "ValueError: 'ÿ²' is no stamp",
+        "ValueError: the answer has Lab-Stamp headers of 2 requests",
+        "ValueError: the Lab-Stamp header is of another time: "
+        "the answer comes from a cache, or the server has another clock",
+    }
+    assert report.completed > 0, "two stamps of one request are those of an answer that was begun anew"
+
+
+def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log: Path) -> None:
+    with answering(hello("NOW")) as port, generator(log) as swarm:
+        kept, closed = (
+            swarm.load(greeting(port, connection=mode), nothing, nothing) for mode in ("keep-alive", "close")
+        )
+
+    assert kept.failures == closed.failures == 0
+    assert kept.completed > 0
+    # All but the first request of each user, at least of those that counted.
+    assert kept.reopened is not None
+    assert kept.reopened >= kept.completed - 8
+    assert closed.reopened == 0
 
 
 # --- another clock

@@ -273,6 +273,15 @@ def test_slow_connections_are_counted_over_all_blocks() -> None:
     assert figures(single(observed(slow_connections=2))).slow_connections == 6
 
 
+def test_connections_opened_anew_are_counted_over_all_blocks_that_counted_them() -> None:
+    blocks = observed(reopened=2)
+    before = replace(blocks[0], swarm=testing.swarm_report(reopened=None))
+
+    assert figures(single(blocks)).reopened == 6
+    assert figures(single([before, *blocks[1:]])).reopened == 4
+    assert figures(single([before])).reopened is None
+
+
 def test_what_was_recorded_before_there_were_backends_is_compared_all_the_same() -> None:
     run, blocks = testing.run(), observed()
     kept = json.loads(TypeAdapter(Run).dump_json(run))
@@ -735,6 +744,15 @@ def test_slow_connections_are_told_and_break_no_gate(blocks: int, told: str) -> 
 
     assert result.warnings[-1] == f"{told} 0.9 s or more to open: the backlog was full"
     assert result.broken_gates == ()
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(1, "1 kept connection was"), (3, "3 kept connections were")])
+def test_connections_opened_anew_are_told_and_break_no_gate(blocks: int, told: str) -> None:
+    result = single(observed(blocks=blocks, reopened=1))
+
+    assert result.warnings[-1] == f"{told} closed by the server unannounced, and opened anew"
+    assert result.broken_gates == ()
+    assert not any("anew" in warning for warning in single(observed(blocks=blocks, reopened=0)).warnings)
 
 
 # Loads at a fixed rate.

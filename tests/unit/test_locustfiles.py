@@ -5,10 +5,13 @@ import hashlib
 import importlib
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -681,6 +684,167 @@ def test_a_request_of_after_the_window_that_is_given_up_is_not_told(monkeypatch:
             made._ask(None)
 
         assert len(heard) == told_of
+
+
+# Kept connections that the server closes unannounced.
+
+
+Conduct = Callable[[socket.socket], None]
+"""What a server does with one connection."""
+SENT = threading.Event()
+"""The second request has been sent."""
+
+
+def hear(connection: socket.socket) -> None:
+    heard = b""
+    while not heard.endswith(b"\r\n\r\n"):
+        heard += connection.recv(1000)
+
+
+def answer_once(connection: socket.socket) -> None:
+    hear(connection)
+    connection.sendall(SPELLINGS["with its length"])
+
+
+def answer_once_and_close_without_reading_what_came(connection: socket.socket) -> None:
+    answer_once(connection)
+    SENT.wait(10)
+
+
+def answer_once_and_reset(connection: socket.socket) -> None:
+    answer_once(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def answer_once_and_hear_more(connection: socket.socket) -> None:
+    answer_once(connection)
+    hear(connection)
+
+
+def answer_once_and_begin_to_again(connection: socket.socket) -> None:
+    answer_once_and_hear_more(connection)
+    connection.sendall(SPELLINGS["with its length"][:20])
+
+
+def close_at_once(_: socket.socket) -> None: ...
+
+
+def hear_and_close(connection: socket.socket) -> None:
+    hear(connection)
+
+
+@contextmanager
+def serving(*conducts: Conduct) -> Iterator[tuple[socket.socket, list[int]]]:
+    """A server that treats each connection as the next of `conducts` says, and closes it; and how many there were."""
+    listening, opened = socket.create_server(("127.0.0.1", 0)), [0]
+    closed = threading.Event()
+    SENT.clear()
+
+    def serve() -> None:
+        for conduct in conducts:
+            connection, _ = listening.accept()
+            with connection:
+                if closed.is_set():
+                    return
+                opened[0] += 1
+                conduct(connection)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        yield listening, opened
+    finally:
+        closed.set()
+        SENT.set()
+        # Whom it still waits for.
+        socket.create_connection(listening.getsockname()).close()
+        server.join()
+        listening.close()
+
+
+def twice(where: socket.socket) -> tuple[list[dict[str, Any]], Any]:
+    """What is told of two requests, and of the user who sent them over a connection that is to be kept."""
+    made = ready()
+    made._connection = "keep-alive"
+    made._address, made._timeout_s = where.getsockname(), 10.0
+    wires: list[Any] = []
+
+    class Telling(LAB_USER.Wire):  # type: ignore[misc, name-defined]
+        requests = 0
+
+        def send(self, connection: Any, request: bytes) -> None:
+            super().send(connection, request)
+            self.requests += 1
+            if self.requests == 2:
+                SENT.set()
+
+    def make_wire(*given: Any) -> Any:
+        wires.append(Telling(*given))
+        return wires[-1]
+
+    made.make_wire = make_wire
+    heard: list[dict[str, Any]] = []
+    made.environment.events = SimpleNamespace(request=SimpleNamespace(fire=lambda **event: heard.append(event)))
+    try:
+        for _ in range(2):
+            made._ask(None)
+    finally:
+        for wire in wires:
+            wire.close()
+    return heard, wires[0]
+
+
+@pytest.mark.parametrize(
+    "conduct", [answer_once, answer_once_and_close_without_reading_what_came, answer_once_and_reset]
+)
+def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and_that_is_told(
+    conduct: Conduct,
+) -> None:
+    with serving(conduct, answer_once) as (where, opened):
+        events, _ = twice(where)
+
+    assert [event["exception"] for event in events] == [None, None]
+    assert [event["context"] for event in events] == [{"user": 7}, {"user": 7, "reopened": True}]
+    assert opened == [2]
+
+
+@pytest.mark.parametrize("conduct", [answer_once_and_hear_more, answer_once_and_begin_to_again])
+def test_a_server_that_has_heard_a_request_and_does_not_answer_it_has_failed(conduct: Conduct) -> None:
+    """It may have done what was asked, or have died of it."""
+    with serving(conduct, answer_once) as (where, opened):
+        events, _ = twice(where)
+
+    assert events[0]["exception"] is None
+    assert isinstance(events[1]["exception"], (ConnectionError, HTTPException))
+    assert all("reopened" not in event["context"] for event in events)
+    assert opened == [1]
+
+
+@pytest.mark.parametrize("conduct", [close_at_once, hear_and_close])
+def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(conduct: Conduct) -> None:
+    with serving(conduct, answer_once) as (where, opened):
+        events, _ = twice(where)
+
+    assert [isinstance(event["exception"], OSError) for event in events] == [True, False]
+    assert all("reopened" not in event["context"] for event in events)
+    assert opened == [2]
+
+
+def test_a_request_is_sent_again_once_at_most() -> None:
+    with serving(answer_once, close_at_once, answer_once) as (where, opened):
+        events, wire = twice(where)
+
+    assert [isinstance(event["exception"], OSError) for event in events] == [False, True]
+    assert events[1]["context"]["reopened"]
+    assert (opened, wire.requests) == ([2], 3)
+
+
+def test_a_connection_that_is_opened_anew_may_be_slow_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LAB_USER, "SLOW_CONNECTION_S", -1.0)
+    with serving(answer_once, answer_once) as (where, _):
+        events, _ = twice(where)
+
+    assert events[1]["context"] == {"user": 7, "slow_connection": True, "reopened": True}
 
 
 # Connections that are slow to open.

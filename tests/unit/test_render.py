@@ -708,6 +708,12 @@ def test_the_document_tells_what_backends_and_slow_connections_did() -> None:
     assert "backend_cpu" not in as_yaml(slow)["cells"][0]["intervals"]
 
 
+def test_the_document_tells_of_connections_opened_anew_where_they_were_counted() -> None:
+    for told in (None, 0, 3):
+        comparison = of_blocks(1, *measured(ONE, 0, reopened=told), cells=(ONE,))
+        assert as_yaml(comparison)["cells"][0]["reopened"] == told
+
+
 def test_where_backends_run_is_told() -> None:
     assert "generator on core 1, backends on core 2." in unescaped(as_markdown(WAITING))
     assert "generator on core 1." in unescaped(as_markdown(USUAL))

@@ -160,6 +160,7 @@ def test_a_scheduled_request_is_recorded_with_when_it_was_due_and_how_late_it_be
     [
         ({}, False, 0.0, 0.0),
         ({"slow_connection": True}, True, 0.0, 0.0),
+        ({"reopened": True}, False, 0.0, 0.0),
         ({"client_ms": 200.0, "reading_ms": 50.0}, False, 200.0, 50.0),
     ],
 )
@@ -169,6 +170,7 @@ def test_what_was_remarkable_about_a_request_is_recorded_whatever_became_of_it(
     (sample,) = recorded({"response_time": 1.0, "context": {"user": 1, **told}, **call}).samples
 
     assert (sample.slow_connection, sample.client_ms, sample.reading_ms) == (slow_connection, client_ms, reading_ms)
+    assert sample.reopened == told.get("reopened", False)
 
 
 @pytest.mark.parametrize("context", [None, {}, {"user": 1, "due_ns": None}])
@@ -328,6 +330,16 @@ def test_slow_connections_are_counted_over_the_whole_trial_whatever_became_of_th
     slow = make()._replace(slow_connection=True)
 
     assert told(slow, make(), slow).slow_connections == 2
+
+
+@pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
+def test_connections_opened_anew_are_counted_over_the_whole_trial_whatever_became_of_them(
+    make: Callable[[], Sample],
+) -> None:
+    reopened = make()._replace(reopened=True)
+
+    assert told(reopened, make(), reopened).reopened == 2
+    assert told().reopened == 0
 
 
 @pytest.mark.parametrize(("left_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])

@@ -124,6 +124,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
         slow_connections=sum(swarm.slow_connections for swarm in swarms),
+        reopened=_total(swarm.reopened for swarm in swarms),
         round_trip_ms=_known((swarm.round_trip_ms for swarm in swarms), summary),
         received_mbps=_known(map(received_mbps, swarms), summary),
         resent_share=state.network.resent_share,
@@ -136,6 +137,12 @@ def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:
     """Of the values that were measured; None where none was."""
     known = [value for value in values if value is not None]
     return summary(known) if known else None
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Of the trials that counted; None where none did."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def server_cpu(measured: Observation) -> float | None:

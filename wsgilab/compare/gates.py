@@ -59,6 +59,9 @@ def gates(
         told = "1 connection" if many == 1 else f"{many} connections"
         why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
         yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
+    if figures.reopened:
+        told = "1 kept connection was" if figures.reopened == 1 else f"{figures.reopened} kept connections were"
+        yield None, f"{told} closed by the server unannounced, and opened anew"
     if lost := lossy(figures.resent_share):
         yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
     yield from _of_cores(run, cell, figures)

@@ -125,6 +125,9 @@ class SwarmReport:
     """Scheduled requests that the generator began noticeably after they were due."""
     slow_connections: int = 0
     """Connections, over the whole trial, that took so long to open that the first attempt must have been dropped."""
+    reopened: int | None = None
+    """Kept connections, over the whole trial, that the server had closed without saying so in its last answer; None in runs
+    of a lab in which such requests failed."""
     client_ms: float = 0.0
     """Median time, of a request of the window, that its user itself let pass while it sent and read."""
     reading_ms: float = 0.0

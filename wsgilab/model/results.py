@@ -69,6 +69,8 @@ class CellFigures:
     cut_off: int
     late: int
     slow_connections: int
+    reopened: int | None
+    """Kept connections that the server had closed without saying so; None where they were not counted."""
     round_trip_ms: Interval | None
     """To the targets' machine and back, all idle; None where users and targets share a machine."""
     received_mbps: Interval | None

@@ -122,6 +122,7 @@ def _figures(figures: CellFigures, rank: int | None) -> Figures:
         "cut_off": figures.cut_off,
         "late": figures.late,
         "slow_connections": figures.slow_connections,
+        "reopened": figures.reopened,
         "round_trip_ms": _rounded(_median(figures.round_trip_ms), 3),
         "received_mbps": _rounded(_median(figures.received_mbps), 1),
         "resent_share": _rounded(figures.resent_share, 4),

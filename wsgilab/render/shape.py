@@ -154,6 +154,9 @@ class Figures(TypedDict):
     """Scheduled requests that the generator began noticeably after they were due."""
     slow_connections: int | None
     """Connections that took so long to open that the first attempt must have been dropped."""
+    reopened: int | None
+    """Kept connections that the server had closed without saying so in its last answer, so that users opened others; null where
+    they were not counted."""
     round_trip_ms: float | None
     """Milliseconds for a small message to the targets' machine and its answer, just before the trials; null where users and
     targets share a machine."""

@@ -65,6 +65,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
         "window_s": _SOME_SECONDS,
         **dict.fromkeys(("warmup_s", "settling_s", "drain_s"), _SECONDS),
         **dict.fromkeys(("unanswered", "completed", "failures", "cut_off", "due", "late", "slow_connections"), COUNT),
+        "reopened": COUNT,
         "throughput_rps": Range(0, 10**9),
         **dict.fromkeys(("client_ms", "reading_ms", "latency_mean_ms", "service_ms"), MS),
         **dict.fromkeys(("generator_cpu", "server_busy", "generator_others"), _SHARE),

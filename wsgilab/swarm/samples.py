@@ -49,6 +49,8 @@ class Sample(NamedTuple):
     """The part of it that passed while it read."""
     received_bytes: int = 0
     """Of the answer's body, or of as much as came of it."""
+    reopened: bool = False
+    """The server had closed the kept connection that it was sent on first."""
 
 
 class Recorder:
@@ -89,6 +91,7 @@ class Recorder:
             known.get("client_ms", 0.0),
             known.get("reading_ms", 0.0),
             response_length,
+            known.get("reopened", False),
         )
         if exception is None:
             self.answered.add(known.get("user", 0))
@@ -136,9 +139,10 @@ def report(
     errors: Counter[str] = Counter()
     given_up: list[Sample] = []
     stamped = stamped or (span.started_ns, span.drained_ns)
-    due = begun_late = slow_connections = 0
+    due = begun_late = slow_connections = reopened = 0
     for sample in samples:
         slow_connections += sample.slow_connection
+        reopened += sample.reopened
         if _is_due(sample, span):
             due += 1
             begun_late += sample.late_ms > LATE_MS
@@ -172,6 +176,7 @@ def report(
         due=due,
         late=begun_late,
         slow_connections=slow_connections,
+        reopened=reopened,
         client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
         reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
         received_bytes=sum(sample.received_bytes for _, sample in counted),
