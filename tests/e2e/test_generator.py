@@ -6,6 +6,7 @@ Processes of their own, on this machine: what two machines have of their own is 
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import socketserver
@@ -40,6 +41,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORES = sorted(os.sched_getaffinity(0))
 SLOTS = 4
 SLEEP_S = 0.05
+OTHER_TIME = "the Lab-Stamp header is of another time: the answer comes from a cache, or the server has another clock"
 
 
 # --- a target
@@ -185,7 +187,7 @@ def hello(stamps: str) -> bytes:
 
 
 def greeting(port: int, **options: str | float | int) -> Order:
-    plain = {"connection": "close", "request_timeout": 0}
+    plain: Mapping[str, str | float | int] = {"connection": "close", "request_timeout": 0}
     return replace(sleeping(port, users=8), locustfile="hello", window_s=0.3, options={**plain, **options})
 
 
@@ -204,8 +206,7 @@ def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_go
         "ValueError: '1 1 1 1' is no stamp",
         "ValueError: 'ÿ²' is no stamp",
         "ValueError: the answer has Lab-Stamp headers of 2 requests",
-        "ValueError: the Lab-Stamp header is of another time: "
-        "the answer comes from a cache, or the server has another clock",
+        f"ValueError: {OTHER_TIME}",
     }
     assert report.completed > 0, "two stamps of one request are those of an answer that was begun anew"
 
@@ -222,6 +223,45 @@ def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log:
     assert kept.reopened is not None
     assert kept.reopened >= kept.completed - 8
     assert closed.reopened == 0
+
+
+# --- Locust files
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
+@pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
+def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path, cores: Sequence[int]
+) -> None:
+    folder = tmp_path / "locustfiles"
+    shutil.copytree(PROJECT / "locustfiles", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, first in (("json", ""), ("fractions", ""), ("shares", "from fractions import Fraction\n")):
+        text = f"import sleep\nfrom lab_user import LabUser\n\n\nclass {name.title()}(LabUser):\n    get = sleep.get(50.0)\n"
+        (folder / f"{name}.py").write_text(first + text)
+    (folder / "broken.py").write_text("import json\n\njson.dumps(object())\n")
+    (folder / "copied.py").write_text("from lab_user import LabUser\n\n\nclass Hello(LabUser):\n    pass\n")
+    started = Conversation(
+        [sys.executable, "-m", "wsgilab.swarm.agent"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": ""},
+        cpus=set(cores),
+        log=log,
+    )
+    try:
+        swarm = LocustSwarm(started, frozenset(cores))
+        with target(0, monkeypatch) as port:
+            order = sleeping(port)
+            told = r"the generator failed: locustfiles/broken\.py, line 3: TypeError: Object of type object is not "
+            with pytest.raises(SwarmError, match=told):
+                swarm.load(replace(order, locustfile="broken"), nothing, nothing)
+            for locustfile in ("json", "fractions", "shares", "sleep"):
+                check_four_slots(swarm.load(replace(order, locustfile=locustfile), nothing, nothing))
+            if len(cores) > 1:
+                told = r"locustfiles/hello\.py: another Locust file has a Hello too: rename one$"
+                with pytest.raises(SwarmError, match=told):
+                    swarm.load(replace(order, locustfile="hello"), nothing, nothing)
+    finally:
+        started.end()
 
 
 # --- another clock

@@ -54,14 +54,7 @@ def gates(
         yield above(figures.late, "late"), told
     if (missed := unanswered(cell, swarms)) is not None:
         yield None, missed
-    if figures.slow_connections:
-        many = figures.slow_connections
-        told = "1 connection" if many == 1 else f"{many} connections"
-        why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
-        yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
-    if figures.reopened:
-        told = "1 kept connection was" if figures.reopened == 1 else f"{figures.reopened} kept connections were"
-        yield None, f"{told} closed by the server unannounced, and opened anew"
+    yield from _connections(run, figures)
     if lost := lossy(figures.resent_share):
         yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
     yield from _of_cores(run, cell, figures)
@@ -95,6 +88,17 @@ def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate
         yield None, "server and generator share a core: both are slower for it"
     if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
         yield None, "server and backends share a core: both are slower for it"
+
+
+def _connections(run: Run, figures: CellFigures) -> Iterable[tuple[None, str]]:
+    if figures.slow_connections:
+        many = figures.slow_connections
+        told = "1 connection" if many == 1 else f"{many} connections"
+        why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
+        yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
+    if figures.reopened:
+        told = "1 kept connection was" if figures.reopened == 1 else f"{figures.reopened} kept connections were"
+        yield None, f"{told} closed by the server unannounced, and opened anew"
 
 
 def _requests(count: int) -> str:

@@ -37,7 +37,7 @@ from gevent.fileobject import FileObjectPosix
 
 from wsgilab.model import Order, SwarmReport
 from wsgilab.swarm.crew import Crew
-from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress, TargetCores
+from wsgilab.swarm.load import POLL_S, BadLocustfile, Load, LocalLoad, Progress, TargetCores
 from wsgilab.swarm.reach import AFTER_S, RETRY_S, Reach, Seen, Unreached, segments_between
 from wsgilab.swarm.samples import Span, report
 from wsgilab.swarm.workers import Lost
@@ -199,7 +199,7 @@ def _answer(message: dict[str, Any], reach: Reach | None, crew: Crew | None, ann
                 announce("link", **link(reach))
     except Lost:
         raise
-    except Unreached as error:
+    except (BadLocustfile, Unreached) as error:
         announce("error", message=str(error))
     except Exception as error:  # noqa: BLE001 - told to the lab, which decides
         announce("error", message=f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from wsgilab import host
 from wsgilab.model import Order
-from wsgilab.swarm.load import UP_S, Mark, Progress, environment, every_user_class, user_classes
+from wsgilab.swarm.load import UP_S, BadLocustfile, Mark, Progress, environment, every_user_class, user_classes
 from wsgilab.swarm.reach import Reach, Seen, Unreached
 from wsgilab.swarm.samples import Sample
 from wsgilab.swarm.workers import Workers, make_master
@@ -46,7 +46,8 @@ class Crew:
         self._cpus = frozenset(cpus)
         self._reach = reach
         self._heard = _Heard()
-        self._environment = environment(every_user_class())
+        self._classes = every_user_class()
+        self._environment = environment(self._classes)
         self._runner = make_master(self._environment, port, elsewhere)
         self._runner.register_message("lab_progress", self._on_progress)
         self._runner.register_message("lab_samples", self._on_samples)
@@ -55,10 +56,14 @@ class Crew:
         self._workers = Workers(self._runner, WORKER_MODULE, cpus, elsewhere)
 
     def load(self, order: Order) -> "DistributedLoad":
-        """Users for one trial, spread evenly over the workers."""
+        """Users for one trial, spread evenly over the workers. Raises Lost and BadLocustfile."""
         self._workers.check()
         self._heard = _Heard()
         classes = user_classes(order.locustfile)
+        if other := next((each for each in classes if each not in self._classes), None):
+            raise BadLocustfile(
+                f"locustfiles/{order.locustfile}.py: another Locust file has a {other.__name__} too: rename one"
+            )
         self._environment.host = order.base_url
         # Locust sends these to its workers with each start.
         options: Mapping[str, Any] = {**_FOR_MASTER, **_AT_REST, **order.options, "arrivals_parts": len(self._workers)}

@@ -4,11 +4,16 @@
 import locust  # noqa: F401  isort: skip
 
 import argparse
+import contextlib
+import importlib.util
 import os
+import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import gevent
@@ -16,7 +21,7 @@ from locust import User
 from locust.env import Environment
 from locust.runners import STATE_STOPPED, LocalRunner
 from locust.stats import RequestStats
-from locust.util.load_locustfile import load_locustfile
+from locust.util.load_locustfile import is_user_class
 
 from wsgilab import cpus, host
 from wsgilab.model import Order
@@ -140,21 +145,80 @@ def environment(user_classes: Sequence[type[User]], order: Order | None = None) 
     return made
 
 
+class BadLocustfile(Exception):
+    """A Locust file of which there can be no users. The message is one line."""
+
+
 _loaded: dict[str, list[type[User]]] = {}
 
 
 def user_classes(locustfile: str) -> list[type[User]]:
-    """The users of a workload's Locust file."""
+    """The users of a workload's Locust file. Raises BadLocustfile."""
     if locustfile not in _loaded:
-        found, _ = load_locustfile(str(LOCUSTFILES / f"{locustfile}.py"))
-        _loaded[locustfile] = list(found.values())
+        path = LOCUSTFILES / f"{locustfile}.py"
+        found = [each for each in vars(_module(path)).values() if is_user_class(each)]
+        if not found:
+            raise BadLocustfile(f"{path} has no user: a class that is derived from LabUser, and is not abstract")
+        _loaded[locustfile] = found
     return list(_loaded[locustfile])
 
 
 def every_user_class() -> list[type[User]]:
-    """The users of all workloads."""
-    names = sorted(path.stem for path in LOCUSTFILES.glob("*.py"))
-    return list(dict.fromkeys(found for name in names for found in user_classes(name)))
+    """The users of all workloads. Of a Locust file that has none nothing is said before it is asked for."""
+    found: dict[str, type[User]] = {}
+    for path in sorted(LOCUSTFILES.glob("*.py")):
+        with contextlib.suppress(BadLocustfile):
+            for each in user_classes(path.stem):
+                # Locust knows users by the names of their classes.
+                found.setdefault(each.__name__, each)
+    return list(found.values())
+
+
+def _module(path: Path) -> ModuleType:
+    """A Locust file, by its path: its name may be another module's too, such as one of the standard library's.
+
+    Raises BadLocustfile.
+    """
+    if not path.is_file():
+        raise BadLocustfile(f"there is no {path}")
+    whole = path.resolve()
+    if str(whole.parent) not in sys.path:
+        # What these files import from each other is found, and hides nothing that others import.
+        sys.path.append(str(whole.parent))
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin != str(whole):
+        spec = importlib.util.spec_from_file_location(f"{LOCUSTFILES.name}/{path.stem}", whole)
+    if spec is None or spec.loader is None:
+        raise BadLocustfile(f"{path} is no Python file")
+    if spec.name in sys.modules:
+        # Another Locust file has imported it.
+        return sys.modules[spec.name]
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file does when it is imported
+        del sys.modules[spec.name]
+        raise BadLocustfile(_fault(path, error)) from None
+    return module
+
+
+def _fault(path: Path, error: BaseException) -> str:
+    """What is wrong with a Locust file that cannot be imported, and in which line of which file."""
+    where, line = str(path), None
+    if isinstance(error, SyntaxError):
+        what = error.msg
+        line = error.lineno
+        where = where if error.filename is None else str(path.with_name(Path(error.filename).name))
+    else:
+        what = (traceback.format_exception_only(error)[-1].splitlines() or [""])[0]
+        lines = [
+            each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path.resolve())
+        ]
+        line = lines[-1] if lines else None
+    return f"{where}{'' if line is None else f', line {line}'}: {what}"
 
 
 def stop_users(runner: Any, patience_s: float) -> None:

@@ -43,6 +43,7 @@ from pydantic import TypeAdapter
 
 from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.runtime.protocol import OWN_ADDRESS
+from wsgilab.swarm.load import BadLocustfile
 from wsgilab.swarm.reach import Reach, Unreached
 from wsgilab.swarm.workers import Lost
 from wsgilab.ui.clock import TheirClock
@@ -234,7 +235,7 @@ def main() -> None:
     try:
         own = options.bind == OWN_ADDRESS
         serve(socket.gethostbyname(socket.gethostname()) if own else options.bind, options, say)
-    except (Lost, Unreached) as error:
+    except (BadLocustfile, Lost, Unreached) as error:
         say("error", message=str(error))
     except Exception as error:  # noqa: BLE001 - told to the lab, which decides
         say("error", message=f"{type(error).__name__}: {error}")
