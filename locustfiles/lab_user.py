@@ -46,6 +46,10 @@ KEEP_ALIVE = "keep-alive"
 
 VOID_HEADER = "Lab-Void"
 """Marks the answer to a request that came too late to count; see services/app/stamp.py."""
+VOID_WAITS = 3
+VOID_NOTICE_NS = 20_000_000
+"""A request says until when it counts if it may wait for so long: as many times as long as the one before, and this. To read
+one more header costs a server some µs, which would be a hundredth of a short request; wrk sends none."""
 
 # A server may drop a connection that was idle for long (Gunicorn: 2 s). Reusing it then would count a failure that
 # is none, so a connection that was idle this long is replaced.
@@ -255,6 +259,8 @@ class LabUser(User):
         self._context = {"user": id(self)}
         self._spelled: dict[Get, tuple[bytes, bytes | None]] = {}
         self._void_after_ns = 0
+        """What is spelled there; 0: nothing."""
+        self._took_ns = 0
         # Users are made one after the other, and those of the trial before have gone by then.
         part, parts = self._part()
         runner = self.environment.runner
@@ -334,6 +340,7 @@ class LabUser(User):
         except gevent.GreenletExit as error:
             failure = error
         ended_ns = time.monotonic_ns()
+        self._took_ns = ended_ns - begin_ns
         if failure is not None or response is None or self._connection == CLOSE or response.should_close():
             wire.close()
         self._wires.append(wire)
@@ -366,12 +373,14 @@ class LabUser(User):
         """Whether it was sent after all that counts: it is neither an answer nor a failure, nor was it given up."""
         if isinstance(failure, gevent.GreenletExit):
             # Locust ends a user between two requests, but may find it in the next.
-            return 0 < self._void_after_ns < begin_ns + self._clock_offset_ns
+            return 0 < getattr(self._options, "void_after_ns", 0) < begin_ns + self._clock_offset_ns
         return response is not None and response.get(VOID_HEADER) is not None
 
     def _spell(self, get: Get) -> tuple[bytes, bytes | None]:
         """The request's bytes, spelled once, and for a connection of one request the end of its answer."""
         void_after_ns = getattr(self._options, "void_after_ns", 0)
+        if void_after_ns and not self._may_wait_until(void_after_ns):
+            void_after_ns = 0
         if void_after_ns != self._void_after_ns:
             self._void_after_ns = void_after_ns
             self._spelled.clear()
@@ -383,3 +392,8 @@ class LabUser(User):
             last = b"\r\n\r\n" + get.answer if self._connection == CLOSE else None
             spelled = self._spelled[get] = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), last
         return spelled
+
+    def _may_wait_until(self, at_ns: int) -> bool:
+        """Whether a request that is sent now may enter the application at a moment of its machine's clock, or later."""
+        longest_ns = VOID_WAITS * self._took_ns + VOID_NOTICE_NS
+        return at_ns < time.monotonic_ns() + self._clock_offset_ns + longest_ns

@@ -352,6 +352,7 @@ def ready(rate: float = 0.0, runner: object = None, **options: Any) -> Any:
     made._context = {"user": 7}
     made._spelled = {}
     made._void_after_ns = 0
+    made._took_ns = 0
     made._clock_offset_ns = options.get("clock_offset_ns", 0)
     return made
 
@@ -376,6 +377,33 @@ def test_a_request_says_until_when_it_counts_as_soon_as_that_is_known() -> None:
     assert sent(made) == [*before, "Lab-Void-After: 456"]
     del vars(made._options)["void_after_ns"]
     assert sent(made) == before
+
+
+@pytest.mark.parametrize("offset_ns", [0, 7 * 10**9])
+@pytest.mark.parametrize(
+    ("took_ms", "left_ms", "says"), [(0, 19, True), (0, 21, False), (10, 49, True), (10, 51, False)]
+)
+def test_a_request_says_until_when_it_counts_only_if_it_may_wait_for_so_long(
+    clock: Clock, took_ms: int, left_ms: int, says: bool, offset_ns: int
+) -> None:
+    """To read a header is a hundredth of what a short request costs a server."""
+    at_ns = clock.now_ns + offset_ns + left_ms * 10**6
+    made = ready(void_after_ns=at_ns, clock_offset_ns=offset_ns)
+    made._took_ns = took_ms * 10**6
+
+    assert sent(made)[3:] == ([f"Lab-Void-After: {at_ns}"] if says else [])
+
+
+def test_how_long_a_request_took_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 10**9, 7))
+    monkeypatch.setattr(
+        LAB_USER, "time", SimpleNamespace(monotonic_ns=lambda: next(ticks), monotonic=lambda: 0.0, time=lambda: 1.0)
+    )
+    made = ready()
+
+    told(made, Server(SPELLINGS["with its length"]))
+
+    assert made._took_ns == 7
 
 
 def test_the_application_takes_what_a_user_says_of_when_it_counts() -> None:
