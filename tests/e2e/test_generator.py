@@ -228,6 +228,22 @@ def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log:
 # --- Locust files
 
 
+@contextmanager
+def generator_in(folder: Path, log: Path, cores: Sequence[int]) -> Iterator[LocustSwarm]:
+    """One that finds its Locust files there."""
+    started = Conversation(
+        [sys.executable, "-m", "wsgilab.swarm.agent"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": ""},
+        cpus=set(cores),
+        log=log,
+    )
+    try:
+        yield LocustSwarm(started, frozenset(cores))
+    finally:
+        started.end()
+
+
 @pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
 @pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
 def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_at_once(
@@ -240,28 +256,42 @@ def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_a
         (folder / f"{name}.py").write_text(first + text)
     (folder / "broken.py").write_text("import json\n\njson.dumps(object())\n")
     (folder / "copied.py").write_text("from lab_user import LabUser\n\n\nclass Hello(LabUser):\n    pass\n")
-    started = Conversation(
-        [sys.executable, "-m", "wsgilab.swarm.agent"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": ""},
-        cpus=set(cores),
-        log=log,
-    )
-    try:
-        swarm = LocustSwarm(started, frozenset(cores))
-        with target(0, monkeypatch) as port:
-            order = sleeping(port)
-            told = r"the generator failed: locustfiles/broken\.py, line 3: TypeError: Object of type object is not "
+    with target(0, monkeypatch) as port, generator_in(tmp_path, log, cores) as swarm:
+        order = sleeping(port)
+        told = r"the generator failed: locustfiles/broken\.py, line 3: TypeError: Object of type object is not "
+        with pytest.raises(SwarmError, match=told):
+            swarm.load(replace(order, locustfile="broken"), nothing, nothing)
+        for locustfile in ("json", "fractions", "shares", "sleep"):
+            check_four_slots(swarm.load(replace(order, locustfile=locustfile), nothing, nothing))
+        if len(cores) > 1:
+            told = r"locustfiles/hello\.py: another Locust file has a Hello too: rename one$"
             with pytest.raises(SwarmError, match=told):
-                swarm.load(replace(order, locustfile="broken"), nothing, nothing)
-            for locustfile in ("json", "fractions", "shares", "sleep"):
-                check_four_slots(swarm.load(replace(order, locustfile=locustfile), nothing, nothing))
-            if len(cores) > 1:
-                told = r"locustfiles/hello\.py: another Locust file has a Hello too: rename one$"
-                with pytest.raises(SwarmError, match=told):
-                    swarm.load(replace(order, locustfile="hello"), nothing, nothing)
-    finally:
-        started.end()
+                swarm.load(replace(order, locustfile="hello"), nothing, nothing)
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
+@pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("    pass\n", "mine.py: AttributeError: 'Mine' object has no attribute 'get'"),
+        ("    def on_start(self):\n        self.get = 1 / 0\n", "mine.py, line 4: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_users_that_fail_by_themselves_are_told_of_at_once(
+    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path, cores: Sequence[int], body: str, told: str
+) -> None:
+    folder = tmp_path / "locustfiles"
+    shutil.copytree(PROJECT / "locustfiles", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "mine.py").write_text(f"from lab_user import LabUser\nclass Mine(LabUser):\n{body}")
+    with (
+        target(0, monkeypatch) as port,
+        generator_in(tmp_path, log, cores) as swarm,
+        pytest.raises(SwarmError) as caught,
+    ):
+        swarm.load(replace(sleeping(port), locustfile="mine", patience_s=60), nothing, nothing)
+
+    assert caught.value.message == f"the generator failed: locustfiles/{told}"
 
 
 # --- another clock

@@ -12,6 +12,7 @@ from wsgilab import host
 from wsgilab.swarm import crew as crews
 from wsgilab.swarm import workers as hands
 from wsgilab.swarm.crew import Crew
+from wsgilab.swarm.load import BadLocustfile, Progress
 from wsgilab.swarm.reach import Seen, Unreached
 from wsgilab.swarm.workers import Lost, Workers
 
@@ -185,3 +186,14 @@ def test_where_all_is_one_machine_nothing_is_looked_for() -> None:
 
     assert made.look(10) == ()
     assert runner.sent == []
+
+
+def test_a_user_that_fails_by_itself_ends_the_trial_with_what_its_worker_tells() -> None:
+    made, _ = crew("", "beta")
+    made._on_progress(message(1, users=3, answered=2, failed=1))
+    assert made.progress() == Progress(users=3, answered=2, failed=1)
+
+    made._on_trouble(message(1, message="locustfiles/mine.py, line 4: ZeroDivisionError: division by zero"))
+
+    with pytest.raises(BadLocustfile, match=r"^locustfiles/mine\.py, line 4: ZeroDivisionError: division by zero$"):
+        made.progress()

@@ -36,6 +36,8 @@ class _Heard:
     """Of each."""
     seen: dict[str, Seen | Unreached] = field(default_factory=dict)
     """By those that look, for all of their outpost."""
+    trouble: list[str] = field(default_factory=list)
+    """Of users that failed by themselves."""
 
 
 class Crew:
@@ -51,6 +53,7 @@ class Crew:
         self._runner = make_master(self._environment, port, elsewhere)
         self._runner.register_message("lab_progress", self._on_progress)
         self._runner.register_message("lab_samples", self._on_samples)
+        self._runner.register_message("lab_trouble", self._on_trouble)
         self._runner.register_message("lab_marked", self._on_marked)
         self._runner.register_message("lab_seen", self._on_seen)
         self._workers = Workers(self._runner, WORKER_MODULE, cpus, elsewhere)
@@ -105,6 +108,8 @@ class Crew:
 
     def progress(self) -> Progress:
         self._workers.check()
+        if self._heard.trouble:
+            raise BadLocustfile(self._heard.trouble[0])
         told = self._heard.progress.values()
         return Progress(
             users=sum(each.users for each in told),
@@ -155,6 +160,9 @@ class Crew:
 
     def _on_samples(self, msg: Any, **_: Any) -> None:
         self._heard.samples[msg.node_id] = [Sample(*row) for row in msg.data["samples"]]
+
+    def _on_trouble(self, msg: Any, **_: Any) -> None:
+        self._heard.trouble.append(msg.data["message"])
 
     def _on_marked(self, msg: Any, **_: Any) -> None:
         self._heard.marks[msg.node_id].append(Mark(**msg.data))

@@ -10,14 +10,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import gevent
-from locust import User
+from locust import TaskSet, User
 from locust.env import Environment
 from locust.runners import STATE_STOPPED, LocalRunner
 from locust.stats import RequestStats
@@ -110,7 +110,8 @@ class Load(Protocol):
     def start(self) -> None:
         """Let them begin. Returns when all have."""
 
-    def progress(self) -> Progress: ...
+    def progress(self) -> Progress:
+        """Raises BadLocustfile where a user has failed by itself."""
 
     def void_after(self, at_ns: int) -> None:
         """Requests that enter the application after this moment (its machine's clock) count for nothing, and need not be
@@ -206,7 +207,7 @@ def _module(path: Path) -> ModuleType:
 
 
 def _fault(path: Path, error: BaseException) -> str:
-    """What is wrong with a Locust file that cannot be imported, and in which line of which file."""
+    """What is wrong with a Locust file, and in which line of which file."""
     where, line = str(path), None
     if isinstance(error, SyntaxError):
         what = error.msg
@@ -219,6 +220,17 @@ def _fault(path: Path, error: BaseException) -> str:
         ]
         line = lines[-1] if lines else None
     return f"{where}{'' if line is None else f', line {line}'}: {what}"
+
+
+def tell_trouble(environment: Environment, tell: Callable[[str], None]) -> None:
+    """Have `tell` hear, in a line, of each exception of a Locust file's own: Locust logs it, and the user begins no request."""
+
+    def on_user_error(user_instance: User | TaskSet, exception: BaseException, **_: Any) -> None:
+        user = user_instance.user if isinstance(user_instance, TaskSet) else user_instance
+        path = Path(sys.modules[type(user).__module__].__file__ or "")
+        tell(_fault(LOCUSTFILES / path.name, exception))
+
+    environment.events.user_error.add_listener(on_user_error)
 
 
 def stop_users(runner: Any, patience_s: float) -> None:
@@ -247,7 +259,9 @@ class LocalLoad:
         self._reach = reach
         self._recorder = Recorder()
         self._marks: list[Mark] = []
+        self._trouble: list[str] = []
         self._environment = environment(user_classes(order.locustfile), order)
+        tell_trouble(self._environment, self._trouble.append)
         self._environment.events.request.add_listener(self._recorder.on_request)
         self._runner: LocalRunner = self._environment.create_local_runner()
 
@@ -261,14 +275,16 @@ class LocalLoad:
     def start(self) -> None:
         self._runner.start(self._users, spawn_rate=self._users)
         deadline = time.monotonic() + UP_S
-        while self._runner.user_count < self._users:
+        while self.progress().users < self._users:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"only {self._runner.user_count} of {self._users} users began within {UP_S:.0f} s")
             gevent.sleep(POLL_S)
 
     def progress(self) -> Progress:
         recorder = self._recorder
-        return Progress(users=self._users, answered=len(recorder.answered), failed=len(recorder.failed))
+        if self._trouble:
+            raise BadLocustfile(self._trouble[0])
+        return Progress(users=self._runner.user_count, answered=len(recorder.answered), failed=len(recorder.failed))
 
     def void_after(self, at_ns: int) -> None:
         vars(self._environment.parsed_options)["void_after_ns"] = at_ns

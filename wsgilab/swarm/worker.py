@@ -6,6 +6,7 @@ adds `--machine NAME`, and `--beacon HOST:PORT` where the targets are elsewhere.
     lab_hello                        first of all
     lab_progress, lab_samples        during a trial, and after it
     lab_seen                         when it hears `lab_look`: how the link to the targets' machine is
+    lab_trouble                      when a user has failed by itself
     lab_marked                       when it hears `lab_mark`: what it has used of its core, and how idle that was
 
 and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_void_after` and `lab_stop`.
@@ -25,7 +26,17 @@ from typing import Any
 
 import gevent
 
-from wsgilab.swarm.load import POLL_S, NoStats, Progress, count_in, environment, every_user_class, mark, stop_users
+from wsgilab.swarm.load import (
+    POLL_S,
+    NoStats,
+    Progress,
+    count_in,
+    environment,
+    every_user_class,
+    mark,
+    stop_users,
+    tell_trouble,
+)
 from wsgilab.swarm.reach import Reach, Unreached
 from wsgilab.swarm.samples import Recorder
 from wsgilab.swarm.workers import HELLO
@@ -41,6 +52,7 @@ class Worker:
         self._environment = environment(every_user_class())
         self._environment.events.request.add_listener(self._on_request)
         self._environment.events.test_start.add_listener(self._on_start)
+        tell_trouble(self._environment, lambda told: self._runner.send_message("lab_trouble", {"message": told}))
         self._runner = self._environment.create_worker_runner(host, port)
         # Locust has given its worker statistics anew.
         self._environment.stats = NoStats()
