@@ -79,6 +79,11 @@ class Wrk:
 
         Raises SwarmError where any request failed.
         """
+        rate, _ = self.counted(base_url, connection=connection, connections=connections, window_s=window_s)
+        return rate
+
+    def counted(self, base_url: str, *, connection: Connection, connections: int, window_s: float) -> tuple[Rate, int]:
+        """The same, and how many requests there were."""
         seconds = math.ceil(window_s)
         # With the same header as the lab's users, whose requests differ in nothing else.
         header = f"Connection: {connection}"
@@ -96,7 +101,7 @@ class Wrk:
         failures = {what: count for what, count in told.items() if count}
         if failures or not requests:
             raise SwarmError(f"wrk: {requests} requests of {base_url} ({connection}) answered, failures: {failures}")
-        return Rate(rps=requests / duration_s, generator_cpu=used_s / duration_s)
+        return Rate(rps=requests / duration_s, generator_cpu=used_s / duration_s), requests
 
 
 def _children_cpu_s() -> float:

@@ -1,11 +1,13 @@
 """The throughput of every server of the catalogue as the lab's swarm sees it, over what wrk sees, measured in turn.
 
 Both send the same requests for `hello` over as many connections, in either connection mode that the server supports.
-Must show: within 5 % of each other, in each connection mode by itself, wherever the lab's verdict is not `generator`.
+The CPU time that a request takes the server tells where a difference comes from: from what the server does for a request, or
+from times at which it has nothing to do. Must show: within 5 % of each other, in each connection mode by itself, wherever the lab's verdict is not `generator`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import geometric_mean
 from typing import Any
@@ -15,7 +17,8 @@ from benchmarks.rivals import Wrk
 from wsgilab import stats
 from wsgilab.compare import GENERATOR_LIMIT
 from wsgilab.errors import SwarmError
-from wsgilab.model import Connection, Interval, Order
+from wsgilab.model import Connection, Interval, Order, Usage
+from wsgilab.runtime.protocol import Target
 from wsgilab.swarm.client import LocustSwarm
 
 USERS = 16
@@ -23,8 +26,25 @@ PATIENCE_S = 10.0
 AT_LEAST = 0.95
 
 
-def swarm_rate(swarm: LocustSwarm, base_url: str, connection: Connection, window_s: float) -> Rate:
-    """One trial of `hello`, ordered as a campaign orders it. Raises SwarmError where any request failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served(Rate):
+    """What one measurement saw, and what it took the server."""
+
+    server_cpu_ms: float
+    """CPU milliseconds a request: of the swarm's window, and of all that wrk sent, its beginning included."""
+
+
+def nothing() -> None:
+    """What happens at a window's ends."""
+
+
+def swarm_rate(
+    swarm: LocustSwarm, base_url: str, connection: Connection, window_s: float, at_end: Callable[[], None] = nothing
+) -> Rate:
+    """One trial of `hello`, ordered as a campaign orders it, with `at_end` at either end of the window.
+
+    Raises SwarmError where any request failed.
+    """
     order = Order(
         locustfile="hello",
         base_url=base_url,
@@ -34,10 +54,27 @@ def swarm_rate(swarm: LocustSwarm, base_url: str, connection: Connection, window
         patience_s=PATIENCE_S,
         options={"connection": connection, "request_timeout": 0},
     )
-    report = swarm.load(order, lambda: None, lambda: None)
+    report = swarm.load(order, at_end, at_end)
     if report.failures or report.cut_off:
         raise SwarmError(f"the swarm: {base_url} ({connection}): cut off {report.cut_off}, failed {report.errors}")
     return Rate(rps=report.throughput_rps, generator_cpu=report.generator_cpu)
+
+
+def by_swarm(swarm: LocustSwarm, target: Target, connection: Connection, window_s: float) -> Served:
+    """Raises SwarmError where any request failed."""
+    usages: list[Usage] = []
+    rate = swarm_rate(swarm, target.base_url, connection, window_s, lambda: usages.append(target.usage()))
+    before, after = usages
+    used = (after.cpu_s - before.cpu_s) / (after.at_s - before.at_s)
+    return Served(**asdict(rate), server_cpu_ms=1000 * used / rate.rps)
+
+
+def by_wrk(wrk: Wrk, target: Target, connection: Connection, window_s: float) -> Served:
+    """Raises SwarmError where any request failed."""
+    before = target.usage()
+    rate, requests = wrk.counted(target.base_url, connection=connection, connections=USERS, window_s=window_s)
+    used_s = target.usage().cpu_s - before.cpu_s
+    return Served(**asdict(rate), server_cpu_ms=1000 * used_s / requests)
 
 
 def measure(bench: Bench) -> Outcome:
@@ -48,8 +85,8 @@ def measure(bench: Bench) -> Outcome:
         swarm = LocustSwarm(up.enter_context(bench.runtime.swarm(bench.generator_cpus)), bench.generator_cpus)
         groups = {
             f"{name}, {mode}": {
-                "swarm": partial(swarm_rate, swarm, target.base_url, mode, bench.window_s),
-                "wrk": partial(wrk.rate, target.base_url, connection=mode, connections=USERS, window_s=bench.window_s),
+                "swarm": partial(by_swarm, swarm, target, mode, bench.window_s),
+                "wrk": partial(by_wrk, wrk, target, mode, bench.window_s),
             }
             for name, target in fleet.items()
             for mode in modes(target.base_url)
@@ -71,6 +108,7 @@ def summary(blocks: Sequence[Block], settings: Mapping[str, Any]) -> Outcome:
                 "swarm, requests/s": rates(blocks, group, "swarm"),
                 "wrk, requests/s": rates(blocks, group, "wrk"),
                 "swarm/wrk": ratio(blocks, group, "swarm", "wrk"),
+                "CPU a request, swarm/wrk": all_together(blocks, [group], cpu_ms),
                 "generator CPU": busy,
                 "bound by": "generator" if busy >= GENERATOR_LIMIT else "server",
             }
@@ -85,6 +123,7 @@ def summary(blocks: Sequence[Block], settings: Mapping[str, Any]) -> Outcome:
                     **dict.fromkeys(rows[0], ""),
                     "server": f"all {len(of_mode)}, {mode}",
                     "swarm/wrk": together,
+                    "CPU a request, swarm/wrk": all_together(blocks, of_mode, cpu_ms),
                     "bound by": "server",
                 }
             )
@@ -109,10 +148,19 @@ def summary(blocks: Sequence[Block], settings: Mapping[str, Any]) -> Outcome:
     return Outcome(settings=settings, blocks=blocks, rows=rows, claims=claims)
 
 
-def all_together(blocks: Sequence[Block], groups: Sequence[str]) -> Interval:
+def rps(rate: Rate) -> float:
+    return rate.rps
+
+
+def cpu_ms(rate: Rate) -> float:
+    assert isinstance(rate, Served)
+    return rate.server_cpu_ms
+
+
+def all_together(blocks: Sequence[Block], groups: Sequence[str], of: Callable[[Rate], float] = rps) -> Interval:
     """Swarm over wrk, as the geometric mean over `groups`. What one block says of many servers is one sample, not many."""
     return stats.median_interval(
-        [geometric_mean([block[group]["swarm"].rps / block[group]["wrk"].rps for group in groups]) for block in blocks]
+        [geometric_mean([of(block[group]["swarm"]) / of(block[group]["wrk"]) for group in groups]) for block in blocks]
     )
 
 

@@ -2,17 +2,22 @@
 
 import pytest
 
-from benchmarks.bench import Rate
-from benchmarks.truth import summary
+from benchmarks.truth import Served, summary
+from wsgilab.model import Interval
 
 BLOCKS = 10
 
 
-def block(number: int, ratios: dict[str, float]) -> dict[str, dict[str, Rate]]:
+def block(number: int, ratios: dict[str, float]) -> dict[str, dict[str, Served]]:
     """A block in which the swarm sees these shares of what wrk sees, give or take a little."""
-    wrk = Rate(rps=1000.0, generator_cpu=0.1)
+    wrk = Served(rps=1000.0, generator_cpu=0.1, server_cpu_ms=0.25)
     return {
-        group: {"swarm": Rate(rps=1000.0 * share * (1 + 0.001 * (number % 3 - 1)), generator_cpu=0.5), "wrk": wrk}
+        group: {
+            "swarm": Served(
+                rps=1000.0 * share * (1 + 0.001 * (number % 3 - 1)), generator_cpu=0.5, server_cpu_ms=0.25 / share
+            ),
+            "wrk": wrk,
+        }
         for group, share in ratios.items()
     }
 
@@ -30,6 +35,9 @@ def test_neither_connection_mode_hides_what_is_wrong_with_the_other() -> None:
     assert kept.ratio.median == pytest.approx(0.93, abs=0.002)
     assert len(single) == 16
     assert [row["server"] for row in found.rows[-2:]] == ["all 9, close", "all 7, keep-alive"]
+    kept_cpu = found.rows[-1]["CPU a request, swarm/wrk"]
+    assert isinstance(kept_cpu, Interval)
+    assert kept_cpu.median == pytest.approx(1 / 0.93)
     assert all(row.keys() == found.rows[0].keys() for row in found.rows)
 
 
@@ -44,7 +52,7 @@ def test_a_block_is_one_sample_however_many_servers_it_measured() -> None:
 def test_a_server_that_was_too_fast_for_the_generator_takes_no_part() -> None:
     blocks = [block(number, {"a, close": 1.0, "b, close": 0.5}) for number in range(BLOCKS)]
     for each in blocks:
-        each["b, close"]["swarm"] = Rate(rps=500.0, generator_cpu=0.99)
+        each["b, close"]["swarm"] = Served(rps=500.0, generator_cpu=0.99, server_cpu_ms=0.5)
 
     found = summary(blocks, {})
 
