@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_INFO
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -57,6 +58,11 @@ LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
 RECEIVE_BYTES = 1 << 16
+RESET_S = 0.1
+POLL_S = 0.001
+"""How long a reset is waited for, and how often it is looked for, where a kept connection ended in place of an answer."""
+TCP_CLOSE = 7
+"""The state of a connection that was reset, in Linux's tcp_states.h."""
 SLOW_CONNECTION_S = 0.9
 """A connection that took so long to open was opened by a second attempt: the first SYN was dropped, and the next is sent
 after 1 s (RFC 6298, section 2.1). Clocks and timers may be a little early."""
@@ -184,12 +190,19 @@ class Wire:
         return connection, self.receive(connection)
 
     def was_heard(self, connection: gevent.socket.socket) -> bool:
-        """Whether the server's machine had all that was sent, on a connection that it has closed, before it closed it.
+        """Whether the server had read what was sent, on a connection that it has closed without an answer.
 
-        What closes a connection also acknowledges what came before: ioctl SIOCOUTQ counts what is unacknowledged, tcp(7).
+        What closes a connection also acknowledges what came before: ioctl SIOCOUTQ counts what is unacknowledged, tcp(7). What
+        came and was not read is answered with a reset (RFC 2525, section 2.17), be it after the first half was closed.
         """
-        unheard: int = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
-        return unheard == 0
+        if struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
+            return False
+        deadline = time.monotonic() + RESET_S
+        while connection.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != TCP_CLOSE:
+            if time.monotonic() > deadline:
+                return True
+            gevent.sleep(POLL_S)
+        return False
 
     def _open(self) -> gevent.socket.socket:
         self._socket = connection = self.make_socket(self._family)

@@ -739,6 +739,12 @@ def answer_once_and_close_without_reading_what_came(connection: socket.socket) -
     SENT.wait(10)
 
 
+def answer_once_and_close_by_halves_without_reading_what_came(connection: socket.socket) -> None:
+    """As `socketserver` does."""
+    answer_once_and_close_without_reading_what_came(connection)
+    connection.shutdown(socket.SHUT_WR)
+
+
 def answer_once_and_reset(connection: socket.socket) -> None:
     answer_once(connection)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -823,7 +829,13 @@ def twice(where: socket.socket) -> tuple[list[dict[str, Any]], Any]:
 
 
 @pytest.mark.parametrize(
-    "conduct", [answer_once, answer_once_and_close_without_reading_what_came, answer_once_and_reset]
+    "conduct",
+    [
+        answer_once,
+        answer_once_and_close_without_reading_what_came,
+        answer_once_and_close_by_halves_without_reading_what_came,
+        answer_once_and_reset,
+    ],
 )
 def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and_that_is_told(
     conduct: Conduct,
