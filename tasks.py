@@ -82,7 +82,8 @@ def raise_for_failed(comparison: lab.Comparison, site: str | None) -> None:
 @reported
 def list_(_: Context) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
-    lab.console().print(lab.catalogue_table(lab.places()))
+    console = lab.console()
+    console.print(lab.catalogue_table(lab.places(), console.width))
 
 
 @task(help={"site": SITE_HELP})

@@ -99,7 +99,9 @@ def connections(groups: Iterable[str]) -> str:
 
 def show(outcome: Outcome, console: Console) -> None:
     console.print(
-        terminal.grid(tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows])
+        terminal.grid(
+            tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows], console.width
+        )
     )
     for claim in outcome.claims:
         ratio = f"{_cell(claim.ratio)}, {claim.samples}"

@@ -164,7 +164,7 @@ def _show_up(stands: Standing, console: Console) -> None:
         (name, each.address, stands.server_cpus, _slots(each.slots), *([each.failure or "up"] if ended else []))
         for name, each in stands.servers.items()
     )
-    console.print(terminal.grid(columns, rows))
+    console.print(terminal.grid(columns, rows, console.width))
     say("")
     if backends:
         say(f"Backends, on core {stands.backend_cpus}: {backends}")
@@ -207,13 +207,13 @@ def _slots(slots: int | None) -> str:
     return "∞" if slots is None else str(slots)
 
 
-def catalogue_table(places: Places) -> RenderableType:
+def catalogue_table(places: Places, width: int) -> RenderableType:
     """The servers as a table."""
     rows = (
         (each.name, _slots(each.slots), each.model, each.stack, " ".join(each.command))
         for each in read_catalogue(places).values()
     )
-    return terminal.grid(("server", "slots", "model", "stack", "command"), rows)
+    return terminal.grid(("server", "slots", "model", "stack", "command"), rows, width)
 
 
 def doctor(places: Places, site: str | None = None) -> Sequence[Finding]:

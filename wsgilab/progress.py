@@ -7,10 +7,13 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from wsgilab.plain import visible
 
 _LINE_EVERY_S = 5.0
+_BAR = 20
+_REST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 Advance = Callable[[str], None]
 """One step of a bar is done; the text says which."""
@@ -39,12 +42,13 @@ class TerminalReporter:
     def bar(self, title: str, total: int) -> Iterator[Advance]:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[step]}", style="dim", markup=False),
+            BarColumn(bar_width=_BAR),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=len("0:00:00"))),
+            # It has what the others leave of the line.
+            TextColumn("{task.fields[step]}", style="dim", markup=False, table_column=_REST),
         )
-        with Progress(*columns, console=self._console, transient=True, auto_refresh=False) as progress:
+        with Progress(*columns, console=self._console, transient=True, auto_refresh=False, expand=True) as progress:
             task = progress.add_task(title, total=total, step="")
             progress.refresh()
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wsgilab import claims, testing, workloads
+from wsgilab import claims, lab, testing, workloads
 from wsgilab.compare import compare, survey
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
 from wsgilab.plain import visible
@@ -808,9 +808,24 @@ def test_a_narrow_terminal_leaves_columns_out_but_cuts_none(width: int) -> None:
     assert all(len(line) <= width for line in text.splitlines())
 
 
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_grid_never_breaks_a_name_or_a_word(width: int) -> None:
+    places = lab.places({})
+    console = Console(file=io.StringIO(), width=width)
+    console.print(lab.catalogue_table(places, width))
+
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    servers = lab.read_catalogue(places)
+    assert [line.split()[0] for line in lines[1:] if line.split()[:1] and line.split()[0] in servers] == list(servers)
+    words = {word for server in servers.values() for word in (server.name, server.stack, *server.command)}
+    assert words <= set(" ".join(lines).split())
+
+
 def test_a_grid_has_its_columns_and_its_rows_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=80)
-    console.print(terminal.grid(["name", "slots"], [["[b]one[/b]", "1"], ["two", "∞"]]))
+    console.print(terminal.grid(["name", "slots"], [["[b]one[/b]", "1"], ["two", "∞"]], 80))
 
     assert isinstance(console.file, io.StringIO)
     assert [line.split() for line in console.file.getvalue().splitlines()] == [

@@ -871,7 +871,8 @@ def test_no_control_character_reaches_the_terminal(width: int) -> None:
         terminal.comparison(wordy("hidden"), width),
         terminal.comparison(unread, width),
         terminal.verdicts(results),
-        terminal.grid(("a", "b"), [(word, word)]),
+        terminal.grid(("a", "b"), [(word, word)], 80),
+        terminal.grid(("a", "b"), [(word, word)], 1),
         width=width,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -45,14 +46,33 @@ def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
     return table
 
 
-def grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableType:
-    """A plain table of text."""
+def grid(columns: Iterable[str], rows: Iterable[Iterable[str]], width: int) -> RenderableType:
+    """A plain table of text, in which only the last column is folded, between words.
+
+    Where `width` has no room for its longest word, it stands below the others, on lines of its own: what is to be copied
+    from the others, such as a name, is never broken.
+    """
+    heading, body = tuple(columns), [tuple(row) for row in rows]
+    widths = [max(cell_len(row[index]) for row in (heading, *body)) for index in range(len(heading))]
+    longest = max((cell_len(word) for row in body for word in row[-1].split()), default=0)
+    below = sum(each + _GAP for each in widths[:-1]) + longest > width
+    if below:
+        lines: list[RenderableType] = []
+        for row, style in ((heading, "bold"), *((row, "") for row in body)):
+            lines += [_aligned(row[:-1], widths, style), Padding(text(row[-1], style), (0, 0, 0, _GAP))]
+        return Group(*lines)
     table = RichTable(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    for number, column in enumerate(heading, start=1):
+        table.add_column(column, no_wrap=number < len(heading), overflow="fold")
+    for row in body:
         table.add_row(*map(text, row))
     return table
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
+    """Cells of a table that is told line by line."""
+    cells = (visible(cell) + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False))
+    return Text((" " * _GAP).join(cells).rstrip(), style)
 
 
 def _table(source: tables.Table, width: int) -> RichTable:
