@@ -51,8 +51,10 @@ $(UV): requirements/uv.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)
 
-$(VENV)/.lab: $(UV) requirements/lab.txt
+$(VENV)/.lab: $(UV) requirements/lab.txt requirements/invoke.pth
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/lab.txt
+	# So that Ctrl-C while Invoke itself is being imported, when no task can handle it yet, ends it without a traceback.
+	cp requirements/invoke.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/wsgilab.pth"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.lab requirements/dev.txt

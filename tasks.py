@@ -1,85 +1,27 @@
-"""The lab's tasks: a thin front on `wsgilab.lab`. `invoke --list` shows them, `invoke --help lab.run` one of them."""
-
-import functools
-from collections.abc import Callable
-from typing import Any
+"""The lab's tasks: options in, one call of `wsgilab.lab`, and what it says. `invoke --list` shows them, and `invoke lab.run
+--help` one of them. What they have in common is in `wsgilab.front`."""
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit
-from invoke.tasks import task
 
 from wsgilab import lab
-from wsgilab.errors import Interrupted, LabError
+from wsgilab.errors import TrialsFailed
+from wsgilab.front import amount, names, number, numbers, share, task
 
 SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
 
 
-def reported(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn what goes wrong into one line and an exit code."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except LabError as error:
-            evidence = "".join(f"\n  | {line}" for line in error.detail.splitlines())
-            raise Exit(f"error: {error.message}{evidence}", code=1) from None
-        except Interrupted as error:
-            raise Exit(f"ended by {error}", code=128 + error.signum) from None
-        except BrokenPipeError:
-            raise Exit(code=1) from None
-
-    return wrapper
-
-
-def names(text: str | None) -> tuple[str, ...]:
-    return tuple(name for name in (text or "").replace(" ", "").split(",") if name)
-
-
-def numbers(text: str | None, option: str) -> tuple[int, ...]:
-    try:
-        found = tuple(map(int, names(text)))
-    except ValueError:
-        found = (0,)
-    if any(number < 1 for number in found):
-        raise LabError(f"{option} {text}: must be whole numbers from 1, separated by commas")
-    return found
-
-
-def number(text: str | None, option: str) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        raise LabError(f"{option} {text}: must be a whole number") from None
-
-
-def share(text: str | None, option: str) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise LabError(f"{option} {text}: must be a share such as 0.03") from None
-
-
-def amount(text: str | None, option: str) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise LabError(f"{option} {text}: must be a number") from None
-
-
 def raise_for_failed(comparison: lab.Comparison, site: str | None) -> None:
-    """A run of which trials failed is no success, whatever the others say. Raises LabError."""
+    """A run of which trials failed is no success, whatever the others say. Raises TrialsFailed."""
     if comparison.failed:
         there = "" if site is None else f" --site {site}"
-        raise LabError(
+        raise TrialsFailed(
             f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
             f"try them again with --resume {comparison.run.id}{there}"
         )
 
 
 @task(name="list")
-@reported
 def list_(_: Context) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
     console = lab.console()
@@ -87,7 +29,6 @@ def list_(_: Context) -> None:
 
 
 @task(help={"site": SITE_HELP})
-@reported
 def doctor(_: Context, site: str | None = None) -> None:
     """Check this machine, or a site's: engine, Compose, cores, clocks, ports and what lies between; each with a remedy."""
     findings = lab.doctor(lab.places(), site)
@@ -104,10 +45,9 @@ def doctor(_: Context, site: str | None = None) -> None:
         "site": SITE_HELP,
     }
 )
-@reported
 def build(_: Context, runtime: str | None = None, servers: str | None = None, site: str | None = None) -> None:
     """Install what servers and backends need: images, or a virtual environment for each stack."""
-    lab.build(lab.Request(runtime=runtime, servers=names(servers), site=site), lab.console(), lab.places())
+    lab.build(lab.Request(runtime=runtime, servers=names(servers, "--servers"), site=site), lab.console(), lab.places())
 
 
 @task(
@@ -115,7 +55,7 @@ def build(_: Context, runtime: str | None = None, servers: str | None = None, si
         "experiment": f"an experiment file (default: {lab.DEFAULT_EXPERIMENT})",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
-        "servers": "only these of the experiment's servers: a,b",
+        "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
         "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
         "blocks": "passes over every cell, in place of the experiment's number",
         "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
@@ -128,7 +68,6 @@ def build(_: Context, runtime: str | None = None, servers: str | None = None, si
         "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
     }
 )
-@reported
 def run(
     _: Context,
     *,
@@ -152,7 +91,7 @@ def run(
         experiment=experiment,
         runtime=runtime,
         site=site,
-        servers=names(servers),
+        servers=names(servers, "--servers"),
         cores=numbers(cores, "--cores"),
         blocks=number(blocks, "--blocks"),
         precision=share(precision, "--precision"),
@@ -168,7 +107,6 @@ def run(
 
 
 @task(help={"run": "a run's id or folder (default: the latest)"})
-@reported
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
     lab.report(run, lab.console(), lab.places())
@@ -178,10 +116,9 @@ def report(_: Context, run: str = "latest") -> None:
     help={
         "run_a": "the run to compare with: its id or folder",
         "run_b": "the run that is compared: its id, its folder, or latest",
-        "fail-on": "exit with 1 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=)",
+        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=)",
     }
 )
-@reported
 def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:
     """Hold a run against an earlier one: other machines, versions or commits, with intervals and verdicts."""
     lab.compare_runs(run_a, run_b, fail_on, lab.console(), lab.places())
@@ -195,7 +132,6 @@ def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -
         "run": "a run's id or folder (default: the latest)",
     }
 )
-@reported
 def recommend(
     _: Context,
     *,
@@ -210,7 +146,6 @@ def recommend(
 
 
 @task(name="new-experiment", help={"name": "what it is called, such as my-question"})
-@reported
 def new_experiment(_: Context, name: str) -> None:
     """Write a commented experiment file to begin with, experiments/NAME.yaml."""
     file = lab.new_experiment(name, lab.places())
@@ -231,7 +166,6 @@ def new_experiment(_: Context, name: str) -> None:
         "run": "judge this stored run (its id, or latest) again, and measure nothing",
     }
 )
-@reported
 def claims(
     _: Context,
     *,
@@ -247,7 +181,7 @@ def claims(
     """Test what is said of Flask's concurrency: each claim confirmed, refuted or undecided, with its evidence."""
     request = lab.ClaimsRequest(
         claims=claims,
-        only=names(only),
+        only=names(only, "--only"),
         runtime=runtime,
         site=site,
         blocks=number(blocks, "--blocks"),
@@ -271,7 +205,6 @@ def claims(
         "no-backends": "do without database and upstream service, and without the workloads that need them",
     }
 )
-@reported
 def up(
     _: Context,
     *,
@@ -287,7 +220,7 @@ def up(
 ) -> None:
     """Open the lab: every server up, and Locust's web UI to load them from. It stays up until lab.down."""
     wanted = lab.Wanted(
-        servers=names(servers),
+        servers=names(servers, "--servers"),
         cores=number(cores, "--cores"),
         runtime=runtime,
         site=site,
@@ -300,8 +233,7 @@ def up(
     lab.up(wanted, lab.console(), lab.places())
 
 
-@task
-@reported
+@task()
 def status(_: Context) -> None:
     """Show what of the open lab is up, and where. Exits with 1 where something is not."""
     lab.status(lab.console(), lab.places())
@@ -310,7 +242,6 @@ def status(_: Context) -> None:
 @task(
     help={"server": "one of those that are up, or a backend", "follow": "go on with what it still writes, until Ctrl-C"}
 )
-@reported
 def logs(_: Context, server: str, follow: bool = False) -> None:
     """Show what a server or backend of the open lab has written."""
     for line in lab.logs(server, lab.places(), follow=follow):
@@ -318,21 +249,18 @@ def logs(_: Context, server: str, follow: bool = False) -> None:
 
 
 @task(name="open")
-@reported
 def open_(_: Context) -> None:
     """Show the open lab's web UI in a browser."""
     print(lab.open_browser(lab.places()))
 
 
 @task(help={"site": SITE_HELP})
-@reported
 def down(_: Context, site: str | None = None) -> None:
     """End every process and container of this checkout's lab, on this machine and on a site's."""
     print(f"Ended {lab.down(lab.places(), site, print)} processes or containers.")
 
 
 @task(help={"site": SITE_HELP})
-@reported
 def clean(_: Context, site: str | None = None) -> None:
     """End everything and remove images and virtual environments, here and on a site's machines. Results stay."""
     lab.clean(lab.places(), site, print)

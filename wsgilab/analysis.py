@@ -11,7 +11,7 @@ from rich.console import Console
 from wsgilab.compare import advise, compare
 from wsgilab.compare.runs import breaches, parse_limit
 from wsgilab.compare.runs import runs as compare_two
-from wsgilab.errors import LabError
+from wsgilab.errors import LimitBreached
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.places import Places, shown
 from wsgilab.plain import visible
@@ -49,8 +49,8 @@ def report(name: str, console: Console, places: Places) -> Comparison:
 def compare_runs(first: str, second: str, fail_on: str | None, console: Console, places: Places) -> RunsComparison:
     """Hold a run against an earlier one; write that into its folder, and print it.
 
-    Raises StoreError, SpecError where there is nothing to compare, and LabError where `fail_on`, such as `slower=5%`,
-    is breached.
+    Raises StoreError, SpecError where there is nothing to compare, and LimitBreached where `fail_on`, such as
+    `slower=5%`, is.
     """
     from wsgilab.render import runs as render
 
@@ -64,7 +64,7 @@ def compare_runs(first: str, second: str, fail_on: str | None, console: Console,
     say(console, f"What differs between them, and how to read it: {shown(b.folder)}/against-{a.folder.name}.html")
     if limit is not None and (breached := breaches(found, limit)):
         # As a LabError's detail, one line each, it stands where a log of continuous integration ends.
-        raise LabError(
+        raise LimitBreached(
             f"--fail-on {fail_on}: breached by {len(breached)} of {len(found.cells)} cells",
             detail="\n".join(render.breached(found, breached)),
         )

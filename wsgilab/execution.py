@@ -11,7 +11,7 @@ from rich.console import Console
 
 from wsgilab import campaign, cpus, grounds, interactive, launch, plan, sides, watch
 from wsgilab.compare import unsettled
-from wsgilab.errors import HostError, Interrupted, LabError, StoreError
+from wsgilab.errors import Interrupted, LabError, StoreError, UsageError
 from wsgilab.grounds import Ground
 from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
@@ -22,6 +22,7 @@ from wsgilab.places import (
     read_catalogue,
     signals_raise,
 )
+from wsgilab.plain import visible
 from wsgilab.progress import Reporter, reporter_for
 from wsgilab.runtime.protocol import Say
 from wsgilab.sides import Lane, Listener
@@ -45,6 +46,10 @@ class Manner:
     watch: bool = False
     port: int | None = None
     """Of the web UI, with `watch`."""
+
+    def again(self, run: Run) -> str:
+        """The command that writes what comes of a run, from what is stored of it."""
+        return f"invoke {'lab.report' if self.task == 'lab.run' else self.task} --run {run.id}"
 
 
 Choose = Callable[[Mapping[str, Server], Ground], Experiment]
@@ -73,7 +78,7 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
         runtime = manner.runtime or (earlier.runtime if earlier else None)
         found = whole.enter_context(grounds.opened(places, runtime, manner.site, reporter.say))
         if earlier and earlier.runtime != found[0].runtime.name:
-            raise StoreError(
+            raise UsageError(
                 f"--resume {earlier.id}: it ran in {earlier.runtime}, not {found[0].runtime.name}; resume it there"
             )
         experiment = earlier.experiment if earlier else choose(servers, found[0])
@@ -88,38 +93,45 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
             whole.enter_context(alone(places))
         check_writable(places.results)
         fleets = {count: _with_cores(experiment, used, count) for count in layouts[0].servers}
+        for ground in found:
+            ground.check_ports(places.ports, sum(map(len, fleets.values())))
         launch.sweep((ground.runtime for ground in found), reporter.say)
         for ground, layout in zip(found, layouts, strict=True):
             whole.enter_context(ground.held(layout, places, reporter.say))
-        with contextlib.ExitStack() as up:
-            lanes = [
-                up.enter_context(sides.brought_up(ground, layout, fleets, backends, reporter.say))
-                for ground, layout in zip(found, layouts, strict=True)
-            ]
-            current = _describe(
-                experiment,
-                found,
-                lanes,
-                servers=used,
-                seed=secrets.randbelow(2**31) if manner.seed is None else manner.seed,
-                results=places.results,
-                cpu_iterations=earlier.cpu_iterations if earlier else None,
-            )
-            if earlier:
-                _check_same(earlier, current, *_AT_START, *_ONCE_UP)
-            executed = earlier or current
-            watched = Watch(None, reporter.say)
-            if watched_at:
-                known = resumed.observations() if resumed else ()
-                opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
-                watched = up.enter_context(opened)
-            store = resumed or Store.create(places.results, current)
-            try:
-                _execute(executed, store, lanes, reporter, watched)
-            except (LabError, Interrupted) as error:
+        store = resumed
+        try:
+            with contextlib.ExitStack() as up:
+                lanes = [
+                    up.enter_context(sides.brought_up(ground, layout, fleets, backends, reporter.say))
+                    for ground, layout in zip(found, layouts, strict=True)
+                ]
+                current = _describe(
+                    experiment,
+                    found,
+                    lanes,
+                    servers=used,
+                    seed=secrets.randbelow(2**31) if manner.seed is None else manner.seed,
+                    results=places.results,
+                    cpu_iterations=earlier.cpu_iterations if earlier else None,
+                )
+                if earlier:
+                    _check_same(earlier, current, *_AT_START, *_ONCE_UP)
+                executed = earlier or current
+                watched = Watch(None, reporter.say)
+                if watched_at:
+                    known = resumed.observations() if resumed else ()
+                    opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
+                    watched = up.enter_context(opened)
+                store = resumed or Store.create(places.results, current)
+                open_cells = _execute(executed, store, lanes, reporter, watched)
+        except (LabError, Interrupted) as error:
+            # When all has been ended: whatever takes its time now, nothing runs meanwhile.
+            if store is not None:
                 _conclude_early(error, store, manner, conclude, console)
-                raise
-        return conclude(store, console)
+            raise
+        comparison = _concluded(executed, store, manner, conclude, console)
+        say_unsettled(executed.experiment, open_cells, reporter.say)
+        return comparison
 
 
 def _describe(
@@ -154,16 +166,16 @@ def _describe(
 
 
 def _check_manner(manner: Manner, earlier: Run | None) -> None:
-    """A run goes on where it began. Raises StoreError."""
+    """A run goes on where it began. Raises UsageError."""
     if earlier is None:
         return
     if earlier.lanes and manner.site is None:
         names = ", ".join(lane.targets.name for lane in earlier.lanes)
-        raise StoreError(
+        raise UsageError(
             f"--resume {earlier.id}: its targets ran on {names}; give the site file that has them, with --site"
         )
     if manner.site is not None and not earlier.lanes:
-        raise StoreError(f"--resume {earlier.id}: it ran on one machine, without a site; leave out --site")
+        raise UsageError(f"--resume {earlier.id}: it ran on one machine, without a site; leave out --site")
 
 
 def _layout(ground: Ground, experiment: Experiment, backends: bool, say: Say) -> cpus.Layout:
@@ -191,12 +203,15 @@ def _watched_at(manner: Manner) -> tuple[str, int] | None:
     if manner.watch:
         return interactive.choose_port(interactive.HOST, interactive.PORT if manner.port is None else manner.port)
     if manner.port is not None:
-        raise HostError(f"--port {manner.port}: is where the web UI is to be; give --watch too")
+        raise UsageError(f"--port {manner.port}: is where the web UI is to be; give --watch too")
     return None
 
 
-def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, watched: Watch) -> None:
-    """Block after block, or one on each lane at a time; with `precision`, until every comparison is settled."""
+def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, watched: Watch) -> Collection[Cell]:
+    """Block after block, or one on each lane at a time; with `precision`, until every comparison is settled.
+
+    The cells of those that are not, where it ends all the same.
+    """
     wanted: Collection[Cell] | None = None
     begun = 0
     machines = [lane.machine for lane in lanes]
@@ -224,6 +239,24 @@ def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, 
             wanted, begun = unsettled(run, store.observations(), blocks), blocks
             if not wanted:
                 break
+    return wanted or ()
+
+
+def say_unsettled(experiment: Experiment, cells: Collection[Cell], say: Say) -> None:
+    """That a run has ended at `max_blocks`, and what is not settled by then, if anything."""
+    if not cells:
+        return
+    of = [cell for cell in cells if cell.server != experiment.reference] or cells
+    named = sorted(map(campaign.describe, of))
+    more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    say(
+        f"Ended at max_blocks, {experiment.max_blocks}, with what is neither decided nor known to "
+        f"{experiment.precision:.3g} yet: {'; '.join(named[:_NAMED])}{more}. "
+        "A new run with a higher --max-blocks, or longer windows, may tell."
+    )
+
+
+_NAMED = 6
 
 
 def _taker(trial: Trial, machines: Sequence[str], run: Run) -> str:
@@ -240,18 +273,39 @@ def _conclude_early(
     error: LabError | Interrupted, store: Store, manner: Manner, conclude: Conclude, console: Console
 ) -> None:
     """What was measured is worth reading, whatever ended the run; but it must not hide what did."""
+
+    def say(text: str) -> None:
+        console.print(visible(text), markup=False, highlight=False)
+
     with contextlib.suppress(LabError):
         if not store.done():
             return
-        comparison = conclude(store, console)
+        run = store.run()
         cause = f"by {error}" if isinstance(error, Interrupted) else "by an error"
         site = "" if manner.site is None else f" --site {manner.site}"
-        console.print(
-            f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. "
-            f"Go on with: invoke {manner.task} --resume {comparison.run.id}{site}",
-            markup=False,
-            highlight=False,
-        )
+        go_on = f"Go on with: invoke {manner.task} --resume {run.id}{site}"
+        try:
+            comparison = conclude(store, console)
+        except LabError as unwritten:
+            say(f"What comes of it is not written: {unwritten.message}. Once it can be: {manner.again(run)}")
+            say(f"Ended early {cause}. {go_on}")
+        else:
+            say(f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. {go_on}")
+
+
+def _concluded(run: Run, store: Store, manner: Manner, conclude: Conclude, console: Console) -> Comparison:
+    """What comes of a run that went to its end. Raises StoreError where it cannot be written, with how to do so later."""
+    try:
+        try:
+            return conclude(store, console)
+        except Interrupted:
+            # All is measured, and this takes no more than moments. More signals are ignored by now.
+            conclude(store, console)
+            raise
+    except StoreError as error:
+        raise StoreError(
+            f"{error.message}; all is measured and nothing is lost: once it can be written, {manner.again(run)} finishes it"
+        ) from None
 
 
 def _used(experiment: Experiment, servers: Mapping[str, Server]) -> dict[str, Server]:

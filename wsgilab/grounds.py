@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wsgilab import cpus, host, neighbours
 from wsgilab.compare import NEIGHBOUR_LIMIT
-from wsgilab.errors import HostError, LabError
+from wsgilab.errors import HostError, LabError, UsageError
 from wsgilab.model import Host, Lane, Site, SiteMachine
+from wsgilab.model.site import PORTS_BESIDE
 from wsgilab.places import Places, choose_runtime, compose_runtime, read_text, shown
 from wsgilab.runtime.apart import ApartRuntime, Station
 from wsgilab.runtime.engine import reach
+from wsgilab.runtime.ports import check_enough
 from wsgilab.runtime.protocol import BEACON, SWARM, Runtime, Say
 from wsgilab.spec import parse_site
 from wsgilab.swarm.client import LinkReading
@@ -88,6 +90,18 @@ class Ground:
             say(f"Note: {note}.")
         return layout
 
+    def check_ports(self, named: str, servers: int) -> None:
+        """Raises HostError where `servers` need more ports than the range has from which they are published.
+
+        `named` is the range of this machine, empty for any; a site's machine has its own.
+        """
+        if self.apart is None:
+            check_enough(named, servers, f"LAB_PORTS={named}", "unset LAB_PORTS to take any")
+        else:
+            machine = self.apart.targets.machine
+            where = f"{machine.name}: ports {machine.ports}"
+            check_enough(machine.ports, servers + PORTS_BESIDE, where, "leave ports out of the site file to take any")
+
     def own_cpus(self, layout: cpus.Layout) -> frozenset[int] | None:
         """The cores of this machine that the lab itself may use while it measures; None: as it comes."""
         if self.apart is None:
@@ -136,7 +150,7 @@ def opened(places: Places, runtime: str | None, site_file: Path | None, say: Say
         yield [Ground(runtime=chosen, host=host.fingerprint())]
         return
     if runtime not in (None, "compose"):
-        raise HostError(f"--runtime {runtime}: a site has Docker engines; leave it out, or leave out --site")
+        raise UsageError(f"--runtime {runtime}: a site has Docker engines; leave it out, or leave out --site")
     site = read_site(site_file)
     with contextlib.ExitStack() as reached:
         found = [

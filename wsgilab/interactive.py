@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wsgilab import grounds, process, standing
-from wsgilab.errors import HostError, LabError, StoreError
+from wsgilab.errors import HostError, LabError, StoreError, UsageError
 from wsgilab.host import boot_id
 from wsgilab.keeper import CHARGE, LOOK, START_AGAIN, Charge
+from wsgilab.parsing import unknown
 from wsgilab.places import Places, choose_runtime, make_state
 from wsgilab.process import Conversation, Hushed
 from wsgilab.runtime.local import MARK
@@ -90,8 +91,8 @@ def _hear_until_up(conversation: Conversation, charge: Charge, say: Say) -> None
                     say(text)
                 case {"event": "up"}:
                     return
-                case {"event": "failed", "message": str(message), "detail": str(detail)}:
-                    raise LabError(message, detail=detail)
+                case {"event": "failed", "message": str(message), "detail": str(detail), "usage": usage}:
+                    raise (UsageError if usage else LabError)(message, detail=detail)
     except Hushed as error:
         raise LabError(
             f"the interactive lab did not come up: {error}; invoke lab.down ends what may be left of it",
@@ -102,15 +103,16 @@ def _hear_until_up(conversation: Conversation, charge: Charge, say: Say) -> None
 def _check_numbers(wanted: Wanted) -> None:
     for option, number in (("cores", wanted.cores), ("workers", wanted.workers)):
         if number is not None and number < 1:
-            raise HostError(f"--{option} {number}: must be a whole number from 1")
+            raise UsageError(f"--{option} {number}: must be a whole number from 1")
 
 
 def choose_port(host: str, port: int) -> tuple[str, int]:
-    """The address that `host` stands for, and `port` there, or any free one where it is 0. Raises HostError."""
+    """The address that `host` stands for, and `port` there, or any free one where it is 0. Raises UsageError for what is
+    none, and HostError for what this machine has not, or not free."""
     if not 0 <= port <= HIGHEST_PORT:
-        raise HostError(f"--port {port}: must be a whole number from 1 to {HIGHEST_PORT}, or 0 for any that is free")
+        raise UsageError(f"--port {port}: must be a whole number from 1 to {HIGHEST_PORT}, or 0 for any that is free")
     if not host:
-        raise HostError(f"--host: must be an address of this machine, such as {HOST}")
+        raise UsageError(f"--host: must be an address of this machine, such as {HOST}")
     port = port or free_ports(1, "")[0]
     try:
         return check_free(host, port), port
@@ -212,7 +214,7 @@ def log(name: str, places: Places, *, follow: bool) -> Iterator[str]:
     if found is None or not found.servers:
         found = check(places)
     if name not in {**found.servers, **found.backends}:
-        raise HostError(f"{name}: no such server is up; up are {', '.join([*found.servers, *found.backends])}")
+        raise UsageError(unknown("server or backend", name, [*found.servers, *found.backends]))
     cores = found.cores if name in found.servers else None
     if not found.site:
         return choose_runtime(places, found.runtime)[0].log(name, cores, follow=follow)

@@ -5,10 +5,10 @@ Run as `python -m wsgilab.keeper` by `lab.up`, which it outlives. One JSON objec
     in   a Charge, once; any other line: end
     out  {"event": "say", "text": ...}    while all is being brought up
          {"event": "up"}                  and from now on nobody listens
-         {"event": "failed", "message": ..., "detail": ...}
+         {"event": "failed", "message": ..., "detail": ..., "usage": whether that was asked for wrongly}
 
-Before all is up the end of the input ends it; afterwards SIGTERM does. START_AGAIN makes it start again what has ended,
-LOOK makes it look now at what it looks at every few seconds.
+Before all is up the end of the input ends it; afterwards SIGTERM does. It has no terminal, so that none can hang up on it:
+START_AGAIN makes it start again what has ended, LOOK makes it look now at what it looks at every few seconds.
 What is up stands in the state file, for every command to read.
 """
 
@@ -29,10 +29,10 @@ from typing import IO, Any, Never
 from pydantic import TypeAdapter
 
 from wsgilab import cpus, grounds, launch, process, standing
-from wsgilab.errors import Interrupted, LabError
+from wsgilab.errors import Interrupted, LabError, UsageError
 from wsgilab.grounds import Ground
 from wsgilab.model import Backend, Experiment, Server
-from wsgilab.places import Places, alone, choose_backends, choose_servers, signals_raise
+from wsgilab.places import ENDING, Places, alone, choose_backends, choose_servers, signals_raise
 from wsgilab.runtime.protocol import Runtime
 from wsgilab.standing import Standing, new_password
 from wsgilab.ui.client import LabUI
@@ -108,6 +108,7 @@ def _keep_up_on(charge: Charge, ground: Ground, up: threading.Event) -> None:
         say=_say_text,
         backends=bool(backends),
     )
+    ground.check_ports(charge.places.ports, len(chosen))
     pid, started_ticks, boot = standing.own_identity()
     host = ground.ui_host(charge.host)
     stands = Standing(
@@ -206,7 +207,7 @@ def _experiment(charge: Charge) -> Experiment:
 
 def _sweep(runtime: Runtime) -> None:
     """End what is still there because a signal came while things were being ended. Nothing disturbs this."""
-    for signum in (signal.SIGINT, signal.SIGTERM, START_AGAIN, LOOK):
+    for signum in {*ENDING, START_AGAIN, LOOK}:
         signal.signal(signum, signal.SIG_IGN)
     # Where that fails, the engine is gone, and what comes before has said so.
     with contextlib.suppress(LabError):
@@ -251,9 +252,9 @@ def main() -> None:
             with alone(charge.places):
                 keep_up(charge, up)
     except Interrupted as interrupted:
-        _say("failed", message=f"ended by {interrupted} before all was up", detail="")
+        _say("failed", message=f"ended by {interrupted} before all was up", detail="", usage=False)
     except LabError as error:
-        _say("failed", message=error.message, detail=error.detail)
+        _say("failed", message=error.message, detail=error.detail, usage=isinstance(error, UsageError))
         sys.exit(1)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from wsgilab import analysis, grounds, interactive, scaffold
 from wsgilab.doctor import Finding, examine, examine_site
-from wsgilab.errors import LabError
+from wsgilab.errors import LabError, UsageError
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.places import (
     PROJECT,
@@ -61,7 +61,7 @@ def report(name: str, console: Console, places: Places) -> Comparison:
 
 
 def compare_runs(first: str, second: str, fail_on: str | None, console: Console, places: Places) -> RunsComparison:
-    """Hold a stored run against an earlier one; raises LabError where `fail_on`, such as `slower=5%`, is breached."""
+    """Hold a stored run against an earlier one; raises LimitBreached where `fail_on`, such as `slower=5%`, is."""
     with signals_raise():
         return analysis.compare_runs(first, second, fail_on, console, places)
 
@@ -83,7 +83,7 @@ def new_experiment(name: str, places: Places) -> Path:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
     except FileExistsError:
-        raise LabError(f"{shown(file)}: is there already; choose another name, or edit it") from None
+        raise UsageError(f"{shown(file)}: is there already; choose another name, or edit it") from None
     except OSError as error:
         raise LabError(f"{shown(file)}: cannot be written ({error.strerror})") from None
     return file

@@ -4,8 +4,9 @@ A dataclass says which keys a file has, and pydantic holds the file against it. 
 follow from the same dataclasses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import yaml
@@ -118,7 +119,34 @@ def check_known(
     """Raises SpecError for the first of `given` that is not `known`."""
     for name in given:
         if name not in known:
-            raise SpecError(f"{where}: unknown {what} {name!r}; known are {', '.join(known) or 'none'}")
+            raise SpecError(f"{where}: {unknown(what, name, known)}")
+
+
+_FEW = 8
+_SOME = 3
+_LIKE = 0.7
+"""As difflib counts it: one letter too many, too few or wrong in four or more."""
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> str:
+    """That there is no such thing, and which was meant, or which there are: all where they are few, or else the first."""
+    told = f"unknown {what} {name!r}"
+    if (meant := alternatives(name, {each: each for each in known})) is not None:
+        return f"{told}; {meant}"
+    if len(known) <= _FEW:
+        return f"{told}; known are {', '.join(known) or 'none'}"
+    return f"{told}; known are {', '.join([*known][:_SOME])} and {len(known) - _SOME} more"
+
+
+def alternatives(name: str, known: Mapping[str, str]) -> str | None:
+    """Which of `known` was meant by `name`, as a question that shows it as its value; None where it is like none of them."""
+    close = get_close_matches(name, known, n=_SOME, cutoff=_LIKE)
+    if not close and len(name) >= _SOME:
+        close = [each for each in known if name in each][:_SOME]
+    if not close:
+        return None
+    *some, last = (known[each] for each in close)
+    return f"did you mean {', '.join(some)} or {last}?" if some else f"did you mean {last}?"
 
 
 def _first(error: ValidationError, shape: Callable[[Place], type]) -> str:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from wsgilab import catalogue, standing
-from wsgilab.errors import EngineError, HostError, Interrupted, LabError, SpecError
+from wsgilab.errors import EngineError, Interrupted, LabError, SpecError, UsageError
 from wsgilab.model import Backend, Server, SiteMachine
+from wsgilab.parsing import alternatives, check_known, unknown
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine
 from wsgilab.runtime.local import LocalRuntime
@@ -89,21 +91,27 @@ def choose_backends(places: Places, workloads: Iterable[str]) -> Collection[Back
 
 
 def choose_servers(places: Places, names: Collection[str]) -> dict[str, Server]:
-    """The servers of the catalogue, or those of them that are named. Raises SpecError, and HostError for other names."""
+    """The servers of the catalogue, or those of them that are named. Raises SpecError."""
     servers = read_catalogue(places)
-    for name in names:
-        if name not in servers:
-            raise HostError(f"--servers: unknown server {name!r}; known are {', '.join(servers)}")
+    check_known(list(names), servers, "--servers", "server")
     return {name: server for name, server in servers.items() if not names or name in names}
 
 
 def read_text(path: Path, what: str) -> str:
-    """A YAML file that a user names. Raises LabError where it cannot be read."""
+    """A YAML file that a user names. Raises UsageError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise LabError(f"{what} {path}: cannot be read ({cause}); name a YAML file that is there") from None
+        meant = alternatives(path.stem, _files_beside(path)) if isinstance(error, FileNotFoundError) else None
+        remedy = meant or "name a YAML file that is there"
+        raise UsageError(f"{what} {path}: cannot be read ({cause}); {remedy}") from None
+
+
+def _files_beside(path: Path) -> Mapping[str, str]:
+    """YAML files that may have been meant, where there is none at `path`: name without its ending -> as one would type it."""
+    folders = dict.fromkeys((path.absolute().parent, PROJECT / "experiments"))
+    return {file.stem: shown(file) for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
 
 def shown(path: Path) -> str:
@@ -113,13 +121,15 @@ def shown(path: Path) -> str:
 
 # --- runtimes
 
+RUNTIMES = ("compose", "local")
+
 
 def choose_runtime(places: Places, wanted: str | None) -> tuple[Runtime, str]:
     """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers."""
     if places.ports:
         port_range(places.ports)
-    if wanted not in (None, "compose", "local"):
-        raise HostError(f"--runtime {wanted}: unknown runtime; known are compose, local")
+    if wanted not in (None, *RUNTIMES):
+        raise UsageError(f"--runtime: {unknown('runtime', str(wanted), RUNTIMES)}")
     if wanted == "local":
         return LocalRuntime(places.project, places.state, places.lab_id, places.ports), "as asked"
     found = engines.find()
@@ -186,20 +196,52 @@ def _occupied(places: Places) -> str:
     return f"{places.state}: another lab is at work in this checkout; wait for it, or stop it"
 
 
+# --- what ends it
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Ctrl-C, `kill`, a terminal that was closed or an ssh connection that was lost, and Ctrl-backslash."""
+
+
+class _Raise:
+    """A handler that raises Interrupted for the first signal; more are ignored, for the cleaning up is under way."""
+
+    def __init__(self) -> None:
+        self._raised = False
+        self.cause: int | None = None
+        """What to call the next signal, where it stands for another."""
+
+    def __call__(self, signum: int, _: FrameType | None) -> None:
+        if not self._raised:
+            self._raised = True
+            raise Interrupted(self.cause or signum)
+
+
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Within, the first SIGINT or SIGTERM raises Interrupted; more are ignored, for the cleaning up is under way."""
-    raised = False
+    """Within, the first signal that is to end the lab raises Interrupted in the main thread. Within another, it does nothing.
 
-    def handle(signum: int, _: FrameType | None) -> None:
-        nonlocal raised
-        if not raised:
-            raised = True
-            raise Interrupted(signum)
-
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    SIGHUP stays ignored where it is, as under nohup.
+    """
+    if isinstance(signal.getsignal(signal.SIGTERM), _Raise):
+        yield
+        return
+    handler = _Raise()
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set[signal.Signals]()
+    before = {signum: signal.signal(signum, handler) for signum in ENDING if signum not in ignored}
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
+
+
+def output_is_gone() -> None:
+    """Nobody reads what the lab says any more. From any thread: ends what is within `signals_raise`, as SIGPIPE ends others.
+
+    Where a hang-up is ignored, so is this.
+    """
+    handler = signal.getsignal(signal.SIGHUP)
+    if isinstance(handler, _Raise):
+        # SIGPIPE itself cannot be handled: it would also come of a server that hangs up.
+        handler.cause = signal.SIGPIPE
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)

@@ -9,7 +9,7 @@ from rich.console import Console
 from wsgilab import analysis, execution, spec
 from wsgilab import claims as claims_under_test
 from wsgilab.claims import ClaimSet
-from wsgilab.errors import StoreError
+from wsgilab.errors import UsageError
 from wsgilab.execution import Manner
 from wsgilab.grounds import Ground
 from wsgilab.model import Comparison, Experiment, Server
@@ -54,7 +54,7 @@ def run(request: Request, console: Console, places: Places) -> Comparison:
     """
     given = replace(request, resume=None, runtime=None, site=None, watch=False, port=None)
     if request.resume is not None and given != Request():
-        raise StoreError(
+        raise UsageError(
             f"--resume {request.resume}: a resumed run keeps its experiment and seed; give no other option"
         )
     manner = Manner(
@@ -77,7 +77,7 @@ def site_file(name: str | None) -> Path | None:
 
 
 def _experiment(request: Request, servers: Mapping[str, Server], ground: Ground) -> Experiment:
-    path = Path(request.experiment or PROJECT / DEFAULT_EXPERIMENT)
+    path = PROJECT / DEFAULT_EXPERIMENT if request.experiment is None else Path(request.experiment)
     experiment = spec.parse(
         read_text(path, "experiment"),
         shown(path),
@@ -126,7 +126,7 @@ def claims(request: ClaimsRequest, console: Console, places: Places) -> Comparis
 
     Whatever ends it early, what was measured by then is judged. Raises LabError or Interrupted.
     """
-    path = Path(request.claims or PROJECT / DEFAULT_CLAIMS)
+    path = PROJECT / DEFAULT_CLAIMS if request.claims is None else Path(request.claims)
     asked = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(places))
     asked = claims_under_test.only(asked, request.only)
 
@@ -136,10 +136,10 @@ def claims(request: ClaimsRequest, console: Console, places: Places) -> Comparis
     again = replace(request, claims=None, only=())
     if request.run is not None:
         if again != ClaimsRequest(run=request.run):
-            raise StoreError(f"--run {request.run}: judges what is stored, and measures nothing; give no other option")
+            raise UsageError(f"--run {request.run}: judges what is stored, and measures nothing; give no other option")
         return judged(Store.find(places.results, request.run), console)
     if request.resume is not None and replace(again, resume=None, runtime=None, site=None) != ClaimsRequest():
-        raise StoreError(f"--resume {request.resume}: a resumed run keeps its blocks and seed; give no other option")
+        raise UsageError(f"--resume {request.resume}: a resumed run keeps its blocks and seed; give no other option")
     manner = Manner(
         task="lab.claims",
         runtime=request.runtime,

@@ -13,8 +13,9 @@ import yaml
 
 from wsgilab import stored
 from wsgilab.compare import is_disturbed
-from wsgilab.errors import StoreError
+from wsgilab.errors import StoreError, UsageError
 from wsgilab.model import Cell, Observation, Run
+from wsgilab.parsing import alternatives
 
 RUN_FILE = "run.yaml"
 OBSERVATIONS_FILE = "observations.jsonl"
@@ -57,18 +58,17 @@ class Store:
 
     @classmethod
     def find(cls, results: Path, name: str) -> "Store":
-        """The run of that id or path; `latest` is the newest. Raises StoreError where there is none."""
+        """The run of that id or path; `latest` is the newest. Raises UsageError where there is none."""
         for folder in (results / name, Path(name)):
             # A name can be too long, or hold what no path may.
             with contextlib.suppress(OSError, ValueError):
                 if (folder / RUN_FILE).is_file():
                     return cls(folder.resolve())
-        known = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
-        newest = [each for each in known if each != "latest"][:3]
-        raise StoreError(
-            f"{results}: no run {name!r}; "
-            + (f"the newest are {', '.join(newest)}" if newest else "make one with lab.run")
-        )
+        folders = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
+        known = [each for each in folders if each != "latest"]
+        meant = alternatives(name, {each: each for each in known})
+        newest = f"the newest are {', '.join(known[:3])}" if known else "make one with lab.run"
+        raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
 
     def run(self) -> Run:
         """What `run.yaml` says. Raises StoreError where it is of another schema or damaged, or was never the lab's."""

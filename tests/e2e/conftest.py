@@ -4,12 +4,13 @@ import contextlib
 import functools
 import http.client
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ class Cli:
     runtime: str
     variables: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *words: str, project: Path = lab.PROJECT) -> "subprocess.Popen[str]":
+    def start(
+        self, *words: str, project: Path = lab.PROJECT, python: Sequence[str] = (), terminal: int | None = None
+    ) -> "subprocess.Popen[str]":
+        """`python`: its own options. `terminal`: a descriptor of one, for the command to be at."""
         environment = {
             **os.environ,
             "LAB_STATE": str(self.places.state),
@@ -66,11 +70,11 @@ class Cli:
             **self.variables,
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
+            [*([] if terminal is None else ["setsid", "--ctty"]), sys.executable, *python, "-m", "invoke", *words],
             cwd=project,
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -171,6 +175,42 @@ def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
     child.send_signal(signum)
     output, _ = child.communicate(timeout=60)
     return Ended(code=child.returncode, output=output)
+
+
+@dataclass(kw_only=True)
+class Terminal:
+    """A terminal of a test's own, and the command that is at it."""
+
+    child: "subprocess.Popen[str]"
+    master: int
+    seen: str = ""
+
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Reads on meanwhile, as a terminal does."""
+
+        def reached() -> object:
+            while select.select([self.master], [], [], 0)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+            return condition() or self.child.poll() is not None
+
+        wait_for(reached, what)
+        assert condition(), self.seen
+
+    def hang_up(self) -> None:
+        """As when its window is closed."""
+        os.close(self.master)
+
+
+@contextlib.contextmanager
+def at_a_terminal(cli: Cli, *words: str) -> Iterator[Terminal]:
+    """A command at a terminal of its own."""
+    master, slave = os.openpty()
+    with cli.start(*words, terminal=slave) as child:
+        os.close(slave)
+        try:
+            yield Terminal(child=child, master=master)
+        finally:
+            child.kill()
 
 
 def kill_target(cli: Cli, server: str, argument: str) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RUNTIMES, require
-from tests.e2e.conftest import HERE, Cli, Ended, observations, wait_for
+from tests.e2e.conftest import HERE, Cli, Ended, end, observations, wait_for
 from tests.e2e.proxy import stoppable
 from wsgilab import host, lab, testing
-from wsgilab.errors import BuildError
+from wsgilab.errors import BuildError, TrialsFailed, UsageError
 from wsgilab.lab import Places
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
@@ -27,10 +27,12 @@ from wsgilab.store import Journal, Store
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
+USAGE = UsageError.exit_code
 
-def assert_one_line(ended: Ended, *parts: str) -> None:
+
+def assert_one_line(ended: Ended, *parts: str, code: int = 1) -> None:
     """The command failed with one line of error, last, that says all of `parts`."""
-    assert ended.code == 1, ended.output
+    assert ended.code == code, ended.output
     assert "Traceback" not in ended.output
     errors = [line for line in ended.lines if line.startswith("error: ")]
     assert len(errors) == 1, ended.output
@@ -44,14 +46,16 @@ def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
         "name: wrong\nreference: gunicorn-sync-1\ncells: [{servers: [nginx], workloads: [hello], users: [1]}]\n"
     )
     ended = local("lab.run", "--runtime", "local", "--experiment", str(file))
-    assert_one_line(ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-default")
+    assert_one_line(
+        ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-default", code=USAGE
+    )
 
 
 def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "servers.yaml"
     file.write_text(local.places.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
     local.variables["LAB_CATALOGUE"] = str(file)
-    assert_one_line(local.run(), str(file), "flask-default", "unknown placeholder LAB_BNID", "the lab sets")
+    assert_one_line(local.run(), str(file), "flask-default", "unknown placeholder LAB_BNID", "the lab sets", code=USAGE)
 
 
 def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> None:
@@ -88,6 +92,14 @@ def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path
     local.variables["LAB_CATALOGUE"] = str(file)
     ended = local("lab.run", "--resume", "latest")
     assert_one_line(ended, "the servers in the catalogue changed", "start a new run")
+
+
+def test_fewer_ports_than_servers(cli: Cli) -> None:
+    """Told before anything is installed or started, and not as ports that are taken."""
+    cli.variables["LAB_PORTS"] = "8100"
+    ended = cli.run("--servers", "gunicorn-sync-4,gunicorn-gevent")
+    assert_one_line(ended, "LAB_PORTS=8100: 2 ports are needed", "the range has 1", "--servers", "unset LAB_PORTS")
+    assert "Starting" not in ended.output
 
 
 def test_a_port_that_is_taken(cli: Cli) -> None:
@@ -166,7 +178,7 @@ def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tm
         if "--worker-class=gevent" in each.info["cmdline"]:
             each.suspend()
     output, _ = child.communicate(timeout=100)
-    assert child.returncode == 1, output
+    assert child.returncode == TrialsFailed.exit_code, output
     rows = [json.loads(line) for line in observations(local.latest)]
     assert len(rows) == 4
     failed = [row for row in rows if row["status"] == "failed"]
@@ -184,6 +196,30 @@ def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -
     assert_one_line(Ended(code=child.returncode, output=output), "the generator is lost: it has ended")
     assert "trials measured. Go on with: invoke lab.run --resume" in output
     assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_the_run_with_what_was_measured(local: Cli) -> None:
+    """As in `invoke lab.run | head -4`."""
+    child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "40")
+    assert child.stdout is not None
+    assert any(line.startswith("Trials: 1 of ") for line in child.stdout)
+    child.stdout.close()
+    assert child.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
+    assert local.leftovers() == []
+
+
+EARLY = ("signal", "invoke.collection", "invoke.config", "wsgilab.errors", "rich.console", "pydantic", "wsgilab.lab")
+
+
+@pytest.mark.parametrize("module", EARLY)
+def test_an_interrupt_while_the_lab_is_imported_is_no_traceback(local: Cli, module: str) -> None:
+    child = local.start("lab.list", python=["-X", "importtime"])
+    assert child.stdout is not None
+    assert any(line.rpartition("|")[2].strip() == module for line in child.stdout)
+    ended = end(child, signal.SIGINT)
+    assert ended.code in (-signal.SIGINT, 128 + signal.SIGINT), ended.output
+    assert "Traceback" not in ended.output
 
 
 def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: Path, tmp_path: Path) -> None:
@@ -219,7 +255,7 @@ def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["lab.run", "--runtime", "podman"], ["--runtime podman", "known are compose, local"]),
+        (["lab.run", "--runtime", "podman"], ["--runtime: unknown runtime 'podman'", "known are compose, local"]),
         (["lab.run", "--cores", "one"], ["--cores one", "whole numbers"]),
         (["lab.run", "--runtime", "local", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
         (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with lab.run"]),
@@ -227,14 +263,20 @@ def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
         (["lab.build", "--runtime", "local", "--servers", "nope"], ["unknown server 'nope'"]),
         (["lab.run", "--port", "8089"], ["--port 8089", "give --watch too"]),
         (["lab.up", "--runtime", "local", "--port", "0", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
-        (["lab.up", "--runtime", "local", "--port", "0", "--cores", "999"], ["999 server cores", "--share-generator"]),
         (["lab.up", "--port", "eighty"], ["--port eighty", "whole number"]),
-        (["lab.up", "--host", "198.51.100.1"], ["--host 198.51.100.1", "no address of this machine"]),
-        (["lab.logs", "gunicorn-sync-4"], ["the interactive lab is not up", "invoke lab.up"]),
     ],
 )
 def test_options_that_are_wrong(local: Cli, words: list[str], parts: list[str]) -> None:
-    assert_one_line(local(*words), *parts)
+    assert_one_line(local(*words), *parts, code=USAGE)
+
+
+def test_more_cores_than_there_are(local: Cli) -> None:
+    ended = local("lab.up", "--runtime", "local", "--port", "0", "--cores", "999")
+    assert_one_line(ended, "999 server cores", "--share-generator")
+
+
+def test_a_lab_that_is_not_up(local: Cli) -> None:
+    assert_one_line(local("lab.logs", "gunicorn-sync-4"), "the interactive lab is not up", "invoke lab.up")
 
 
 # --- no engine, which is a normal case

@@ -10,6 +10,9 @@ import yaml
 from tests.e2e.conftest import Cli, end, kill_target, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab import host, lab, process
+from wsgilab.errors import TrialsFailed, UsageError
+
+USAGE = UsageError.exit_code
 
 pytestmark = pytest.mark.lab
 
@@ -107,7 +110,7 @@ def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: C
     kill_target(local, "postgres", "postgres.py")
     output, _ = child.communicate(timeout=100)
 
-    assert child.returncode == 1, output
+    assert child.returncode == TrialsFailed.exit_code, output
     assert "trials failed, as the warnings say" in output.splitlines()[-1]
     assert "Traceback" not in output
     found = verdicts(local.latest)
@@ -137,10 +140,11 @@ def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, tmp_path: P
 @pytest.mark.beside
 def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:
     ended = local("lab.claims", "--only", "nonsense")
-    assert_one_line(ended, "--only: unknown claim 'nonsense'", "known are development-server-single")
+    assert_one_line(ended, "--only: unknown claim 'nonsense'", "known are development-server-single", code=USAGE)
     ended = local("lab.claims", "--claims", "nowhere.yaml")
-    assert_one_line(ended, "claims nowhere.yaml: cannot be read")
+    assert_one_line(ended, "claims nowhere.yaml: cannot be read", code=USAGE)
     ended = local("lab.claims", "--run", "latest", "--blocks", "3")
-    assert_one_line(ended, "--run latest: judges what is stored, and measures nothing; give no other option")
+    told = "--run latest: judges what is stored, and measures nothing; give no other option"
+    assert_one_line(ended, told, code=USAGE)
     ended = local("lab.claims", "--run", "latest")
-    assert_one_line(ended, "no run 'latest'", "make one with lab.run")
+    assert_one_line(ended, "no run 'latest'", "make one with lab.run", code=USAGE)

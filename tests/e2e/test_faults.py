@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RUNTIMES, require
-from tests.e2e.conftest import Cli, end, kill_target, make_cli, observations, wait_for, with_servers
+from tests.e2e.conftest import Cli, at_a_terminal, end, kill_target, make_cli, observations, wait_for, with_servers
 from tests.e2e.containers import assert_confined
 from tests.e2e.test_run import cells
 
@@ -96,6 +96,19 @@ def test_what_is_killed_is_started_again_and_a_signal_ends_the_run_with_what_was
     assert comparison["run"]["trials"]["measured"] == len(rows) - len(failed) < TRIALS
     warned = [warning for cell in comparison["cells"] for warning in cell["warnings"] if "started again" in warning]
     assert {warning.split()[0] for warning in warned} == {"gunicorn-gevent", "postgres"}
+
+
+def test_a_terminal_that_is_closed_ends_it_as_any_signal_does(cli: Cli) -> None:
+    before = len(observations(cli.latest))
+    # To be written anew.
+    (cli.latest / "comparison.yaml").unlink()
+    with at_a_terminal(cli, "lab.run", "--resume", "latest") as terminal:
+        terminal.wait_for(lambda: len(observations(cli.latest)) > before, "a trial")
+        terminal.hang_up()
+        assert terminal.child.wait(timeout=60) == 128 + signal.SIGHUP
+    assert cli.leftovers() == []
+    measured = [json.loads(line)["status"] for line in observations(cli.latest)].count("measured")
+    assert cli.comparison()["run"]["trials"]["measured"] == measured < TRIALS
 
 
 def test_the_run_itself_is_killed(cli: Cli) -> None:

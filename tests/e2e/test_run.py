@@ -1,7 +1,12 @@
 """A whole experiment in each runtime, from the command line to the results."""
 
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +151,14 @@ def test_more_cores_share_the_generators_only_when_told_to(local: Cli) -> None:
     for name, cell in cells(comparison, cores=count).items():
         assert any("share a core" in warning for warning in cell["warnings"]), name
     assert len(cells(comparison, cores=1)) == len(cells(comparison, cores=count)) == 1
+
+
+def test_the_readme_runs_a_locust_file_by_a_command_that_works() -> None:
+    """With what `make run` has left, whatever this test's own environment has."""
+    text = (lab.PROJECT / "README.md").read_text()
+    [command] = re.findall(r"^    (uv run .*\\\n.* --host) ", text, re.MULTILINE)
+    words = command.replace("\\\n", " ").replace("--host", "--list").split()
+    asked = {**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    listed = subprocess.run(words, cwd=lab.PROJECT, env=asked, capture_output=True, text=True, timeout=110, check=False)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.split() == ["Available", "Users:", "Sleep"]

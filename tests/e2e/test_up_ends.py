@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from tests.e2e.conftest import HERE, Cli, end, fetch, observations, wait_for
+from tests.e2e.conftest import HERE, Cli, at_a_terminal, end, fetch, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab import standing
 
@@ -34,6 +34,25 @@ def test_an_interrupt_while_it_comes_up_leaves_nothing(cli: Cli) -> None:
 def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(local: Cli) -> None:
     end(begun(local), signal.SIGKILL)
     wait_for(lambda: local.leftovers() == [], "the keeper's end", seconds=30)
+
+
+def test_it_outlives_the_terminal_at_which_it_was_brought_up(local: Cli) -> None:
+    words = ("--runtime", "local", "--servers", "gunicorn-sync-4", "--no-backends", "--port", "0")
+    with at_a_terminal(local, "lab.up", *words) as terminal:
+        terminal.wait_for(lambda: "End it all with" in terminal.seen, "the lab")
+        terminal.hang_up()
+        terminal.child.wait(timeout=30)
+    assert local("lab.status").code == 0
+    assert local("lab.down").code == 0
+
+
+def test_a_terminal_that_is_closed_while_it_comes_up_ends_it(local: Cli) -> None:
+    words = ("--runtime", "local", "--servers", "gunicorn-sync-4", "--no-backends", "--port", "0")
+    with at_a_terminal(local, "lab.up", *words) as terminal:
+        terminal.wait_for(lambda: "Starting 1 server" in terminal.seen, "its start")
+        terminal.hang_up()
+        assert terminal.child.wait(timeout=60) == 128 + signal.SIGHUP
+    assert local.leftovers() == []
 
 
 def test_down_ends_one_that_comes_up(local: Cli) -> None:

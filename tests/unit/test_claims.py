@@ -124,7 +124,7 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
         (
             "figure: failures",
             "figure: failure",
-            "claims[0].shows[0].figure: unknown figure 'failure'; known are peak_in",
+            "claims[0].shows[0].figure: unknown figure 'failure'; did you mean failures?",
         ),
         (
             "failures, of: single",

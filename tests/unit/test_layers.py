@@ -38,7 +38,7 @@ def test_locust_files_import_the_workloads_alone_which_need_only_the_standard_li
     assert subprocess.run(argv, check=False, cwd=PROJECT, capture_output=True, text=True).stderr == ""
 
 
-def test_the_tasks_know_the_facade_and_its_errors_alone() -> None:
+def test_the_tasks_know_the_facade_the_front_and_the_errors_alone() -> None:
     ours = {name for name in imported(PROJECT / "tasks.py") if name.split(".")[0] == "wsgilab"}
     assert "wsgilab.lab" in ours
-    assert all(name == "wsgilab.lab" or name.startswith("wsgilab.errors.") for name in ours)
+    assert all(name == "wsgilab.lab" or name.startswith(("wsgilab.errors.", "wsgilab.front.")) for name in ours)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from wsgilab import testing
-from wsgilab.errors import StoreError
+from wsgilab.errors import StoreError, UsageError
 from wsgilab.model import Observation
 from wsgilab.store import OBSERVATIONS_FILE, RUN_FILE, Journal, Store
 
@@ -111,20 +111,20 @@ def test_a_run_that_is_not_there_is_answered_with_the_newest_that_are(store: Sto
     for year in (2027, 2028, 2029):
         Store.create(results, replace(RUN, id=f"{year}-x"))
 
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(UsageError) as caught:
         Store.find(results, "nowhere")
 
     assert caught.value.message == f"{results}: no run 'nowhere'; the newest are 2029-x, 2028-x, 2027-x"
 
 
 def test_where_there_are_no_runs_the_remedy_is_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no run 'latest'; make one with lab\.run"):
+    with pytest.raises(UsageError, match=r"no run 'latest'; make one with lab\.run"):
         Store.find(tmp_path / "results", "latest")
 
 
 @pytest.mark.parametrize("name", ["../x;y", "../../../../etc/passwd", "$(id)", "a\0b", "a\nb", "", "/", ".."])
 def test_a_name_that_is_no_run_is_a_clean_error(store: Store, name: str) -> None:
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(UsageError) as caught:
         Store.find(store.folder.parent, name)
 
     assert f"no run {name!r}" in caught.value.message
@@ -636,7 +636,7 @@ def test_a_folder_that_is_none_cannot_be_written_to(tmp_path: Path) -> None:
 def test_a_run_is_found_by_a_path_with_a_space_and_a_name_too_long_is_none(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "my results", RUN)
     assert Store.find(tmp_path, str(store.folder)).run() == RUN
-    with pytest.raises(StoreError, match="no run"):
+    with pytest.raises(UsageError, match="no run"):
         Store.find(tmp_path, "x" * 5000)
 
 

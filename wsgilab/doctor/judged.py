@@ -8,6 +8,7 @@ from itertools import combinations
 from wsgilab import cpus
 from wsgilab.doctor.finding import Finding
 from wsgilab.model import Host, Site, SiteMachine
+from wsgilab.model.site import PORTS_BESIDE
 
 MOST_CLOCK_OFF_S = 1.0
 """How far apart two clocks of the wall may be."""
@@ -16,8 +17,6 @@ _FAST_CLOCKS = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "ar
 """Clocks of Linux that are read without asking the kernel: x86 and its hypervisors, and ARM."""
 _NO_ADDRESS = re.compile(r"cannot assign requested address", re.IGNORECASE)
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated", re.IGNORECASE)
-_BESIDE_SERVERS = 1
-"""Ports: the beacon's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ def _of_ports(machine: SiteMachine, servers: int) -> Iterator[Finding]:
     if not machine.ports:
         return
     first, _, last = machine.ports.partition("-")
-    count, needed = int(last or first) - int(first) + 1, servers + _BESIDE_SERVERS
+    count, needed = int(last or first) - int(first) + 1, servers + PORTS_BESIDE
     yield Finding(
         subject=f"{machine.name}: ports",
         found=f"{count} in {machine.ports}",

@@ -6,6 +6,9 @@ from typing import ClassVar
 from wsgilab.model.asked import STRICT
 from wsgilab.model.host import Host
 
+PORTS_BESIDE = 1
+"""What a machine of targets publishes beside its servers: the beacon."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteMachine:

@@ -49,7 +49,8 @@ UI_PORT = 8089
 _SERVICE_LABEL = "com.docker.compose.service"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
-_PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")
+_PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
+_PORTS_GONE = re.compile(r"all ports are allocated")
 _UP_S = 180.0
 _BESIDE_S = 20.0
 _POLL_S = 0.1
@@ -160,10 +161,16 @@ class ComposeRuntime:
             words = ["up", "--detach", "--no-build", *names]
             up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
             if up.code != 0:
-                raise self._start_error(up)
+                raise self._start_error(up, len(names))
             yield self._containers(project)
 
-    def _start_error(self, up: Finished) -> LabError:
+    def _start_error(self, up: Finished, count: int) -> LabError:
+        if _PORTS_GONE.search(up.stderr):
+            where = f"LAB_PORTS={self._ports}" if self._machine is None else f"ports {self._machine.ports}"
+            return HostError(
+                f"{where}: {count} ports are needed, one for each server, but fewer of these are free; name a wider range, "
+                "or none to take any"
+            )
         if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
             return HostError(
                 f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "

@@ -8,21 +8,33 @@ import errno
 import socket
 from urllib.parse import urlsplit
 
-from wsgilab.errors import HostError
+from wsgilab.errors import HostError, UsageError
 
 _HIGHEST = 65535
 _CONNECT_S = 0.5
 
 
 def port_range(text: str) -> range:
-    """The ports of `8100` or `8100-8163`. Raises HostError for anything else."""
+    """The ports of `8100` or `8100-8163`. Raises UsageError for anything else."""
     first, dash, last = text.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise HostError(f"LAB_PORTS={text}: must be a port or a range of ports such as 8100-8163")
+        raise UsageError(f"LAB_PORTS={text}: must be a port or a range of ports such as 8100-8163")
     begin, end = int(first), int(last or first)
     if not 1 <= begin <= end <= _HIGHEST:
-        raise HostError(f"LAB_PORTS={text}: ports go from 1 to {_HIGHEST}, the lower one first")
+        raise UsageError(f"LAB_PORTS={text}: ports go from 1 to {_HIGHEST}, the lower one first")
     return range(begin, end + 1)
+
+
+def check_enough(wanted: str, count: int, where: str, otherwise: str) -> None:
+    """Raises HostError where the range `wanted`, empty for any, has fewer than `count` ports, whoever has them.
+
+    `where` tells the user of the range, and `otherwise` what to do without one.
+    """
+    if wanted and (there := len(port_range(wanted))) < count:
+        raise HostError(
+            f"{where}: {count} ports are needed, one for each server that is up at once, but the range has {there}; "
+            f"name a wider range, choose fewer with --servers, or {otherwise}"
+        )
 
 
 def free_ports(count: int, wanted: str) -> list[int]:
@@ -65,7 +77,7 @@ def listens(url: str) -> bool:
 def check_free(host: str, port: int) -> str:
     """The address of `host`, where nobody listens on `port`. Raises HostError where somebody does, or none can."""
     if not 1 <= port <= _HIGHEST:
-        raise HostError(f"--port {port}: ports go from 1 to {_HIGHEST}")
+        raise UsageError(f"--port {port}: ports go from 1 to {_HIGHEST}")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
