@@ -236,6 +236,7 @@ def test_all_cores_are_a_list_like_any_other() -> None:
         ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
         ("workloads: {cpu: {ms: 0}}", ["workloads.cpu.ms must be a number from 0.01 to 10000, not 0"]),
         ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms must be a number from 0 to 60000, not 60001"]),
+        ("workloads: {mixed: {db: -1}}", ["workloads.mixed.db must be a number from 0 to 1000000, not -1"]),
         ("workloads: {large: {kib: 1.5}}", ["workloads.large.kib must be a whole number from 0 to 65536, not 1.5"]),
         (
             "workloads: {mixed: {hello: 0, db: 0, upstream: 0, cpu: 0, large: 0}}",
@@ -290,7 +291,8 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
         ("users: [32]", "user: [32]", ["unknown key 'cells[1].user'"]),
         ("users: [32]", "users: [100001]", ["cells[1].users[0]", "less than or equal to 100000"]),
         ("users: [32]", "users: [32], connections: [open]", ["cells[1].connections[0]", "'keep-alive' or 'close'"]),
-        ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; known are hello, sleep, cpu"]),
+        ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; did you mean hello?"]),
+        ("[hello]", "[x]", ["cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more"]),
         ("all", "[four]", ["cells[1].servers: unknown server 'four'; known are one, two, three"]),
     ],
 )
@@ -476,9 +478,19 @@ def test_a_server_that_is_unknown_is_refused_with_those_that_are_known() -> None
         spec.narrow(WIDE, SERVERS, servers=["one", "four"])
 
 
-def test_a_server_that_is_not_in_the_experiment_is_refused_with_those_that_are() -> None:
-    with pytest.raises(SpecError, match="experiment trial-run: unknown server 'three'; known are one, two"):
-        spec.narrow(WIDE, SERVERS, servers=["three"])
+def test_a_server_that_the_experiment_does_not_name_is_measured_under_each_of_its_conditions() -> None:
+    narrowed = spec.narrow(WIDE, SERVERS, servers=["three", "one"])
+
+    assert [cell for cell in narrowed.cells if cell.server == "one"] == [
+        cell for cell in WIDE.cells if cell.server == "one"
+    ]
+    conditions = {replace(cell, server="three") for cell in WIDE.cells}
+    added = [cell for cell in narrowed.cells if cell.server == "three"]
+    assert set(added) == conditions
+    assert len(added) == len(conditions), "each once"
+    assert {cell.server for cell in narrowed.cells} == {"one", "three"}
+    assert narrowed.reference == WIDE.reference == "one"
+    assert spec.narrow(WIDE, SERVERS, servers=["three"]).reference == "three"
 
 
 @pytest.mark.parametrize("servers", ["gunicorn", "[1]", "{a: b}"])

@@ -91,7 +91,7 @@ class Settings:
     """How many cores the generator has, a Locust worker on each."""
     workloads: Annotated[dict[Text, dict[Text, _Parameter]], _KnownParameters] = field(default_factory=dict)
     """What a request does, where it is not as usual: workload, parameter and value. Times are in milliseconds, sizes in
-    KiB; those of `mixed` are weights."""
+    KiB; those of `mixed` are weights, of which some may be 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

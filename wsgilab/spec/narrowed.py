@@ -23,19 +23,16 @@ def narrow(
     share_generator: bool = False,
     generator_cores: int | None = None,
 ) -> Experiment:
-    """The experiment with fewer servers, other cores, other blocks, or another generator, as the command line asks.
+    """The experiment with other servers, cores, blocks, or another generator, as the command line asks.
 
-    Where the reference is not among `servers`, the first of them takes its place. Raises SpecError for a server
-    that is unknown or not in the experiment.
+    `servers` are any of the catalogue: one that the experiment does not name is measured under each of its conditions.
+    Where the reference is not among them, the first takes its place. Raises SpecError for a server that is unknown.
     """
     cells: Sequence[Cell] = experiment.cells
     reference = experiment.reference
     if servers:
         check_known(servers, catalogue, "--servers", "server")
-        check_known(
-            servers, {cell.server: None for cell in cells}, f"--servers: experiment {experiment.name}", "server"
-        )
-        cells = [cell for cell in cells if cell.server in servers]
+        cells = _of_servers(cells, servers)
         reference = reference if reference in servers else servers[0]
     if any(count < 1 for count in cores):
         raise SpecError(f"--cores must be whole numbers from 1, not {', '.join(map(str, cores))}")
@@ -63,3 +60,11 @@ def narrow(
     )
     most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))
     return sequential(narrowed, precision or experiment.precision, most, "--max-blocks")
+
+
+def _of_servers(cells: Sequence[Cell], servers: Sequence[str]) -> list[Cell]:
+    """The cells of `servers`; of one that has none, a cell for each condition there is."""
+    named = {cell.server for cell in cells}
+    conditions = dict.fromkeys(replace(cell, server="") for cell in cells)
+    added = [replace(each, server=name) for name in servers if name not in named for each in conditions]
+    return list(dict.fromkeys([cell for cell in cells if cell.server in servers] + added))
