@@ -30,7 +30,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of an experiment: all that is needed to repeat it, and to read its observations."""
+    """One execution of an experiment: what was asked for, and what it ran on. Its observations are read with it."""
 
     __pydantic_config__: ClassVar = STRICT
 
