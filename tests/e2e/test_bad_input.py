@@ -47,7 +47,7 @@ def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
     )
     ended = local("lab.run", "--runtime", "local", "--experiment", str(file))
     assert_one_line(
-        ended, str(file), "cells[0].servers", "unknown server 'nginx'", "known are flask-default", code=USAGE
+        ended, str(file), "cells[0].servers", "unknown server 'nginx'", "did you mean nginx-gunicorn-sync-1", code=USAGE
     )
 
 
