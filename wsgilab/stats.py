@@ -178,6 +178,40 @@ def spent(progress: float) -> float:
     return ERROR_RATE * progress**2
 
 
+def chance_of_busiest(windows: Iterable[Sequence[int]], processes: int) -> float:
+    """How likely it is at most that requests which go to any of `processes` alike make one as busy as in `windows`, each
+    of them with the requests that a process finished. 1 where nothing was finished.
+
+    Of one window: that a certain process has so many of n requests has a binomial chance, and that any of them has, at
+    most so many times that as there are (Boole's inequality; one minus the distribution of a multinomial's maximum:
+    Levin 1981, doi:10.1214/aos/1176345593). Of all windows together by the product of their chances, whose logarithm
+    then has a gamma distribution at most (Fisher 1925, Statistical Methods for Research Workers, section 21.1).
+    """
+    found = [min(1.0, processes * _heads(sum(each), max(each), 1 / processes)) for each in windows if sum(each)]
+    if not all(found):
+        return 0.0
+    evidence = -math.fsum(map(math.log, found))
+    terms = (math.exp(count * math.log(evidence) - math.lgamma(count + 1) - evidence) for count in range(len(found)))
+    return min(1.0, math.fsum(terms)) if evidence else 1.0
+
+
+def _heads(tosses: int, least: int, chance: float) -> float:
+    """That so many heads at least come of so many tosses."""
+    if chance >= 1:
+        return 1.0
+    ways = math.lgamma(tosses + 1)
+    return math.fsum(
+        math.exp(
+            ways
+            - math.lgamma(heads + 1)
+            - math.lgamma(tosses - heads + 1)
+            + heads * math.log(chance)
+            + (tosses - heads) * math.log1p(-chance)
+        )
+        for heads in range(least, tosses + 1)
+    )
+
+
 def verdict(interval: Interval) -> Verdict:
     """`faster` or `slower` where the whole interval lies on one side of 1, by more than SAME; else `undecided`."""
     if interval.low is not None and interval.low > 1 + SAME:

@@ -1,5 +1,6 @@
 """When the network is what binds, from observations whose round trip, bodies and lost segments are known."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -45,7 +46,7 @@ def result(
         "completed": round(rps),
         "throughput_rps": rps,
         "latency_mean_ms": 1000 * USERS / rps,
-        "in_flight": InFlight(peak=3, mean=mean, threads=1, requests_per_process=requests),
+        "in_flight": InFlight(peak=math.ceil(mean), mean=mean, threads=1, requests_per_process=requests),
         "service_ms": 1000 * mean / rps,
         "round_trip_ms": 0.1,
         "received_bytes": 6 * round(rps),

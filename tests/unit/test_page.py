@@ -199,10 +199,12 @@ def test_conditions_are_headings_of_their_servers() -> None:
 
 
 def test_the_reason_and_warnings_are_below_the_figures() -> None:
-    html = page.fragment(view(observation(failures=2, errors={"the answer was wrong": 2})))
+    told = "3.9 requests were in flight on average, with 4 slots and 32 users"
 
-    assert "3.9 requests were in flight on average, with 4 slots and 32 users" in html
+    assert told in page.fragment(view(observation()))
+    html = page.fragment(view(observation(failures=2, errors={"the answer was wrong": 2})))
     assert "2 requests failed: the answer was wrong" in html
+    assert told not in html, "that is no reason where requests failed"
 
 
 def test_unbounded_slots_are_told() -> None:

@@ -466,7 +466,7 @@ def test_markup_in_names_reasons_and_notes_is_escaped() -> None:
     assert {len(row) for row in rows_of(text)} == {len(tables.ANSWER_COLUMNS), len(USUAL_COLUMNS)}
     flat = " ".join(NASTY.split())
     assert unescaped(next(row for row in rows_of(text) if row[0] == "two")[1]) == flat
-    assert text.count(markdown.escape(NASTY)) == 4, "two summaries, a note and an error"
+    assert text.count(markdown.escape(NASTY)) == 5, "two summaries, a note, and an error as warning and as reason"
 
 
 @given(st.text())

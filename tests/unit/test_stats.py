@@ -546,3 +546,47 @@ def test_histograms_without_a_latency_have_no_figures_and_change_none() -> None:
 
     assert stats.merged_latency_ms([testing.histogram()]) == {}
     assert stats.merged_latency_ms([testing.histogram(), some]) == stats.merged_latency_ms([some])
+
+
+# Requests over processes.
+
+
+def _exactly(requests: int, processes: int, most: int) -> float:
+    """That one of the processes at least has so many, of all ways that requests may go."""
+    ways = itertools.product(range(processes), repeat=requests)
+    busy = sum(max(map(each.count, range(processes))) >= most for each in ways)
+    return float(busy / processes**requests)
+
+
+@pytest.mark.parametrize(("requests", "processes"), [(7, 2), (9, 2), (8, 3), (6, 4)])
+def test_the_chance_of_a_busiest_process_is_never_below_the_true_one(requests: int, processes: int) -> None:
+    for most in range(math.ceil(requests / processes), requests + 1):
+        exact = _exactly(requests, processes, most)
+        window = [most]
+        while len(window) < processes:
+            window.append(min(most, requests - sum(window)))
+        found = stats.chance_of_busiest([window], processes)
+        assert exact <= found * (1 + 1e-9)
+        if 2 * most > requests:
+            assert found == pytest.approx(min(1.0, exact)), "no two have more than half"
+
+
+def test_the_chance_over_windows_is_that_of_all_together() -> None:
+    one = stats.chance_of_busiest([(20, 8)], 2)
+
+    assert stats.chance_of_busiest([(20, 8)] * 2, 2) == pytest.approx(one**2 * (1 - 2 * math.log(one)))
+    assert stats.chance_of_busiest([(20, 8), ()], 2) == one, "a window with nothing in it tells nothing"
+    assert stats.chance_of_busiest([], 2) == 1.0
+    assert stats.chance_of_busiest([(14, 14)] * 9, 2) == 1.0
+    assert stats.chance_of_busiest([(9,)], 1) == 1.0
+    assert stats.chance_of_busiest([(20_000,)] * 3, 4) == pytest.approx(0.0, abs=1e-300)
+    assert stats.chance_of_busiest([(26_000, 24_000)], 2) < 1e-6
+
+
+def test_windows_of_a_random_assignment_hardly_seem_uneven() -> None:
+    source = random.Random(7)
+    seeming = 0
+    for _ in range(400):
+        taken = [source.choices(range(4), k=26) for _ in range(6)]
+        seeming += stats.chance_of_busiest([[each.count(process) for process in range(4)] for each in taken], 4) <= 0.05
+    assert seeming <= 0.05 * 400

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from wsgilab import cpus, stats
@@ -36,6 +37,9 @@ def cell_result(
     measured = [observation for observation in observations if observation.swarm is not None]
     figures = _figures(run, server, cell, measured, summary) if measured else None
     told = [] if figures is None else list(gates.gates(run, server, cell, reports(measured), figures))
+    if figures is not None:
+        bound_by, because = reasons.unless_spoilt(figures, reports(measured), told)
+        figures = replace(figures, bound_by=bound_by, because=because)
     return CellResult(
         cell=cell,
         slots=server.slots,
@@ -90,6 +94,7 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
         disturbed=neighbour.disturbance(run, cell, measured),
         busiest_share=statistics.median(shares) if shares else None,
+        per_process=[each.requests_per_process for each in in_flight],
         answered=answered,
         due=due,
         network=network(run, cell, measured),

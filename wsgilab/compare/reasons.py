@@ -1,13 +1,13 @@
 """Why a cell's figures are what they are: what binds, and the figures that say so."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab import cpus
+from wsgilab import cpus, stats
 from wsgilab.compare.neighbour import LIMIT, cores
 from wsgilab.compare.network import Network, away, full, longer, lossy
-from wsgilab.model import BoundBy, Cell, Interval, Run, Server, SwarmReport
+from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Interval, Run, Server, SwarmReport
 
 GENERATOR_LIMIT = 0.8
 """Above this share of its core the generator may be what is measured."""
@@ -25,7 +25,9 @@ DEMAND_LIMIT = 0.8
 RATE_LIMIT = 0.95
 """From this share of the requests that were due on, a server keeps up with a fixed rate."""
 BALANCE_LIMIT = 1.25
-"""From this many times its even share on, the busiest process marks a server as unevenly balanced."""
+"""From this many times its even share on, the busiest process marks a server as unevenly balanced..."""
+CHANCE_LIMIT = 0.001
+"""... unless requests that go to any process alike would have made one so busy with more than this chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class State:
     disturbed: str
     """What others took of the cores, where that was too much; else empty."""
     busiest_share: float | None
+    per_process: Sequence[Sequence[int]]
+    """Requests that each process finished, window by window."""
     answered: int
     due: int
     network: Network
@@ -131,8 +135,10 @@ def _by_distance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str
 
 def _by_balance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
     """One process, where it has more than its share of the work."""
-    busiest = state.busiest_share
-    if busiest is not None and busiest >= BALANCE_LIMIT:
+    busiest, processes = state.busiest_share, server.processes
+    if busiest is None or processes is None or busiest < BALANCE_LIMIT:
+        return None
+    if stats.chance_of_busiest(state.per_process, processes) <= CHANCE_LIMIT:
         told = f"the busiest process had {busiest:.2f} times its even share"
         return "balance", f"{_filled(server, cell, state)}; {told}"
     return None
@@ -150,6 +156,40 @@ def _unexplained(run: Run, server: Server, cell: Cell, state: State) -> tuple[Bo
     generator = generator_used(run, state.generator_cpu, state.generator_others, state.backend_cpu)
     told = f"and {generator.who} {generator.share:.0%} of {generator.core}"
     return "unexplained", f"{_filled(server, cell, state)}; {idle}, {told}"
+
+
+# --- what broke in place of a reason
+
+_BY_CORES: Collection[BoundBy] = ("generator", "cpu", "gil", "backend")
+"""Reasons that rest on CPU time, which the operating system counts whatever becomes of the requests."""
+_IN_PLACE: Mapping[Gate, BoundBy] = {
+    "failures": "failures",
+    "cut-off": "cut-off",
+    "late": "late",
+    "little": "little",
+    "slots": "declaration",
+    "processes": "declaration",
+}
+
+
+def unless_spoilt(
+    figures: CellFigures, swarms: Sequence[SwarmReport], told: Iterable[tuple[Gate | None, str]]
+) -> tuple[BoundBy, str]:
+    """What the figures are bound by; where a broken gate, each with its warning, spoils that, the gate and the warning.
+
+    Reasons other than by cores rest on requests in flight, of which a gate tells that not all of them were seen, that
+    their number was not steady, or that what was declared is wrong. Where most requests came to nothing, CPU time was
+    spent on these, and tells no more of the others.
+    """
+    bound_by, answered = figures.bound_by, sum(swarm.completed for swarm in swarms)
+    if bound_by == "neighbour":
+        # Whatever else went wrong may have gone wrong for that.
+        return bound_by, figures.because
+    by_cores = bound_by in _BY_CORES and (bound_by == "generator" or answered >= figures.failures + figures.cut_off)
+    for gate, warning in told:
+        if gate is not None and gate in _IN_PLACE and (not by_cores or (bound_by, gate) == ("gil", "processes")):
+            return _IN_PLACE[gate], warning
+    return bound_by, figures.because
 
 
 def _slots(server: Server) -> float:

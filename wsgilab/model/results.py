@@ -10,8 +10,24 @@ from wsgilab.model.run import Run
 
 Metric = Literal["throughput", "latency"]
 BoundBy = Literal[
-    "neighbour", "slots", "cpu", "gil", "balance", "generator", "backend", "network", "demand", "unexplained"
+    "neighbour",
+    "slots",
+    "cpu",
+    "gil",
+    "balance",
+    "generator",
+    "backend",
+    "network",
+    "demand",
+    "unexplained",
+    "failures",
+    "cut-off",
+    "late",
+    "little",
+    "declaration",
 ]
+"""`neighbour`, and from `failures` on: no reason is known, because that gate broke. `declaration` stands for `slots` and
+`processes`."""
 Gate = Literal["neighbour", "generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
 
