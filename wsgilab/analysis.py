@@ -69,6 +69,8 @@ def compare_runs(first: str, second: str, fail_on: str | None, console: Console,
             detail="\n".join(render.breached(found, breached)),
         )
     say(console, render.outcome(found))
+    if limit is not None:
+        say(console, f"--fail-on {fail_on}: {render.kept(found, limit)}")
     return found
 
 

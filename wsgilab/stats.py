@@ -37,6 +37,10 @@ SAME = 0.01
 differ from start to start (Mytkowicz, Diwan, Hauswirth, Sweeney 2009, doi:10.1145/1508244.1508275)."""
 
 
+ALIKE = 0.02
+"""Two servers whose ratio lies within so much of 1, with its whole interval, are told to be the same within that."""
+
+
 @functools.cache
 def _rank(blocks: int, level: float) -> int:
     """How many values from either end the interval's ends are; 0 where `blocks` are too few for `level`.
@@ -98,9 +102,9 @@ def ratio(ratios: Sequence[float], level: float, reach: float) -> Interval:
 
     With `blocks_needed(level)` blocks or more it is exact, as `median_interval`. With fewer, ranks alone cannot tell:
     then it is the range of the blocks, widened on both sides by the factor e^`reach`, where `reach` is that of the
-    departures of all comparisons under the same workload. A verdict then needs every block to lie further out than
-    nearly all blocks of all of them strayed. That this errs no more often than it may is no theorem;
-    `benchmarks/calibration` tries it. Below FEWEST_BLOCKS there is no interval.
+    departures of all comparisons under the same workload, or of those with either server if that is more. A verdict
+    then needs every block to lie further out than nearly all blocks of all of them strayed. That this errs no more often
+    than it may is no theorem; `benchmarks/calibration` tries it. Below FEWEST_BLOCKS there is no interval.
     """
     median = statistics.median(ratios)
     if len(ratios) < FEWEST_BLOCKS:
@@ -219,6 +223,34 @@ def verdict(interval: Interval) -> Verdict:
     if interval.high is not None and interval.high < 1 / (1 + SAME):
         return "slower"
     return "undecided"
+
+
+def is_same(interval: Interval) -> bool:
+    """Whether the whole interval of a ratio lies within ALIKE of 1: whatever the difference is, it is less than that."""
+    if interval.low is None or interval.high is None:
+        return False
+    return interval.low >= 1 / (1 + ALIKE) and interval.high <= 1 + ALIKE
+
+
+def turned(ratio: Interval) -> Interval:
+    """The ratio the other way round, of positive figures."""
+    return Interval(
+        median=1 / ratio.median,
+        low=None if ratio.high is None else 1 / ratio.high,
+        high=None if ratio.low is None else 1 / ratio.low,
+    )
+
+
+def detectable(ratio: Interval, beyond: float = SAME) -> float | None:
+    """The smallest difference, as a share, that these blocks with this scatter could have shown to be more than `beyond`.
+
+    Were one of the two faster by a factor, every ratio of blocks would be larger by it, and both ends of the interval
+    with them: it would be decided from the factor on that takes the end on that side beyond 1 + `beyond`. The larger of
+    both ways; None without an interval.
+    """
+    if ratio.low is None or ratio.high is None:
+        return None
+    return (1 + beyond) * max(ratio.median / ratio.low, ratio.high / ratio.median) - 1
 
 
 def is_within(interval: Interval, precision: float) -> bool:

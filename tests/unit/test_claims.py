@@ -1,6 +1,6 @@
 """Claims: from a file to conditions, and from observations to verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -8,6 +8,7 @@ import pytest
 
 from wsgilab import claims, stats, testing
 from wsgilab.claims.verdicts import asking
+from wsgilab.compare import compare
 from wsgilab.errors import SpecError
 from wsgilab.model import Cell, Claim, ClaimResult, Condition, Evidence, Gate, InFlight, Interval, Observation, Run
 from wsgilab.render.claims import WORDS
@@ -632,12 +633,12 @@ RATIO = Condition(figure="throughput_rps", of=TWO, over=ONE)
     ],
 )
 def test_a_ratio_is_decided_by_its_whole_interval(limit: dict[str, Any], verdict: str) -> None:
-    ours, theirs = [20.0, 22.0, 44.0, 21.0, 20.0, 22.0], [10.0, 10.0, 20.0, 10.0, 10.0, 10.0]
+    ours, theirs = [20.0, 22.0, 44.0, 21.0, 20.0, 22.0, 21.5], [10.0, 10.0, 20.0, 10.0, 10.0, 10.0, 10.0]
 
     found = evidence(rates(TWO, ours) + rates(ONE, theirs), replace(RATIO, **limit))
 
     assert near(found.value, 2.15, 2.0, 2.2)
-    assert found.blocks == 6
+    assert found.blocks == 7
     assert found.verdict == verdict
     if verdict == "undecided":
         assert found.reason == "its interval, 2 to 2.2, holds the limit"
@@ -673,11 +674,11 @@ def test_a_block_without_any_has_no_ratio(figure: str) -> None:
 
 def test_the_ratios_that_decide_hold_all_at_once() -> None:
     """Six blocks are exact for one ratio, but not for two: then their scatter widens them."""
-    observations = rates(TWO, [20, 22, 20, 22, 20, 22]) + rates(ONE, [10] * 6)
+    observations = of_figure("service_ms", [20, 22, 20, 22, 20, 22], TWO) + of_figure("service_ms", [10] * 6, ONE)
     first, same, other = (
-        replace(RATIO, at_least=1.9),
-        replace(RATIO, at_most=9),
-        replace(RATIO, of=ONE, over=TWO, at_most=9),
+        replace(RATIO, figure="service_ms", at_least=1.9),
+        replace(RATIO, figure="service_ms", at_most=9),
+        replace(RATIO, figure="service_ms", of=ONE, over=TWO, at_most=9),
     )
 
     def low(holds: list[Condition], shows: tuple[Condition, ...] = ()) -> float:
@@ -693,6 +694,43 @@ def test_the_ratios_that_decide_hold_all_at_once() -> None:
     assert low([first, other]) == pytest.approx(20 / 11)
     results = claims.judge(run_of(), observations, [claim(first), claim(other)])
     assert [each.verdict for each in results] == ["undecided", "confirmed"], "over all claims"
+
+
+def servers_of(observations: Sequence[Observation], *named: Cell) -> Mapping[str, Interval]:
+    """What the run's own comparison says of the two servers, by their name."""
+    found = compare(run_of(*named), observations).pairs
+    return {pair.cell.server: pair.ratio for pair in found}
+
+
+def test_a_ratio_that_the_comparison_of_the_run_has_too_has_one_interval() -> None:
+    three = testing.cell("three")
+    observations = rates(TWO, [20, 22, 20, 22, 20, 23, 21, 22]) + rates(ONE, [10] * 8) + rates(three, [30, 31] * 4)
+    run = run_of(ONE, TWO, three)
+    condition = replace(RATIO, at_least=1.9)
+
+    (result,) = claims.judge(run, observations, [claim(condition, replace(condition, of=ONE, over=TWO))])
+
+    there, back = (each.value for each in result.evidence)
+    assert there == servers_of(observations, ONE, TWO, three)["two"]
+    assert there is not None
+    assert back == stats.turned(there)
+
+
+def test_what_the_runs_own_comparisons_spend_is_not_left_to_other_ratios() -> None:
+    """Six blocks are exact for one ratio with all of the error rate, and not beside one of the run's own."""
+    shared = replace(RATIO, at_least=1.9)
+    other = Condition(figure="service_ms", of=TWO, over=ONE, at_most=9)
+    observations = [
+        trial(cell, block, throughput_rps=rps, latency_mean_ms=32_000 / rps, service_ms=service_ms)
+        for cell, rps, times in ((TWO, 20.0, (20, 22, 20, 22, 20, 22)), (ONE, 10.0, (10,) * 6))
+        for block, service_ms in enumerate(times)
+    ]
+
+    alone = judged(observations, other).evidence[0].value
+    beside = judged(observations, other, shared).evidence[0].value
+
+    assert near(alone, 2.1, 2.0, 2.2)
+    assert not near(beside, 2.1, 2.0, 2.2)
 
 
 def test_another_figures_scatter_widens_no_interval() -> None:

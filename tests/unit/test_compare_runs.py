@@ -140,6 +140,55 @@ def test_each_cell_is_compared_with_itself_and_judged() -> None:
     assert all(cell.exact for cell in found.cells)
 
 
+def test_equal_runs_are_told_to_be_the_same_where_their_intervals_show_it() -> None:
+    found = runs(made(), quiet(1.0), made(id="later"), quiet(1.001))
+
+    for cell in found.cells:
+        assert (cell.verdict, cell.same) == ("undecided", True)
+        assert cell.detectable == stats.detectable(ratio(cell))
+    assert not any(cell.same for cell in beside(speeds={ONE: 0.9, TWO: 1.1, THREE: 1.05}).cells)
+    broken = runs(made(), quiet(1.0), made(id="later"), quiet(1.001, generator_cpu=0.9))
+    assert {(cell.same, cell.detectable) for cell in broken.cells} == {(False, None)}
+    assert not breaches(found, parse_limit("different=0%"))
+
+
+def quiet(speed: float, **swarm: Any) -> list[Observation]:
+    """Blocks that scatter by a tenth of a percent."""
+    rates = {block: 20 * speed * (1 + block % 5 / 1000) for block in range(BLOCKS)}
+    return [
+        testing.observation(
+            cell,
+            block=block,
+            swarm=testing.swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps, **swarm),
+        )
+        for cell in (ONE, TWO, THREE)
+        for block, rps in rates.items()
+    ]
+
+
+def test_a_cell_that_scatters_more_than_others_of_its_workload_reaches_as_far_as_it_does_itself() -> None:
+    """Of many quiet cells in four blocks and a restless one, that one's own scatter is not lost among theirs."""
+    cells = [testing.cell(f"quiet-{number}") for number in range(30)]
+    restless = testing.cell("restless")
+
+    def measured(times: Mapping[int, float]) -> list[Observation]:
+        rates = {(cell, block): 20.0 for cell in cells for block in range(4)}
+        rates |= {(restless, block): 20.0 * each for block, each in times.items()}
+        return [
+            testing.observation(
+                cell, block=block, swarm=testing.swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps)
+            )
+            for (cell, block), rps in rates.items()
+        ]
+
+    every = [*cells, restless]
+    before, after = measured({0: 1.0, 1: 0.9, 2: 1.1, 3: 1.0}), measured({0: 1.2, 1: 1.9, 2: 1.4, 3: 1.2})
+    found = by_server(runs(made(every), before, made(every, id="later"), after))
+
+    assert found["restless"].verdict == "undecided"
+    assert ratio(found["quiet-0"]) == Interval(median=1.0, low=1.0, high=1.0)
+
+
 def test_the_intervals_are_those_of_unpaired_samples_all_at_once() -> None:
     a, b = observed(ONE, seed=1), observed(ONE, 0.95, seed=2)
     others = [*observed(TWO, seed=1), *observed(THREE, seed=1)]

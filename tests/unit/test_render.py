@@ -167,7 +167,7 @@ def test_the_document_holds_the_figures_of_the_comparison() -> None:
     assert first["cpu_ms_per_request"] == 1.1
     assert first["latency_ms"]["p50"] == pytest.approx(1600, rel=1e-3)
     assert second["throughput_rps"]["median"] == 40.0
-    assert (first["limit_share"], first["rank"], second["rank"]) == (1.0, 2, 1)
+    assert (first["limit_share"], first["rank"], first["rank_last"], second["rank"]) == (1.0, 2, 2, 1)
     assert first["because"] == "1.0 requests were in flight on average, with 1 slot and 32 users"
     (pair,) = document["comparisons"]
     assert pair["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0}
@@ -584,9 +584,9 @@ def test_one_block_has_no_interval() -> None:
     assert column(comparison(*measured(ONE, 0, 1), cells=(ONE,)), "interval") == ["20.0 to 20.0"]
 
 
-def test_a_rank_is_shown_with_a_sign_where_it_is_shared() -> None:
+def test_a_rank_is_shown_as_the_places_that_a_server_may_have() -> None:
     assert column(USUAL, "rank") == ["2", "1"]
-    assert column(of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS)), "rank") == ["1=", "1="]
+    assert column(of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS)), "rank") == ["1 to 2", "1 to 2"]
     assert column(comparison(*measured(ONE, 0), cells=(ONE,)), "rank") == ["1"]
 
 

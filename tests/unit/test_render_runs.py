@@ -17,7 +17,7 @@ from rich.console import Console
 from wsgilab import testing
 from wsgilab.compare.runs import breaches, parse_limit, runs
 from wsgilab.model import Cell, CommonShift, Interval, Observation, Run, RunsComparison
-from wsgilab.render.runs import breached, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
+from wsgilab.render.runs import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
 from wsgilab.render.runs.shape import AgainstFile, CellOfRunsEntry
 from wsgilab.store import Store
 
@@ -143,7 +143,7 @@ def test_the_outcome_leads_and_every_figure_of_a_cell_is_there(read: Callable[[R
     text = read(recorded())
 
     for told in (
-        "1 slower, 0 faster, 4 undecided",
+        "1 slower, 0 faster, 1 same within 2 %, 3 undecided",
         "20261123-045936-before",
         "20261123-045937-after",
         "cpu 2 ms, 16 users, 1 core, connection: close",
@@ -168,7 +168,7 @@ def test_the_same_run_is_said_to_be_the_same(read: Callable[[RunsComparison], st
     text = read(runs(run, observations, run, observations))
 
     assert "A and B are the same run: every ratio is 1." in text
-    assert "0 slower, 0 faster, 2 undecided" in text
+    assert "0 slower, 0 faster, 2 same within 2 %, 0 undecided" in text
     assert "may matter" not in text
     assert "over all pairs" not in text
     assert "over all pairs" in read(beside())
@@ -202,8 +202,8 @@ def test_what_is_not_compared_is_shown_with_the_reason(read: Callable[[RunsCompa
     text = read(found)
     verdicts = {row[0]: row[6] for group, _ in words.groups(found) for row in group.rows}
 
-    assert verdicts == {"one": "not compared", "two": "undecided"}
-    assert "0 slower, 0 faster, 1 undecided, 1 not compared" in text
+    assert verdicts == {"one": "not compared", "two": "same within 2 %"}
+    assert "0 slower, 0 faster, 1 same within 2 %, 0 undecided, 1 not compared" in text
     assert "one: not compared: a request is not the same: sleep ms is 50 in A and 60 in B" in text
 
 
@@ -313,7 +313,27 @@ def test_lines_for_what_breaches_a_limit_say_the_median_and_the_interval() -> No
         )
     ]
     assert breached(found, []) == []
-    assert outcome(found) == "1 slower, 0 faster, 4 undecided"
+    assert outcome(found) == "1 slower, 0 faster, 1 same within 2 %, 3 undecided"
+
+
+def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
+    assert kept(recorded(), parse_limit("faster=5%")) == (
+        "a difference of 5.5 % to 10.6 %, as each cell's blocks scatter, would have breached it"
+    )
+    few = kept(beside(blocks=3), parse_limit("slower=5%"))
+    assert few == "2 of 2 cells could not have breached it, whatever the difference"
+    spoilt = kept(beside(generator_cpu=0.9), parse_limit("slower=5%"))
+    assert spoilt.endswith("would have breached it; 1 of 2 cells could not have breached it, whatever the difference")
+
+
+@reader
+def test_what_could_have_been_found_is_told_of_each_cell(read: Callable[[RunsComparison], str]) -> None:
+    text = read(recorded())
+
+    assert "same within 2 %" in text
+    for share in ("4.6 %", "6.4 %", "4 %", "4.5 %", "1.4 %"):
+        assert share in text
+    assert "could show" in text
 
 
 def test_a_breach_by_work_done_says_so() -> None:

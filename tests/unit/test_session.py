@@ -2,6 +2,7 @@
 
 from wsgilab import testing
 from wsgilab.model import Cell, Run, Usage
+from wsgilab.render import tables
 from wsgilab.swarm.samples import Sample
 from wsgilab.ui.live import Told
 from wsgilab.ui.session import Session, Watch
@@ -138,7 +139,8 @@ def test_a_watched_run_is_compared_only_when_it_has_ended() -> None:
     watch.end()
     after = watch.view().comparison
     assert [pair.verdict for pair in after.pairs] == ["faster"]
-    assert {result.cell.server: result.rank for result in after.cells} == {"gunicorn-gevent": 1, "gunicorn-sync-4": 2}
+    ranks = {result.cell.server: tables.rank(result) for result in after.cells}
+    assert ranks == {"gunicorn-gevent": "1", "gunicorn-sync-4": "2"}
 
 
 def test_of_a_trial_that_was_repeated_a_watched_run_shows_the_last() -> None:

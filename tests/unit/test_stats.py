@@ -548,6 +548,62 @@ def test_histograms_without_a_latency_have_no_figures_and_change_none() -> None:
     assert stats.merged_latency_ms([testing.histogram(), some]) == stats.merged_latency_ms([some])
 
 
+# Equal, and what could have been found.
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "same"),
+    [
+        (0.990, 1.016, True),
+        (1 / 1.02, 1.02, True),
+        (0.98, 1.01, False),
+        (0.99, 1.021, False),
+        (1.0, 1.0, True),
+        (None, None, False),
+    ],
+)
+def test_two_are_the_same_where_the_whole_interval_is_within_two_percent(
+    low: float | None, high: float | None, same: bool
+) -> None:
+    assert stats.is_same(Interval(median=1.0, low=low, high=high)) is same
+
+
+@given(RATIOS, LEVELS, REACHES)
+def test_a_ratio_turned_round_is_that_of_the_other_over_the_one(
+    ratios: Sequence[float], level: float, reach: float
+) -> None:
+    turned = stats.turned(stats.ratio(ratios, level, reach))
+
+    assert ends(turned) == pytest.approx(ends(stats.ratio([1 / each for each in ratios], level, reach)))
+    assert stats.is_same(turned) is stats.is_same(stats.turned(turned))
+
+
+@given(RATIOS, RATIOS, st.sampled_from([stats.SAME, 0.05]))
+def test_from_what_could_have_been_found_on_a_difference_is_found(
+    ours: Sequence[float], theirs: Sequence[float], beyond: float
+) -> None:
+    """Blocks that scatter as these do about a ratio further off are decided, either way, and none much nearer is both."""
+
+    def decided(difference: float) -> list[bool]:
+        both = []
+        for times in (1 + difference, 1 / (1 + difference)):
+            low, high = ends(stats.unpaired_ratio([each * times / middle for each in ours], theirs, 0.05, 0.1))
+            both.append(low > 1 + beyond or high < 1 / (1 + beyond))
+        return both
+
+    seen = stats.unpaired_ratio(ours, theirs, 0.05, 0.1)
+    middle, found = seen.median, stats.detectable(seen, beyond)
+
+    assert found is not None
+    assert found >= beyond
+    assert all(decided(found * 1.0001 + 1e-9))
+    assert not all(decided(found * 0.9999 - 1e-9))
+
+
+def test_without_an_interval_nothing_could_have_been_found() -> None:
+    assert stats.detectable(Interval(median=1.0, low=None, high=None)) is None
+
+
 # Requests over processes.
 
 

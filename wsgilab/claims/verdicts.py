@@ -5,15 +5,16 @@ load, the gates or the number of blocks cannot tell stays undecided.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab import cpus, stats
 from wsgilab.claims.figures import FIGURES, Figure
 from wsgilab.claims.file import cores_needed
+from wsgilab.compare.family import Family, family, splits
 from wsgilab.compare.figures import broken, reports
 from wsgilab.compare.gates import LITTLE_TOLERANCE, first_line, in_system, unanswered
-from wsgilab.compare.pairs import ByCell, Paired, Read, by_block, grouped, intervals, paired
+from wsgilab.compare.pairs import ByCell, Paired, Read, by_block, grouped, intervals, metric_of, paired
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
 
 _Ratio = tuple[str, Cell, Cell]
@@ -51,13 +52,10 @@ def judge(run: Run, observations: Iterable[Observation], claims: Sequence[Claim]
     Claims about cells that the run has not, or could not measure, are undecided, and say why.
     """
     trials = grouped(observations)
-    cells = {cell: None for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each)}
-    known = _Known(
-        run=run,
-        trials=trials,
-        broken={cell: broken(run, cell, trials[cell]) for cell in cells},
-        ratios=_ratios(run, trials, claims),
-    )
+    named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
+    cells = dict.fromkeys((*run.experiment.cells, *named))
+    gates = {cell: broken(run, cell, trials[cell]) for cell in cells}
+    known = _Known(run=run, trials=trials, broken=gates, ratios=_ratios(run, trials, claims, gates))
     return tuple(_result(claim, known) for claim in claims)
 
 
@@ -81,19 +79,37 @@ def _cells(condition: Condition) -> Sequence[Cell]:
     return [condition.of] if condition.over is None else [condition.of, condition.over]
 
 
-def _ratios(run: Run, trials: ByCell, claims: Sequence[Claim]) -> Mapping[_Ratio, tuple[Paired, Interval | None]]:
-    """Every ratio that a condition names, with an interval such that those that decide something hold all at once."""
+def _ratios(
+    run: Run, trials: ByCell, claims: Sequence[Claim], gates: Mapping[Cell, Collection[Gate]]
+) -> Mapping[_Ratio, tuple[Paired, Interval | None]]:
+    """Every ratio that a condition names, with an interval such that those that decide something hold all at once.
+
+    One that the run's own comparisons have too takes its interval from there. What these spend of the error rate is
+    not left to the others.
+    """
     deciding = {ratio for claim in claims for ratio in map(_ratio, claim.holds) if ratio is not None}
     named = {
         ratio: None for claim in claims for ratio in map(_ratio, (*claim.holds, *claim.shows)) if ratio is not None
     }
     # The same figure, under the same workloads: those scatter alike.
-    pairs = [
-        paired(of, over, _reader(run, figure), (figure, of.workload, over.workload), trials)
+    pairs = {
+        (figure, of, over): paired(of, over, _reader(run, figure), (figure, of.workload, over.workload), trials)
         for figure, of, over in named
-    ]
-    found = zip(pairs, intervals(run, pairs, max(1, len(deciding))), strict=True)
-    return {(pair.kin[0], pair.cell, pair.other): (pair, interval) for pair, interval in found}
+    }
+    own = family(run, trials, gates)
+    compared = {ratio: interval for ratio in named if (interval := _compared(own, ratio)) is not None}
+    others = [pair for ratio, pair in pairs.items() if ratio not in compared]
+    left = 1 - len({frozenset(ratio) for ratio in deciding & compared.keys()}) / splits(run, "speed")
+    alone = intervals(run, others, max(1, len(deciding - compared.keys())) / left)
+    found = {(pair.kin[0], pair.cell, pair.other): interval for pair, interval in zip(others, alone, strict=True)}
+    return {ratio: (pair, compared.get(ratio, found.get(ratio))) for ratio, pair in pairs.items()}
+
+
+def _compared(own: Family, ratio: _Ratio) -> Interval | None:
+    """The interval of the run's own comparison of the two; None where it has none."""
+    figure, of, over = ratio
+    alike = figure == "throughput_rps" and metric_of(of) == "throughput" and of.conditions == over.conditions
+    return own.compared(of, over) if alike else None
 
 
 def _ratio(condition: Condition) -> _Ratio | None:

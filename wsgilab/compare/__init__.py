@@ -7,11 +7,12 @@ from dataclasses import replace
 from wsgilab import stats
 from wsgilab.compare.advice import advise
 from wsgilab.compare.drift import drift
+from wsgilab.compare.family import blocks_needed, family
 from wsgilab.compare.figures import cell_result, median_alone, reports
 from wsgilab.compare.machines import machine_effects
 from wsgilab.compare.neighbour import LIMIT as NEIGHBOUR_LIMIT
 from wsgilab.compare.neighbour import is_disturbed
-from wsgilab.compare.pairs import against_reference, blocks_needed, grouped, ranks
+from wsgilab.compare.pairs import grouped
 from wsgilab.compare.reasons import GENERATOR_LIMIT
 from wsgilab.compare.scaling import scaling
 from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Wish
@@ -36,11 +37,12 @@ def compare(run: Run, observations: Iterable[Observation]) -> Comparison:
     cells = sorted(run.experiment.cells, key=lambda cell: order(run, cell))
     results = [_planned(run, cell, by_cell[cell]) for cell in cells]
     broken = {result.cell: result.broken_gates for result in results}
-    places = ranks(run, results, by_cell)
+    pairs = family(run, by_cell, broken)
+    places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
     return replace(
         _summed_up(run, given, ranked),
-        pairs=tuple(against_reference(run, cells, by_cell, broken)),
+        pairs=tuple(pairs.against_reference(cells)),
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
         machines=tuple(machine_effects(run, by_cell, broken)),
@@ -73,7 +75,7 @@ def _summed_up(run: Run, given: Sequence[Observation], results: tuple[CellResult
         cells=results,
         pairs=(),
         confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
-        blocks_needed=blocks_needed(run, run.experiment.cells),
+        blocks_needed=blocks_needed(run),
     )
 
 
@@ -107,21 +109,21 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
 def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> frozenset[Cell]:
     """The cells that need more than the first `blocks` blocks, for a run with `precision`.
 
-    A comparison is settled once it is decided, or its interval is as tight as `precision` asks. A cell is unsettled as
-    long as a comparison that it takes part in is. A cell with a broken gate, or that fails, is not worth more blocks.
+    A comparison of two servers is settled once it is decided, or its interval is as tight as `precision` asks. A cell is
+    unsettled as long as a comparison that it takes part in is: so ranks and advice are settled with the verdicts. A cell with a broken gate, or that fails, is not worth more blocks.
     """
     precision = run.experiment.precision
     if precision is None:
         return frozenset()
     by_cell = grouped(each for each in observations if each.block < blocks)
-    cells = run.experiment.cells
-    broken = {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in cells}
-    open_pairs = [
-        pair
-        for pair in against_reference(run, cells, by_cell, broken)
-        if pair.verdict == "undecided" and not pair.broken_gates and not stats.is_within(pair.ratio, precision)
-    ]
-    return frozenset(cell for pair in open_pairs for cell in (pair.cell, replace(pair.cell, server=pair.reference)))
+    broken = {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in run.experiment.cells}
+    pairs = family(run, by_cell, broken)
+    return frozenset(
+        cell
+        for pair, (_, ratio) in pairs.measured.items()
+        if pairs.verdicts.get(pair) == "undecided" and not stats.is_within(ratio, precision)
+        for cell in pair
+    )
 
 
 def order(run: Run, cell: Cell) -> tuple[object, ...]:

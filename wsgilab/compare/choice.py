@@ -2,7 +2,8 @@
 
 1. Considered is what was measured without a failed trial, broke no gate, is made for production, keeps up with its
    schedule where there is one, and keeps to what is wished.
-2. The fastest is advised where every other one is slower for sure. What cannot be told from it is tied.
+2. The fastest is advised where every other one is slower for sure. Else those are tied of which none is told from any
+   other by speed, the fastest among them; every server that is not tied is slower than one of them for sure.
 3. Of those that are tied one may still be advised: the one that, against each other of them, has at least NEAR of its
    speed for sure, costs clearly less (at most LESS) in one of memory, CPU time a request and p95 latency, and clearly
    more in none.
@@ -92,7 +93,7 @@ def choose(group: Group, wish: Wish) -> Choice:
     breaches = ((name, breach(group, name, wish)) for name in group.sound if name not in group.excluded)
     left_out = {**group.excluded, **{name: why for name, why in breaches if why is not None}}
     candidates = tuple(name for name in group.sound if name not in left_out)
-    tied = tuple(name for name in candidates if name == candidates[0] or not _is_slower(group, name, candidates[0]))
+    tied = _tied(group, candidates)
     ground, server = _decide(group, candidates, tied)
     return Choice(
         group=group,
@@ -121,9 +122,13 @@ def _decide(group: Group, candidates: Sequence[str], tied: Sequence[str]) -> tup
     return "alike" if near else "scatter", None
 
 
-def _is_slower(group: Group, name: str, other: str) -> bool:
-    ratio = group.over("speed", other).get(name)
-    return ratio is not None and stats.verdict(ratio) == "slower"
+def _tied(group: Group, candidates: Sequence[str]) -> tuple[str, ...]:
+    """The fastest, and all that are told from none of those before them."""
+    tied: list[str] = []
+    for name in candidates:
+        if all(group.verdict(name, other) == "undecided" for other in tied):
+            tied.append(name)
+    return tuple(tied)
 
 
 def _is_near(group: Group, name: str, other: str) -> bool:

@@ -1,20 +1,16 @@
 """The servers that were measured under the same conditions, which of them may be advised at all, and how they compare."""
 
-import functools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from wsgilab import stats
-from wsgilab.compare.figures import broken, cpu_ms_per_request, reports
+from wsgilab.compare.family import Family, Figure, blocks_needed, family
+from wsgilab.compare.figures import broken, reports
 from wsgilab.compare.gates import failed_trials, unanswered
-from wsgilab.compare.pairs import ByCell, Read, by_block, every_pair, grouped, intervals, level_at, paired, sound
+from wsgilab.compare.pairs import ByCell, Read, by_block, grouped
 from wsgilab.compare.reasons import RATE_LIMIT, flow
-from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, Observation, Run, Server
-
-Figure = Literal["speed", "p95", "cpu"]
+from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, Observation, Run, Server, Verdict
 
 DEPLOYING = "https://flask.palletsprojects.com/en/stable/deploying/"
 DEVELOPMENT = f"the development server is not made for production ({DEPLOYING})"
@@ -31,16 +27,29 @@ class Group:
     results: Mapping[str, CellResult]
     observations: Mapping[str, Sequence[Observation]]
     sound: tuple[str, ...]
-    """Those that may be compared, the fastest first."""
+    """Those that may be compared, the fastest first: none before one that is faster for sure."""
     excluded: Mapping[str, str]
     """Those that are not considered whatever is wished, and why."""
     understated: Mapping[str, str]
     """Those whose latency may be higher than was seen, and why."""
-    over: Callable[[Figure, str], Mapping[str, Interval]]
-    """A figure of every other sound server over that of the one named. Those of speed hold all at once over the whole
-    run, as ranks do; those of what servers cost are a family of their own."""
+    family: Family
+    """The comparisons of the run, which verdicts and ranks read too."""
     blocks_needed: int
-    """From so many blocks on the intervals of speed need no widening."""
+    """From so many blocks on their intervals need no widening."""
+
+    def over(self, figure: Figure, base: str) -> Mapping[str, Interval]:
+        """A figure of every other sound server over that of the one named."""
+        unknown = self.understated if figure == "p95" else {}
+        others = [name for name in self.sound if name != base and name not in unknown and base not in unknown]
+        ratios = {name: self.family.ratio(figure, self._cell(name), self._cell(base)) for name in others}
+        return {name: ratio for name, ratio in ratios.items() if ratio is not None}
+
+    def verdict(self, server: str, other: str) -> Verdict:
+        """On the speed of `server` as against `other`."""
+        return self.family.verdict(self._cell(server), self._cell(other))
+
+    def _cell(self, server: str) -> Cell:
+        return replace(self.cell, server=server)
 
     def blocks(self, servers: Iterable[str]) -> int:
         """In how many blocks all of them, one at least, have a speed."""
@@ -57,35 +66,34 @@ class Group:
 def groups(run: Run, observations: Sequence[Observation], results: Sequence[CellResult]) -> Mapping[Conditions, Group]:
     """Every group of conditions under which two servers at least were measured."""
     by_cell = grouped(observations)
-    comparable = sound(results)
-    comparisons = every_pair(comparable)
+    pairs = family(run, by_cell, {result.cell: result.broken_gates for result in results})
     planned: dict[Conditions, list[CellResult]] = {}
     for result in results:
         planned.setdefault(result.cell.conditions, []).append(result)
     return {
-        conditions: _group(run, each, comparable.get(conditions, ()), by_cell, comparisons)
+        conditions: _group(run, each, by_cell, pairs)
         for conditions, each in planned.items()
         if sum(result.figures is not None for result in each) > 1
     }
 
 
-def _group(
-    run: Run, results: Sequence[CellResult], comparable: Sequence[CellResult], by_cell: ByCell, comparisons: int
-) -> Group:
-    cells = {result.cell.server: result.cell for result in comparable}
+def _group(run: Run, results: Sequence[CellResult], by_cell: ByCell, pairs: Family) -> Group:
+    cells = {each.cell.server: each.cell for each in results if each.figures is not None and not each.broken_gates}
+    places = pairs.places(cells.values())
     excluded = ((result.cell.server, _exclusion(run, result, by_cell)) for result in results)
     understated = {name: why for name, cell in cells.items() if (why := _understated(cell, by_cell[cell])) is not None}
-    level = level_at(run, max((result.blocks for result in comparable), default=0))
     return Group(
         run=run,
         cell=results[0].cell,
         results={result.cell.server: result for result in results if result.figures is not None},
         observations={result.cell.server: by_cell[result.cell] for result in results},
-        sound=tuple(sorted(cells, key=lambda name: -_median(by_cell[cells[name]], _speed))),
+        sound=tuple(
+            sorted(cells, key=lambda name: (places[cells[name]].first, -_median(by_cell[cells[name]], _speed)))
+        ),
         excluded={name: why for name, why in excluded if why is not None},
         understated=understated,
-        over=_over(run, cells, by_cell, comparisons, frozenset(understated)),
-        blocks_needed=stats.blocks_needed(level / max(1, comparisons)),
+        family=pairs,
+        blocks_needed=blocks_needed(run, max((result.blocks for result in results), default=0)),
     )
 
 
@@ -126,39 +134,12 @@ def _understated(cell: Cell, observations: Sequence[Observation]) -> str | None:
     return unanswered(cell, swarms)
 
 
-# --- figures, paired by block
-
-
-def _over(
-    run: Run, cells: Mapping[str, Cell], by_cell: ByCell, comparisons: int, understated: frozenset[str]
-) -> Callable[[Figure, str], Mapping[str, Interval]]:
-    @functools.cache
-    def over(figure: Figure, base: str) -> Mapping[str, Interval]:
-        unknown = understated if figure == "p95" else frozenset[str]()
-        others = [name for name in cells if name != base and not unknown & {name, base}]
-        cell = cells[base]
-        kin = (cell.workload, figure)
-        pairs = [paired(cells[name], cell, _READS[figure], kin, by_cell) for name in others]
-        # p95 and CPU time make one family together.
-        ratios = intervals(run, pairs, comparisons if figure == "speed" else 2 * comparisons)
-        return {name: ratio for name, ratio in zip(others, ratios, strict=True) if ratio is not None}
-
-    return over
-
-
 def _speed(measured: Observation) -> float | None:
     if measured.swarm is None:
         return None
     if measured.cell.rate is None:
         return measured.swarm.throughput_rps
     return 1 / measured.swarm.latency_mean_ms if measured.swarm.latency_mean_ms else None
-
-
-def _p95_ms(measured: Observation) -> float | None:
-    return None if measured.swarm is None else measured.swarm.latency_ms.get("p95")
-
-
-_READS: Mapping[Figure, Read] = {"speed": _speed, "p95": _p95_ms, "cpu": cpu_ms_per_request}
 
 
 def _median(observations: Sequence[Observation], read: Read) -> float:

@@ -32,8 +32,8 @@ class Overall:
     ground: Ground
     server: str | None
     shares: Mapping[str, Mapping[str, Interval]]
-    """Server -> workload -> its speed over that of the fastest that may be advised there; of those that may be advised
-    in every workload, the best first."""
+    """Server -> workload -> its speed over that of the fastest that may be advised there, 1 for that one itself; of
+    those that may be advised in every workload, the best first."""
     worst: Mapping[str, Worst]
     """Of the same."""
     tied: tuple[str, ...]
@@ -44,8 +44,9 @@ class Overall:
 def overall(choices: Sequence[Choice]) -> Overall:
     """The choice for several workloads, two at least, from the choice for each.
 
-    The intervals of all shares hold at once, so the least of their lower and the least of their upper ends hold the
-    worst share. A server is advised where the lower end of its worst share is above the upper end of every other's.
+    The intervals of all ratios hold at once. So the least of the lower and the least of the upper ends of a server's
+    ratios to the others hold its share of the best speed, whichever has that; and the least ends of its shares hold the
+    worst one. A server is advised where the lower end of its worst share is above the upper end of every other's.
     """
     everywhere = [name for name in choices[0].candidates if all(name in each.candidates for each in choices)]
     shares = {name: {each.group.cell.workload: _share(each, name) for each in choices} for name in everywhere}
@@ -64,18 +65,22 @@ def overall(choices: Sequence[Choice]) -> Overall:
 
 
 def _share(choice: Choice, name: str) -> Interval:
-    fastest = choice.candidates[0]
-    return _ALL if name == fastest else choice.group.over("speed", fastest).get(name, _UNKNOWN)
+    over = (choice.group.over("speed", other).get(name, _UNKNOWN) for other in choice.candidates if other != name)
+    return _least([_ALL, *over])
+
+
+def _least(ratios: Sequence[Interval]) -> Interval:
+    """What the least of them is; without ends where one of them has none."""
+    lows = [each.low for each in ratios if each.low is not None]
+    highs = [each.high for each in ratios if each.high is not None]
+    known = len(lows) == len(highs) == len(ratios)
+    median = min(each.median for each in ratios)
+    return Interval(median=median, low=min(lows) if known else None, high=min(highs) if known else None)
 
 
 def _worst(shares: Mapping[str, Interval]) -> Worst:
     workload = min(shares, key=lambda each: shares[each].median)
-    lows = [each.low for each in shares.values() if each.low is not None]
-    highs = [each.high for each in shares.values() if each.high is not None]
-    known = len(lows) == len(highs) == len(shares)
-    median = shares[workload].median
-    interval = Interval(median=median, low=min(lows) if known else None, high=min(highs) if known else None)
-    return Worst(share=interval, workload=workload)
+    return Worst(share=_least(list(shares.values())), workload=workload)
 
 
 def _is_worse(worst: Worst, best: Worst) -> bool:

@@ -62,8 +62,7 @@ def runs(
     level = stats.ERROR_RATE / len(compared)
     reaches = _reaches(of_a, of_b, compared)
     cells = [
-        _cell(of_a, of_b, cell, reason, level=level, reach=reaches.get(cell.workload, 0.0))
-        for cell, reason in refused.items()
+        _cell(of_a, of_b, cell, reason, level=level, reach=reaches.get(cell, 0.0)) for cell, reason in refused.items()
     ]
     same = a == b and given_a == given_b
     return RunsComparison(
@@ -121,14 +120,18 @@ def _first(names: Iterable[str], between: str) -> str:
 # --- a cell
 
 
-def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[str, float]:
-    """How far blocks of either run strayed from the others of their cell, by workload; see `stats.reach`."""
-    strayed: dict[str, list[float]] = {}
+def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[Cell, float]:
+    """How far blocks of either run strayed from the others of their cell, by workload, or in a cell by itself where that
+    is further; see `stats.reach`."""
+    strayed: dict[Cell, list[float]] = {}
     for cell in compared:
-        for side in (a, b):
-            logs = [math.log(figure) for figure in side.figures(cell) if figure]
-            strayed.setdefault(cell.workload, []).extend(stats.departures(logs))
-    return {workload: stats.reach(departures) for workload, departures in strayed.items()}
+        logs = ([math.log(figure) for figure in side.figures(cell) if figure] for side in (a, b))
+        strayed[cell] = [away for each in logs for away in stats.departures(each)]
+    together: dict[str, list[float]] = {}
+    for cell, away in strayed.items():
+        together.setdefault(cell.workload, []).extend(away)
+    of_workload = {workload: stats.reach(away) for workload, away in together.items()}
+    return {cell: max(stats.reach(away), of_workload[cell.workload]) for cell, away in strayed.items()}
 
 
 def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
@@ -154,6 +157,8 @@ def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: 
         exact=False,
         beside_others=None,
         verdict="undecided",
+        same=False,
+        detectable=None,
         refused=refused,
         warnings=(),
     )
@@ -175,6 +180,8 @@ def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float
         exact=ratio.low is not None and stats.orders_suffice(len(of_a), len(of_b), level),
         # What a broken gate has spoilt is shown, but nothing is concluded from it.
         verdict="undecided" if broken else _TURNED[verdict] if found.metric == "latency" else verdict,
+        same=not broken and verdict == "undecided" and stats.is_same(ratio),
+        detectable=None if broken else stats.detectable(ratio),
         warnings=tuple(_warnings(found, a, b)),
     )
 

@@ -48,13 +48,7 @@ def faster_by(group: Group, server: str, other: str) -> str:
         return f"no block in common with {other}"
     if group.cell.rate is None:
         return f"{factor(ratio)} the throughput of {other}"
-    assert ratio.low is None or ratio.low > 0, "a ratio of times"
-    turned = Interval(
-        median=1 / ratio.median,
-        low=None if ratio.high is None else 1 / ratio.high,
-        high=None if ratio.low is None else 1 / ratio.low,
-    )
-    return f"{factor(turned)} the mean latency of {other}"
+    return f"{factor(stats.turned(ratio))} the mean latency of {other}"
 
 
 def speed(group: Group, server: str) -> str:
@@ -142,7 +136,10 @@ def _undecided(choice: Choice) -> str:
         return f"{tied[0]} has {speed(group, tied[0])}, and no other server's figures are to be relied on."
     if choice.ground == "blocks":
         return few_blocks([group], tied)
-    told = [f"{names(tied)} cannot be told apart: {_widest(group, tied)}."]
+    ratios = (group.over("speed", other).get(name) for other in tied for name in tied if name != other)
+    same = all(ratio is not None and stats.is_same(ratio) for ratio in ratios)
+    alike = f"are the same within {100 * stats.ALIKE:g} %" if same else "cannot be told apart"
+    told = [f"{names(tied)} {alike}: {_widest(group, tied)}."]
     if choice.ground == "alike":
         told += _alike(group, tied)
     else:
@@ -273,8 +270,8 @@ def why_overall(found: Overall) -> str:
 
 def shares_of(found: Overall, server: str) -> str:
     """Its share of the best speed in each workload, such as `the fastest with sleep, x0.98 (0.95 to 1.01) with cpu`."""
-    workloads = [each.group.cell.workload for each in found.choices]
-    first = [each.group.cell.workload for each in found.choices if each.candidates[0] == server]
+    workloads = list(found.shares[server])
+    first = [each.group.cell.workload for each in found.choices if each.tied == (server,)]
     if first == workloads:
         return "the fastest with each"
     fastest = [f"the fastest with {names(first)}"] if first else []

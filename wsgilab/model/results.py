@@ -99,6 +99,15 @@ class CellFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which places a server may have under its conditions, 1 being that of the fastest: as many before it as are faster
+    for sure, as many behind it as are slower for sure. Servers that are not told apart have a place in common."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellResult:
     """A cell, its figures (None where no block could be measured), and what a reader must know beside them."""
 
@@ -106,8 +115,8 @@ class CellResult:
     slots: int | None
     blocks: int
     figures: CellFigures | None
-    rank: int | None
-    """1 is the fastest under its conditions; servers that cannot be told from the first of their group share its rank."""
+    rank: Place | None
+    """None where nothing is compared, or nothing may be concluded from its figures."""
     broken_gates: tuple[Gate, ...]
     """Why no comparison is drawn from these figures; each has a warning too."""
     warnings: tuple[str, ...]
@@ -127,6 +136,8 @@ class PairResult:
     """So many that both have."""
     ratio: Interval
     verdict: Verdict
+    same: bool
+    """Undecided, because they are the same within `stats.ALIKE`: the whole interval is."""
     broken_gates: tuple[Gate, ...]
     """Why nothing is concluded from the ratio, where either of the two must not be compared."""
 

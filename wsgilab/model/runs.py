@@ -46,6 +46,11 @@ class CellOfRuns:
     """The median ratio over what all other cells have in common; None where there are no others."""
     verdict: Verdict
     """Of B, as against A."""
+    same: bool
+    """Undecided, because they are the same within `stats.ALIKE`: the whole interval is."""
+    detectable: float | None
+    """The smallest difference, as a share, that these blocks with this scatter could have shown; None where they could
+    show none."""
     refused: str
     """Why they are not compared; empty where they are."""
     warnings: tuple[str, ...]

@@ -15,8 +15,8 @@ from wsgilab.render.terminal import text
 RULE = (
     "Advised is the server that is faster than every other one for sure. Of those that cannot be told from it, one is "
     "advised if it has 90 % of each other's speed for sure, costs at least a fifth less in memory, CPU time a request "
-    "or p95 latency, and that much more in none. All verdicts on speed are right together with a chance of 95 %, as "
-    "those of the ranks are. It holds for what was measured here, under the load that is named."
+    "or p95 latency, and that much more in none. Advice, ranks and verdicts read the same intervals, all of which hold "
+    "together with a chance of 95 %. It holds for what was measured here, under the load that is named."
 )
 NOTHING = "No two servers were measured under the same conditions, so there is nothing to advise."
 

@@ -15,6 +15,7 @@ from wsgilab.model import (
     Interval,
     MachineEffect,
     PairResult,
+    Place,
     Scaling,
 )
 from wsgilab.render.identity import identity
@@ -93,10 +94,11 @@ def _cell(result: CellResult) -> CellEntry:
     }
 
 
-def _figures(figures: CellFigures, rank: int | None) -> Figures:
+def _figures(figures: CellFigures, rank: Place | None) -> Figures:
     """The medians, and the intervals that they have beside them."""
     return {
-        "rank": rank,
+        "rank": None if rank is None else rank.first,
+        "rank_last": None if rank is None else rank.last,
         "in_flight": {
             "peak": figures.peak,
             "mean": round(figures.mean_in_flight.median, 2),
@@ -162,6 +164,7 @@ def _pair(pair: PairResult) -> PairEntry:
         "blocks": pair.blocks,
         "ratio": interval(pair.ratio, 3),
         "verdict": pair.verdict,
+        "same": pair.same,
         "broken_gates": list(pair.broken_gates),
     }
 

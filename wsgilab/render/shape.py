@@ -112,8 +112,10 @@ class Figures(TypedDict):
     """What was measured of a cell; each is null where no block could be measured."""
 
     rank: int | None
-    """1 is the fastest under its conditions; servers that cannot be told from the first of their group share its rank.
-    Null where the cell is not compared."""
+    """The first place that it may have under its conditions, 1 being that of the fastest: as many servers before it as
+    are faster for sure. Null where the cell is not compared."""
+    rank_last: int | None
+    """The last place that it may have. Servers that cannot be told apart have a place in common, from `rank` to here."""
     in_flight: InFlightEntry | None
     """Measured concurrency."""
     process_shares: list[float] | None
@@ -217,9 +219,12 @@ class PairEntry(Conditions):
     blocks: int
     """So many that both have."""
     ratio: IntervalEntry
-    """The server's figure over the reference's. The intervals of all ratios hold at once, with a chance of 95 %."""
+    """The server's figure over the reference's. The intervals of all ratios hold at once, with a chance of 95 %, and with
+    them those that ranks and advice read."""
     verdict: Verdict
     """What the interval says of the server."""
+    same: bool
+    """Undecided, because the whole interval is within 2 % of 1: whatever the difference is, it is less than that."""
     broken_gates: list[Gate]
     """Why nothing is concluded from the ratio, where either of the two must not be compared."""
 

@@ -1,14 +1,14 @@
 """The comparison as tables of text: what the terminal and Markdown have in common."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from wsgilab.model import Cell, CellResult, Comparison, Interval, PairResult, Run
-from wsgilab.stats import FEWEST_BLOCKS
+from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, PairResult, Run
+from wsgilab.stats import ALIKE, FEWEST_BLOCKS
 
 MISSING = "–"
+SAME_WITHIN = f"same within {100 * ALIKE:g} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,10 @@ def groups(comparison: Comparison) -> Iterable[Table]:
     shown = _shown(comparison)
     for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
         results = [result for result in comparison.cells if result.cell.conditions == each]
-        ranks = Counter(result.rank for result in results)
         yield Table(
             title=_title(comparison, results, pairs),
             columns=tuple(compress(GROUP_COLUMNS, shown)),
-            rows=tuple(
-                tuple(compress(_row(result, pairs.get(result.cell), tied=ranks[result.rank] > 1), shown))
-                for result in results
-            ),
+            rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
             notes=tuple(_notes(results, pairs)),
         )
 
@@ -135,7 +131,7 @@ def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
 
 def _shown(comparison: Comparison) -> Sequence[bool]:
     """Whether a group has the column, for each of GROUP_COLUMNS."""
-    rows = [_row(result, None, tied=False) for result in comparison.cells]
+    rows = [_row(result, None) for result in comparison.cells]
     return [
         (comparison.interleaved or not column.interleaved)
         and (not column.optional or any(row[index] != MISSING for row in rows))
@@ -169,20 +165,20 @@ def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping
     return described + (f"; reference: {comparison.run.experiment.reference}" if compared else "")
 
 
-def _row(result: CellResult, pair: PairResult | None, *, tied: bool) -> tuple[str, ...]:
+def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
     figures = result.figures
     if figures is None:
         return (MISSING, result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 2))
     rps = figures.throughput_rps
     return (
-        MISSING if result.rank is None else f"{result.rank}{'=' * tied}",
+        rank(result),
         result.cell.server,
         f"{figures.peak} of {slots(result.slots)}",
         optional(figures.busiest_share, "{:.2f}") if (figures.busiest_share or 1) != 1 else MISSING,
         number(rps.median),
         ends(rps, number),
         optional(figures.limit_share, "{:.0%}"),
-        MISSING if pair is None else f"{pair.ratio.median:.2f} {pair.verdict}",
+        MISSING if pair is None else f"{pair.ratio.median:.2f} {verdict(pair)}",
         MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
@@ -196,6 +192,19 @@ def _row(result: CellResult, pair: PairResult | None, *, tied: bool) -> tuple[st
         figures.bound_by,
         figures.because,
     )
+
+
+def rank(result: CellResult) -> str:
+    """Which places the server may have, such as `2` or `1 to 3`."""
+    if result.rank is None:
+        return MISSING
+    first, last = result.rank.first, result.rank.last
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def verdict(compared: PairResult | CellOfRuns) -> str:
+    """In words."""
+    return SAME_WITHIN if compared.same else compared.verdict
 
 
 def _known(figures: Mapping[str, float], name: str) -> str:
@@ -255,7 +264,13 @@ def optional(value: float | None, form: str) -> str:
 
 
 LEGEND: Sequence[tuple[str, str]] = (
-    ("rank", "1 is the fastest; servers that cannot be told from the first of their group share its rank (=)"),
+    (
+        "rank",
+        (
+            "the places that it may have, 1 being the fastest's: not before a server that is faster for sure, nor behind "
+            "one that is slower for sure; servers that cannot be told apart have a place in common"
+        ),
+    ),
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
     ("requests/s", "correct answers a second, the median of the windows"),
@@ -265,7 +280,8 @@ LEGEND: Sequence[tuple[str, str]] = (
         "x reference",
         (
             "throughput over the reference's (at a fixed rate: mean latency over the reference's), the median of ratios "
-            "paired by block, and the verdict; all verdicts of a run are right together with a chance of 95 %"
+            "paired by block, and the verdict; all verdicts, ranks and advice of a run are right together with a chance "
+            f"of 95 %; {SAME_WITHIN}: whatever the difference is, it is less than that"
         ),
     ),
     ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
@@ -282,6 +298,12 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
     ("backends", "share of the cores of what its requests wait for, such as a database"),
-    ("bound by", "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained"),
+    (
+        "bound by",
+        (
+            "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained; failures, cut-off, late, "
+            "little or declaration: no reason is known, because that gate broke"
+        ),
+    ),
     ("because", "the figures that decided what it is bound by"),
 )

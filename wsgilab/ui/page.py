@@ -6,7 +6,6 @@ which is the same for Locust's page and for ours: `/` and `/lab`.
 """
 
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -337,15 +336,14 @@ def _groups(view: View, columns: Sequence[Column], conditions: Mapping[str, Cond
     told: set[str] = set()
     for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
         results = [result for result in comparison.cells if result.cell.conditions == each]
-        ranks = Counter(result.rank for result in results)
         rows = []
         for result in results:
             pair = pairs.get(result.cell)
             texts = {
                 **_texts(result.figures),
                 "slots": slots(result.slots),
-                "rank": MISSING if result.rank is None else f"{result.rank}{'=' * (ranks[result.rank] > 1)}",
-                "ratio": MISSING if pair is None else f"{pair.ratio.median:.2f} {pair.verdict}",
+                "rank": tables.rank(result),
+                "ratio": MISSING if pair is None else f"{pair.ratio.median:.2f} {tables.verdict(pair)}",
             }
             rows.append(
                 _row(

@@ -212,9 +212,11 @@ def _labelled(comparison: Comparison, results: Sequence[CellResult], servers: Se
     if len(servers) <= MOST_LABELLED:
         return frozenset(servers)
     most = max(_amount(each.cell) for each in results)
-    ranks = {each.cell.server: each.rank for each in results if _amount(each.cell) == most}
+    ranks = {
+        each.cell.server: each.rank.first for each in results if _amount(each.cell) == most and each.rank is not None
+    }
     reference = comparison.run.experiment.reference
-    ordered = sorted(servers, key=lambda name: (name != reference, ranks.get(name) or len(servers) + 1))
+    ordered = sorted(servers, key=lambda name: (name != reference, ranks.get(name, len(servers) + 1)))
     return frozenset(ordered[:MOST_LABELLED])
 
 

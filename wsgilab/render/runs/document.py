@@ -66,6 +66,8 @@ def _cell(cell: CellOfRuns) -> CellOfRunsEntry:
         "exact": cell.exact,
         "beside_others": None if cell.beside_others is None else round(cell.beside_others, 3),
         "verdict": cell.verdict,
+        "same": cell.same,
+        "detectable": None if cell.detectable is None else round(cell.detectable, 4),
         "refused": cell.refused or None,
         "warnings": list(cell.warnings),
     }

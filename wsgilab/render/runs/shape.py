@@ -101,6 +101,11 @@ class CellOfRunsEntry(NamedCell):
     """The ratio over what all other cells have in common."""
     verdict: Verdict
     """Of B, as against A."""
+    same: bool
+    """Undecided, because the whole interval is within 2 % of 1: whatever the difference is, it is less than that."""
+    detectable: float | None
+    """The smallest difference, as a share (0.05: 5 % faster or slower), that these blocks with this scatter could have
+    shown. Null where they could show none."""
     refused: str | None
     """Why it is not compared; null where it is."""
     warnings: list[str]

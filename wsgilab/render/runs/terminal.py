@@ -42,6 +42,6 @@ def _table(group: Table, cells: Sequence[CellOfRuns], width: int) -> RichTable:
         column = group.columns[index]
         made.add_column(column.heading, justify="right" if column.numeric else "left", overflow="fold")
     for row, cell in zip(group.rows, cells, strict=True):
-        styles = {"verdict": _STYLES[cell.verdict]}
+        styles = {"verdict": "" if cell.same else _STYLES[cell.verdict]}
         made.add_row(*(text(row[index], styles.get(group.columns[index].heading, "")) for index in shown))
     return made

@@ -1,29 +1,33 @@
 """Two runs beside each other in words and tables of text: what every format of them has in common."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from wsgilab.model import Cell, CellOfRuns, CellResult, Difference, Interval, Metric, Run, RunsComparison, Weight
+from wsgilab.model import Cell, CellOfRuns, CellResult, Difference, Interval, Limit, Metric, Run, RunsComparison, Weight
 from wsgilab.render import tables
 from wsgilab.render.machines import machine
 from wsgilab.render.tables import MISSING, Column, Table
-from wsgilab.stats import ERROR_RATE, FEWEST_BLOCKS, SAME
+from wsgilab.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
+
+NOT_COMPARED = "not compared"
 
 UNITS: Mapping[Metric, str] = {"throughput": "requests/s", "latency": "mean ms"}
 
-MEANING: Mapping[Weight, str] = {"refuses": "not compared", "warns": "warning", "told": ""}
+MEANING: Mapping[Weight, str] = {"refuses": NOT_COMPARED, "warns": "warning", "told": ""}
 
 
 def title(comparison: RunsComparison) -> str:
-    """Such as `answer-1 (A) and answer-2 (B): 1 slower, 0 faster, 4 undecided`."""
+    """Such as `answer-1 (A) and answer-2 (B): 1 slower, 0 faster, 4 same within 2 %, 2 undecided`."""
     return f"{comparison.a.id} (A) and {comparison.b.id} (B): {outcome(comparison)}"
 
 
 def outcome(comparison: RunsComparison) -> str:
-    """How many cells of B are slower, faster and undecided, and how many were not compared."""
-    counts = Counter("not compared" if cell.refused else cell.verdict for cell in comparison.cells)
-    words = ["slower", "faster", "undecided", *(["not compared"] if counts["not compared"] else [])]
-    return ", ".join(f"{counts[word]} {word}" for word in words)
+    """How many cells of B are slower, faster, the same and undecided, and how many were not compared."""
+    counts = Counter(map(_verdict, comparison.cells))
+    always = ("slower", "faster", "undecided")
+    words = ("slower", "faster", tables.SAME_WITHIN, "undecided", NOT_COMPARED)
+    return ", ".join(f"{counts[word]} {word}" for word in words if word in always or counts[word])
 
 
 def identities(comparison: RunsComparison) -> Sequence[tuple[str, str, str]]:
@@ -128,6 +132,7 @@ def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
             Column("interval", 0),
             Column("beside others", 2),
             Column("verdict", 0, numeric=False),
+            Column("could show", 2),
             Column("bound by", 3, numeric=False),
             Column("blocks", 4),
         ),
@@ -144,14 +149,24 @@ def _row(cell: CellOfRuns) -> tuple[str, ...]:
         MISSING if cell.ratio is None else times(cell.ratio.median),
         MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
         MISSING if cell.beside_others is None else times(cell.beside_others),
-        "not compared" if cell.refused else cell.verdict,
+        _verdict(cell),
+        MISSING if cell.detectable is None else share(cell.detectable),
         _both(_bound_by(cell.a), _bound_by(cell.b)),
         f"{cell.a.blocks}, {cell.b.blocks}",
     )
 
 
+def _verdict(cell: CellOfRuns) -> str:
+    return NOT_COMPARED if cell.refused else tables.verdict(cell)
+
+
 def times(ratio: float) -> str:
     return f"{ratio:.3f}"
+
+
+def share(of: float) -> str:
+    """In percent, rounded up: what was seen to suffice does."""
+    return f"{math.ceil(1000 * of) / 10:g} %"
 
 
 def _figure(figure: Interval | None) -> str:
@@ -202,6 +217,22 @@ def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns]) -> Sequenc
     ]
 
 
+def kept(comparison: RunsComparison, limit: Limit) -> str:
+    """What to say where no cell breaches a limit: how large a difference would have had to be."""
+    ratios = [cell.ratio for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
+    found = sorted(each for ratio in ratios if (each := detectable(ratio, limit.share)) is not None)
+    blind = len(comparison.cells) - len(found)
+    told = (
+        [f"{blind} of {len(comparison.cells)} cells could not have breached it, whatever the difference"]
+        if blind
+        else []
+    )
+    if found:
+        span = share(found[0]) + (f" to {share(found[-1])}" if len(found) > 1 else "")
+        told.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
+    return "; ".join(told)
+
+
 # --- what differs
 
 DIFFERENCE_COLUMNS = ("what", "A", "B", "")
@@ -233,7 +264,14 @@ LEGEND: Sequence[tuple[str, str]] = (
     ),
     (
         "verdict",
-        f"of B: faster or slower where the whole interval is beyond {100 * SAME:g} %, which two starts of one server may differ",
+        (
+            f"of B: faster or slower where the whole interval is beyond {100 * SAME:g} %, which two starts of one server "
+            f"may differ; {tables.SAME_WITHIN} where the whole interval is, whatever the difference within it"
+        ),
+    ),
+    (
+        "could show",
+        "the smallest difference, to either side, that so many blocks with this scatter could have shown",
     ),
     ("bound by", "what held the figure where it is, in A and then in B where that changed"),
     ("blocks", "those that were measured, in A and in B"),
