@@ -256,3 +256,15 @@ def test_the_readme_tells_every_claim_with_the_verdict_of_the_run_that_is_kept()
     told = {row[0].removeprefix("| "): row[1].strip("*") for row in rows}
 
     assert told == {claim.claim: verdicts[claim.id] for claim in ASKED.claims}
+
+
+SPELT = {1.05: "1.05", 1.1: "a tenth more", 1.3: "1.3", 2.0: "twice"}
+"""How a claim says the limit of a ratio."""
+
+
+@pytest.mark.parametrize("claim_id", BY_ID)
+def test_a_claim_says_the_limits_that_its_ratios_are_tested_by(claim_id: str) -> None:
+    claim = BY_ID[claim_id]
+    limits = {limit for each in claim.holds if each.over is not None for limit in (each.at_least, each.at_most)}
+
+    assert [limit for limit in limits if limit is not None and SPELT[limit] not in claim.claim] == []
