@@ -115,7 +115,7 @@ def contradictions(speeds: Speeds, blocks: int) -> list[str]:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs())
 def test_verdicts_ranks_and_advice_never_contradict_each_other(measured: tuple[Speeds, int]) -> None:
     assert contradictions(*measured) == []
@@ -207,6 +207,28 @@ def test_a_server_with_a_broken_gate_lends_its_scatter_to_nobody() -> None:
 
     assert two.ratio == Interval(median=2.0, low=2.0, high=2.0)
     assert (two.verdict, three.verdict) == ("faster", "undecided")
+
+
+def test_a_server_that_scatters_more_than_others_reaches_as_far_as_it_does_itself() -> None:
+    """Among many quiet pairs of the same workload its own scatter is not lost."""
+    quiet = [testing.cell(name, users=users) for users in range(2, 14) for name in NAMES[:4]]
+    times = dict.fromkeys(quiet, (1.0,) * 4) | {quiet[0]: (1.2, 1.9, 1.4, 1.2)}
+    observations = [
+        testing.observation(
+            cell,
+            block=block,
+            swarm=testing.swarm_report(
+                throughput_rps=20 * each, latency_mean_ms=50 * (cell.users or 0) / each, window_s=9.0
+            ),
+        )
+        for cell, factors in times.items()
+        for block, each in enumerate(factors)
+    ]
+
+    found = compare(testing.run(testing.experiment(*quiet, blocks=4, reference="two")), observations)
+
+    assert {pair.verdict for pair in found.pairs} == {"undecided"}
+    assert {pair.ratio.high for pair in found.pairs if pair.cell.conditions != quiet[0].conditions} == {1.0}
 
 
 # --- one family
