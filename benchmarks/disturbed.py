@@ -152,7 +152,11 @@ def _wrong_ranks(comparison: Comparison, truth: Truth) -> Iterator[str]:
     ranked = [(result.cell, result.rank) for result in comparison.cells if result.rank is not None]
     for (one, first), (two, second) in itertools.permutations(ranked, 2):
         of = truth[one.conditions]
-        if one.conditions == two.conditions and first < second and of[one.server] * (1 + MARGIN) < of[two.server]:
+        if (
+            one.conditions == two.conditions
+            and first.last < second.first
+            and of[one.server] * (1 + MARGIN) < of[two.server]
+        ):
             yield f"{_told(one)}: ranks before {two.server}, truly {of[one.server] / of[two.server]:.3f} of it"
 
 

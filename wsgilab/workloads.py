@@ -159,7 +159,7 @@ def complaint(workload: str, given: Mapping[str, float]) -> str | None:
         each = known.parameters[name]
         if not each.least <= value <= each.most or (each.is_whole and not value.is_integer()):
             what = "a whole number" if each.is_whole else "a number"
-            return f".{name} must be {what} from {each.least:g} to {each.most:g}, not {value:.15g}"
+            return f".{name} must be {what} from {each.least:.15g} to {each.most:.15g}, not {value:.15g}"
     if known.has_shares and not any(given.get(key, each.usual) for key, each in known.parameters.items()):
         return ": one share at least must be more than 0"
     return None

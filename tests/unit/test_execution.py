@@ -32,6 +32,12 @@ class FakeRuntime:
     def sweep(self) -> int:
         return 0
 
+    def is_here(self) -> bool:
+        return False
+
+    def other_labs(self) -> list[str]:
+        return []
+
 
 def nothing() -> None: ...
 

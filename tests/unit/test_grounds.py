@@ -1,13 +1,14 @@
 """Where a run can stand: this machine's cores, and those of a site's machines."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from wsgilab import cpus, grounds, host, testing
-from wsgilab.cpus import DoesNotFit, layout_apart
+from wsgilab import cpus, grounds, host, neighbours, places, testing
+from wsgilab.cpus import DoesNotFit, Layout, layout_apart
 from wsgilab.errors import HostError, SpecError
 from wsgilab.grounds import Ground
 from wsgilab.model import Host, SiteMachine
@@ -164,3 +165,70 @@ def test_folders_of_certificates_are_seen_from_the_site_file(tmp_path: Path) -> 
     file.write_text("targets: []\n")
     with pytest.raises(SpecError, match="sites"):
         grounds.read_site(file)
+
+
+# Beside others.
+
+
+class Beside:
+    """A runtime on this machine, or on another, where another lab runs too."""
+
+    def __init__(self, *, here: bool) -> None:
+        self._here = here
+
+    def is_here(self) -> bool:
+        return self._here
+
+    def other_labs(self) -> list[str]:
+        return ["another lab runs here, with 3 containers, from /elsewhere"]
+
+    def owns(self, _: int) -> bool:
+        return False
+
+
+FAR = Layout(servers={1: frozenset({100_000})}, generator=frozenset({100_001}), backends=frozenset({100_002}), notes=())
+"""Cores that no machine has, so that no lab holds them."""
+
+
+def held(monkeypatch: pytest.MonkeyPatch, *, here: bool, **variables: str) -> tuple[list[str], list[object]]:
+    """What is said while the cores of FAR are held, and which cores were looked at."""
+    looked: list[object] = []
+
+    def look(cores: object, owns: object) -> list[neighbours.CoreUse]:
+        looked.append(cores)
+        return [
+            neighbours.CoreUse(core=100_000, share=0.97, who=["yes (4711)"]),
+            neighbours.CoreUse(core=100_001, share=0.02, who=[]),
+        ]
+
+    monkeypatch.setattr(neighbours, "look", look)
+    said: list[str] = []
+    ground = Ground(runtime=cast("Runtime", Beside(here=here)), host=HOST)
+    with ground.held(FAR, places.places(variables), said.append):
+        taken = contextlib.nullcontext() if not here or variables else pytest.raises(HostError, match="core 10000")
+        with taken, neighbours.held({100_000}), neighbours.held({100_001}), neighbours.held({100_002}):
+            """Another lab asks for them."""
+    return said, looked
+
+
+def test_cores_are_held_and_looked_at_before_anything_runs_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, looked = held(monkeypatch, here=True)
+
+    assert looked == [{100_000, 100_001}]
+    assert said == [
+        "Note: another lab runs here, with 3 containers, from /elsewhere; it may disturb this one.",
+        "Note: others use 97% of core 100000 (yes (4711)); what is measured beside that is not compared.",
+    ]
+
+
+def test_cores_are_shared_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, _ = held(monkeypatch, here=True, LAB_SHARE_CORES="1")
+
+    assert len(said) == 2
+
+
+def test_cores_of_another_machine_are_neither_held_nor_looked_at_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, looked = held(monkeypatch, here=False)
+
+    assert looked == []
+    assert len(said) == 1
