@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 import stamp
-from tests.elsewhere import DAY_NS, beacon, delayed
+from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
 from wsgilab import testing
 from wsgilab.errors import SwarmError
 from wsgilab.model import Order, SwarmReport, Usage
@@ -152,7 +152,7 @@ def check_four_slots(report: SwarmReport, users: int = 12) -> None:
 # --- another clock
 
 
-@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, -600 * 10**9])
+@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, BEHIND_NS], ids=["one-clock", "ahead", "behind"])
 def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
     monkeypatch: pytest.MonkeyPatch, log: Path, ahead_ns: int | None
 ) -> None:
@@ -187,7 +187,7 @@ def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
 ) -> None:
     """Else all requests would be, or none, and the queue would be worked off for nothing."""
     with ExitStack() as up:
-        port, asked = up.enter_context(target(-600 * 10**9, monkeypatch)), up.enter_context(beacon(-600 * 10**9))
+        port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(beacon(BEHIND_NS))
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
         report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
     assert report.failures == 0
