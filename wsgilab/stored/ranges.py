@@ -62,7 +62,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
     },
     SwarmReport: {
         "window_s": _SOME_SECONDS,
-        **dict.fromkeys(("warmup_s", "settling_s", "drain_s"), _SECONDS),
+        **dict.fromkeys(("warmup_s", "settling_s", "held_s", "drain_s"), _SECONDS),
         **dict.fromkeys(("unanswered", "completed", "failures", "cut_off", "due", "late", "slow_connections"), COUNT),
         "throughput_rps": Range(0, 10**9),
         **dict.fromkeys(("client_ms", "reading_ms", "latency_mean_ms", "service_ms"), MS),

@@ -8,7 +8,7 @@ adds `--machine NAME`, and `--beacon HOST:PORT` where the targets are elsewhere.
     lab_seen                         when it hears `lab_look`: how the link to the targets' machine is
     lab_marked                       when it hears `lab_mark`: what it has used of its core
 
-and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_void_after` and `lab_stop`.
+and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_window_end` and `lab_stop`.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
@@ -26,7 +26,17 @@ from typing import Any
 
 import gevent
 
-from wsgilab.swarm.load import POLL_S, Mark, NoStats, Progress, count_in, environment, every_user_class, stop_users
+from wsgilab.swarm.load import (
+    POLL_S,
+    Mark,
+    NoStats,
+    Progress,
+    count_in,
+    end_window,
+    environment,
+    every_user_class,
+    stop_users,
+)
 from wsgilab.swarm.reach import Reach, Unreached
 from wsgilab.swarm.samples import Recorder
 from wsgilab.swarm.workers import HELLO
@@ -45,7 +55,7 @@ class Worker:
         self._runner = self._environment.create_worker_runner(host, port)
         # Locust has given its worker statistics anew.
         self._environment.stats = NoStats()
-        self._runner.register_message("lab_void_after", self._on_void_after)
+        self._runner.register_message("lab_window_end", self._on_window_end)
         self._runner.register_message("lab_stop", self._on_stop, concurrent=True)
         self._runner.register_message("lab_look", self._on_look, concurrent=True)
         self._runner.register_message("lab_clock", self._on_clock)
@@ -75,8 +85,8 @@ class Worker:
                 told = now
             gevent.sleep(POLL_S)
 
-    def _on_void_after(self, msg: Any, **_: Any) -> None:
-        vars(self._environment.parsed_options)["void_after_ns"] = msg.data["at_ns"]
+    def _on_window_end(self, msg: Any, **_: Any) -> None:
+        end_window(self._environment, **msg.data)
 
     def _on_stop(self, msg: Any, **_: Any) -> None:
         self._reporting.kill()
