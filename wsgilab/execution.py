@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab import campaign, cpus, grounds, interactive, launch, plan, sides, watch
+from wsgilab import campaign, cpus, grounds, interactive, launch, origin, plan, sides, watch
 from wsgilab.compare import unsettled
 from wsgilab.errors import HostError, Interrupted, LabError, StoreError
 from wsgilab.grounds import Ground
-from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Run, Server, Trial
+from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Origin, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
 from wsgilab.places import (
     Places,
@@ -23,7 +23,7 @@ from wsgilab.places import (
     signals_raise,
 )
 from wsgilab.progress import Reporter, reporter_for
-from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.sides import Lane, Listener
 from wsgilab.standing import ui_url
 from wsgilab.store import Journal, Store, check_writable
@@ -80,11 +80,14 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
         experiment = earlier.experiment if earlier else choose(servers, found[0])
         used = _used(experiment, servers)
         backends = choose_backends(places, {cell.workload for cell in experiment.cells})
+        stacks = {SWARM, *(each.stack for each in used.values()), *(each.stack for each in backends)}
+        files = origin.read(places.project, stacks, backends=bool(backends))
         layouts = [_layout(ground, experiment, bool(backends), reporter.say) for ground in found]
         if earlier:
             # Before anything is installed or started for nothing.
             now = replace(earlier, servers=used, host=found[0].host, lanes=_unlinked(found, earlier))
             _check_same(earlier, now, *_AT_START)
+            _check_origin(earlier, files, reporter.say)
         if manner.site is None:
             whole.enter_context(alone(places))
         check_writable(places.results)
@@ -102,6 +105,7 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
                 servers=used,
                 seed=secrets.randbelow(2**31) if manner.seed is None else manner.seed,
                 results=places.results,
+                files=files,
                 cpu_iterations=earlier.cpu_iterations if earlier else None,
             )
             if earlier:
@@ -130,6 +134,7 @@ def _describe(
     servers: Mapping[str, Server],
     seed: int,
     results: Path,
+    files: Origin,
     cpu_iterations: int | None,
 ) -> Run:
     """A run that begins now. Raises TargetError where the servers of two lanes run on other packages."""
@@ -147,6 +152,7 @@ def _describe(
         results=results,
         cpu_iterations=cpu_iterations,
         host=found[0].host,
+        origin=files,
     )
     for other in others:
         launch.check_same_packages(run, other.started, asked_by(other), f"{first.machine} and {other.machine}")
@@ -296,3 +302,18 @@ def _check_same(earlier: Run, current: Run, *parts: _Part) -> None:
     for what, part in parts:
         if part(earlier) != part(current):
             raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
+
+
+def _check_origin(earlier: Run, now: Origin, say: Say) -> None:
+    """And they must be of the same files. Raises StoreError where one that the run began with has changed, or is gone."""
+    if earlier.origin is None:
+        say(f"Note: what files {earlier.id} began with is not recorded, so whether they have changed is not known.")
+        return
+    for part, files in earlier.origin.files.items():
+        found = now.files.get(part, {})
+        # A file that is new is nothing that those of then know of.
+        if changed := [path for path, digest in files.items() if found.get(path) != digest]:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise StoreError(
+                f"--resume {earlier.id}: {part}: {changed[0]}{more} changed since it began; put it back, or start a new run"
+            )

@@ -51,6 +51,7 @@ from wsgilab.model.results import (
 )
 from wsgilab.model.run import (
     SCHEMA,
+    Origin,
     Run,
     RuntimeName,
     Stack,
@@ -101,6 +102,7 @@ __all__ = [
     "Metric",
     "Observation",
     "Order",
+    "Origin",
     "PairResult",
     "Run",
     "RunsComparison",
