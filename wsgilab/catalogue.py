@@ -23,13 +23,25 @@ KNOWN_VARIABLES = frozenset(
         "LAB_PUBLISH",
         "LAB_BASE_IMAGE",
         "LAB_ID",
+        "LAB_TAG",
+        "LAB_CHECKOUT",
         "LAB_POSTGRES",
         "LAB_UPSTREAM",
     }
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 
-BACKEND_VARIABLES = frozenset({"LAB_BIND", "LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"})
+BACKEND_VARIABLES = frozenset(
+    {
+        "LAB_BIND",
+        "LAB_BACKEND_CPUS",
+        "LAB_POSTGRES_IMAGE",
+        "LAB_BASE_IMAGE",
+        "LAB_ID",
+        "LAB_TAG",
+        "LAB_CHECKOUT",
+    }
+)
 """Those of a backend's stanza."""
 
 MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)

@@ -17,6 +17,8 @@ _PATTERNS: Mapping[str, Collection[str]] = {
     GENERATOR: ("wsgilab/swarm/**/*.py", "wsgilab/inflight.py"),
     BACKENDS: ("services/backends/**/*", "compose/backends.yaml"),
 }
+_BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*")
+"""What images are built from, as .dockerignore has it."""
 _GIT_S = 10.0
 
 
@@ -33,6 +35,13 @@ def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
     files[LOCKS] = _digests(project, (project / f"services/stacks/{stack}/requirements.txt" for stack in stacks))
     revision = _revision(project)
     return Origin(files=files, revision=revision, dirty=None if revision is None else _is_dirty(project))
+
+
+def of_images(project: Path, base_image: str) -> str:
+    """Tells what images are built from: SHA-256 over names and contents, and the name of their base. Raises LabError."""
+    files = _digests(project, (path for pattern in _BUILT_FROM for path in project.glob(pattern)))
+    listed = "".join(f"{path} {content}\n" for path, content in files.items())
+    return hashlib.sha256(f"{base_image}\n{listed}".encode()).hexdigest()
 
 
 def digest(path: Path) -> str:

@@ -21,7 +21,7 @@ class Stack:
     __pydantic_config__: ClassVar = STRICT
 
     digest: str
-    """The image's id, or a SHA-256 over lock and interpreter."""
+    """A SHA-256 over the image's layers, or over lock and interpreter; of images, older runs have the id."""
     python: str = ""
     packages: Mapping[str, str]
 
