@@ -24,7 +24,7 @@ MS = 10**6
 opened: list[Link] = []
 
 
-def link(port: int, timeout_s: float = 5.0) -> Link:
+def link(port: int, timeout_s: float = 30.0) -> Link:
     opened.append(Link("127.0.0.1", port, timeout_s))
     return opened[-1]
 
@@ -216,7 +216,7 @@ def test_who_answers_otherwise_is_no_beacon(answer: bytes) -> None:
 
         threading.Thread(target=tell, daemon=True).start()
         with pytest.raises(OSError, match=r"no beacon|closed"):
-            link(listener.getsockname()[1], 2).read()
+            link(listener.getsockname()[1]).read()
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_stranger_does_no_harm(said: bytes) -> None:
     with beacon() as port:
         asking = link(port)
         asking.read()
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
             with suppress(OSError):
                 stranger.sendall(said)
             # Within the link's own limit, or it would be an error.
@@ -251,7 +251,7 @@ def test_a_stranger_does_no_harm(said: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, 1000, 300_000])
 def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(count: int) -> None:
-    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as asking:
+    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
         asking.sendall(b"bytes %d\n" % count)
         received = b""
         while chunk := asking.recv(1 << 16):
@@ -261,12 +261,12 @@ def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(co
 
 def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_asks_is_answered() -> None:
     with beacon() as port:
-        strangers = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(30)]
+        strangers = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(30)]
         asking = link(port)
         asking.read()
         kept = asking._socket
         for _ in range(5):
-            strangers += [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(30)]
+            strangers += [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(30)]
             asking.read()
         assert asking._socket is kept
         assert strangers[0].recv(1) == b""
@@ -275,7 +275,7 @@ def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_ask
 
 
 def test_one_who_asks_for_much_and_does_not_read_it_does_not_hold_up_others() -> None:
-    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as greedy:
+    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as greedy:
         greedy.sendall(b"bytes 60000000\n")
         assert greedy.recv(1), "it is being served"
         link(port).read()
