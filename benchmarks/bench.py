@@ -1,4 +1,4 @@
-"""What all benchmarks share: arguments, cores, servers, shuffled blocks, the table, and the file of results."""
+"""What all benchmarks share: arguments, cores, servers, shuffled blocks, and, from `outcome`, what is found."""
 
 import argparse
 import http.client
@@ -6,78 +6,48 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
+import psutil
 from rich.console import Console
 
+from benchmarks.outcome import MODES, RESULTS, Block, Claim, Outcome, Rate, Row, Scope, show, write
 from wsgilab import host, lab, process, stats
 from wsgilab.cpus import DoesNotFit, Layout, layout, spell
 from wsgilab.errors import HostError, Interrupted, LabError
 from wsgilab.model import Connection, Host, Interval, Server
 from wsgilab.process import Conversation
-from wsgilab.render import terminal
 from wsgilab.runtime.local import LocalRuntime
 
-RESULTS = Path(__file__).resolve().parent / "results"
-MODES: tuple[Connection, ...] = ("close", "keep-alive")
+__all__ = [
+    "MODES",
+    "RESULTS",
+    "Bench",
+    "BenchRuntime",
+    "Block",
+    "Claim",
+    "Groups",
+    "Outcome",
+    "Rate",
+    "Row",
+    "Scope",
+    "analyse",
+    "generator_cpu",
+    "keeps_alive",
+    "main",
+    "modes",
+    "rates",
+    "ratio",
+    "repeat",
+]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """What one measurement saw."""
-
-    rps: float
-    generator_cpu: float
-    """CPU seconds a second that making the load took: 1.0 is a whole core."""
-
+_LOOK_S = 2.0
 
 Groups = Mapping[str, Mapping[str, Callable[[], Rate]]]
 """What is compared -> contender -> its measurement. Those of one group are measured one right after the other."""
-
-Block = Mapping[str, Mapping[str, Rate]]
-"""One measurement of each contender of each group."""
-
-Row = Mapping[str, str | float | Interval]
-
-DECISIVE = 0.95
-"""How often the interval of a ratio must hold the true median for a claim to be decided."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What a ratio must show."""
-
-    what: str
-    ratio: Interval
-    at_least: float
-    blocks: int | None = None
-    """How many blocks the interval is of; None where it is of something else."""
-
-    @property
-    def verdict(self) -> str:
-        """`holds` or `fails` where there are enough blocks and the whole interval says so, else `undecided`."""
-        too_few = self.blocks is not None and stats.confidence(self.blocks) < DECISIVE
-        if self.ratio.low is None or self.ratio.high is None or too_few:
-            return "undecided"
-        if self.ratio.low >= self.at_least:
-            return "holds"
-        return "fails" if self.ratio.high < self.at_least else "undecided"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a benchmark has found."""
-
-    settings: Mapping[str, Any]
-    """What it ran with, beside blocks, seed and window."""
-    blocks: Sequence[Block]
-    rows: Sequence[Row]
-    """The summary, a line of the table each; all with the same keys."""
-    claims: Sequence[Claim] = ()
 
 
 class BenchRuntime(LocalRuntime):
@@ -92,7 +62,10 @@ class BenchRuntime(LocalRuntime):
 class Bench:
     """Where a benchmark runs, and how long."""
 
+    rounds: int
+    """How often everything is started anew, where a benchmark is told."""
     blocks: int
+    """How often everything is measured: in each round, where there are several."""
     seed: int
     window_s: float
     project: Path
@@ -117,7 +90,7 @@ class Bench:
         block: dict[str, dict[str, Rate]] = {}
         for group in _shuffled(groups, order):
             block[group] = {contender: groups[group][contender]() for contender in _shuffled(groups[group], order)}
-        self.console.print(f"Block {number + 1} of {self.blocks} is done.", highlight=False)
+        self.console.print(f"Block {number + 1} of {self.rounds * self.blocks} is done.", highlight=False)
         return block
 
 
@@ -135,10 +108,18 @@ def generator_cpu(blocks: Sequence[Block], group: str, contender: str) -> float:
     return stats.median_interval([block[group][contender].generator_cpu for block in blocks]).median
 
 
-def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, below_group: str | None = None) -> Interval:
+def ratio(
+    blocks: Sequence[Block],
+    group: str,
+    above: str,
+    below: str,
+    *,
+    below_group: str | None = None,
+    level: float = stats.ERROR_RATE,
+) -> Interval:
     """Requests a second of one contender over those of another, of the same group or `below_group`, paired by block."""
     beside = below_group or group
-    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks])
+    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks], level)
 
 
 def keeps_alive(url: str) -> bool:
@@ -158,11 +139,25 @@ def modes(url: str) -> Sequence[Connection]:
 
 
 def main(
-    name: str, description: str | None, measure: Callable[[Bench], Outcome], *, blocks: int, window_s: float
+    name: str,
+    description: str | None,
+    measure: Callable[[Bench], Outcome],
+    *,
+    window_s: float,
+    rounds: int | None = None,
+    blocks: int | None = None,
 ) -> None:
-    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line."""
+    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line.
+
+    Of `rounds` and `blocks` those are options that have a default here; the others are 1.
+    """
     parser = _parser(name, description)
-    parser.add_argument("--blocks", type=_count, default=blocks, help="how often everything is measured (%(default)s)")
+    for option, default, what in (
+        ("--rounds", rounds, "how often everything is started anew"),
+        ("--blocks", blocks, "how often everything is measured, in each round"),
+    ):
+        if default is not None:
+            parser.add_argument(option, type=_count, default=default, help=f"{what} (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
     parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
     options = parser.parse_args()
@@ -175,6 +170,20 @@ def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) 
     _parser(name, description).parse_args()
     console = lab.console()
     _told(console, lambda: _finish(name, {}, host.fingerprint(), measure(), console))
+
+
+def repeat(name: str, description: str | None, measure: Callable[[int], Outcome], *, runs: int) -> None:
+    """Run a benchmark that does the same thing `runs` times and starts its servers by the lab's own commands."""
+    parser = _parser(name, description)
+    parser.add_argument("--runs", type=_count, default=runs, help="how often it is done (%(default)s)")
+    options = parser.parse_args()
+    console = lab.console()
+    _told(
+        console,
+        lambda: _finish(
+            name, {"runs": options.runs, "busy_before": _busy()}, host.fingerprint(), measure(options.runs), console
+        ),
+    )
 
 
 def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -202,7 +211,8 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
     except DoesNotFit as error:
         raise HostError(f"cores: {error}") from None
     bench = Bench(
-        blocks=options.blocks,
+        rounds=getattr(options, "rounds", 1),
+        blocks=getattr(options, "blocks", 1),
         seed=options.seed,
         window_s=options.window,
         project=places.project,
@@ -216,20 +226,30 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
     with lab.signals_raise(), lab.alone(places), process.pinned(cores.generator):
         bench.runtime.sweep()
         bench.runtime.prepare(bench.servers.values(), [], console.print)
+        before = _busy()
         outcome = measure(bench)
+        after = _busy()
     settings = {
+        "rounds": bench.rounds,
         "blocks": bench.blocks,
         "seed": bench.seed,
         "window_s": bench.window_s,
         "server_cpus": spell(bench.server_cpus),
         "generator_cpus": spell(bench.generator_cpus),
+        "busy_before": before,
+        "busy_after": after,
     }
     _finish(name, settings, machine, outcome, console)
 
 
+def _busy() -> str:
+    """How busy each core is while nothing of the benchmark runs: whoever reads the figures knows what else was there."""
+    return ", ".join(f"{share:.0f} %" for share in psutil.cpu_percent(interval=_LOOK_S, percpu=True))
+
+
 def _finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:
-    _show(outcome, console)
-    path = _write(name, settings, machine, outcome)
+    show(outcome, console)
+    path = write(name, settings, machine, outcome)
     console.print(f"Written to {path.relative_to(lab.PROJECT)}.", highlight=False)
 
 
@@ -245,64 +265,3 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 600:  # noqa: PLR2004 - ten minutes
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 600")
     return seconds
-
-
-def _show(outcome: Outcome, console: Console) -> None:
-    console.print(
-        terminal.grid(tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows])
-    )
-    for claim in outcome.claims:
-        text = f"{claim.what}: {_cell(claim.ratio)}, must be at least {claim.at_least:g}: {claim.verdict}"
-        console.print(text, markup=False, highlight=False)
-
-
-def _cell(value: str | float | Interval) -> str:
-    match value:
-        case Interval(median=median, low=None):
-            return _cell(median)
-        case Interval(median=median, low=low, high=high):
-            return f"{_cell(median)} ({_number(low)} to {_number(high)})"
-        case str():
-            return value
-    return _number(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"  # noqa: PLR2004 - rates are whole, ratios are not
-
-
-def _write(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome) -> Path:
-    document = {
-        "benchmark": name,
-        "date": host.now(),
-        "machine": asdict(machine),
-        "settings": {**settings, **outcome.settings},
-        "claims": [{**asdict(claim), "verdict": claim.verdict} for claim in outcome.claims],
-        "summary": [
-            {key: asdict(value) if isinstance(value, Interval) else value for key, value in row.items()}
-            for row in outcome.rows
-        ],
-        "blocks": [
-            {group: {name: asdict(rate) for name, rate in rates.items()} for group, rates in block.items()}
-            for block in outcome.blocks
-        ],
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.yaml"
-    text = yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    path.write_text(text)
-    return path
-
-
-def _rounded(value: Any) -> Any:
-    """The same with four decimals, which is more than any of these figures is good for."""
-    match value:
-        case float():
-            return round(value, 4)
-        case dict():
-            return {key: _rounded(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_rounded(each) for each in value]
-    return value

@@ -1,28 +1,34 @@
 """How often each kind of interval calls identical servers different, with the scatter of real windows.
 
-Read from `recording.yaml`: the twins' windows give the scatter (each twin's requests a second over its median, round by
-round), from which whole runs of identical servers are drawn, a bounded number of times. Compared are the lab's
-intervals, Student's t on the logarithms, and the percentile bootstrap of the median. No load is made.
+Read from `recording.yaml`, round by round: its windows give the scatter (each server's requests a second over its median
+there), from which whole runs of identical servers are drawn, a bounded number of times. Compared are the lab's intervals,
+Student's t on the logarithms, and the percentile bootstrap of the median. No load is made.
 
 A run counts as wrong when any of its comparisons is decided; at most 5 % of runs may be. The margin SAME is left out
-here, so that it hides nothing.
+here, so that it hides nothing. A figure is the share of runs that were wrong in the middling round, with the interval of
+that over rounds: how many runs are drawn from one round says nothing of the others. Windows are drawn one by one, so what
+neighbouring windows have in common is not in it.
 """
 
-import itertools
 import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from benchmarks.bench import Outcome, Row, analyse
-from benchmarks.protocols import Round, recorded, share
-from benchmarks.recording import TWINS
-from wsgilab import stats
+from benchmarks.protocols import Recorded, recorded, scope
+from benchmarks.rounds import student as quantile
+from wsgilab import stats, testing
+from wsgilab.compare.pairs import Paired, intervals
 from wsgilab.model import Interval
 
 CASES = ((4, 1), (4, 12), (6, 1), (8, 1), (12, 1), (12, 12), (30, 1), (30, 12))
 """(blocks, comparisons) of a run."""
-RUNS = 400
+RUNS = 200
+"""Of each case, drawn from each round."""
+RESAMPLED = 40
+"""Of these, those that the bootstrap is tried on, which takes most of the time."""
 RESAMPLES = 1000
 SEED = 1
 
@@ -33,40 +39,60 @@ Logs = Sequence[Sequence[float]]
 def measure() -> Outcome:
     """The share of runs with a false verdict, by method."""
     rounds, document = recorded()
-    scatter = _scatter(rounds)
+    rows, told = summary(rounds, RUNS), scope(rounds, document)
+    return Outcome(
+        settings={"runs_a_round": RUNS, "resampled_a_round": RESAMPLED},
+        blocks=(),
+        rows=rows,
+        scope=told,
+        recording=document,
+    )
+
+
+def summary(rounds: Sequence[Recorded], runs: int) -> Sequence[Row]:
+    """A row for each case."""
+    scatters = [_scatter(each) for each in rounds]
     rows: list[Row] = []
     for blocks, comparisons in CASES:
         source = random.Random(f"{SEED}/{blocks}/{comparisons}")  # noqa: S311 - a simulation
-        runs = [_run(source, scatter, blocks, comparisons) for _ in range(RUNS)]
-        uneven = [_uneven(run) for run in runs]
+        drawn = [[_run(source, scatter, blocks, comparisons) for _ in range(runs)] for scatter in scatters]
+        uneven = [[_uneven(run) for run in each] for each in drawn]
         rows.append(
             {
                 "blocks": str(blocks),
                 "comparisons": str(comparisons),
-                "wsgilab": _wrong(lab, runs),
-                "wsgilab, one server 5 times as noisy": _wrong(lab, uneven),
-                "Student's t": _wrong(student, runs),
-                "bootstrap": _wrong(lambda run, source=source: bootstrap(run, source), runs),  # type: ignore[misc]
+                "rounds": str(len(rounds)),
+                "wsgilab": wrong(lab, drawn),
+                "wsgilab, one server 5 times as noisy": wrong(lab, uneven),
+                "Student's t": wrong(student, drawn),
+                "bootstrap": wrong(partial(bootstrap, source=source), [each[:RESAMPLED] for each in drawn]),
             }
         )
-    return Outcome(settings={"recording": document["date"], "runs": RUNS}, blocks=(), rows=rows)
+    return rows
 
 
 def lab(run: Logs) -> bool:
-    """Whether the lab's intervals decide any comparison."""
-    level = stats.ERROR_RATE / len(run)
-    reach = stats.reach([departure for logs in run for departure in stats.departures(logs)])
-    intervals = (stats.ratio([math.exp(each) for each in logs], level, reach) for logs in run)
-    return any(
-        (each.low is not None and each.low > 1) or (each.high is not None and each.high < 1) for each in intervals
-    )
+    """Whether the lab's intervals, as it works them out for a run, decide any comparison."""
+    reference = testing.cell("reference")
+    pairs = [
+        Paired(
+            cell=testing.cell(f"server-{number}"),
+            other=reference,
+            kin=(reference.workload,),
+            ratios={block: math.exp(each) for block, each in enumerate(logs)},
+        )
+        for number, logs in enumerate(run)
+    ]
+    whole = testing.run(testing.experiment(reference, blocks=len(run[0])))
+    found = [each for each in intervals(whole, pairs, len(pairs)) if each is not None]
+    return any((each.low is not None and each.low > 1) or (each.high is not None and each.high < 1) for each in found)
 
 
 def student(run: Logs) -> bool:
     """The same with Student's t interval of the mean logarithm, at Bonferroni's level."""
     level = stats.ERROR_RATE / len(run)
     return any(
-        abs(statistics.fmean(logs)) > _t(len(logs) - 1, level) * statistics.stdev(logs) / math.sqrt(len(logs))
+        abs(statistics.fmean(logs)) > quantile(len(logs) - 1, level) * statistics.stdev(logs) / math.sqrt(len(logs))
         for logs in run
     )
 
@@ -82,17 +108,15 @@ def bootstrap(run: Logs, source: random.Random) -> bool:
     return False
 
 
-def _wrong(decides: Callable[[Logs], bool], runs: Sequence[Logs]) -> Interval:
-    return share(sum(map(decides, runs)), len(runs))
+def wrong(decides: Callable[[Logs], bool], drawn: Sequence[Sequence[Logs]]) -> Interval:
+    """The share of wrong runs, of the middling round."""
+    return stats.median_interval([statistics.fmean(map(decides, runs)) for runs in drawn])
 
 
-def _scatter(rounds: Sequence[Round]) -> Sequence[float]:
-    """The logarithms of windows over their server's median in the round."""
-    return [
-        math.log(rps / statistics.median(each.interleaved[twin]))
-        for each, twin in itertools.product(rounds, TWINS)
-        for rps in each.interleaved[twin]
-    ]
+def _scatter(each: Recorded) -> Sequence[float]:
+    """The logarithms of a round's windows over their server's median."""
+    medians = {server: statistics.median(windows) for server, windows in each.interleaved.items()}
+    return [math.log(rps / medians[server]) for server, windows in each.interleaved.items() for rps in windows]
 
 
 def _run(source: random.Random, scatter: Sequence[float], blocks: int, comparisons: int) -> Logs:
@@ -106,27 +130,6 @@ def _run(source: random.Random, scatter: Sequence[float], blocks: int, compariso
 
 def _uneven(run: Logs) -> Logs:
     return [[5 * each for each in run[0]], *run[1:]]
-
-
-def _t(freedom: int, level: float) -> float:
-    """The quantile of Student's t that `level` / 2 lies above, by bisection."""
-    low, high = 0.0, 1e6
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_tail(freedom, middle) > level / 2 else (low, middle)
-    return high
-
-
-def _t_tail(freedom: int, t: float) -> float:
-    """P(T > t), in closed form for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    term, total = (cosine, 0.0) if freedom % 2 else (1.0, 0.0)
-    for number in range(1 + freedom % 2, freedom, 2):
-        total += term
-        term *= number / (number + 1) * cosine * cosine
-    within = 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
-    return (1 - within) / 2
 
 
 if __name__ == "__main__":

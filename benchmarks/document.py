@@ -21,10 +21,16 @@ INTRODUCTION = """\
 # The lab, measured
 
 The lab held against other protocols and other generators. Each section is one benchmark, `python -m benchmarks.NAME`;
-`make bench` runs all of them and writes this page. Everything that was measured, block by block, lies in
-`benchmarks/results/`. A claim *holds* where its whole 95 % interval is on the right side, *fails* where it is on the
-wrong side, and is *undecided* otherwise. Absolute figures are those of one shared and noisy machine; the ratios are of
-things measured in turn within seconds of each other.
+`make bench` runs all of them, and `python -m benchmarks.document` writes this page from their files in `benchmarks/results/`,
+which have everything that was measured, block by block. Nothing here is written by hand.
+
+A figure in brackets is a 95 % interval by itself. The sampling unit is the **round**: whatever shares one start of the
+servers and the same minutes of the machine is one sample, however often it was measured meanwhile; where a section
+says *1 start*, its blocks are the samples, and it speaks of those very processes only. A claim *holds* where its whole
+interval is on the right side, *fails* where it is on the wrong side, and is *undecided* otherwise; the 5 % are shared out
+among the claims of a section (Bonferroni), so that the intervals of claims can be wider than those in the table. What was
+measured once has no interval, and decides nothing. Absolute figures are those of one shared and noisy machine; the
+ratios are of things measured in turn within seconds of each other.
 """
 
 
@@ -48,14 +54,28 @@ def _section(name: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield "| " + " | ".join(escape(_spelt(value)) for value in row.values()) + " |"
     yield ""
     for claim in found["claims"]:
-        yield f"- {escape(claim['what'])}: {_spelt(claim['ratio'])}, must be at least {claim['at_least']:g}: **{claim['verdict']}**"
+        samples = claim.get("samples", "rounds not recorded")
+        yield (
+            f"- {escape(claim['what'])}: {_spelt(claim['ratio'])} ({samples}), must be at least "
+            f"{claim['at_least']:g}: **{claim['verdict']}**"
+        )
+    if found["claims"]:
+        yield ""
+    scope = found.get("scope", {})
+    for title, key in (("Rounds", "rounds"), ("Modes", "modes"), ("Left out", "left_out")):
+        yield f"- {title}: {scope.get(key, 'not recorded')}."
     machine = found["machine"]
-    settings = ", ".join(
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in found["settings"].items()
+    read = dict(found["settings"])
+    recorded = read.pop("recording", None)
+    when = (
+        f"Measured {found['date'][:10]}" if recorded is None else f"Recorded {recorded[:10]}, read {found['date'][:10]}"
+    )
+    settings = "".join(
+        f"; {key.replace('_', ' ')} {escape(str(value))}"
+        for key, value in read.items()
         if isinstance(value, int | float | str)
     )
-    yield f"\n{found['date'][:10]}; {escape(machine['cpu'])}, usable cores {machine['usable_cpus']}; {escape(settings)}.\n"
+    yield f"- {when}: {escape(machine['cpu'])}, usable cores {machine['usable_cpus']}{settings}.\n"
 
 
 def _spelt(value: Any) -> str:
@@ -77,6 +97,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - rates are whole, ratios are not
 
 
+def page() -> str:
+    """All of it."""
+    return "\n".join(pages())
+
+
 if __name__ == "__main__":
-    (lab.PROJECT / TARGET).write_text("\n".join(pages()))
+    (lab.PROJECT / TARGET).write_text(page())
     print(f"Written to {TARGET}.")  # noqa: T201 - its one line

@@ -1,27 +1,30 @@
 """What the idle rest of the fleet costs the server under load: its requests a second beside idle neighbours, over those
 beside neighbours that are frozen.
+
+Each round starts all servers anew. How much of the core the idle fleet leaves over is read from its CPU clocks, before
+any load.
 """
 
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import psutil
 
-from benchmarks.bench import Bench, Claim, Outcome, Rate, Row, main, rates, ratio
+from benchmarks.bench import Bench, Block, Claim, Outcome, Rate, Row, Scope, generator_cpu, main, rates, ratio
 from benchmarks.rivals import Wrk
 from wsgilab import stats
 from wsgilab.errors import HostError, TargetError
-from wsgilab.model import Interval
 from wsgilab.runtime.protocol import Fleet
 
 LOADED = "gunicorn-gevent"
 CONNECTIONS = 16
 AT_LEAST = 0.99
-IDLE_S = 20
+IDLE_S = 4
 LONGEST_WINDOW_S = 3.0
 """Gunicorn's arbiters kill workers that have shown no life for 30 s, and a freeze must stay far below that."""
 
@@ -80,6 +83,40 @@ def measure(bench: Bench) -> Outcome:
             f"--window {bench.window_s:g}: at most {LONGEST_WINDOW_S:g}; servers do not outlive long freezes"
         )
     wrk = Wrk()
+    rounds = [_round(bench, wrk, number) for number in range(bench.rounds)]
+    left = [each.left_over for each in rounds]
+    rows, claims = summary([each.blocks for each in rounds], left)
+    settings = {
+        "wrk": wrk.version,
+        "loaded": LOADED,
+        "neighbours": rounds[0].neighbours,
+        "connections": CONNECTIONS,
+        "connection": "close",
+        "left_over": left,
+    }
+    scope = Scope(
+        rounds=(
+            f"{bench.rounds} rounds, each a new start of all servers; in a round {IDLE_S} s without load, and "
+            f"{bench.blocks} windows of either kind, of which the middling pair counts"
+        ),
+        modes=f"local processes; `hello` on {LOADED}; a connection each request; {CONNECTIONS} connections of wrk",
+        left_out="other loaded servers, kept connections, containers, neighbours that are not idle",
+    )
+    blocks = [block for each in rounds for block in each.blocks]
+    return Outcome(settings=settings, blocks=blocks, rows=rows, claims=claims, scope=scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """One start of all servers."""
+
+    blocks: Sequence[Block]
+    left_over: float
+    """The share of their core that the idle servers leave over."""
+    neighbours: int
+
+
+def _round(bench: Bench, wrk: Wrk, number: int) -> _Round:
     with bench.runtime.start(bench.servers.values(), bench.server_cpus) as fleet:
         url = fleet[LOADED].base_url
         neighbours = Neighbours(url)
@@ -96,42 +133,55 @@ def measure(bench: Bench) -> Outcome:
 
         left = _left_over(fleet)
         groups = {_GROUP: {"idle": beside_idle, "frozen": beside_frozen}}
-        blocks = [bench.measure(number, groups) for number in range(bench.blocks)]
-    share = ratio(blocks, _GROUP, "idle", "frozen")
+        first = number * bench.blocks
+        blocks = [bench.measure(first + block, groups) for block in range(bench.blocks)]
+    return _Round(blocks=blocks, left_over=left, neighbours=len(neighbours))
+
+
+def summary(rounds: Sequence[Sequence[Block]], left_over: Sequence[float]) -> tuple[Sequence[Row], Sequence[Claim]]:
+    """What the rounds say, each by its median."""
+    medians = [{_GROUP: {kind: _median(blocks, kind) for kind in ("idle", "frozen")}} for blocks in rounds]
+    shares = [ratio(blocks, _GROUP, "idle", "frozen").median for blocks in rounds]
     row: Row = {
         "server": LOADED,
-        "beside idle, requests/s": rates(blocks, _GROUP, "idle"),
-        "beside frozen, requests/s": rates(blocks, _GROUP, "frozen"),
-        "idle/frozen": share,
-        "core left over": left,
+        "rounds": str(len(rounds)),
+        "beside idle, requests/s": rates(medians, _GROUP, "idle"),
+        "beside frozen, requests/s": rates(medians, _GROUP, "frozen"),
+        "idle/frozen": stats.median_interval(shares),
+        "core left over": stats.median_interval(left_over),
     }
-    settings = {
-        "wrk": wrk.version,
-        "loaded": LOADED,
-        "neighbours": len(neighbours),
-        "connections": CONNECTIONS,
-        "connection": "close",
-    }
+    level = stats.ERROR_RATE / 2
     claims = [
-        Claim(what="beside idle/beside frozen", ratio=share, at_least=AT_LEAST, blocks=bench.blocks),
-        Claim(what="share of the core that the idle fleet leaves over", ratio=left, at_least=AT_LEAST),
+        Claim(
+            what=what,
+            ratio=stats.median_interval(figures, level),
+            at_least=AT_LEAST,
+            blocks=len(rounds),
+            level=level,
+            rounds=len(rounds),
+        )
+        for what, figures in (
+            ("beside idle/beside frozen", shares),
+            ("share of the core that the idle fleet leaves over", left_over),
+        )
     ]
-    return Outcome(settings=settings, blocks=blocks, rows=[row], claims=claims)
+    return [row], claims
 
 
-def _left_over(fleet: Fleet) -> Interval:
-    """What the servers leave of their core when nobody asks them anything, second by second.
+def _median(blocks: Sequence[Block], kind: str) -> Rate:
+    return Rate(rps=rates(blocks, _GROUP, kind).median, generator_cpu=generator_cpu(blocks, _GROUP, kind))
+
+
+def _left_over(fleet: Fleet) -> float:
+    """What the servers leave of their core when nobody asks them anything.
 
     Finer than the ratio of throughputs, which scatters by several percent: CPU clocks count nanoseconds.
     """
-    shares = []
-    for _ in range(IDLE_S):
-        begin_s, before_s = time.monotonic(), sum(target.usage().cpu_s for target in fleet.values())
-        time.sleep(1)
-        used_s = sum(target.usage().cpu_s for target in fleet.values()) - before_s
-        shares.append(1 - used_s / (time.monotonic() - begin_s))
-    return stats.median_interval(shares)
+    begin_s, before_s = time.monotonic(), sum(target.usage().cpu_s for target in fleet.values())
+    time.sleep(IDLE_S)
+    used_s = sum(target.usage().cpu_s for target in fleet.values()) - before_s
+    return 1 - used_s / (time.monotonic() - begin_s)
 
 
 if __name__ == "__main__":
-    main("neighbours", __doc__, measure, blocks=40, window_s=1.0)
+    main("neighbours", __doc__, measure, rounds=7, blocks=3, window_s=1.0)

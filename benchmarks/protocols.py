@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.bench import RESULTS
-from benchmarks.recording import SEQUENTIAL_RUNS, SEQUENTIAL_S
+from benchmarks.bench import RESULTS, Scope
+from benchmarks.rounds import student
 from wsgilab import plan, stats, testing
 from wsgilab.errors import StoreError
 from wsgilab.model import Interval, Verdict
@@ -19,9 +19,12 @@ from wsgilab.model import Interval, Verdict
 FIRST_LOOK = 10
 """Blocks before the sequential protocol looks for the first time."""
 
+_RUN_S = 5.0
+"""Of the runs in a row, in a recording that does not say it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Recorded:
     """One start of all servers: requests a second."""
 
     interleaved: Mapping[str, Sequence[float]]
@@ -29,6 +32,12 @@ class Round:
     sequential: Mapping[str, Sequence[float]]
     """Server -> its runs in a row; empty where the round has none."""
     window_s: float
+    run_s: float
+
+    @property
+    def twins(self) -> Sequence[str]:
+        """The identical servers."""
+        return [name for name in self.interleaved if name.startswith("twin")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +49,36 @@ class Judgement:
     windows_s: float
     """Seconds of windows that it took, of both servers together."""
 
+    @property
+    def takes_sides(self) -> bool:
+        """Whether it says that one of the two is faster."""
+        return self.verdict in {"faster", "slower"}
 
-Protocol = Callable[[Round, str, str], Judgement]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """A way to measure two servers, and a rule by which the figures become a verdict."""
+
+    name: str
+    rule: str
+    judge: Callable[[Recorded, str, str], Judgement]
+    in_a_row: bool
+    """Whether it reads the runs in a row; else the blocks."""
+
+    is_the_labs: bool = False
+
+    def rounds(self, rounds: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Those that have what it needs."""
+        return [each for each in rounds if each.sequential] if self.in_a_row else rounds
 
 
-def lab(each: Round, ours: str, theirs: str) -> Judgement:
+def lab(each: Recorded, ours: str, theirs: str) -> Judgement:
     """This lab with a fixed number of blocks: one comparison, one look."""
     ratios = _ratios(each, ours, theirs)
     return _judged(each, ratios, stats.ERROR_RATE)
 
 
-def lab_sequential(each: Round, ours: str, theirs: str) -> Judgement:
+def lab_sequential(each: Recorded, ours: str, theirs: str) -> Judgement:
     """This lab with `precision`: it ends at the first look at which the comparison is decided."""
     ratios = _ratios(each, ours, theirs)
     experiment = testing.experiment(blocks=FIRST_LOOK, precision=0.001, max_blocks=len(ratios))
@@ -64,52 +92,94 @@ def lab_sequential(each: Round, ours: str, theirs: str) -> Judgement:
     return found
 
 
-def best_of_three(each: Round, ours: str, theirs: str) -> Judgement:
-    """Three runs of 5 s each, one server after the other; the best of each counts."""
-    return _plain(each, max(each.sequential[ours]) / max(each.sequential[theirs]))
+def greater_median(each: Recorded, ours: str, theirs: str) -> Judgement:
+    """The lab's blocks, read as the others read their runs: whoever has the greater median is faster."""
+    ratios = _ratios(each, ours, theirs)
+    return _plain(statistics.median(ratios), 2 * len(ratios) * each.window_s)
 
 
-def one_run(each: Round, ours: str, theirs: str) -> Judgement:
-    """One run of 15 s each, one server after the other."""
-    return _plain(each, statistics.fmean(each.sequential[ours]) / statistics.fmean(each.sequential[theirs]))
+def best_of_three(each: Recorded, ours: str, theirs: str) -> Judgement:
+    """Three runs of each, one server after the other; the best of each counts."""
+    return _plain(max(each.sequential[ours]) / max(each.sequential[theirs]), _runs_s(each, ours))
 
 
-def _plain(_: Round, ratio: float) -> Judgement:
-    """Protocols without an interval say what they see; to be fair, not within the margin that the lab allows itself."""
+def one_run(each: Recorded, ours: str, theirs: str) -> Judgement:
+    """One run of each, as long as the three together, one server after the other."""
+    ratio = statistics.fmean(each.sequential[ours]) / statistics.fmean(each.sequential[theirs])
+    return _plain(ratio, _runs_s(each, ours))
+
+
+def by_runs(each: Recorded, ours: str, theirs: str) -> Judgement:
+    """The same runs with an interval: what best of three and one long run could say if they said how sure they are."""
+    interval = welch(each.sequential[ours], each.sequential[theirs], stats.ERROR_RATE)
+    return Judgement(verdict=stats.verdict(interval), ratio=interval.median, windows_s=_runs_s(each, ours))
+
+
+def welch(figures: Sequence[float], others: Sequence[float], level: float) -> Interval:
+    """The ratio of geometric means of two samples, at least two positive figures each, with its interval for unequal
+    scatter (Welch 1947, doi:10.1093/biomet/34.1-2.28), with the degrees of freedom rounded down."""
+    ours, theirs = ([math.log(each) for each in sample] for sample in (figures, others))
+    apart = statistics.fmean(ours) - statistics.fmean(theirs)
+    parts = [statistics.variance(sample) / len(sample) for sample in (ours, theirs)]
+    error = sum(parts)
+    if not error:
+        return Interval(median=math.exp(apart), low=math.exp(apart), high=math.exp(apart))
+    freedom = error**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (ours, theirs), strict=True))
+    reach = student(max(1, math.floor(freedom)), level) * math.sqrt(error)
+    return Interval(median=math.exp(apart), low=math.exp(apart - reach), high=math.exp(apart + reach))
+
+
+def _plain(ratio: float, windows_s: float) -> Judgement:
+    """Rules without an interval say what they see; to be fair, not within the margin that the lab allows itself."""
     exact = stats.median_interval([ratio, ratio])
-    return Judgement(verdict=stats.verdict(exact), ratio=ratio, windows_s=2 * SEQUENTIAL_RUNS * SEQUENTIAL_S)
+    return Judgement(verdict=stats.verdict(exact), ratio=ratio, windows_s=windows_s)
 
 
-PROTOCOLS: Mapping[str, Protocol] = {
-    "wsgilab, fixed blocks": lab,
-    "wsgilab, precision": lab_sequential,
-    "best of 3 x 5 s, sequential": best_of_three,
-    "one run of 15 s each": one_run,
-}
+def _runs_s(each: Recorded, server: str) -> float:
+    return 2 * len(each.sequential[server]) * each.run_s
 
 
-def joined(rounds: Sequence[Round]) -> Sequence[Round]:
+GREATER = "the greater wins"
+THREE = "three verdicts"
+
+
+def protocols(rounds: Sequence[Recorded]) -> Sequence[Protocol]:
+    """The lab's and the others', each with its own rule and with the other's."""
+    some = next((each for each in rounds if each.sequential), None)
+    ours = [
+        Protocol(name="wsgilab, fixed blocks", rule=THREE, judge=lab, in_a_row=False, is_the_labs=True),
+        Protocol(name="wsgilab, precision", rule=THREE, judge=lab_sequential, in_a_row=False, is_the_labs=True),
+        Protocol(name="wsgilab's blocks, their medians", rule=GREATER, judge=greater_median, in_a_row=False),
+    ]
+    if some is None:
+        return ours
+    count, each_s = len(next(iter(some.sequential.values()))), f"{some.run_s:g} s"
+    return [
+        *ours,
+        Protocol(name=f"best of {count} x {each_s} in a row", rule=GREATER, judge=best_of_three, in_a_row=True),
+        Protocol(name=f"one run of {count * some.run_s:g} s", rule=GREATER, judge=one_run, in_a_row=True),
+        Protocol(name=f"the same {count} x {each_s}", rule=THREE, judge=by_runs, in_a_row=True),
+    ]
+
+
+def joined(rounds: Sequence[Recorded]) -> Sequence[Recorded]:
     """Every two rounds as one of twice the blocks, with a new start of all servers half-way."""
     return [
-        Round(
+        Recorded(
             interleaved={name: [*first.interleaved[name], *second.interleaved[name]] for name in first.interleaved},
             sequential={},
             window_s=first.window_s,
+            run_s=first.run_s,
         )
         for first, second in zip(rounds[::2], rounds[1::2], strict=False)
     ]
 
 
-def rounds_for(protocol: Protocol, rounds: Sequence[Round]) -> Sequence[Round]:
-    """Those rounds that have what the protocol needs."""
-    return [each for each in rounds if each.sequential] if protocol in (best_of_three, one_run) else rounds
-
-
-def _ratios(each: Round, ours: str, theirs: str) -> Sequence[float]:
+def _ratios(each: Recorded, ours: str, theirs: str) -> Sequence[float]:
     return [a / b for a, b in zip(each.interleaved[ours], each.interleaved[theirs], strict=True)]
 
 
-def _judged(each: Round, ratios: Sequence[float], level: float) -> Judgement:
+def _judged(each: Recorded, ratios: Sequence[float], level: float) -> Judgement:
     strayed = stats.departures([math.log(ratio) for ratio in ratios])
     interval = stats.ratio(ratios, level, stats.reach(strayed))
     return Judgement(verdict=stats.verdict(interval), ratio=interval.median, windows_s=2 * len(ratios) * each.window_s)
@@ -120,16 +190,7 @@ def pairs(servers: Sequence[str]) -> Iterator[tuple[str, str]]:
     return itertools.combinations(servers, 2)
 
 
-def share(hits: int, tries: int) -> Interval:
-    """A share, with the interval in which its true value lies with a chance of 95 % (Wilson 1927,
-    doi:10.1080/01621459.1927.10502953)."""
-    z = 1.959964
-    centre = (hits + z * z / 2) / (tries + z * z)
-    spread = z * math.sqrt(hits * (tries - hits) / tries + z * z / 4) / (tries + z * z)
-    return Interval(median=hits / tries, low=max(0.0, centre - spread), high=min(1.0, centre + spread))
-
-
-def recorded(path: Path = RESULTS / "recording.yaml") -> tuple[Sequence[Round], Mapping[str, Any]]:
+def recorded(path: Path = RESULTS / "recording.yaml") -> tuple[Sequence[Recorded], Mapping[str, Any]]:
     """The rounds of the last recording, and the document that it stands in. Raises StoreError where there is none."""
     try:
         document = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
@@ -145,9 +206,33 @@ def recorded(path: Path = RESULTS / "recording.yaml") -> tuple[Sequence[Round], 
             into = (interleaved if kind == "interleaved" else sequential).setdefault(int(number), {})
             for contender, rate in rates.items():
                 into.setdefault(contender.partition(" #")[0], []).append(rate["rps"])
-    window_s = document["settings"]["window_s"]
+    settings = document["settings"]
     rounds = [
-        Round(interleaved=each, sequential=sequential.get(number, {}), window_s=window_s)
+        Recorded(
+            # Servers are shuffled in each block, and come back in the order of their names.
+            interleaved=dict(sorted(each.items())),
+            sequential=sequential.get(number, {}),
+            window_s=settings["window_s"],
+            run_s=settings.get("run_s", _RUN_S),
+        )
         for number, each in sorted(interleaved.items())
     ]
     return rounds, document
+
+
+def scope(rounds: Sequence[Recorded], document: Mapping[str, Any]) -> Scope:
+    """What figures that are read from a recording are of."""
+    first = rounds[0]
+    blocks = len(next(iter(first.interleaved.values())))
+    in_a_row = sum(bool(each.sequential) for each in rounds)
+    return Scope(
+        rounds=(
+            f"{len(rounds)} rounds, each a new start of all servers, {len(first.twins)} of them identical; "
+            f"{in_a_row} of these rounds have runs in a row too. Recorded {document['date'][:10]} in one session"
+        ),
+        modes=(
+            f"local processes; `hello` on gunicorn-gthread-8; a connection each request; {document['settings']['users']} "
+            f"users; {len(first.interleaved)} servers in a block, {blocks} blocks of {first.window_s:g} s"
+        ),
+        left_out="kept connections, other servers and workloads, containers, other machines, other days",
+    )

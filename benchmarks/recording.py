@@ -1,14 +1,15 @@
-"""Six identical servers, one that is 5 % slower and one that is 10 % slower, measured in turn and one after another.
+"""Two identical servers, one that is 5 % slower and one that is 10 % slower, measured in turn and one after another.
 
-The raw material of `twins`, `power` and `calibration`. Each round starts the eight servers anew, so that what differs
-from start to start is part of it, and then measures all of them twice:
+The raw material of `twins`, `power` and `calibration`. Each round starts the four servers anew, so that what differs
+from start to start is part of it, and then measures all of them twice, for as many seconds:
 
 - `interleaved`, as the lab does: `--blocks` blocks of short windows, each block every server once, shuffled;
-- `sequential`, as most published comparisons do: each server for 3 x 5 s in a row, then the next. Best of three, and
-  one run of 15 s, are both read from it.
+- `sequential`, as most published comparisons do: each server for three runs in a row, then the next. Best of three, and
+  one run as long as all three, are both read from it.
 
-With 30 blocks of 0.45 s the first takes 14 s a server, the second 15 s. Written to `recording.yaml`: a block of group `interleaved` or
-`sequential`, with the round's number, for each pass.
+Rounds are independent, and windows within one are not: time is better spent on `--rounds` than on more servers or blocks.
+With 20 blocks of 0.45 s a round takes about 85 s. Written to `recording.yaml`: a block of group `interleaved` or `sequential`,
+with the round's number, for each pass.
 """
 
 import statistics
@@ -16,51 +17,53 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from benchmarks.bench import Bench, Block, Outcome, Rate, Row, main, rates
+from benchmarks.bench import Bench, Block, Outcome, Rate, Row, Scope, main, rates
 from benchmarks.truth import USERS, swarm_rate
 from wsgilab.model import Server
 from wsgilab.swarm.client import LocustSwarm
 
-TWINS = tuple(f"twin-{number}" for number in range(1, 7))
+TWINS = ("twin-1", "twin-2")
 SLOWER = {"slower-5": 0.05, "slower-10": 0.10}
 """Server -> by what share its throughput is lower, by construction."""
 
-SEQUENTIAL_S = 5.0
 SEQUENTIAL_RUNS = 3
 _TRIAL_BURDEN = 5000
 _TRIALS = 20
 _MODEL = "gunicorn-gthread-8"
-ROUNDS = 7
-SEQUENTIAL_ROUNDS = 2
 
 
 def measure(bench: Bench) -> Outcome:
     """All rounds."""
     burdens = _burdens(bench)
+    run_s = bench.blocks * bench.window_s / SEQUENTIAL_RUNS
     blocks: list[Block] = []
-    for number in range(ROUNDS):
+    for number in range(bench.rounds):
         with _up(bench, burdens) as (swarm, urls):
             contenders = {name: lambda url=url: _observe(swarm, url, bench.window_s) for name, url in urls.items()}
             blocks += [
                 bench.measure(number * bench.blocks + block, {f"interleaved {number}": contenders})
                 for block in range(bench.blocks)
             ]
-            if number < SEQUENTIAL_ROUNDS:
-                blocks += [_in_sequence(swarm, urls, number)]
-        bench.console.print(f"Round {number + 1} of {ROUNDS} is done.", highlight=False)
+            blocks.append(_in_sequence(swarm, urls, number, run_s))
+        bench.console.print(f"Round {number + 1} of {bench.rounds} is done.", highlight=False)
     first = [block for block in blocks if "interleaved 0" in block]
     rows: list[Row] = [
         {"server": name, "requests/s, first round": rates(first, "interleaved 0", name)} for name in burdens
     ]
-    settings = {"rounds": ROUNDS, "sequential_rounds": SEQUENTIAL_ROUNDS, "users": USERS, "burdens": dict(burdens)}
-    return Outcome(settings=settings, blocks=blocks, rows=rows)
+    settings = {"run_s": run_s, "users": USERS, "burdens": dict(burdens)}
+    scope = Scope(
+        rounds=f"{bench.rounds} rounds, each a new start of all servers",
+        modes=f"local processes; `hello` on {_MODEL}; a connection each request; {USERS} users",
+        left_out="kept connections, other servers and workloads, containers",
+    )
+    return Outcome(settings=settings, blocks=blocks, rows=rows, scope=scope)
 
 
-def _in_sequence(swarm: LocustSwarm, urls: Mapping[str, str], number: int) -> Block:
+def _in_sequence(swarm: LocustSwarm, urls: Mapping[str, str], number: int, run_s: float) -> Block:
     """Server after server, always in the same order, as it is done. `twin-1 #2` is the second run of the first."""
     return {
         f"sequential {number}": {
-            f"{name} #{run}": _observe(swarm, url, SEQUENTIAL_S)
+            f"{name} #{run}": _observe(swarm, url, run_s)
             for name, url in urls.items()
             for run in range(1, SEQUENTIAL_RUNS + 1)
         }
@@ -108,4 +111,4 @@ def _burdens(bench: Bench) -> Mapping[str, int]:
 
 
 if __name__ == "__main__":
-    main("recording", __doc__, measure, blocks=30, window_s=0.45)
+    main("recording", __doc__, measure, rounds=8, blocks=20, window_s=0.45)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from benchmarks.bench import RESULTS
@@ -80,7 +81,7 @@ QUICK = Effort(
 
 def measure(effort: Effort, at: Places, console: Console) -> Found:
     """All that is measured, about five minutes of it. Raises LabError."""
-    engine, concluded, ran = stand.engine(), _concluded(), _ran()
+    engine, reports, ran = stand.engine(), concluded(), _ran()
     first, *_, last = sorted(host.usable_cpus())
     if first == last:
         raise HostError("only one core may be used: Locust's master needs one that nobody else does")
@@ -98,7 +99,7 @@ def measure(effort: Effort, at: Places, console: Console) -> Found:
             host=host.fingerprint(),
             engine=engine.version,
             quick=effort is QUICK,
-            concluded=concluded,
+            concluded=reports,
             ran=ran,
             crews=told(
                 f"Locust's master, with up to {max(effort.workers)} workers ...",
@@ -119,21 +120,44 @@ def measure(effort: Effort, at: Places, console: Console) -> Found:
         )
 
 
-def _concluded() -> Concluded:
+def concluded() -> Concluded:
+    """What `benchmarks.scale` has found on this machine."""
     told = _results_of("scale")
     [row] = told["summary"]
-    return Concluded(date=told["date"], trials=int(row["trials"]), seconds=row["seconds"], megabytes=row["MB"])
+    seconds = middling(row["seconds"])
+    return Concluded(date=told["date"], trials=int(row["trials"]), seconds=seconds, megabytes=row["MB"])
 
 
 def _ran() -> Ran:
     told = _results_of("efficiency")
-    seconds = {row["what"]: row["seconds"] for row in told["summary"] if row["runtime"] == "compose"}
+    seconds = {row["what"]: middling(row["seconds"]) for row in told["summary"] if row["runtime"] == "compose"}
     if not seconds:
         raise HostError("benchmarks.efficiency had no Docker engine; run it again with one")
     return Ran(date=told["date"], seconds=seconds["all"], windows_s=seconds["windows"])
 
 
+def middling(told: float | Mapping[str, float]) -> float:
+    """A figure of a benchmark's results, or the median of one that has an interval."""
+    return told["median"] if isinstance(told, Mapping) else told
+
+
+def measured_before() -> Found:
+    """What the last run of this benchmark has written."""
+    return TypeAdapter(Found).validate_python(_read_results(NAME))
+
+
 def _results_of(name: str) -> Mapping[str, Any]:
+    """Those of another benchmark, which must be of this machine."""
+    found = _read_results(name)
+    cpu, here = found["machine"]["cpu"], host.fingerprint().cpu
+    if cpu != here:
+        raise HostError(
+            f"{NAME}: what benchmarks.{name} has found is of another machine ({cpu}, not {here}); run it here first"
+        )
+    return found
+
+
+def _read_results(name: str) -> Mapping[str, Any]:
     path = RESULTS / f"{name}.yaml"
     if not path.exists():
         raise HostError(f"{shown(path)}: is not there; run python -m benchmarks.{name} first")
@@ -147,8 +171,11 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     page = lab.PROJECT / options.write if options.write else None
     # Before minutes of measuring.
     text = _read(page) if page else ""
-    with signals_raise():
-        found = measure(QUICK if options.quick else FULL, at, console)
+    if options.again:
+        found = measured_before()
+    else:
+        with signals_raise():
+            found = measure(QUICK if options.quick else FULL, at, console)
     figures = pages.figures(found, limits.cases(experiment))
     for name, figure in figures.items():
         console.print(f"\n{name}\n\n{figure}", markup=False, highlight=False, soft_wrap=True)
@@ -174,10 +201,10 @@ def _read(page: Path) -> str:
 
 
 def _plain(value: object) -> object:
-    """Lists and rounded numbers alone, as YAML has them."""
+    """Lists and numbers of six digits alone, as YAML has them: small figures keep theirs."""
     match value:
         case float():
-            return round(value, 4)
+            return float(f"{value:.6g}")
         case dict():
             return {key: _plain(each) for key, each in value.items()}
         case list() | tuple():
@@ -191,6 +218,7 @@ def main() -> None:
         prog=f"python -m benchmarks.{NAME}", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements, to see that it works")
+    parser.add_argument("--again", action="store_true", help="make the figures of what was measured last, without load")
     parser.add_argument("--write", metavar="FILE", help="put the figures in their places of this page: docs/scale.md")
     console = lab.console()
     try:

@@ -1,6 +1,6 @@
 """What the stamping middleware costs a server: requests a second with it, over those without it.
 
-Each block starts its servers anew: two processes of one and the same configuration differ for good by more than the
+Each round starts its servers anew: two processes of one and the same configuration differ for good by more than the
 stamp costs, so that one pair of processes, however often measured, would show that difference and not the stamp's.
 """
 
@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.bench import Bench, Block, Claim, Outcome, Row, main, modes, rates, ratio
+from benchmarks.bench import Bench, Block, Claim, Outcome, Row, Scope, main, modes, rates, ratio
 from benchmarks.rivals import Wrk
+from wsgilab import stats
 from wsgilab.model import Server
 
 SERVERS = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
@@ -28,7 +29,7 @@ def unstamped(server: Server) -> Server:
     return replace(server, name=f"{server.name}-unstamped", command=(*words, f"--pythonpath={_WSGI}", "unstamped:app"))
 
 
-def _block(bench: Bench, wrk: Wrk, number: int) -> Block:
+def _round(bench: Bench, wrk: Wrk, number: int) -> Block:
     stamped = [bench.servers[name] for name in SERVERS]
     pairs = [server for each in stamped for server in (each, unstamped(each))]
     random.Random(f"{bench.seed}/{number}/start").shuffle(pairs)  # noqa: S311 - an order, no secret
@@ -48,11 +49,25 @@ def _block(bench: Bench, wrk: Wrk, number: int) -> Block:
 def measure(bench: Bench) -> Outcome:
     """Pairs of servers that differ in the stamp alone, loaded by wrk, which needs no stamps."""
     wrk = Wrk()
-    blocks: Sequence[Block] = [_block(bench, wrk, number) for number in range(bench.blocks)]
+    blocks: Sequence[Block] = [_round(bench, wrk, number) for number in range(bench.rounds)]
+    rows, claims = summary(blocks)
+    scope = Scope(
+        rounds=f"{bench.rounds} rounds, each a new start of all servers",
+        modes=f"local processes; `hello`; either connection mode by itself; {CONNECTIONS} connections of wrk",
+        left_out="servers of other kinds, containers, workloads that do more, of which the stamp is a smaller part",
+    )
+    settings = {"wrk": wrk.version, "connections": CONNECTIONS}
+    return Outcome(settings=settings, blocks=blocks, rows=rows, claims=claims, scope=scope)
+
+
+def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
+    """What the rounds say, of which each is a block."""
     groups = sorted(blocks[0])
+    level = stats.ERROR_RATE / len(groups)
     rows: list[Row] = [
         {
             "server": group,
+            "rounds": str(len(blocks)),
             "stamped, requests/s": rates(blocks, group, "stamped"),
             "unstamped, requests/s": rates(blocks, group, "unstamped"),
             "stamped/unstamped": ratio(blocks, group, "stamped", "unstamped"),
@@ -62,14 +77,16 @@ def measure(bench: Bench) -> Outcome:
     claims = [
         Claim(
             what=f"{group}: stamped/unstamped",
-            ratio=ratio(blocks, group, "stamped", "unstamped"),
+            ratio=ratio(blocks, group, "stamped", "unstamped", level=level),
             at_least=AT_LEAST,
-            blocks=bench.blocks,
+            blocks=len(blocks),
+            level=level,
+            rounds=len(blocks),
         )
         for group in groups
     ]
-    return Outcome(settings={"wrk": wrk.version, "connections": CONNECTIONS}, blocks=blocks, rows=rows, claims=claims)
+    return rows, claims
 
 
 if __name__ == "__main__":
-    main("stamp", __doc__, measure, blocks=20, window_s=1.0)
+    main("stamp", __doc__, measure, rounds=12, window_s=1.0)

@@ -2,7 +2,7 @@
 
 from lab_user import Get, LabUser, Option
 
-ITERATIONS = Option("--cpu-iterations", 50_000, "steps of work a request does")
+ITERATIONS = Option[int]("cpu", "ms")
 
 # The generator of services/app/work.py.
 MULTIPLIER = 1664525

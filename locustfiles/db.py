@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from lab_user import Get, LabUser, Option
 
-MS = Option("--db-ms", 50.0, "how long the database waits before it answers, in milliseconds")
+MS = Option[float]("db", "ms")
 
 ITEMS = 10_000
 """Rows of the table, as in services/app/waits.py."""

@@ -13,11 +13,13 @@ reasons. One request is exactly one request: HTTP clients resend silently when a
 would hide what is being measured. And it costs a fraction, so that the generator is not what is measured.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +30,10 @@ from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 
 from arrivals import CONSTANT, POISSON, schedule
+
+# What the workloads' parameters are, stands in the package. A Locust file is loaded from anywhere.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from wsgilab.workloads import option
 
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
@@ -67,26 +73,25 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
 
 
 class Option(Generic[Value]):
-    """A workload's parameter, as an option of Locust's command line and web UI."""
+    """A workload's parameter, as an option of Locust's command line and web UI; `int` where it is whole, or computing."""
 
     _flags: ClassVar[set[str]] = set()
 
-    def __init__(self, flag: str, default: Value, text: str) -> None:
-        self._flag = flag
-        self._name = flag.removeprefix("--").replace("-", "_")
-        self._default: Value = default
-        self._text = text
+    def __init__(self, workload: str, parameter: str) -> None:
+        self._told = option(workload, parameter)
         # Once, also where Locust loads a file that another has imported.
-        if flag not in self._flags:
-            self._flags.add(flag)
+        if self._told.flag not in self._flags:
+            self._flags.add(self._told.flag)
             events.init_command_line_parser.add_listener(self._add)
 
     def _add(self, parser: LocustArgumentParser) -> None:
-        parser.add_argument(self._flag, type=type(self._default), default=self._default, help=self._text)
+        told = self._told
+        parser.add_argument(told.flag, type=told.kind, default=told.usual, help=told.about)
 
     def of(self, user: User) -> Value:
         """The value that `user` was given."""
-        value: Value = getattr(user.environment.parsed_options, self._name, self._default)
+        usual: Any = self._told.usual
+        value: Value = getattr(user.environment.parsed_options, self._told.name, usual)
         return value
 
 

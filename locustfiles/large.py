@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from lab_user import Get, LabUser, Option
 
-KIB = Option("--large-kib", 1024.0, "size of the answer, in KiB")
+KIB = Option[int]("large", "kib")
 
 
 @lru_cache(maxsize=4)

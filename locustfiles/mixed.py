@@ -16,12 +16,9 @@ import hello
 import large
 import upstream
 from lab_user import Get, LabUser, Option
+from wsgilab.workloads import WORKLOADS
 
-KINDS = ("hello", "db", "upstream", "cpu", "large")
-SHARES = {
-    kind: Option(f"--mixed-{kind}", share, f"share of requests of the kind {kind}")
-    for kind, share in zip(KINDS, (50.0, 25.0, 15.0, 5.0, 5.0), strict=True)
-}
+SHARES = {kind: Option[float]("mixed", kind) for kind in WORKLOADS["mixed"].parameters}
 
 
 def deck(shares: Mapping[str, float]) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from lab_user import Get, LabUser, Option
 
-MS = Option("--sleep-ms", 50.0, "how long a request waits, in milliseconds")
+MS = Option[float]("sleep", "ms")
 
 
 def get(ms: float) -> Get:

@@ -16,9 +16,9 @@ import gevent
 import large
 from lab_user import RECEIVE_BYTES, LabUser, Option, Wire
 
-SEND_MS = Option("--slow-client-send-ms", 100.0, "how long a user takes to send a request, in milliseconds")
-READ_MS = Option("--slow-client-read-ms", 100.0, "how long a user takes to read an answer, in milliseconds")
-KIB = Option("--slow-client-kib", 1024.0, "size of the answer, in KiB")
+SEND_MS = Option[float]("slow-client", "send_ms")
+READ_MS = Option[float]("slow-client", "read_ms")
+KIB = Option[int]("slow-client", "kib")
 
 PIECES = 10
 HEAD_BYTES = 512

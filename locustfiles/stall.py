@@ -7,7 +7,7 @@ import cpu
 import sleep
 from lab_user import LabUser, Option
 
-ITERATIONS = Option("--stall-iterations", 3_000_000, "steps of work that each request of the one user does")
+ITERATIONS = Option[int]("stall", "ms")
 
 
 class Stall(LabUser):

@@ -5,7 +5,7 @@
 
 from lab_user import Get, LabUser, Option
 
-MS = Option("--upstream-ms", 50.0, "how long the other service takes to answer, in milliseconds")
+MS = Option[float]("upstream", "ms")
 
 
 def get(ms: float) -> Get:

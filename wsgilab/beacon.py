@@ -4,12 +4,14 @@
     python3 -m wsgilab.beacon host               what this machine is, as one JSON line
     python3 -m wsgilab.beacon probe HOST PORT    what lies between this machine and a beacon, as one JSON line
 
-One request a line: `clock` is answered with the nanoseconds of CLOCK_MONOTONIC, a line; `bytes N` with so many bytes and
-the connection's end. Whatever else is said ends the connection. A beacon tells nothing that is secret. Who asks is `link`.
+One request a line: `clock` is answered with the nanoseconds of CLOCK_MONOTONIC, a line; `idle CPUSET` with these and
+the nanoseconds for which those cores have been idle, a line; `bytes N` with so many bytes and the connection's end. Whatever
+else is said ends the connection. A beacon tells nothing that is secret. Who asks is `link`.
 """
 
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -21,11 +23,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from wsgilab import host
+from wsgilab import cpus, host
 from wsgilab.link import LONGEST_LINE, MOST_BYTES, Link
 
 _CHUNK = os.urandom(1 << 16)
 """Not zeroes: some links compress."""
+_TOO_LARGE = re.compile(rb"[0-9]{5}")
+"""Of the number of a core: Linux has 8192 at most, and whoever asks must not have millions counted."""
 _LONGEST_SENDING_S = 5.0
 _MOST_CONNECTIONS = 64
 _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -132,6 +136,9 @@ class _Asking:
             case (b"clock",):
                 # Whoever does not read the answer, and so lets it fill the buffers, is dropped.
                 self.connection.sendall(b"%d\n" % clock_ns())
+            case (b"idle", cpuset) if not _TOO_LARGE.search(cpuset):
+                cores = cpus.parse(cpuset.decode("ascii"))
+                self.connection.sendall(b"%d %d\n" % (clock_ns(), round(host.idle_s(cores) * 1e9)))
             case (b"bytes", count) if count.isdigit():
                 self.left_bytes = min(int(count), MOST_BYTES)
                 self.is_done = not self.left_bytes

@@ -1,20 +1,26 @@
 """The loop: each trial loads one target while the fleet is up, and is saved before the next begins."""
 
 import contextlib
+import itertools
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab import host, workloads
+from wsgilab import cpus, host, neighbours, workloads
+from wsgilab.compare import is_disturbed
 from wsgilab.errors import SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Trial, Usage
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Backends, Fleet, Running, RunningBackend, Say, Target
+from wsgilab.runtime.restarts import Restarts
 from wsgilab.swarm.client import Swarm
 
 Begin = Callable[[Trial], None]
 Save = Callable[[Observation], None]
 
+REPEATED_SHARE = 0.2
+"""Of the time that a run takes, what repeating disturbed trials may have at most."""
 WARM_UP_S = 0.1
 """How long a server is loaded, for nothing, before its first trial with a workload that needs backends."""
 
@@ -36,38 +42,75 @@ def execute(
     say: Say,
     advance: Advance,
     begin: Begin = _unannounced,
+    restarts: Restarts | None = None,
+    owns: neighbours.Owns | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
 
-    `begin` is told of each trial before it, `save` of what it recorded, and then `advance` that it is done.
+    What has ended is started again before its next trial, as often as `restarts`, which is one run's, allow. A trial that
+    others disturbed is repeated at the end of its block, as long as that takes no more than REPEATED_SHARE of the time.
+
+    `begin` is told of each trial before it, `save` of what it recorded, and then `advance` that it is done. `owns` tells
+    which processes of this machine are the lab's, so that others can be named; None: it all runs elsewhere.
 
     Whatever else fails (the generator, the engine, the disk) ends the run: it is raised, with every trial that was
     finished already saved.
     """
+    known = restarts or Restarts()
     suspects: set[tuple[str, int]] = set()
     warm: set[tuple[str, int, str]] = set()
-    for trial in trials:
+
+    def carry_out(trial: Trial) -> Observation:
         cell = trial.cell
         target = fleets[cell.cores][cell.server]
         waits_for = [backends[name] for name in workloads.backends([cell.workload])]
         begin(trial)
+        revived = known.revive(run, cell.cores, target, waits_for, swarm.get, say)
+        if revived.names:
+            # What they had opened to each other is gone.
+            warm.clear()
         observation = _observe(
             trial,
             run,
             target,
             waits_for,
             swarm,
+            unfit=revived.reason,
             suspect=(cell.server, cell.cores) in suspects,
             warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
+            owns=owns,
         )
-        save(observation)
+        save(replace(observation, restarted=revived.names))
         if observation.status == "failed":
             suspects.add((cell.server, cell.cores))
             say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
         else:
             suspects.discard((cell.server, cell.cores))
             warm.add((cell.server, cell.cores, cell.workload))
-        advance(f"block {trial.block + 1}, {describe(cell)}")
+        return observation
+
+    began_s, repeated_s = clock(), 0.0
+    for block, of_block in itertools.groupby(trials, key=lambda trial: trial.block):
+        disturbed = []
+        for trial in of_block:
+            trial_began_s = clock()
+            observation = carry_out(trial)
+            if is_disturbed(run, observation):
+                disturbed.append((trial, clock() - trial_began_s))
+            advance(f"block {block + 1}, {describe(trial.cell)}")
+        mended = 0
+        for trial, took_s in disturbed:
+            repeat_began_s = clock()
+            if repeated_s + took_s <= REPEATED_SHARE * (repeat_began_s - began_s + took_s):
+                mended += not is_disturbed(run, carry_out(trial))
+                repeated_s += clock() - repeat_began_s
+        if disturbed:
+            say(f"others disturbed {_trials(len(disturbed))} of block {block + 1}; repeated undisturbed: {mended}")
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def describe(cell: Cell) -> str:
@@ -93,6 +136,7 @@ def order(trial: Trial, run: Run, base_url: str) -> Order:
     return Order(
         locustfile=cell.workload.replace("-", "_"),
         base_url=base_url,
+        server_cpus=run.server_cpus[cell.cores],
         users=cell.users or 1,
         rate=cell.rate,
         window_s=experiment.window_s,
@@ -108,8 +152,10 @@ def _observe(
     backends: Sequence[RunningBackend],
     swarm: Swarm,
     *,
+    unfit: str | None,
     suspect: bool,
     warm: bool,
+    owns: neighbours.Owns | None,
 ) -> Observation:
     started = host.now()
 
@@ -118,15 +164,12 @@ def _observe(
             block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
         )
 
-    for backend in backends:
-        if (failure := backend.failure()) is not None:
-            return failed(f"the backend {backend.name} {failure} before the trial")
-    if (failure := target.failure()) is not None:
-        return failed(f"the server {failure} before the trial")
+    if unfit is not None:
+        return failed(unfit)
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
-    meter = _Meter(target, backends)
+    meter = _Meter(target, backends, owns)
     ordered = order(trial, run, target.base_url)
     try:
         if not warm:
@@ -140,7 +183,7 @@ def _observe(
         raise
     if report.read_late:
         # Of a time in which the users had left.
-        meter = _Meter(target, backends)
+        meter = _Meter(target, backends, owns)
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:
@@ -151,7 +194,7 @@ def _observe(
         return failed(_no_answer(report))
     if report.cut_off and (reason := _unfit(target, swarm)) is not None:
         return failed(f"{report.cut_off} requests were cut off, and then {reason}")
-    return Observation(
+    measured = Observation(
         block=trial.block,
         position=trial.position,
         cell=trial.cell,
@@ -164,6 +207,12 @@ def _observe(
         resident_bytes=meter.resident_bytes,
         os_threads=meter.os_threads,
         backend_cpu_s=meter.backend_cpu_s,
+        lab_cpu=meter.lab_cpu,
+    )
+    return (
+        replace(measured, neighbours=tuple(meter.programs(run, trial.cell)))
+        if is_disturbed(run, measured)
+        else measured
     )
 
 
@@ -185,11 +234,15 @@ def _no_answer(report: SwarmReport) -> str:
 
 
 class _Meter:
-    """What a target, and its backends, consumed between the window's ends, over the time between the two readings."""
+    """What a target, and its backends, consumed between the window's ends, over the time between the two readings; and what
+    else ran on this machine, where `owns` is given."""
 
-    def __init__(self, target: Target, backends: Sequence[RunningBackend]) -> None:
+    def __init__(self, target: Target, backends: Sequence[RunningBackend], owns: neighbours.Owns | None) -> None:
         self._parts: Sequence[Running] = (target, *backends)
+        self._owns = owns
         self._before: list[Usage] | None = None
+        self._first: neighbours.Snapshot | None = None
+        self._last: neighbours.Snapshot | None = None
         self.cpu_s: float | None = None
         self.span_s: float | None = None
         self.resident_bytes: int | None = None
@@ -198,8 +251,10 @@ class _Meter:
 
     def begin(self) -> None:
         self._before = self._read()
+        self._first = self._look()
 
     def end(self) -> None:
+        self._last = self._look()
         after = self._read()
         if self._before is None or after is None:
             return
@@ -209,6 +264,24 @@ class _Meter:
         self.backend_cpu_s = sum(backends_s) if backends_s else None
         self.resident_bytes = after[0].resident_bytes
         self.os_threads = max(after[0].os_threads, self._before[0].os_threads)
+
+    @property
+    def lab_cpu(self) -> float | None:
+        """What this process used meanwhile, in CPU seconds a second."""
+        if self._first is None or self._last is None:
+            return None
+        used_s = self._last.own_s - self._first.own_s
+        return round(used_s / (self._last.at_s - self._first.at_s), 6)
+
+    def programs(self, run: Run, cell: Cell) -> Sequence[str]:
+        """Those of others that ran on the cores of a cell meanwhile, as far as they can be told."""
+        if self._owns is None or self._first is None or self._last is None:
+            return ()
+        cores = cpus.parse(run.server_cpus[cell.cores]) | cpus.parse(run.generator_cpus)
+        return neighbours.programs(self._first, self._last, cores, self._owns)
+
+    def _look(self) -> neighbours.Snapshot | None:
+        return None if self._owns is None else neighbours.snapshot()
 
     def _read(self) -> list[Usage] | None:
         """What each has consumed by now, the target first; None where one has ended."""

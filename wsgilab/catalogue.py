@@ -14,10 +14,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from wsgilab.errors import SpecError
 from wsgilab.model import STRICT, Backend, ExecutionModel, Server
 from wsgilab.parsing import complaint, load_yaml, strings, told
+from wsgilab.workloads import WORKLOADS, backend_variable, backends
+
+ADDRESS_VARIABLES = frozenset({"LAB_BIND", "LAB_HOST", "LAB_PORT"})
+"""Where to listen: host:port, and each by itself."""
 
 KNOWN_VARIABLES = frozenset(
     {
-        "LAB_BIND",
+        *ADDRESS_VARIABLES,
         "LAB_SERVER_CPUS",
         "LAB_PORTS",
         "LAB_PUBLISH",
@@ -25,23 +29,19 @@ KNOWN_VARIABLES = frozenset(
         "LAB_ID",
         "LAB_TAG",
         "LAB_CHECKOUT",
-        "LAB_POSTGRES",
-        "LAB_UPSTREAM",
+        *map(backend_variable, backends(WORKLOADS)),
     }
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 
-BACKEND_VARIABLES = frozenset(
-    {
-        "LAB_BIND",
-        "LAB_BACKEND_CPUS",
-        "LAB_POSTGRES_IMAGE",
-        "LAB_BASE_IMAGE",
-        "LAB_ID",
-        "LAB_TAG",
-        "LAB_CHECKOUT",
-    }
-)
+BACKEND_VARIABLES = ADDRESS_VARIABLES | {
+    "LAB_BACKEND_CPUS",
+    "LAB_POSTGRES_IMAGE",
+    "LAB_BASE_IMAGE",
+    "LAB_ID",
+    "LAB_TAG",
+    "LAB_CHECKOUT",
+}
 """Those of a backend's stanza."""
 
 MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)

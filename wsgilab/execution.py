@@ -93,6 +93,8 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
         check_writable(places.results)
         fleets = {count: _with_cores(experiment, used, count) for count in layouts[0].servers}
         launch.sweep((ground.runtime for ground in found), reporter.say)
+        for ground, layout in zip(found, layouts, strict=True):
+            whole.enter_context(ground.held(layout, places, reporter.say))
         with contextlib.ExitStack() as up:
             lanes = [
                 up.enter_context(sides.brought_up(ground, layout, fleets, backends, reporter.say))

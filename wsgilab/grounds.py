@@ -7,7 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wsgilab import cpus, host
+from wsgilab import cpus, host, neighbours
+from wsgilab.compare import NEIGHBOUR_LIMIT
 from wsgilab.errors import HostError, LabError
 from wsgilab.model import Host, Lane, Site, SiteMachine
 from wsgilab.places import Places, choose_runtime, compose_runtime, read_text, shown
@@ -89,6 +90,21 @@ class Ground:
             return layout.generator
         servers = frozenset[int]().union(*layout.servers.values())
         return (host.usable_cpus() - servers or None) if self.apart.targets.is_this_machine else None
+
+    @contextlib.contextmanager
+    def held(self, layout: cpus.Layout, places: Places, say: Say) -> Iterator[None]:
+        """Hold the cores against other labs, and tell what others use of them. Raises HostError where a lab has them."""
+        for told in self.runtime.other_labs():
+            say(f"Note: {told}; it may disturb this one.")
+        if not self.runtime.is_here():
+            yield
+            return
+        cores = layout.generator.union(*layout.servers.values())
+        with contextlib.nullcontext() if places.share_cores else neighbours.held(cores | layout.backends):
+            for use in neighbours.look(cores, self.runtime.owns):
+                if use.share > NEIGHBOUR_LIMIT:
+                    say(f"Note: {use}; what is measured beside that is not compared.")
+            yield
 
     def lost(self) -> str | None:
         """Why a lane's targets are out of reach; None where they are not, or nobody knows."""

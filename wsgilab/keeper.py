@@ -146,7 +146,10 @@ def _serve(
 ) -> Never:
     runtime = ground.runtime
     launch.sweep([runtime], _say_text)
-    with launch.started(runtime, layout, {charge.cores: chosen.values()}, backends, _say_text) as started:
+    with (
+        ground.held(layout, charge.places, _say_text),
+        launch.started(runtime, layout, {charge.cores: chosen.values()}, backends, _say_text) as started,
+    ):
         run = launch.describe(
             _experiment(charge),
             started,

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from wsgilab import __version__, cpus
 from wsgilab.errors import TargetError
 from wsgilab.host import now, package_versions
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
+from wsgilab.runtime.pages import facts
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 
 Get = Callable[[Target, str], str]
@@ -111,14 +111,9 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
     for count, fleet in started.fleets.items():
         asked = started.layout.servers[count]
         for target in fleet.values():
-            facts = json.loads(get(target, "/lab"))
-            if frozenset(facts["cpus"]) != asked:
-                raise TargetError(
-                    f"{target.server.name} answers from cores {cpus.spell(facts['cpus'])}, not from "
-                    f"{cpus.spell(asked)} as asked; it moved itself"
-                )
+            told = facts(target.name, get(target, "/lab"), asked)
             stack = target.server.stack
-            stacks[stack] = replace(stacks[stack], python=facts["python"], packages=facts["packages"])
+            stacks[stack] = replace(stacks[stack], python=told.python, packages=told.packages, is_complete=True)
     return stacks
 
 

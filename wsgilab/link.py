@@ -11,8 +11,8 @@ ENOUGH_S = 1.0
 BANDWIDTH_S = 1.0
 MOST_BYTES = 1 << 26
 """Of one measurement of bandwidth."""
-LONGEST_LINE = 32
-"""Bytes of a question, or of an answer that is a line."""
+LONGEST_LINE = 1024
+"""Bytes of a question, or of an answer that is a line: a list of cores may be long."""
 _READ_BYTES = 1 << 16
 
 
@@ -78,6 +78,20 @@ class Link:
         round_trip_ns = round(median(taken_ns for taken_ns, _ in exchanges))
         return Reading(offset_ns=offset_ns, round_trip_ns=round_trip_ns, fastest_ns=fastest_ns)
 
+    def idle(self, cpuset: str) -> tuple[int, int]:
+        """When the answer was made there (CLOCK_MONOTONIC) and how long those cores had been idle by then; nanoseconds.
+
+        Raises OSError.
+        """
+        try:
+            self._socket = self._socket or self._connect()
+            self._socket.sendall(b"idle %s\n" % cpuset.encode())
+            at_ns, idle_ns = _numbers(self._socket, 2)
+        except OSError:
+            self.close()
+            raise
+        return at_ns, idle_ns
+
     def bandwidth_mbps(self) -> float:
         """Megabits a second that one connection brings from there, in the second half of what came: it begins slowly.
 
@@ -110,15 +124,22 @@ class Link:
 
 def _number(connection: socket.socket) -> int:
     """A line with a number. Raises OSError where something else comes, or nothing."""
+    (number,) = _numbers(connection, 1)
+    return number
+
+
+def _numbers(connection: socket.socket, count: int) -> list[int]:
+    """A line with so many numbers. Raises OSError where something else comes, or nothing."""
     line = b""
     while not line.endswith(b"\n"):
         received = connection.recv(LONGEST_LINE)
         if not received or len(line) > LONGEST_LINE:
             raise ConnectionError("the connection was closed" if not received else "what answers is no beacon")
         line += received
-    if not line.strip().isdigit():
+    words = line.split()
+    if len(words) != count or not all(word.isdigit() for word in words):
         raise ConnectionError("what answers is no beacon")
-    return int(line)
+    return [int(word) for word in words]
 
 
 def _rate(came: list[tuple[float, int]]) -> float:

@@ -38,6 +38,8 @@ class Places:
     """Environments and logs; two labs with different states know nothing of each other."""
     ports: str
     """A range of ports to publish servers at; empty for any."""
+    share_cores: bool = False
+    """Whether other labs may use the same cores at the same time; their figures are disturbed then, and say so."""
 
     @property
     def lab_id(self) -> str:
@@ -46,7 +48,8 @@ class Places:
 
 
 def places(environment: Mapping[str, str] = os.environ) -> Places:
-    """The checkout's own places, or those that LAB_CATALOGUE, LAB_RESULTS, LAB_STATE and LAB_PORTS name."""
+    """The checkout's own places, or those that LAB_CATALOGUE, LAB_RESULTS, LAB_STATE and LAB_PORTS name; with LAB_SHARE_CORES
+    cores are shared with other labs."""
 
     def named(variable: str, default: Path) -> Path:
         return Path(environment.get(variable) or default).absolute()
@@ -57,6 +60,7 @@ def places(environment: Mapping[str, str] = os.environ) -> Places:
         results=named("LAB_RESULTS", PROJECT / "results"),
         state=named("LAB_STATE", PROJECT / ".lab"),
         ports=environment.get("LAB_PORTS", ""),
+        share_cores=bool(environment.get("LAB_SHARE_CORES")),
     )
 
 
@@ -153,7 +157,7 @@ def all_runtimes(places: Places) -> Iterator[Runtime]:
 
 @contextlib.contextmanager
 def alone(places: Places) -> Iterator[None]:
-    """One lab at a time in a checkout: two would measure each other. Raises LabError."""
+    """One lab at a time in a checkout, where each ends what an earlier one has left. Raises LabError."""
     make_state(places)
     with (places.state / "lock").open("w") as lock:
         try:

@@ -105,7 +105,7 @@ def new_experiment(name: str, catalogue: Mapping[str, Server]) -> str:
         "SERVERS": ", ".join(map(_scalar, servers)),
         "WORKLOADS": ", ".join(WORKLOADS),
         "PARAMETERS": "\n".join(
-            f"#   {workload}: {{{', '.join(f'{key}: {usual:g}' for key, usual in each.parameters.items())}}}"
+            f"#   {workload}: {{{', '.join(f'{key}: {parameter.usual:g}' for key, parameter in each.parameters.items())}}}"
             for workload, each in WORKLOADS.items()
             if each.parameters
         ),

@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsgilab import campaign, launch, process
 from wsgilab.campaign import Begin, Save
@@ -16,6 +16,7 @@ from wsgilab.model import Backend, Observation, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
 from wsgilab.progress import Advance
 from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.restarts import Restarts
 from wsgilab.swarm.client import LocustSwarm, Swarm
 
 
@@ -31,6 +32,10 @@ class Lane:
     """Why its targets are out of reach; None where they are not, or nobody knows."""
     own_cpus: frozenset[int] | None = None
     """The cores that the lab itself may use while they are measured; None: as it comes."""
+    restarts: Restarts = field(default_factory=Restarts)
+    """Of what ends on it while the run goes on."""
+    is_here: bool = False
+    """Whether its fleets run on this machine."""
     recorded: RecordedLane | None = None
     """What results tell of it; None where all is on one machine."""
 
@@ -57,6 +62,7 @@ def brought_up(
             machine=ground.machine,
             lost=ground.lost,
             own_cpus=ground.own_cpus(layout),
+            is_here=ground.runtime.is_here(),
             recorded=ground.lane(link),
         )
 
@@ -143,6 +149,8 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener
                 say=listener.say,
                 advance=listener.advance,
                 begin=listener.begin,
+                restarts=lane.restarts,
+                owns=started.runtime.owns if lane.is_here else None,
             )
         except EngineError as error:
             # Only the targets' engine is asked for anything by then.

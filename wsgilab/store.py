@@ -12,6 +12,7 @@ from typing import BinaryIO, Self
 import yaml
 
 from wsgilab import stored
+from wsgilab.compare import is_disturbed
 from wsgilab.errors import StoreError
 from wsgilab.model import Cell, Observation, Run
 
@@ -94,8 +95,13 @@ class Store:
         return list(found.values())
 
     def done(self) -> frozenset[tuple[int, Cell]]:
-        """(block, cell) of every trial that was measured. A failed trial is worth another try."""
-        return frozenset((each.block, each.cell) for each in self.observations() if each.status == "measured")
+        """(block, cell) of every trial that was measured. One that failed, or that others disturbed, is worth another try."""
+        run = self.run()
+        return frozenset(
+            (each.block, each.cell)
+            for each in self.observations()
+            if each.status == "measured" and not is_disturbed(run, each)
+        )
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write each file whole or not at all, in place of what was there; a name may have a folder, as in `plots/x.svg`.

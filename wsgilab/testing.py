@@ -233,7 +233,11 @@ class FakeSwarm:
 
     answer: Callable[[Order], SwarmReport] = lambda _: swarm_report()
     bodies: Mapping[str, str] = field(
-        default_factory=lambda: {"lab": json.dumps({"cpus": [0], "python": "3", "packages": {}}), "hello": "hello\n"}
+        default_factory=lambda: {
+            # As `run` has it of its stack.
+            "lab": json.dumps({"cpus": [0], "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}),
+            "hello": "hello\n",
+        }
     )
     orders: list[Order] = field(default_factory=list)
 

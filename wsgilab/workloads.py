@@ -1,28 +1,142 @@
-"""What one request does: the workloads, their parameters, and what they need. Pure."""
+"""What one request does: the workloads, their parameters, and what they need. Pure.
+
+A workload is one stanza of `WORKLOADS`. Experiment files, the JSON Schema, the web UI's form and the options of the Locust
+files all follow from it. So that a Locust file works by itself, this module and what it imports need nothing but the
+standard library.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from wsgilab.model import Workload
+from wsgilab.model import Parameter, Workload
+
+LONGEST_MS = 60_000.0
+LONGEST_COMPUTING_MS = 10_000.0
+LARGEST_KIB = 65_536.0
+"""The most that the routes of services/app/app.py take."""
 
 WORKLOADS: Mapping[str, Workload] = {
-    "hello": Workload(parameters={}),
-    "sleep": Workload(parameters={"ms": 50.0}),
-    "cpu": Workload(parameters={"ms": 5.0}),
-    "db": Workload(parameters={"ms": 50.0}, backends=("postgres",)),
-    "upstream": Workload(parameters={"ms": 50.0}, backends=("upstream",)),
-    "large": Workload(parameters={"kib": 1024.0}),
-    "slow-client": Workload(parameters={"send_ms": 100.0, "read_ms": 100.0, "kib": 1024.0}),
-    "stall": Workload(parameters={"ms": 300.0}, parts=("sleep", "cpu"), needs_users=True),
+    "hello": Workload(),
+    "sleep": Workload(
+        parameters={
+            "ms": Parameter(usual=50.0, most=LONGEST_MS, about="how long a request waits, in milliseconds"),
+        }
+    ),
+    "cpu": Workload(
+        parameters={
+            "ms": Parameter(
+                usual=5.0,
+                least=0.01,
+                most=LONGEST_COMPUTING_MS,
+                about="CPU time of a request, in milliseconds",
+                is_computing=True,
+            ),
+        }
+    ),
+    "db": Workload(
+        parameters={
+            "ms": Parameter(usual=50.0, most=LONGEST_MS, about="how long the database waits, in milliseconds"),
+        },
+        backends=("postgres",),
+    ),
+    "upstream": Workload(
+        parameters={
+            "ms": Parameter(usual=50.0, most=LONGEST_MS, about="how long the other service waits, in milliseconds"),
+        },
+        backends=("upstream",),
+    ),
+    "large": Workload(
+        parameters={
+            "kib": Parameter(usual=1024.0, most=LARGEST_KIB, about="size of the answer, in KiB", is_whole=True),
+        }
+    ),
+    "slow-client": Workload(
+        parameters={
+            "send_ms": Parameter(
+                usual=100.0, most=LONGEST_MS, about="how long a user takes to send a request, in milliseconds"
+            ),
+            "read_ms": Parameter(
+                usual=100.0, most=LONGEST_MS, about="how long a user takes to read an answer, in milliseconds"
+            ),
+            "kib": Parameter(usual=1024.0, most=LARGEST_KIB, about="size of the answer, in KiB", is_whole=True),
+        }
+    ),
+    "stall": Workload(
+        parameters={
+            "ms": Parameter(
+                usual=300.0,
+                least=0.01,
+                most=LONGEST_COMPUTING_MS,
+                about="CPU time of each request of the one user, in milliseconds",
+                is_computing=True,
+            ),
+        },
+        parts=("sleep", "cpu"),
+        needs_users=True,
+    ),
     "mixed": Workload(
-        parameters={"hello": 50.0, "db": 25.0, "upstream": 15.0, "cpu": 5.0, "large": 5.0},
+        parameters={
+            kind: Parameter(usual=usual, most=1e6, about=f"share of requests of the kind {kind}")
+            for kind, usual in (("hello", 50.0), ("db", 25.0), ("upstream", 15.0), ("cpu", 5.0), ("large", 5.0))
+        },
         backends=("postgres", "upstream"),
         parts=("hello", "db", "upstream", "cpu", "large"),
+        has_shares=True,
     ),
 }
 """By name. Each is a file in locustfiles/ (with _ for -), and its requests go to routes of services/app."""
 
-_COMPUTING = frozenset({"cpu", "stall"})
-"""Workloads whose `ms` is CPU time."""
+STEPS_PER_MS = 10_000
+"""Of work, where nobody has calibrated a server."""
+MOST_STEPS = 1e9
+"""That the route /cpu takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A parameter as its Locust file has it, on the command line and in the web UI's form."""
+
+    name: str
+    """As Locust's parsed options have it: `slow_client_send_ms`."""
+    kind: type[int] | type[float]
+    usual: float
+    least: float
+    most: float
+    about: str
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+
+def option(workload: str, parameter: str) -> Option:
+    """The option that tells users a parameter. Computing is told in steps of work."""
+    known = WORKLOADS[workload].parameters[parameter]
+    prefix = f"{workload}_".replace("-", "_")
+    if known.is_computing:
+        return Option(
+            name=f"{prefix}iterations",
+            kind=int,
+            usual=round(known.usual * STEPS_PER_MS),
+            least=1,
+            most=MOST_STEPS,
+            about="steps of work that a request does",
+        )
+    kind = int if known.is_whole else float
+    return Option(
+        name=prefix + parameter.replace("-", "_"),
+        kind=kind,
+        usual=kind(known.usual),
+        least=known.least,
+        most=known.most,
+        about=known.about,
+    )
+
+
+OPTIONS: Mapping[str, Option] = {
+    each.name: each for name, known in WORKLOADS.items() for each in (option(name, key) for key in known.parameters)
+}
+"""All options of all workloads, by name."""
 
 
 def parameters(
@@ -30,7 +144,25 @@ def parameters(
 ) -> Mapping[str, Mapping[str, float]]:
     """Workload -> parameter -> value, as `given` or else as usual: of `workloads` and of all that they are made of."""
     used = {part for name in workloads for part in (name, *WORKLOADS[name].parts)}
-    return {name: {**WORKLOADS[name].parameters, **given.get(name, {})} for name in WORKLOADS if name in used}
+    return {
+        name: {key: given.get(name, {}).get(key, each.usual) for key, each in known.parameters.items()}
+        for name, known in WORKLOADS.items()
+        if name in used
+    }
+
+
+def complaint(workload: str, given: Mapping[str, float]) -> str | None:
+    """What is wrong with the values `given` for parameters that a workload has, to be read after its name: `.ms must be a
+    number from 0 to 60000, not 60001`. None: nothing."""
+    known = WORKLOADS[workload]
+    for name, value in given.items():
+        each = known.parameters[name]
+        if not each.least <= value <= each.most or (each.is_whole and not value.is_integer()):
+            what = "a whole number" if each.is_whole else "a number"
+            return f".{name} must be {what} from {each.least:g} to {each.most:g}, not {value:.15g}"
+    if known.has_shares and not any(given.get(key, each.usual) for key, each in known.parameters.items()):
+        return ": one share at least must be more than 0"
+    return None
 
 
 def options(
@@ -42,13 +174,19 @@ def options(
     """
     found: dict[str, float | int] = {}
     for name, value in given[workload].items():
-        if workload in _COMPUTING and name == "ms" and cpu_iterations is not None:
-            found[f"{workload}_iterations"] = round(cpu_iterations * value / given["cpu"]["ms"])
-        else:
-            found[f"{workload}_{name}".replace("-", "_")] = value
+        told = option(workload, name)
+        if not WORKLOADS[workload].parameters[name].is_computing:
+            found[told.name] = value
+        elif cpu_iterations is not None:
+            found[told.name] = round(cpu_iterations * value / given["cpu"]["ms"])
     return found
 
 
 def backends(workloads: Iterable[str]) -> Sequence[str]:
     """The names of the backends that requests of `workloads` wait for, in order."""
     return list(dict.fromkeys(backend for name in workloads for backend in WORKLOADS[name].backends))
+
+
+def backend_variable(backend: str) -> str:
+    """The environment variable that tells servers where a backend listens: `LAB_POSTGRES`."""
+    return f"LAB_{backend.upper().replace('-', '_')}"

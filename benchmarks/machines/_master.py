@@ -30,6 +30,7 @@ from locust.rpc import Message
 from wsgilab.model import Order
 from wsgilab.swarm.agent import trial
 from wsgilab.swarm.crew import Crew
+from wsgilab.swarm.load import TargetCores
 from wsgilab.swarm.reach import Reach
 from wsgilab.swarm.samples import Sample, Span, report
 
@@ -62,7 +63,7 @@ def one_trial(crew: Crew, order: Order) -> dict[str, float]:
     """`told_s`: window and drain, which are what was asked for."""
     marks = Marks()
     began_s, used_s = time.monotonic(), time.process_time()
-    told = trial(order, crew.load(order), marks)
+    told = trial(order, crew.load(order), TargetCores("", None), marks)
     wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - used_s
     if told.failures or not told.completed:
         raise RuntimeError(f"{told.completed} requests were answered, {told.failures} were not: {dict(told.errors)}")

@@ -18,9 +18,16 @@ REQUESTS = 1_000_000
 def machine(found: Found) -> str:
     host = found.host
     quick = " A quick run: fewer and shorter measurements." if found.quick else ""
+    trials = found.crews[0].trials
+    once = (
+        f"Each crew of workers was started once, and a trial of it is the median of {trials} in a row; each number of requests, "
+        f"and of lanes, was measured once; a lane's steps are medians of {found.sited.rounds} rounds, each with a new start. That is "
+        "too few for intervals: there are none here, nor of what is extrapolated."
+    )
     return (
         f"Measured {found.date[:10]} on one machine: {host.cpu}, usable cores {host.usable_cpus}, "
-        f"{host.memory_bytes / 2**30:.0f} GiB, Linux {host.kernel}, Python {host.python}, Docker Engine {found.engine}.{quick}"
+        f"{host.memory_bytes / 2**30:.0f} GiB, Linux {host.kernel}, Python {host.python}, Docker Engine {found.engine}.{quick} "
+        f"{once}"
     )
 
 

@@ -6,6 +6,7 @@ Every answer is a fixed text, so that the swarm can check it to the byte.
 import functools
 import os
 import platform
+import re
 import time
 from importlib import metadata
 
@@ -15,8 +16,6 @@ from stamp import StampMiddleware
 from waits import ITEMS, Down, ask_upstream, read_item
 from work import iterations_for, state_after
 
-# What /lab tells of the stack a server really runs on.
-PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "eventlet", "tornado", "psycopg", "urllib3")
 LONGEST_SLEEP_MS = 60_000.0
 LARGEST_KIB = 65_536.0
 MOST_ITERATIONS = 1e9
@@ -110,17 +109,19 @@ def calibrate() -> Response:
 
 @app.get("/lab")
 def lab() -> Response:
-    """What this server is in effect: the process that answers, its cores, its Python and packages."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    """What this server is in effect: the process that answers, its cores, its Python and every package beside it."""
     return jsonify(
         pid=os.getpid(),
         cpus=sorted(os.sched_getaffinity(0)),
         python=platform.python_version(),
         implementation=platform.python_implementation(),
-        packages=versions,
+        packages=installed(),
     )
+
+
+def installed() -> dict[str, str]:
+    """The versions of all packages of this environment, by their names as package indexes spell them."""
+    found = {re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(): each.version for each in metadata.distributions()}
+    # It made the environment of a container, and nothing that serves needs it.
+    found.pop("pip", None)
+    return found

@@ -110,7 +110,17 @@ def test_the_engine_is_killed_and_what_it_leaves_is_ended_later(cli: SiteCli, be
 
 
 def test_the_run_itself_is_killed(cli: SiteCli, beta: Machine, ssh: Ssh) -> None:
+    """After a server that was killed before it, on another machine, has been started again."""
     child = under_way(cli)
+    [server] = beta.containers(cli.places.lab_id, "gunicorn-gevent")
+    server.kill()
+    told = b'"restarted":["gunicorn-gevent"]'
+    wait_for(
+        lambda: any(told in row for row in observations(cli.latest)) or child.poll() is not None,
+        "the server's restart",
+        seconds=SECONDS,
+    )
+    assert child.poll() is None, child.communicate()[0]
     child.kill()
     child.communicate()
     wait_for(lambda: not ssh.clients(), "the end of ssh")

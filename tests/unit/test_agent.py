@@ -12,7 +12,7 @@ from gevent.queue import Queue
 from wsgilab.model import Order
 from wsgilab.swarm import agent
 from wsgilab.swarm.agent import Lab, trial
-from wsgilab.swarm.load import Progress
+from wsgilab.swarm.load import Progress, TargetCores
 from wsgilab.swarm.samples import Sample
 
 CLOSED = Order(
@@ -67,6 +67,9 @@ class Users:
     def busiest(self) -> float:
         return 0.1
 
+    def others(self) -> float:
+        return 0.0
+
 
 class Reader:
     """A lab that takes so many looks to read what the target used."""
@@ -99,7 +102,7 @@ def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(order: 
     users = Users()
     reader = Reader(users, looks=3)
 
-    report = trial(order, users, reader)
+    report = trial(order, users, TargetCores("", None), reader)
 
     assert reader.read_under_load
     assert not users.are_at_work
@@ -116,7 +119,7 @@ def test_requests_are_void_only_after_the_lab_has_read_also_where_it_takes_longe
     users = Users()
     reader = Reader(users, looks=3, reading_s=0.1)
 
-    trial(order, users, reader)
+    trial(order, users, TargetCores("", None), reader)
 
     ends_ns, voids_ns = {end for end, _ in users.ends}, [void for _, void in users.ends]
     assert len(ends_ns) == 1, "the window's end does not move"
@@ -137,7 +140,7 @@ def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_
     monkeypatch.setattr(agent, "LONGEST_READING_S", 0.05)
     users = Users()
 
-    report = trial(order, users, Reader(users, looks=10**9))
+    report = trial(order, users, TargetCores("", None), Reader(users, looks=10**9))
 
     assert report.read_late
     assert report.held_s >= 0.05

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
+from wsgilab import host
 from wsgilab import link as links
 from wsgilab.beacon import Server
 from wsgilab.link import FEWEST_EXCHANGES, MOST_EXCHANGES, Link, parse_address
@@ -47,6 +48,23 @@ def test_the_offset_is_how_far_the_beacons_clock_is_ahead(ahead_ns: int) -> None
     assert abs(reading.offset_ns - ahead_ns) <= reading.fastest_ns / 2
     assert 0 < reading.fastest_ns <= reading.round_trip_ns
     assert reading.round_trip_ms == reading.round_trip_ns / 1e6
+
+
+def test_how_long_cores_were_idle_is_told_with_the_time_of_it() -> None:
+    with beacon(3 * DAY_NS) as port:
+        before = host.idle_s([0])
+        at_ns, idle_ns = link(port).idle("0")
+        after = host.idle_s([0])
+        now_ns = time.monotonic_ns() + 3 * DAY_NS
+
+    assert before <= idle_ns / 1e9 <= after
+    assert 0 < now_ns - at_ns < 10**9
+
+
+@pytest.mark.parametrize("cpuset", ["", "zero", "0-99999", "3-1", "0 1"])
+def test_whoever_asks_for_no_cores_is_not_answered(cpuset: str) -> None:
+    with beacon(0) as port, pytest.raises(ConnectionError):
+        link(port).idle(cpuset)
 
 
 def test_a_round_trip_takes_as_long_as_the_way_there_and_back() -> None:

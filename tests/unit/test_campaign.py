@@ -1,14 +1,17 @@
 """The loop, on fakes of the runtime and the swarm."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from pydantic import TypeAdapter
 
-from wsgilab import campaign, plan, testing
+from wsgilab import campaign, neighbours, plan, testing
 from wsgilab.errors import EngineError, SwarmError, TargetError
 from wsgilab.model import Cell, Observation, Order, Run, SwarmReport, Timeline, Trial, Usage
 from wsgilab.runtime.protocol import Fleet
+from wsgilab.runtime.restarts import Restarts
 from wsgilab.testing import FakeBackend, FakeSwarm, FakeTarget
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
@@ -44,6 +47,8 @@ class Lab:
     backends: Mapping[str, FakeBackend] = field(
         default_factory=lambda: {name: FakeBackend(backend=testing.backend(name)) for name in ("postgres", "upstream")}
     )
+    owns: neighbours.Owns | None = None
+    clock_s: float = 0.0
     saved: list[Observation] = field(default_factory=list)
     reporter: Recorder = field(default_factory=Recorder)
 
@@ -58,6 +63,8 @@ class Lab:
             save=self.saved.append,
             say=self.reporter.say,
             advance=self.reporter.steps.append,
+            owns=self.owns,
+            clock=lambda: self.clock_s,
         )
         return self.saved
 
@@ -116,6 +123,7 @@ def test_an_order_is_the_cell_in_locusts_terms() -> None:
     assert order == Order(
         locustfile="sleep",
         base_url="http://one.invalid",
+        server_cpus="0",
         users=8,
         rate=None,
         window_s=0.7,
@@ -290,23 +298,6 @@ def test_a_target_that_dies_makes_its_trial_a_failed_one_with_its_last_words_and
     assert len(lab.reporter.steps) == 2
 
 
-def test_a_target_that_has_died_is_not_loaded_again() -> None:
-    lab = Lab()
-
-    def answer(_: Order) -> SwarmReport:
-        lab.targets["one"].died = "exited with 3"
-        return testing.swarm_report()
-
-    saved = lab.answer(answer).execute(*trials("one", "one", "one"))
-
-    assert [each.reason.splitlines()[0] for each in saved] == [
-        "the server exited with 3 during the trial",
-        "the server exited with 3 before the trial",
-        "the server exited with 3 before the trial",
-    ]
-    assert len(lab.swarm.orders) == 1
-
-
 @dataclass(slots=True, kw_only=True)
 class Dying(FakeTarget):
     """A target that dies between the check before its trial and the beginning of the window."""
@@ -429,23 +420,6 @@ def test_a_backend_that_dies_makes_its_trial_a_failed_one_with_its_last_words() 
     assert saved.reason == "the backend postgres ended with exit code 1 during the trial\nPANIC"
 
 
-def test_only_what_waits_for_a_backend_that_has_died_is_not_loaded() -> None:
-    lab = Lab(run=MANY)
-    lab.backends["postgres"].died = "was removed"
-    cells = (DATABASE, testing.cell("one", workload="upstream"), ONE, testing.cell("two", workload="mixed"))
-
-    saved = lab.execute(*(trial(cell, block) for block, cell in enumerate(cells)))
-
-    assert [each.reason for each in saved] == [
-        "the backend postgres was removed before the trial",
-        "",
-        "",
-        "the backend postgres was removed before the trial",
-    ]
-    # The first of its server with a backend is a warm-up.
-    assert [order.locustfile for order in lab.swarm.orders] == ["upstream", "upstream", "sleep"]
-
-
 def test_a_server_is_warmed_up_before_its_first_trial_with_a_workload_that_needs_backends() -> None:
     lab = Lab(run=MANY)
     upstream = testing.cell("one", workload="upstream")
@@ -527,3 +501,255 @@ def test_a_generator_that_fails_ends_the_run_with_what_was_finished_saved() -> N
 
     assert [each.block for each in lab.saved] == [0]
     assert len(lab.swarm.orders) == 2
+
+
+# What has ended is started again.
+
+
+def mortal(lab: Lab, *deaths: int) -> Lab:
+    """The target `one` dies in its trials with these numbers, from 0 on."""
+
+    def answer(order: Order) -> SwarmReport:
+        if order.window_s != campaign.WARM_UP_S and len(lab.saved) in deaths:
+            lab.targets["one"].died = "ended with exit code 3"
+        return testing.swarm_report()
+
+    return lab.answer(answer)
+
+
+def test_a_target_that_has_died_is_started_again_before_its_next_trial_which_records_it() -> None:
+    lab = mortal(Lab(), 0)
+    saved = lab.execute(*trials("one", "two", "one", "one"))
+
+    assert [each.status for each in saved] == ["failed", "measured", "measured", "measured"]
+    assert [each.restarted for each in saved] == [(), (), ("one",), ()]
+    assert lab.reporter.said[1:] == ["one ended with exit code 3: starting it again (1 of 3 times at most)"]
+
+
+def test_a_target_is_started_again_three_times_in_a_run_and_then_no_more() -> None:
+    lab = mortal(Lab(), *range(9))
+    restarts = Restarts()
+    fleet: Fleet = dict(lab.targets)
+    for planned in (trials("one", "one"), trials("one", "one", "one"), trials("one")):
+        # A run may go through its trials in several parts.
+        campaign.execute(
+            planned,
+            run=BOTH,
+            fleets={1: fleet},
+            backends={},
+            swarm=lab.swarm,
+            save=lab.saved.append,
+            say=lab.reporter.say,
+            advance=lab.reporter.steps.append,
+            restarts=restarts,
+        )
+
+    assert [each.restarted for each in lab.saved] == [(), ("one",), ("one",), ("one",), (), ()]
+    assert {each.status for each in lab.saved} == {"failed"}
+    assert lab.saved[-1].reason == (
+        "the server ended with exit code 3 before the trial, after it had been started again 3 times"
+    )
+    assert len(lab.swarm.orders) == 4, "it is not loaded when it does not run"
+
+
+def test_each_server_with_each_number_of_cores_is_counted_by_itself() -> None:
+    lab, restarts = Lab(), Restarts()
+    run = testing.run(testing.experiment(*(testing.cell("one", cores=cores) for cores in (1, 2))))
+
+    def revive(name: str, cores: int) -> tuple[str, ...]:
+        target = lab.targets[name]
+        target.died = "ended with exit code 3"
+        told = {"cpus": list(range(cores)), "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}
+        lab.swarm.bodies = {"lab": json.dumps(told)}
+        return restarts.revive(run, cores, target, [], lab.swarm.get, lab.reporter.say).names
+
+    assert [revive("one", 1) for _ in range(4)] == [("one",), ("one",), ("one",), ()]
+    assert [revive("two", 1), revive("one", 2)] == [("two",), ("one",)]
+
+
+@dataclass(slots=True, kw_only=True)
+class Stubborn(FakeTarget):
+    """A target that does not come up again."""
+
+    asked: int = 0
+
+    def restart(self) -> None:
+        self.asked += 1
+        raise TargetError("one did not start: ended with exit code 1; see its last lines below", detail="KeyError: 'x'")
+
+
+def test_a_target_that_does_not_come_up_again_fails_its_trial_with_its_last_lines_and_is_tried_three_times() -> None:
+    stubborn = Stubborn(server=testing.server("one"), died="ended by signal 9")
+    lab = Lab(targets={"one": stubborn})
+
+    saved = lab.execute(*trials(*["one"] * 5))
+
+    assert saved[0].reason == (
+        "the server ended by signal 9 before the trial, and then one did not start: ended with exit code 1; see its last "
+        "lines below\nKeyError: 'x'"
+    )
+    assert {(each.status, each.restarted) for each in saved} == {("failed", ())}
+    assert stubborn.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (
+            {"cpus": [0], "python": "3.11.7", "packages": {"gunicorn": "28"}},
+            "one runs on other packages than before; start a new run",
+        ),
+        ({"cpus": [0], "python": "3.12", "packages": {"gunicorn": "27.0.1"}}, "one runs on other packages than before"),
+        (
+            {"cpus": [1], "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}},
+            "one answers from cores 1, not from 0 as asked; it moved itself",
+        ),
+    ],
+)
+def test_a_target_that_is_another_after_its_restart_is_never_loaded(told: dict[str, object], why: str) -> None:
+    lab = Lab()
+    lab.targets["one"].died = "ended by signal 9"
+    lab.swarm.bodies = {**lab.swarm.bodies, "lab": json.dumps(told)}
+
+    first, second, other = lab.execute(*trials("one", "one", "two"))
+
+    assert first.reason.startswith(f"the server was started again, but {why}")
+    assert second.reason == first.reason
+    assert (first.restarted, second.restarted, other.status) == (("one",), (), "measured")
+    assert len(lab.swarm.orders) == 1
+
+
+def test_a_backend_that_has_died_is_started_again_for_what_waits_for_it_and_servers_are_warmed_up_anew() -> None:
+    lab = Lab(run=MANY)
+    lab.execute(trial(DATABASE), trial(DATABASE, 1))
+    lab.backends["postgres"].died = "ended with exit code 1"
+    lab.swarm.orders.clear()
+    upstream = testing.cell("one", workload="upstream")
+
+    saved = lab.execute(trial(upstream, 2), trial(ONE, 3), trial(DATABASE, 4), trial(DATABASE, 5))[2:]
+
+    assert [(each.status, each.restarted) for each in saved] == [
+        ("measured", ()),
+        ("measured", ()),
+        ("measured", ("postgres",)),
+        ("measured", ()),
+    ]
+    warm_ups = [order.locustfile for order in lab.swarm.orders if order.window_s == campaign.WARM_UP_S]
+    assert warm_ups == ["upstream", "db"], "once before the first with each, and after the restart"
+
+
+@dataclass(slots=True, kw_only=True)
+class Gone(FakeBackend):
+    """A backend that cannot be started again."""
+
+    def restart(self) -> None:
+        raise TargetError("postgres cannot be started again: it was removed")
+
+
+def test_only_what_waits_for_a_backend_that_does_not_come_up_again_is_not_loaded() -> None:
+    gone = Gone(backend=testing.backend(), died="was removed")
+    lab = Lab(run=MANY, backends={"postgres": gone, "upstream": FakeBackend(backend=testing.backend("upstream"))})
+    cells = (DATABASE, testing.cell("one", workload="upstream"), ONE, testing.cell("two", workload="mixed"))
+
+    saved = lab.execute(*(trial(cell, block) for block, cell in enumerate(cells)))
+
+    reason = (
+        "the backend postgres was removed before the trial, and then postgres cannot be started again: it was removed"
+    )
+    assert [each.reason for each in saved] == [reason, "", "", reason]
+    # The first of its server with a backend is a warm-up.
+    assert [order.locustfile for order in lab.swarm.orders] == ["upstream", "upstream", "sleep"]
+
+
+def test_a_trial_of_an_earlier_lab_knows_of_no_restarts() -> None:
+    recorded = TypeAdapter(Observation).dump_python(testing.observation(), mode="json")
+    del recorded["restarted"]
+
+    assert TypeAdapter(Observation).validate_python(recorded) == testing.observation()
+
+
+# Beside others.
+
+DISTURBED, QUIET = 3.0, 0.0
+"""More than this process itself can have used meanwhile."""
+
+
+def answering(lab: Lab, *others: float, takes_s: float = 1.0) -> Lab:
+    """A lab whose trials, one after the other, have such shares of the generator's core taken by others; the last for good.
+
+    Each takes so long."""
+    shares = iter(others)
+    share = QUIET
+
+    def answer(_: Order) -> SwarmReport:
+        nonlocal share
+        lab.clock_s += takes_s
+        share = next(shares, share)
+        return testing.swarm_report(server_busy=0.0, generator_others=share)
+
+    return lab.answer(answer)
+
+
+def blocks_of(count: int, *cells: Cell) -> list[Trial]:
+    return [Trial(block=block, position=block, cell=cell) for block in range(count) for cell in cells]
+
+
+def test_a_disturbed_trial_is_repeated_at_the_end_of_its_block() -> None:
+    lab = answering(Lab(), *[QUIET] * 4, DISTURBED, QUIET, QUIET, QUIET)
+
+    saved = lab.execute(*blocks_of(4, ONE, TWO))
+
+    assert [(each.block, each.cell) for each in saved] == [
+        *[(block, cell) for block in range(3) for cell in (ONE, TWO)],
+        (2, ONE),
+        (3, ONE),
+        (3, TWO),
+    ]
+    assert lab.reporter.said == ["others disturbed 1 trial of block 3; repeated undisturbed: 1"]
+    assert len(lab.reporter.steps) == 8, "a repeated trial is no further step"
+
+
+def test_repeating_takes_no_more_than_a_fifth_of_the_time() -> None:
+    lab = answering(Lab(), DISTURBED)
+
+    saved = lab.execute(*blocks_of(20, ONE, TWO))
+
+    assert len(saved) == 50, "40 trials, and a fifth of all again"
+    assert "repeated undisturbed: 0" in lab.reporter.said[-1]
+
+
+def test_a_quiet_run_repeats_nothing_and_says_nothing() -> None:
+    lab = answering(Lab(), QUIET)
+
+    assert len(lab.execute(*blocks_of(5, ONE, TWO))) == 10
+    assert lab.reporter.said == []
+
+
+def test_who_disturbed_a_trial_is_noted_and_what_the_lab_itself_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def owns(_: int) -> bool:
+        return False
+
+    asked: list[object] = []
+
+    def programs(*told: object) -> list[str]:
+        asked.append(told[2:])
+        return ["yes (4711)"]
+
+    monkeypatch.setattr(neighbours, "programs", programs)
+    lab = answering(Lab(owns=owns), QUIET, DISTURBED)
+
+    quiet, disturbed = lab.execute(trial(ONE), trial(TWO))[:2]
+
+    assert (quiet.neighbours, disturbed.neighbours) == ((), ("yes (4711)",))
+    assert quiet.lab_cpu is not None
+    assert quiet.lab_cpu >= 0
+    assert asked[0] == ({0, 1}, owns)
+
+
+def test_where_the_targets_are_elsewhere_nobody_here_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "snapshot", pytest.fail)
+    lab = answering(Lab(), DISTURBED)
+
+    (observation, *_) = lab.execute(trial(ONE))
+
+    assert (observation.neighbours, observation.lab_cpu) == ((), None)

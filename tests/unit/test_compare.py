@@ -624,6 +624,19 @@ def test_failed_trials_are_told_with_the_first_line_of_the_last_reason() -> None
     assert warning(blocks) == "2 of 3 trials failed: exited with 3"
 
 
+def test_what_was_started_again_is_told_with_how_often() -> None:
+    blocks = [
+        replace(each, restarted=names)
+        for each, names in zip(observed(), [(), ("one",), ("one", "postgres")], strict=True)
+    ]
+
+    assert [told for told in single(blocks).warnings if "again" in told] == [
+        "one had ended and was started again before 2 of 3 trials",
+        "postgres had ended and was started again before 1 of 3 trials",
+    ]
+    assert figures(single(blocks)) == figures(single(observed())), "they are measured all the same"
+
+
 def test_a_cell_that_failed_in_every_block_keeps_a_warning_and_no_figures() -> None:
     result = single([failed(block=block) for block in range(3)])
 

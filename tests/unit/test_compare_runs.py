@@ -577,6 +577,17 @@ def test_packages_that_came_and_went_are_told_each_and_no_digest_beside_them() -
     ]
 
 
+def test_of_a_run_that_recorded_a_few_packages_nobody_knows_the_rest() -> None:
+    few = stack(packages={"gunicorn": "27.0.1"})(made())
+    more = {"click": "8", "gunicorn": "28"}
+    every = stack(packages=more, is_complete=True)(made(id="later"))
+
+    told = [("stack gunicorn: gunicorn", "27.0.1", "28")]
+    assert [(each.what, each.a, each.b) for each in beside(a=few, b=every).differences] == told
+    there = stack(packages={"gunicorn": "27.0.1"}, is_complete=True)(made())
+    assert len(beside(a=there, b=every).differences) == 2, "of two that recorded all, it is known"
+
+
 APPLICATION = {"services/app/app.py": "a" * 64, "services/app/work.py": "b" * 64}
 FILES = Origin(files={"application": APPLICATION, "locks": {"one.txt": "c" * 64}}, revision="d" * 40, dirty=False)
 
@@ -732,3 +743,21 @@ def test_a_limit_is_breached_where_the_whole_interval_is_beyond_it(
     found = judged(low, high, metric=metric, verdict=verdict)
 
     assert list(breaches(found, parse_limit(limit))) == ([found.cells[0]] if breached else [])
+
+
+def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() -> None:
+    busy: dict[str, Any] = {"server_busy": 0.9, "generator_others": 0.0}
+    quiet = everything({TWO: 1.0, THREE: 1.0}, seed=2)
+    found = runs(
+        made(),
+        everything(dict.fromkeys((ONE, TWO, THREE), 1.0), seed=1),
+        made(id="later"),
+        [*observed(ONE, 0.5, **busy), *quiet],
+    )
+
+    one = by_server(found)["one"]
+    assert one.refused.startswith("in B, others took up to 8")
+    assert (one.ratio, one.verdict) == (None, "undecided")
+    assert not breaches(found, parse_limit("slower=5%"))
+    with pytest.raises(SpecError, match="nothing to be compared: in A, others took"):
+        runs(made([ONE]), observed(ONE, **busy), made([ONE], id="later"), observed(ONE, 0.5))

@@ -1,5 +1,6 @@
 """What a crew makes of what its workers tell, without any."""
 
+import time
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from locust.runners import STATE_INIT, STATE_MISSING, STATE_RUNNING
 
+from wsgilab import host
 from wsgilab.swarm import crew as crews
 from wsgilab.swarm import workers as hands
 from wsgilab.swarm.crew import Crew
@@ -54,7 +56,7 @@ def message(worker: int, **data: Any) -> Any:
 def crew(*machines: str, reach: object = None) -> tuple[Crew, Runner]:
     runner = Runner()
     made = object.__new__(Crew)
-    vars(made).update(_reach=reach, _heard=crews._Heard(), _runner=runner, _workers=staff(runner, *machines))
+    vars(made).update(_cpus={0}, _reach=reach, _heard=crews._Heard(), _runner=runner, _workers=staff(runner, *machines))
     return made, runner
 
 
@@ -122,11 +124,25 @@ def test_the_busiest_core_is_found_on_whatever_machine(monkeypatch: pytest.Monke
     made.mark()
     # Each by a clock of its own, and not for as long: the messages took their time.
     for worker, begin_ns, share in ((1, 5 * S, 0.7), (2, 900 * S, 0.4)):
-        made._on_marked(message(worker, at_ns=begin_ns, cpu_s=10.0))
-        made._on_marked(message(worker, at_ns=begin_ns + 2 * S, cpu_s=10.0 + 2 * share))
+        made._on_marked(message(worker, at_ns=begin_ns, cpu_s=10.0, idle_s=5.0))
+        made._on_marked(message(worker, at_ns=begin_ns + 2 * S, cpu_s=10.0 + 2 * share, idle_s=5.0))
 
     assert made.busiest() == pytest.approx(0.7)
     assert runner.sent == [("lab_mark", None, worker) for worker in ("1", "2")] * 2
+
+
+def test_what_others_use_is_what_neither_idles_nor_is_the_generators_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = crew("", "beta", "beta")
+    monkeypatch.setattr(Workers, "cpu_s", lambda _: [1.0])
+    # All the time, on this machine.
+    monkeypatch.setattr(host, "idle_s", lambda _: time.monotonic())
+    made.mark()
+    made.mark()
+    for worker, idle_s in ((1, 0.5), (2, 1.2)):
+        made._on_marked(message(worker, at_ns=5 * S, cpu_s=10.0, idle_s=7.0))
+        made._on_marked(message(worker, at_ns=7 * S, cpu_s=10.7, idle_s=7.0 + idle_s))
+
+    assert made.others() == pytest.approx(0.4), "of two seconds 0.5 were idle, and 0.7 its own"
 
 
 def test_each_worker_counts_in_its_own_machines_view_of_the_targets_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """What import-linter does not see: the folders beside the package."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,21 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("folder", ["services/app", "services/backends", "locustfiles"])
-def test_what_runs_in_a_target_or_by_hand_never_imports_the_package(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["services/app", "services/backends"])
+def test_what_runs_in_a_target_never_imports_the_package(folder: str) -> None:
     files = sorted((PROJECT / folder).glob("*.py"))
     assert len(files) >= 2
     for file in files:
         assert not any(name.split(".")[0] == "wsgilab" for name in imported(file)), file
+
+
+def test_locust_files_import_the_workloads_alone_which_need_only_the_standard_library() -> None:
+    for file in sorted((PROJECT / "locustfiles").glob("*.py")):
+        ours = {name for name in imported(file) if name.split(".")[0] == "wsgilab"}
+        assert all(name.startswith("wsgilab.workloads.") for name in ours), file
+    # -S: without installed packages.
+    argv = [sys.executable, "-S", "-E", "-c", "import wsgilab.workloads"]
+    assert subprocess.run(argv, check=False, cwd=PROJECT, capture_output=True, text=True).stderr == ""
 
 
 def test_the_tasks_know_the_facade_and_its_errors_alone() -> None:

@@ -5,9 +5,12 @@ import hashlib
 import importlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from http.client import HTTPException
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -21,7 +24,7 @@ from locust.runners import WorkerNode
 
 import app as application
 import work
-from wsgilab.workloads import WORKLOADS
+from wsgilab.workloads import WORKLOADS, option
 
 MASK = 2**32 - 1
 
@@ -126,12 +129,12 @@ OPTIONS: list[tuple[str, list[str], str, object]] = [
     ("db", [], "db_ms", 50.0),
     ("upstream", ["--upstream-ms", "12.5"], "upstream_ms", 12.5),
     ("upstream", [], "upstream_ms", 50.0),
-    ("large", ["--large-kib", "1"], "large_kib", 1.0),
-    ("large", [], "large_kib", 1024.0),
+    ("large", ["--large-kib", "1"], "large_kib", 1),
+    ("large", [], "large_kib", 1024),
     ("slow_client", ["--slow-client-send-ms", "7"], "slow_client_send_ms", 7.0),
     ("slow_client", [], "slow_client_send_ms", 100.0),
     ("slow_client", [], "slow_client_read_ms", 100.0),
-    ("slow_client", [], "slow_client_kib", 1024.0),
+    ("slow_client", [], "slow_client_kib", 1024),
     ("stall", ["--stall-iterations", "7"], "stall_iterations", 7),
     ("mixed", ["--mixed-db", "0"], "mixed_db", 0.0),
     ("mixed", [], "mixed_hello", 50.0),
@@ -165,16 +168,56 @@ def test_a_file_that_is_loaded_twice_adds_its_options_once() -> None:
     assert parser().parse_args([]).sleep_ms == 50.0
 
 
-def test_every_workload_is_a_file_with_its_parameters_as_defaults() -> None:
-    for workload, known in WORKLOADS.items():
-        name = workload.replace("-", "_")
-        locustfile(name)
-        options = vars(parser().parse_args([]))
-        for parameter, value in known.parameters.items():
-            if workload not in ("cpu", "stall"):
-                assert options[f"{name}_{parameter}"] == value
-            else:
-                assert options[f"{name}_iterations"] > 0
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_workload_is_a_file_with_its_parameters_as_options_and_what_is_usual_as_defaults(workload: str) -> None:
+    locustfile(workload.replace("-", "_"))
+    options = vars(parser().parse_args([]))
+    for parameter in WORKLOADS[workload].parameters:
+        told = option(workload, parameter)
+        assert (options[told.name], type(options[told.name])) == (told.usual, told.kind)
+
+
+def test_what_computes_has_the_workload_by_which_its_steps_are_calibrated() -> None:
+    for name, each in WORKLOADS.items():
+        if any(parameter.is_computing for parameter in each.parameters.values()):
+            assert "cpu" in (name, *each.parts)
+
+
+@pytest.mark.usefixtures("backends")
+@pytest.mark.parametrize("end", ["usual", "least", "most"])
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_the_application_takes_what_a_workloads_parameters_can_be(workload: str, end: str) -> None:
+    file = locustfile(workload.replace("-", "_"))
+    options = {}
+    for key, parameter in WORKLOADS[workload].parameters.items():
+        told = option(workload, key)
+        # As many steps as can be asked for would take a minute.
+        options[told.name] = 1 if parameter.is_computing else told.kind(getattr(told, end))
+    if WORKLOADS[workload].has_shares and not any(options.values()):
+        options[next(iter(options))] = 1.0
+    users = [each for each in vars(file).values() if isinstance(each, type) and each.__module__ == file.__name__]
+    users = [each for each in users if issubclass(each, LAB_USER.LabUser)]
+    assert users
+    for each in users:
+        get = user(file.__name__, each.__name__, number=7, **options).choose()
+        answer = application.app.test_client().get(get.path)
+        assert (answer.status_code, answer.data == get.answer) == (200, True), get.path
+    # Some are large.
+    application._lines.cache_clear()
+    locustfile("large").get.cache_clear()
+
+
+def test_a_locust_file_is_loaded_by_hand_from_anywhere(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "locustfiles" / "mixed.py"
+    # Without any of the folders that the tests have on their path.
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LOCUST_SKIP_MONKEY_PATCH")
+    }
+    argv = [sys.executable, "-m", "locust", "-f", str(file), "--list"]
+
+    told = subprocess.run(argv, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert told.stdout.split()[-1] == "Mixed"
 
 
 def test_users_ask_for_what_the_options_say() -> None:

@@ -108,7 +108,7 @@ def test_what_is_said_of_defaults_is_so() -> None:
     assert {(cell.connection, cell.cores, cell.arrivals) for cell in bare.cells} == {("close", 1, "constant")}
     for name, each in WORKLOADS.items():
         if each.parameters:
-            parameters = ", ".join(f"{key}: {value:g}" for key, value in each.parameters.items())
+            parameters = ", ".join(f"{key}: {parameter.usual:g}" for key, parameter in each.parameters.items())
             assert f"\n#   {name}: {{{parameters}}}\n" in said
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.machines import limits, pages, words
+from benchmarks import scale_out
+from benchmarks.machines import limits, measured, pages, words
 from benchmarks.machines.found import Concluded, Crewed, Found, Gathered, Journaled, Laned, Ran, Sited
 from benchmarks.machines.limits import Case, Line
 from benchmarks.machines.simulation import Costs, Faults, Machines, Took, Way, Work, dealt, simulate
-from wsgilab import testing
+from wsgilab import host, testing
+from wsgilab.errors import HostError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 COSTS = Costs(reach_s=1, build_s=2, start_s=10, stop_s=4, trial_s=1, lab_s=0, conclude_s=0)
@@ -312,6 +315,40 @@ def test_figures_say_what_was_measured() -> None:
     assert "windows were 2.0 min, settling included, instead of 2.4 s" in figures["check"]
     assert "quick" not in figures["machine"]
     assert "quick" in pages.figures(replace(FOUND, quick=True), SMALL)["machine"]
+
+
+def test_the_page_has_the_figures_that_were_measured_last() -> None:
+    found, page = scale_out.measured_before(), PAGE.read_text()
+    for of in (
+        measured.machine,
+        measured.master,
+        measured.master_lines,
+        measured.requests,
+        measured.lab,
+        measured.lane,
+    ):
+        assert of(found) in page, "run python -m benchmarks.scale_out --again --write docs/scale.md"
+
+
+def test_the_page_says_of_how_many_measurements_its_figures_are() -> None:
+    told = pages.figures(FOUND, SMALL)["machine"]
+    assert f"a trial of it is the median of {FOUND.crews[0].trials} in a row" in told
+    assert "medians of 3 rounds" in told
+    assert "there are none here, nor of what is extrapolated" in told
+
+
+def test_figures_of_another_machine_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale_out, "RESULTS", tmp_path)
+    monkeypatch.setattr(host, "fingerprint", lambda: FOUND.host)
+    row = {"trials": "10000", "seconds": {"median": 8.0, "low": 7.0, "high": 9.0}, "MB": 250.0}
+    for cpu in (FOUND.host.cpu, "another"):
+        told = {"date": "2026-01-01", "machine": {"cpu": cpu}, "summary": [row]}
+        (tmp_path / "scale.yaml").write_text(yaml.safe_dump(told))
+        if cpu == FOUND.host.cpu:
+            assert scale_out.concluded().seconds == 8.0
+        else:
+            with pytest.raises(HostError, match=r"of another machine \(another, not .*run it here first"):
+                scale_out.concluded()
 
 
 @pytest.mark.parametrize(

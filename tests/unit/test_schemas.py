@@ -114,9 +114,11 @@ def test_editors_are_told_defaults_workloads_parameters_and_figures() -> None:
     parameters = experiment["properties"]["workloads"]["properties"]
     assert {
         name: {key: each["default"] for key, each in known["properties"].items()} for name, known in parameters.items()
-    } == {name: each.parameters for name, each in WORKLOADS.items()}
-    units = [parameters[name]["properties"][key]["description"] for name, key in (("sleep", "ms"), ("large", "kib"))]
-    assert units == ["Milliseconds.", "KiB."]
+    } == {
+        name: {key: parameter.usual for key, parameter in each.parameters.items()} for name, each in WORKLOADS.items()
+    }
+    told = [parameters[name]["properties"][key]["description"] for name, key in (("sleep", "ms"), ("large", "kib"))]
+    assert told == ["How long a request waits, in milliseconds.", "Size of the answer, in KiB."]
     assert figure["enum"] == list(claims.FIGURES)
 
 
@@ -431,7 +433,10 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
         ("experiment.json", "max_blocks: 20", "max_blocks: 1.5"),
         ("experiment.json", "sleep: {ms: 20}", "nap: {ms: 20}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: {s: 20}"),
-        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: 0}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: -1}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: 60001}"),
+        ("experiment.json", "sleep: {ms: 20}", "cpu: {ms: 0}"),
+        ("experiment.json", "sleep: {ms: 20}", "large: {kib: 1.5}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: '20'}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: 20"),
         ("experiment.json", "servers: all", "servers: gunicorn"),
@@ -539,6 +544,8 @@ def test_what_is_wrong_is_refused_by_schema_and_parser_alike(schema: str, before
         ("cores: all", "cores: [1]"),
         ("window_s: 0.5", "window_s: 1"),
         ("sleep: {ms: 20}", "sleep: {}"),
+        ("sleep: {ms: 20}", "large: {kib: 8.0}"),
+        ("mixed: {hello: 1}", "mixed: {hello: 0}"),
     ],
 )
 def test_what_can_be_said_in_another_way_is_accepted_by_schema_and_parser_alike(before: str, after: str) -> None:

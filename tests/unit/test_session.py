@@ -139,3 +139,14 @@ def test_a_watched_run_is_compared_only_when_it_has_ended() -> None:
     after = watch.view().comparison
     assert [pair.verdict for pair in after.pairs] == ["faster"]
     assert {result.cell.server: result.rank for result in after.cells} == {"gunicorn-gevent": 1, "gunicorn-sync-4": 2}
+
+
+def test_of_a_trial_that_was_repeated_a_watched_run_shows_the_last() -> None:
+    cell = testing.cell()
+    watch = Watch(testing.run(testing.experiment(cell)), {})
+    for rps in (10.0, 20.0):
+        watch.observe(testing.observation(cell, swarm=testing.swarm_report(throughput_rps=rps)))
+
+    (result,) = watch.comparison().cells
+    assert result.blocks == 1
+    assert [each.throughput_rps for each in watch.reports(cell)] == [20.0]

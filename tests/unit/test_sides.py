@@ -141,3 +141,22 @@ def test_an_interrupt_ends_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         side_by_side(RUN, lanes, dealt("alpha", "beta"), heard.listener)
     assert heard.saved == []
+
+
+def test_what_ends_on_a_lane_is_started_again_three_times_in_all_parts_of_a_run_and_on_no_other_lane() -> None:
+    def answer(_: Order) -> SwarmReport:
+        target = lanes[0].started.fleets[1]["one"]
+        assert isinstance(target, FakeTarget)
+        target.died = "ended by signal 9"
+        return testing.swarm_report()
+
+    heard = Heard()
+    lanes = [lane("alpha", FakeSwarm(answer=answer)), lane("beta", FakeSwarm())]
+    shares = dealt("alpha", "beta")
+    for part in (slice(0, 2), slice(2, 4)):
+        side_by_side(RUN, lanes, {machine: share[part] for machine, share in shares.items()}, heard.listener)
+    side_by_side(RUN, lanes, {"alpha": shares["alpha"][:1], "beta": []}, heard.listener)
+
+    on_alpha = [each.restarted for each in heard.saved if each.machine == "alpha"]
+    assert on_alpha == [(), ("one",), ("one",), ("one",), ()]
+    assert [each.status for each in heard.saved if each.machine == "beta"] == ["measured"] * 4

@@ -234,8 +234,13 @@ def test_all_cores_are_a_list_like_any_other() -> None:
         ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
         ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
         ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
-        ("workloads: {sleep: {ms: 0}}", ["workloads.sleep.ms", "greater than 0", "not 0"]),
-        ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms", "less than or equal to 60000"]),
+        ("workloads: {cpu: {ms: 0}}", ["workloads.cpu.ms must be a number from 0.01 to 10000, not 0"]),
+        ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms must be a number from 0 to 60000, not 60001"]),
+        ("workloads: {large: {kib: 1.5}}", ["workloads.large.kib must be a whole number from 0 to 65536, not 1.5"]),
+        (
+            "workloads: {mixed: {hello: 0, db: 0, upstream: 0, cpu: 0, large: 0}}",
+            ["workloads.mixed: one share at least must be more than 0"],
+        ),
     ],
 )
 def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str, parts: list[str]) -> None:

@@ -252,6 +252,16 @@ def test_a_run_that_has_not_begun_has_no_observations(store: Store) -> None:
     assert store.done() == frozenset()
 
 
+def test_a_trial_that_others_disturbed_is_worth_another_try(store: Store) -> None:
+    busy = testing.swarm_report(server_busy=1.0, generator_others=0.0)
+    record(store, FIRST, testing.observation(block=1, position=1, swarm=busy))
+    assert store.done() == {(0, FIRST.cell)}
+
+    record(store, SECOND)
+
+    assert store.done() == {(0, FIRST.cell), (1, FIRST.cell)}
+
+
 def test_an_observation_is_on_the_disk_when_append_returns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     path = journal_of(store)

@@ -256,6 +256,7 @@ OBSERVED_ON_LANES: Sequence[tuple[str, Any, str]] = [
     # It loads alpha, and has no targets.
     ("machine", "beta", "machine: 'beta' is none of the lanes' machines of targets"),
     ("machine", "x" * 10**5, "machine: 'xxxx"),
+    ("restarted", ["<b>"], "restarted.0: '<b>' is not a server's or a backend's name"),
     ("machine", 1, "machine: "),
     ("swarm/round_trip_ms", -1.0, "swarm.round_trip_ms: -1.0 is not from 0"),
     ("swarm/round_trip_ms", 1e300, "swarm.round_trip_ms: "),

@@ -7,7 +7,9 @@ from typing import get_args
 from wsgilab.compare.figures import busiest_share, server_cpu
 from wsgilab.model import Gate, Observation, Server, SwarmReport
 
-_UNSEEN: frozenset[Gate] = frozenset({"failures", "cut-off", "late", "generator"})
+_NEIGHBOUR: frozenset[Gate] = frozenset({"neighbour"})
+"""Others slowed server or users down: fewer requests may have been in flight, and more connections slow."""
+_UNSEEN: frozenset[Gate] = _NEIGHBOUR | {"failures", "cut-off", "late", "generator"}
 """Not all of the load arrived, or not all of it left a stamp."""
 _UNSTEADY: frozenset[Gate] = _UNSEEN | {"little"}
 _EVERY: frozenset[Gate] = frozenset(get_args(Gate))
@@ -55,7 +57,7 @@ FIGURES: Mapping[str, Figure] = {
         spoilt_by=_UNSTEADY | {"processes"},
     ),
     # What goes wrong is what these count.
-    "slow_connections": Figure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=frozenset()),
-    "failures": Figure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=frozenset()),
+    "slow_connections": Figure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_NEIGHBOUR),
+    "failures": Figure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_NEIGHBOUR),
 }
 """By the name that a claim gives it; units as in `SwarmReport` and `Observation`."""

@@ -9,12 +9,24 @@ from wsgilab.compare.advice import advise
 from wsgilab.compare.drift import drift
 from wsgilab.compare.figures import cell_result, median_alone, reports
 from wsgilab.compare.machines import machine_effects
+from wsgilab.compare.neighbour import LIMIT as NEIGHBOUR_LIMIT
+from wsgilab.compare.neighbour import is_disturbed
 from wsgilab.compare.pairs import against_reference, blocks_needed, grouped, ranks
 from wsgilab.compare.reasons import GENERATOR_LIMIT
 from wsgilab.compare.scaling import scaling
 from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Wish
 
-__all__ = ["GENERATOR_LIMIT", "advise", "compare", "order", "so_far", "survey", "unsettled"]
+__all__ = [
+    "GENERATOR_LIMIT",
+    "NEIGHBOUR_LIMIT",
+    "advise",
+    "compare",
+    "is_disturbed",
+    "order",
+    "so_far",
+    "survey",
+    "unsettled",
+]
 
 
 def compare(run: Run, observations: Iterable[Observation]) -> Comparison:

@@ -231,8 +231,15 @@ def _stacks(a: Run, b: Run) -> Iterable[Told]:
 
 def _stack(name: str, a: Stack, b: Stack) -> Iterable[Told]:
     yield f"{name}: Python", a.python, b.python
-    yield from _mappings(f"{name}:", a.packages, b.packages)
-    if (a.packages, a.python) == (b.packages, b.python):
+    packages_a, packages_b = a.packages, b.packages
+    if a.is_complete != b.is_complete:
+        # One of them recorded a few: whether it had the rest, nobody knows.
+        packages_a, packages_b = (
+            {key: version for key, version in each.items() if key in other}
+            for each, other in ((packages_a, packages_b), (packages_b, packages_a))
+        )
+    yield from _mappings(f"{name}:", packages_a, packages_b)
+    if (packages_a, a.python) == (packages_b, b.python):
         # Of equal versions, still another image or another lock file.
         yield f"{name}: digest", a.digest, b.digest
 

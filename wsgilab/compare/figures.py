@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from wsgilab import cpus, stats
-from wsgilab.compare import gates, reasons
+from wsgilab.compare import gates, neighbour, reasons
 from wsgilab.compare.network import network, received_mbps
 from wsgilab.model import Cell, CellFigures, CellResult, Gate, Interval, Observation, Run, Server, SwarmReport
 
@@ -43,7 +43,11 @@ def cell_result(
         figures=figures,
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
-        warnings=(*gates.failed_trials(observations, planned, unit), *(warning for _, warning in told)),
+        warnings=(
+            *gates.failed_trials(observations, planned, unit),
+            *gates.started_again(observations, unit),
+            *(warning for _, warning in told),
+        ),
         timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
     )
 
@@ -75,13 +79,16 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
     limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
     answered, due = reasons.flow(swarms)
     shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
+    others = [neighbour.taken(run, each) for each in measured]
     state = reasons.State(
         mean_in_flight=summary([each.mean for each in in_flight]),
         slow=statistics.median(swarm.throughput_rps * swarm.client_ms / 1000 for swarm in swarms),
         reading=statistics.median(swarm.throughput_rps * swarm.reading_ms / 1000 for swarm in swarms),
         server_cpu=_known(map(server_cpu, measured), summary),
         generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
+        generator_others=_known((each.generator for each in others), summary),
         backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
+        disturbed=neighbour.disturbance(run, cell, measured),
         busiest_share=statistics.median(shares) if shares else None,
         answered=answered,
         due=due,
@@ -107,6 +114,9 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         cpu_ms_per_request=cpu_ms,
         server_cpu=state.server_cpu,
         generator_cpu=state.generator_cpu,
+        server_others=_known((each.server for each in others), summary),
+        generator_others=state.generator_others,
+        disturbed=state.disturbed,
         resident_mb=max(memory) / 1e6 if memory else None,
         os_threads=round(statistics.median(os_threads)) if os_threads else None,
         backend_cpu=state.backend_cpu,

@@ -1,6 +1,7 @@
 """What a reader must know beside a cell's figures, and the gates that keep it from being compared."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from wsgilab import cpus
@@ -23,6 +24,13 @@ def failed_trials(observations: Sequence[Observation], planned: int, unit: str) 
         yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
     if len(observations) < planned:
         yield f"{planned - len(observations)} of {planned} blocks were not run"
+
+
+def started_again(observations: Sequence[Observation], unit: str) -> Iterable[str]:
+    """What of a cell had ended within the run, and was started again."""
+    names = Counter(name for observation in observations for name in observation.restarted)
+    for name, count in sorted(names.items()):
+        yield f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
 
 
 def gates(
@@ -53,13 +61,7 @@ def gates(
         yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
     if lost := lossy(figures.resent_share):
         yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
-    generator = generator_used(run, figures.generator_cpu, figures.backend_cpu)
-    if generator.share >= GENERATOR_LIMIT:
-        yield "generator", f"{generator}: {generator.it} may be what is measured"
-    if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
-        yield None, "server and generator share a core: both are slower for it"
-    if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
-        yield None, "server and backends share a core: both are slower for it"
+    yield from _of_cores(run, cell, figures)
     if server.slots is not None and figures.peak > server.slots:
         yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
     if server.processes is not None and figures.processes > server.processes:
@@ -77,6 +79,19 @@ def gates(
     if cell.users is not None and abs(little / cell.users - 1) > LITTLE_TOLERANCE:
         told = f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
         yield "little", told
+
+
+def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate | None, str]]:
+    """Who else was on the cores."""
+    if figures.disturbed:
+        yield "neighbour", figures.disturbed
+    generator = generator_used(run, figures.generator_cpu, figures.generator_others, figures.backend_cpu)
+    if generator.share >= GENERATOR_LIMIT:
+        yield "generator", f"{generator}: {generator.it} may be what is measured"
+    if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
+        yield None, "server and generator share a core: both are slower for it"
+    if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
+        yield None, "server and backends share a core: both are slower for it"
 
 
 def _requests(count: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsgilab import cpus
+from wsgilab.compare.neighbour import LIMIT, cores
 from wsgilab.compare.network import Network, away, full, longer, lossy
 from wsgilab.model import BoundBy, Cell, Interval, Run, Server, SwarmReport
 
@@ -38,7 +39,10 @@ class State:
     """Those of them that were slow to read. Who sends slowly may do so in the queue, and hold no slot meanwhile."""
     server_cpu: Interval | None
     generator_cpu: Interval
+    generator_others: Interval | None
     backend_cpu: Interval | None
+    disturbed: str
+    """What others took of the cores, where that was too much; else empty."""
     busiest_share: float | None
     answered: int
     due: int
@@ -48,6 +52,8 @@ class State:
 def bound_by(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
     """What holds the throughput where it is, and the figures that say so. The first that applies, from the most to the
     least compelling."""
+    if state.disturbed:
+        return "neighbour", state.disturbed
     return (
         _by_cores(run, server, cell, state)
         or _by_link(state)
@@ -61,7 +67,7 @@ def bound_by(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundB
 
 def _by_cores(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
     """What binds, where somebody's cores are full."""
-    generator = generator_used(run, state.generator_cpu, state.backend_cpu)
+    generator = generator_used(run, state.generator_cpu, state.generator_others, state.backend_cpu)
     if generator.share >= GENERATOR_LIMIT:
         return "generator", str(generator)
     used = None if state.server_cpu is None else state.server_cpu.median
@@ -77,7 +83,7 @@ def _by_cores(run: Run, server: Server, cell: Cell, state: State) -> tuple[Bound
         return "gil", f"{processes} process(es) used {used * cell.cores:.2f} of {cell.cores} cores"
     backend = None if state.backend_cpu is None else state.backend_cpu.median
     if backend is not None and backend >= BACKEND_LIMIT and not _shared_cores(run):
-        return "backend", f"the backends used {backend:.0%} of {_cores(run.backend_cpus)}"
+        return "backend", f"the backends used {backend:.0%} of {cores(run.backend_cpus)}"
     return None
 
 
@@ -141,7 +147,7 @@ def _by_loss(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | 
 def _unexplained(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
     used = state.server_cpu
     idle = "its CPU use is unknown" if used is None else f"it used {used.median:.0%} of {_own_cores(cell)}"
-    generator = generator_used(run, state.generator_cpu, state.backend_cpu)
+    generator = generator_used(run, state.generator_cpu, state.generator_others, state.backend_cpu)
     told = f"and {generator.who} {generator.share:.0%} of {generator.core}"
     return "unexplained", f"{_filled(server, cell, state)}; {idle}, {told}"
 
@@ -176,13 +182,23 @@ class GeneratorUse:
         return f"{self.who} used {self.share:.0%} of {self.core}"
 
 
-def generator_used(run: Run, generator: Interval, backend: Interval | None) -> GeneratorUse:
-    """Of the generator alone, or of it and the backends where they share its core: that is then full for both."""
+def generator_used(run: Run, generator: Interval, others: Interval | None, backend: Interval | None) -> GeneratorUse:
+    """Of the generator and of others on its core; and of the backends, where they share that core, which is then full for
+    both."""
     shared = _shared_cores(run)
+    used, who = generator.median, ["the generator"]
+    if others is not None:
+        used += others.median
+        who += ["others"] if others.median > LIMIT else []
     if backend is None or not shared:
-        return GeneratorUse(share=generator.median, who="the generator", it="it", core="its core")
-    both = generator.median + backend.median
-    return GeneratorUse(share=both, who="the generator and the backends", it="they", core=_cores(cpus.spell(shared)))
+        core = "its core" if len(who) == 1 else cores(run.generator_cpus)
+        return GeneratorUse(share=used, who=" and ".join(who), it="it" if len(who) == 1 else "they", core=core)
+    return GeneratorUse(
+        share=used + backend.median,
+        who=" and ".join([*who, "the backends"]),
+        it="they",
+        core=cores(cpus.spell(shared)),
+    )
 
 
 def _shared_cores(run: Run) -> frozenset[int]:
@@ -191,11 +207,6 @@ def _shared_cores(run: Run) -> frozenset[int]:
         return frozenset()
     backends = cpus.parse(run.backend_cpus) if run.backend_cpus else frozenset[int]()
     return backends & cpus.parse(run.generator_cpus)
-
-
-def _cores(cpuset: str) -> str:
-    """A cpuset list in words, such as `core 1` or `cores 2-3`."""
-    return f"core{'s' * (len(cpus.parse(cpuset)) > 1)} {cpuset}"
 
 
 def _spelt(count: float, what: str) -> str:

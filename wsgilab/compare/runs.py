@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab import stats
-from wsgilab.compare import differences
+from wsgilab.compare import differences, neighbour
 from wsgilab.compare.figures import cell_result
 from wsgilab.compare.pairs import ByCell, by_block, compared_figure, grouped, metric_of
 from wsgilab.errors import SpecError
@@ -81,7 +81,10 @@ def runs(
 
 
 def _unmeasured(a: _Side, b: _Side, cell: Cell) -> str:
-    """Where a run has no figure of the cell."""
+    """Where a run has no figure of the cell, or one that others disturbed."""
+    for side in (a, b):
+        if told := neighbour.disturbance(side.run, cell, side.by_cell[cell]):
+            return f"in {side.name}, {told}"
     lacking = [side.name for side in (a, b) if not any(side.figures(cell))]
     return f"it has no figure in {' and in '.join(lacking)}" if lacking else ""
 

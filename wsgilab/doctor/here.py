@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsgilab import cpus, host
+from wsgilab import cpus, host, neighbours
+from wsgilab.compare import NEIGHBOUR_LIMIT
 from wsgilab.doctor.finding import Finding
 from wsgilab.errors import LabError
 from wsgilab.runtime import engine as engines
@@ -24,8 +25,21 @@ def examine(*, servers: int, results: Path, ports: str) -> Sequence[Finding]:
         findings.append(
             Finding(subject="engine", found=found.reason, remedy=f"{found.remedy}; till then --runtime local")
         )
-    findings += [*_core_findings(), _port_finding(servers, ports), _results_finding(results)]
+    findings += [*_core_findings(), _neighbour_finding(), _port_finding(servers, ports), _results_finding(results)]
     return findings
+
+
+def _neighbour_finding() -> Finding:
+    """What others use of the cores, over two seconds."""
+    uses = neighbours.look(host.usable_cpus(), lambda _: False)
+    if busy := [use for use in uses if use.share > NEIGHBOUR_LIMIT]:
+        return Finding(
+            subject="neighbours",
+            found="; ".join(map(str, busy)),
+            remedy="end them, or wait until they have ended: what is measured beside them is not compared",
+        )
+    most = max(use.share for use in uses)
+    return Finding(subject="neighbours", found=f"others use {most:.0%} of a core at most")
 
 
 def _python_finding() -> Finding:

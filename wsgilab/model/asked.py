@@ -1,7 +1,7 @@
 """What can be measured, and what is to be: servers, backends, workloads, cells and experiments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 Connection = Literal["keep-alive", "close"]
@@ -49,17 +49,33 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A number that says how much of something a workload's request does."""
+
+    usual: float
+    """What it is unless said."""
+    least: float = 0.0
+    most: float
+    about: str
+    """What it is, with its unit: `how long a request waits, in milliseconds`."""
+    is_whole: bool = False
+    is_computing: bool = False
+    """It is CPU time in milliseconds, which users are told in steps of work. The workload is `cpu`, or has it for a part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """What one request does."""
 
-    parameters: Mapping[str, float]
-    """And their defaults."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     backends: tuple[str, ...] = ()
     """Those that its requests wait for."""
     parts: tuple[str, ...] = ()
     """Other workloads whose requests, with their parameters, it is made of."""
     needs_users: bool = False
     """Its users do different things, so that a rate, which has one, is not it."""
+    has_shares: bool = False
+    """Its parameters are shares, of which one at least must be more than 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,8 @@ class Order:
 
     locustfile: str
     base_url: str
+    server_cpus: str = ""
+    """The cores that the target is pinned to, of its own machine; empty: they are not watched."""
     users: int
     """One, where requests come on a schedule."""
     rate: float | None
@@ -142,6 +144,12 @@ class SwarmReport:
     """Median time of a request inside the application."""
     generator_cpu: float
     """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
+    server_busy: float | None = None
+    """Share of the target's cores that was busy in the window, whoever used it, or that a hypervisor took away. None: not
+    measured."""
+    generator_others: float | None = None
+    """Share of the generator's cores that others than it used in the window, or that a hypervisor took away; on several
+    machines, where that was most. None: not measured."""
     round_trip_ms: float | None = None
     """Median of a small message to the targets' machine and its answer, just before the trial: all was idle. None where
     users and targets share a machine."""
@@ -180,5 +188,13 @@ class Observation:
     """The more of what the window's two ends saw."""
     backend_cpu_s: float | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
+    restarted: tuple[str, ...] = ()
+    """The server and those of its backends that had ended and were started again right before."""
+    lab_cpu: float | None = None
+    """What the lab itself used of the generator's cores meanwhile, in CPU seconds a second; None: not measured, or it runs
+    elsewhere."""
+    neighbours: tuple[str, ...] = ()
+    """Programs of others that ran beside the trial, such as `yes (4711)`, where they disturbed it and could be told; most
+    first."""
     machine: str = ""
     """The machine of the targets, where there are several machines."""

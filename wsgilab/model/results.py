@@ -9,8 +9,10 @@ from wsgilab.model.observed import Timeline
 from wsgilab.model.run import Run
 
 Metric = Literal["throughput", "latency"]
-BoundBy = Literal["slots", "cpu", "gil", "balance", "generator", "backend", "network", "demand", "unexplained"]
-Gate = Literal["generator", "little", "slots", "processes", "failures", "cut-off", "late"]
+BoundBy = Literal[
+    "neighbour", "slots", "cpu", "gil", "balance", "generator", "backend", "network", "demand", "unexplained"
+]
+Gate = Literal["neighbour", "generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
 
 
@@ -52,6 +54,12 @@ class CellFigures:
     cpu_ms_per_request: Interval | None
     server_cpu: Interval | None
     generator_cpu: Interval
+    server_others: Interval | None
+    """Share of the server's cores that others than the lab used, or that a hypervisor took away; None: not measured."""
+    generator_others: Interval | None
+    """The same of the generator's cores."""
+    disturbed: str
+    """What others took in the disturbed windows, and who, in words; empty where none was disturbed."""
     resident_mb: float | None
     os_threads: int | None
     """Threads of all its processes, as the operating system counts them: the median of the blocks."""

@@ -24,6 +24,8 @@ class Stack:
     """A SHA-256 over the image's layers, or over lock and interpreter; of images, older runs have the id."""
     python: str = ""
     packages: Mapping[str, str]
+    is_complete: bool = False
+    """Whether `packages` are all that were installed; False in runs of a lab that recorded some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

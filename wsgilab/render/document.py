@@ -113,6 +113,8 @@ def _figures(figures: CellFigures, rank: int | None) -> Figures:
         "cpu_ms_per_request": _rounded(_median(figures.cpu_ms_per_request), 3),
         "server_cpu": _rounded(_median(figures.server_cpu), 3),
         "generator_cpu": round(figures.generator_cpu.median, 3),
+        "server_others": _rounded(_median(figures.server_others), 3),
+        "generator_others": _rounded(_median(figures.generator_others), 3),
         "backend_cpu": _rounded(_median(figures.backend_cpu), 3),
         "resident_mb": _rounded(figures.resident_mb, 1),
         "os_threads": figures.os_threads,

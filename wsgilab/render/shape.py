@@ -136,6 +136,10 @@ class Figures(TypedDict):
     """Share of the pinned cores that the server used."""
     generator_cpu: float | None
     """Share of the generator's busiest core that it used."""
+    server_others: float | None
+    """Share of the server's cores that others than the lab used; null where it was not measured."""
+    generator_others: float | None
+    """Share of the generator's cores that others than the lab used; null where it was not measured."""
     backend_cpu: float | None
     """Share of the backends' cores that they used; null where the workload has none."""
     resident_mb: float | None

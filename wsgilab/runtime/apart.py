@@ -147,6 +147,19 @@ class ApartRuntime:
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
         return self.targets.runtime.log(name, cores, follow=follow)
 
+    # --- beside others
+
+    def is_here(self) -> bool:
+        return False
+
+    def owns(self, pid: int) -> bool:  # noqa: ARG002 - none of this machine's
+        return False
+
+    def other_labs(self) -> Sequence[str]:
+        return [
+            f"{told} (on {station.machine.name})" for station in self._stations for told in station.runtime.other_labs()
+        ]
+
     # --- leaving nothing behind
 
     def sweep(self) -> int:

@@ -12,11 +12,13 @@ import docker.errors
 from docker.tls import TLSConfig
 
 from wsgilab import origin, process
+from wsgilab.catalogue import ADDRESS_VARIABLES
 from wsgilab.errors import EngineError
 from wsgilab.process import Finished
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
 from wsgilab.runtime.ports import bracketed
+from wsgilab.workloads import WORKLOADS, backend_variable, backends
 
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""
@@ -85,10 +87,9 @@ class Compose:
             "LAB_TAG": self.tag,
             "LAB_CHECKOUT": self.checkout,
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
-            "LAB_BIND": "",
+            **dict.fromkeys(ADDRESS_VARIABLES, ""),
             # Backends are reached by their names.
-            "LAB_POSTGRES": "",
-            "LAB_UPSTREAM": "",
+            **dict.fromkeys(map(backend_variable, backends(WORKLOADS)), ""),
             "COMPOSE_FILE": "",
         }
 

@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import re
+import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from wsgilab.runtime import beacons, images, logs
 from wsgilab.runtime.beacons import Facts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import (
+    POLL_S,
     ContainerBackend,
     ContainerTarget,
     engine_errors,
@@ -37,12 +40,14 @@ from wsgilab.runtime.protocol import (
     verify_pinning,
 )
 from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
+from wsgilab.runtime.starting import wait_until_ready
 
 LABEL = "wsgilab.lab"
 UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
 _SERVICE_LABEL = "com.docker.compose.service"
+_FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated")
 _UP_S = 180.0
@@ -116,6 +121,7 @@ class ComposeRuntime:
         names = [backend.name for backend in backends]
         with self._up(self._backend_project, self._compose.lab_files, names, cpus) as containers:
             up = {each.name: ContainerBackend(each, cpus, containers[each.name]) for each in backends}
+            wait_until_ready(up.values(), POLL_S)
             verify_pinning(up.values(), cpus)
             self._backends = {name: containers[name] for name in names}
             try:
@@ -133,6 +139,7 @@ class ComposeRuntime:
             fleet = {
                 each.name: ContainerTarget(each, cpus, containers[each.name], network, address) for each in servers
             }
+            wait_until_ready(fleet.values(), POLL_S)
             verify_pinning(fleet.values(), cpus)
             with engine_errors():
                 for name, backend in self._backends.items():
@@ -147,16 +154,16 @@ class ComposeRuntime:
     def _up(
         self, project: str, files: Collection[Path], names: Collection[str], cpus: frozenset[int]
     ) -> Iterator[Mapping[str, Any]]:
-        """Services that are up and healthy: service -> container. Leaving it leaves nothing behind."""
+        """Services that were started: service -> container. Leaving it leaves nothing behind."""
         with self._torn_down(project):
-            words = ["up", "--detach", "--wait", "--no-build", *names]
+            # Without --wait, which would wait a minute for what listens elsewhere, and not say so.
+            words = ["up", "--detach", "--no-build", *names]
             up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
-            containers = self._containers(project)
             if up.code != 0:
-                raise self._start_error(up, containers)
-            yield containers
+                raise self._start_error(up)
+            yield self._containers(project)
 
-    def _start_error(self, up: Finished, containers: Mapping[str, Any]) -> LabError:
+    def _start_error(self, up: Finished) -> LabError:
         if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
             return HostError(
                 f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "
@@ -166,16 +173,6 @@ class ComposeRuntime:
             return HostError(
                 f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"
             )
-        for name, container in containers.items():
-            with engine_errors():
-                container.reload()
-                state = container.attrs["State"]
-            if state["Status"] in ("exited", "dead") or state.get("Health", {}).get("Status") == "unhealthy":
-                ended = f"ended with exit code {state['ExitCode']}" if not state["Running"] else "did not answer"
-                return TargetError(
-                    f"{name} did not start: {ended}; see its last lines below",
-                    detail=container.logs(tail=10).decode(errors="replace"),
-                )
         return TargetError(f"containers did not start: {up.last_line}", detail=up.stderr)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:
@@ -266,6 +263,27 @@ class ComposeRuntime:
         if container is None:
             raise not_up(name, cores)
         return logs.lines(written(container, follow=follow))
+
+    # --- beside others
+
+    def is_here(self) -> bool:
+        if self._machine is not None:
+            return False
+        with engine_errors():
+            return bool(self._client.info()["Name"] == socket.gethostname())
+
+    def owns(self, pid: int) -> bool:
+        told = Path(f"/proc/{pid}/cgroup").read_text()
+        return any(container.id in told for container in self._running(f"{LABEL}={self._lab_id}"))
+
+    def other_labs(self) -> Sequence[str]:
+        others = [each for each in self._running(LABEL) if each.labels[LABEL] != self._lab_id]
+        found = Counter(each.labels.get(_FOLDER_LABEL, "an unknown folder") for each in others)
+        return [f"another lab runs here, with {count} containers, from {folder}" for folder, count in found.items()]
+
+    def _running(self, label: str) -> Sequence[Any]:
+        with engine_errors():
+            return list(self._client.containers.list(filters={"label": label}, ignore_removed=True))
 
     # --- leaving nothing behind
 

@@ -5,7 +5,7 @@ import http
 import re
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +17,15 @@ from wsgilab.errors import EngineError, TargetError
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.ports import bracketed
-from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
+from wsgilab.runtime.protocol import verify_pinning
+from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
 
-PORT = "8000/tcp"
+PORT = 8000
+"""Where a server listens in its container."""
+POLL_S = 0.2
 
 _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
 """What the engine answers about a container that was removed, is being removed, or does not run."""
-_RESTART_S = 60.0
 _LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
@@ -31,8 +33,9 @@ _POLL_S = 0.1
 class RunningContainer:
     """A server or a backend as a container."""
 
-    def __init__(self, name: str, cpus: frozenset[int], container: Any) -> None:
+    def __init__(self, name: str, cpus: frozenset[int], port: int, container: Any) -> None:
         self.name = name
+        self.wanted = Address("0.0.0.0", port)  # noqa: S104 - of its own network, to be reached from without
         self._cpus = cpus
         self._container = container
         self._state()
@@ -73,23 +76,29 @@ class RunningContainer:
                     f"{self.name} cannot be started again: {cause}; invoke lab.down, then lab.up"
                 ) from None
         try:
-            self._wait_until_healthy()
+            wait_until_ready([self], POLL_S)
             verify_pinning([self], self._cpus)
         except TargetError:
             with engine_errors(), contextlib.suppress(docker.errors.APIError):
                 self._container.kill()
             raise
 
-    def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + _RESTART_S
-        while (failure := self.failure()) is None:
-            health = self._container.attrs["State"].get("Health", {}).get("Status", "healthy")
-            if health == "healthy":
-                return
-            if time.monotonic() > deadline:
-                raise not_ready(self, _RESTART_S)
-            time.sleep(_POLL_S)
-        raise did_not_start(self, failure)
+    def is_ready(self) -> bool:
+        """Once it is healthy; where the catalogue has no check of that, once it listens."""
+        health = self._container.attrs["State"].get("Health", {}).get("Status")
+        if health is None:
+            return any(each.serves(self.wanted) for each in self.listening())
+        if health != "healthy":
+            return False
+        # The check is made within: to that, also a server answers that nobody else reaches.
+        check_listening(self)
+        return True
+
+    def listening(self) -> Collection[Address]:
+        with engine_errors(), contextlib.suppress(TargetError), self._alive():
+            _, output = self._container.exec_run(["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null"])
+            return listeners(output.decode(errors="replace"))
+        return ()
 
     def log_tail(self, lines: int = 10) -> str:
         with engine_errors():
@@ -154,15 +163,20 @@ class ContainerTarget(RunningContainer):
         self.base_url = self.published_url = ""
         self._network = network
         self._address = address
-        super().__init__(server.name, cpus, container)
+        super().__init__(server.name, cpus, PORT, container)
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
         # One for each of the addresses, where several are published.
-        published = settings["Ports"][PORT][0]
+        published = next(iter(settings["Ports"].get(f"{PORT}/tcp") or ()), None)
+        if published is None or self._network not in settings["Networks"]:
+            raise TargetError(
+                f"{self.name} does not publish its port {PORT}, or has a network of its own; begin its stanza in the "
+                "catalogue with <<: *server"
+            )
         if self._address is not None:
             self.base_url = self.published_url = f"http://{bracketed(self._address)}:{published['HostPort']}"
             return
-        self.base_url = f"http://{settings['Networks'][self._network]['IPAddress']}:8000"
+        self.base_url = f"http://{settings['Networks'][self._network]['IPAddress']}:{PORT}"
         self.published_url = f"http://{published['HostIp']}:{published['HostPort']}"
 
     def fetch(self, page: str) -> str:
@@ -170,7 +184,7 @@ class ContainerTarget(RunningContainer):
             return fetched(self.published_url + page)
         # Asked on its own machine: that only the swarm can reach it must be enough.
         with engine_errors(), self._alive():
-            code, output = self._container.exec_run(["python", "-c", _FETCH, f"http://127.0.0.1:8000{page}"])
+            code, output = self._container.exec_run(["python", "-c", _FETCH, f"http://127.0.0.1:{PORT}{page}"])
         told = str(output.decode(errors="replace")).strip()
         if code != 0:
             raise TargetError(f"{self.name} answered {page} with nothing: {(told.splitlines() or ['?'])[-1]}")
@@ -182,7 +196,7 @@ class ContainerBackend(RunningContainer):
 
     def __init__(self, backend: Backend, cpus: frozenset[int], container: Any) -> None:
         self.backend = backend
-        super().__init__(backend.name, cpus, container)
+        super().__init__(backend.name, cpus, backend.port, container)
 
 
 def written(container: Any, *, follow: bool) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from wsgilab.model import Backend, RuntimeName, Server
 from wsgilab.process import Child, Conversation
 from wsgilab.runtime import logs
 from wsgilab.runtime.ports import check_free, free_ports
-from wsgilab.runtime.processes import LocalBackend, LocalTarget, ended, wait_until_ready
+from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
 from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up, verify_pinning
+from wsgilab.runtime.starting import wait_until_ready
+from wsgilab.workloads import backend_variable
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
@@ -106,12 +109,11 @@ class LocalRuntime:
                 log = kept.enter_context(logs.kept(self._logs, backend.name))
                 spawn = functools.partial(self._spawn_backend, backend, port, cpus, log)
                 ready = functools.partial(self._is_healthy, backend, port)
-                up[backend.name] = LocalBackend(backend, cpus, log, spawn, ready)
-            wait_until_ready(up.values())
+                up[backend.name] = LocalBackend(backend, cpus, port, log, spawn, ready)
+            wait_until_ready(up.values(), POLL_S)
             verify_pinning(up.values(), cpus)
             self._backends = {
-                f"LAB_{backend.name.upper()}": f"127.0.0.1:{port}"
-                for backend, port in zip(backends, ports, strict=True)
+                backend_variable(backend.name): f"{HOST}:{port}" for backend, port in zip(backends, ports, strict=True)
             }
             kept.callback(self._backends.clear)
             yield up
@@ -125,12 +127,12 @@ class LocalRuntime:
                 log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
                 spawn = functools.partial(self._spawn_server, server, port, cpus, log)
                 fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
-            wait_until_ready(fleet.values())
+            wait_until_ready(fleet.values(), POLL_S)
             verify_pinning(fleet.values(), cpus)
             yield fleet
 
     def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
-        variables = {"LAB_BIND": f"127.0.0.1:{port}", **self._backends}
+        variables = {**_address(port), **self._backends}
         argv, environment = self._filled_in(server, server.command, variables)
         return _spawn(server.name, argv, self._project / "services" / "app", environment, cpus, log)
 
@@ -154,7 +156,7 @@ class LocalRuntime:
 
     def _for_backend(self, backend: Backend, words: Sequence[str], port: int) -> tuple[list[str], dict[str, str]]:
         """`words` as an argv, as its image's entrypoint would take them, and the environment for it."""
-        variables = {"LAB_BIND": f"127.0.0.1:{port}"}
+        variables = _address(port)
         argv, environment = self._filled_in(backend, words, variables)
         return [*backend.entrypoint, *argv], variables | environment
 
@@ -206,6 +208,17 @@ class LocalRuntime:
             raise not_up(name, cores)
         return logs.lines(logs.read(log, follow=follow))
 
+    def is_here(self) -> bool:
+        return True
+
+    def owns(self, pid: int) -> bool:
+        return f"{MARK}={self._lab_id}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+
+    def other_labs(self) -> Sequence[str]:
+        marked = ((each.info["environ"] or {}).get(MARK) for each in psutil.process_iter(["environ"]))
+        found = Counter(mark for mark in marked if mark not in (None, self._lab_id))
+        return [f"another lab runs here, with {count} processes ({MARK}={mark})" for mark, count in found.items()]
+
     def sweep(self) -> int:
         ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
         # Also what has lost its mark: PostgreSQL's processes write their titles over their environment.
@@ -239,6 +252,11 @@ def _spawn(
         return process.spawn(argv, cwd=folder, env=environment, cpus=cpus, log=log)
     except OSError as error:
         raise TargetError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from None
+
+
+def _address(port: int) -> dict[str, str]:
+    """Where to listen, as what is started is told it."""
+    return {"LAB_BIND": f"{HOST}:{port}", "LAB_HOST": HOST, "LAB_PORT": str(port)}
 
 
 def _log_name(name: str, cores: int | None) -> str:

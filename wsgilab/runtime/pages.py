@@ -1,12 +1,34 @@
-"""A page of a server, asked for once."""
+"""A page of a server, asked for once; and what its page `/lab` tells."""
 
 import http.client
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from wsgilab.cpus import spell
 from wsgilab.errors import TargetError
 
 _GET_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a server runs on, as it tells."""
+
+    python: str
+    packages: Mapping[str, str]
+
+
+def facts(name: str, page: str, cpus: frozenset[int]) -> Facts:
+    """What the page `/lab` of a server tells. Raises TargetError unless it answers from the cores `cpus`."""
+    told = json.loads(page)
+    if frozenset(told["cpus"]) != cpus:
+        raise TargetError(
+            f"{name} answers from cores {spell(told['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
+        )
+    return Facts(python=told["python"], packages=told["packages"])
 
 
 def fetched(url: str) -> str:

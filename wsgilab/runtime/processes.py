@@ -15,10 +15,12 @@ from wsgilab.errors import TargetError
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.process import Child
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.protocol import did_not_start, not_ready, verify_pinning
+from wsgilab.runtime.protocol import verify_pinning
+from wsgilab.runtime.starting import Address, wait_until_ready
 
-_START_S = 60.0
-_POLL_S = 0.05
+HOST = "127.0.0.1"
+"""Where all of them listen."""
+POLL_S = 0.05
 
 Spawn = Callable[[], Child]
 Ready = Callable[[], bool]
@@ -27,9 +29,10 @@ Ready = Callable[[], bool]
 class RunningProcess:
     """A server or a backend as a process group."""
 
-    def __init__(self, name: str, cpus: frozenset[int], log: Path, spawn: Spawn, ready: Ready) -> None:
+    def __init__(self, name: str, cpus: frozenset[int], port: int, log: Path, spawn: Spawn, ready: Ready) -> None:
         self.name = name
-        self.is_ready = ready
+        self.wanted = Address(HOST, port)
+        self._ready = ready
         self._cpus = cpus
         self._log = log
         self._spawn = spawn
@@ -46,11 +49,22 @@ class RunningProcess:
         self.end()
         self._child = self._spawn()
         try:
-            wait_until_ready([self])
+            wait_until_ready([self], POLL_S)
             verify_pinning([self], self._cpus)
         except TargetError:
             self.end()
             raise
+
+    def is_ready(self) -> bool:
+        return self._ready()
+
+    def listening(self) -> Collection[Address]:
+        found = set()
+        for each in self._processes():
+            with contextlib.suppress(psutil.Error):
+                sockets = each.net_connections("tcp")
+                found |= {Address(*own.laddr) for own in sockets if own.status == psutil.CONN_LISTEN}
+        return found
 
     def ask_to_end(self) -> None:
         self._child.ask_to_end()
@@ -102,9 +116,8 @@ class LocalTarget(RunningProcess):
 
     def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Spawn) -> None:
         self.server = server
-        self.base_url = self.published_url = f"http://127.0.0.1:{port}"
-        self.port = port
-        super().__init__(server.name, cpus, log, spawn, functools.partial(_answers, port))
+        self.base_url = self.published_url = f"http://{HOST}:{port}"
+        super().__init__(server.name, cpus, port, log, spawn, functools.partial(_answers, port))
 
     def fetch(self, page: str) -> str:
         return fetched(self.published_url + page)
@@ -113,14 +126,16 @@ class LocalTarget(RunningProcess):
 class LocalBackend(RunningProcess):
     """A backend as a process group."""
 
-    def __init__(self, backend: Backend, cpus: frozenset[int], log: Path, spawn: Spawn, ready: Ready) -> None:
+    def __init__(
+        self, backend: Backend, cpus: frozenset[int], port: int, log: Path, spawn: Spawn, ready: Ready
+    ) -> None:
         self.backend = backend
-        super().__init__(backend.name, cpus, log, spawn, ready)
+        super().__init__(backend.name, cpus, port, log, spawn, ready)
 
 
 def _answers(port: int) -> bool:
     """Whether `/hello` is answered with 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/hello", headers={"Connection": "close"})
         return connection.getresponse().status == http.HTTPStatus.OK
@@ -128,21 +143,6 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def wait_until_ready(started: Collection[RunningProcess]) -> None:
-    """Returns when all of `started` are. Raises TargetError where one has ended, or is not in time."""
-    deadline = time.monotonic() + _START_S
-    waiting = list(started)
-    while waiting:
-        for each in list(waiting):
-            if (failure := each.failure()) is not None:
-                raise did_not_start(each, failure)
-            if each.is_ready():
-                waiting.remove(each)
-        if waiting and time.monotonic() > deadline:
-            raise not_ready(waiting[0], _START_S)
-        time.sleep(_POLL_S)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What a runtime does, whichever it is."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -124,6 +124,15 @@ class Runtime(Protocol):
         caller stops asking for more. Raises TargetError, before the first line is asked for, where it is not up.
         """
 
+    def is_here(self) -> bool:
+        """Whether what it starts runs on this machine."""
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process of this machine is one that it started. Raises OSError where that cannot be told."""
+
+    def other_labs(self) -> Sequence[str]:
+        """Other labs that run where this one does, each in a few words."""
+
     def sweep(self) -> int:
         """End whatever an earlier, killed run of this checkout left behind. How many processes or containers."""
 
@@ -153,9 +162,11 @@ def not_up(name: str, cores: int | None) -> TargetError:
 
 def did_not_start(started: Running, cause: str) -> TargetError:
     """That something has ended before it was ready."""
-    return TargetError(f"{started.name} did not start: {cause}; see its last lines below", detail=started.log_tail())
+    told, detail = last_words(started)
+    return TargetError(f"{started.name} did not start: {cause}; {told}", detail=detail)
 
 
-def not_ready(started: Running, waited_s: float) -> TargetError:
-    """That something runs, but does not get ready."""
-    return TargetError(f"{started.name} did not answer within {waited_s:.0f} s of its start", detail=started.log_tail())
+def last_words(started: Running) -> tuple[str, str]:
+    """What to say of a log's last lines, and these."""
+    lines = started.log_tail()
+    return ("see its last lines below" if lines.strip() else "it has written nothing"), lines

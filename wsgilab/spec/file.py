@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores
+from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
 from wsgilab.parsing import told
 from wsgilab.workloads import WORKLOADS
 
@@ -23,14 +23,8 @@ Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Rate = Annotated[float, Field(gt=0, le=100_000, strict=True)]
 Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS, strict=True)]
 _Seconds = Annotated[float, Field(gt=0, le=3600, strict=True)]
-_Parameter = Annotated[float, Field(gt=0, le=60_000, strict=True)]
+_Parameter = Annotated[float, Field(strict=True)]
 _List = Field(strict=True)
-
-
-def _unit(parameter: str) -> str:
-    """Of a workload's parameter, as its name ends."""
-    units = {"ms": "Milliseconds.", "kib": "KiB."}
-    return units.get(parameter.rpartition("_")[2], "How often, relative to the others.")
 
 
 class _KnownParameters:
@@ -47,13 +41,23 @@ class _KnownParameters:
                     "type": "object",
                     "additionalProperties": False,
                     "properties": {
-                        key: {**value, "default": usual, "description": _unit(key)}
-                        for key, usual in each.parameters.items()
+                        key: {**value, **_described(parameter)} for key, parameter in each.parameters.items()
                     },
                 }
                 for name, each in WORKLOADS.items()
             },
         }
+
+
+def _described(parameter: Parameter) -> dict[str, object]:
+    about = parameter.about
+    return {
+        "type": "integer" if parameter.is_whole else "number",
+        "default": parameter.usual,
+        "minimum": parameter.least,
+        "maximum": parameter.most,
+        "description": f"{about[0].upper()}{about[1:]}.",
+    }
 
 
 def _all_or_numbers(given: object) -> object:

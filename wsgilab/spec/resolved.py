@@ -10,7 +10,7 @@ from wsgilab.errors import SpecError
 from wsgilab.model import Arrivals, Cell, Experiment, Server
 from wsgilab.parsing import Place, check_known, read
 from wsgilab.spec.file import ALL, ExperimentFile, Group, Settings
-from wsgilab.workloads import WORKLOADS, parameters
+from wsgilab.workloads import WORKLOADS, complaint, parameters
 
 MAX_BLOCKS = 50
 """Where a run with `precision` ends, unless the experiment says otherwise."""
@@ -75,10 +75,12 @@ def doubling(most: int) -> Sequence[int]:
 
 def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: str) -> Experiment:
     """The experiment of `cells`, with every parameter filled in. Raises SpecError for a workload or a parameter of one
-    that there is not."""
+    that there is not, and for a value beyond the parameter's limits."""
     for name, given in settings.workloads.items():
         check_known([name], WORKLOADS, f"{source}: workloads", "workload")
         check_known(given, WORKLOADS[name].parameters, f"{source}: workloads.{name}", "parameter")
+        if (wrong := complaint(name, given)) is not None:
+            raise SpecError(f"{source}: workloads.{name}{wrong}")
     for cell in cells:
         if cell.rate is not None and WORKLOADS[cell.workload].needs_users:
             raise SpecError(f"{source}: workload {cell.workload!r} tells its users apart; give users, not rate")

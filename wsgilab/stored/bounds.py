@@ -174,6 +174,8 @@ def check_observation(observation: Observation, run: Run, cells: Collection[Cell
     if observation.machine not in machines:
         told = "is none of the lanes' machines of targets" if run.lanes else "is named, but the run has no lanes"
         raise Unsound("machine", f"{short(observation.machine)} {told}")
+    for number, name in enumerate(observation.restarted):
+        _matches(_NAME, name, f"restarted.{number}", "a server's or a backend's name")
     swarm = observation.swarm
     if (observation.status == "measured") != (swarm is not None):
         raise Unsound("status", f"is {observation.status}, {'with' if swarm else 'without'} figures")

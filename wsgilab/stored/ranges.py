@@ -59,6 +59,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
         "resident_bytes": _BYTES,
         "os_threads": COUNT,
         "backend_cpu_s": _SECONDS,
+        "lab_cpu": _SHARE,
     },
     SwarmReport: {
         "window_s": _SOME_SECONDS,
@@ -66,7 +67,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
         **dict.fromkeys(("unanswered", "completed", "failures", "cut_off", "due", "late", "slow_connections"), COUNT),
         "throughput_rps": Range(0, 10**9),
         **dict.fromkeys(("client_ms", "reading_ms", "latency_mean_ms", "service_ms"), MS),
-        "generator_cpu": _SHARE,
+        **dict.fromkeys(("generator_cpu", "server_busy", "generator_others"), _SHARE),
         "round_trip_ms": MS,
         "received_bytes": _BYTES,
         **dict.fromkeys(("sent_segments", "resent_segments"), COUNT),

@@ -40,7 +40,7 @@ from gevent.queue import Queue
 
 from wsgilab.model import Order, SwarmReport
 from wsgilab.swarm.crew import Crew
-from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress
+from wsgilab.swarm.load import POLL_S, Load, LocalLoad, Progress, TargetCores
 from wsgilab.swarm.reach import AFTER_S, RETRY_S, Reach, Seen, Unreached, segments_between
 from wsgilab.swarm.samples import Span, report
 from wsgilab.swarm.workers import Lost
@@ -75,8 +75,8 @@ class Reader(Protocol):
         """Whether it has read, or is there no more."""
 
 
-def trial(order: Order, load: Load, reader: Reader) -> SwarmReport:
-    """Load one target; `reader` is told of the window's ends. Load goes on until it has read. Raises Unreached and Lost."""
+def trial(order: Order, load: Load, cores: TargetCores, reader: Reader) -> SwarmReport:
+    """Load one target on `cores`; `reader` is told of the window's ends. It is loaded until it has read. Raises Unreached and Lost."""
     before = load.look(RETRY_S)
     # From here on every moment is one of this machine's clock, until all is told.
     offset_ns = before[0].offset_ns if before else 0
@@ -93,6 +93,7 @@ def trial(order: Order, load: Load, reader: Reader) -> SwarmReport:
             gevent.sleep(READING_S)
         begin_ns = time.monotonic_ns()
         load.mark()
+        cores.mark()
         if order.rate:
             settled_ns, end_ns, unanswered = begin_ns, begin_ns + round(order.window_s * 1e9), 0
             load.end_window(end_ns + offset_ns, end_ns + _allowed_ns(reader) + offset_ns)
@@ -100,6 +101,7 @@ def trial(order: Order, load: Load, reader: Reader) -> SwarmReport:
             settled_ns, end_ns, unanswered = _settle(order, load, reader, begin_ns, offset_ns)
         _sleep_until(end_ns)
         load.mark()
+        cores.mark()
         reader.let_read("closed")
         read_late = not _hold(load, reader, end_ns, offset_ns)
         stopped_ns = time.monotonic_ns()
@@ -118,7 +120,7 @@ def trial(order: Order, load: Load, reader: Reader) -> SwarmReport:
         drained_ns=drained_ns,
     )
     told = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest())
-    told = replace(told, read_late=read_late)
+    told = replace(told, server_busy=cores.busy(), generator_others=load.others(), read_late=read_late)
     return _over(told, before, after) if before else told
 
 
@@ -281,7 +283,8 @@ def _answer(message: dict[str, Any], reach: Reach | None, crew: Crew | None, lab
             case "trial":
                 order = Order(**message)
                 load = crew.load(order) if crew else LocalLoad(order, reach)
-                lab.announce("report", **asdict(trial(order, load, lab)))
+                cores = TargetCores(order.server_cpus, reach)
+                lab.announce("report", **asdict(trial(order, load, cores, lab)))
             case "get":
                 lab.announce("answer", **fetch(message["url"]))
             case "link":

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsgilab import host
 from wsgilab.model import Order
 from wsgilab.swarm.load import UP_S, Mark, Progress, environment, every_user_class, user_classes
 from wsgilab.swarm.reach import Reach, Seen, Unreached
@@ -29,8 +30,10 @@ class _Heard:
 
     progress: dict[str, Progress] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    here: list[Mark] = field(default_factory=list)
+    """Of all on this machine together, their master included."""
     marks: defaultdict[str, list[Mark]] = field(default_factory=lambda: defaultdict(list))
-    """Of those on other machines."""
+    """Of each."""
     seen: dict[str, Seen | Unreached] = field(default_factory=dict)
     """By those that look, for all of their outpost."""
 
@@ -40,6 +43,7 @@ class Crew:
 
     def __init__(self, cpus: Collection[int], *, reach: Reach | None = None, port: int = 0, elsewhere: int = 0) -> None:
         """A worker on each of `cpus`, and `elsewhere` more that come to `port` from other machines. Raises Lost."""
+        self._cpus = frozenset(cpus)
         self._reach = reach
         self._heard = _Heard()
         self._environment = environment(every_user_class())
@@ -118,14 +122,26 @@ class Crew:
         # The others tell when they hear of it; until then nothing is waited for.
         for worker in self._workers.elsewhere:
             self._runner.send_message("lab_mark", None, worker)
-        at_ns = time.monotonic_ns()
-        for number, cpu_s in enumerate(self._workers.cpu_s()):
-            self._heard.marks[f"here {number}"].append(Mark(at_ns, cpu_s))
+        at_ns, idle_s = time.monotonic_ns(), host.idle_s(self._cpus)
+        used_s, own_s = self._workers.cpu_s(), time.process_time()
+        self._heard.here.append(Mark(at_ns, sum(used_s) + own_s, idle_s))
+        for number, cpu_s in enumerate(used_s):
+            # The master runs on these workers' cores: what it uses is added to each.
+            self._heard.marks[f"here {number}"].append(Mark(at_ns, cpu_s + own_s, idle_s))
 
     def busiest(self) -> float:
+        self._wait_for_marks()
+        return max(begin.share(end) for begin, end in self._heard.marks.values())
+
+    def others(self) -> float:
+        self._wait_for_marks()
+        begin, end = self._heard.here
+        elsewhere = (self._heard.marks[worker] for worker in self._workers.elsewhere)
+        return max([begin.others(end, len(self._cpus)), *(first.others(last, cores=1) for first, last in elsewhere)])
+
+    def _wait_for_marks(self) -> None:
         marks = self._heard.marks
         self._workers.wait(lambda: sum(len(each) == 2 for each in marks.values()) == len(self._workers), UP_S)  # noqa: PLR2004 - the window's two ends
-        return max(begin.share(end) for begin, end in marks.values())
 
     def end(self) -> None:
         self._workers.end()
@@ -156,6 +172,7 @@ class DistributedLoad:
         self.stop = crew.stop
         self.mark = crew.mark
         self.busiest = crew.busiest
+        self.others = crew.others
 
     def start(self) -> None:
         self._crew.start(self._users)

@@ -4,6 +4,7 @@
 import locust  # noqa: F401  isort: skip
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from locust.runners import STATE_STOPPED, LocalRunner
 from locust.stats import RequestStats
 from locust.util.load_locustfile import load_locustfile
 
+from wsgilab import cpus, host
 from wsgilab.model import Order
 from wsgilab.swarm.reach import Reach, Seen
 from wsgilab.swarm.samples import Recorder, Sample
@@ -36,15 +38,59 @@ class Progress:
 
 
 class Mark(NamedTuple):
-    """What a process had used of its core at a moment."""
+    """What the generator had used of its cores at a moment, and how long they had been idle."""
 
     at_ns: int
     """CLOCK_MONOTONIC, of its machine."""
     cpu_s: float
+    idle_s: float
+    """See `host.idle_s`."""
 
     def share(self, later: "Mark") -> float:
         """CPU seconds a second from here to there."""
         return (later.cpu_s - self.cpu_s) * 1e9 / (later.at_ns - self.at_ns)
+
+    def others(self, later: "Mark", cores: int) -> float:
+        """Share of so many cores that others used, or a hypervisor took away, from here to there."""
+        passed_s = (later.at_ns - self.at_ns) / 1e9 * cores
+        # The kernel counts idle time in 10 ms, so that a little less than nothing may come of it.
+        return max(0.0, round(1 - (later.idle_s - self.idle_s + later.cpu_s - self.cpu_s) / passed_s, 6))
+
+
+class TargetCores:
+    """How busy a target's cores are between two marks, whoever uses them."""
+
+    def __init__(self, cpuset: str, reach: Reach | None) -> None:
+        """`cpuset` is empty where they are not to be watched; `reach` is the way to the targets' machine, where that is
+        another."""
+        self._cpuset = cpuset
+        self._cores = cpus.parse(cpuset) if cpuset else frozenset[int]()
+        self._reach = reach
+        self._readings: list[gevent.Greenlet] = []
+
+    def mark(self) -> None:
+        """Read them now; an answer from afar is not waited for."""
+        if self._cores:
+            self._readings.append(gevent.spawn(self._read, self._readings[-1] if self._readings else None))
+
+    def busy(self) -> float | None:
+        """The share that was busy, or taken away by a hypervisor, between the two marks; None where they were not watched.
+
+        Raises Unreached.
+        """
+        if not self._cores:
+            return None
+        (begin_ns, begin_s), (end_ns, end_s) = (reading.get() for reading in self._readings)
+        idle: float = (end_s - begin_s) * 1e9 / (end_ns - begin_ns) / len(self._cores)
+        return max(0.0, round(1 - idle, 6))
+
+    def _read(self, before: gevent.Greenlet | None) -> tuple[int, float]:
+        """When, by the clock of the targets' machine, and for how long the cores had been idle by then."""
+        if before is not None:
+            before.join()
+        if self._reach is None:
+            return time.monotonic_ns(), host.idle_s(self._cores)
+        return self._reach.idle(self._cpuset)
 
 
 class Load(Protocol):
@@ -73,6 +119,9 @@ class Load(Protocol):
 
     def busiest(self) -> float:
         """The share used, between the two marks, of the core of which most was."""
+
+    def others(self) -> float:
+        """The share of the generator's cores that others used between the two marks, on the machine where that was most."""
 
 
 class NoStats(RequestStats):
@@ -173,8 +222,17 @@ class LocalLoad:
         return self._recorder.samples
 
     def mark(self) -> None:
-        self._marks.append(Mark(time.monotonic_ns(), time.process_time()))
+        self._marks.append(mark())
 
     def busiest(self) -> float:
         begin, end = self._marks
         return begin.share(end)
+
+    def others(self) -> float:
+        begin, end = self._marks
+        return begin.others(end, cores=1)
+
+
+def mark() -> Mark:
+    """Of this process alone, on the core that it is pinned to."""
+    return Mark(time.monotonic_ns(), time.process_time(), host.idle_s(os.sched_getaffinity(0)))

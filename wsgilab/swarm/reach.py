@@ -60,6 +60,15 @@ class Reach:
             resent_segments=resent,
         )
 
+    def idle(self, cpuset: str) -> tuple[int, float]:
+        """When, by the clock there (CLOCK_MONOTONIC, nanoseconds), and for how many seconds those cores there had been idle
+        by then; see `host.idle_s`. Raises Unreached."""
+        try:
+            at_ns, idle_ns = self._link.idle(cpuset)
+        except OSError as error:
+            raise self._unreached(error) from None
+        return at_ns, idle_ns / 1e9
+
     def bandwidth_mbps(self) -> float:
         """Megabits a second that one connection brings from there. Raises Unreached."""
         try:

@@ -6,7 +6,7 @@ adds `--machine NAME`, and `--beacon HOST:PORT` where the targets are elsewhere.
     lab_hello                        first of all
     lab_progress, lab_samples        during a trial, and after it
     lab_seen                         when it hears `lab_look`: how the link to the targets' machine is
-    lab_marked                       when it hears `lab_mark`: what it has used of its core
+    lab_marked                       when it hears `lab_mark`: what it has used of its core, and how idle that was
 
 and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_window_end` and `lab_stop`.
 """
@@ -20,7 +20,6 @@ import gc
 import os
 import signal
 import socket
-import time
 from dataclasses import asdict
 from typing import Any
 
@@ -28,13 +27,13 @@ import gevent
 
 from wsgilab.swarm.load import (
     POLL_S,
-    Mark,
     NoStats,
     Progress,
     count_in,
     end_window,
     environment,
     every_user_class,
+    mark,
     stop_users,
 )
 from wsgilab.swarm.reach import Reach, Unreached
@@ -112,7 +111,7 @@ class Worker:
         self._clock_offset_ns = msg.data["offset_ns"]
 
     def _on_mark(self, **_: Any) -> None:
-        self._runner.send_message("lab_marked", Mark(time.monotonic_ns(), time.process_time())._asdict())
+        self._runner.send_message("lab_marked", mark()._asdict())
 
 
 def hello(machine: str) -> dict[str, str]:

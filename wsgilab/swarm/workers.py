@@ -121,11 +121,9 @@ class Workers:
         return list(found.values())
 
     def cpu_s(self) -> Sequence[float]:
-        """CPU seconds used so far on each of this machine's cores that have a worker."""
+        """CPU seconds that each worker on this machine has used so far."""
         self.check()
-        # The master runs on these workers' cores: what it uses is added to each.
-        own_s = time.process_time()
-        return [process.cpu_s(worker.pid) + own_s for worker in self._here]
+        return [process.cpu_s(worker.pid) for worker in self._here]
 
     def wait(self, until: Callable[[], bool], limit_s: float) -> None:
         """Raises Lost after `limit_s`, and where a worker goes meanwhile."""

@@ -26,18 +26,9 @@ NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
 CONNECTIONS: Sequence[str] = get_args(Connection)
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "user_count": (int, 1, 10_000),
-    "sleep_ms": (float, 0, 60_000),
-    "cpu_iterations": (int, 1, 1e9),
-    "db_ms": (float, 0, 60_000),
-    "upstream_ms": (float, 0, 60_000),
-    "large_kib": (int, 0, 65_536),
-    "slow_client_send_ms": (float, 0, 60_000),
-    "slow_client_read_ms": (float, 0, 60_000),
-    "slow_client_kib": (int, 0, 65_536),
-    "stall_iterations": (int, 1, 1e9),
-    **{f"mixed_{kind}": (float, 0, 1e6) for kind in ("hello", "db", "upstream", "cpu", "large")},
+    **{name: (each.kind, each.least, each.most) for name, each in workloads.OPTIONS.items()},
 }
-"""Numbers that are asked for: their type, least and most (of services/app/app.py)."""
+"""Numbers that are asked for: their type, least and most."""
 WORKER_MODULE = "wsgilab.ui.worker"
 
 
@@ -181,7 +172,6 @@ def usual(run: Run) -> Mapping[str, int | float]:
         option: LIMITS[option][0](value)
         for workload in given
         for option, value in workloads.options(workload, given, run.cpu_iterations).items()
-        if option in LIMITS
     }
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -124,11 +123,10 @@ class Watch:
         """Of the trial under way."""
         self.last: SwarmReport | None = None
         """What the latest measured trial said."""
-        self.reports: defaultdict[Cell, list[SwarmReport]] = defaultdict(list)
-        """What every measured trial said."""
         self.ended = False
         self._progress = ""
-        self._observations: list[Observation] = []
+        self._observations: dict[tuple[int, Cell], Observation] = {}
+        """By block and cell: of a trial that was repeated, the last."""
         self._said: Comparison | None = None
 
     def trial(self, cell: Cell, progress: str) -> None:
@@ -137,21 +135,25 @@ class Watch:
 
     def observe(self, observation: Observation) -> None:
         """A trial has ended."""
-        self._observations.append(observation)
+        self._observations[observation.block, observation.cell] = observation
         self._said = None
         if observation.swarm is not None:
             self.last = observation.swarm
-            self.reports[observation.cell].append(observation.swarm)
 
     def end(self) -> None:
         """The run has ended."""
         self.ended = True
         self._said = None
 
+    def reports(self, cell: Cell) -> Sequence[SwarmReport]:
+        """What the measured trials of a cell said."""
+        found = (each.swarm for (_, of), each in self._observations.items() if of == cell)
+        return [swarm for swarm in found if swarm is not None]
+
     def comparison(self) -> Comparison:
         """By now. Made when it is asked for: a trial is under way, on a core nearby."""
         if self._said is None:
-            self._said = (compare if self.ended else so_far)(self.run, self._observations)
+            self._said = (compare if self.ended else so_far)(self.run, self._observations.values())
         return self._said
 
     def view(self) -> View:

@@ -217,7 +217,7 @@ def _read_only(watch: Watch) -> Any:
 def _as_locust_tells(watch: Watch) -> dict[str, Any]:
     """The figures of the run in the words of Locust's own tables and charts: a row a cell, and the latest trial."""
     rows = [
-        _row(result, watch.reports[result.cell]) for result in watch.comparison().cells if result.figures is not None
+        _row(result, watch.reports(result.cell)) for result in watch.comparison().cells if result.figures is not None
     ]
     last = watch.last
     requests, failures = sum(row["num_requests"] for row in rows), sum(row["num_failures"] for row in rows)

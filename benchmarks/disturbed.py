@@ -1,0 +1,197 @@
+"""Beside a program that takes one of the lab's cores: how often a cell's gate breaks, and how often the lab is wrong.
+
+The same small experiment, again and again: by itself, and beside a program on the server's core or on the generator's, all
+the time or in every other second. What is true is what the runs by themselves say together: a verdict is wrong where their
+median ratio is on the other side of 1, or nearer to it than the 1 % that a verdict needs, and so is an advice for a server
+that is more than 3 % slower than their fastest. Must show: no wrong verdict, rank or advice, and beside the program, where
+it runs all the time, every cell's gate broken.
+"""
+
+import itertools
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.bench import Outcome, Row, Scope, repeat
+from wsgilab import lab, process
+from wsgilab.errors import LabError
+from wsgilab.model import Cell, CellResult, Comparison, Conditions, RuntimeName
+
+EXPERIMENT = Path(__file__).with_suffix(".yaml")
+RUNTIMES: Sequence[RuntimeName] = ("local", "compose")
+MARGIN = 0.01
+ADVICE_MARGIN = 0.03
+
+_NEIGHBOUR = """
+import itertools, time
+while True:
+    until = time.monotonic() + 1
+    while time.monotonic() < until: pass
+    if {half}: time.sleep(1)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Beside what an experiment is run."""
+
+    core: str | None
+    """`server` or `generator`; None: by itself."""
+    half: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.core}'s core, {'half of the time' if self.half else 'all the time'}" if self.core else "by itself"
+        )
+
+
+KINDS = (Kind(core=None), *(Kind(core=core, half=half) for core in ("server", "generator") for half in (False, True)))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the runs of a kind came to."""
+
+    cells: int = 0
+    broken: int = 0
+    windows: int = 0
+    disturbed: int = 0
+    repeated: int = 0
+    decided: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def measure(runs: int) -> Outcome:
+    """So many runs beside each kind of neighbour, in turn, in one runtime after the other."""
+    runtime, _ = lab.choose_runtime(lab.places(), None)
+    runtimes = RUNTIMES if runtime.name == "compose" else RUNTIMES[:1]
+    found: dict[tuple[RuntimeName, Kind], list[Comparison]] = {}
+    for number, kind in itertools.product(range(runs), KINDS):
+        name = runtimes[number % len(runtimes)]
+        with _beside(kind):
+            found.setdefault((name, kind), []).append(_run(name))
+    rows: list[Row] = []
+    for name in runtimes[:runs]:
+        quiet = found[name, KINDS[0]]
+        rows += [_row(name, kind, found[name, kind], _truth(quiet)) for kind in KINDS]
+    scope = Scope(
+        rounds=f"{runs} runs of each kind, each a new start of all servers, the kinds in turn; the runtimes take turns",
+        modes="`hello` and `cpu` of 2 ms; 4 servers; 32 users; a connection each request; 4 blocks of 340 ms",
+        left_out="kept connections, other numbers of cores, neighbours that use memory or the network rather than a core",
+    )
+    wrong = {f"{name}, {kind}": _tally(found[name, kind], _truth(found[name, KINDS[0]])).wrong for name, kind in found}
+    return Outcome(settings={"wrong": wrong}, blocks=(), rows=rows, scope=scope)
+
+
+@contextmanager
+def _beside(kind: Kind) -> Iterator[None]:
+    if kind.core is None:
+        yield
+        return
+    core = 0 if kind.core == "server" else 1
+    argv = [sys.executable, "-c", _NEIGHBOUR.format(half=kind.half)]
+    child = process.spawn(argv, cwd=lab.PROJECT, env={}, cpus={core}, log=Path(os.devnull))
+    try:
+        yield
+    finally:
+        child.end()
+
+
+def _run(runtime: RuntimeName) -> Comparison:
+    request = lab.Request(experiment=str(EXPERIMENT), runtime=runtime)
+    return lab.run(request, Console(file=StringIO(), width=200), lab.places())
+
+
+Truth = Mapping[Conditions, Mapping[str, float]]
+"""Requests a second of each server, the median of all runs by themselves."""
+
+
+def _truth(quiet: Sequence[Comparison]) -> Truth:
+    figures: dict[Conditions, dict[str, list[float]]] = {}
+    for result in itertools.chain.from_iterable(each.cells for each in quiet):
+        if result.figures is not None:
+            of = figures.setdefault(result.cell.conditions, {})
+            of.setdefault(result.cell.server, []).append(result.figures.throughput_rps.median)
+    return {
+        conditions: {server: statistics.median(values) for server, values in of.items()}
+        for conditions, of in figures.items()
+    }
+
+
+def _tally(comparisons: Sequence[Comparison], truth: Truth) -> Tally:
+    found = Tally()
+    for comparison in comparisons:
+        found.cells += len(comparison.cells)
+        found.broken += sum("neighbour" in result.broken_gates for result in comparison.cells)
+        found.decided += sum(pair.verdict in ("faster", "slower") for pair in comparison.pairs)
+        found.wrong += [
+            *_wrong_verdicts(comparison, truth),
+            *_wrong_ranks(comparison, truth),
+            *_wrong_advice(comparison, truth),
+        ]
+    return found
+
+
+def _wrong_verdicts(comparison: Comparison, truth: Truth) -> Iterator[str]:
+    for pair in comparison.pairs:
+        of = truth[pair.cell.conditions]
+        ratio = of[pair.cell.server] / of[pair.reference]
+        right = {"faster": ratio > 1 + MARGIN, "slower": ratio < 1 / (1 + MARGIN)}.get(pair.verdict, True)
+        if not right:
+            yield f"{_told(pair.cell)}: {pair.verdict}, truly {ratio:.3f}"
+
+
+def _wrong_ranks(comparison: Comparison, truth: Truth) -> Iterator[str]:
+    ranked = [(result.cell, result.rank) for result in comparison.cells if result.rank is not None]
+    for (one, first), (two, second) in itertools.permutations(ranked, 2):
+        of = truth[one.conditions]
+        if one.conditions == two.conditions and first < second and of[one.server] * (1 + MARGIN) < of[two.server]:
+            yield f"{_told(one)}: ranks before {two.server}, truly {of[one.server] / of[two.server]:.3f} of it"
+
+
+def _wrong_advice(comparison: Comparison, truth: Truth) -> Iterator[str]:
+    for advice in comparison.advice:
+        of = truth[advice.group.conditions]
+        if (
+            advice.server is not None
+            and len(advice.workloads) == 1
+            and of[advice.server] * (1 + ADVICE_MARGIN) < max(of.values())
+        ):
+            yield f"{_told(advice.group)}: advised {advice.server}, truly {of[advice.server] / max(of.values()):.3f} of the fastest"
+
+
+def _told(cell: Cell) -> str:
+    return f"{cell.workload}, {cell.server}"
+
+
+def _row(runtime: RuntimeName, kind: Kind, comparisons: Sequence[Comparison], truth: Truth) -> Row:
+    found = _tally(comparisons, truth)
+    others = [_most(result) for each in comparisons for result in each.cells]
+    return {
+        "runtime": runtime,
+        "neighbour": str(kind),
+        "runs": str(len(comparisons)),
+        "gate broken": f"{found.broken} of {found.cells} cells",
+        "others' share, median of cells": f"{statistics.median(others):.1%}",
+        "verdicts": str(found.decided),
+        "wrong verdicts, ranks, advice": str(len(found.wrong)),
+    }
+
+
+def _most(result: CellResult) -> float:
+    """What others had of either core, the more of the two."""
+    figures = result.figures
+    if figures is None or figures.server_others is None or figures.generator_others is None:
+        raise LabError(f"{result.cell.server}: what others used was not measured")
+    return max(figures.server_others.median, figures.generator_others.median)
+
+
+if __name__ == "__main__":
+    repeat("disturbed", __doc__, measure, runs=10)

@@ -1,0 +1,82 @@
+"""Starting again, within a run, what has ended: a few times, and only if it then is what it was at first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wsgilab import cpus
+from wsgilab.errors import TargetError
+from wsgilab.model import Run
+from wsgilab.runtime.pages import facts
+from wsgilab.runtime.protocol import Running, RunningBackend, Say, Target
+
+MOST = 3
+"""How often a server or a backend is started again within a run."""
+
+Get = Callable[[str], str]
+"""The body of one plain GET of an address. Raises TargetError unless it is a 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revived:
+    """What had ended before a trial."""
+
+    names: tuple[str, ...] = ()
+    """Of what was started again."""
+    reason: str | None = None
+    """Why there can be no trial all the same; None where there can."""
+
+
+class Restarts:
+    """The count of one run's restarts, on one machine of targets."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int | None], int] = {}
+        self._unlike: dict[tuple[str, int | None], str] = {}
+        """Why a server that runs again must not be loaded."""
+
+    def revive(
+        self, run: Run, cores: int, target: Target, backends: Sequence[RunningBackend], get: Get, say: Say
+    ) -> Revived:
+        """Start again those of a trial's `backends`, and its `target` with so many `cores`, that have ended.
+
+        They are up then, pinned and verified as at their first start. `say` is told of each, before it is waited for.
+        """
+        names: list[str] = []
+        for backend in backends:
+            reason = self._start_again(backend, (backend.name, None), f"the backend {backend.name}", names, say)
+            if reason is not None:
+                return Revived(names=tuple(names), reason=reason)
+        key = (target.name, cores)
+        reason = self._unlike.get(key) or self._start_again(target, key, "the server", names, say)
+        if reason is None and target.name in names:
+            try:
+                _check_alike(run, cores, target, get)
+            except TargetError as error:
+                reason = self._unlike[key] = f"the server was started again, but {error.message}"
+        return Revived(names=tuple(names), reason=reason)
+
+    def _start_again(
+        self, part: Running, key: tuple[str, int | None], what: str, names: list[str], say: Say
+    ) -> str | None:
+        """Why `part` does not run; None where it does, with its name among `names` if it had ended."""
+        if (failure := part.failure()) is None:
+            return None
+        begun = self._begun.get(key, 0)
+        if begun == MOST:
+            return f"{what} {failure} before the trial, after it had been started again {MOST} times"
+        self._begun[key] = begun + 1
+        say(f"{part.name} {failure}: starting it again ({begun + 1} of {MOST} times at most)")
+        try:
+            part.restart()
+        except TargetError as error:
+            return f"{what} {failure} before the trial, and then {error.message}\n{error.detail}".strip()
+        names.append(part.name)
+        return None
+
+
+def _check_alike(run: Run, cores: int, target: Target, get: Get) -> None:
+    """Raises TargetError unless a server is what it was when the run began: its cores, its Python, its packages."""
+    told = facts(target.name, get(f"{target.base_url}/lab"), cpus.parse(run.server_cpus[cores]))
+    before = run.stacks[target.server.stack]
+    if (told.python, dict(told.packages)) != (before.python, dict(before.packages)):
+        raise TargetError(f"{target.name} runs on other packages than before; start a new run")
