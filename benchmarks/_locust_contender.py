@@ -28,7 +28,7 @@ from locust import FastHttpUser, HttpUser, User, task
 from locust.env import Environment
 
 from wsgilab.model import Order
-from wsgilab.swarm.load import POLL_S, environment, stop_users, user_classes
+from wsgilab.swarm.load import POLL_S, end_window, environment, stop_users, user_classes
 from wsgilab.swarm.samples import Recorder
 
 WARMUP_S = 0.3
@@ -44,7 +44,7 @@ class Contender:
     answered: Callable[[], int]
     """How many requests have been right so far."""
     failures: Callable[[], int]
-    void_after: Callable[[int], None] = lambda _: None
+    end_window: Callable[[int], None] = lambda _: None
     """Told when the window ends, in nanoseconds of CLOCK_MONOTONIC."""
 
 
@@ -65,7 +65,7 @@ def ours(base_url: str, connection: str, count: int, window_s: float) -> Contend
         environment=made,
         answered=lambda: len(recorder.samples),
         failures=lambda: sum(sample.error is not None and not sample.cut_off for sample in recorder.samples),
-        void_after=lambda at_ns: vars(made.parsed_options).update(void_after_ns=at_ns),
+        end_window=lambda at_ns: end_window(made, at_ns, at_ns),
     )
 
 
@@ -102,7 +102,7 @@ def measure(contender: Contender, count: int, window_s: float) -> dict[str, floa
     runner.start(count, spawn_rate=count)
     while runner.user_count < count:
         gevent.sleep(POLL_S)
-    contender.void_after(time.monotonic_ns() + round((WARMUP_S + window_s) * 1e9))
+    contender.end_window(time.monotonic_ns() + round((WARMUP_S + window_s) * 1e9))
     gevent.sleep(WARMUP_S)
     begin, begin_cpu_s, begin_answered = time.monotonic(), time.process_time(), contender.answered()
     gevent.sleep(window_s)

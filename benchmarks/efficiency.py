@@ -86,10 +86,10 @@ def _succeed(words: Sequence[str]) -> None:
 def _parts(observations: Sequence[Observation], began: datetime, wall_s: float) -> dict[str, float]:
     swarms = [each.swarm for each in observations if each.swarm is not None]
     windows_s = sum(each.window_s for each in swarms)
-    warmups_s, drains_s = sum(each.warmup_s for each in swarms), sum(each.drain_s for each in swarms)
+    warmups_s, drains_s = sum(each.warmup_s for each in swarms), sum(each.held_s + each.drain_s for each in swarms)
     first, last = (datetime.fromisoformat(observations[at].started) for at in (0, -1))
     ending = swarms[-1]
-    trials_s = (last - first).total_seconds() + ending.warmup_s + ending.window_s + ending.drain_s
+    trials_s = (last - first).total_seconds() + ending.warmup_s + ending.window_s + ending.held_s + ending.drain_s
     starting_s = (first - began).total_seconds()
     return {
         "windows": windows_s,

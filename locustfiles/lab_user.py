@@ -263,8 +263,8 @@ class LabUser(User):
         self._timeout_s: float | None = getattr(self._options, "request_timeout", 60.0) or None
         self._rate: float = getattr(self._options, "rate", 0.0)
         self._clock_offset_ns: int = getattr(self._options, "clock_offset_ns", 0)
-        """The clock of the target's machine minus this one's, where these are two: `void_after_ns` and the grid of a
-        schedule are in it."""
+        """The clock of the target's machine minus this one's, where these are two: `window_end_ns`, `void_after_ns` and the
+        grid of a schedule are in it."""
         self._due: Iterator[int] = iter(())
         self._next_due_ns = 0
         self._under_way = Group()
@@ -343,7 +343,7 @@ class LabUser(User):
         start_time = time.time()
         begin_ns = time.monotonic_ns()
         try:
-            response = wire.exchange(*self._spell(get))
+            response = wire.exchange(*self._spell(get, due_ns))
             body = response.body
             if response.status_code != HTTPStatus.OK or body != get.answer:
                 failure = WrongAnswer(f"{get.path}: status {response.status_code}, body {body[:60]!r}")
@@ -357,9 +357,13 @@ class LabUser(User):
         if failure is not None or response is None or self._connection == CLOSE or response.should_close():
             wire.close()
         self._wires.append(wire)
-        if failure is not None and self._is_void(failure, response, begin_ns):
+        is_void = response is not None and response.get(VOID_HEADER) is not None
+        if failure is not None and (is_void or self._is_over(due_ns or begin_ns)):
+            # Sent after all that counts: it is neither an answer nor a failure, nor was it given up.
             if isinstance(failure, gevent.GreenletExit):
                 raise failure
+            if not is_void and due_ns is None:
+                gevent.sleep(PAUSE_AFTER_FAILURE_S)
             return
         context = self._context
         if due_ns:
@@ -382,16 +386,16 @@ class LabUser(User):
         if failure is not None and due_ns is None:
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
 
-    def _is_void(self, failure: BaseException, response: Answer | None, begin_ns: int) -> bool:
-        """Whether it was sent after all that counts: it is neither an answer nor a failure, nor was it given up."""
-        if isinstance(failure, gevent.GreenletExit):
-            # Locust ends a user between two requests, but may find it in the next.
-            return 0 < getattr(self._options, "void_after_ns", 0) < begin_ns + self._clock_offset_ns
-        return response is not None and response.get(VOID_HEADER) is not None
+    def _is_over(self, at_ns: int) -> bool:
+        """Whether the window has ended by then."""
+        return 0 < getattr(self._options, "window_end_ns", 0) < at_ns + self._clock_offset_ns
 
-    def _spell(self, get: Get) -> tuple[bytes, bytes | None]:
+    def _spell(self, get: Get, due_ns: int | None = None) -> tuple[bytes, bytes | None]:
         """The request's bytes, spelled once, and for a connection of one request the end of its answer."""
         void_after_ns = getattr(self._options, "void_after_ns", 0)
+        if due_ns and not self._is_over(due_ns):
+            # What was due in the window is worked off, however long that takes.
+            void_after_ns = 0
         if void_after_ns and not self._may_wait_until(void_after_ns):
             void_after_ns = 0
         if void_after_ns != self._void_after_ns:

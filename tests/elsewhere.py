@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from wsgilab.beacon import Server
 
 DAY_NS = 86_400 * 10**9
+BEHIND_NS = -time.monotonic_ns() // 2
+"""As far ahead as this is another machine's clock that is behind. CLOCK_MONOTONIC is never below zero, and this machine may
+have been started a minute ago."""
 _PIECE = 1 << 14
 
 

@@ -181,6 +181,9 @@ def _observe(
         # Where the engine has stopped, that is what to say, not that the generator went with it.
         target.failure()
         raise
+    if report.read_late:
+        # Of a time in which the users had left.
+        meter = _Meter(target, backends, owns)
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:

@@ -27,12 +27,21 @@ KNOWN_VARIABLES = frozenset(
         "LAB_PUBLISH",
         "LAB_BASE_IMAGE",
         "LAB_ID",
+        "LAB_TAG",
+        "LAB_CHECKOUT",
         *map(backend_variable, backends(WORKLOADS)),
     }
 )
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 
-BACKEND_VARIABLES = ADDRESS_VARIABLES | {"LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE", "LAB_BASE_IMAGE", "LAB_ID"}
+BACKEND_VARIABLES = ADDRESS_VARIABLES | {
+    "LAB_BACKEND_CPUS",
+    "LAB_POSTGRES_IMAGE",
+    "LAB_BASE_IMAGE",
+    "LAB_ID",
+    "LAB_TAG",
+    "LAB_CHECKOUT",
+}
 """Those of a backend's stanza."""
 
 MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)

@@ -3,17 +3,17 @@
 import contextlib
 import itertools
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab import campaign, cpus, grounds, interactive, launch, plan, sides, watch
+from wsgilab import campaign, cpus, grounds, interactive, launch, origin, plan, sides, watch
 from wsgilab.compare import unsettled
 from wsgilab.errors import Interrupted, LabError, StoreError, UsageError
 from wsgilab.grounds import Ground
-from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Run, Server, Trial
+from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Origin, Run, Server, Trial
 from wsgilab.model import Lane as RecordedLane
 from wsgilab.places import (
     Places,
@@ -24,7 +24,7 @@ from wsgilab.places import (
 )
 from wsgilab.plain import visible
 from wsgilab.progress import Reporter, reporter_for
-from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.sides import Lane, Listener
 from wsgilab.store import Journal, Store, check_writable
 from wsgilab.swarm.client import LinkReading
@@ -84,20 +84,18 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
         experiment = earlier.experiment if earlier else choose(servers, found[0])
         used = _used(experiment, servers)
         backends = choose_backends(places, {cell.workload for cell in experiment.cells})
+        stacks = {SWARM, *(each.stack for each in used.values()), *(each.stack for each in backends)}
+        files = origin.read(places.project, stacks, backends=bool(backends))
         layouts = [_layout(ground, experiment, bool(backends), reporter.say) for ground in found]
         if earlier:
             # Before anything is installed or started for nothing.
-            now = replace(earlier, servers=used, host=found[0].host, lanes=_unlinked(found, earlier))
-            _check_same(earlier, now, *_AT_START)
+            _check_same(earlier, _begun_now(earlier, used, found), *_AT_START)
+            _check_origin(earlier, files, reporter.say)
         if manner.site is None:
             whole.enter_context(alone(places))
         check_writable(places.results)
         fleets = {count: _with_cores(experiment, used, count) for count in layouts[0].servers}
-        for ground in found:
-            ground.check_ports(places.ports, sum(map(len, fleets.values())))
-        launch.sweep((ground.runtime for ground in found), reporter.say)
-        for ground, layout in zip(found, layouts, strict=True):
-            whole.enter_context(ground.held(layout, places, reporter.say))
+        whole.enter_context(_held(found, layouts, fleets, places, reporter.say))
         store = resumed
         try:
             with contextlib.ExitStack() as up:
@@ -112,16 +110,15 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
                     servers=used,
                     seed=secrets.randbelow(2**31) if manner.seed is None else manner.seed,
                     results=places.results,
+                    files=files,
                     cpu_iterations=earlier.cpu_iterations if earlier else None,
                 )
                 if earlier:
                     _check_same(earlier, current, *_AT_START, *_ONCE_UP)
                 executed = earlier or current
-                watched = Watch(None, reporter.say)
-                if watched_at:
-                    known = resumed.observations() if resumed else ()
-                    opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
-                    watched = up.enter_context(opened)
+                known = resumed.observations() if watched_at and resumed else ()
+                opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
+                watched = up.enter_context(opened)
                 store = resumed or Store.create(places.results, current)
                 open_cells = _execute(executed, store, lanes, reporter, watched)
         except (LabError, Interrupted) as error:
@@ -134,6 +131,29 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
         return comparison
 
 
+@contextlib.contextmanager
+def _held(
+    found: Sequence[Ground],
+    layouts: Sequence[cpus.Layout],
+    fleets: Mapping[int, Collection[Server]],
+    places: Places,
+    say: Say,
+) -> Iterator[None]:
+    """All cores, for this run alone, with nothing on them of an earlier one. Raises HostError."""
+    for ground in found:
+        ground.check_ports(places.ports, sum(map(len, fleets.values())))
+    launch.sweep((ground.runtime for ground in found), say)
+    with contextlib.ExitStack() as holding:
+        for ground, layout in zip(found, layouts, strict=True):
+            holding.enter_context(ground.held(layout, places, say))
+        yield
+
+
+def _begun_now(earlier: Run, servers: Mapping[str, Server], found: Sequence[Ground]) -> Run:
+    """An earlier run as it would be if it began now, as far as that is known before anything is up."""
+    return replace(earlier, servers=servers, host=found[0].host, lanes=_unlinked(found, earlier))
+
+
 def _describe(
     experiment: Experiment,
     found: Sequence[Ground],
@@ -142,6 +162,7 @@ def _describe(
     servers: Mapping[str, Server],
     seed: int,
     results: Path,
+    files: Origin,
     cpu_iterations: int | None,
 ) -> Run:
     """A run that begins now. Raises TargetError where the servers of two lanes run on other packages."""
@@ -159,6 +180,7 @@ def _describe(
         results=results,
         cpu_iterations=cpu_iterations,
         host=found[0].host,
+        origin=files,
     )
     for other in others:
         launch.check_same_packages(run, other.started, asked_by(other), f"{first.machine} and {other.machine}")
@@ -350,3 +372,18 @@ def _check_same(earlier: Run, current: Run, *parts: _Part) -> None:
     for what, part in parts:
         if part(earlier) != part(current):
             raise StoreError(f"--resume {earlier.id}: {what} changed since it began; start a new run")
+
+
+def _check_origin(earlier: Run, now: Origin, say: Say) -> None:
+    """And they must be of the same files. Raises StoreError where one that the run began with has changed, or is gone."""
+    if earlier.origin is None:
+        say(f"Note: what files {earlier.id} began with is not recorded, so whether they have changed is not known.")
+        return
+    for part, files in earlier.origin.files.items():
+        found = now.files.get(part, {})
+        # A file that is new is nothing that those of then know of.
+        if changed := [path for path, digest in files.items() if found.get(path) != digest]:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise StoreError(
+                f"--resume {earlier.id}: {part}: {changed[0]}{more} changed since it began; put it back, or start a new run"
+            )

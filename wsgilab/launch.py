@@ -9,7 +9,7 @@ from pathlib import Path
 from wsgilab import __version__, cpus
 from wsgilab.errors import TargetError
 from wsgilab.host import now, package_versions
-from wsgilab.model import SCHEMA, Backend, Experiment, Host, Run, Server, Stack
+from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
 from wsgilab.runtime.pages import facts
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 
@@ -76,6 +76,7 @@ def describe(
     seed: int,
     results: Path,
     host: Host,
+    origin: Origin | None = None,
     cpu_iterations: int | None = None,
 ) -> Run:
     """A run of `experiment` that begins now: with what every target tells of itself.
@@ -100,6 +101,7 @@ def describe(
         stacks=_stacks(started, get),
         packages={**package_versions(), **started.runtime.versions},
         notes=layout.notes,
+        origin=origin,
     )
 
 

@@ -45,12 +45,15 @@ class Watch:
 
 @contextlib.contextmanager
 def opened(
-    ground: Ground, started: Started, run: Run, earlier: Iterable[Observation], at: tuple[str, int], say: Say
+    ground: Ground, started: Started, run: Run, earlier: Iterable[Observation], at: tuple[str, int] | None, say: Say
 ) -> Iterator[Watch]:
     """The web UI of a run, with what was observed `earlier`, on the generator's cores; where it is, is said.
 
-    `at` is the address and the port, of loopback, that it is asked for at. Raises LabError.
+    `at` is the address and the port, of loopback, that it is asked for at; None: there is no web UI. Raises LabError.
     """
+    if at is None:
+        yield Watch(None, say)
+        return
     address, port = at
     host = ground.ui_host(address)
     # It is reached from elsewhere where it is not served as asked.

@@ -384,7 +384,8 @@ def test_an_image_of_postgresql_that_cannot_be_had_is_told_with_the_remedy(
 @pytest.mark.parametrize(
     ("named", "present", "taken"),
     [
-        ("", {OWN_BASE}, OWN_POSTGRES),
+        ("", {OWN_BASE}, None),
+        (OWN_POSTGRES, set(), None),
         ("", {OWN_BASE, DEFAULT_POSTGRES}, DEFAULT_POSTGRES),
         ("", {OWN_BASE, DEFAULT_BASE}, DEFAULT_POSTGRES),
         ("", set(), DEFAULT_POSTGRES),
@@ -392,17 +393,15 @@ def test_an_image_of_postgresql_that_cannot_be_had_is_told_with_the_remedy(
     ],
 )
 def test_the_image_of_postgresql_is_the_users_or_dockers_and_our_own_only_where_no_registry_is_in_reach(
-    named: str, present: set[str], taken: str, session_places: Places, monkeypatch: pytest.MonkeyPatch
+    named: str, present: set[str], taken: str | None, session_places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("compose")
-    found = engine.find()
-    assert isinstance(found, Engine)
     monkeypatch.setenv("LAB_POSTGRES_IMAGE", named)
     monkeypatch.delenv("LAB_BASE_IMAGE", raising=False)
     monkeypatch.setattr(Compose, "has", lambda _, image: image in present)
-    compose = Compose(session_places.project, found, session_places.lab_id, None, "")
-    assert compose.postgres_image() == compose.environment("0")["LAB_POSTGRES_IMAGE"] == taken
-    compose.client.close()
+    with compose_of(session_places) as compose:
+        expected = taken or compose.image("postgres")
+        assert compose.postgres_image() == compose.environment("0")["LAB_POSTGRES_IMAGE"] == expected
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
@@ -411,11 +410,12 @@ def test_an_image_of_postgresql_that_is_named_is_taken(
 ) -> None:
     client = docker.from_env()
     try:
-        client.images.get(OWN_POSTGRES).tag("wsgilab-test-postgres", "named")
-        monkeypatch.setenv("LAB_POSTGRES_IMAGE", "wsgilab-test-postgres:named")
         places, own = fresh("backends-named")
         store = lab.read_backends(places)["postgres"]
-        assert own.prepare([], [store], print)["postgres"] == client.images.get(OWN_POSTGRES).id
+        digest = own.prepare([], [store], print)["postgres"]
+        client.images.get(image_of(places, "postgres")).tag("wsgilab-test-postgres", "named")
+        monkeypatch.setenv("LAB_POSTGRES_IMAGE", "wsgilab-test-postgres:named")
+        assert own.prepare([], [store], print)["postgres"] == digest
         with own.backends([store], GENERATOR_CORE), containers(places) as (container,):
             assert container.attrs["Config"]["Image"] == "wsgilab-test-postgres:named"
         client.images.remove("wsgilab-test-postgres:named")
@@ -665,6 +665,142 @@ def fresh(
         return places, lab.choose_runtime(places, runtime.name)[0]
 
     return make
+
+
+@contextlib.contextmanager
+def compose_of(places: Places) -> Iterator[Compose]:
+    found = engine.find()
+    assert isinstance(found, Engine)
+    made = Compose(places.project, found, places.lab_id, None, "")
+    with contextlib.closing(made.client):
+        yield made
+
+
+def image_of(places: Places, stack: str) -> str:
+    """What the image is called that a checkout would build now."""
+    with compose_of(places) as compose:
+        return compose.image(stack)
+
+
+# Images, of which one engine may have those of several checkouts.
+
+
+@pytest.fixture
+def checkouts(runtime: Runtime, tmp_path: Path) -> Iterator[tuple[Places, Places]]:
+    """Two that are alike, on the same engine; nothing is left of their images."""
+    made = []
+    for name in ("first", "second"):
+        project = tmp_path / name
+        for folder in ("compose", "services", "locustfiles", "wsgilab"):
+            shutil.copytree(lab.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(lab.PROJECT / ".dockerignore", project)
+        places = lab.places({"LAB_STATE": str(tmp_path / f"{name}-state")})
+        made.append(replace(places, project=project, catalogue=project / "compose" / "servers.yaml"))
+    first, second = made
+    yield first, second
+    for each in made:
+        lab.choose_runtime(each, runtime.name)[0].clean()
+
+
+def images_of(places: Places) -> dict[str, str]:
+    """Stack -> image, of what a checkout has built from what it holds now."""
+    with compose_of(places) as compose:
+        tags = [(tag, str(image.id)) for image in compose.client.images.list() for tag in image.tags]
+    mine = {tag: image for tag, image in tags if tag.endswith(f"-{compose.checkout}")}
+    assert all(tag.endswith(f":{compose.tag}") for tag in mine), "of what it held before there is nothing left"
+    return {tag.partition("/")[2].partition(":")[0]: image for tag, image in mine.items()}
+
+
+def answer_otherwise(places: Places, body: str) -> None:
+    """Edit the application."""
+    file = places.project / "services" / "app" / "app.py"
+    text = file.read_text()
+    assert HELLO in text
+    file.write_text(text.replace(HELLO, body))
+
+
+HELLO = "hello\\n"
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_checkouts_on_one_engine_do_not_build_or_remove_each_others_images(
+    catalogue: Mapping[str, Server], checkouts: tuple[Places, Places]
+) -> None:
+    first, second = checkouts
+    server = catalogue["gunicorn-sync-1"]
+    own, other = (lab.choose_runtime(each, "compose")[0] for each in checkouts)
+    digests = own.prepare([server], [], print)
+    before = images_of(first)
+    assert before.keys() == {"gunicorn", "swarm"}
+
+    with own.start([server], SERVER_CORE) as fleet, containers(first) as (container,):
+        # Nothing tells their images apart but by whom they were built.
+        assert other.prepare([server], [], print) == digests
+        answer_otherwise(second, "goodbye\\n")
+        other = lab.choose_runtime(second, "compose")[0]
+        assert other.prepare([server], [], print)["gunicorn"] != digests["gunicorn"]
+        with other.start([server], SERVER_CORE) as others_fleet:
+            assert hello(others_fleet[server.name].published_url) == b"goodbye\n"
+        assert images_of(first) == before
+        assert container.attrs["Image"] == before["gunicorn"]
+        assert hello(fleet[server.name].published_url) == b"hello\n"
+    with own.start([server], SERVER_CORE) as fleet:
+        assert hello(fleet[server.name].published_url) == b"hello\n", "the next one has what was built for it too"
+
+    other.clean()
+    assert images_of(second) == {}
+    assert images_of(first) == before
+    own.clean()
+    assert images_of(first) == {}
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_images_that_newer_ones_supersede_go_unless_a_container_uses_them(
+    catalogue: Mapping[str, Server], checkouts: tuple[Places, Places]
+) -> None:
+    places, _ = checkouts
+    server = catalogue["gunicorn-sync-1"]
+    own = lab.choose_runtime(places, "compose")[0]
+    own.prepare([server], [], print)
+    before = image_of(places, "gunicorn")
+
+    def is_there(image: str) -> bool:
+        with compose_of(places) as compose:
+            return compose.has(image)
+
+    with own.start([server], SERVER_CORE) as fleet:
+        answer_otherwise(places, "goodbye\\n")
+        edited = lab.choose_runtime(places, "compose")[0]
+        edited.prepare([server], [], print)
+        assert is_there(before)
+        assert is_there(image_of(places, "gunicorn"))
+        edited.clean()
+        assert is_there(before), "nor are those removed, by whatever"
+        assert hello(fleet[server.name].published_url) == b"hello\n"
+    edited.prepare([server], [], print)
+    assert not is_there(before)
+    assert images_of(places).keys() == {"gunicorn", "swarm"}
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_server_without_the_image_of_its_stack_is_told_what_to_name(
+    checkouts: tuple[Places, Places], runtime: Runtime
+) -> None:
+    places, _ = checkouts
+    text = places.catalogue.read_text()
+    places.catalogue.write_text(text.replace("wsgilab/gunicorn:${LAB_TAG:-latest}", "wsgilab/gunicorn-of-mine"))
+    own = lab.choose_runtime(places, runtime.name)[0]
+    with pytest.raises(BuildError, match=r"stack gunicorn: .* wsgilab/gunicorn:\$\{LAB_TAG:-latest\}") as caught:
+        own.prepare([lab.read_catalogue(places)["gunicorn-sync-1"]], [], print)
+    assert "\n" not in caught.value.message
+
+
+def test_by_hand_images_are_the_newest_that_were_built_by_hand(session_places: Places) -> None:
+    services = composes_reading(session_places)
+    assert services["gunicorn-sync-4"]["image"] == "wsgilab/gunicorn:latest"
+    for name in ("swarm", "gunicorn-sync-4", "upstream"):
+        assert services[name]["image"].endswith(":latest")
+        assert services[name]["build"]["labels"] == {"wsgilab.checkout": "by-hand"}
 
 
 def composes_reading(places: Places, **variables: str) -> dict[str, Any]:

@@ -27,9 +27,9 @@ import pytest
 import yaml
 
 import stamp
-from tests.elsewhere import DAY_NS, beacon, delayed
+from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
 from wsgilab import testing
-from wsgilab.errors import SwarmError
+from wsgilab.errors import EngineError, SwarmError
 from wsgilab.model import Order, SwarmReport, Usage
 from wsgilab.process import Conversation
 from wsgilab.swarm.client import LocustSwarm
@@ -57,8 +57,9 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a target of four slots, on a machine whose clock is so much ahead."""
+def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch, worked: Callable[[], None] = lambda: None) -> Iterator[int]:
+    """The port of a target of four slots, on a machine whose clock is so much ahead. `worked` is told of each request that
+    it has done something for."""
     monkeypatch.setattr(stamp, "time", SimpleNamespace(monotonic_ns=lambda: time.monotonic_ns() + ahead_ns))
     slots = threading.Semaphore(SLOTS)
 
@@ -66,6 +67,7 @@ def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         sleeps = environ["PATH_INFO"] == "/sleep"
         if sleeps:
             time.sleep(SLEEP_S)
+        worked()
         body = b"slept 50 ms\n" if sleeps else b"hello\n"
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
@@ -297,7 +299,7 @@ def test_users_that_fail_by_themselves_are_told_of_at_once(
 # --- another clock
 
 
-@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, -600 * 10**9])
+@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, BEHIND_NS], ids=["one-clock", "ahead", "behind"])
 def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
     monkeypatch: pytest.MonkeyPatch, log: Path, ahead_ns: int | None
 ) -> None:
@@ -332,7 +334,7 @@ def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
 ) -> None:
     """Else all requests would be, or none, and the queue would be worked off for nothing."""
     with ExitStack() as up:
-        port, asked = up.enter_context(target(-600 * 10**9, monkeypatch)), up.enter_context(beacon(-600 * 10**9))
+        port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(beacon(BEHIND_NS))
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
         report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
     assert report.failures == 0
@@ -442,6 +444,62 @@ def two_machines(
             yield LocustSwarm(started, frozenset(CORES[:1])), started, other
     finally:
         started.end()
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one-process", "two-machines"])
+def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
+    monkeypatch: pytest.MonkeyPatch, log: Path, several: bool
+) -> None:
+    """Over a slow link, that takes a while: always, or only this time."""
+    reading_s = 0.4
+    worked: list[float] = []
+    while_read: list[int] = []
+
+    def read() -> None:
+        begin = time.monotonic()
+        time.sleep(reading_s)
+        # What was in the queue when the window ended is worked off in any case.
+        while_read.append(sum(begin + reading_s / 2 <= at for at in worked))
+
+    with ExitStack() as up:
+        port = up.enter_context(target(0, monkeypatch, lambda: worked.append(time.monotonic())))
+        if several:
+            swarm, _, _ = up.enter_context(two_machines(log, free_port()))
+        else:
+            swarm = up.enter_context(generator(log))
+        for order, per_s in ((sleeping(port), SLOTS / SLEEP_S), (at_40(port), 40.0)):
+            for at_window in (nothing, read):
+                report = swarm.load(order, at_window, read)
+
+                assert while_read[-1] > 0.5 * per_s * reading_s / 2
+                assert report.held_s >= reading_s
+                assert report.drain_s < reading_s
+                assert not report.read_late
+                # And it counts for nothing.
+                assert report.failures == report.cut_off == 0
+                assert report.throughput_rps < 1.15 * per_s
+                if order.rate:
+                    assert report.due == pytest.approx(24, abs=1)
+                else:
+                    check_four_slots(report)
+
+
+def test_a_generator_whose_lab_goes_while_it_reads_ends(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(target(0, monkeypatch))
+        started = conversation(log, CORES[0], "wsgilab.swarm.agent")
+        up.callback(started.end)
+        swarm = LocustSwarm(started, frozenset(CORES[:1]))
+
+        def go() -> None:
+            started._input.close()
+            raise EngineError("as where the lab is killed: nothing more is said")
+
+        with pytest.raises(EngineError):
+            swarm.load(sleeping(port), nothing, go)
+
+        # Well before it would have given up waiting.
+        assert started._popen.wait(timeout=4) == 0
 
 
 @pytest.mark.parametrize("one_way_s", [0.0, 0.05])

@@ -1,11 +1,11 @@
-"""Hypothesis without a deadline, for a slow moment of the machine is no failure; and Locust without its patches."""
+"""Hypothesis without limits of time, for a slow moment of the machine is no failure; and Locust without its patches."""
 
 import importlib
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("unit", deadline=None)
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 with pytest.MonkeyPatch.context() as patch:

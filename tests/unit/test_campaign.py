@@ -260,6 +260,14 @@ def test_backends_are_metered_together_where_the_workload_waits_for_them() -> No
     assert lab.backends["upstream"].cpu_s == pytest.approx(0.02)
 
 
+def test_what_was_read_after_the_users_had_left_is_not_what_the_target_used_under_load() -> None:
+    lab = Lab(run=MANY).answer(lambda _: testing.swarm_report(read_late=True))
+    (saved,) = lab.execute(trial(DATABASE))
+
+    assert saved.status == "measured"
+    assert saved.server_cpu_s is saved.server_span_s is saved.backend_cpu_s is saved.resident_bytes is None
+
+
 def test_each_trial_advances_the_bar() -> None:
     lab = Lab()
     lab.execute(*trials("one", "two"))

@@ -11,7 +11,18 @@ import pytest
 from wsgilab import stats, testing
 from wsgilab.compare.runs import breaches, parse_limit, runs
 from wsgilab.errors import SpecError
-from wsgilab.model import Cell, CellOfRuns, Difference, Interval, Limit, Observation, Run, RunsComparison, Stack
+from wsgilab.model import (
+    Cell,
+    CellOfRuns,
+    Difference,
+    Interval,
+    Limit,
+    Observation,
+    Origin,
+    Run,
+    RunsComparison,
+    Stack,
+)
 from wsgilab.store import Store
 
 ONE, TWO, THREE = (testing.cell(name) for name in ("one", "two", "three"))
@@ -624,6 +635,44 @@ def test_of_a_run_that_recorded_a_few_packages_nobody_knows_the_rest() -> None:
     assert [(each.what, each.a, each.b) for each in beside(a=few, b=every).differences] == told
     there = stack(packages={"gunicorn": "27.0.1"}, is_complete=True)(made())
     assert len(beside(a=there, b=every).differences) == 2, "of two that recorded all, it is known"
+
+
+APPLICATION = {"services/app/app.py": "a" * 64, "services/app/work.py": "b" * 64}
+FILES = Origin(files={"application": APPLICATION, "locks": {"one.txt": "c" * 64}}, revision="d" * 40, dirty=False)
+
+
+def files(**changes: Any) -> Callable[[Run], Run]:
+    return itself(origin=replace(FILES, **changes))
+
+
+@pytest.mark.parametrize(
+    ("of_b", "told"),
+    [
+        (files(), []),
+        (
+            files(files={**FILES.files, "application": {**APPLICATION, "services/app/work.py": "9" * 64}}),
+            [("application: services/app/work.py", "b" * 12, "9" * 12, "warns")],
+        ),
+        (
+            files(files={**FILES.files, "application": {**APPLICATION, "services/app/new.py": "9" * 64}}),
+            [("application: services/app/new.py", None, "9" * 12, "told")],
+        ),
+        (
+            files(files={**FILES.files, "backends": {"two.py": "9" * 64}}),
+            [("backends: two.py", None, "9" * 12, "told")],
+        ),
+        (files(revision="e" * 40), [("git revision", "d" * 12, "e" * 12, "told")]),
+        (files(dirty=True), [("git revision", "d" * 12, f"{'d' * 12} with changes", "told")]),
+        (files(revision=None, dirty=None), [("git revision", "d" * 12, None, "told")]),
+        (itself(), [("application, Locust files and locks", "recorded", "not recorded", "warns")]),
+    ],
+)
+def test_files_that_differ_are_told_and_so_is_that_they_are_not_recorded(
+    of_b: Callable[[Run], Run], told: Sequence[tuple[str, str | None, str | None, str]]
+) -> None:
+    found = beside(a=files()(made()), b=of_b(made(id="later"))).differences
+
+    assert [(each.what, each.a, each.b, each.weight) for each in found] == told
 
 
 @pytest.mark.parametrize(

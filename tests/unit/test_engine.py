@@ -102,7 +102,7 @@ def refusal(address: str, *, tls: str = "", plain_tcp: bool = False) -> str:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

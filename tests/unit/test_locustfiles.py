@@ -357,8 +357,8 @@ def ready(rate: float = 0.0, runner: object = None, **options: Any) -> Any:
     return made
 
 
-def sent(by: Any) -> list[str]:
-    text = by._spell(by.choose())[0].decode("ascii")
+def sent(by: Any, due_ns: int | None = None) -> list[str]:
+    text = by._spell(by.choose(), due_ns)[0].decode("ascii")
     assert text.endswith("\r\n\r\n")
     return list(text.removesuffix("\r\n\r\n").split("\r\n"))
 
@@ -404,6 +404,14 @@ def test_how_long_a_request_took_is_remembered(monkeypatch: pytest.MonkeyPatch) 
     told(made, Server(SPELLINGS["with its length"]))
 
     assert made._took_ns == 7
+
+
+def test_what_was_due_in_the_window_is_worked_off_however_late_and_what_is_due_after_it_need_not_be() -> None:
+    made = ready(window_end_ns=1000, void_after_ns=2000, clock_offset_ns=500)
+    before = sent(ready())
+
+    assert [sent(made, due_ns) == before for due_ns in (1, 500, 501, 1500)] == [True, True, False, False]
+    assert sent(made, 501) == [*before, "Lab-Void-After: 2000"]
 
 
 def test_the_application_takes_what_a_user_says_of_when_it_counts() -> None:
@@ -704,8 +712,8 @@ def test_a_request_of_after_the_window_that_is_given_up_is_not_told(monkeypatch:
     heard: list[dict[str, Any]] = []
     monkeypatch.setattr(LAB_USER.gevent.socket, "socket", Killed())
     # The last two are of targets on a machine whose clock is far ahead.
-    for void_after_ns, offset_ns, told_of in ((1, 0, 0), (10**30, 0, 1), (10**30, 10**31, 0), (10**30, 10**29, 1)):
-        made = ready(void_after_ns=void_after_ns, clock_offset_ns=offset_ns)
+    for window_end_ns, offset_ns, told_of in ((1, 0, 0), (10**30, 0, 1), (10**30, 10**31, 0), (10**30, 10**29, 1)):
+        made = ready(window_end_ns=window_end_ns, clock_offset_ns=offset_ns)
         heard.clear()
         made.environment.events = SimpleNamespace(request=SimpleNamespace(fire=lambda **event: heard.append(event)))
         with pytest.raises(LAB_USER.gevent.GreenletExit):
@@ -885,6 +893,26 @@ def test_a_connection_that_is_opened_anew_may_be_slow_to_open(monkeypatch: pytes
         events, _ = twice(where)
 
     assert events[1]["context"] == {"user": 7, "slow_connection": True, "reopened": True}
+
+
+@pytest.mark.parametrize(
+    ("window_end_ns", "due_ns", "told_of"), [(1, None, 0), (10**30, None, 1), (1000, 999, 1), (1000, 1001, 0)]
+)
+def test_a_request_of_after_the_window_that_fails_is_not_told_and_no_dead_target_is_hammered_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, window_end_ns: int, due_ns: int | None, told_of: int
+) -> None:
+    """Load goes on for a while then. One that was due in the window is of the window, whenever it was begun."""
+    heard: list[dict[str, Any]] = []
+    slept: list[float] = []
+    monkeypatch.setattr(LAB_USER.gevent.socket, "socket", Server())
+    monkeypatch.setattr(LAB_USER.gevent, "sleep", slept.append)
+    made = ready(window_end_ns=window_end_ns)
+    made.environment.events = SimpleNamespace(request=SimpleNamespace(fire=lambda **event: heard.append(event)))
+
+    made._ask(due_ns)
+
+    assert len(heard) == told_of
+    assert slept == ([LAB_USER.PAUSE_AFTER_FAILURE_S] if due_ns is None else [])
 
 
 # Connections that are slow to open.

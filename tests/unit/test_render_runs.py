@@ -16,7 +16,7 @@ from rich.console import Console
 
 from wsgilab import testing
 from wsgilab.compare.runs import breaches, parse_limit, runs
-from wsgilab.model import Cell, CommonShift, Interval, Observation, Run, RunsComparison
+from wsgilab.model import Cell, CommonShift, Interval, Observation, Origin, Run, RunsComparison
 from wsgilab.render.runs import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
 from wsgilab.render.runs.shape import AgainstFile, CellOfRunsEntry
 from wsgilab.store import Store
@@ -227,6 +227,30 @@ def test_where_nothing_that_matters_differs_it_is_said(read: Callable[[RunsCompa
     assert "may matter" not in only_told
     assert "the lab's pydantic" in only_told
     assert told not in read(beside(b=made(id="later", lab="9")))
+
+
+@reader
+def test_of_files_that_were_not_recorded_it_is_never_said_that_they_are_the_same(
+    read: Callable[[RunsComparison], str],
+) -> None:
+    files = Origin(files={"application": {"services/app/app.py": "a" * 64}})
+    same, unknown = (
+        "application and Locust files are the same in both",
+        "application and Locust files are too is not known",
+    )
+    before, later = made(origin=files), made(id="later", origin=files)
+    edited = replace(later, origin=Origin(files={"application": {"services/app/app.py": "b" * 64}}))
+
+    assert same in read(beside(a=before, b=later))
+    neither = read(beside())
+    assert same not in neither
+    assert unknown in neither
+    for other in (replace(later, origin=None), edited):
+        found = read(beside(a=before, b=other))
+        assert "the same in both" not in found
+        assert "may matter" in found
+    assert "not recorded" in read(beside(a=before, b=replace(later, origin=None)))
+    assert "application: services/app/app.py" in read(beside(a=before, b=edited))
 
 
 @reader

@@ -15,7 +15,9 @@ from wsgilab.swarm.samples import CLOCKS_NS, EVER, LATE_MS, STAMP_HEADER, Record
 
 MS = 10**6
 BEGIN, SETTLED, END = 1000 * MS, 1400 * MS, 2000 * MS
-SPAN = Span(started_ns=900 * MS, begin_ns=BEGIN, settled_ns=SETTLED, end_ns=END, drained_ns=2300 * MS)
+SPAN = Span(
+    started_ns=900 * MS, begin_ns=BEGIN, settled_ns=SETTLED, end_ns=END, stopped_ns=2050 * MS, drained_ns=2300 * MS
+)
 
 
 OTHER_TIME = "the Lab-Stamp header is of another time: the answer comes from a cache, or the server has another clock"
@@ -208,7 +210,8 @@ def test_users_are_known_by_their_answers_and_their_failures() -> None:
 def test_a_trials_moments_are_told_in_seconds() -> None:
     found = report([], SPAN, unanswered=3, generator_cpu=0.25)
 
-    assert (found.warmup_s, found.settling_s, found.window_s, found.drain_s) == (0.1, 0.4, 1.0, 0.3)
+    assert (found.warmup_s, found.settling_s, found.window_s) == (0.1, 0.4, 1.0)
+    assert (found.held_s, found.drain_s) == (0.05, 0.25)
     assert (found.unanswered, found.generator_cpu) == (3, 0.25)
 
 
@@ -479,7 +482,7 @@ def test_which_failures_are_told_does_not_depend_on_which_worker_saw_them() -> N
 @settings(max_examples=50)
 @given(st.lists(SAMPLES, max_size=12))
 def test_every_request_is_counted_as_what_it_was(samples: Sequence[Sample]) -> None:
-    everything = replace(SPAN, begin_ns=1, settled_ns=1, end_ns=10 * END, drained_ns=10 * END)
+    everything = replace(SPAN, begin_ns=1, settled_ns=1, end_ns=10 * END, stopped_ns=10 * END, drained_ns=10 * END)
 
     found = told(*samples, span=everything)
 

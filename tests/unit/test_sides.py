@@ -69,7 +69,7 @@ def dealt(*machines: str) -> dict[str, list[Trial]]:
 
 
 def test_lanes_work_at_the_same_time_each_on_its_own_trials() -> None:
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     def answer(_: Order) -> SwarmReport:
         # Neither gets on without the other.
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
             hushed.set()
 
     def answer(_: Order) -> SwarmReport:
-        assert hushed.wait(10)
+        assert hushed.wait(60)
         raise SwarmError("the generator is lost: nobody is to listen to it any more")
 
     def interrupted(*_: object, **__: object) -> object:

@@ -177,6 +177,15 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ("servers/gunicorn-sync-1/slots", 0, "servers.gunicorn-sync-1.slots: 0 is not from 1 to 1e+09"),
     ("servers/gunicorn-sync-1/processes", 10**9, "servers.gunicorn-sync-1.processes: "),
     ("notes", ["  "], "notes.0: is empty"),
+    ("origin", {"files": {"": {}}}, "origin.files.: '' is not a part of what is measured"),
+    (
+        "origin",
+        {"files": {"locks": {"/etc/passwd": "0" * 64}}},
+        "origin.files.locks./etc/passwd: '/etc/passwd' is not a path",
+    ),
+    ("origin", {"files": {"locks": {"a.txt": "0" * 63}}}, "origin.files.locks.a.txt: "),
+    ("origin", {"files": {}, "revision": "main"}, "origin.revision: 'main' is not a revision of git"),
+    ("origin", {"files": {}, "dirty": "perhaps"}, "origin.dirty: "),
     ("host/siblings", "0", "host.siblings: input should be a valid tuple"),
     ("lab", GONE, "lab: "),
 ]

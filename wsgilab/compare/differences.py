@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wsgilab.compare.network import three_digits
-from wsgilab.model import Cell, Difference, Host, Lane, Machine, Run, Server, Stack, Weight
+from wsgilab.model import Cell, Difference, Host, Lane, Machine, Origin, Run, Server, Stack, Weight
 from wsgilab.workloads import WORKLOADS
 
 ALIKE = 0.01
@@ -15,6 +15,12 @@ NETWORKS_ALIKE = 1.25
 
 COMPUTING = "cpu"
 """The workload whose work is calibrated once a run; those that have it as a part share its calibration."""
+
+NOT_RECORDED = "not recorded"
+"""What is said of the files of a run whose lab did not record them."""
+
+_SHOWN = 12
+"""So much of a digest or a revision is shown."""
 
 _WEIGHTS: Sequence[Weight] = ("refuses", "warns", "told")
 
@@ -31,6 +37,7 @@ def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]
         *_weighed("warns", _machines(a.lanes, b.lanes)),
         *_networks(a.lanes, b.lanes),
         *_weighed("warns", (*_stacks(a, b), *_notes(a, b))),
+        *_origins(a, b),
         *_weighed("told", _about(a, b)),
     ]
     return sorted(found, key=lambda each: _WEIGHTS.index(each.weight))
@@ -235,6 +242,28 @@ def _stack(name: str, a: Stack, b: Stack) -> Iterable[Told]:
     if (packages_a, a.python) == (packages_b, b.python):
         # Of equal versions, still another image or another lock file.
         yield f"{name}: digest", a.digest, b.digest
+
+
+def _origins(a: Run, b: Run) -> Iterable[Difference]:
+    """What files measured, and were measured. Where neither run has recorded that, nothing is known to differ."""
+    if a.origin is None or b.origin is None:
+        told = [NOT_RECORDED if each.origin is None else "recorded" for each in (a, b)]
+        yield from _weighed("warns", [("application, Locust files and locks", told[0], told[1])])
+        return
+    for part in dict.fromkeys((*a.origin.files, *b.origin.files)):
+        of_a, of_b = (each.files.get(part, {}) for each in (a.origin, b.origin))
+        for path in sorted(of_a.keys() | of_b.keys()):
+            # What only one has, nothing that both have knows of: where that matters, something else differs too.
+            weight: Weight = "warns" if path in of_a and path in of_b else "told"
+            in_a, in_b = (each[path][:_SHOWN] if path in each else None for each in (of_a, of_b))
+            yield from _weighed(weight, [(f"{part}: {path}", in_a, in_b)])
+    yield from _weighed("told", [("git revision", _revision(a.origin), _revision(b.origin))])
+
+
+def _revision(origin: Origin) -> str | None:
+    if origin.revision is None:
+        return None
+    return origin.revision[:_SHOWN] + (" with changes" if origin.dirty else "")
 
 
 def _notes(a: Run, b: Run) -> Iterable[Told]:

@@ -121,7 +121,7 @@ def _stalled(swarm: SwarmReport) -> float:
         return 0.0
     others = max(0, (swarm.resent_segments or 0) - swarm.slow_connections)
     waited_s = swarm.slow_connections * SLOW_CONNECTION_S + others * SENT_AGAIN_S
-    return waited_s / (swarm.warmup_s + swarm.window_s + swarm.drain_s)
+    return waited_s / (swarm.warmup_s + swarm.window_s + swarm.held_s + swarm.drain_s)
 
 
 # --- in words

@@ -53,6 +53,7 @@ from wsgilab.model.results import (
 )
 from wsgilab.model.run import (
     SCHEMA,
+    Origin,
     Run,
     RuntimeName,
     Stack,
@@ -103,6 +104,7 @@ __all__ = [
     "Metric",
     "Observation",
     "Order",
+    "Origin",
     "PairResult",
     "Parameter",
     "Place",

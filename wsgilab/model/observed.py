@@ -106,7 +106,12 @@ class SwarmReport:
     """Before the window: until all users were at work, or while a schedule's first requests arrived."""
     settling_s: float = 0.0
     """The window's first part, until every user had had an answer; latencies are of the rest."""
+    held_s: float = 0.0
+    """After the window: how long load went on, until the lab had read what the target used."""
+    read_late: bool = False
+    """The lab had not read by the time that load goes on at most (`agent.LONGEST_READING_S`): what it read is of less load."""
     drain_s: float
+    """From when users began no more requests until the last one was answered, or given up."""
     unanswered: int
     """Users that never had an answer within the window."""
     completed: int

@@ -21,11 +21,25 @@ class Stack:
     __pydantic_config__: ClassVar = STRICT
 
     digest: str
-    """The image's id, or a SHA-256 over lock and interpreter."""
+    """A SHA-256 over the image's layers, or over lock and interpreter; of images, older runs have the id."""
     python: str = ""
     packages: Mapping[str, str]
     is_complete: bool = False
     """Whether `packages` are all that were installed; False in runs of a lab that recorded some of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What was measured and what measured it, as it was in the lab's checkout when the run began."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    files: Mapping[str, Mapping[str, str]]
+    """A part, such as `application` -> path in the checkout -> SHA-256 of the file's content, in hexadecimal."""
+    revision: str | None = None
+    """Of git; None where the checkout is not under git, or there was no git."""
+    dirty: bool | None = None
+    """Whether files differed from the revision, or were not part of it; None where that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,5 +72,7 @@ class Run:
     """The lab's own packages and tools, by name."""
     notes: tuple[str, ...]
     """What a reader must know of the machine, such as shared physical cores."""
+    origin: Origin | None = None
+    """None in runs of a lab that did not record it."""
     lanes: tuple[Lane, ...] = ()
     """One for each machine of targets; empty where all ran on one machine."""

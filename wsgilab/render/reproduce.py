@@ -40,6 +40,11 @@ def facts(run: Run) -> Iterable[tuple[str, str]]:
     host = run.host
     yield "begun", run.started
     yield "lab", f"wsgilab {run.lab}, seed {run.seed}, runtime {run.runtime}"
+    if run.origin is not None and run.origin.revision is not None:
+        changes = {True: ", with changes of its own", None: ", perhaps with changes of its own"}.get(
+            run.origin.dirty, ""
+        )
+        yield "checkout", f"git revision {run.origin.revision}{changes}"
     yield "machine", f"{host.cpu} ({host.architecture}), {host.memory_bytes / 2**30:.1f} GiB, Linux {host.kernel}"
     if run.lanes:
         yield "machines", machines.between(run)

@@ -1,5 +1,7 @@
 """`docker compose` as the lab calls it: with its files, its variables, and the images that it has chosen."""
 
+import functools
+import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +11,7 @@ import docker
 import docker.errors
 from docker.tls import TLSConfig
 
-from wsgilab import process
+from wsgilab import origin, process
 from wsgilab.catalogue import ADDRESS_VARIABLES
 from wsgilab.errors import EngineError
 from wsgilab.process import Finished
@@ -21,9 +23,14 @@ from wsgilab.workloads import WORKLOADS, backend_variable, backends
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""
 DEFAULT_BASE = "python:3.13-slim-trixie"
-OWN_POSTGRES = "wsgilab/postgres"
+OWN = "wsgilab"
+"""What the names of the lab's own images begin with, before a slash."""
+OWN_POSTGRES = f"{OWN}/postgres"
 """PostgreSQL from Debian's package, built on the base image; taken where no other is named and the base is OWN_BASE."""
 DEFAULT_POSTGRES = "postgres:17-alpine"
+
+_SHORT = 12
+"""So much of a digest is in a tag."""
 
 LOOPBACK = "127.0.0.1"
 """Where targets are published on one's own machine: out of everybody else's reach."""
@@ -50,6 +57,8 @@ class Compose:
         self._lab_id = lab_id
         self._ports = ports
         self._publish = bracketed(publish)
+        self.checkout = hashlib.sha256(str(project).encode()).hexdigest()[:8]
+        """Tells this checkout's images from those of any other."""
         self.lab_files = [project / "compose" / "compose.yaml"]
         """The backends', the swarm's, and the checkout's own catalogue."""
         self.server_files = self.lab_files if catalogue_file is None else [catalogue_file]
@@ -75,6 +84,8 @@ class Compose:
             "LAB_PORTS": self._ports,
             "LAB_PUBLISH": self._publish,
             "LAB_BASE_IMAGE": self.base_image(),
+            "LAB_TAG": self.tag,
+            "LAB_CHECKOUT": self.checkout,
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
             **dict.fromkeys(ADDRESS_VARIABLES, ""),
             # Backends are reached by their names.
@@ -94,6 +105,15 @@ class Compose:
         except (OSError, process.TooSlow) as error:
             raise EngineError(f"docker compose {words[0]}: {error}; does the engine still answer?") from None
 
+    @functools.cached_property
+    def tag(self) -> str:
+        """Of all images: what they are built from, and by whom. What is edited later is for the next lab."""
+        return f"{origin.of_images(self._project, self.base_image())[:_SHORT]}-{self.checkout}"
+
+    def image(self, stack: str) -> str:
+        """What the image of one of the lab's own stacks is called."""
+        return f"{OWN}/{stack}:{self.tag}"
+
     def base_image(self) -> str:
         """What images are built on."""
         named = os.environ.get("LAB_BASE_IMAGE")
@@ -104,9 +124,10 @@ class Compose:
     def postgres_image(self) -> str:
         """What the backend postgres runs in."""
         named = os.environ.get("LAB_POSTGRES_IMAGE")
-        if named:
+        if named and named != OWN_POSTGRES:
             return named
-        return OWN_POSTGRES if self.base_image() == OWN_BASE and not self.has(DEFAULT_POSTGRES) else DEFAULT_POSTGRES
+        is_own = named or (self.base_image() == OWN_BASE and not self.has(DEFAULT_POSTGRES))
+        return self.image("postgres") if is_own else DEFAULT_POSTGRES
 
     def has(self, image: str) -> bool:
         """Whether the engine has an image of that name."""

@@ -1,8 +1,10 @@
 """The images that servers, backends and the swarm run in: built, or pulled, and removed."""
 
+import contextlib
+import hashlib
 import http
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import docker.errors
@@ -11,11 +13,11 @@ from wsgilab import process
 from wsgilab.errors import BuildError
 from wsgilab.model import Backend, Server
 from wsgilab.process import Finished
-from wsgilab.runtime.command import OWN_POSTGRES, Compose
+from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import Say
 
-LABEL = "wsgilab.image"
+LABEL = "wsgilab.checkout"
 
 _POSTGRES = "postgres"
 """The stack whose image may be one that others have made."""
@@ -29,10 +31,10 @@ def prepare(
     stacks = {each.stack: (each.name, compose.server_files) for each in servers}
     stacks |= {each.stack: (each.name, compose.lab_files) for each in backends}
     stacks |= {each: (each, compose.lab_files) for each in beside}
-    images = {stack: f"wsgilab/{stack}" for stack in sorted(stacks)}
+    images = {stack: compose.image(stack) for stack in sorted(stacks)}
     if _POSTGRES in images:
         images[_POSTGRES] = compose.postgres_image()
-        if images[_POSTGRES] != OWN_POSTGRES:
+        if images[_POSTGRES] != compose.image(_POSTGRES):
             _pull(compose, images[_POSTGRES], say)
             del stacks[_POSTGRES]
     say(f"Building images for {', '.join(sorted(stacks))} on {compose.base_image()} ...")
@@ -45,9 +47,21 @@ def prepare(
             # One by one, to know which it is.
             for stack, service in services.items():
                 build(compose, stack, service, where)
-    prune(compose)
+    _remove(compose, superseded=True)
+    return {stack: _digest(compose, stack, image) for stack, image in images.items()}
+
+
+def _digest(compose: Compose, stack: str, image: str) -> str:
+    """SHA-256 over an image's layers. Not its id, which depends on its labels too. Raises BuildError where it is not there."""
     with engine_errors():
-        return {stack: str(compose.client.images.get(image).id) for stack, image in images.items()}
+        try:
+            layers = compose.client.images.get(image).attrs["RootFS"]["Layers"]
+        except docker.errors.ImageNotFound:
+            raise BuildError(
+                f"stack {stack}: none of its servers has the image {OWN}/{stack}:${{LAB_TAG:-latest}}, which is to be built "
+                "for it; name it in the catalogue"
+            ) from None
+    return "sha256:" + hashlib.sha256("\n".join(layers).encode()).hexdigest()
 
 
 def build(compose: Compose, stack: str, service: str, files: Collection[Path]) -> None:
@@ -61,24 +75,35 @@ def _built(compose: Compose, services: Collection[str], files: Collection[Path])
     return compose.run("build", files, "--progress", "plain", "build", *services, cpus="0", timeout_s=_BUILD_S)
 
 
-def prune(compose: Compose) -> None:
-    """Remove the lab's images that lost their names to newer ones, and that no container uses."""
-    with engine_errors():
-        try:
-            compose.client.images.prune(filters={"dangling": True, "label": LABEL})
-        except docker.errors.APIError as error:
-            # Somebody else is at it.
-            if error.status_code != http.HTTPStatus.CONFLICT:
-                raise
-
-
 def clean(compose: Compose) -> None:
-    """Remove all that the lab has built. What was pulled stays."""
+    """Remove all that this checkout has built, and that nobody uses. What was pulled stays, and what others have built."""
+    _remove(compose, superseded=False)
+
+
+def _remove(compose: Compose, *, superseded: bool) -> None:
+    """Remove this checkout's images, or only those that newer ones superseded, unless a container uses them."""
+    mine = f"{LABEL}={compose.checkout}"
     with engine_errors():
-        for image in compose.client.images.list():
-            if any(tag.startswith("wsgilab/") for tag in image.tags):
-                image.remove(force=True)
-    prune(compose)
+        for image in compose.client.images.list(filters={"label": mine}):
+            for name in image.tags:
+                # A name that the user gave to one of them is the user's.
+                is_own = name.startswith(f"{OWN}/")
+                if is_own and not (superseded and name.endswith(f":{compose.tag}")):
+                    with _unless_used():
+                        compose.client.images.remove(name)
+        with _unless_used():
+            # And those that lost their names, as where the base image is another one.
+            compose.client.images.prune(filters={"dangling": True, "label": mine})
+
+
+@contextlib.contextmanager
+def _unless_used() -> Iterator[None]:
+    """Leave it where a container uses it, or where somebody else is removing it."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in (http.HTTPStatus.CONFLICT, http.HTTPStatus.NOT_FOUND):
+            raise
 
 
 def _pull(compose: Compose, image: str, say: Say) -> None:

@@ -10,6 +10,7 @@ from wsgilab.model import (
     Host,
     Machine,
     Observation,
+    Origin,
     Run,
     SwarmReport,
     Timeline,
@@ -29,6 +30,10 @@ PERCENTILES = frozenset({"p50", "p95", "p99", "max"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,149}")
+_PART = re.compile(r"[A-Za-z][A-Za-z ]{0,49}")
+_PATH = re.compile(r"[^/\s][^\n]{0,299}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CPUSET = re.compile(r"[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?){0,9999}")
 
 
@@ -52,10 +57,25 @@ def check_run(run: Run) -> None:
         if server.name != name:
             raise Unsound(f"{key}.name", f"is {short(server.name)}, not the name that it stands under")
         check_numbers(server, f"{key}.")
+    _check_origin(run.origin)
     for number, note in enumerate(run.notes):
         # An empty one would make a heading of what stands before it.
         if not note.strip():
             raise Unsound(f"notes.{number}", "is empty")
+
+
+def _check_origin(origin: Origin | None) -> None:
+    if origin is None:
+        return
+    for part, files in origin.files.items():
+        key = f"origin.files.{short(part, quoted=False)}"
+        _matches(_PART, part, key, "a part of what is measured")
+        for path, digest in files.items():
+            key = f"{key}.{short(path, quoted=False)}"
+            _matches(_PATH, path, key, "a path")
+            _matches(_DIGEST, digest, key, "a SHA-256")
+    if origin.revision is not None:
+        _matches(_REVISION, origin.revision, "origin.revision", "a revision of git")
 
 
 def _check_host(host: Host, within: str) -> None:

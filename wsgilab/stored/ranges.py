@@ -63,7 +63,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
     },
     SwarmReport: {
         "window_s": _SOME_SECONDS,
-        **dict.fromkeys(("warmup_s", "settling_s", "drain_s"), _SECONDS),
+        **dict.fromkeys(("warmup_s", "settling_s", "held_s", "drain_s"), _SECONDS),
         **dict.fromkeys(("unanswered", "completed", "failures", "cut_off", "due", "late", "slow_connections"), COUNT),
         "reopened": COUNT,
         "throughput_rps": Range(0, 10**9),

@@ -40,7 +40,8 @@ class Swarm(Protocol):
         """From another thread: have whoever waits for it get a SwarmError, now and from now on."""
 
     def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
-        """Carry out `order`, calling back at both ends of the window."""
+        """Carry out `order`, calling back at both ends of the window. Load goes on until the second call returns, or for
+        as long as `SwarmReport.read_late` says that it may take."""
 
     def link(self) -> LinkReading:
         """What lies between it and the targets' machine, where these are two machines."""
@@ -73,8 +74,10 @@ class LocustSwarm:
         self._say({"op": "trial", **asdict(order)})
         self._hear("window", _MARGIN_S)
         at_window()
+        self._say({"op": "read", "at": "window"})
         self._hear("closed", order.patience_s + order.window_s + _MARGIN_S)
         at_close()
+        self._say({"op": "read", "at": "closed"})
         report = self._hear("report", order.patience_s + _MARGIN_S)
         try:
             return _REPORT.validate_python(report)

@@ -20,7 +20,7 @@ from wsgilab.swarm.workers import Workers, make_master
 WORKER_MODULE = "wsgilab.swarm.worker"
 _FOR_MASTER: Mapping[str, Any] = {"enable_rebalancing": False, "headless": True}
 """What Locust's master reads of its options."""
-_AT_REST: Mapping[str, Any] = {"rate": 0.0, "void_after_ns": 0}
+_AT_REST: Mapping[str, Any] = {"rate": 0.0, "window_end_ns": 0, "void_after_ns": 0}
 """What must not be left over from the trial before: workers keep options that they are not told anew."""
 
 
@@ -117,8 +117,9 @@ class Crew:
             failed=sum(each.failed for each in told),
         )
 
-    def void_after(self, at_ns: int) -> None:
-        self._runner.send_message("lab_void_after", {"at_ns": at_ns})
+    def end_window(self, at_ns: int, void_ns: int) -> None:
+        self._workers.check()
+        self._runner.send_message("lab_window_end", {"at_ns": at_ns, "void_ns": void_ns})
 
     def stop(self, patience_s: float) -> list[Sample]:
         self._runner.send_message("lab_stop", {"patience_s": patience_s})
@@ -180,7 +181,7 @@ class DistributedLoad:
         self._users = users
         self.look = crew.look
         self.progress = crew.progress
-        self.void_after = crew.void_after
+        self.end_window = crew.end_window
         self.stop = crew.stop
         self.mark = crew.mark
         self.busiest = crew.busiest

@@ -113,9 +113,9 @@ class Load(Protocol):
     def progress(self) -> Progress:
         """Raises BadLocustfile where a user has failed by itself."""
 
-    def void_after(self, at_ns: int) -> None:
-        """Requests that enter the application after this moment (its machine's clock) count for nothing, and need not be
-        worked off."""
+    def end_window(self, at_ns: int, void_ns: int) -> None:
+        """Requests that users begin after `at_ns` (CLOCK_MONOTONIC of the target's machine) count for nothing; those that
+        enter the application after `void_ns` need not be worked off either. May be told again, later each time."""
 
     def stop(self, patience_s: float) -> list[Sample]:
         """Let each user finish the request under way, give up those unanswered after `patience_s`, and hand in all."""
@@ -251,6 +251,11 @@ def count_in(environment: Environment, recorder: Recorder, clock_offset_ns: int)
     recorder.clock_offset_ns = clock_offset_ns
 
 
+def end_window(environment: Environment, at_ns: int, void_ns: int) -> None:
+    """Let users know when the window ends, and from when on their requests are void."""
+    vars(environment.parsed_options).update(window_end_ns=at_ns, void_after_ns=void_ns)
+
+
 class LocalLoad:
     """All users in this process."""
 
@@ -286,8 +291,8 @@ class LocalLoad:
             raise BadLocustfile(self._trouble[0])
         return Progress(users=self._runner.user_count, answered=len(recorder.answered), failed=len(recorder.failed))
 
-    def void_after(self, at_ns: int) -> None:
-        vars(self._environment.parsed_options)["void_after_ns"] = at_ns
+    def end_window(self, at_ns: int, void_ns: int) -> None:
+        end_window(self._environment, at_ns, void_ns)
 
     def stop(self, patience_s: float) -> list[Sample]:
         stop_users(self._runner, patience_s)

@@ -114,6 +114,8 @@ class Span:
     settled_ns: int
     """From here on every user had had an answer, and latencies are those of the full load."""
     end_ns: int
+    stopped_ns: int
+    """Users began no more requests. From the window's end until then they went on."""
     drained_ns: int
 
     def shifted(self, by_ns: int) -> "Span":
@@ -166,7 +168,8 @@ def report(
         window_s=(span.end_ns - span.begin_ns) / 1e9,
         warmup_s=(span.begin_ns - span.started_ns) / 1e9,
         settling_s=(span.settled_ns - span.begin_ns) / 1e9,
-        drain_s=(span.drained_ns - span.end_ns) / 1e9,
+        held_s=(span.stopped_ns - span.end_ns) / 1e9,
+        drain_s=(span.drained_ns - span.stopped_ns) / 1e9,
         unanswered=unanswered,
         completed=len(counted),
         throughput_rps=rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns),

@@ -9,7 +9,7 @@ adds `--machine NAME`, and `--beacon HOST:PORT` where the targets are elsewhere.
     lab_trouble                      when a user has failed by itself
     lab_marked                       when it hears `lab_mark`: what it has used of its core, and how idle that was
 
-and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_void_after` and `lab_stop`.
+and hears `lab_clock` (how far the targets' machine's clock is ahead), `lab_window_end` and `lab_stop`.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
@@ -31,6 +31,7 @@ from wsgilab.swarm.load import (
     NoStats,
     Progress,
     count_in,
+    end_window,
     environment,
     every_user_class,
     mark,
@@ -56,7 +57,7 @@ class Worker:
         self._runner = self._environment.create_worker_runner(host, port)
         # Locust has given its worker statistics anew.
         self._environment.stats = NoStats()
-        self._runner.register_message("lab_void_after", self._on_void_after)
+        self._runner.register_message("lab_window_end", self._on_window_end)
         self._runner.register_message("lab_stop", self._on_stop, concurrent=True)
         self._runner.register_message("lab_look", self._on_look, concurrent=True)
         self._runner.register_message("lab_clock", self._on_clock)
@@ -86,8 +87,8 @@ class Worker:
                 told = now
             gevent.sleep(POLL_S)
 
-    def _on_void_after(self, msg: Any, **_: Any) -> None:
-        vars(self._environment.parsed_options)["void_after_ns"] = msg.data["at_ns"]
+    def _on_window_end(self, msg: Any, **_: Any) -> None:
+        end_window(self._environment, **msg.data)
 
     def _on_stop(self, msg: Any, **_: Any) -> None:
         self._reporting.kill()

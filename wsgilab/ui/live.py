@@ -222,7 +222,14 @@ class LoadTest:
     def _report(self, window: _Window) -> SwarmReport:
         if window.report is None:
             begin_ns, end_ns = window.begin_ns, window.end_ns
-            span = Span(started_ns=begin_ns, begin_ns=begin_ns, settled_ns=begin_ns, end_ns=end_ns, drained_ns=end_ns)
+            span = Span(
+                started_ns=begin_ns,
+                begin_ns=begin_ns,
+                settled_ns=begin_ns,
+                end_ns=end_ns,
+                stopped_ns=end_ns,
+                drained_ns=end_ns,
+            )
             window.report = report(window.samples, span, unanswered=0, generator_cpu=0.0, stamped=EVER)
         return window.report
 

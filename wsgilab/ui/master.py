@@ -141,7 +141,9 @@ class Master:
             return f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
         for name, (kind, least, most) in {**LIMITS, "spawn_rate": SPAWN_RATE}.items():
             if name in form and not _is_within(form[name], kind, least, most):
-                return f"{name.replace('_', ' ')}: must be a number from {least:.15g} to {most:.15g}, not {form[name]!r}"
+                return (
+                    f"{name.replace('_', ' ')}: must be a number from {least:.15g} to {most:.15g}, not {form[name]!r}"
+                )
         known: Mapping[str, Collection[str]] = {
             "target": self._session.targets,
             "workload": self._classes,

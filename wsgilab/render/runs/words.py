@@ -251,7 +251,15 @@ def alike(comparison: RunsComparison) -> str:
     """What to say where no difference matters; empty where one does."""
     if comparison.same or any(each.weight != "told" for each in comparison.differences):
         return ""
-    return "Machine, cores, windows, servers and stacks are the same in both, as far as the lab records them."
+    if comparison.a.origin is None:
+        return (
+            "Machine, cores, windows, servers and stacks are the same in both, as far as the lab records them. Whether "
+            "application and Locust files are too is not known: neither run has recorded them."
+        )
+    return (
+        "Machine, cores, windows, servers, stacks, application and Locust files are the same in both, as far as the lab "
+        "records them."
+    )
 
 
 LEGEND: Sequence[tuple[str, str]] = (
