@@ -169,7 +169,7 @@ def _observe(
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
-    meter = _Meter(target, backends, owns)
+    meter = _Meter(run, trial.cell, target, backends, owns)
     ordered = order(trial, run, target.base_url)
     try:
         if not warm:
@@ -183,7 +183,7 @@ def _observe(
         raise
     if report.read_late:
         # Of a time in which the users had left.
-        meter = _Meter(target, backends, owns)
+        meter = _Meter(run, trial.cell, target, backends, owns)
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:
@@ -201,7 +201,7 @@ def _observe(
         started=started,
         status="measured",
         # Of every block it would be most of what is recorded.
-        swarm=report if trial.block == 0 else replace(report, timeline=None),
+        swarm=meter.refined(report if trial.block == 0 else replace(report, timeline=None)),
         server_cpu_s=meter.cpu_s,
         server_span_s=meter.span_s,
         resident_bytes=meter.resident_bytes,
@@ -209,11 +209,7 @@ def _observe(
         backend_cpu_s=meter.backend_cpu_s,
         lab_cpu=meter.lab_cpu,
     )
-    return (
-        replace(measured, neighbours=tuple(meter.programs(run, trial.cell)))
-        if is_disturbed(run, measured)
-        else measured
-    )
+    return replace(measured, neighbours=tuple(meter.programs())) if is_disturbed(run, measured) else measured
 
 
 def _unfit(target: Target, swarm: Swarm) -> str | None:
@@ -237,7 +233,16 @@ class _Meter:
     """What a target, and its backends, consumed between the window's ends, over the time between the two readings; and what
     else ran on this machine, where `owns` is given."""
 
-    def __init__(self, target: Target, backends: Sequence[RunningBackend], owns: neighbours.Owns | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        cell: Cell,
+        target: Target,
+        backends: Sequence[RunningBackend],
+        owns: neighbours.Owns | None,
+    ) -> None:
+        self._servers = cpus.parse(run.server_cpus[cell.cores])
+        self._generator = cpus.parse(run.generator_cpus)
         self._parts: Sequence[Running] = (target, *backends)
         self._owns = owns
         self._before: list[Usage] | None = None
@@ -273,15 +278,28 @@ class _Meter:
         used_s = self._last.own_s - self._first.own_s
         return round(used_s / (self._last.at_s - self._first.at_s), 6)
 
-    def programs(self, run: Run, cell: Cell) -> Sequence[str]:
-        """Those of others that ran on the cores of a cell meanwhile, as far as they can be told."""
+    def programs(self) -> Sequence[str]:
+        """Those of others that ran on the cores meanwhile, as far as they can be told."""
         if self._owns is None or self._first is None or self._last is None:
             return ()
-        cores = cpus.parse(run.server_cpus[cell.cores]) | cpus.parse(run.generator_cpus)
-        return neighbours.programs(self._first, self._last, cores, self._owns)
+        return neighbours.programs(self._first, self._last, self._servers | self._generator, self._owns)
+
+    def refined(self, report: SwarmReport) -> SwarmReport:
+        """The report, with what was used of the cores to the nanosecond where the kernel tells that to this process alone: the
+        generator may be in a container, and then has 10 ms to count in."""
+        if self._first is None or self._last is None:
+            return report
+        servers, generator = neighbours.busy(self._first, self._last)
+        if servers is None or generator is None or report.generator_used is None:
+            return report
+        return replace(
+            report,
+            server_busy=round(max(0.0, servers / len(self._servers)), 6),
+            generator_others=round(max(0.0, (generator - report.generator_used) / len(self._generator)), 6),
+        )
 
     def _look(self) -> neighbours.Snapshot | None:
-        return None if self._owns is None else neighbours.snapshot()
+        return None if self._owns is None else neighbours.snapshot(self._servers, self._generator)
 
     def _read(self) -> list[Usage] | None:
         """What each has consumed by now, the target first; None where one has ended."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from wsgilab import cpus
 from wsgilab.errors import HostError
@@ -51,15 +52,54 @@ def fingerprint() -> Host:
 
 
 def idle_s(cores: Collection[int]) -> float:
-    """Seconds since the start of the machine that `cores` had nothing to do, in all; the kernel counts in 10 ms.
+    """Seconds since the start of the machine that `cores` had no program to run, in all; the kernel counts in 10 ms.
 
-    Of all processes of the machine, also where it is read in a container (proc_stat(5), `idle` and `iowait`). Time that a
-    hypervisor took away is not idle.
+    Of all processes of the machine, also where it is read in a container (proc_stat(5)): `idle` and `iowait`, and interrupts
+    where these are timed, since then no program is charged for them. Time that a hypervisor took away is not idle.
     """
-    wanted = {f"cpu{core}" for core in cores}
-    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu"))
-    ticks = sum(int(idle) + int(iowait) for name, _, _, _, idle, iowait, *_ in lines if name in wanted)
+    found = [_Ticks(*map(int, line.split()[1:9])) for line in _lines_of(cores)]
+    # Without CONFIG_IRQ_TIME_ACCOUNTING it stays 0, and programs are charged for what interrupts them.
+    is_timed = any(each.irq for each in found)
+    ticks = sum(each.idle + each.iowait + (each.irq + each.softirq if is_timed else 0) for each in found)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def used_s(cores: Collection[int]) -> float | None:
+    """CPU seconds since the start of the machine that programs used of `cores`, or that a hypervisor took away, in all; to
+    the nanosecond, but for the hypervisor's.
+
+    None where the kernel does not tell: cgroup v2 has no such counter. In a container it is of that container alone.
+    """
+    try:
+        of_cores = [int(each) for each in _USAGE.read_text().split()]
+        used_ns = sum(of_cores[core] for core in cores)
+    except (OSError, ValueError, IndexError):
+        return None
+    found = [_Ticks(*map(int, line.split()[1:9])) for line in _lines_of(cores)]
+    return used_ns / 1e9 + sum(each.steal for each in found) / os.sysconf("SC_CLK_TCK")
+
+
+_USAGE = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu")
+"""Of all processes: the root group of cgroup v1's controller (kernel.org, cgroup-v1/cpuacct)."""
+
+
+class _Ticks(NamedTuple):
+    """A core's line of /proc/stat."""
+
+    user: int
+    nice: int
+    system: int
+    idle: int
+    iowait: int
+    irq: int
+    softirq: int
+    steal: int
+
+
+def _lines_of(cores: Collection[int]) -> list[str]:
+    wanted = {f"cpu{core}" for core in cores}
+    lines = Path("/proc/stat").read_text().splitlines()
+    return [line for line in lines if line.partition(" ")[0] in wanted]
 
 
 def boot_id() -> str:

@@ -40,16 +40,29 @@ class Snapshot:
     """Process id -> CPU seconds."""
     own_s: float
     """Those of this process."""
+    cores_s: tuple[float | None, ...] = ()
+    """Those of all programs on each set of cores that was asked for; see `host.used_s`."""
 
 
-def snapshot() -> Snapshot:
-    """Of all processes that can be seen from here."""
+def snapshot(*cores: Collection[int]) -> Snapshot:
+    """Of all processes that can be seen from here, and of each of `cores`."""
     used = {}
     for pid in _pids():
         # It may have ended by now.
         with contextlib.suppress(OSError):
             used[pid] = process.cpu_s(pid)
-    return Snapshot(at_s=time.monotonic(), cpu_s=used, own_s=time.process_time())
+    return Snapshot(
+        at_s=time.monotonic(), cpu_s=used, own_s=time.process_time(), cores_s=tuple(map(host.used_s, cores))
+    )
+
+
+def busy(before: Snapshot, after: Snapshot) -> Sequence[float | None]:
+    """How many cores' worth of each set of cores programs used in between; None where the kernel does not tell."""
+    passed_s = after.at_s - before.at_s
+    return [
+        None if begin is None or end is None else (end - begin) / passed_s
+        for begin, end in zip(before.cores_s, after.cores_s, strict=True)
+    ]
 
 
 Owns = Callable[[int], bool]

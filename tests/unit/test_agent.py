@@ -67,6 +67,9 @@ class Users:
     def busiest(self) -> float:
         return 0.1
 
+    def used(self) -> float:
+        return 0.1
+
     def others(self) -> float:
         return 0.0
 

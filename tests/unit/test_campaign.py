@@ -753,3 +753,23 @@ def test_where_the_targets_are_elsewhere_nobody_here_is_blamed(monkeypatch: pyte
     (observation, *_) = lab.execute(trial(ONE))
 
     assert (observation.neighbours, observation.lab_cpu) == ((), None)
+
+
+def test_where_the_kernel_tells_the_lab_to_the_nanosecond_that_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([(10.0, (1.0, 5.0)), (12.0, (2.5, 5.84)), (20.0, (None, 7.0)), (22.0, (3.0, 8.0))])
+
+    def snapshot(*_: object) -> neighbours.Snapshot:
+        at_s, cores_s = next(moments)
+        return neighbours.Snapshot(at_s=at_s, cpu_s={}, own_s=0.0, cores_s=cores_s)
+
+    monkeypatch.setattr(neighbours, "snapshot", snapshot)
+    lab = Lab(owns=lambda _: False).answer(
+        lambda _: testing.swarm_report(server_busy=0.5, generator_used=0.4, generator_others=0.01)
+    )
+
+    told, untold = lab.execute(trial(ONE), trial(ONE, 1))
+
+    assert told.swarm is not None
+    assert untold.swarm is not None
+    assert (told.swarm.server_busy, told.swarm.generator_others) == (0.75, pytest.approx(0.02))
+    assert (untold.swarm.server_busy, untold.swarm.generator_others) == (0.5, 0.01)

@@ -1,6 +1,6 @@
 """What others than the lab took of the cores that a trial ran on, and when that was too much. Pure."""
 
-import statistics
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from wsgilab.model import Cell, Observation, Run
 LIMIT = 0.03
 """Above this share of the server's or of the generator's cores, others disturb what is measured."""
 RESOLUTION_S = 0.01
-"""The kernel counts idle time in such steps, so that what is read of one window is wrong by as much at most."""
+"""The kernel counts idle time in such steps, so that what is read between two moments is wrong by as much at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,10 @@ def _left(busy: float, ours: float | None, count: int) -> float | None:
 
 def is_disturbed(run: Run, observation: Observation) -> bool:
     """Whether others took more than LIMIT in a window, beyond what the kernel's counting can make of nothing."""
-    found = taken(run, observation)
-    return _is_beyond(found.server, observation) or _is_beyond(found.generator, observation)
+    found, swarm = taken(run, observation), observation.swarm
+    return swarm is not None and any(
+        share is not None and _is_beyond(share, swarm.window_s) for share in (found.server, found.generator)
+    )
 
 
 def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
@@ -78,18 +80,24 @@ def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
 
 def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -> Iterable[tuple[str, str]]:
     """How much of one side's cores, and when, in words; nothing where it was no more than LIMIT."""
-    beyond = [share for share, each in zip(shares, measured, strict=True) if share and _is_beyond(share, each)]
-    known = [share for share in shares if share is not None]
+    known = [
+        (share, each.swarm.window_s)
+        for share, each in zip(shares, measured, strict=True)
+        if share is not None and each.swarm is not None
+    ]
+    beyond = [share for share, window_s in known if _is_beyond(share, window_s)]
     if beyond:
         yield f"up to {max(beyond):.0%}", f"in {len(beyond)} of {len(measured)} windows"
-    elif known and statistics.fmean(known) > LIMIT:
-        yield f"{statistics.fmean(known):.1%}", "on average"
+    elif known:
+        together_s = math.fsum(window_s for _, window_s in known)
+        average = math.fsum(share * window_s for share, window_s in known) / together_s
+        if _is_beyond(average, together_s):
+            yield f"{average:.1%}", "on average"
 
 
-def _is_beyond(share: float | None, observation: Observation) -> bool:
-    """Whether a share of cores in a window is more than LIMIT, beyond what the kernel's counting makes of nothing."""
-    swarm = observation.swarm
-    return share is not None and swarm is not None and share > LIMIT + RESOLUTION_S / swarm.window_s
+def _is_beyond(share: float, seconds: float) -> bool:
+    """Whether a share of cores over so many seconds is more than LIMIT, beyond what the kernel's counting makes of nothing."""
+    return share > LIMIT + RESOLUTION_S / seconds
 
 
 _NAMED = 3

@@ -147,6 +147,9 @@ class SwarmReport:
     """Median time of a request inside the application."""
     generator_cpu: float
     """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
+    generator_used: float | None = None
+    """CPU time of the generator over the window, on all of its cores of its first machine: 2.0 is all of two cores. None: not
+    measured."""
     server_busy: float | None = None
     """Share of the target's cores that was busy in the window, whoever used it, or that a hypervisor took away. None: not
     measured."""

@@ -68,7 +68,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
         "reopened": COUNT,
         "throughput_rps": Range(0, 10**9),
         **dict.fromkeys(("client_ms", "reading_ms", "latency_mean_ms", "service_ms"), MS),
-        **dict.fromkeys(("generator_cpu", "server_busy", "generator_others"), _SHARE),
+        **dict.fromkeys(("generator_cpu", "generator_used", "server_busy", "generator_others"), _SHARE),
         "round_trip_ms": MS,
         "received_bytes": _BYTES,
         **dict.fromkeys(("sent_segments", "resent_segments"), COUNT),

@@ -122,7 +122,9 @@ def trial(order: Order, load: Load, cores: TargetCores, reader: Reader) -> Swarm
         drained_ns=drained_ns,
     )
     told = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest())
-    told = replace(told, server_busy=cores.busy(), generator_others=load.others(), read_late=read_late)
+    told = replace(
+        told, generator_used=load.used(), server_busy=cores.busy(), generator_others=load.others(), read_late=read_late
+    )
     return _over(told, before, after) if before else told
 
 

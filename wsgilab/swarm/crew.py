@@ -143,6 +143,10 @@ class Crew:
         self._wait_for_marks()
         return max(begin.share(end) for begin, end in self._heard.marks.values())
 
+    def used(self) -> float:
+        begin, end = self._heard.here
+        return begin.share(end)
+
     def others(self) -> float:
         self._wait_for_marks()
         begin, end = self._heard.here
@@ -186,6 +190,7 @@ class DistributedLoad:
         self.mark = crew.mark
         self.busiest = crew.busiest
         self.others = crew.others
+        self.used = crew.used
 
     def start(self) -> None:
         self._crew.start(self._users)

@@ -126,6 +126,9 @@ class Load(Protocol):
     def busiest(self) -> float:
         """The share used, between the two marks, of the core of which most was."""
 
+    def used(self) -> float:
+        """CPU seconds a second of all on this machine, between the two marks."""
+
     def others(self) -> float:
         """The share of the generator's cores that others used between the two marks, on the machine where that was most."""
 
@@ -307,6 +310,9 @@ class LocalLoad:
     def busiest(self) -> float:
         begin, end = self._marks
         return begin.share(end)
+
+    def used(self) -> float:
+        return self.busiest()
 
     def others(self) -> float:
         begin, end = self._marks
