@@ -44,6 +44,7 @@ def execute(
     begin: Begin = _unannounced,
     restarts: Restarts | None = None,
     owns: neighbours.Owns | None = None,
+    repeats: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
@@ -52,7 +53,8 @@ def execute(
     others disturbed is repeated at the end of its block, as long as that takes no more than REPEATED_SHARE of the time.
 
     `begin` is told of each trial before it, `save` of what it recorded, and then `advance` that it is done. `owns` tells
-    which processes of this machine are the lab's, so that others can be named; None: it all runs elsewhere.
+    which processes of this machine are the lab's, so that others can be named; None: it all runs elsewhere. `repeats`:
+    whether disturbed trials are repeated.
 
     Whatever else fails (the generator, the engine, the disk) ends the run: it is raised, with every trial that was
     finished already saved.
@@ -100,12 +102,12 @@ def execute(
                 disturbed.append((trial, clock() - trial_began_s))
             advance(f"block {block + 1}, {describe(trial.cell)}")
         mended = 0
-        for trial, took_s in disturbed:
+        for trial, took_s in disturbed if repeats else ():
             repeat_began_s = clock()
             if repeated_s + took_s <= REPEATED_SHARE * (repeat_began_s - began_s + took_s):
                 mended += not is_disturbed(run, carry_out(trial))
                 repeated_s += clock() - repeat_began_s
-        if disturbed:
+        if disturbed and repeats:
             say(f"others disturbed {_trials(len(disturbed))} of block {block + 1}; repeated undisturbed: {mended}")
 
 

@@ -1,7 +1,6 @@
 """One run, from what is asked for to what its observations say: everything up, block after block, and down again."""
 
 import contextlib
-import itertools
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from wsgilab import campaign, cpus, grounds, interactive, launch, origin, plan, sides, watch
-from wsgilab.compare import unsettled
+from wsgilab.compare import is_disturbed, unsettled
 from wsgilab.errors import Interrupted, LabError, StoreError, UsageError
 from wsgilab.grounds import Ground
 from wsgilab.model import Cell, Comparison, Experiment, Host, Observation, Origin, Run, Server, Trial
@@ -46,6 +45,11 @@ class Manner:
     watch: bool = False
     port: int | None = None
     """Of the web UI, with `watch`."""
+
+    def go_on(self, run: Run) -> str:
+        """The command that measures what is left of a run."""
+        site = "" if self.site is None else f" --site {self.site}"
+        return f"invoke {self.task} --resume {run.id}{site}"
 
     def again(self, run: Run) -> str:
         """The command that writes what comes of a run, from what is stored of it."""
@@ -120,7 +124,7 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
                 opened = watch.opened(found[0], lanes[0].started, executed, known, watched_at, reporter.say)
                 watched = up.enter_context(opened)
                 store = resumed or Store.create(places.results, current)
-                open_cells = _execute(executed, store, lanes, reporter, watched)
+                open_cells = _execute(executed, store, lanes, reporter, watched, repeats=not places.share_cores)
         except (LabError, Interrupted) as error:
             # When all has been ended: whatever takes its time now, nothing runs meanwhile.
             if store is not None:
@@ -128,6 +132,7 @@ def run(manner: Manner, choose: Choose, conclude: Conclude, console: Console, pl
             raise
         comparison = _concluded(executed, store, manner, conclude, console)
         say_unsettled(executed.experiment, open_cells, reporter.say)
+        say_disturbed(store, manner, reporter.say)
         return comparison
 
 
@@ -229,8 +234,11 @@ def _watched_at(manner: Manner) -> tuple[str, int] | None:
     return None
 
 
-def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, watched: Watch) -> Collection[Cell]:
-    """Block after block, or one on each lane at a time; with `precision`, until every comparison is settled.
+def _execute(
+    run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, watched: Watch, *, repeats: bool
+) -> Collection[Cell]:
+    """Block after block, or one on each lane at a time; with `precision`, until every comparison is settled; with `repeats`,
+    what others disturbed once more.
 
     The cells of those that are not, where it ends all the same.
     """
@@ -245,7 +253,7 @@ def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, 
 
         for blocks in plan.looks(run.experiment):
             scheduled = plan.schedule(run.experiment, run.seed, range(begun, blocks))
-            done = store.done()
+            done = store.done(disturbed=not repeats)
             trials = plan.remaining(scheduled, done, wanted)
             if wanted is None:
                 reporter.say(f"Run {run.id}: {len(trials)} trials, seed {run.seed}.")
@@ -257,11 +265,19 @@ def _execute(run: Run, store: Store, lanes: Sequence[Lane], reporter: Reporter, 
             begin = _numbered(watched, len(done), len(trials))
             with reporter.bar("Trials", len(trials)) as advance:
                 listener = Listener(begin=begin, save=save, advance=advance, say=reporter.say)
-                sides.side_by_side(run, lanes, dealt, listener)
+                sides.side_by_side(run, lanes, dealt, listener, repeats=repeats)
             wanted, begun = unsettled(run, store.observations(), blocks), blocks
             if not wanted:
                 break
     return wanted or ()
+
+
+def say_disturbed(store: Store, manner: Manner, say: Say) -> None:
+    """Say how what others disturbed can be measured once more."""
+    run = store.run()
+    if disturbed := sum(is_disturbed(run, each) for each in store.observations()):
+        trials = "1 trial" if disturbed == 1 else f"{disturbed} trials"
+        say(f"Others disturbed {trials}. Once they have ended, {manner.go_on(run)} measures these again.")
 
 
 def say_unsettled(experiment: Experiment, cells: Collection[Cell], say: Say) -> None:
@@ -286,9 +302,14 @@ def _taker(trial: Trial, machines: Sequence[str], run: Run) -> str:
 
 
 def _numbered(watched: Watch, done: int, planned: int) -> campaign.Begin:
-    """Tells of each of `planned` trials, after those that are `done`."""
-    numbers = itertools.count(done + 1)
-    return lambda trial: watched.begin(trial.cell, f"{next(numbers)} of {done + planned} trials")
+    """Tells of each of `planned` trials, after those that are `done`; one that is repeated keeps its number."""
+    numbers: dict[Trial, int] = {}
+
+    def begin(trial: Trial) -> None:
+        number = numbers.setdefault(trial, done + 1 + len(numbers))
+        watched.begin(trial.cell, f"{number} of {done + planned} trials")
+
+    return begin
 
 
 def _conclude_early(
@@ -300,12 +321,11 @@ def _conclude_early(
         console.print(visible(text), markup=False, highlight=False)
 
     with contextlib.suppress(LabError):
-        if not store.done():
+        if not store.done(disturbed=True):
             return
         run = store.run()
         cause = f"by {error}" if isinstance(error, Interrupted) else "by an error"
-        site = "" if manner.site is None else f" --site {manner.site}"
-        go_on = f"Go on with: invoke {manner.task} --resume {run.id}{site}"
+        go_on = f"Go on with: {manner.go_on(run)}"
         try:
             comparison = conclude(store, console)
         except LabError as unwritten:

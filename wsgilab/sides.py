@@ -99,17 +99,19 @@ class Listener:
         return Listener(begin=begin, save=save, advance=advance, say=say)
 
 
-def side_by_side(run: Run, lanes: Sequence[Lane], dealt: Mapping[str, Sequence[Trial]], listener: Listener) -> None:
-    """Carry out the trials that are `dealt` to each lane's machine, in order.
+def side_by_side(
+    run: Run, lanes: Sequence[Lane], dealt: Mapping[str, Sequence[Trial]], listener: Listener, *, repeats: bool = True
+) -> None:
+    """Carry out the trials that are `dealt` to each lane's machine, in order; with `repeats`, disturbed ones once more.
 
     What ends one lane does not end the others: it is raised when they have done theirs. An interrupt ends all.
     """
     if len(lanes) == 1:
-        _carry_out(run, lanes[0], dealt[lanes[0].machine], listener)
+        _carry_out(run, lanes[0], dealt[lanes[0].machine], listener, repeats)
         return
     together = listener.one_at_a_time()
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
-        under_way = {pool.submit(_carry_out, run, lane, dealt[lane.machine], together): lane for lane in lanes}
+        under_way = {pool.submit(_carry_out, run, lane, dealt[lane.machine], together, repeats): lane for lane in lanes}
         try:
             first = _first_failure(under_way, together.say)
         except BaseException:
@@ -134,7 +136,7 @@ def _first_failure(under_way: "Mapping[Future[None], Lane]", say: Say) -> BaseEx
     return failures[0] if failures else None
 
 
-def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener) -> None:
+def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener, repeats: bool) -> None:
     started = lane.started
     # The lab itself must not run on the servers' cores while they are measured.
     with process.pinned(lane.own_cpus):
@@ -151,6 +153,7 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], listener: Listener
                 begin=listener.begin,
                 restarts=lane.restarts,
                 owns=started.runtime.owns if lane.is_here else None,
+                repeats=repeats,
             )
         except EngineError as error:
             # Only the targets' engine is asked for anything by then.

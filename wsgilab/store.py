@@ -94,13 +94,14 @@ class Store:
                 found[observation.block, observation.cell] = observation
         return list(found.values())
 
-    def done(self) -> frozenset[tuple[int, Cell]]:
-        """(block, cell) of every trial that was measured. One that failed, or that others disturbed, is worth another try."""
+    def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:
+        """(block, cell) of every trial that was measured. One that failed is worth another try, and so is one that others
+        disturbed, unless it counts as done with `disturbed`."""
         run = self.run()
         return frozenset(
             (each.block, each.cell)
             for each in self.observations()
-            if each.status == "measured" and not is_disturbed(run, each)
+            if each.status == "measured" and (disturbed or not is_disturbed(run, each))
         )
 
     def write(self, files: Mapping[str, bytes]) -> None:

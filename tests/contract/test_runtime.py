@@ -26,7 +26,7 @@ import yaml
 from tests.conftest import require
 from wsgilab import host, lab
 from wsgilab.catalogue import interpolate
-from wsgilab.errors import BuildError, HostError, TargetError
+from wsgilab.errors import BuildError, HostError, LabError, TargetError
 from wsgilab.lab import Places
 from wsgilab.model import Order, Server
 from wsgilab.runtime import engine
@@ -358,6 +358,7 @@ def test_a_backend_that_cannot_start_shows_its_last_lines(
     file.write_text(file.read_text().replace(before, after))
     places = replace(places, project=tmp_path)
     own, _ = lab.choose_runtime(places, own.name)
+    own.prepare([], lab.read_backends(places).values(), print)
     start = own.backends(lab.read_backends(places).values(), GENERATOR_CORE)
     with pytest.raises(TargetError, match=f"^{told}") as caught, start:
         pytest.fail("a backend that cannot start came up")
@@ -597,7 +598,7 @@ def test_a_web_ui_needs_a_port_and_an_address_of_this_machine(runtime: Runtime) 
         ("nowhere.invalid", 8089, "--host nowhere.invalid: is no address of this machine"),
         ("127.0.0.1", 65536, "--port 65536: ports go from 1 to 65535"),
     ):
-        with pytest.raises(HostError, match=told), runtime.ui(GENERATOR_CORE, host_name, port):
+        with pytest.raises(LabError, match=told), runtime.ui(GENERATOR_CORE, host_name, port):
             pytest.fail("a web UI came up where there can be none")
 
 

@@ -5,7 +5,7 @@ import io
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -239,3 +239,42 @@ def test_fewer_ports_than_servers_are_told_before_anything_is_started(made: Lab,
     with pytest.raises(HostError, match=rf"LAB_PORTS={ports}: 4 ports are needed, .* but the range has {there}; "):
         made.run()
     assert made.events == []
+
+
+def busy(_: Order) -> SwarmReport:
+    """What a trial saw all of whose cores others had."""
+    return testing.swarm_report(server_busy=1.0, generator_others=9.0)
+
+
+def test_a_run_that_is_interrupted_while_all_is_disturbed_is_compared_all_the_same(made: Lab) -> None:
+    def answer(order: Order) -> SwarmReport:
+        if len(made.swarm.orders) == 3:
+            raise Interrupted(signal.SIGTERM)
+        return busy(order)
+
+    made.swarm.answer = answer
+    with pytest.raises(Interrupted):
+        made.run()
+
+    assert made.events == ["ended", "concluded"]
+    assert "2 of 4 trials measured" in made.lines[-1]
+
+
+def test_a_run_that_others_disturbed_says_how_to_measure_that_again(made: Lab) -> None:
+    made.swarm.answer = busy
+    comparison = made.run()
+
+    assert comparison.measured == 4
+    assert made.lines[-1] == (
+        f"Others disturbed 4 trials. Once they have ended, invoke lab.run --resume {comparison.run.id} measures these again."
+    )
+
+
+def test_where_cores_are_shared_with_other_labs_nothing_is_repeated(made: Lab) -> None:
+    made.places = replace(made.places, share_cores=True)
+    made.swarm.answer = busy
+    made.experiment = replace(made.experiment, blocks=20)
+    comparison = made.run()
+
+    assert len(made.swarm.orders) == comparison.measured == 40
+    assert len(Store(made.folder).done(disturbed=True)) == 40
