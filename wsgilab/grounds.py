@@ -114,11 +114,11 @@ class Ground:
         """Hold the cores against other labs, and tell what others use of them. Raises HostError where a lab has them."""
         for told in self.runtime.other_labs():
             say(f"Note: {told}; it may disturb this one.")
-        if not self.runtime.is_here():
+        if places.share_cores or not self.runtime.is_here():
             yield
             return
         cores = layout.generator.union(*layout.servers.values())
-        with contextlib.nullcontext() if places.share_cores else neighbours.held(cores | layout.backends):
+        with neighbours.held(cores | layout.backends):
             for use in neighbours.look(cores, self.runtime.owns):
                 if use.share > NEIGHBOUR_LIMIT:
                     say(f"Note: {use}; what is measured beside that is not compared.")
