@@ -102,8 +102,9 @@ def test_a_server_that_does_not_keep_up_is_shown_to(cells: Cells, run: Cli) -> N
     cell = cells["gunicorn-sync-1", "constant"]
     answered = cell["throughput_rps"]["median"]
     assert answered <= 1000 / SLEEP_MS * 1.02
-    assert (cell["bound_by"], cell["failures"]) == ("slots", 0), cell
-    assert "with 1 slot and an open load" in cell["because"]
+    # Not all that was due was seen, so that no reason is drawn from what was in flight.
+    assert (cell["bound_by"], cell["failures"]) == ("cut-off", 0), cell
+    assert "given up unanswered" in cell["because"]
     pattern = r"(\d+) requests answered of (\d+) that were due: it does not keep up, and its latencies grow"
     done, due = _numbers(pattern, "\n".join(cell["warnings"]))
     assert done < 0.95 * due

@@ -2,15 +2,19 @@
 
 import importlib
 import json
+import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gevent
 import pytest
 from locust import User
 
 from wsgilab.swarm import load
-from wsgilab.swarm.load import BadLocustfile, every_user_class, user_classes
+from wsgilab.swarm.load import BadLocustfile, TargetCores, every_user_class, user_classes
+from wsgilab.swarm.reach import Reach, Unreached
 
 WHOLE = "from lab_user import Get, LabUser\n\n\nclass {name}(LabUser):\n    get = Get('/hello', b'hello')\n"
 
@@ -126,3 +130,39 @@ def test_of_two_users_with_one_name_the_first_is_known(folder: Path) -> None:
 
     assert [found] == user_classes("one")
     assert [found] != user_classes("two")
+
+
+# How busy the target's cores are.
+
+
+def test_cores_of_this_machine_are_busy_by_some_share() -> None:
+    cores = TargetCores(str(min(os.sched_getaffinity(0))), None)
+    cores.mark()
+    gevent.sleep(0.05)
+    cores.mark()
+
+    busy = cores.busy()
+    assert busy is not None
+    assert 0 <= busy <= 1
+
+
+def test_cores_that_are_not_to_be_watched_are_not() -> None:
+    cores = TargetCores("", None)
+    cores.mark()
+    cores.mark()
+
+    assert cores.busy() is None
+
+
+def test_a_machine_that_is_not_reached_is_told_by_the_reading_and_by_nothing_else(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = Reach(f"127.0.0.1:{taken.getsockname()[1]}")
+    cores = TargetCores("0", nobody)
+    cores.mark()
+    cores.mark()
+
+    with pytest.raises(Unreached, match="the targets' machine is not reached"):
+        cores.busy()
+    assert capfd.readouterr().err == ""

@@ -304,6 +304,14 @@ def test_what_was_lost_binds_where_nothing_else_does(resent: int, expected: str)
     assert bound(resent_segments=resent) == expected
 
 
+def test_what_was_lost_may_be_what_broke_the_steady_state() -> None:
+    found = result(resent_segments=21, latency_mean_ms=1.2 * 1000 * USERS / 400)
+
+    assert found.broken_gates == ("little",)
+    assert figures(found).bound_by == "network"
+    assert bound(resent_segments=19, latency_mean_ms=1.2 * 1000 * USERS / 400) == "little"
+
+
 def test_what_was_lost_is_told() -> None:
     assert because(resent_segments=61) == (
         "0.4 requests were in flight on average, with unbounded slots and 32 users; 3.0% of the users' segments had to be "

@@ -25,7 +25,7 @@ from locust.util.load_locustfile import is_user_class
 
 from wsgilab import cpus, host
 from wsgilab.model import Order
-from wsgilab.swarm.reach import Reach, Seen
+from wsgilab.swarm.reach import Reach, Seen, Unreached
 from wsgilab.swarm.samples import Recorder, Sample
 
 LOCUSTFILES = Path("locustfiles")
@@ -70,7 +70,8 @@ class TargetCores:
         another."""
         self._cpuset = cpuset
         self._cores = cpus.parse(cpuset) if cpuset else frozenset[int]()
-        self._reach = reach
+        # A connection of its own: an answer may still be under way when the load asks something else.
+        self._reach = None if reach is None else Reach(str(reach))
         self._readings: list[gevent.Greenlet] = []
 
     def mark(self) -> None:
@@ -85,17 +86,27 @@ class TargetCores:
         """
         if not self._cores:
             return None
-        (begin_ns, begin_s), (end_ns, end_s) = (reading.get() for reading in self._readings)
+        readings = [reading.get() for reading in self._readings]
+        if self._reach is not None:
+            self._reach.close()
+        for reading in readings:
+            if isinstance(reading, Unreached):
+                raise reading
+        (begin_ns, begin_s), (end_ns, end_s) = readings
         idle: float = (end_s - begin_s) * 1e9 / (end_ns - begin_ns) / len(self._cores)
         return max(0.0, round(1 - idle, 6))
 
-    def _read(self, before: gevent.Greenlet | None) -> tuple[int, float]:
-        """When, by the clock of the targets' machine, and for how long the cores had been idle by then."""
+    def _read(self, before: gevent.Greenlet | None) -> tuple[int, float] | Unreached:
+        """When, by the clock of the targets' machine, and for how long the cores had been idle by then; or why that cannot be
+        told, for gevent writes down what a greenlet raises."""
         if before is not None:
             before.join()
         if self._reach is None:
             return time.monotonic_ns(), host.idle_s(self._cores)
-        return self._reach.idle(self._cpuset)
+        try:
+            return self._reach.idle(self._cpuset)
+        except Unreached as error:
+            return error
 
 
 class Load(Protocol):
