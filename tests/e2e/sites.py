@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import yaml
 from tests.e2e.conftest import Cli, Ended, make_cli
 from tests.e2e.machines import Machine
 from wsgilab import host
+from wsgilab.compare import compare
+from wsgilab.render.document import comparison_yaml
+from wsgilab.store import Store
 
 CORES = sorted(host.usable_cpus())
 FIRST, LAST = str(CORES[0]), str(CORES[-1])
@@ -63,6 +66,16 @@ class SiteCli(Cli):
 
     def run_file(self) -> dict[str, Any]:
         loaded: dict[str, Any] = yaml.safe_load((self.latest / "run.yaml").read_text())
+        return loaded
+
+    def comparison_apart(self) -> dict[str, Any]:
+        """What the run says as if its machines were several: here the way between them is made by a program on their cores."""
+        store = Store(self.latest)
+        seen = [
+            replace(each, swarm=None if each.swarm is None else replace(each.swarm, server_busy=None))
+            for each in store.observations()
+        ]
+        loaded: dict[str, Any] = yaml.safe_load(comparison_yaml(compare(store.run(), seen))["comparison.yaml"])
         return loaded
 
     def leftovers(self) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_long_and_narrow_way_is_told_and_named_and_peaks_are_right(
     with Detour(beta.detour, beta.address, PORTS, delay_s=DELAY_S, mbps=MBPS).open():
         ended = cli.measure(experiment(tmp_path, FAR))
     assert ended.code == 0, ended.output
-    comparison = cli.comparison()
+    comparison = cli.comparison_apart()
     for cell in comparison["cells"]:
         # No message is faster than the way allows, and few are half as fast.
         assert 2 * DELAY_S * 1000 <= cell["round_trip_ms"] < 4 * DELAY_S * 1000, cell
@@ -88,7 +88,7 @@ def test_what_is_lost_and_sent_again_is_told_and_named(cli: SiteCli, beta: Machi
     with beta.lossy(0.05):
         ended = cli.measure(experiment(tmp_path, LOST))
     assert ended.code == 0, ended.output
-    found = cells(cli.comparison())
+    found = cells(cli.comparison_apart())
     for cell in found.values():
         assert cell["resent_share"] > 0.01, cell
         assert cell["in_flight"]["peak"] <= cell["slots"], cell
