@@ -94,7 +94,7 @@ def leftovers(places: Places, runtime: Runtime) -> list[str]:
                 found.append(words)
         return found
     client = docker.from_env()
-    names = [str(each.name) for each in client.containers.list(all=True)]
+    names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
     names += [str(each.name) for each in client.networks.list()]
     client.close()
     return [name for name in names if places.lab_id in name]
@@ -351,8 +351,9 @@ def test_a_backend_that_cannot_start_shows_its_last_lines(
     before: str, after: str, told: str, fresh: Callable[[str], tuple[Places, Runtime]], tmp_path: Path
 ) -> None:
     places, own = fresh("backends-broken")
-    for folder in ("compose", "services"):
+    for folder in ("compose", "services", "locustfiles", "wsgilab"):
         shutil.copytree(places.project / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(places.project / ".dockerignore", tmp_path)
     file = tmp_path / "compose" / "backends.yaml"
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, after))
@@ -362,6 +363,9 @@ def test_a_backend_that_cannot_start_shows_its_last_lines(
     start = own.backends(lab.read_backends(places).values(), GENERATOR_CORE)
     with pytest.raises(TargetError, match=f"^{told}") as caught, start:
         pytest.fail("a backend that cannot start came up")
+    if own.name == "compose":
+        # Images are of a checkout, and this one is gone after the test.
+        own.clean()
     assert ("nothing.py" if "python" in before else "many") in caught.value.detail
     assert leftovers(places, own) == []
 
@@ -447,7 +451,7 @@ def containers(places: Places) -> Iterator[list[Any]]:
     """Those of this lab that run."""
     client = docker.from_env()
     try:
-        yield client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"})
+        yield client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"}, ignore_removed=True)
     finally:
         client.close()
 

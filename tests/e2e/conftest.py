@@ -119,7 +119,7 @@ class Cli:
         found = [" ".join(each.info["cmdline"] or []) for each in self.targets()]
         if has_engine():
             with contextlib.closing(docker.from_env()) as client:
-                names = [str(each.name) for each in client.containers.list(all=True)]
+                names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
                 names += [str(each.name) for each in client.networks.list()]
             found += [name for name in names if self.places.lab_id in name]
         found += [str(path) for path in (self.places.state / "logs").glob("*")]
@@ -217,7 +217,9 @@ def kill_target(cli: Cli, server: str, argument: str) -> None:
     """SIGKILL to a container of the lab by its service, or to its processes by a word of their command."""
     if cli.runtime == "compose":
         client = docker.from_env()
-        for container in client.containers.list(filters={"label": f"wsgilab.lab={cli.places.lab_id}"}):
+        for container in client.containers.list(
+            filters={"label": f"wsgilab.lab={cli.places.lab_id}"}, ignore_removed=True
+        ):
             if container.labels["com.docker.compose.service"] == server:
                 container.kill()
         client.close()

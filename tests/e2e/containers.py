@@ -17,7 +17,9 @@ def assert_confined(cli: Cli, services: Collection[str]) -> None:
     with contextlib.closing(docker.from_env()) as client:
         found = {
             container.labels["com.docker.compose.service"]: container.attrs
-            for container in client.containers.list(filters={"label": f"wsgilab.lab={cli.places.lab_id}"})
+            for container in client.containers.list(
+                filters={"label": f"wsgilab.lab={cli.places.lab_id}"}, ignore_removed=True
+            )
         }
     assert set(found) == set(services)
     server, generator = str(min(host.usable_cpus())), str(max(host.usable_cpus()))
