@@ -14,7 +14,18 @@ from benchmarks.bench import RESULTS
 from wsgilab import lab
 from wsgilab.render.markdown import escape
 
-NAMES = ("twins", "power", "calibration", "generator", "truth", "efficiency", "stamp", "neighbours", "scale")
+NAMES = (
+    "disturbed",
+    "twins",
+    "power",
+    "calibration",
+    "generator",
+    "truth",
+    "efficiency",
+    "stamp",
+    "neighbours",
+    "scale",
+)
 TARGET = Path("docs") / "measured.md"
 
 INTRODUCTION = """\
