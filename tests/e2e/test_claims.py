@@ -74,10 +74,10 @@ def test_claims_have_the_same_verdicts_in_both_runtimes(cli: Cli, shipped: str) 
 
     assert ended.code == 0, ended.output
     found = verdicts(cli.latest)
-    # What somebody else on this machine disturbed is undecided, and says so.
-    quiet = {name: each["verdict"] for name, each in found.items() if "others took" not in str(each)}
-    assert quiet == {name: PHYSICS[name] for name in quiet}
-    assert quiet
+    # What somebody else on this machine disturbs is undecided; it is never decided wrongly.
+    decided = {name: each["verdict"] for name, each in found.items() if each["verdict"] != "undecided"}
+    assert decided == {name: PHYSICS[name] for name in decided}
+    assert len(decided) >= len(PHYSICS) - 2
     assert found.keys() == PHYSICS.keys()
     assert ended.lines[-1].endswith("/claims.md")
     markdown = (cli.latest / "claims.md").read_text()
