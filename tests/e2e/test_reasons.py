@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import built, make_cli, with_servers
 from wsgilab import host
+from wsgilab.compare import neighbour
 
 pytestmark = pytest.mark.lab
 
@@ -94,7 +95,10 @@ def assert_bound(cell: dict[str, Any], reason: str, *told: str, figures: Mapping
     for text, value in (figures or {}).items():
         found = re.search(re.escape(text).replace(r"\#", r"(\d+(?:\.(\d+))?)"), cell["because"])
         assert found is not None, cell["because"]
-        assert float(found[1]) == pytest.approx(value, abs=1.01 / 10 ** len(found[2] or "")), cell["because"]
+        rounding = 1.01 / 10 ** len(found[2] or "")
+        # What others took of the generator's core counts as used, up to what breaks the gate.
+        others = 100 * neighbour.LIMIT if "the generator" in text else 0
+        assert value - rounding <= float(found[1]) <= value + others + rounding, cell["because"]
 
 
 def test_slots_that_are_all_filled(seen: Seen) -> None:
