@@ -1,17 +1,17 @@
-"""The lab's tasks: options in, one call of `wsgilab.lab`, and what it says. `invoke --list` shows them, and `invoke lab.run
---help` one of them. What they have in common is in `wsgilab.front`."""
+"""The lab's tasks: options in, one call of `wsgilab.commands`, and what it says. `invoke --list` shows them, and `invoke lab.run
+--help` one of them. What they have in common is in `wsgilab.commands.front`."""
 
 from invoke.collection import Collection
 from invoke.context import Context
 
-from wsgilab import lab
-from wsgilab.errors import TrialsFailed
-from wsgilab.front import amount, names, number, numbers, share, task
+from wsgilab import commands
+from wsgilab.commands.front import amount, names, number, numbers, share, task
+from wsgilab.model.errors import TrialsFailed
 
 SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
 
 
-def raise_for_failed(comparison: lab.Comparison, site: str | None) -> None:
+def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
     """A run of which trials failed is no success, whatever the others say. Raises TrialsFailed."""
     if comparison.failed:
         there = "" if site is None else f" --site {site}"
@@ -24,14 +24,14 @@ def raise_for_failed(comparison: lab.Comparison, site: str | None) -> None:
 @task(name="list")
 def list_(_: Context) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
-    console = lab.console()
-    console.print(lab.catalogue_table(lab.places(), console.width))
+    console = commands.console()
+    console.print(commands.catalogue_table(commands.workspace(), console.width))
 
 
 @task(help={"site": SITE_HELP})
 def doctor(_: Context, site: str | None = None) -> None:
     """Check this machine, or a site's: engine, Compose, cores, clocks, ports and what lies between; each with a remedy."""
-    findings = lab.doctor(lab.places(), site)
+    findings = commands.doctor(commands.workspace(), site)
     for finding in findings:
         print(f"{'--' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}")
         if finding.remedy:
@@ -47,12 +47,12 @@ def doctor(_: Context, site: str | None = None) -> None:
 )
 def build(_: Context, runtime: str | None = None, servers: str | None = None, site: str | None = None) -> None:
     """Install what servers and backends need: images, or a virtual environment for each stack."""
-    lab.build(lab.Request(runtime=runtime, servers=names(servers, "--servers"), site=site), lab.console(), lab.places())
+    commands.build(names(servers, "--servers"), runtime, site, commands.console(), commands.workspace())
 
 
 @task(
     help={
-        "experiment": f"an experiment file (default: {lab.DEFAULT_EXPERIMENT})",
+        "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT})",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
         "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
@@ -87,8 +87,9 @@ def run(
     port: str | None = None,
 ) -> None:
     """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
-    request = lab.Request(
-        experiment=experiment,
+    options = commands.RunOptions(
+        task="lab.run",
+        file=experiment,
         runtime=runtime,
         site=site,
         servers=names(servers, "--servers"),
@@ -103,13 +104,13 @@ def run(
         watch=watch,
         port=number(port, "--port"),
     )
-    raise_for_failed(lab.run(request, lab.console(), lab.places()), site)
+    raise_for_failed(commands.run(options, commands.console(), commands.workspace()), site)
 
 
 @task(help={"run": "a run's id or folder (default: the latest)"})
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
-    lab.report(run, lab.console(), lab.places())
+    commands.report(run, commands.console(), commands.workspace())
 
 
 @task(
@@ -121,7 +122,7 @@ def report(_: Context, run: str = "latest") -> None:
 )
 def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:
     """Hold a run against an earlier one: other machines, versions or commits, with intervals and verdicts."""
-    lab.compare_runs(run_a, run_b, fail_on, lab.console(), lab.places())
+    commands.compare_runs(run_a, run_b, fail_on, commands.console(), commands.workspace())
 
 
 @task(
@@ -141,22 +142,24 @@ def recommend(
     run: str = "latest",
 ) -> None:
     """Say which of the servers measured to run, why, what the next best costs, and when the advice would change."""
-    wish = lab.Wish(workload=workload, p95_ms=amount(p95_ms, "--p95-ms"), memory_mb=amount(memory_mb, "--memory-mb"))
-    lab.recommend(wish, run, lab.console(), lab.places())
+    wish = commands.Wish(
+        workload=workload, p95_ms=amount(p95_ms, "--p95-ms"), memory_mb=amount(memory_mb, "--memory-mb")
+    )
+    commands.recommend(wish, run, commands.console(), commands.workspace())
 
 
 @task(name="new-experiment", help={"name": "what it is called, such as my-question"})
 def new_experiment(_: Context, name: str) -> None:
     """Write a commented experiment file to begin with, experiments/NAME.yaml."""
-    file = lab.new_experiment(name, lab.places())
+    file = commands.new_experiment(name, commands.workspace())
     print(
-        f"Wrote {file.relative_to(lab.PROJECT)}. Run it with: invoke lab.run --experiment {file.relative_to(lab.PROJECT)}"
+        f"Wrote {file.relative_to(commands.PROJECT)}. Run it with: invoke lab.run --experiment {file.relative_to(commands.PROJECT)}"
     )
 
 
 @task(
     help={
-        "claims": f"a file of claims (default: {lab.DEFAULT_CLAIMS})",
+        "claims": f"a file of claims (default: {commands.DEFAULT_CLAIMS})",
         "only": "only these claims, by their ids: a,b",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -179,8 +182,9 @@ def claims(
     run: str | None = None,
 ) -> None:
     """Test what is said of Flask's concurrency: each claim confirmed, refuted or undecided, with its evidence."""
-    request = lab.ClaimsRequest(
-        claims=claims,
+    options = commands.RunOptions(
+        task="lab.claims",
+        file=claims,
         only=names(only, "--only"),
         runtime=runtime,
         site=site,
@@ -189,7 +193,7 @@ def claims(
         resume=resume,
         run=run,
     )
-    raise_for_failed(lab.claims(request, lab.console(), lab.places()), site)
+    raise_for_failed(commands.claims(options, commands.console(), commands.workspace()), site)
 
 
 @task(
@@ -219,7 +223,7 @@ def up(
     no_backends: bool = False,
 ) -> None:
     """Open the lab: every server up, and Locust's web UI to load them from. It stays up until lab.down."""
-    wanted = lab.Wanted(
+    options = commands.SessionOptions(
         servers=names(servers, "--servers"),
         cores=number(cores, "--cores"),
         runtime=runtime,
@@ -230,13 +234,13 @@ def up(
         share_generator=share_generator,
         no_backends=no_backends,
     )
-    lab.up(wanted, lab.console(), lab.places())
+    commands.up(options, commands.console(), commands.workspace())
 
 
 @task()
 def status(_: Context) -> None:
     """Show what of the open lab is up, and where. Exits with 1 where something is not."""
-    lab.status(lab.console(), lab.places())
+    commands.status(commands.console(), commands.workspace())
 
 
 @task(
@@ -244,26 +248,26 @@ def status(_: Context) -> None:
 )
 def logs(_: Context, server: str, follow: bool = False) -> None:
     """Show what a server or backend of the open lab has written."""
-    for line in lab.logs(server, lab.places(), follow=follow):
+    for line in commands.logs(server, commands.workspace(), follow=follow):
         print(line, flush=True)
 
 
 @task(name="open")
 def open_(_: Context) -> None:
     """Show the open lab's web UI in a browser."""
-    print(lab.open_browser(lab.places()))
+    print(commands.open_browser(commands.workspace()))
 
 
 @task(help={"site": SITE_HELP})
 def down(_: Context, site: str | None = None) -> None:
     """End every process and container of this checkout's lab, on this machine and on a site's."""
-    print(f"Ended {lab.down(lab.places(), site, print)} processes or containers.")
+    print(f"Ended {commands.down(commands.workspace(), site, print)} processes or containers.")
 
 
 @task(help={"site": SITE_HELP})
 def clean(_: Context, site: str | None = None) -> None:
     """End everything and remove images and virtual environments, here and on a site's machines. Results stay."""
-    lab.clean(lab.places(), site, print)
+    commands.clean(commands.workspace(), site, print)
     print("Removed the lab's images and virtual environments.")
 
 

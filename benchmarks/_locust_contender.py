@@ -27,9 +27,9 @@ from gevent.fileobject import FileObjectPosix
 from locust import FastHttpUser, HttpUser, User, task
 from locust.env import Environment
 
-from wsgilab.model import Order
-from wsgilab.swarm.load import POLL_S, end_window, environment, stop_users, user_classes
-from wsgilab.swarm.samples import Recorder
+from wsgilab.load.local import POLL_S, end_window, environment, stop_users, user_classes
+from wsgilab.load.samples import Recorder
+from wsgilab.model import TrialSpec
 
 WARMUP_S = 0.3
 PATIENCE_S = 10.0
@@ -50,7 +50,7 @@ class Contender:
 
 def ours(base_url: str, connection: str, count: int, window_s: float) -> Contender:
     """The lab's users of `hello`."""
-    order = Order(
+    order = TrialSpec(
         locustfile="hello",
         base_url=base_url,
         users=count,

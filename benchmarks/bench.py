@@ -15,12 +15,15 @@ import psutil
 from rich.console import Console
 
 from benchmarks.outcome import MODES, RESULTS, Block, Claim, Outcome, Rate, Row, Scope, show, write
-from wsgilab import host, lab, process, stats
-from wsgilab.cpus import DoesNotFit, Layout, layout, spell
-from wsgilab.errors import HostError, Interrupted, LabError
+from wsgilab import commands
+from wsgilab.analysis import stats
 from wsgilab.model import Connection, Host, Interval, Server
-from wsgilab.process import Conversation
+from wsgilab.model.errors import HostError, Interrupted, LabError
+from wsgilab.run.workspace import alone, read_catalogue, signals_raise
 from wsgilab.runtime.local import LocalRuntime
+from wsgilab.system import host, process
+from wsgilab.system.cpus import DoesNotFit, Layout, layout, spell
+from wsgilab.system.process import JsonChannel
 
 __all__ = [
     "MODES",
@@ -53,7 +56,7 @@ Groups = Mapping[str, Mapping[str, Callable[[], Rate]]]
 class BenchRuntime(LocalRuntime):
     """The local runtime, which also starts programs of the benchmarks' own."""
 
-    def companion(self, module: str, cpus: frozenset[int]) -> AbstractContextManager[Conversation]:
+    def companion(self, module: str, cpus: frozenset[int]) -> AbstractContextManager[JsonChannel]:
         """A module that runs with the swarm's packages, pinned to `cpus`, and takes orders."""
         return self._beside("companion", [module], cpus)
 
@@ -161,14 +164,14 @@ def main(
     parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
     parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
     options = parser.parse_args()
-    console = lab.console()
+    console = commands.console()
     _told(console, lambda: _run(name, measure, options, console))
 
 
 def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) -> None:
     """Run a benchmark that starts no servers of its own, such as one that reads what another has recorded."""
     _parser(name, description).parse_args()
-    console = lab.console()
+    console = commands.console()
     _told(console, lambda: _finish(name, {}, host.fingerprint(), measure(), console))
 
 
@@ -177,7 +180,7 @@ def repeat(name: str, description: str | None, measure: Callable[[int], Outcome]
     parser = _parser(name, description)
     parser.add_argument("--runs", type=_count, default=runs, help="how often it is done (%(default)s)")
     options = parser.parse_args()
-    console = lab.console()
+    console = commands.console()
     _told(
         console,
         lambda: _finish(
@@ -204,7 +207,7 @@ def _told(console: Console, work: Callable[[], None]) -> None:
 
 
 def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Namespace, console: Console) -> None:
-    places = lab.places()
+    workspace = commands.workspace()
     machine = host.fingerprint()
     try:
         cores = layout(usable=host.usable_cpus(), siblings=host.siblings(), counts={1}, share=False)
@@ -215,15 +218,15 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
         blocks=getattr(options, "blocks", 1),
         seed=options.seed,
         window_s=options.window,
-        project=places.project,
-        servers=lab.read_catalogue(places),
-        runtime=BenchRuntime(places.project, places.state, places.lab_id, places.ports),
+        project=workspace.project,
+        servers=read_catalogue(workspace),
+        runtime=BenchRuntime(workspace.project, workspace.state, workspace.lab_id, workspace.ports),
         layout=cores,
-        ports=places.ports,
+        ports=workspace.ports,
         console=console,
     )
     # Neither the benchmark nor what it runs, such as wrk, may use the servers' core.
-    with lab.signals_raise(), lab.alone(places), process.pinned(cores.generator):
+    with signals_raise(), alone(workspace), process.pinned(cores.generator):
         bench.runtime.sweep()
         bench.runtime.prepare(bench.servers.values(), [], console.print)
         before = _busy()
@@ -250,7 +253,7 @@ def _busy() -> str:
 def _finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:
     show(outcome, console)
     path = write(name, settings, machine, outcome)
-    console.print(f"Written to {path.relative_to(lab.PROJECT)}.", highlight=False)
+    console.print(f"Written to {path.relative_to(commands.PROJECT)}.", highlight=False)
 
 
 def _count(text: str) -> int:

@@ -19,8 +19,9 @@ from functools import partial
 from benchmarks.bench import Outcome, Row, analyse
 from benchmarks.protocols import Recorded, recorded, scope
 from benchmarks.rounds import student as quantile
-from wsgilab import stats, testing
-from wsgilab.compare.pairs import Paired, intervals
+from wsgilab import testing
+from wsgilab.analysis import stats
+from wsgilab.analysis.pairs import Paired, intervals
 from wsgilab.model import Interval
 
 CASES = ((4, 1), (4, 12), (6, 1), (8, 1), (12, 1), (12, 12), (30, 1), (30, 12))

@@ -20,9 +20,11 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bench import Outcome, Row, Scope, repeat
-from wsgilab import lab, process
-from wsgilab.errors import LabError
+from wsgilab import commands
 from wsgilab.model import Cell, CellResult, Comparison, Conditions, RuntimeName
+from wsgilab.model.errors import LabError
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.system import process
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
 RUNTIMES: Sequence[RuntimeName] = ("local", "compose")
@@ -70,7 +72,7 @@ class Tally:
 
 def measure(runs: int) -> Outcome:
     """So many runs beside each kind of neighbour, in turn, in one runtime after the other."""
-    runtime, _ = lab.choose_runtime(lab.places(), None)
+    runtime, _ = choose_runtime(commands.workspace(), None)
     runtimes = RUNTIMES if runtime.name == "compose" else RUNTIMES[:1]
     found: dict[tuple[RuntimeName, Kind], list[Comparison]] = {}
     for number, kind in itertools.product(range(runs), KINDS):
@@ -97,7 +99,7 @@ def _beside(kind: Kind) -> Iterator[None]:
         return
     core = 0 if kind.core == "server" else 1
     argv = [sys.executable, "-c", _NEIGHBOUR.format(half=kind.half)]
-    child = process.spawn(argv, cwd=lab.PROJECT, env={}, cpus={core}, log=Path(os.devnull))
+    child = process.spawn(argv, cwd=commands.PROJECT, env={}, cpus={core}, log=Path(os.devnull))
     try:
         yield
     finally:
@@ -105,8 +107,8 @@ def _beside(kind: Kind) -> Iterator[None]:
 
 
 def _run(runtime: RuntimeName) -> Comparison:
-    request = lab.Request(experiment=str(EXPERIMENT), runtime=runtime)
-    return lab.run(request, Console(file=StringIO(), width=200), lab.places())
+    options = commands.RunOptions(task="lab.run", file=str(EXPERIMENT), runtime=runtime)
+    return commands.run(options, Console(file=StringIO(), width=200), commands.workspace())
 
 
 Truth = Mapping[Conditions, Mapping[str, float]]

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from benchmarks.bench import RESULTS
-from wsgilab import lab
-from wsgilab.render.markdown import escape
+from wsgilab import commands
+from wsgilab.report.markdown import escape
 
 NAMES = (
     "disturbed",
@@ -114,5 +114,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (lab.PROJECT / TARGET).write_text(page())
+    (commands.PROJECT / TARGET).write_text(page())
     print(f"Written to {TARGET}.")  # noqa: T201 - its one line

@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from benchmarks.bench import Claim, Outcome, Row, Scope, repeat
-from wsgilab import lab, process, stats
-from wsgilab.errors import LabError
+from wsgilab import commands
+from wsgilab.analysis import stats
 from wsgilab.model import Observation, RuntimeName
-from wsgilab.store import Store
+from wsgilab.model.errors import LabError
+from wsgilab.results.store import Store
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.system import process
 
 LEAST = 0.85
 _LONGEST_S = 900.0
@@ -64,7 +67,7 @@ def _rows(runtime: RuntimeName, parts: Sequence[Mapping[str, float]]) -> Sequenc
 
 
 def _runtimes() -> Sequence[RuntimeName]:
-    runtime, _ = lab.choose_runtime(lab.places(), None)
+    runtime, _ = choose_runtime(commands.workspace(), None)
     return ("local",) if runtime.name == "local" else ("local", "compose")
 
 
@@ -73,12 +76,12 @@ def _run(runtime: RuntimeName) -> tuple[str, Mapping[str, float]]:
     began, began_s = datetime.now().astimezone(), time.monotonic()
     _succeed(["lab.run", "--runtime", runtime])
     wall_s = time.monotonic() - began_s
-    store = Store.find(lab.places().results, "latest")
+    store = Store.find(commands.workspace().results, "latest")
     return store.run().id, {**_parts(store.observations(), began, wall_s), _ALL: wall_s}
 
 
 def _succeed(words: Sequence[str]) -> None:
-    finished = process.run([sys.executable, "-m", "invoke", *words], timeout_s=_LONGEST_S, cwd=lab.PROJECT)
+    finished = process.run([sys.executable, "-m", "invoke", *words], timeout_s=_LONGEST_S, cwd=commands.PROJECT)
     if finished.code != 0:
         raise LabError(f"{' '.join(words)}: {finished.last_line}")
 

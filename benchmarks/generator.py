@@ -26,10 +26,10 @@ from benchmarks.bench import (
     ratio,
 )
 from benchmarks.rivals import Wrk, nginx
-from wsgilab import stats
-from wsgilab.errors import SwarmError
+from wsgilab.analysis import stats
 from wsgilab.model import Connection
-from wsgilab.process import Conversation, Hushed, tail
+from wsgilab.model.errors import SwarmError
+from wsgilab.system.process import ChannelClosed, JsonChannel, tail
 
 USERS = 32
 SERVER_WINDOW_S = 1.0
@@ -40,18 +40,18 @@ OVER_SERVER = 2.0
 _MARGIN_S = 30.0
 
 
-def locust_rate(conversation: Conversation, users: str, base_url: str, connection: Connection, window_s: float) -> Rate:
+def locust_rate(channel: JsonChannel, users: str, base_url: str, connection: Connection, window_s: float) -> Rate:
     """One measurement of Locust users. Raises SwarmError where any request failed."""
     order = {"users": users, "base_url": base_url, "connection": connection, "count": USERS, "window_s": window_s}
     try:
-        conversation.say(order)
-        told = conversation.hear(window_s + _MARGIN_S)
-    except Hushed as error:
-        raise SwarmError(f"the contender is lost: {error}", detail=tail(conversation.log, 10)) from None
+        channel.send(order)
+        told = channel.receive(window_s + _MARGIN_S)
+    except ChannelClosed as error:
+        raise SwarmError(f"the contender is lost: {error}", detail=tail(channel.log, 10)) from None
     match told:
         case {"rps": float(rps), "generator_cpu": float(cpu), "failures": 0} if rps:
             return Rate(rps=rps, generator_cpu=cpu)
-    raise SwarmError(f"{users} ({connection}): {told}", detail=tail(conversation.log, 10))
+    raise SwarmError(f"{users} ({connection}): {told}", detail=tail(channel.log, 10))
 
 
 def measure(bench: Bench) -> Outcome:

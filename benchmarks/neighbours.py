@@ -17,8 +17,8 @@ import psutil
 
 from benchmarks.bench import Bench, Block, Claim, Outcome, Rate, Row, Scope, generator_cpu, main, rates, ratio
 from benchmarks.rivals import Wrk
-from wsgilab import stats
-from wsgilab.errors import HostError, TargetError
+from wsgilab.analysis import stats
+from wsgilab.model.errors import HostError, TargetError
 from wsgilab.runtime.protocol import Fleet
 
 LOADED = "gunicorn-gevent"

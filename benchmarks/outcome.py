@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from wsgilab import host, stats
+from wsgilab.analysis import stats
 from wsgilab.model import Connection, Host, Interval
-from wsgilab.render import terminal
+from wsgilab.report import terminal
+from wsgilab.system import host
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODES: tuple[Connection, ...] = ("close", "keep-alive")

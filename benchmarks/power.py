@@ -12,7 +12,7 @@ from benchmarks.bench import Claim, Outcome, Row, analyse
 from benchmarks.protocols import Judgement, Protocol, Recorded, joined, protocols, recorded, scope
 from benchmarks.recording import SLOWER
 from benchmarks.rounds import share
-from wsgilab import stats
+from wsgilab.analysis import stats
 
 LEAST_FOUND = 0.9
 

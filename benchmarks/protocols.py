@@ -12,9 +12,11 @@ import yaml
 
 from benchmarks.bench import RESULTS, Scope
 from benchmarks.rounds import student
-from wsgilab import plan, stats, testing
-from wsgilab.errors import StoreError
+from wsgilab import testing
+from wsgilab.analysis import stats
+from wsgilab.experiment import plan
 from wsgilab.model import Interval, Verdict
+from wsgilab.model.errors import StoreError
 
 FIRST_LOOK = 10
 """Blocks before the sequential protocol looks for the first time."""

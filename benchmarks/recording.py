@@ -19,8 +19,8 @@ from dataclasses import replace
 
 from benchmarks.bench import Bench, Block, Outcome, Rate, Row, Scope, main, rates
 from benchmarks.truth import USERS, swarm_rate
+from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Server
-from wsgilab.swarm.client import LocustSwarm
 
 TWINS = ("twin-1", "twin-2")
 SLOWER = {"slower-5": 0.05, "slower-10": 0.10}
@@ -84,9 +84,9 @@ def _up(bench: Bench, burdens: Mapping[str, int]) -> Iterator[tuple[LocustSwarm,
     servers = [_server(bench, name, burden) for name, burden in burdens.items()]
     with (
         bench.runtime.start(servers, bench.server_cpus) as fleet,
-        bench.runtime.swarm(bench.generator_cpus) as conversation,
+        bench.runtime.swarm(bench.generator_cpus) as channel,
     ):
-        yield LocustSwarm(conversation, bench.generator_cpus), {name: each.base_url for name, each in fleet.items()}
+        yield LocustSwarm(channel, bench.generator_cpus), {name: each.base_url for name, each in fleet.items()}
 
 
 def _observe(swarm: LocustSwarm, url: str, window_s: float) -> Rate:

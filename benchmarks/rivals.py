@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.bench import Bench, Rate
-from wsgilab import process
-from wsgilab.errors import HostError, SwarmError, TargetError
 from wsgilab.model import Connection
-from wsgilab.process import Child
-from wsgilab.runtime.ports import free_ports
+from wsgilab.model.errors import HostError, SwarmError, TargetError
+from wsgilab.system import process
+from wsgilab.system.ports import free_ports
+from wsgilab.system.process import Child
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SCRIPT = Path(__file__).resolve().with_name("wrk_report.lua")

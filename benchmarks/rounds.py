@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from wsgilab import stats
+from wsgilab.analysis import stats
 from wsgilab.model import Interval
 
 Tries = Sequence[bool]

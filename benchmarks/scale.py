@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import Claim, Outcome, Row, Scope, repeat
-from wsgilab import lab, process, stats, testing
-from wsgilab.errors import LabError
+from wsgilab import commands, testing
+from wsgilab.analysis import stats
 from wsgilab.model import Cell, Interval, Observation
-from wsgilab.store import Journal, Store
+from wsgilab.model.errors import LabError
+from wsgilab.results.store import Journal, Store
+from wsgilab.system import process
 
 SERVERS, CONDITIONS, BLOCKS = 25, 10, 40
 LATENCIES = 1000
@@ -79,7 +81,7 @@ def measure(runs: int) -> Outcome:
 def _report_s(folder: Path) -> float:
     began_s = time.monotonic()
     argv = [sys.executable, "-m", "invoke", "lab.report", "--run", str(folder)]
-    finished = process.run(argv, timeout_s=600, cwd=lab.PROJECT)
+    finished = process.run(argv, timeout_s=600, cwd=commands.PROJECT)
     if finished.code != 0:
         raise LabError(f"lab.report failed: {finished.last_line}")
     return time.monotonic() - began_s

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, Block, Claim, Outcome, Row, Scope, main, modes, rates, ratio
 from benchmarks.rivals import Wrk
-from wsgilab import stats
+from wsgilab.analysis import stats
 from wsgilab.model import Server
 
 SERVERS = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")

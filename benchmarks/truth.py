@@ -29,12 +29,12 @@ from benchmarks.bench import (
 )
 from benchmarks.outcome import connections
 from benchmarks.rivals import Wrk
-from wsgilab import stats
-from wsgilab.compare import GENERATOR_LIMIT
-from wsgilab.errors import SwarmError
-from wsgilab.model import Connection, Interval, Order, Usage
+from wsgilab.analysis import stats
+from wsgilab.analysis.compare import GENERATOR_LIMIT
+from wsgilab.load.client import LocustSwarm
+from wsgilab.model import Connection, Interval, TrialSpec, Usage
+from wsgilab.model.errors import SwarmError
 from wsgilab.runtime.protocol import Target
-from wsgilab.swarm.client import LocustSwarm
 
 USERS = 16
 PATIENCE_S = 10.0
@@ -60,7 +60,7 @@ def swarm_rate(
 
     Raises SwarmError where any request failed.
     """
-    order = Order(
+    order = TrialSpec(
         locustfile="hello",
         base_url=base_url,
         users=USERS,

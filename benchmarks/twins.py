@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from benchmarks.bench import Claim, Outcome, Row, analyse
 from benchmarks.protocols import Judgement, Protocol, Recorded, pairs, protocols, recorded, scope
 from benchmarks.rounds import share
-from wsgilab import stats
+from wsgilab.analysis import stats
 
 MAX_FALSE = 0.05
 

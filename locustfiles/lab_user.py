@@ -40,7 +40,7 @@ from arrivals import CONSTANT, POISSON, schedule
 
 # What the workloads' parameters are, stands in the package. A Locust file is loaded from anywhere.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from wsgilab.workloads import option
+from wsgilab.experiment.workloads import option
 
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"

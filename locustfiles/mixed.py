@@ -16,7 +16,7 @@ import hello
 import large
 import upstream
 from lab_user import Get, LabUser, Option
-from wsgilab.workloads import WORKLOADS
+from wsgilab.experiment.workloads import WORKLOADS
 
 SHARES = {kind: Option[float]("mixed", kind) for kind in WORKLOADS["mixed"].parameters}
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wsgilab import lab
-from wsgilab.lab import Places
+from wsgilab import commands
+from wsgilab.commands import Workspace
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import NoEngine
 from wsgilab.runtime.protocol import Runtime
@@ -45,15 +47,15 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def session_places(state: Path) -> Places:
-    return lab.places({"LAB_STATE": str(state)})
+def session_places(state: Path) -> Workspace:
+    return commands.workspace({"LAB_STATE": str(state)})
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest, session_places: Places) -> Iterator[Runtime]:
+def runtime(request: pytest.FixtureRequest, session_places: Workspace) -> Iterator[Runtime]:
     """Each runtime in turn, everything in the catalogue installed. Whatever the tests leave behind is ended."""
     require(request.param)
-    made, _ = lab.choose_runtime(session_places, request.param)
-    made.prepare(lab.read_catalogue(session_places).values(), lab.read_backends(session_places).values(), print)
+    made, _ = choose_runtime(session_places, request.param)
+    made.prepare(read_catalogue(session_places).values(), read_backends(session_places).values(), print)
     yield made
     made.sweep()

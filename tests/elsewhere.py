@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wsgilab.beacon import Server
+from wsgilab.system.clock_server import ClockServer
 
 DAY_NS = 86_400 * 10**9
 BEHIND_NS = -time.monotonic_ns() // 2
@@ -20,7 +20,7 @@ _PIECE = 1 << 14
 @contextmanager
 def beacon(ahead_ns: int = 0, port: int = 0) -> Iterator[int]:
     """The port of a beacon whose clock is so much ahead."""
-    server = Server(port, bind="127.0.0.1", clock_ns=lambda: time.monotonic_ns() + ahead_ns)
+    server = ClockServer(port, bind="127.0.0.1", clock_ns=lambda: time.monotonic_ns() + ahead_ns)
     ended = threading.Event()
 
     def serve() -> None:

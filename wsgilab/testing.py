@@ -12,8 +12,10 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from wsgilab import stats, workloads
-from wsgilab.errors import TargetError
+from wsgilab.analysis import stats
+from wsgilab.experiment import workloads
+from wsgilab.load.client import LinkReading
+from wsgilab.load.samples import Sample
 from wsgilab.model import (
     SCHEMA,
     Backend,
@@ -22,17 +24,16 @@ from wsgilab.model import (
     Host,
     InFlight,
     Observation,
-    Order,
     Run,
     Server,
     Stack,
-    SwarmReport,
+    TrialReport,
+    TrialSpec,
     Usage,
 )
+from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
-from wsgilab.swarm.client import LinkReading
-from wsgilab.swarm.samples import Sample
 
 
 def server(name: str = "gunicorn-sync-1", **changes: Any) -> Server:
@@ -126,9 +127,9 @@ def histogram(*latencies_ms: float) -> str:
     return str(made.encode().decode("ascii"))
 
 
-def swarm_report(**changes: Any) -> SwarmReport:
+def swarm_report(**changes: Any) -> TrialReport:
     """32 users on one slot of 50 ms: 20 requests a second, each after 1.6 s. With `changes`."""
-    plain = SwarmReport(
+    plain = TrialReport(
         window_s=0.3,
         warmup_s=0.01,
         settling_s=0.0,
@@ -231,7 +232,7 @@ class FakeBackend(_FakeRunning):
 class FakeSwarm:
     """A swarm whose reports are made by `answer`; it records the orders it was given."""
 
-    answer: Callable[[Order], SwarmReport] = lambda _: swarm_report()
+    answer: Callable[[TrialSpec], TrialReport] = lambda _: swarm_report()
     bodies: Mapping[str, str] = field(
         default_factory=lambda: {
             # As `run` has it of its stack.
@@ -239,7 +240,7 @@ class FakeSwarm:
             "hello": "hello\n",
         }
     )
-    orders: list[Order] = field(default_factory=list)
+    orders: list[TrialSpec] = field(default_factory=list)
 
     def get(self, url: str) -> str:
         page = url.partition("//")[2].partition("/")[2].partition("?")[0]
@@ -247,13 +248,13 @@ class FakeSwarm:
             raise TargetError(f"{url} answered with nothing: connection refused")
         return self.bodies[page]
 
-    def load(self, order: Order, at_window: Callable[[], None], at_close: Callable[[], None]) -> SwarmReport:
+    def load(self, order: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
         self.orders.append(order)
         at_window()
         at_close()
         return self.answer(order)
 
-    def hush(self) -> None: ...
+    def cancel(self) -> None: ...
 
     def link(self) -> LinkReading:
         return LinkReading(round_trip_ms=0.2, bandwidth_mbps=1000.0)

@@ -24,21 +24,24 @@ import pytest
 import yaml
 
 from tests.conftest import require
-from wsgilab import host, lab
-from wsgilab.catalogue import interpolate
-from wsgilab.errors import BuildError, HostError, LabError, TargetError
-from wsgilab.lab import Places
-from wsgilab.model import Order, Server
+from wsgilab import commands
+from wsgilab.commands import Workspace
+from wsgilab.experiment.catalogue import interpolate
+from wsgilab.load.client import LocustSwarm
+from wsgilab.model import Server, TrialSpec
+from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
 from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.local import MARK
-from wsgilab.runtime.ports import free_ports
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import Backends, Fleet, Running, Runtime, Target
-from wsgilab.swarm.client import LocustSwarm
+from wsgilab.system import host
+from wsgilab.system.ports import free_ports
 from wsgilab.testing import cell, experiment, run
-from wsgilab.ui.client import LabUI
+from wsgilab.web.client import LabUI
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
@@ -48,13 +51,13 @@ GENERATOR_CORE = frozenset({max(host.usable_cpus())})
 
 
 @pytest.fixture(scope="module")
-def catalogue(session_places: Places) -> Mapping[str, Server]:
-    return lab.read_catalogue(session_places)
+def catalogue(session_places: Workspace) -> Mapping[str, Server]:
+    return read_catalogue(session_places)
 
 
 @pytest.fixture(scope="module")
-def backends(runtime: Runtime, session_places: Places) -> Iterator[Backends]:
-    with runtime.backends(lab.read_backends(session_places).values(), GENERATOR_CORE) as up:
+def backends(runtime: Runtime, session_places: Workspace) -> Iterator[Backends]:
+    with runtime.backends(read_backends(session_places).values(), GENERATOR_CORE) as up:
         yield up
 
 
@@ -66,12 +69,12 @@ def fleet(runtime: Runtime, catalogue: Mapping[str, Server], backends: Backends)
 
 @pytest.fixture(scope="module")
 def swarm(runtime: Runtime, fleet: Fleet) -> Iterator[LocustSwarm]:
-    with runtime.swarm(GENERATOR_CORE) as conversation:
-        yield LocustSwarm(conversation, GENERATOR_CORE)
+    with runtime.swarm(GENERATOR_CORE) as channel:
+        yield LocustSwarm(channel, GENERATOR_CORE)
 
 
-def order(target: Target, users: int = 8, window_s: float = 0.3) -> Order:
-    return Order(
+def order(target: Target, users: int = 8, window_s: float = 0.3) -> TrialSpec:
+    return TrialSpec(
         locustfile="sleep",
         base_url=target.base_url,
         users=users,
@@ -82,14 +85,14 @@ def order(target: Target, users: int = 8, window_s: float = 0.3) -> Order:
     )
 
 
-def leftovers(places: Places, runtime: Runtime) -> list[str]:
+def leftovers(workspace: Workspace, runtime: Runtime) -> list[str]:
     """Every process, container, network and temporary folder that belongs to this test run's lab."""
     if runtime.name == "local":
-        found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{places.lab_id}-*")]
+        found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{workspace.lab_id}-*")]
         for each in psutil.process_iter(["environ", "cmdline", "status"]):
             words = " ".join(each.info["cmdline"] or [str(each.pid)])
             # PostgreSQL's processes are told by the folder of their cluster too.
-            ours = (each.info["environ"] or {}).get(MARK) == places.lab_id or places.lab_id in words
+            ours = (each.info["environ"] or {}).get(MARK) == workspace.lab_id or workspace.lab_id in words
             if ours and each.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(words)
         return found
@@ -97,7 +100,7 @@ def leftovers(places: Places, runtime: Runtime) -> list[str]:
     names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
     names += [str(each.name) for each in client.networks.list()]
     client.close()
-    return [name for name in names if places.lab_id in name]
+    return [name for name in names if workspace.lab_id in name]
 
 
 def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: LocustSwarm) -> None:
@@ -190,9 +193,9 @@ def test_two_fleets_with_different_cores_are_up_together(
     both = SERVER_CORE | GENERATOR_CORE
     with (
         runtime.start([catalogue["gunicorn-sync-4"]], both) as wide,
-        runtime.swarm(GENERATOR_CORE) as conversation,
+        runtime.swarm(GENERATOR_CORE) as channel,
     ):
-        swarm = LocustSwarm(conversation, GENERATOR_CORE)
+        swarm = LocustSwarm(channel, GENERATOR_CORE)
         for target, cpus in ((wide["gunicorn-sync-4"], both), (fleet["gunicorn-sync-4"], SERVER_CORE)):
             assert target.effective_cpus() == cpus
             assert frozenset(json.loads(swarm.get(f"{target.base_url}/lab"))["cpus"]) == cpus
@@ -203,38 +206,38 @@ class Deliberate(Exception):
 
 
 def test_a_server_that_dies_at_start_shows_its_last_lines(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("dies")
+    workspace, own = fresh("dies")
     # In containers the file says what runs, so the command that fails has to stand in a file.
-    places.catalogue.write_text(
-        places.catalogue.read_text().replace('[gunicorn, --workers=4, "app:app"]', '[gunicorn, "app:nothing"]')
+    workspace.catalogue.write_text(
+        workspace.catalogue.read_text().replace('[gunicorn, --workers=4, "app:app"]', '[gunicorn, "app:nothing"]')
     )
-    broken = lab.read_catalogue(places)["gunicorn-sync-4"]
+    broken = read_catalogue(workspace)["gunicorn-sync-4"]
     assert broken.command == ("gunicorn", "app:nothing")
     start = own.start([catalogue["gunicorn-sync-1"], broken], SERVER_CORE)
     with pytest.raises(TargetError, match=r"gunicorn-sync-4 did not start: ended with exit code \d") as caught, start:
         pytest.fail("a fleet with a dead server came up")
     assert "Failed to find attribute 'nothing' in 'app'" in caught.value.detail
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
-def changed(places: Places, name: str, command: str) -> Server:
+def changed(workspace: Workspace, name: str, command: str) -> Server:
     """The server `name` with another command. In containers the file says what runs, so it is changed there."""
-    text = places.catalogue.read_text().replace("--log-level=warning", "--log-level=info")
+    text = workspace.catalogue.read_text().replace("--log-level=warning", "--log-level=info")
     before, stanza, after = text.partition(f"  {name}:\n")
     old, _, rest = after.partition("    x-lab:")
     anchor = old.splitlines()[0]
-    places.catalogue.write_text(f"{before}{stanza}{anchor}\n    command: {command}\n    x-lab:{rest}")
-    return lab.read_catalogue(places)[name]
+    workspace.catalogue.write_text(f"{before}{stanza}{anchor}\n    command: {command}\n    x-lab:{rest}")
+    return read_catalogue(workspace)[name]
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:0", "127.0.0.2:${LAB_PORT:-8000}", "127.0.0.1:${LAB_PORT:-8000}"])
 def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_and_its_last_lines(
-    bind: str, fresh: Callable[[str], tuple[Places, Runtime]]
+    bind: str, fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("misplaced")
-    server = changed(places, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "app:app"]')
+    workspace, own = fresh("misplaced")
+    server = changed(workspace, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "app:app"]')
     start = own.start([server], SERVER_CORE)
     if own.name == "local" and bind.startswith("127.0.0.1"):
         # Just as asked. In a container nobody else would reach it there, though its own health check does.
@@ -250,76 +253,76 @@ def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_an
     with pytest.raises(TargetError, match=told) as caught, start:
         pytest.fail("a fleet that listens elsewhere came up")
     assert listens(caught.value.detail)
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_a_container_that_nobody_can_reach_is_told_with_the_remedy(
-    fresh: Callable[[str], tuple[Places, Runtime]],
+    fresh: Callable[[str], tuple[Workspace, Runtime]],
 ) -> None:
-    places, own = fresh("unpublished")
+    workspace, own = fresh("unpublished")
     stanza = "  gunicorn-sync-1:\n    <<: *server\n"
-    places.catalogue.write_text(places.catalogue.read_text().replace(stanza, f"{stanza}    ports: []\n"))
-    start = own.start([lab.read_catalogue(places)["gunicorn-sync-1"]], SERVER_CORE)
+    workspace.catalogue.write_text(workspace.catalogue.read_text().replace(stanza, f"{stanza}    ports: []\n"))
+    start = own.start([read_catalogue(workspace)["gunicorn-sync-1"]], SERVER_CORE)
     told = r"^gunicorn-sync-1 does not publish its port 8000, .*; begin its stanza in the catalogue with <<: \*server$"
     with pytest.raises(TargetError, match=told), start:
         pytest.fail("a server that nobody can reach came up")
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
-    fresh: Callable[[str], tuple[Places, Runtime]],
+    fresh: Callable[[str], tuple[Workspace, Runtime]],
 ) -> None:
-    places, own = fresh("told")
+    workspace, own = fresh("told")
     word = "exec gunicorn --bind=$$LAB_HOST:$$LAB_PORT app:app"
-    server = changed(places, "gunicorn-sync-1", f"[sh, -c, '[ $$LAB_HOST:$$LAB_PORT = $$LAB_BIND ] && {word}']")
+    server = changed(workspace, "gunicorn-sync-1", f"[sh, -c, '[ $$LAB_HOST:$$LAB_PORT = $$LAB_BIND ] && {word}']")
     with own.start([server], SERVER_CORE) as fleet:
         assert hello(fleet[server.name].published_url) == b"hello\n"
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
-def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str], tuple[Places, Runtime]]) -> None:
-    places, own = fresh("elsewhere")
+def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str], tuple[Workspace, Runtime]]) -> None:
+    workspace, own = fresh("elsewhere")
     other = min(GENERATOR_CORE)
     # As a process a server can move itself; in a container it takes a file that does not do as it is told.
-    text = places.catalogue.read_text().replace("cpuset: ${LAB_SERVER_CPUS:-0}", f'cpuset: "{other}"')
+    text = workspace.catalogue.read_text().replace("cpuset: ${LAB_SERVER_CPUS:-0}", f'cpuset: "{other}"')
     if own.name == "local":
         text = text.replace("[gunicorn, --workers=4,", f'[taskset, -c, "{other}", gunicorn, --workers=4,')
-    places.catalogue.write_text(text)
-    start = own.start([lab.read_catalogue(places)["gunicorn-sync-4"]], SERVER_CORE)
+    workspace.catalogue.write_text(text)
+    start = own.start([read_catalogue(workspace)["gunicorn-sync-4"]], SERVER_CORE)
     told = rf"gunicorn-sync-4 runs on cores {other}, not on {min(SERVER_CORE)} as asked"
     with pytest.raises(TargetError, match=told), start:
         pytest.fail("a fleet on the wrong cores came up")
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("backends-exception")
+    workspace, own = fresh("backends-exception")
 
     def start_and_fail() -> None:
         with (
-            own.backends(lab.read_backends(places).values(), GENERATOR_CORE),
+            own.backends(read_backends(workspace).values(), GENERATOR_CORE),
             own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
         ):
-            assert leftovers(places, own)
+            assert leftovers(workspace, own)
             assert fleet["gunicorn-sync-1"].failure() is None
             assert get(fleet["gunicorn-sync-1"], "/db?ms=1&item=3").startswith("read 4e07408562")
             raise Deliberate
 
     with pytest.raises(Deliberate):
         start_and_fail()
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def test_a_backend_that_dies_says_how_and_is_reached_again_after_a_restart(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("backends-restarted")
-    with own.backends(lab.read_backends(places).values(), GENERATOR_CORE) as backends:
+    workspace, own = fresh("backends-restarted")
+    with own.backends(read_backends(workspace).values(), GENERATOR_CORE) as backends:
         for backend in backends.values():
-            kill(places, own, backend)
+            kill(workspace, own, backend)
         for backend in backends.values():
             assert backend.failure() in ("ended by signal 9", "ended with exit code 137")
             backend.restart()
@@ -330,7 +333,7 @@ def test_a_backend_that_dies_says_how_and_is_reached_again_after_a_restart(
             assert get(fleet["gunicorn-sync-1"], "/upstream?ms=1") == "waited 1 ms\n"
         (log, *_) = own.log("postgres", None, follow=False)
         assert log
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
     with pytest.raises(TargetError, match=r"^postgres: is not up; invoke lab\.up brings it up$"):
         own.log("postgres", None, follow=False)
 
@@ -348,36 +351,36 @@ def get(target: Target, page: str) -> str:
     ],
 )
 def test_a_backend_that_cannot_start_shows_its_last_lines(
-    before: str, after: str, told: str, fresh: Callable[[str], tuple[Places, Runtime]], tmp_path: Path
+    before: str, after: str, told: str, fresh: Callable[[str], tuple[Workspace, Runtime]], tmp_path: Path
 ) -> None:
-    places, own = fresh("backends-broken")
+    workspace, own = fresh("backends-broken")
     for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(places.project / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(places.project / ".dockerignore", tmp_path)
+        shutil.copytree(workspace.project / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(workspace.project / ".dockerignore", tmp_path)
     file = tmp_path / "compose" / "backends.yaml"
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, after))
-    places = replace(places, project=tmp_path)
-    own, _ = lab.choose_runtime(places, own.name)
-    own.prepare([], lab.read_backends(places).values(), print)
-    start = own.backends(lab.read_backends(places).values(), GENERATOR_CORE)
+    workspace = replace(workspace, project=tmp_path)
+    own, _ = choose_runtime(workspace, own.name)
+    own.prepare([], read_backends(workspace).values(), print)
+    start = own.backends(read_backends(workspace).values(), GENERATOR_CORE)
     with pytest.raises(TargetError, match=f"^{told}") as caught, start:
         pytest.fail("a backend that cannot start came up")
     if own.name == "compose":
         # Images are of a checkout, and this one is gone after the test.
         own.clean()
     assert ("nothing.py" if "python" in before else "many") in caught.value.detail
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_an_image_of_postgresql_that_cannot_be_had_is_told_with_the_remedy(
-    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[[str], tuple[Workspace, Runtime]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_POSTGRES_IMAGE", "registry.invalid/postgres:17")
-    places, own = fresh("backends-image")
+    workspace, own = fresh("backends-image")
     with pytest.raises(BuildError) as caught:
-        own.prepare([], lab.read_backends(places).values(), print)
+        own.prepare([], read_backends(workspace).values(), print)
     told = caught.value.message
     assert told.startswith(
         "the image registry.invalid/postgres:17 of the backend postgres is neither here nor to be had"
@@ -398,7 +401,7 @@ def test_an_image_of_postgresql_that_cannot_be_had_is_told_with_the_remedy(
     ],
 )
 def test_the_image_of_postgresql_is_the_users_or_dockers_and_our_own_only_where_no_registry_is_in_reach(
-    named: str, present: set[str], taken: str | None, session_places: Places, monkeypatch: pytest.MonkeyPatch
+    named: str, present: set[str], taken: str | None, session_places: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("compose")
     monkeypatch.setenv("LAB_POSTGRES_IMAGE", named)
@@ -411,32 +414,32 @@ def test_the_image_of_postgresql_is_the_users_or_dockers_and_our_own_only_where_
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_an_image_of_postgresql_that_is_named_is_taken(
-    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[[str], tuple[Workspace, Runtime]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = docker.from_env()
     try:
-        places, own = fresh("backends-named")
-        store = lab.read_backends(places)["postgres"]
+        workspace, own = fresh("backends-named")
+        store = read_backends(workspace)["postgres"]
         digest = own.prepare([], [store], print)["postgres"]
-        client.images.get(image_of(places, "postgres")).tag("wsgilab-test-postgres", "named")
+        client.images.get(image_of(workspace, "postgres")).tag("wsgilab-test-postgres", "named")
         monkeypatch.setenv("LAB_POSTGRES_IMAGE", "wsgilab-test-postgres:named")
         assert own.prepare([], [store], print)["postgres"] == digest
-        with own.backends([store], GENERATOR_CORE), containers(places) as (container,):
+        with own.backends([store], GENERATOR_CORE), containers(workspace) as (container,):
             assert container.attrs["Config"]["Image"] == "wsgilab-test-postgres:named"
         client.images.remove("wsgilab-test-postgres:named")
     finally:
         client.close()
 
 
-def kill(places: Places, runtime: Runtime, target: Running) -> None:
+def kill(workspace: Workspace, runtime: Runtime, target: Running) -> None:
     """SIGKILL to `target`, and to all else that this lab has up. Returns when it has been seen."""
     if runtime.name == "compose":
-        with containers(places) as found:
+        with containers(workspace) as found:
             for container in found:
                 container.kill()
     else:
         for each in psutil.process_iter(["environ"]):
-            if (each.info["environ"] or {}).get(MARK) == places.lab_id:
+            if (each.info["environ"] or {}).get(MARK) == workspace.lab_id:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
     for _ in range(100):
@@ -447,11 +450,11 @@ def kill(places: Places, runtime: Runtime, target: Running) -> None:
 
 
 @contextlib.contextmanager
-def containers(places: Places) -> Iterator[list[Any]]:
+def containers(workspace: Workspace) -> Iterator[list[Any]]:
     """Those of this lab that run."""
     client = docker.from_env()
     try:
-        yield client.containers.list(filters={"label": f"wsgilab.lab={places.lab_id}"}, ignore_removed=True)
+        yield client.containers.list(filters={"label": f"wsgilab.lab={workspace.lab_id}"}, ignore_removed=True)
     finally:
         client.close()
 
@@ -462,54 +465,54 @@ def hello(url: str) -> bytes:
 
 
 def test_a_target_that_died_says_how_keeps_its_log_and_can_be_started_again(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("restarted")
+    workspace, own = fresh("restarted")
     with own.start([catalogue["gunicorn-sync-4"]], SERVER_CORE) as fleet:
         target = fleet["gunicorn-sync-4"]
         for _ in range(2):
-            kill(places, own, target)
+            kill(workspace, own, target)
             assert target.failure() in ("ended by signal 9", "ended with exit code 137")
             assert isinstance(target.log_tail(), str)
             target.restart()
             assert target.failure() is None
             assert target.effective_cpus() == SERVER_CORE
             assert hello(target.published_url) == b"hello\n"
-        with own.swarm(GENERATOR_CORE) as conversation:
-            assert LocustSwarm(conversation, GENERATOR_CORE).get(f"{target.base_url}/hello") == "hello\n"
-    assert leftovers(places, own) == []
+        with own.swarm(GENERATOR_CORE) as channel:
+            assert LocustSwarm(channel, GENERATOR_CORE).get(f"{target.base_url}/hello") == "hello\n"
+    assert leftovers(workspace, own) == []
 
 
 def test_a_target_that_does_not_come_up_again_has_ended(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("spoilt")
+    workspace, own = fresh("spoilt")
     with own.start([catalogue["flask-single"]], SERVER_CORE) as fleet, contextlib.ExitStack() as spoilt:
         target = fleet["flask-single"]
         if isinstance(target, LocalTarget):
-            kill(places, own, target)
+            kill(workspace, own, target)
             spoilt.enter_context(socket.create_server(target.wanted))
             told = "flask-single did not start: ended with exit code 1"
         else:
-            (container,) = spoilt.enter_context(containers(places))
-            kill(places, own, target)
+            (container,) = spoilt.enter_context(containers(workspace))
+            kill(workspace, own, target)
             container.update(cpuset_cpus=str(min(GENERATOR_CORE)))
             told = f"flask-single runs on cores {min(GENERATOR_CORE)}, not on {min(SERVER_CORE)} as asked"
         with pytest.raises(TargetError, match=told):
             target.restart()
         assert target.failure() is not None
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_a_container_that_the_user_brought_back_is_found_and_one_that_was_removed_has_failed(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("by-hand")
-    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet, containers(places) as (container,):
+    workspace, own = fresh("by-hand")
+    with own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet, containers(workspace) as (container,):
         target = fleet["gunicorn-sync-1"]
         before = target.published_url
-        kill(places, own, target)
+        kill(workspace, own, target)
         container.start()
         container.reload()
         while container.health != "healthy":
@@ -527,24 +530,24 @@ def test_a_container_that_the_user_brought_back_is_found_and_one_that_was_remove
             target.usage()
         with pytest.raises(TargetError, match=r"it was removed; invoke lab\.down, then lab\.up"):
             target.restart()
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(
-    fresh: Callable[[str], tuple[Places, Runtime]],
+    fresh: Callable[[str], tuple[Workspace, Runtime]],
 ) -> None:
-    places, own = fresh("log")
+    workspace, own = fresh("log")
     # At this level Gunicorn says more: that it listens, once in each start.
-    places.catalogue.write_text(places.catalogue.read_text().replace("--log-level=warning", "--log-level=info"))
-    elsewhere, _ = lab.choose_runtime(places, own.name)
-    with own.start([lab.read_catalogue(places)["gunicorn-sync-1"]], SERVER_CORE) as fleet:
+    workspace.catalogue.write_text(workspace.catalogue.read_text().replace("--log-level=warning", "--log-level=info"))
+    elsewhere, _ = choose_runtime(workspace, own.name)
+    with own.start([read_catalogue(workspace)["gunicorn-sync-1"]], SERVER_CORE) as fleet:
         so_far = list(elsewhere.log("gunicorn-sync-1", 1, follow=False))
         assert [listens(line) for line in so_far].count(True) == 1
         following = elsewhere.log("gunicorn-sync-1", 1, follow=True)
         assert [next(following) for _ in so_far] == so_far
         # Whoever has seen enough just stops.
         assert next(elsewhere.log("gunicorn-sync-1", 1, follow=True)) == so_far[0]
-        kill(places, own, fleet["gunicorn-sync-1"])
+        kill(workspace, own, fleet["gunicorn-sync-1"])
         fleet["gunicorn-sync-1"].restart()
         again = list(itertools.takewhile(lambda line: not listens(line), following))
         assert not set(again) & set(so_far)
@@ -553,34 +556,34 @@ def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(
     for name, cores in (("gunicorn-sync-1", 1), ("gunicorn-sync-1", 2), ("nothing", 1)):
         with pytest.raises(TargetError, match=f"{name}: is not up on {cores} core"):
             elsewhere.log(name, cores, follow=False)
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def test_the_web_ui_is_pinned_and_reached_from_here_alone(
-    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Places, Runtime]]
+    catalogue: Mapping[str, Server], fresh: Callable[[str], tuple[Workspace, Runtime]]
 ) -> None:
-    places, own = fresh("ui")
+    workspace, own = fresh("ui")
     (port,) = free_ports(1, "")
     with (
         own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
-        own.ui(GENERATOR_CORE, "127.0.0.1", port) as conversation,
+        own.ui(GENERATOR_CORE, "127.0.0.1", port) as channel,
     ):
-        ui = LabUI(conversation, GENERATOR_CORE)
+        ui = LabUI(channel, GENERATOR_CORE)
         ui.open(run(experiment(cell())), list(fleet.values()), watching=False, password=None)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
             assert response.status == 200
         if own.name == "compose":
-            assert_hidden_from_servers(places)
+            assert_hidden_from_servers(workspace)
         second = own.ui(GENERATOR_CORE, "127.0.0.1", port)
         told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
         with pytest.raises(HostError, match=f"^{told}$"), second:
             pytest.fail("a second web UI came up at the same port")
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
-def assert_hidden_from_servers(places: Places) -> None:
+def assert_hidden_from_servers(workspace: Workspace) -> None:
     """The web UI's container can be reached by servers at none of its addresses, though it shares their network."""
-    with containers(places) as found:
+    with containers(workspace) as found:
         (ui,) = (each for each in found if each.labels["com.docker.compose.service"] == "swarm")
         (server,) = (each for each in found if each != ui)
         addresses = {name: each["IPAddress"] for name, each in ui.attrs["NetworkSettings"]["Networks"].items()}
@@ -608,16 +611,16 @@ def test_a_web_ui_needs_a_port_and_an_address_of_this_machine(runtime: Runtime) 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_a_port_that_is_taken_at_the_last_moment_is_told_alike(
-    fresh: Callable[[str], tuple[Places, Runtime]], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[[str], tuple[Workspace, Runtime]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places, own = fresh("taken")
+    workspace, own = fresh("taken")
     monkeypatch.setattr("wsgilab.runtime.compose.check_free", lambda address, _: address)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
         with pytest.raises(HostError, match=f"^{told}$"), own.ui(GENERATOR_CORE, "127.0.0.1", port):
             pytest.fail("a web UI came up at a port that is taken")
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 def listens(line: str) -> bool:
@@ -627,11 +630,12 @@ def listens(line: str) -> bool:
 LEAVE_BEHIND = """
     import sys, time
     from pathlib import Path
-    from wsgilab import lab
-    places = lab.places()
-    runtime, _ = lab.choose_runtime(places, sys.argv[1])
-    servers = lab.read_catalogue(places)
-    backends = lab.read_backends(places).values()
+    from wsgilab.run.testbed import choose_runtime
+    from wsgilab.run.workspace import read_backends, read_catalogue, workspace
+    here = workspace()
+    runtime, _ = choose_runtime(here, sys.argv[1])
+    servers = read_catalogue(here)
+    backends = read_backends(here).values()
     cpus = frozenset({int(sys.argv[2])})
     runtime.prepare([servers["gunicorn-sync-4"]], backends, lambda _: None)
     with runtime.backends(backends, cpus), runtime.start([servers["gunicorn-sync-4"]], cpus):
@@ -640,50 +644,50 @@ LEAVE_BEHIND = """
 """
 
 
-def test_what_a_killed_lab_left_behind_is_swept(fresh: Callable[[str], tuple[Places, Runtime]]) -> None:
-    places, own = fresh("swept")
+def test_what_a_killed_lab_left_behind_is_swept(fresh: Callable[[str], tuple[Workspace, Runtime]]) -> None:
+    workspace, own = fresh("swept")
     script = [sys.executable, "-c", textwrap.dedent(LEAVE_BEHIND), own.name, str(min(SERVER_CORE))]
-    environment = {**os.environ, "LAB_STATE": str(places.state)}
-    with subprocess.Popen(script, cwd=places.project, env=environment, stdout=subprocess.PIPE, text=True) as child:
+    environment = {**os.environ, "LAB_STATE": str(workspace.state)}
+    with subprocess.Popen(script, cwd=workspace.project, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
         child.send_signal(signal.SIGKILL)
-    left = leftovers(places, own)
+    left = leftovers(workspace, own)
     assert any("postgres" in each for each in left)
     assert own.sweep() > 0
-    assert leftovers(places, own) == []
+    assert leftovers(workspace, own) == []
 
 
 @pytest.fixture
 def fresh(
-    runtime: Runtime, session_places: Places, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Places, Runtime]]:
+    runtime: Runtime, session_places: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Workspace, Runtime]]:
     """A lab of its own, so that what it leaves can be told from all else; stacks are linked, not installed again."""
 
-    def make(name: str) -> tuple[Places, Runtime]:
+    def make(name: str) -> tuple[Workspace, Runtime]:
         state = tmp_path_factory.mktemp(name)
         if runtime.name == "local":
             (state / "stacks").symlink_to(session_places.state / "stacks")
         catalogue = state / "servers.yaml"
         catalogue.write_text(session_places.catalogue.read_text())
-        places = replace(session_places, state=state, catalogue=catalogue)
-        return places, lab.choose_runtime(places, runtime.name)[0]
+        workspace = replace(session_places, state=state, catalogue=catalogue)
+        return workspace, choose_runtime(workspace, runtime.name)[0]
 
     return make
 
 
 @contextlib.contextmanager
-def compose_of(places: Places) -> Iterator[Compose]:
+def compose_of(workspace: Workspace) -> Iterator[Compose]:
     found = engine.find()
     assert isinstance(found, Engine)
-    made = Compose(places.project, found, places.lab_id, None, "")
+    made = Compose(workspace.project, found, workspace.lab_id, None, "")
     with contextlib.closing(made.client):
         yield made
 
 
-def image_of(places: Places, stack: str) -> str:
+def image_of(workspace: Workspace, stack: str) -> str:
     """What the image is called that a checkout would build now."""
-    with compose_of(places) as compose:
+    with compose_of(workspace) as compose:
         return compose.image(stack)
 
 
@@ -691,34 +695,34 @@ def image_of(places: Places, stack: str) -> str:
 
 
 @pytest.fixture
-def checkouts(runtime: Runtime, tmp_path: Path) -> Iterator[tuple[Places, Places]]:
+def checkouts(runtime: Runtime, tmp_path: Path) -> Iterator[tuple[Workspace, Workspace]]:
     """Two that are alike, on the same engine; nothing is left of their images."""
     made = []
     for name in ("first", "second"):
         project = tmp_path / name
         for folder in ("compose", "services", "locustfiles", "wsgilab"):
-            shutil.copytree(lab.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(lab.PROJECT / ".dockerignore", project)
-        places = lab.places({"LAB_STATE": str(tmp_path / f"{name}-state")})
-        made.append(replace(places, project=project, catalogue=project / "compose" / "servers.yaml"))
+            shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(commands.PROJECT / ".dockerignore", project)
+        workspace = commands.workspace({"LAB_STATE": str(tmp_path / f"{name}-state")})
+        made.append(replace(workspace, project=project, catalogue=project / "compose" / "servers.yaml"))
     first, second = made
     yield first, second
     for each in made:
-        lab.choose_runtime(each, runtime.name)[0].clean()
+        choose_runtime(each, runtime.name)[0].clean()
 
 
-def images_of(places: Places) -> dict[str, str]:
+def images_of(workspace: Workspace) -> dict[str, str]:
     """Stack -> image, of what a checkout has built from what it holds now."""
-    with compose_of(places) as compose:
+    with compose_of(workspace) as compose:
         tags = [(tag, str(image.id)) for image in compose.client.images.list() for tag in image.tags]
     mine = {tag: image for tag, image in tags if tag.endswith(f"-{compose.checkout}")}
     assert all(tag.endswith(f":{compose.tag}") for tag in mine), "of what it held before there is nothing left"
     return {tag.partition("/")[2].partition(":")[0]: image for tag, image in mine.items()}
 
 
-def answer_otherwise(places: Places, body: str) -> None:
+def answer_otherwise(workspace: Workspace, body: str) -> None:
     """Edit the application."""
-    file = places.project / "services" / "app" / "app.py"
+    file = workspace.project / "services" / "app" / "app.py"
     text = file.read_text()
     assert HELLO in text
     file.write_text(text.replace(HELLO, body))
@@ -729,11 +733,11 @@ HELLO = "hello\\n"
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_checkouts_on_one_engine_do_not_build_or_remove_each_others_images(
-    catalogue: Mapping[str, Server], checkouts: tuple[Places, Places]
+    catalogue: Mapping[str, Server], checkouts: tuple[Workspace, Workspace]
 ) -> None:
     first, second = checkouts
     server = catalogue["gunicorn-sync-1"]
-    own, other = (lab.choose_runtime(each, "compose")[0] for each in checkouts)
+    own, other = (choose_runtime(each, "compose")[0] for each in checkouts)
     digests = own.prepare([server], [], print)
     before = images_of(first)
     assert before.keys() == {"gunicorn", "swarm"}
@@ -742,7 +746,7 @@ def test_checkouts_on_one_engine_do_not_build_or_remove_each_others_images(
         # Nothing tells their images apart but by whom they were built.
         assert other.prepare([server], [], print) == digests
         answer_otherwise(second, "goodbye\\n")
-        other = lab.choose_runtime(second, "compose")[0]
+        other = choose_runtime(second, "compose")[0]
         assert other.prepare([server], [], print)["gunicorn"] != digests["gunicorn"]
         with other.start([server], SERVER_CORE) as others_fleet:
             assert hello(others_fleet[server.name].published_url) == b"goodbye\n"
@@ -761,46 +765,46 @@ def test_checkouts_on_one_engine_do_not_build_or_remove_each_others_images(
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_images_that_newer_ones_supersede_go_unless_a_container_uses_them(
-    catalogue: Mapping[str, Server], checkouts: tuple[Places, Places]
+    catalogue: Mapping[str, Server], checkouts: tuple[Workspace, Workspace]
 ) -> None:
-    places, _ = checkouts
+    workspace, _ = checkouts
     server = catalogue["gunicorn-sync-1"]
-    own = lab.choose_runtime(places, "compose")[0]
+    own = choose_runtime(workspace, "compose")[0]
     own.prepare([server], [], print)
-    before = image_of(places, "gunicorn")
+    before = image_of(workspace, "gunicorn")
 
     def is_there(image: str) -> bool:
-        with compose_of(places) as compose:
+        with compose_of(workspace) as compose:
             return compose.has(image)
 
     with own.start([server], SERVER_CORE) as fleet:
-        answer_otherwise(places, "goodbye\\n")
-        edited = lab.choose_runtime(places, "compose")[0]
+        answer_otherwise(workspace, "goodbye\\n")
+        edited = choose_runtime(workspace, "compose")[0]
         edited.prepare([server], [], print)
         assert is_there(before)
-        assert is_there(image_of(places, "gunicorn"))
+        assert is_there(image_of(workspace, "gunicorn"))
         edited.clean()
         assert is_there(before), "nor are those removed, by whatever"
         assert hello(fleet[server.name].published_url) == b"hello\n"
     edited.prepare([server], [], print)
     assert not is_there(before)
-    assert images_of(places).keys() == {"gunicorn", "swarm"}
+    assert images_of(workspace).keys() == {"gunicorn", "swarm"}
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_a_server_without_the_image_of_its_stack_is_told_what_to_name(
-    checkouts: tuple[Places, Places], runtime: Runtime
+    checkouts: tuple[Workspace, Workspace], runtime: Runtime
 ) -> None:
-    places, _ = checkouts
-    text = places.catalogue.read_text()
-    places.catalogue.write_text(text.replace("wsgilab/gunicorn:${LAB_TAG:-latest}", "wsgilab/gunicorn-of-mine"))
-    own = lab.choose_runtime(places, runtime.name)[0]
+    workspace, _ = checkouts
+    text = workspace.catalogue.read_text()
+    workspace.catalogue.write_text(text.replace("wsgilab/gunicorn:${LAB_TAG:-latest}", "wsgilab/gunicorn-of-mine"))
+    own = choose_runtime(workspace, runtime.name)[0]
     with pytest.raises(BuildError, match=r"stack gunicorn: .* wsgilab/gunicorn:\$\{LAB_TAG:-latest\}") as caught:
-        own.prepare([lab.read_catalogue(places)["gunicorn-sync-1"]], [], print)
+        own.prepare([read_catalogue(workspace)["gunicorn-sync-1"]], [], print)
     assert "\n" not in caught.value.message
 
 
-def test_by_hand_images_are_the_newest_that_were_built_by_hand(session_places: Places) -> None:
+def test_by_hand_images_are_the_newest_that_were_built_by_hand(session_places: Workspace) -> None:
     services = composes_reading(session_places)
     assert services["gunicorn-sync-4"]["image"] == "wsgilab/gunicorn:latest"
     for name in ("swarm", "gunicorn-sync-4", "upstream"):
@@ -808,12 +812,12 @@ def test_by_hand_images_are_the_newest_that_were_built_by_hand(session_places: P
         assert services[name]["build"]["labels"] == {"wsgilab.checkout": "by-hand"}
 
 
-def composes_reading(places: Places, **variables: str) -> dict[str, Any]:
+def composes_reading(workspace: Workspace, **variables: str) -> dict[str, Any]:
     """The services as `docker compose config` resolves them."""
     require("compose")
     found = engine.find()
     assert isinstance(found, Engine)
-    file = places.project / "compose" / "compose.yaml"
+    file = workspace.project / "compose" / "compose.yaml"
     # As YAML: Compose leaves extensions such as x-lab out of its JSON.
     text = subprocess.run(
         [found.docker, "compose", "-f", str(file), "--profile", "swarm", "config"],
@@ -825,11 +829,11 @@ def composes_reading(places: Places, **variables: str) -> dict[str, Any]:
     return services
 
 
-def test_our_reading_of_the_catalogue_is_composes(session_places: Places) -> None:
+def test_our_reading_of_the_catalogue_is_composes(session_places: Workspace) -> None:
     variables = {"LAB_BIND": "127.0.0.1:8123"}
     theirs = composes_reading(session_places, **variables)
-    ours = lab.read_catalogue(session_places)
-    assert set(ours) == set(theirs) - {"swarm"} - set(lab.read_backends(session_places))
+    ours = read_catalogue(session_places)
+    assert set(ours) == set(theirs) - {"swarm"} - set(read_backends(session_places))
     for name, server in ours.items():
         service = theirs[name]
         assert [interpolate(word, variables) for word in server.command] == service["command"]
@@ -845,9 +849,9 @@ def test_our_reading_of_the_catalogue_is_composes(session_places: Places) -> Non
         }
 
 
-def test_our_reading_of_the_backends_is_composes(session_places: Places) -> None:
+def test_our_reading_of_the_backends_is_composes(session_places: Workspace) -> None:
     theirs = composes_reading(session_places)
-    for name, backend in lab.read_backends(session_places).items():
+    for name, backend in read_backends(session_places).items():
         service = theirs[name]
         assert [interpolate(word, {}) for word in backend.command] == service["command"]
         assert ["CMD", *(interpolate(word, {}) for word in backend.health)] == service["healthcheck"]["test"]
@@ -861,7 +865,7 @@ def test_our_reading_of_the_backends_is_composes(session_places: Places) -> None
         assert "ports" not in service
 
 
-def test_every_service_is_confined(session_places: Places) -> None:
+def test_every_service_is_confined(session_places: Workspace) -> None:
     services = composes_reading(session_places)
     assert "swarm" in services
     for name, service in services.items():

@@ -24,11 +24,12 @@ import yaml
 from tests.conftest import RUNTIMES, require
 from tests.e2e import machines
 from tests.e2e.machines import Machine
-from wsgilab import lab, standing
-from wsgilab.lab import Places
+from wsgilab import commands
+from wsgilab.commands import Workspace
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.local import MARK
+from wsgilab.session import state_file
 
 HERE = Path(__file__).parent
 
@@ -54,19 +55,19 @@ class Ended:
 class Cli:
     """`invoke` with the test's own places."""
 
-    places: Places
+    workspace: Workspace
     runtime: str
     variables: dict[str, str] = field(default_factory=dict)
 
     def start(
-        self, *words: str, project: Path = lab.PROJECT, python: Sequence[str] = (), terminal: int | None = None
+        self, *words: str, project: Path = commands.PROJECT, python: Sequence[str] = (), terminal: int | None = None
     ) -> "subprocess.Popen[str]":
         """`python`: its own options. `terminal`: a descriptor of one, for the command to be at."""
         environment = {
             **os.environ,
-            "LAB_STATE": str(self.places.state),
-            "LAB_RESULTS": str(self.places.results),
-            "LAB_CATALOGUE": str(self.places.catalogue),
+            "LAB_STATE": str(self.workspace.state),
+            "LAB_RESULTS": str(self.workspace.results),
+            "LAB_CATALOGUE": str(self.workspace.catalogue),
             **self.variables,
         }
         return subprocess.Popen(
@@ -89,7 +90,7 @@ class Cli:
 
     @property
     def latest(self) -> Path:
-        return (self.places.results / "latest").resolve()
+        return (self.workspace.results / "latest").resolve()
 
     def comparison(self) -> dict[str, Any]:
         loaded: dict[str, Any] = yaml.safe_load((self.latest / "comparison.yaml").read_text())
@@ -99,9 +100,9 @@ class Cli:
         """The interactive lab, its web UI at any free port."""
         return self("lab.up", "--runtime", self.runtime, "--servers", servers, "--port", "0", *words)
 
-    def standing(self) -> standing.Standing:
+    def standing(self) -> state_file.SessionState:
         """What the state file says is up."""
-        found = standing.read(self.places.state)
+        found = state_file.read(self.workspace.state)
         assert found is not None
         return found
 
@@ -110,7 +111,7 @@ class Cli:
         return [
             each
             for each in psutil.process_iter(["environ", "status", "cmdline"])
-            if (each.info["environ"] or {}).get(MARK) == self.places.lab_id
+            if (each.info["environ"] or {}).get(MARK) == self.workspace.lab_id
             and each.info["status"] != psutil.STATUS_ZOMBIE
         ]
 
@@ -121,10 +122,10 @@ class Cli:
             with contextlib.closing(docker.from_env()) as client:
                 names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
                 names += [str(each.name) for each in client.networks.list()]
-            found += [name for name in names if self.places.lab_id in name]
-        found += [str(path) for path in (self.places.state / "logs").glob("*")]
-        found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{self.places.lab_id}-*")]
-        return found + [str(path) for path in self.places.state.glob("*up.json*")]
+            found += [name for name in names if self.workspace.lab_id in name]
+        found += [str(path) for path in (self.workspace.state / "logs").glob("*")]
+        found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{self.workspace.lab_id}-*")]
+        return found + [str(path) for path in self.workspace.state.glob("*up.json*")]
 
     def assert_nothing_left(self) -> None:
         """And if there is something, no other test shall suffer from it."""
@@ -145,7 +146,7 @@ END_OF_SERVERS = "\n# Read at build time only"
 
 def with_servers(cli: Cli, folder: Path, stanzas: str) -> None:
     """Give the lab a catalogue, in `folder`, that has the servers of `stanzas` too."""
-    text = cli.places.catalogue.read_text()
+    text = cli.workspace.catalogue.read_text()
     assert text.count(END_OF_SERVERS) == 1
     catalogue = folder / "servers.yaml"
     catalogue.write_text(text.replace(END_OF_SERVERS, stanzas + END_OF_SERVERS))
@@ -218,7 +219,7 @@ def kill_target(cli: Cli, server: str, argument: str) -> None:
     if cli.runtime == "compose":
         client = docker.from_env()
         for container in client.containers.list(
-            filters={"label": f"wsgilab.lab={cli.places.lab_id}"}, ignore_removed=True
+            filters={"label": f"wsgilab.lab={cli.workspace.lab_id}"}, ignore_removed=True
         ):
             if container.labels["com.docker.compose.service"] == server:
                 container.kill()
@@ -256,7 +257,7 @@ def fetch(url: str, form: Mapping[str, str] | None = None, **headers: str) -> An
 
 def make_cli(runtime: str, state: Path, results: Path, **variables: str) -> Cli:
     named: Mapping[str, str] = {"LAB_STATE": str(state), "LAB_RESULTS": str(results)}
-    return Cli(places=lab.places(named), runtime=runtime, variables=dict(variables))
+    return Cli(workspace=commands.workspace(named), runtime=runtime, variables=dict(variables))
 
 
 @pytest.fixture(params=RUNTIMES)

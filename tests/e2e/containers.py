@@ -7,7 +7,7 @@ import docker
 import yaml
 
 from tests.e2e.conftest import Cli
-from wsgilab import host
+from wsgilab.system import host
 
 BACKENDS = ("postgres", "upstream")
 
@@ -18,7 +18,7 @@ def assert_confined(cli: Cli, services: Collection[str]) -> None:
         found = {
             container.labels["com.docker.compose.service"]: container.attrs
             for container in client.containers.list(
-                filters={"label": f"wsgilab.lab={cli.places.lab_id}"}, ignore_removed=True
+                filters={"label": f"wsgilab.lab={cli.workspace.lab_id}"}, ignore_removed=True
             )
         }
     assert set(found) == set(services)

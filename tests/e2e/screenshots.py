@@ -15,10 +15,10 @@ from playwright.sync_api import Browser
 from tests.e2e.browser import LabPage, launched
 from tests.e2e.conftest import make_cli
 from tests.e2e.test_ui import up
-from wsgilab import lab
+from wsgilab import commands
 
-FOLDER = lab.PROJECT / "docs" / "screens"
-RECORDED = lab.PROJECT / "tests" / "recorded" / "answer"
+FOLDER = commands.PROJECT / "docs" / "screens"
+RECORDED = commands.PROJECT / "tests" / "recorded" / "answer"
 SIZES = {1280: 800, 400: 800}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TRIED = (("gunicorn-sync-4", 8), ("gunicorn-gthread-2x4", 12), ("gunicorn-gevent", 12))
@@ -41,7 +41,7 @@ def take(browser: Browser, url: str, name: str, *, whole: bool) -> None:
 def take_report(browser: Browser, results: Path) -> None:
     """The report's beginning, and who ran when."""
     shutil.copytree(RECORDED, results / RECORDED.name)
-    cli = make_cli("local", lab.places().state, results)
+    cli = make_cli("local", commands.workspace().state, results)
     assert cli("lab.report", "--run", RECORDED.name).code == 0
     for width, height in SIZES.items():
         for theme in THEMES:
@@ -66,7 +66,7 @@ def main() -> None:
 def take_lab() -> None:
     """Bring the lab up, try some servers, and take the pictures."""
     with tempfile.TemporaryDirectory() as folder, launched() as browser:
-        cli = make_cli("local", lab.places().state, Path(folder))
+        cli = make_cli("local", commands.workspace().state, Path(folder))
         try:
             url = up(cli)
             take(browser, url, "form", whole=False)

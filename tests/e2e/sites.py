@@ -10,10 +10,10 @@ import yaml
 
 from tests.e2e.conftest import Cli, Ended, make_cli
 from tests.e2e.machines import Machine
-from wsgilab import host
-from wsgilab.compare import compare
-from wsgilab.render.document import comparison_yaml
-from wsgilab.store import Store
+from wsgilab.analysis.compare import compare
+from wsgilab.report.document import comparison_yaml
+from wsgilab.results.store import Store
+from wsgilab.system import host
 
 CORES = sorted(host.usable_cpus())
 FIRST, LAST = str(CORES[0]), str(CORES[-1])
@@ -80,7 +80,7 @@ class SiteCli(Cli):
 
     def leftovers(self) -> list[str]:
         found = super().leftovers()
-        return found + [f"{each.name}: {name}" for each in self.machines for name in each.names(self.places.lab_id)]
+        return found + [f"{each.name}: {name}" for each in self.machines for name in each.names(self.workspace.lab_id)]
 
     def assert_nothing_left(self) -> None:
         left = self.leftovers()
@@ -95,7 +95,9 @@ class SiteCli(Cli):
 def site_cli(state: Path, folder: Path, *machines: Machine) -> Iterator[SiteCli]:
     """The command line for a test on these machines and this one; after it nothing runs or stands on any."""
     made = make_cli("compose", state, folder / "results")
-    cli = SiteCli(places=made.places, runtime=made.runtime, variables=made.variables, machines=machines, folder=folder)
+    cli = SiteCli(
+        workspace=made.workspace, runtime=made.runtime, variables=made.variables, machines=machines, folder=folder
+    )
     yield cli
     for machine in machines:
         machine.start()

@@ -12,8 +12,8 @@ import yaml
 
 from tests.e2e.conftest import Cli, Ended, end, observations
 from tests.e2e.test_bad_input import assert_one_line
-from wsgilab import lab
-from wsgilab.workloads import WORKLOADS
+from wsgilab import commands
+from wsgilab.experiment.workloads import WORKLOADS
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
@@ -96,8 +96,8 @@ def test_an_interrupt_while_backends_start_leaves_nothing(cli: Cli, waiting: Pat
 def test_a_backend_that_cannot_start_is_an_error(local: Cli, waiting: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(lab.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(lab.PROJECT / "tasks.py", project)
+        shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(commands.PROJECT / "tasks.py", project)
     file = project / "compose" / "backends.yaml"
     text = file.read_text()
     assert "max_connections=1000" in text

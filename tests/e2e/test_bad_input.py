@@ -18,12 +18,15 @@ import pytest
 from tests.conftest import RUNTIMES, require
 from tests.e2e.conftest import HERE, Cli, Ended, end, observations, wait_for
 from tests.e2e.proxy import stoppable
-from wsgilab import host, lab, testing
-from wsgilab.errors import BuildError, TrialsFailed, UsageError
-from wsgilab.lab import Places
+from wsgilab import commands, testing
+from wsgilab.commands import Workspace
+from wsgilab.model.errors import BuildError, TrialsFailed, UsageError
+from wsgilab.results.store import Journal, Store
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
-from wsgilab.store import Journal, Store
+from wsgilab.system import host
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
@@ -53,7 +56,7 @@ def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
 
 def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "servers.yaml"
-    file.write_text(local.places.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
+    file.write_text(local.workspace.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
     local.variables["LAB_CATALOGUE"] = str(file)
     assert_one_line(local.run(), str(file), "flask-default", "unknown placeholder LAB_BNID", "the lab sets", code=USAGE)
 
@@ -66,10 +69,10 @@ def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> 
 
 def stored(cli: Cli) -> Store:
     """A run of this very machine and catalogue, of which one trial is measured."""
-    servers = lab.read_catalogue(cli.places)
+    servers = read_catalogue(cli.workspace)
     experiment = testing.experiment(testing.cell("gunicorn-sync-4"))
     run = testing.run(experiment, servers["gunicorn-sync-4"], host=host.fingerprint(), runtime=cli.runtime)
-    store = Store.create(cli.places.results, run)
+    store = Store.create(cli.workspace.results, run)
     with Journal(store) as journal:
         journal.append(testing.observation(testing.cell("gunicorn-sync-4")))
     return store
@@ -88,7 +91,7 @@ def test_results_of_another_schema(local: Cli) -> None:
 def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path) -> None:
     stored(local)
     file = tmp_path / "servers.yaml"
-    file.write_text(local.places.catalogue.read_text().replace("--workers=4", "--workers=5"))
+    file.write_text(local.workspace.catalogue.read_text().replace("--workers=4", "--workers=5"))
     local.variables["LAB_CATALOGUE"] = str(file)
     ended = local("lab.run", "--resume", "latest")
     assert_one_line(ended, "the servers in the catalogue changed", "start a new run")
@@ -120,8 +123,8 @@ def test_a_web_ui_whose_port_is_taken(local: Cli, words: list[str]) -> None:
 
 
 def test_a_state_file_that_is_damaged(local: Cli) -> None:
-    local.places.state.mkdir(parents=True, exist_ok=True)
-    file = local.places.state / "up.json"
+    local.workspace.state.mkdir(parents=True, exist_ok=True)
+    file = local.workspace.state / "up.json"
     file.write_text('{"pid": 1')
     for words in (["lab.up", "--runtime", "local"], ["lab.status"]):
         assert_one_line(local(*words), str(file), "clean up with invoke lab.down")
@@ -131,7 +134,9 @@ def test_a_state_file_that_is_damaged(local: Cli) -> None:
 
 def test_a_server_that_dies_when_the_lab_comes_up(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "servers.yaml"
-    file.write_text(local.places.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,"))
+    file.write_text(
+        local.workspace.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,")
+    )
     local.variables["LAB_CATALOGUE"] = str(file)
     ended = local.up()
     assert_one_line(ended, "gunicorn-sync-4 did not start: ended with exit code 2")
@@ -139,21 +144,21 @@ def test_a_server_that_dies_when_the_lab_comes_up(local: Cli, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("runtime_name", RUNTIMES)
-def test_a_stack_that_does_not_install(runtime_name: str, session_places: Places, tmp_path: Path) -> None:
+def test_a_stack_that_does_not_install(runtime_name: str, session_places: Workspace, tmp_path: Path) -> None:
     require(runtime_name)
     project = tmp_path / "project"
     for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(lab.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     lock = project / "services" / "stacks" / "gunicorn" / "requirements.txt"
     lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock.read_text()))
-    places = replace(
+    workspace = replace(
         session_places,
         project=project,
         catalogue=project / "compose" / "servers.yaml",
         state=tmp_path / "state",
     )
-    broken, _ = lab.choose_runtime(places, runtime_name)
-    servers = [lab.read_catalogue(places)["gunicorn-sync-1"]]
+    broken, _ = choose_runtime(workspace, runtime_name)
+    servers = [read_catalogue(workspace)["gunicorn-sync-1"]]
     with pytest.raises(BuildError, match="stack gunicorn does not install: ") as caught:
         broken.prepare(servers, [], print)
     assert "hash" in (caught.value.message + caught.value.detail).lower()
@@ -162,7 +167,9 @@ def test_a_stack_that_does_not_install(runtime_name: str, session_places: Places
 
 def test_a_server_that_dies_at_start(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "servers.yaml"
-    file.write_text(local.places.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,"))
+    file.write_text(
+        local.workspace.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,")
+    )
     local.variables["LAB_CATALOGUE"] = str(file)
     ended = local.run()
     assert_one_line(ended, "gunicorn-sync-4 did not start: ended with exit code 2")
@@ -190,7 +197,7 @@ def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -
     child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
     wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
     for each in local.targets():
-        if "wsgilab.swarm.agent" in each.info["cmdline"]:
+        if "wsgilab.load.driver" in each.info["cmdline"]:
             each.send_signal(signal.SIGKILL)
     output, _ = child.communicate(timeout=60)
     assert_one_line(Ended(code=child.returncode, output=output), "the generator is lost: it has ended")
@@ -209,7 +216,15 @@ def test_a_pipe_that_nobody_reads_any_more_ends_the_run_with_what_was_measured(l
     assert local.leftovers() == []
 
 
-EARLY = ("signal", "invoke.collection", "invoke.config", "wsgilab.errors", "rich.console", "pydantic", "wsgilab.lab")
+EARLY = (
+    "signal",
+    "invoke.collection",
+    "invoke.config",
+    "wsgilab.model.errors",
+    "rich.console",
+    "pydantic",
+    "wsgilab.commands",
+)
 
 
 @pytest.mark.parametrize("module", EARLY)
@@ -227,7 +242,7 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
     found = engine.find()
     assert isinstance(found, Engine)
     results = {"LAB_STATE": str(state), "LAB_RESULTS": str(tmp_path / "results")}
-    cli = Cli(places=lab.places(results), runtime="compose")
+    cli = Cli(workspace=commands.workspace(results), runtime="compose")
     # Not below tmp_path: a socket's path may have 107 bytes at most.
     with tempfile.TemporaryDirectory() as folder, stoppable(Path(folder) / "s", found.address) as stopping:
         cli.variables["DOCKER_HOST"] = stopping.address
@@ -246,8 +261,8 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
 
 
 def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
-    local.places.state.mkdir(parents=True, exist_ok=True)
-    with (local.places.state / "lock").open("w") as lock:
+    local.workspace.state.mkdir(parents=True, exist_ok=True)
+    with (local.workspace.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert_one_line(local.run(), "another lab is at work in this checkout")
 

@@ -11,8 +11,9 @@ import yaml
 
 from tests.e2e.conftest import Cli, end, kill_target, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
-from wsgilab import host, lab, process
-from wsgilab.errors import TrialsFailed, UsageError
+from wsgilab import commands
+from wsgilab.model.errors import TrialsFailed, UsageError
+from wsgilab.system import host, process
 
 USAGE = UsageError.exit_code
 
@@ -61,7 +62,7 @@ def verdicts(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def shipped(tmp_path: Path) -> str:
     """The claims that the lab comes with, in half the time: whoever waits at once does so within 0.2 s."""
-    text = (lab.PROJECT / "experiments" / "claims.yaml").read_text()
+    text = (commands.PROJECT / "experiments" / "claims.yaml").read_text()
     assert text.count("window_s: 0.4\n") == 1
     file = tmp_path / "claims.yaml"
     file.write_text(text.replace("window_s: 0.4\n", "window_s: 0.2\n"))
@@ -110,7 +111,7 @@ def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: C
     file = tmp_path / "claims.yaml"
     file.write_text(DATABASE)
     child = local.start("lab.claims", "--runtime", "local", "--claims", str(file), "--seed", "1")
-    wait_for((local.places.results / "latest" / "run.yaml").exists, "the first trial")
+    wait_for((local.workspace.results / "latest" / "run.yaml").exists, "the first trial")
     # Again and again, until it is not started any more.
     while child.poll() is None:
         with contextlib.suppress(AssertionError):

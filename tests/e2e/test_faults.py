@@ -68,7 +68,7 @@ def restarted(cli: Cli) -> list[str]:
 def test_what_is_killed_is_started_again_and_a_signal_ends_the_run_with_what_was_measured(cli: Cli) -> None:
     # One signal in each runtime: both are handled in the same place.
     signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
-    experiment = cli.places.results.parent / "broken.yaml"
+    experiment = cli.workspace.results.parent / "broken.yaml"
     child = under_way(cli, "--runtime", cli.runtime, "--experiment", str(experiment), "--seed", "1")
     if cli.runtime == "compose":
         # A run is under way and its fleet is up: the containers are looked at too.

@@ -29,11 +29,11 @@ import yaml
 import stamp
 from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
 from wsgilab import testing
-from wsgilab.errors import EngineError, SwarmError
-from wsgilab.model import Order, SwarmReport, Usage
-from wsgilab.process import Conversation
-from wsgilab.swarm.client import LocustSwarm
-from wsgilab.ui.client import LabUI, Loading
+from wsgilab.load.client import LocustSwarm
+from wsgilab.model import TrialReport, TrialSpec, Usage
+from wsgilab.model.errors import EngineError, SwarmError
+from wsgilab.system.process import JsonChannel
+from wsgilab.web.client import LabUI, Loading
 
 pytestmark = pytest.mark.lab
 
@@ -90,8 +90,8 @@ def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch, worked: Callable[[], 
         server.server_close()
 
 
-def sleeping(port: int, users: int = 12) -> Order:
-    return Order(
+def sleeping(port: int, users: int = 12) -> TrialSpec:
+    return TrialSpec(
         locustfile="sleep",
         base_url=f"http://127.0.0.1:{port}",
         users=users,
@@ -102,7 +102,7 @@ def sleeping(port: int, users: int = 12) -> Order:
     )
 
 
-def at_40(port: int) -> Order:
+def at_40(port: int) -> TrialSpec:
     options: Mapping[str, str | float | int] = {
         "connection": "close",
         "request_timeout": 0,
@@ -115,14 +115,14 @@ def at_40(port: int) -> Order:
 # --- generators
 
 
-def conversation(log: Path, core: int, *words: str) -> Conversation:
+def channel(log: Path, core: int, *words: str) -> JsonChannel:
     argv = [sys.executable, "-m", *words]
-    return Conversation(argv, cwd=PROJECT, env={**os.environ, "PYTHONWARNINGS": ""}, cpus={core}, log=log)
+    return JsonChannel(argv, cwd=PROJECT, env={**os.environ, "PYTHONWARNINGS": ""}, cpus={core}, log=log)
 
 
 @contextmanager
 def generator(log: Path, *words: str) -> Iterator[LocustSwarm]:
-    started = conversation(log, CORES[0], "wsgilab.swarm.agent", *words)
+    started = channel(log, CORES[0], "wsgilab.load.driver", *words)
     try:
         yield LocustSwarm(started, frozenset(CORES[:1]))
     finally:
@@ -144,7 +144,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def check_four_slots(report: SwarmReport, users: int = 12) -> None:
+def check_four_slots(report: TrialReport, users: int = 12) -> None:
     assert report.in_flight.peak == SLOTS
     assert report.failures == report.cut_off == report.unanswered == 0
     assert 0.5 * SLOTS / SLEEP_S < report.throughput_rps <= SLOTS / SLEEP_S * 1.05
@@ -188,7 +188,7 @@ def hello(stamps: str) -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n{lines}\r\nhello\n".encode("latin-1")
 
 
-def greeting(port: int, **options: str | float | int) -> Order:
+def greeting(port: int, **options: str | float | int) -> TrialSpec:
     plain: Mapping[str, str | float | int] = {"connection": "close", "request_timeout": 0}
     return replace(sleeping(port, users=8), locustfile="hello", window_s=0.3, options={**plain, **options})
 
@@ -233,8 +233,8 @@ def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log:
 @contextmanager
 def generator_in(folder: Path, log: Path, cores: Sequence[int]) -> Iterator[LocustSwarm]:
     """One that finds its Locust files there."""
-    started = Conversation(
-        [sys.executable, "-m", "wsgilab.swarm.agent"],
+    started = JsonChannel(
+        [sys.executable, "-m", "wsgilab.load.driver"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": ""},
         cpus=set(cores),
@@ -408,12 +408,12 @@ def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyP
 
 
 @contextmanager
-def outpost(log: Path, port: int, *words: str, kind: str = "swarm") -> Iterator[Conversation]:
+def outpost(log: Path, port: int, *words: str, kind: str = "swarm") -> Iterator[JsonChannel]:
     """An outpost with a worker on one core."""
-    argv = ["wsgilab.swarm.outpost", kind, "127.0.0.1", str(port), "--machine", "beta", *words]
-    started = conversation(log, CORES[-1], *argv)
+    argv = ["wsgilab.load.remote_workers", kind, "127.0.0.1", str(port), "--machine", "beta", *words]
+    started = channel(log, CORES[-1], *argv)
     try:
-        assert started.hear(20) == {"event": "ready", "cpus": CORES[-1:]}
+        assert started.receive(20) == {"event": "ready", "cpus": CORES[-1:]}
         yield started
     finally:
         started.end()
@@ -435,10 +435,10 @@ def connections(to: int, of: psutil.Process) -> int:
 @contextmanager
 def two_machines(
     log: Path, port: int, words: Sequence[str] = (), others_port: int | None = None, others_words: Sequence[str] = ()
-) -> Iterator[tuple[LocustSwarm, Conversation, Conversation]]:
+) -> Iterator[tuple[LocustSwarm, JsonChannel, JsonChannel]]:
     """The generator with a worker of its own, and an outpost with another, which may have to come another way."""
     argv = ["--listen", str(port), "--workers", "1", *words]
-    started = conversation(log, CORES[0], "wsgilab.swarm.agent", *argv)
+    started = channel(log, CORES[0], "wsgilab.load.driver", *argv)
     try:
         with outpost(log, others_port or port, *(others_words or words)) as other:
             yield LocustSwarm(started, frozenset(CORES[:1])), started, other
@@ -487,7 +487,7 @@ def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
 def test_a_generator_whose_lab_goes_while_it_reads_ends(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
-        started = conversation(log, CORES[0], "wsgilab.swarm.agent")
+        started = channel(log, CORES[0], "wsgilab.load.driver")
         up.callback(started.end)
         swarm = LocustSwarm(started, frozenset(CORES[:1]))
 
@@ -569,14 +569,14 @@ def test_an_outpost_ends_with_its_input_and_when_a_worker_does(log: Path) -> Non
     with outpost(log, free_port()) as ended:
         (worker,) = workers(ended._popen.pid)
         worker.kill()
-        assert ended.hear(5) == {"event": "error", "message": "a worker ended with exit code -9: "}
+        assert ended.receive(5) == {"event": "error", "message": "a worker ended with exit code -9: "}
         assert ended._popen.wait(timeout=5) == 1
 
 
 def test_a_port_that_is_taken_is_said_to_be(log: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
-        taken = conversation(log, CORES[0], "wsgilab.swarm.agent", "--listen", str(port), "--workers", "1")
+        taken = channel(log, CORES[0], "wsgilab.load.driver", "--listen", str(port), "--workers", "1")
         try:
             with pytest.raises(SwarmError, match=f"the generator failed: cannot listen on port {port} for workers of"):
                 LocustSwarm(taken, frozenset(CORES[:1]))
@@ -586,9 +586,9 @@ def test_a_port_that_is_taken_is_said_to_be(log: Path) -> None:
 
 def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    late = "import wsgilab.swarm.workers as w, wsgilab.swarm.agent as a; w.ARRIVE_S = 3.0; a.main()"
+    late = "import wsgilab.load.workers as w, wsgilab.load.driver as a; w.ARRIVE_S = 3.0; a.main()"
     argv = [sys.executable, "-c", late, "--listen", str(port), "--workers", "2"]
-    waiting = Conversation(argv, cwd=PROJECT, env=dict(os.environ), cpus={CORES[0]}, log=log)
+    waiting = JsonChannel(argv, cwd=PROJECT, env=dict(os.environ), cpus={CORES[0]}, log=log)
     try:
         with outpost(log, port), pytest.raises(SwarmError, match=f"only 1 of 2 workers .* to port {port} within 3 s"):
             LocustSwarm(waiting, frozenset(CORES[:1]))
@@ -601,7 +601,7 @@ def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch:
 
 def hear_out(ui: LabUI) -> None:
     """Hear all that it says, until nothing is said for long."""
-    while ui.hear(20) is not None:
+    while ui.receive(20) is not None:
         pass
 
 
@@ -615,7 +615,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         base_url = f"http://127.0.0.1:{up.enter_context(target(DAY_NS, monkeypatch))}"
         words = ["--beacon", f"127.0.0.1:{up.enter_context(beacon(DAY_NS))}"]
         argv = ["127.0.0.1", str(port), *words, "--listen", str(listened), "--workers", "1"]
-        served = conversation(log, CORES[0], "wsgilab.ui.server", *argv)
+        served = channel(log, CORES[0], "wsgilab.web.server", *argv)
         up.callback(served.end)
         other = up.enter_context(outpost(tmp_path / "other", listened, *words, kind="ui"))
         ui = LabUI(served, frozenset(CORES[:1]))
@@ -625,7 +625,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         form = b"user_count=12&spawn_rate=12&target=gunicorn-sync-4&workload=sleep&connection=close&sleep_ms=50"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/swarm", form, timeout=10) as response:
             assert json.load(response)["success"]
-        assert ui.hear(5) == Loading(server="gunicorn-sync-4")
+        assert ui.receive(5) == Loading(server="gunicorn-sync-4")
         seconds = 8
         for second in range(seconds):
             ui.tell_usage(

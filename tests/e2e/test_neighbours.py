@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Cli
-from wsgilab import cpus, neighbours
+from wsgilab.system import cpus, neighbours
 
 pytestmark = pytest.mark.lab
 
@@ -71,4 +71,4 @@ def test_a_second_lab_is_refused_the_cores_of_the_first_whatever_checkout_it_is_
     (error,) = (line for line in ended.lines if line.startswith("error:"))
     assert "core 1: another lab is at work on it" in error
     assert str(Path.cwd()) in error
-    assert not cli.places.results.exists() or not list(cli.places.results.iterdir())
+    assert not cli.workspace.results.exists() or not list(cli.workspace.results.iterdir())

@@ -11,7 +11,8 @@ import docker
 import pytest
 
 from tests.e2e.conftest import Cli
-from wsgilab import lab
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_backends, read_catalogue
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
@@ -60,8 +61,8 @@ def where_containers_reach_this_machine() -> str:
 
 def test_a_run_goes_by_no_proxy(cli: Cli, tmp_path: Path) -> None:
     # What has to be had from elsewhere is had before: that may need a proxy that answers.
-    runtime, _ = lab.choose_runtime(cli.places, cli.runtime)
-    servers, backends = lab.read_catalogue(cli.places), lab.read_backends(cli.places)
+    runtime, _ = choose_runtime(cli.workspace, cli.runtime)
+    servers, backends = read_catalogue(cli.workspace), read_backends(cli.workspace)
     runtime.prepare([servers["gunicorn-gevent"]], backends.values(), print)
 
     experiment = tmp_path / "asking.yaml"

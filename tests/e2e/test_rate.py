@@ -16,9 +16,11 @@ import pytest
 from arrivals import POISSON, schedule
 from tests.e2e.built import CROWD, STALL_NS
 from tests.e2e.conftest import Cli, built, make_cli, observations, with_servers
-from wsgilab import host, lab
-from wsgilab.model import Order
-from wsgilab.swarm.client import LocustSwarm
+from wsgilab import commands
+from wsgilab.load.client import LocustSwarm
+from wsgilab.model import TrialSpec
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.system import host
 
 pytestmark = pytest.mark.lab
 
@@ -140,16 +142,16 @@ def test_the_queue_of_a_full_server_is_no_part_of_the_next_trial(cells: Cells, r
 @pytest.fixture(scope="module")
 def swarm(state: Path) -> Iterator[LocustSwarm]:
     cpus = frozenset({max(host.usable_cpus())})
-    runtime, _ = lab.choose_runtime(lab.places({"LAB_STATE": str(state)}), "local")
+    runtime, _ = choose_runtime(commands.workspace({"LAB_STATE": str(state)}), "local")
     runtime.prepare([], [], print)
-    with runtime.swarm(cpus) as conversation:
-        yield LocustSwarm(conversation, cpus)
+    with runtime.swarm(cpus) as channel:
+        yield LocustSwarm(channel, cpus)
     # A conversation without a fleet leaves its log.
     assert runtime.sweep() == 0
 
 
-def order(address: tuple[str, int], patience_s: float, seed: int = 0) -> Order:
-    return Order(
+def order(address: tuple[str, int], patience_s: float, seed: int = 0) -> TrialSpec:
+    return TrialSpec(
         locustfile="hello",
         base_url=f"http://{address[0]}:{address[1]}",
         users=1,

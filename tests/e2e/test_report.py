@@ -12,11 +12,11 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.browser import launched
 from tests.e2e.conftest import Cli, make_cli
-from wsgilab import lab
+from wsgilab import commands
 
 pytestmark = pytest.mark.beside
 
-RECORDED = lab.PROJECT / "tests" / "recorded"
+RECORDED = commands.PROJECT / "tests" / "recorded"
 WIDTHS = (1280, 400)
 MOST_BYTES = 3_000_000
 SMALLEST_TEXT_PX = 10
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 def recorded(cli: Cli) -> Cli:
     """The recorded runs become stored ones."""
     for folder in RECORDED.iterdir():
-        shutil.copytree(folder, cli.places.results / folder.name)
+        shutil.copytree(folder, cli.workspace.results / folder.name)
     return cli
 
 
@@ -53,7 +53,7 @@ def reported(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def answer(reported: Cli) -> Path:
     """The report of the recorded run `answer`."""
-    return reported.places.results / "answer" / "report.html"
+    return reported.workspace.results / "answer" / "report.html"
 
 
 class Offline:
@@ -86,12 +86,12 @@ class Offline:
 def report(stored: Cli, run: str) -> Path:
     ended = stored("lab.report", "--run", run)
     assert ended.code == 0, ended.output
-    return stored.places.results / run / "report.html"
+    return stored.workspace.results / run / "report.html"
 
 
 def verdicts(stored: Cli, run: str, against: str) -> Mapping[tuple[str, str], str]:
     """What differs: (server, workload) -> faster or slower."""
-    told = yaml.safe_load((stored.places.results / run / f"against-{against}.yaml").read_text())
+    told = yaml.safe_load((stored.workspace.results / run / f"against-{against}.yaml").read_text())
     found = {(each["server"], each["workload"]): each["verdict"] for each in told["cells"]}
     return {cell: verdict for cell, verdict in found.items() if verdict != "undecided"}
 
@@ -141,7 +141,7 @@ def test_the_words_in_the_charts_can_be_read(answer: Path, browser: Browser, wid
 
 
 def test_the_report_is_made_from_stored_results_alone_and_the_same_to_the_byte(reported: Cli) -> None:
-    folder = reported.places.results / "answer"
+    folder = reported.workspace.results / "answer"
     first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     report(reported, "answer")
 
@@ -157,7 +157,7 @@ def test_two_runs_with_a_tenth_less_at_one_server_differ_in_just_that(stored: Cl
 
     assert ended.code == 0, ended.output
     assert verdicts(stored, "after", "before") == {("gunicorn-gthread-8", "cpu"): "slower"}
-    folder = stored.places.results / "after"
+    folder = stored.workspace.results / "after"
     assert {path.name for path in folder.glob("against-before.*")} == {
         f"against-before.{kind}" for kind in ("md", "yaml", "html")
     }
@@ -219,8 +219,8 @@ def test_a_wish_that_cannot_be_is_refused_in_one_line(stored: Cli, words: list[s
 
 
 def test_a_new_experiment_is_written_once(stored: Cli) -> None:
-    name = f"made-by-a-test-{stored.places.lab_id}"
-    file = lab.PROJECT / "experiments" / f"{name}.yaml"
+    name = f"made-by-a-test-{stored.workspace.lab_id}"
+    file = commands.PROJECT / "experiments" / f"{name}.yaml"
     try:
         ended = stored("lab.new-experiment", name)
         assert ended.code == 0, ended.output
@@ -238,7 +238,7 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 
 def test_names_and_log_lines_with_markup_in_them_do_no_harm(stored: Cli, browser: Browser) -> None:
-    folder = stored.places.results / "answer"
+    folder = stored.workspace.results / "answer"
     text = (folder / "run.yaml").read_text()
     for old in ("4 sync workers", "Intel(R) Xeon(R) Processor"):
         assert old in text

@@ -14,9 +14,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import HERE, Cli, end
-from wsgilab import cpus, host, inflight, lab, spec
-from wsgilab.catalogue import parse
-from wsgilab.store import Store
+from wsgilab import commands
+from wsgilab.analysis import inflight
+from wsgilab.experiment import resolve
+from wsgilab.experiment.catalogue import parse
+from wsgilab.results.store import Store
+from wsgilab.system import cpus, host
 
 pytestmark = pytest.mark.lab
 
@@ -92,10 +95,10 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
     assert run["stacks"]["gunicorn25-eventlet"]["packages"]["gunicorn"] == "25.3.0"
     assert run["cpu_iterations"] > 1000
 
-    schema = json.loads((lab.PROJECT / "schemas" / "comparison.json").read_text())
+    schema = json.loads((commands.PROJECT / "schemas" / "comparison.json").read_text())
     Draft202012Validator(schema).validate(comparison)
-    catalogue = parse((lab.PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
-    repeated = spec.parse((cli.latest / "experiment.yaml").read_text(), "experiment.yaml", catalogue, cores=2)
+    catalogue = parse((commands.PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+    repeated = resolve.parse((cli.latest / "experiment.yaml").read_text(), "experiment.yaml", catalogue, cores=2)
     assert repeated == Store(cli.latest).run().experiment
     # What was seen of who ran when is what was counted.
     (of_gthread,) = [each for each in Store(cli.latest).observations() if each.cell.server == "gunicorn-gthread-8"]
@@ -155,10 +158,12 @@ def test_more_cores_share_the_generators_only_when_told_to(local: Cli) -> None:
 
 def test_the_readme_runs_a_locust_file_by_a_command_that_works() -> None:
     """With what `make run` has left, whatever this test's own environment has."""
-    text = (lab.PROJECT / "README.md").read_text()
+    text = (commands.PROJECT / "README.md").read_text()
     [command] = re.findall(r"^    (uv run .*\\\n.* --host) ", text, re.MULTILINE)
     words = command.replace("\\\n", " ").replace("--host", "--list").split()
     asked = {**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    listed = subprocess.run(words, cwd=lab.PROJECT, env=asked, capture_output=True, text=True, timeout=110, check=False)
+    listed = subprocess.run(
+        words, cwd=commands.PROJECT, env=asked, capture_output=True, text=True, timeout=110, check=False
+    )
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.split() == ["Available", "Users:", "Sleep"]

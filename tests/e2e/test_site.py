@@ -14,7 +14,7 @@ from tests.e2e.sites import FIRST, LAST, SiteCli, entry, experiment, first, site
 from tests.e2e.test_bad_input import USAGE, assert_one_line
 from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
 from tests.e2e.wire import Detour
-from wsgilab import lab
+from wsgilab import commands
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -38,7 +38,7 @@ def test_the_answer_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) ->
         assert [line for line in findings.lines if "alpha to beta: round trip" in line], findings.output
 
         # Of the default experiment, what waits, and one that computes: every server once.
-        asked = yaml.safe_load((lab.PROJECT / "experiments" / "answer.yaml").read_text())
+        asked = yaml.safe_load((commands.PROJECT / "experiments" / "answer.yaml").read_text())
         everybody = asked["cells"][0]
         computes = {"servers": ["gunicorn-gevent"], "workloads": ["cpu"]}
         asked["cells"] = [{**everybody, "workloads": ["sleep"]}, {**everybody, **computes}]

@@ -66,12 +66,12 @@ def assert_broken_off(cli: SiteCli, child: "subprocess.Popen[str]", *told: str) 
 
 
 def on_this(cli: SiteCli) -> list[str]:
-    return standing(docker.from_env(), cli.places.lab_id)
+    return standing(docker.from_env(), cli.workspace.lab_id)
 
 
 def test_a_machine_of_the_swarm_is_lost(cli: SiteCli, gamma: Machine) -> None:
     child = under_way(cli)
-    [outpost] = gamma.containers(cli.places.lab_id, "swarm")
+    [outpost] = gamma.containers(cli.workspace.lab_id, "swarm")
     outpost.kill()
     assert_broken_off(cli, child, "gamma")
     assert cli.leftovers() == []
@@ -83,14 +83,14 @@ def test_the_connection_of_ssh_is_lost(cli: SiteCli, gamma: Machine, ssh: Ssh) -
     assert ssh.kill() == 1
     assert_broken_off(cli, child, "beta")
     assert observations(cli.latest)[: len(measured)] == measured
-    assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+    assert on_this(cli) == gamma.names(cli.workspace.lab_id) == []
 
 
 def test_the_cable_is_pulled(cli: SiteCli, beta: Machine, gamma: Machine, ssh: Ssh) -> None:
     child = under_way(cli)
     with beta.unplugged():
         assert_broken_off(cli, child)
-        assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+        assert on_this(cli) == gamma.names(cli.workspace.lab_id) == []
         assert ssh.clients() == []
 
 
@@ -98,12 +98,12 @@ def test_the_engine_is_killed_and_what_it_leaves_is_ended_later(cli: SiteCli, be
     child = under_way(cli)
     beta.kill()
     assert_broken_off(cli, child, "beta")
-    assert on_this(cli) == gamma.names(cli.places.lab_id) == []
+    assert on_this(cli) == gamma.names(cli.workspace.lab_id) == []
     down = cli.task("lab.down")
     assert down.code == 1, down.output
     assert "beta" in down.lines[-1]
     beta.start()
-    assert beta.names(cli.places.lab_id) != []
+    assert beta.names(cli.workspace.lab_id) != []
     down = cli.task("lab.down")
     assert down.code == 0, down.output
     assert cli.leftovers() == []
@@ -112,7 +112,7 @@ def test_the_engine_is_killed_and_what_it_leaves_is_ended_later(cli: SiteCli, be
 def test_the_run_itself_is_killed(cli: SiteCli, beta: Machine, ssh: Ssh) -> None:
     """After a server that was killed before it, on another machine, has been started again."""
     child = under_way(cli)
-    [server] = beta.containers(cli.places.lab_id, "gunicorn-gevent")
+    [server] = beta.containers(cli.workspace.lab_id, "gunicorn-gevent")
     server.kill()
     told = b'"restarted":["gunicorn-gevent"]'
     wait_for(
@@ -124,7 +124,7 @@ def test_the_run_itself_is_killed(cli: SiteCli, beta: Machine, ssh: Ssh) -> None
     child.kill()
     child.communicate()
     wait_for(lambda: not ssh.clients(), "the end of ssh")
-    assert beta.names(cli.places.lab_id) != []
+    assert beta.names(cli.workspace.lab_id) != []
 
 
 def test_every_trial_is_there_in_the_end(cli: SiteCli) -> None:

@@ -103,7 +103,7 @@ def test_what_does_not_go_together_with_it_is_refused(up: Up) -> None:
 
 
 def test_only_this_machine_reaches_it_and_only_its_user_reads_the_file(up: Up) -> None:
-    assert (up.cli.places.state / "up.json").stat().st_mode & 0o777 == 0o600
+    assert (up.cli.workspace.state / "up.json").stat().st_mode & 0o777 == 0o600
     own = [
         address.address
         for addresses in psutil.net_if_addrs().values()

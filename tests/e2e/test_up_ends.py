@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import HERE, Cli, at_a_terminal, end, fetch, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
-from wsgilab import standing
+from wsgilab.session import state_file
 
 pytestmark = [pytest.mark.lab, pytest.mark.beside]
 
@@ -84,7 +84,7 @@ def test_a_web_ui_that_is_lost_ends_it_all_and_the_file_says_why(local: Cli) -> 
     assert local.up("--no-backends").code == 0
     keeper = local.standing().pid
     kill_ui(local)
-    wait_for(lambda: standing.started_ticks(keeper) is None, "the keeper's end", seconds=30)
+    wait_for(lambda: state_file.started_ticks(keeper) is None, "the keeper's end", seconds=30)
     assert local.standing().servers == {}
     told = "the interactive lab has ended: the web UI is lost"
     assert_one_line(local("lab.status"), told, "lab.up brings it up again")
@@ -92,16 +92,16 @@ def test_a_web_ui_that_is_lost_ends_it_all_and_the_file_says_why(local: Cli) -> 
 
 
 def kill_ui(local: Cli) -> None:
-    (ui,) = (each for each in local.targets() if "wsgilab.ui.server" in each.info["cmdline"])
+    (ui,) = (each for each in local.targets() if "wsgilab.web.server" in each.info["cmdline"])
     ui.kill()
 
 
 def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None:
     """The pid in it may have been taken by a process of anybody's."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as somebody:
-        ticks = standing.started_ticks(somebody.pid)
+        ticks = state_file.started_ticks(somebody.pid)
         assert ticks is not None
-        stale = standing.Standing(
+        stale = state_file.SessionState(
             pid=somebody.pid,
             started_ticks=ticks,
             boot="00000000-0000-0000-0000-000000000000",
@@ -112,10 +112,10 @@ def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None
             port=8089,
             share_generator=False,
             password=None,
-            servers={"gunicorn-sync-4": standing.ServerState(address="http://127.0.0.1:9", slots=4, failure=None)},
+            servers={"gunicorn-sync-4": state_file.ServerState(address="http://127.0.0.1:9", slots=4, failure=None)},
         )
-        local.places.state.mkdir(parents=True, exist_ok=True)
-        standing.write(local.places.state, stale)
+        local.workspace.state.mkdir(parents=True, exist_ok=True)
+        state_file.write(local.workspace.state, stale)
         assert_one_line(local("lab.status"), "this machine was started again since", "lab.down", "lab.up")
         assert local("lab.down").lines == ["Ended 0 processes or containers."]
         assert somebody.poll() is None

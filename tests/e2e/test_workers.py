@@ -10,13 +10,15 @@ import pytest
 
 from tests.e2e.conftest import Cli, Ended
 from tests.e2e.test_bad_input import assert_one_line
-from wsgilab import cpus, host, lab
-from wsgilab.errors import SwarmError
-from wsgilab.lab import Places
-from wsgilab.model import Order
+from wsgilab.commands import Workspace
+from wsgilab.load.client import LocustSwarm
+from wsgilab.model import TrialSpec
+from wsgilab.model.errors import SwarmError
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime.local import MARK
 from wsgilab.runtime.protocol import Runtime, Target
-from wsgilab.swarm.client import LocustSwarm
+from wsgilab.system import cpus, host
 
 pytestmark = pytest.mark.lab
 
@@ -26,7 +28,7 @@ two_cores = pytest.mark.skipif(len(CORES) < 2, reason="one usable core: no secon
 
 
 @pytest.fixture(scope="module")
-def places(session_places: Places, tmp_path_factory: pytest.TempPathFactory) -> Places:
+def workspace(session_places: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A lab of its own, whose processes can be told from all others; stacks are linked, not installed again."""
     state = tmp_path_factory.mktemp("workers")
     (session_places.state / "stacks").mkdir(parents=True, exist_ok=True)
@@ -35,22 +37,22 @@ def places(session_places: Places, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def runtime(places: Places) -> Iterator[Runtime]:
-    made, _ = lab.choose_runtime(places, "local")
-    made.prepare([lab.read_catalogue(places)["gunicorn-sync-4"]], [], print)
+def runtime(workspace: Workspace) -> Iterator[Runtime]:
+    made, _ = choose_runtime(workspace, "local")
+    made.prepare([read_catalogue(workspace)["gunicorn-sync-4"]], [], print)
     yield made
     assert made.sweep() == 0
 
 
 @pytest.fixture(scope="module")
-def target(places: Places, runtime: Runtime) -> Iterator[Target]:
+def target(workspace: Workspace, runtime: Runtime) -> Iterator[Target]:
     """Four slots."""
-    with runtime.start([lab.read_catalogue(places)["gunicorn-sync-4"]], frozenset(CORES[:1])) as up:
+    with runtime.start([read_catalogue(workspace)["gunicorn-sync-4"]], frozenset(CORES[:1])) as up:
         yield up["gunicorn-sync-4"]
 
 
-def sleeping(target: Target) -> Order:
-    return Order(
+def sleeping(target: Target) -> TrialSpec:
+    return TrialSpec(
         locustfile="sleep",
         base_url=target.base_url,
         users=16,
@@ -61,7 +63,7 @@ def sleeping(target: Target) -> Order:
     )
 
 
-def at_100(target: Target) -> Order:
+def at_100(target: Target) -> TrialSpec:
     """Requests that do next to nothing, a hundred a second."""
     options: Mapping[str, str | float | int] = {
         "connection": "close",
@@ -72,11 +74,11 @@ def at_100(target: Target) -> Order:
     return replace(sleeping(target), locustfile="hello", users=1, rate=100.0, options=options)
 
 
-def generators(places: Places) -> Mapping[str, list[psutil.Process]]:
+def generators(workspace: Workspace) -> Mapping[str, list[psutil.Process]]:
     """This lab's agents and workers that run, by module."""
-    found: dict[str, list[psutil.Process]] = {"wsgilab.swarm.agent": [], "wsgilab.swarm.worker": []}
+    found: dict[str, list[psutil.Process]] = {"wsgilab.load.driver": [], "wsgilab.load.worker": []}
     for each in psutil.process_iter(["environ", "cmdline", "status"]):
-        if (each.info["environ"] or {}).get(MARK) == places.lab_id and each.info["status"] != psutil.STATUS_ZOMBIE:
+        if (each.info["environ"] or {}).get(MARK) == workspace.lab_id and each.info["status"] != psutil.STATUS_ZOMBIE:
             for module, members in found.items():
                 if module in (each.info["cmdline"] or []):
                     members.append(each)
@@ -88,13 +90,13 @@ def nothing() -> None:
 
 
 @two_cores
-def test_two_cores_measure_what_one_measures(places: Places, runtime: Runtime, target: Target) -> None:
+def test_two_cores_measure_what_one_measures(workspace: Workspace, runtime: Runtime, target: Target) -> None:
     seen: list[str] = []
     reports = []
     for cores in (ONE, TWO):
-        with runtime.swarm(cores) as conversation:
-            swarm = LocustSwarm(conversation, cores)
-            workers = generators(places)["wsgilab.swarm.worker"]
+        with runtime.swarm(cores) as channel:
+            swarm = LocustSwarm(channel, cores)
+            workers = generators(workspace)["wsgilab.load.worker"]
             assert {core for each in workers for core in each.cpu_affinity()} == (TWO if cores == TWO else set())
             assert len(workers) == (2 if cores == TWO else 0)
             assert swarm.get(f"{target.base_url}/hello") == "hello\n"
@@ -118,29 +120,29 @@ def test_two_cores_measure_what_one_measures(places: Places, runtime: Runtime, t
         assert report.latency_ms["p50"] > 190
         assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(16, rel=0.15)
         assert 0 < report.generator_cpu < 1
-    assert not any(generators(places).values())
+    assert not any(generators(workspace).values())
 
 
 @two_cores
 @pytest.mark.parametrize(
     ("module", "told"),
     [
-        ("wsgilab.swarm.worker", r"the generator failed: .*a worker of the generator ended with exit code -9"),
-        ("wsgilab.swarm.agent", r"the generator is lost: it has ended"),
+        ("wsgilab.load.worker", r"the generator failed: .*a worker of the generator ended with exit code -9"),
+        ("wsgilab.load.driver", r"the generator is lost: it has ended"),
     ],
 )
 def test_a_part_of_the_generator_that_dies_in_mid_trial_ends_the_trial_and_leaves_nothing(
-    places: Places, runtime: Runtime, target: Target, module: str, told: str
+    workspace: Workspace, runtime: Runtime, target: Target, module: str, told: str
 ) -> None:
     def kill() -> None:
-        generators(places)[module][0].send_signal(signal.SIGKILL)
+        generators(workspace)[module][0].send_signal(signal.SIGKILL)
 
-    with runtime.swarm(TWO) as conversation:
-        swarm = LocustSwarm(conversation, TWO)
+    with runtime.swarm(TWO) as channel:
+        swarm = LocustSwarm(channel, TWO)
         with pytest.raises(SwarmError, match=told) as caught:
             swarm.load(sleeping(target), kill, nothing)
         assert "\n" not in caught.value.message
-    assert not any(generators(places).values())
+    assert not any(generators(workspace).values())
 
 
 # --- the whole lab

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from wsgilab import plan, testing
-from wsgilab.model import Cell, Host, InFlight, Lane, Machine, Observation, Run
+from wsgilab import testing
+from wsgilab.experiment import plan
+from wsgilab.model import Cell, Host, InFlight, LaneRecord, Machine, Observation, Run
 
 BLOCKS = 8
 GAMMA = 0.92
@@ -50,9 +51,9 @@ def machine(name: str, cpu: str = "A CPU", cpus: str = "0-3", **host: Any) -> Ma
     return Machine(name=name, host=replace(plain, **host), cpus=cpus)
 
 
-def lane(targets: str = "alpha", *swarm: str, **changes: Any) -> Lane:
+def lane(targets: str = "alpha", *swarm: str, **changes: Any) -> LaneRecord:
     """A machine of targets, 20 ms and 940 megabits/s away from those that load it."""
-    plain = Lane(
+    plain = LaneRecord(
         targets=machine(targets),
         swarm=tuple(machine(name, "Another CPU", "0-1") for name in swarm or (f"{targets}-users",)),
         round_trip_ms=ROUND_TRIPS_MS.get(targets, 20.0),

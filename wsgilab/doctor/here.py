@@ -4,14 +4,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsgilab import cpus, host, neighbours
-from wsgilab.compare import NEIGHBOUR_LIMIT
+from wsgilab.analysis.compare import NEIGHBOUR_LIMIT
 from wsgilab.doctor.finding import Finding
-from wsgilab.errors import LabError
+from wsgilab.model.errors import LabError
+from wsgilab.results.store import check_writable
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.ports import free_ports
-from wsgilab.store import check_writable
+from wsgilab.system import cpus, host, neighbours
+from wsgilab.system.ports import free_ports
 
 
 def examine(*, servers: int, results: Path, ports: str) -> Sequence[Finding]:

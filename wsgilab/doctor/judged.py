@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from wsgilab import cpus
 from wsgilab.doctor.finding import Finding
 from wsgilab.model import Host, Site, SiteMachine
-from wsgilab.model.site import PORTS_BESIDE
+from wsgilab.model.site import PORT_TAKEN, PORTS_BESIDE
+from wsgilab.system import cpus
 
 MOST_CLOCK_OFF_S = 1.0
 """How far apart two clocks of the wall may be."""
@@ -16,7 +16,6 @@ MOST_CLOCK_OFF_S = 1.0
 _FAST_CLOCKS = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"})
 """Clocks of Linux that are read without asking the kernel: x86 and its hypervisors, and ARM."""
 _NO_ADDRESS = re.compile(r"cannot assign requested address", re.IGNORECASE)
-_PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +247,6 @@ def _of_way(way: Way) -> Finding:
 def _publishing(machine: SiteMachine, error: str) -> str:
     if _NO_ADDRESS.search(error):
         return f"{machine.publish} is no address of that machine's own; name one with publish"
-    if _PORT_TAKEN.search(error):
+    if PORT_TAKEN.search(error):
         return f"a port of {machine.ports} is taken there; name others with ports"
     return f"see that its engine can publish at {machine.publish}:{machine.ports or '(any port)'}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from wsgilab.doctor.finding import Finding
 from wsgilab.doctor.judged import Asked, Way, judge
-from wsgilab.errors import LabError
 from wsgilab.model import Site, SiteMachine
+from wsgilab.model.errors import LabError
 from wsgilab.runtime.engine import Engine, reach
 
 if TYPE_CHECKING:

@@ -1,40 +1,8 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
-from wsgilab.model.asked import (
-    STRICT,
-    Arrivals,
-    Backend,
-    Cell,
-    Conditions,
-    Connection,
-    ExecutionModel,
-    Experiment,
-    GeneratorCores,
-    Parameter,
-    Server,
-    Trial,
-    Workload,
-)
-from wsgilab.model.claims import (
-    Claim,
-    ClaimResult,
-    ClaimVerdict,
-    Condition,
-    Evidence,
-)
-from wsgilab.model.host import Host
-from wsgilab.model.observed import (
-    InFlight,
-    Observation,
-    Order,
-    Stamp,
-    Stay,
-    SwarmReport,
-    Timeline,
-    TrialStatus,
-    Usage,
-)
-from wsgilab.model.results import (
+from wsgilab.model.ab import CellOfRuns, CommonShift, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
+from wsgilab.model.comparison import (
     Advice,
     BoundBy,
     CellFigures,
@@ -51,22 +19,35 @@ from wsgilab.model.results import (
     Verdict,
     Wish,
 )
-from wsgilab.model.run import (
-    SCHEMA,
-    Origin,
-    Run,
-    RuntimeName,
-    Stack,
+from wsgilab.model.experiment import (
+    STRICT,
+    Arrivals,
+    Backend,
+    Cell,
+    Conditions,
+    Connection,
+    ExecutionModel,
+    Experiment,
+    GeneratorCores,
+    Parameter,
+    Server,
+    Trial,
+    Workload,
 )
-from wsgilab.model.runs import (
-    CellOfRuns,
-    CommonShift,
-    Difference,
-    Limit,
-    RunsComparison,
-    Weight,
+from wsgilab.model.host import Host
+from wsgilab.model.observation import (
+    InFlight,
+    Observation,
+    RequestSpan,
+    Stamp,
+    Timeline,
+    TrialReport,
+    TrialSpec,
+    TrialStatus,
+    Usage,
 )
-from wsgilab.model.site import Lane, Machine, Site, SiteMachine
+from wsgilab.model.run import SCHEMA, Origin, Run, RuntimeName, Stack
+from wsgilab.model.site import LaneRecord, Machine, Site, SiteMachine
 
 __all__ = [
     "SCHEMA",
@@ -97,17 +78,17 @@ __all__ = [
     "Host",
     "InFlight",
     "Interval",
-    "Lane",
+    "LaneRecord",
     "Limit",
     "Machine",
     "MachineEffect",
     "Metric",
     "Observation",
-    "Order",
     "Origin",
     "PairResult",
     "Parameter",
     "Place",
+    "RequestSpan",
     "Run",
     "RunsComparison",
     "RuntimeName",
@@ -117,10 +98,10 @@ __all__ = [
     "SiteMachine",
     "Stack",
     "Stamp",
-    "Stay",
-    "SwarmReport",
     "Timeline",
     "Trial",
+    "TrialReport",
+    "TrialSpec",
     "TrialStatus",
     "Usage",
     "Verdict",

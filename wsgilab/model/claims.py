@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from wsgilab.model.asked import Cell
-from wsgilab.model.results import Interval
+from wsgilab.model.comparison import Interval
+from wsgilab.model.experiment import Cell
 
 ClaimVerdict = Literal["confirmed", "refuted", "undecided"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wsgilab.model.asked import STRICT
+from wsgilab.model.experiment import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from wsgilab.model.asked import STRICT, Experiment, Server
+from wsgilab.model.experiment import STRICT, Experiment, Server
 from wsgilab.model.host import Host
-from wsgilab.model.site import Lane
+from wsgilab.model.site import LaneRecord
 
 RuntimeName = Literal["compose", "local"]
 
@@ -74,5 +74,5 @@ class Run:
     """What a reader must know of the machine, such as shared physical cores."""
     origin: Origin | None = None
     """None in runs of a lab that did not record it."""
-    lanes: tuple[Lane, ...] = ()
+    lanes: tuple[LaneRecord, ...] = ()
     """One for each machine of targets; empty where all ran on one machine."""

@@ -1,11 +1,18 @@
 """More machines than one: those that an experiment is to run on, and those that a run ran on."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wsgilab.model.asked import STRICT
+from wsgilab.model.experiment import STRICT
 from wsgilab.model.host import Host
 
+HIGHEST_PORT = 65535
+MASTER_PORT = 5557
+"""Locust's own, where workers of other machines reach their master; published at the first of the machine's ports, where it
+names any."""
+PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated", re.IGNORECASE)
+"""How a Docker engine says that somebody else has a port."""
 PORTS_BESIDE = 1
 """What a machine of targets publishes beside its servers: the beacon."""
 
@@ -63,7 +70,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class LaneRecord:
     """A machine of targets, with those that loaded it, and what lay between them when the run began."""
 
     __pydantic_config__: ClassVar = STRICT

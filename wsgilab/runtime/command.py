@@ -11,14 +11,15 @@ import docker
 import docker.errors
 from docker.tls import TLSConfig
 
-from wsgilab import origin, process
-from wsgilab.catalogue import ADDRESS_VARIABLES
-from wsgilab.errors import EngineError
-from wsgilab.process import Finished
+from wsgilab.experiment.catalogue import ADDRESS_VARIABLES
+from wsgilab.experiment.workloads import WORKLOADS, backend_variable, backends
+from wsgilab.model.errors import EngineError
+from wsgilab.runtime import origin
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
-from wsgilab.runtime.ports import bracketed
-from wsgilab.workloads import WORKLOADS, backend_variable, backends
+from wsgilab.system import process
+from wsgilab.system.ports import bracketed
+from wsgilab.system.process import Finished
 
 OWN_BASE = "wsgilab-base:trixie"
 """A base image of the user's own; taken where no other is named and no registry image is at hand."""

@@ -10,23 +10,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsgilab import cpus as cpusets
-from wsgilab import process
-from wsgilab.errors import EngineError, HostError, LabError, TargetError
 from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
-from wsgilab.process import Conversation, Finished
-from wsgilab.runtime import beacons, images, logs
-from wsgilab.runtime.beacons import Facts, Probed
+from wsgilab.model.errors import EngineError, HostError, LabError, TargetError
+from wsgilab.model.site import PORT_TAKEN
+from wsgilab.runtime import clock_servers, images, logs
+from wsgilab.runtime.clock_servers import MachineFacts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
-from wsgilab.runtime.containers import (
-    POLL_S,
-    ContainerBackend,
-    ContainerTarget,
-    engine_errors,
-    written,
-)
+from wsgilab.runtime.containers import POLL_S, ContainerBackend, ContainerTarget, engine_errors, written
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.ports import bracketed, check_free, taken
 from wsgilab.runtime.protocol import (
     BEACON,
     OWN_ADDRESS,
@@ -41,6 +32,10 @@ from wsgilab.runtime.protocol import (
 )
 from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
 from wsgilab.runtime.starting import wait_until_ready
+from wsgilab.system import cpus as cpusets
+from wsgilab.system import process
+from wsgilab.system.ports import bracketed, check_free, taken
+from wsgilab.system.process import Finished, JsonChannel
 
 LABEL = "wsgilab.lab"
 UI_PORT = 8089
@@ -49,7 +44,6 @@ UI_PORT = 8089
 _SERVICE_LABEL = "com.docker.compose.service"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
-_PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 _PORTS_GONE = re.compile(r"all ports are allocated")
 _UP_S = 180.0
 _BESIDE_S = 20.0
@@ -93,18 +87,18 @@ class ComposeRuntime:
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
         return images.prepare(self._compose, servers, backends, self._needs, say)
 
-    def facts(self) -> Facts:
+    def facts(self) -> MachineFacts:
         """What machine the engine runs on. Raises BuildError and EngineError."""
-        beacons.build(self._compose)
+        clock_servers.build(self._compose)
         project = self._beside_project(BEACON)
         with self._torn_down(project):
-            return beacons.facts(self._compose, project)
+            return clock_servers.facts(self._compose, project)
 
     def probe(self, host: str, port: int) -> Probed:
         """What lies between the engine's machine and a beacon elsewhere. Raises EngineError where it cannot ask."""
         project = self._beside_project(BEACON)
         with self._torn_down(project):
-            return beacons.probe(self._compose, project, host, port)
+            return clock_servers.probe(self._compose, project, host, port)
 
     def lost(self) -> str | None:
         """Why the way to the engine is lost; None where it is not, or nobody knows."""
@@ -171,40 +165,40 @@ class ComposeRuntime:
                 f"{where}: {count} ports are needed, one for each server, but fewer of these are free; name a wider range, "
                 "or none to take any"
             )
-        if _PORT_TAKEN.search(up.stderr) and self._machine is not None:
+        if PORT_TAKEN.search(up.stderr) and self._machine is not None:
             return HostError(
                 f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "
                 "name a free range in the site file, or none for any that are free"
             )
-        if _PORT_TAKEN.search(up.stderr):
+        if PORT_TAKEN.search(up.stderr):
             return HostError(
                 f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"
             )
         return TargetError(f"containers did not start: {up.last_line}", detail=up.stderr)
 
-    def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:
+    def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
         return self.beside("swarm", [SWARM_MODULE], cpus)
 
     @contextlib.contextmanager
-    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[Conversation]:
-        with self.serving_ui(cpus, host, port, []) as conversation:
-            yield conversation
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[JsonChannel]:
+        with self.serving_ui(cpus, host, port, []) as channel:
+            yield channel
 
     @contextlib.contextmanager
     def serving_ui(
         self, cpus: frozenset[int], host: str, port: int, words: Collection[str], options: Collection[str] = ()
-    ) -> Iterator[Conversation]:
+    ) -> Iterator[JsonChannel]:
         """The web UI's container, which is reached at `ui_host(host)` and `port`; `words` are its arguments' last."""
         module = [UI_MODULE, OWN_ADDRESS, str(UI_PORT), *words]
         with contextlib.ExitStack() as up:
             published = f"{self._ui_address(host, port, up)}:{port}:{UI_PORT}"
             try:
-                conversation = up.enter_context(self.beside("ui", module, cpus, ["--publish", published, *options]))
+                channel = up.enter_context(self.beside("ui", module, cpus, ["--publish", published, *options]))
             except EngineError as error:
-                if _PORT_TAKEN.search(error.detail):
+                if PORT_TAKEN.search(error.detail):
                     raise taken(host, port) from None
                 raise
-            yield conversation
+            yield channel
 
     def ui_host(self, host: str) -> str:
         """Where the web UI is that is asked for at `host`: there, unless nothing brings it to this machine."""
@@ -227,17 +221,17 @@ class ComposeRuntime:
         assert self._machine is not None, "only a site has beacons"
         project = self._beside_project(BEACON)
         with self._torn_down(project):
-            yield beacons.serve(self._compose, project, self._machine.publish, self._machine.ports)
+            yield clock_servers.serve(self._compose, project, self._machine.publish, self._machine.ports)
 
     @contextlib.contextmanager
     def beside(
         self, name: str, module: list[str], cpus: frozenset[int], options: Collection[str] = ()
-    ) -> Iterator[Conversation]:
+    ) -> Iterator[JsonChannel]:
         """A module of ours, with its arguments, in a container beside the fleets."""
         project = self._beside_project(name)
         with self._torn_down(project), logs.kept(self._logs, project.removeprefix(f"wsgilab-{self._lab_id}-0-")) as log:
             argv = self._compose.argv(project, self._compose.lab_files)
-            conversation = Conversation(
+            channel = JsonChannel(
                 [*argv, *_RUN, *options, SWARM, "python", "-m", *module],
                 cwd=self._project,
                 env=self._compose.environment(cpusets.spell(cpus)),
@@ -245,19 +239,19 @@ class ComposeRuntime:
                 log=log,
             )
             try:
-                self._join_networks(project, name, conversation)
-                yield conversation
+                self._join_networks(project, name, channel)
+                yield channel
             finally:
-                conversation.end()
+                channel.end()
 
-    def _join_networks(self, project: str, name: str, conversation: Conversation) -> None:
+    def _join_networks(self, project: str, name: str, channel: JsonChannel) -> None:
         """Connect a container beside the fleets to every fleet's network; each fleet has one of its own."""
         deadline = time.monotonic() + _BESIDE_S
         while (container := self._containers(project).get(SWARM)) is None or container.status != "running":
-            if conversation.exit_code() is not None or time.monotonic() > deadline:
+            if channel.exit_code() is not None or time.monotonic() > deadline:
                 raise EngineError(
                     f"the container {name} did not start; see its last lines below",
-                    detail=process.tail(conversation.log, 10),
+                    detail=process.tail(channel.log, 10),
                 )
             time.sleep(_POLL_S)
         with engine_errors():

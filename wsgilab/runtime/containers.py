@@ -12,13 +12,13 @@ from typing import Any
 import docker.errors
 import requests
 
-from wsgilab import cpus as cpusets
-from wsgilab.errors import EngineError, TargetError
 from wsgilab.model import Backend, Server, Usage
+from wsgilab.model.errors import EngineError, TargetError
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.ports import bracketed
 from wsgilab.runtime.protocol import verify_pinning
 from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
+from wsgilab.system import cpus as cpusets
+from wsgilab.system.ports import bracketed
 
 PORT = 8000
 """Where a server listens in its container."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wsgilab import process
-from wsgilab.errors import EngineError
+from wsgilab.experiment.site import plain_tcp_refusal, ssh_address
 from wsgilab.model import SiteMachine
+from wsgilab.model.errors import EngineError
 from wsgilab.runtime.tunnel import Tunnel, tunnel
-from wsgilab.spec.site import plain_tcp_refusal, ssh_address
+from wsgilab.system import process
 
 OLDEST_ENGINE = 25
 """The first with `start_interval` for health checks, which the catalogue uses."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import docker.errors
 
-from wsgilab import process
-from wsgilab.errors import BuildError
 from wsgilab.model import Backend, Server
-from wsgilab.process import Finished
+from wsgilab.model.errors import BuildError
 from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import Say
+from wsgilab.system import process
+from wsgilab.system.process import Finished
 
 LABEL = "wsgilab.checkout"
 

@@ -18,16 +18,17 @@ from pathlib import Path
 import psutil
 from uv import find_uv_bin
 
-from wsgilab import catalogue, process
-from wsgilab.errors import BuildError, TargetError
+from wsgilab.experiment import catalogue
+from wsgilab.experiment.workloads import backend_variable
 from wsgilab.model import Backend, RuntimeName, Server
-from wsgilab.process import Child, Conversation
+from wsgilab.model.errors import BuildError, TargetError
 from wsgilab.runtime import logs
-from wsgilab.runtime.ports import check_free, free_ports
 from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
 from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up, verify_pinning
 from wsgilab.runtime.starting import wait_until_ready
-from wsgilab.workloads import backend_variable
+from wsgilab.system import process
+from wsgilab.system.ports import check_free, free_ports
+from wsgilab.system.process import Child, JsonChannel
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab knows its own processes, even after a crash."""
@@ -177,20 +178,20 @@ class LocalRuntime:
             MARK: self._lab_id,
         }
 
-    def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[Conversation]:
+    def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
         return self._beside("swarm", [SWARM_MODULE], cpus)
 
     @contextlib.contextmanager
-    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[Conversation]:
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[JsonChannel]:
         check_free(host, port)
-        with self._beside("ui", [UI_MODULE, host, str(port)], cpus) as conversation:
-            yield conversation
+        with self._beside("ui", [UI_MODULE, host, str(port)], cpus) as channel:
+            yield channel
 
     @contextlib.contextmanager
-    def _beside(self, name: str, module: list[str], cpus: frozenset[int]) -> Iterator[Conversation]:
+    def _beside(self, name: str, module: list[str], cpus: frozenset[int]) -> Iterator[JsonChannel]:
         """A module of ours, with its arguments, as a process beside the fleets."""
         with logs.kept(self._logs, name) as log:
-            conversation = Conversation(
+            channel = JsonChannel(
                 [str(self._environment(SWARM) / "bin" / "python"), "-m", *module],
                 cwd=self._project,
                 env=self._base_environment(SWARM),
@@ -198,9 +199,9 @@ class LocalRuntime:
                 log=log,
             )
             try:
-                yield conversation
+                yield channel
             finally:
-                conversation.end()
+                channel.end()
 
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
         log = self._logs / f"{_log_name(name, cores)}.log"

@@ -7,28 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from wsgilab.cpus import spell
-from wsgilab.errors import TargetError
+from wsgilab.model.errors import TargetError
+from wsgilab.system.cpus import spell
 
 _GET_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ServerFacts:
     """What a server runs on, as it tells."""
 
     python: str
     packages: Mapping[str, str]
 
 
-def facts(name: str, page: str, cpus: frozenset[int]) -> Facts:
+def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
     """What the page `/lab` of a server tells. Raises TargetError unless it answers from the cores `cpus`."""
     told = json.loads(page)
     if frozenset(told["cpus"]) != cpus:
         raise TargetError(
             f"{name} answers from cores {spell(told['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
         )
-    return Facts(python=told["python"], packages=told["packages"])
+    return ServerFacts(python=told["python"], packages=told["packages"])
 
 
 def fetched(url: str) -> str:

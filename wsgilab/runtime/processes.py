@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from wsgilab import process
-from wsgilab.errors import TargetError
 from wsgilab.model import Backend, Server, Usage
-from wsgilab.process import Child
+from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.protocol import verify_pinning
 from wsgilab.runtime.starting import Address, wait_until_ready
+from wsgilab.system import process
+from wsgilab.system.process import Child
 
 HOST = "127.0.0.1"
 """Where all of them listen."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from wsgilab.cpus import spell
-from wsgilab.errors import TargetError
 from wsgilab.model import Backend, RuntimeName, Server, Usage
-from wsgilab.process import Conversation
+from wsgilab.model.errors import TargetError
+from wsgilab.system.cpus import spell
+from wsgilab.system.process import JsonChannel
 
 Say = Callable[[str], None]
 
@@ -15,8 +15,8 @@ SWARM = "swarm"
 """The stack and image of what runs beside the fleets: the generator and the web UI."""
 BEACON = "beacon"
 """The service and image of what the machines of a site ask about each other."""
-SWARM_MODULE = "wsgilab.swarm.agent"
-UI_MODULE = "wsgilab.ui.server"
+SWARM_MODULE = "wsgilab.load.driver"
+UI_MODULE = "wsgilab.web.server"
 """Started with the address and the port that it has to bind."""
 OWN_ADDRESS = "own"
 """For that address: the one that its container has on its own network. On the fleets' it would be the servers' too."""
@@ -108,10 +108,10 @@ class Runtime(Protocol):
         Raises TargetError with the server's last log lines where one does not start.
         """
 
-    def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[Conversation]:
+    def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[JsonChannel]:
         """The generator, pinned to `cpus`, able to reach every fleet that is up. Leaving it leaves nothing behind."""
 
-    def ui(self, cpus: frozenset[int], host: str, port: int) -> AbstractContextManager[Conversation]:
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> AbstractContextManager[JsonChannel]:
         """The web UI's process, pinned and connected as the swarm is; once it serves, this machine does at `host:port`.
 
         Leaving it leaves nothing behind. Raises HostError where `host:port` is taken, or is not this machine's to give.

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import docker
 
-from wsgilab.errors import EngineError
+from wsgilab.model.errors import EngineError
 from wsgilab.runtime.containers import engine_errors, remove_container, remove_network
 
 PROJECT_LABEL = "com.docker.compose.project"

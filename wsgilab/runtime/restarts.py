@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wsgilab import cpus
-from wsgilab.errors import TargetError
 from wsgilab.model import Run
+from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import facts
 from wsgilab.runtime.protocol import Running, RunningBackend, Say, Target
+from wsgilab.system import cpus
 
 MOST = 3
 """How often a server or a backend is started again within a run."""

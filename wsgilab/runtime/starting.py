@@ -5,9 +5,9 @@ from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
-from wsgilab.errors import TargetError
-from wsgilab.runtime.ports import bracketed
+from wsgilab.model.errors import TargetError
 from wsgilab.runtime.protocol import Running, did_not_start, last_words
+from wsgilab.system.ports import bracketed
 
 START_S = 60.0
 """How long something may take until it is ready."""

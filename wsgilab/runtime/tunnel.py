@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psutil
 
-from wsgilab import process
-from wsgilab.errors import EngineError
-from wsgilab.process import Conversation, Hushed
-from wsgilab.spec.site import SshAddress, ssh_address
+from wsgilab.experiment.site import SshAddress, ssh_address
+from wsgilab.model.errors import EngineError
+from wsgilab.system import process
+from wsgilab.system.process import ChannelClosed, JsonChannel
 
 SOCKET = "/var/run/docker.sock"
 """Where an engine listens, unless its address names another path."""
@@ -48,21 +48,21 @@ _PREFIX = "wsgilab-ssh-"
 class Tunnel:
     """A machine's engine, brought here by SSH."""
 
-    def __init__(self, name: str, address: str, folder: Path, conversation: Conversation) -> None:
+    def __init__(self, name: str, address: str, folder: Path, channel: JsonChannel) -> None:
         self.socket = folder / "docker.sock"
         """Where the engine is reached here."""
         self._name = name
         self._address = address
-        self._conversation = conversation
+        self._channel = channel
 
     def failure(self) -> str | None:
         """Why the connection is lost; None while it stands."""
-        code = self._conversation.exit_code()
+        code = self._channel.exit_code()
         return None if code is None else self.complaint() or _ended(code)
 
     def complaint(self) -> str:
         """What ssh has said last, if anything."""
-        return _complaint(self._conversation.log)
+        return _complaint(self._channel.log)
 
     @contextlib.contextmanager
     def forward(self, host: str, port: int, remote_port: int) -> Iterator[None]:
@@ -80,8 +80,8 @@ def tunnel(name: str, address: str) -> Iterator[Tunnel]:
     """Bring the engine of the machine `name`, at `ssh://...`, here. Raises EngineError."""
     with _folder() as folder:
         forwarded = f"{folder / 'docker.sock'}:{ssh_address(address).path or SOCKET}"
-        with _ssh(name, address, forwarded, folder) as conversation:
-            yield Tunnel(name, address, folder, conversation)
+        with _ssh(name, address, forwarded, folder) as channel:
+            yield Tunnel(name, address, folder, channel)
 
 
 @contextlib.contextmanager
@@ -100,19 +100,19 @@ def _folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _ssh(name: str, address: str, forwarded: str, folder: Path) -> Iterator[Conversation]:
+def _ssh(name: str, address: str, forwarded: str, folder: Path) -> Iterator[JsonChannel]:
     """An ssh process that forwards, from the moment on at which it does. Raises EngineError."""
     options = [word for option in _OPTIONS for word in ("-o", option)]
     argv = ["ssh", "-T", "-a", "-x", *options, "-L", forwarded, *_destination(ssh_address(address)), _REMOTE]
     try:
-        conversation = Conversation(argv, cwd=folder, env=os.environ, cpus=None, log=folder / "log")
+        channel = JsonChannel(argv, cwd=folder, env=os.environ, cpus=None, log=folder / "log")
     except OSError as error:
         raise EngineError(f"{name}: ssh does not start ({error.strerror}); install an OpenSSH client") from None
     try:
-        _wait(name, address, conversation)
-        yield conversation
+        _wait(name, address, channel)
+        yield channel
     finally:
-        conversation.end()
+        channel.end()
 
 
 def _destination(address: SshAddress) -> list[str]:
@@ -122,17 +122,17 @@ def _destination(address: SshAddress) -> list[str]:
     return [*user, *port, "--", address.host]
 
 
-def _wait(name: str, address: str, conversation: Conversation) -> None:
+def _wait(name: str, address: str, channel: JsonChannel) -> None:
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline:
         # A login script may write lines of its own first.
-        with contextlib.suppress(Hushed):
-            if conversation.poll(_POLL_S) == _READY:
+        with contextlib.suppress(ChannelClosed):
+            if channel.poll(_POLL_S) == _READY:
                 return
-        if conversation.exit_code() is not None:
+        if channel.exit_code() is not None:
             break
-    code = conversation.exit_code()
-    cause = _complaint(conversation.log) or (f"no answer within {_READY_S:.0f} s" if code is None else _ended(code))
+    code = channel.exit_code()
+    cause = _complaint(channel.log) or (f"no answer within {_READY_S:.0f} s" if code is None else _ended(code))
     host = ssh_address(address)
     typed = f"ssh {'-p ' + host.port + ' ' if host.port else ''}{host.user + '@' if host.user else ''}{host.host}"
     raise EngineError(f"{name}: {address} is not reached: {cause}; make `{typed} true` work without a question")

@@ -1,0 +1,227 @@
+"""The command line: how every task is called, and how it ends."""
+
+import ast
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from invoke.parser.context import ParserContext
+from invoke.program import Program
+
+import tasks
+from wsgilab import commands
+from wsgilab.commands import front
+from wsgilab.commands.front import names, numbers
+from wsgilab.model import errors
+from wsgilab.model.errors import LabError, UsageError
+
+CONTEXTS = {str(context.name): context for context in tasks.namespace.to_contexts()}
+TASKS = sorted(CONTEXTS)
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the user's is touched, should a task be carried out after all."""
+    monkeypatch.chdir(commands.PROJECT)
+    for variable in ("LAB_STATE", "LAB_RESULTS"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+
+
+def invoke(*words: str) -> int:
+    """The exit code."""
+    try:
+        Program(binary="invoke").run(["invoke", *words])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def required(context: ParserContext) -> list[str]:
+    return ["something" for _ in context.positional_args]
+
+
+# --- options
+
+
+def test_every_task_is_made_by_the_front() -> None:
+    """With whatever else makes one, it would have none of what is tested here."""
+    tree = ast.parse((commands.PROJECT / "tasks.py").read_text())
+    made = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.decorator_list]
+    assert len(made) == len(TASKS) > 10
+    for function in made:
+        (decorator,) = function.decorator_list
+        assert isinstance(decorator, ast.Call)
+        assert isinstance(decorator.func, ast.Name)
+        assert decorator.func.id == "task"
+    assert vars(tasks)["task"] is front.task
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_option_has_a_letter_of_its_own(task: str) -> None:
+    assert all(flag.startswith("--") for flag in CONTEXTS[task].flag_names())
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("task", TASKS)
+def test_help_is_shown_wherever_it_is_asked_for(task: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = required(CONTEXTS[task])
+    for call in ([task, flag], [flag, task], [task, flag, *words], [task, *words, flag], [task, *words[:1], flag]):
+        assert invoke(*call) == 0, call
+        said = capsys.readouterr()
+        assert said.out.startswith(f"Usage: invoke [--core-opts] {task} "), call
+        assert said.err == ""
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_option_that_there_is_not_is_wrong_usage(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--nonsense", "-s", "-n"):
+        for words in ([option], [option, *required(CONTEXTS[task])]):
+            assert invoke(task, *words) == UsageError.exit_code
+            assert f"error: {task}: unknown option {option}; " in capsys.readouterr().err
+
+
+VALUES = [
+    (task, name)
+    for task, context in CONTEXTS.items()
+    for name, argument in context.args.items()
+    if argument.takes_value and name == argument.names[0]
+]
+
+
+@pytest.mark.parametrize(("task", "name"), VALUES)
+def test_no_option_is_empty(task: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    positional = [each.names[0] for each in CONTEXTS[task].positional_args]
+    words = ["" if each == name else "something" for each in positional]
+    assert invoke(task, *words, *([] if name in positional else [f"--{name}="])) == UsageError.exit_code
+    assert f"{name}: is empty; give a value, or leave it out" in capsys.readouterr().err
+
+
+LISTS = [(task, name) for task, name in VALUES if re.search(r"a,b|1,2", CONTEXTS[task].args[name].help or "")]
+
+
+@pytest.mark.parametrize("given", ["a,,", ",", "a,,b", " ", ",a", "1,"])
+@pytest.mark.parametrize(("task", "name"), LISTS)
+def test_no_name_in_a_list_is_empty(task: str, name: str, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(task, f"--{name}", given) == UsageError.exit_code
+    assert f"error: --{name} {given}".rstrip() in capsys.readouterr().err
+
+
+def test_these_are_the_lists_that_there_are() -> None:
+    assert {name for _, name in LISTS} == {"servers", "cores", "only"}
+    assert len(LISTS) == 5
+
+
+def test_lists_are_read() -> None:
+    assert names(None, "--servers") == ()
+    assert names("a, b", "--servers") == ("a", "b")
+    assert numbers("1,2", "--cores") == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lab.rn"], "unknown task 'lab.rn'; did you mean lab.run"),
+        (["lab.run", "--block", "3"], "lab.run: unknown option --block; did you mean --blocks"),
+        (["lab.run", "--blocks"], "lab.run: --blocks needs a value"),
+        (["lab.logs"], "lab.logs: needs SERVER; invoke lab.logs --help"),
+        (["lab.compare", "a"], "lab.compare: needs RUN-B; "),
+        (["lab.list", "more"], "lab.list: unexpected 'more'; "),
+        (["lab.run", "--blocks", "many"], "--blocks many: must be a whole number"),
+        (["lab.run", "--runtime", "loca"], "unknown runtime 'loca'; did you mean local?"),
+        (["lab.run", "--experiment", "worker"], "did you mean experiments/workers.yaml"),
+        (
+            ["lab.build", "--servers", "gunicorn-gevnt"],
+            "--servers: unknown server 'gunicorn-gevnt'; did you mean gunicorn-gevent",
+        ),
+        (["lab.run", "--servers", "gevent"], "--servers: unknown server 'gevent'; did you mean gunicorn-gevent, "),
+        (
+            ["lab.build", "--servers", "nginx-unit"],
+            "'nginx-unit'; known are flask-default, flask-single, flask-threaded and",
+        ),
+        (["lab.claims", "--only", "gill"], "--only: unknown claim 'gill'; did you mean gil?"),
+        (["lab.report", "--run", "late"], "no run 'late'; make one with lab.run"),
+        (["lab.compare", "latest", "latest"], "no run 'latest'; make one with lab.run"),
+    ],
+)
+def test_wrong_usage_is_a_line_that_says_what_would_be_right(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(*words) == UsageError.exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+# --- exit codes
+
+
+def tree(root: type[LabError] = LabError) -> Iterator[type[LabError]]:
+    yield root
+    for each in root.__subclasses__():
+        yield from tree(each)
+
+
+def test_the_exit_codes_are_those_that_are_documented() -> None:
+    table = re.findall(r"^\| `(\d+|128 \+ n)` \| ", (commands.PROJECT / "README.md").read_text(), re.MULTILINE)
+    codes = {each.exit_code for each in tree() if each.__module__ == errors.__name__}
+    assert table == [*map(str, [0, *sorted(codes)]), "128 + n"]
+    assert len({each.exit_code for each in (LabError, UsageError, errors.TrialsFailed, errors.LimitBreached)}) == 4
+    assert errors.Interrupted(signal.SIGHUP).exit_code == 128 + 1
+
+
+# --- output
+
+
+SAYS = """
+    import sys, time
+    from wsgilab.commands import front
+    @front.task()
+    def talks(_):
+        "Says much."
+        try:
+            while True:
+                print("word " * 100, flush=True)
+        finally:
+            print("ended in order", flush=True)
+            open({proof!r}, "w").close()
+    from invoke.program import Program
+    from invoke import Collection
+    Program(namespace=Collection(talks)).run(["x", "talks"])
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("into", ["stdout", "both"])
+def test_output_that_nobody_reads_ends_a_task_in_order(tmp_path: Path, into: str, unbuffered: str) -> None:
+    proof = tmp_path / "proof"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SAYS.format(proof=str(proof)))],
+        cwd=commands.PROJECT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if into == "stdout" else subprocess.STDOUT,
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.stdout.close()
+        if into == "stdout":
+            assert child.stderr is not None
+            assert child.stderr.read() == b"", "as others in a pipe"
+        assert child.wait(timeout=30) == 128 + signal.SIGPIPE
+    assert proof.exists()
+
+
+def test_output_that_is_read_is_whole(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    raw = front._Output(write, "wb")
+    with io.TextIOWrapper(io.BufferedWriter(raw)) as text:
+        text.write("säid\n")
+    assert os.read(read, 100) == "säid\n".encode()
+    os.close(read)

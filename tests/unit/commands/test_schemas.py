@@ -1,0 +1,625 @@
+"""The JSON Schemas: they are what the parsers hold files against, and what `comparison.yaml` is written with."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from wsgilab import testing
+from wsgilab.analysis import claims
+from wsgilab.analysis.ab import runs
+from wsgilab.analysis.compare import compare
+from wsgilab.commands import schemas
+from wsgilab.experiment import catalogue, parsing, resolve
+from wsgilab.experiment.site import parse_site
+from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.model import Advice, Comparison, Drift, Interval, Scaling, Wish
+from wsgilab.model.errors import SpecError
+from wsgilab.report.ab import runs_yaml
+from wsgilab.report.document import comparison_yaml
+from wsgilab.results.store import Store
+
+ROOT = Path(__file__).parents[3]
+SERVERS = catalogue.parse((ROOT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+FILES = {name: json.loads(content) for name, content in schemas.schemas().items()}
+VALIDATORS = {name: Draft202012Validator(schema) for name, schema in FILES.items()}
+RECORDED = {name: Store(ROOT / "tests" / name) for name in ("recorded/answer", "unit/recorded/claims")}
+
+
+def refuses(schema: str, document: object) -> bool:
+    return not VALIDATORS[schema].is_valid(document)
+
+
+def parser_refuses(schema: str, text: str) -> bool:
+    parsers: Mapping[str, Callable[[], object]] = {
+        "experiment.json": lambda: resolve.parse(text, "e.yaml", SERVERS, cores=4),
+        "claims.json": lambda: claims.parse(text, "c.yaml", SERVERS),
+        "servers.json": lambda: catalogue.parse(text, "s.yaml"),
+        "backends.json": lambda: catalogue.parse_backends(text, "b.yaml"),
+        "site.json": lambda: parse_site(text, "s.yaml"),
+    }
+    try:
+        parsers[schema]()
+    except SpecError:
+        return True
+    return False
+
+
+# What is in the folder.
+
+
+def test_the_schemas_in_the_folder_are_those_of_the_code() -> None:
+    found = {file.name: file.read_bytes() for file in (ROOT / "schemas").iterdir()}
+
+    assert found == schemas.schemas(), "renew them with: make schemas"
+
+
+def test_schemas_are_written_into_a_folder_of_any_name(tmp_path: Path) -> None:
+    schemas.write(tmp_path / "a" / "b")
+
+    assert {file.name: file.read_bytes() for file in (tmp_path / "a" / "b").iterdir()} == schemas.schemas()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_is_a_schema_of_draft_2020_12(name: str) -> None:
+    assert FILES[name]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(FILES[name])
+
+
+def objects(schema: object) -> Iterator[dict[str, Any]]:
+    """Every schema of an object within a schema; what only narrows another says nothing of its own."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for value in schema.values():
+            yield from objects(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from objects(value)
+
+
+BY_NAME = ("services", *WORKLOADS)
+"""Keys that are names, and need no words of their own."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_is_described(name: str) -> None:
+    found = [(key, value) for each in objects(FILES[name]) for key, value in each.get("properties", {}).items()]
+    silent = [key for key, value in found if not value.get("description") and key not in BY_NAME and key != "x-lab"]
+
+    assert len(found) >= 4
+    assert not silent
+    assert FILES[name]["description"]
+    assert all("\n" not in value.get("description", "") for _, value in found)
+
+
+def test_editors_are_told_defaults_workloads_parameters_and_figures() -> None:
+    experiment, group = FILES["experiment.json"], FILES["experiment.json"]["$defs"]["CellGroup"]
+    figure = FILES["claims.json"]["$defs"]["Limits"]["properties"]["figure"]
+
+    assert experiment["properties"]["blocks"]["default"] == 3
+    assert group["properties"]["connections"]["default"] == ["close"]
+    assert group["properties"]["cores"]["default"] == [1]
+    assert group["properties"]["workloads"]["items"]["enum"] == list(WORKLOADS)
+    parameters = experiment["properties"]["workloads"]["properties"]
+    assert {
+        name: {key: each["default"] for key, each in known["properties"].items()} for name, known in parameters.items()
+    } == {
+        name: {key: parameter.usual for key, parameter in each.parameters.items()} for name, each in WORKLOADS.items()
+    }
+    told = [parameters[name]["properties"][key]["description"] for name, key in (("sleep", "ms"), ("large", "kib"))]
+    assert told == ["How long a request waits, in milliseconds.", "Size of the answer, in KiB."]
+    assert figure["enum"] == list(claims.FIGURES)
+
+
+def test_keys_that_come_from_a_base_class_are_described_as_there() -> None:
+    for name in ("experiment.json", "claims.json"):
+        assert FILES[name]["properties"]["window_s"]["description"].startswith("How long one trial is observed")
+    described = FILES["comparison.json"]["$defs"]
+    for name in ("CellEntry", "PairEntry", "ScalingEntry", "AdviceEntry"):
+        assert described[name]["properties"]["cores"]["description"] == "To how many cores the server was pinned."
+    assert FILES["claims.json"]["properties"]["blocks"]["description"] == (
+        "Passes over every cell, each in an order of its own."
+    ), "a class' own words go before its base's"
+
+
+# The files that are there.
+
+
+def schema_of(file: Path) -> str:
+    """The schema that a file's first line names."""
+    start, _, path = file.read_text().splitlines()[0].partition("$schema=")
+    assert start == "# yaml-language-server: "
+    named = (file.parent / path).resolve()
+    assert named.parent == ROOT / "schemas"
+    return named.name
+
+
+EDITED = [
+    *sorted((ROOT / "experiments").glob("*.yaml")),
+    *(ROOT / "compose" / f"{n}.yaml" for n in ("servers", "backends")),
+]
+
+
+@pytest.mark.parametrize("file", EDITED, ids=lambda file: file.name)
+def test_every_file_that_people_edit_names_its_schema_and_is_valid_by_it(file: Path) -> None:
+    schema = schema_of(file)
+
+    VALIDATORS[schema].validate(yaml.safe_load(file.read_text()))
+    assert not parser_refuses(schema, file.read_text())
+
+
+# comparison.yaml
+
+
+def of_run(name: str) -> Comparison:
+    return compare(RECORDED[name].run(), RECORDED[name].observations())
+
+
+ONE, TWO = testing.cell("one"), testing.cell("two")
+AT_RATE = testing.cell("one", users=None, rate=20.0, arrivals="poisson")
+INTERVAL = Interval(median=1.0, low=None, high=2.0)
+EVERYTHING = Comparison(
+    run=testing.run(testing.experiment(ONE)),
+    trials=1,
+    measured=0,
+    failed=1,
+    window_s=0.0,
+    cells=(),
+    pairs=(),
+    confidence=0.0,
+    blocks_needed=6,
+    scaling=(Scaling(cell=testing.cell("one", cores=2), over_cores=1, blocks=4, ratio=INTERVAL),),
+    drift=(
+        Drift(block=0, started="2026-01-02T03:04:05+00:00", trials=2, throughput=INTERVAL, cpu_time=INTERVAL),
+        Drift(block=1, started="2026-01-02T03:04:06+00:00", trials=2, throughput=INTERVAL, cpu_time=None),
+    ),
+    advice=(
+        Advice(
+            group=AT_RATE,
+            workloads=("sleep", "cpu"),
+            wish=Wish(p95_ms=100.0),
+            server="one",
+            tied=("one", "two"),
+            why="It is the fastest.",
+            runner_up="two",
+            costs="nothing",
+            changes=("with more cores",),
+            left_out={"three": "its gates are broken"},
+        ),
+    ),
+)
+COMPARISONS: Mapping[str, Callable[[], Comparison]] = {
+    **{name: (lambda name=name: of_run(name)) for name in RECORDED},  # type: ignore[misc]
+    "a failed cell": lambda: compare(
+        testing.run(testing.experiment(ONE, TWO)),
+        [testing.observation(ONE), testing.observation(TWO, status="failed", swarm=None, reason="it had ended")],
+    ),
+    "a rate": lambda: compare(testing.run(testing.experiment(AT_RATE)), [testing.observation(AT_RATE)]),
+    "no latency": lambda: compare(
+        testing.run(testing.experiment(ONE)),
+        [testing.observation(ONE, swarm=testing.swarm_report(latency_ms={}, latency_histogram=testing.histogram()))],
+    ),
+    "everything": lambda: EVERYTHING,
+}
+
+
+def written(comparison: Comparison) -> Any:
+    return yaml.safe_load(comparison_yaml(comparison)["comparison.yaml"])
+
+
+def closed(schema: Any) -> Any:
+    """The schema with no other keys than those that it describes."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **found} if "properties" in schema and "type" in schema else found
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_is_valid_and_every_key_of_it_is_known(name: str) -> None:
+    document = written(COMPARISONS[name]())
+
+    VALIDATORS["comparison.json"].validate(document)
+    Draft202012Validator(closed(FILES["comparison.json"])).validate(document)
+
+
+@pytest.mark.parametrize(("a", "b"), [("before", "after"), ("before", "before"), ("answer", "answer")])
+def test_two_runs_beside_each_other_are_valid_and_every_key_is_known(a: str, b: str) -> None:
+    of_a, of_b = (Store(ROOT / "tests" / "recorded" / name) for name in (a, b))
+    found = runs(of_a.run(), of_a.observations(), of_b.run(), of_b.observations())
+    document = yaml.safe_load(runs_yaml(found)["against.yaml"])
+
+    Draft202012Validator(closed(FILES["against.json"])).validate(document)
+    document["cells"][0]["verdict"] = "better"
+    assert refuses("against.json", document)
+
+
+def test_scaling_drift_and_advice_are_in_the_document() -> None:
+    document = written(EVERYTHING)
+    interval = {"median": 1.0, "low": None, "high": 2.0}
+
+    assert document["scaling"] == [
+        {
+            "workload": "sleep",
+            "cores": 2,
+            "users": 32,
+            "connection": "close",
+            "server": "one",
+            "over_cores": 1,
+            "blocks": 4,
+            "ratio": interval,
+        }
+    ]
+    assert document["drift"] == [
+        {
+            "block": 0,
+            "started": "2026-01-02T03:04:05+00:00",
+            "trials": 2,
+            "throughput": interval,
+            "cpu_time": interval,
+        },
+        {"block": 1, "started": "2026-01-02T03:04:06+00:00", "trials": 2, "throughput": interval, "cpu_time": None},
+    ]
+    assert document["advice"] == [
+        {
+            "workload": "sleep",
+            "cores": 1,
+            "rate": 20.0,
+            "arrivals": "poisson",
+            "connection": "close",
+            "workloads": ["sleep", "cpu"],
+            "wish": {"workload": None, "p95_ms": 100.0, "memory_mb": None},
+            "server": "one",
+            "tied": ["one", "two"],
+            "why": "It is the fastest.",
+            "runner_up": "two",
+            "costs": "nothing",
+            "changes": ["with more cores"],
+            "left_out": {"three": "its gates are broken"},
+        }
+    ]
+
+
+def test_other_keys_may_be_added_to_a_comparison() -> None:
+    document = written(of_run("recorded/answer"))
+    document["more"] = document["cells"][0]["more"] = 1
+
+    assert not refuses("comparison.json", document)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("schema",), "1"),
+        (("run", "id"), None),
+        (("run", "runtime"), "cloud"),
+        (("cells", 0, "slots"), "many"),
+        (("cells", 0, "bound_by"), "luck"),
+        (("cells", 0, "in_flight", "peak"), 1.5),
+        (("cells", 0, "throughput_rps", "median"), None),
+        (("cells", 0, "warnings"), "none"),
+        (("comparisons", 0, "verdict"), "better"),
+        (("comparisons", 0, "ratio"), 2.0),
+        (("scaling", 0, "over_cores"), None),
+        (("drift", 0, "throughput"), None),
+    ],
+)
+def test_a_comparison_that_says_something_else_is_refused(place: tuple[str | int, ...], value: object) -> None:
+    document = written(of_run("recorded/answer"))
+    *way, last = place
+    inner = document
+    for key in way:
+        inner = inner[key]
+    assert inner[last] != value
+    inner[last] = value
+    assert refuses("comparison.json", document)
+    del inner[last]
+    assert refuses("comparison.json", document) or isinstance(last, int)
+
+
+# Files that are wrong: the schema and the parser refuse them alike.
+
+EXPERIMENT = """\
+name: mine
+blocks: 4
+window_s: 0.5
+patience_s: 5
+generator: own
+generator_cores: 1
+reference: gunicorn-sync-1
+precision: 0.05
+max_blocks: 20
+workloads: {sleep: {ms: 20}, mixed: {hello: 1}}
+cells:
+  - {servers: all, workloads: [hello, sleep], users: [1, 32], connections: [close, keep-alive], cores: all}
+  - {servers: [gunicorn-gevent], workloads: [mixed], rate: [0.5, 20], arrivals: poisson, cores: [1, 2]}
+"""
+CLAIMS = """\
+name: mine
+blocks: 6
+window_s: 0.4
+reference: gunicorn-sync-1
+workloads: {sleep: {ms: 20}}
+cells:
+  single: {server: flask-single, workload: sleep, users: 32, connection: close, cores: 1}
+  scheduled: {server: gunicorn-sync-1, workload: cpu, rate: 10, arrivals: constant}
+claims:
+  - id: one
+    claim: One at a time.
+    met: here
+    holds:
+      - {figure: peak_in_flight, of: single, at_most: 1}
+      - {figure: throughput_rps, of: single, over: scheduled, at_least: 0.5, at_most: 2}
+    shows: [{figure: os_threads, of: single}]
+    explanation: It is.
+    advice: Do.
+"""
+CATALOGUE = """\
+services:
+  one:
+    build: {args: {STACK: gunicorn}}
+    command: [gunicorn, "app:app"]
+    environment: {A: b}
+    x-lab: {slots: 1, processes: unbounded, model: process, summary: as it comes}
+"""
+BACKENDS = """\
+services:
+  store:
+    command: [store]
+    healthcheck: {test: [CMD, is_ready]}
+    x-lab: {stack: store, entrypoint: [python, store.py], port: 5432}
+"""
+SITE = """\
+targets:
+  - name: alpha
+    engine: tcp://10.0.0.2:2376
+    address: alpha.example
+    publish: 10.0.0.2
+    ports: 8100-8199
+    cores: 0-3
+    tls: certificates
+swarm:
+  - {engine: "ssh://lab@10.0.0.3", address: 10.0.0.3, ports: 5557, cores: 0}
+"""
+RIGHT = {
+    "site.json": SITE,
+    "experiment.json": EXPERIMENT,
+    "claims.json": CLAIMS,
+    "servers.json": CATALOGUE,
+    "backends.json": BACKENDS,
+}
+
+
+@pytest.mark.parametrize("schema", RIGHT)
+def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> None:
+    assert not refuses(schema, yaml.safe_load(RIGHT[schema]))
+    assert not parser_refuses(schema, RIGHT[schema])
+
+
+@pytest.mark.parametrize(
+    ("schema", "before", "after"),
+    [
+        ("experiment.json", "blocks: 4", "block: 4"),
+        ("experiment.json", "name: mine", "name: A Name"),
+        ("experiment.json", "name: mine", "name: 1"),
+        ("experiment.json", "name: mine\n", ""),
+        ("experiment.json", "blocks: 4", "blocks: 0"),
+        ("experiment.json", "blocks: 4", "blocks: 1001"),
+        ("experiment.json", "blocks: 4", "blocks: '4'"),
+        ("experiment.json", "blocks: 4", "blocks: yes"),
+        ("experiment.json", "window_s: 0.5", "window_s: 0"),
+        ("experiment.json", "window_s: 0.5", "window_s: '0.5'"),
+        ("experiment.json", "window_s: 0.5", "window_s: yes"),
+        ("experiment.json", "patience_s: 5", "patience_s: 3601"),
+        ("experiment.json", "generator: own", "generator: mine"),
+        ("experiment.json", "generator_cores: 1", "generator_cores: 0"),
+        ("experiment.json", "reference: gunicorn-sync-1", "reference: 4"),
+        ("experiment.json", "precision: 0.05", "precision: 1"),
+        ("experiment.json", "precision: 0.05", "precision: '0.05'"),
+        ("experiment.json", "precision: 0.05\n", ""),
+        ("experiment.json", "max_blocks: 20", "max_blocks: 1.5"),
+        ("experiment.json", "sleep: {ms: 20}", "nap: {ms: 20}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {s: 20}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: -1}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: 60001}"),
+        ("experiment.json", "sleep: {ms: 20}", "cpu: {ms: 0}"),
+        ("experiment.json", "sleep: {ms: 20}", "large: {kib: 1.5}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: '20'}"),
+        ("experiment.json", "sleep: {ms: 20}", "sleep: 20"),
+        ("experiment.json", "servers: all", "servers: gunicorn"),
+        ("experiment.json", "servers: all", "servers: [1]"),
+        ("experiment.json", "servers: all, ", ""),
+        ("experiment.json", "[hello, sleep]", "[helo]"),
+        ("experiment.json", "[hello, sleep]", "hello"),
+        ("experiment.json", "users: [1, 32]", "users: [0]"),
+        ("experiment.json", "users: [1, 32]", "users: 32"),
+        ("experiment.json", "users: [1, 32], ", ""),
+        ("experiment.json", "users: [1, 32]", "users: []"),
+        ("experiment.json", "users: [1, 32]", "users: [1], rate: [1]"),
+        ("experiment.json", "users: [1, 32]", "users: [1], arrivals: poisson"),
+        ("experiment.json", "rate: [0.5, 20]", "rate: [0]"),
+        ("experiment.json", "rate: [0.5, 20]", "rate: ['20']"),
+        ("experiment.json", "arrivals: poisson", "arrivals: bursts"),
+        ("experiment.json", "[close, keep-alive]", "[open]"),
+        ("experiment.json", "cores: all", "cores: some"),
+        ("experiment.json", "cores: all", "cores: 2"),
+        ("experiment.json", "cores: all", "cores: [all]"),
+        ("experiment.json", "cores: all", "cores: null"),
+        ("experiment.json", "cores: [1, 2]", "cores: [0]"),
+        ("site.json", "name: alpha", "name: Alpha"),
+        ("site.json", "name: alpha", "nam: alpha"),
+        ("site.json", "tcp://10.0.0.2:2376", "http://10.0.0.2:2376"),
+        ("site.json", "tcp://10.0.0.2:2376", "ssh://-oProxyCommand=true"),
+        ("site.json", "tcp://10.0.0.2:2376", "ssh://10.0.0.2"),
+        ("site.json", "    tls: certificates\n", ""),
+        ("site.json", "tls: certificates", "tls: ''"),
+        ("site.json", "tls: certificates", "plain_tcp: yes"),
+        ("site.json", "tls: certificates", "plain_tcp: I know"),
+        ("site.json", "tls: certificates", "tls: c\n    plain_tcp: whoever reaches it is root there"),
+        ("site.json", "address: alpha.example", "address: alpha example"),
+        ("site.json", "    address: alpha.example\n", ""),
+        ("site.json", "publish: 10.0.0.2", "publish: -h"),
+        ("site.json", "ports: 8100-8199", "ports: all"),
+        ("site.json", "ports: 5557", "ports: 0"),
+        ("site.json", "cores: 0-3", "cores: all"),
+        ("site.json", "cores: 0}", "cores: -1}"),
+        ("site.json", "cores: 0}", "cores: yes}"),
+        ("site.json", "swarm:\n  - {engine", "swarm: []\nmore:\n  - {engine"),
+        ("claims.json", "blocks: 6", "blocks: 3"),
+        ("claims.json", "blocks: 6", "blocks: 1001"),
+        ("claims.json", "window_s: 0.4", "windows: 0.4"),
+        ("claims.json", "users: 32, ", ""),
+        ("claims.json", "users: 32", "users: 32, rate: 1"),
+        ("claims.json", "users: 32", "users: 32, arrivals: poisson"),
+        ("claims.json", "users: 32", "users: '32'"),
+        ("claims.json", "workload: cpu", "workload: cp"),
+        ("claims.json", "connection: close", "connection: open"),
+        ("claims.json", "arrivals: constant", "arrivals: bursts"),
+        ("claims.json", "id: one", "id: One Claim"),
+        ("claims.json", "met: here", "met: ''"),
+        ("claims.json", "    advice: Do.\n", ""),
+        ("claims.json", "figure: peak_in_flight", "figure: speed"),
+        ("claims.json", "of: single, at_most: 1", "of: single"),
+        ("claims.json", "of: single, at_most: 1", "of: single, at_most: -1"),
+        ("claims.json", "of: single, at_most: 1", "of: single, at_most: '1'"),
+        ("claims.json", "{figure: os_threads, of: single}", "{figure: os_threads, of: single, at_most: 1}"),
+        ("claims.json", "{figure: os_threads, of: single}", "{figure: os_threads, of: single, at_least: 1}"),
+        ("claims.json", "[{figure: os_threads, of: single}]", "{figure: os_threads, of: single}"),
+        ("servers.json", "services:", "service:"),
+        ("servers.json", "  one:", "  One:"),
+        ("servers.json", "x-lab:", "x-label:"),
+        ("servers.json", "command:", "comand:"),
+        ("servers.json", '[gunicorn, "app:app"]', "[]"),
+        ("servers.json", '[gunicorn, "app:app"]', "gunicorn app:app"),
+        ("servers.json", '"app:app"', "4"),
+        ("servers.json", "slots: 1", "slots: 0"),
+        ("servers.json", "slots: 1", "slots: '1'"),
+        ("servers.json", "slots: 1", "slots: yes"),
+        ("servers.json", "slots: 1, ", ""),
+        ("servers.json", "slots: 1", "slot: 1"),
+        ("servers.json", "slots: 1", "slots: 1, more: 1"),
+        ("servers.json", "processes: unbounded", "processes: many"),
+        ("servers.json", "model: process", "model: fibre"),
+        ("servers.json", "summary: as it comes", "summary: ' '"),
+        ("servers.json", "summary: as it comes", 'summary: "\\x1c"'),
+        ("servers.json", "summary: as it comes", "summary: 1"),
+        ("servers.json", CATALOGUE, "services: {}"),
+        ("backends.json", "stack: store", "stack: 1"),
+        ("backends.json", "port: 5432", "port: 65536"),
+        ("backends.json", "port: 5432", "port: 0"),
+        ("backends.json", "[python, store.py]", "python store.py"),
+        ("backends.json", "port: 5432", "port: 5432, slots: 1"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_schema_and_parser_alike(schema: str, before: str, after: str) -> None:
+    assert RIGHT[schema].count(before) == 1
+    text = RIGHT[schema].replace(before, after)
+
+    assert parser_refuses(schema, text)
+    assert refuses(schema, yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("arrivals: poisson", "arrivals: null"),
+        ("users: [1, 32]", "users: [1, 32], rate: []"),
+        ("users: [1, 32]", "users: [1, 32], arrivals: null"),
+        ("precision: 0.05\nmax_blocks: 20\n", "precision: null\nmax_blocks: null\n"),
+        ("max_blocks: 20\n", ""),
+        ("servers: all", "servers: [all]"),
+        ("cores: all", "cores: [1]"),
+        ("window_s: 0.5", "window_s: 1"),
+        ("sleep: {ms: 20}", "sleep: {}"),
+        ("sleep: {ms: 20}", "large: {kib: 8.0}"),
+        ("mixed: {hello: 1}", "mixed: {hello: 0}"),
+    ],
+)
+def test_what_can_be_said_in_another_way_is_accepted_by_schema_and_parser_alike(before: str, after: str) -> None:
+    assert EXPERIMENT.count(before) == 1
+    text = EXPERIMENT.replace(before, after)
+
+    assert not parser_refuses("experiment.json", text)
+    assert not refuses("experiment.json", yaml.safe_load(text))
+
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-1, 3),
+    st.floats(),
+    st.sampled_from(["all", "", " ", "\x1c", "hello", "close", "constant", "own", "unbounded", "one", "x\n", "1"]),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=4),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["ms", "users", "one", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYS = sorted(
+    {key for schema in FILES.values() for each in objects(schema) for key in each.get("properties", {})} | {"x", ""}
+)
+
+
+def containers(document: Any) -> list[Any]:
+    """Every mapping and list in a document that holds something, itself first."""
+    if not isinstance(document, dict | list) or not document:
+        return []
+    values = document.values() if isinstance(document, dict) else document
+    return [document, *(each for value in values for each in containers(value))]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, text: str) -> Any:
+    """A document in which one to three values were taken out, put in, or replaced."""
+    document = copy.deepcopy(yaml.safe_load(text))
+    for _ in range(draw(st.integers(1, 3))):
+        if not (found := containers(document)):
+            break
+        inner = draw(st.sampled_from(found))
+        at = draw(st.sampled_from(list(inner) if isinstance(inner, dict) else list(range(len(inner)))))
+        match draw(st.sampled_from(["take out", "replace", "put in"])):
+            case "take out":
+                del inner[at]
+            case "replace":
+                inner[at] = draw(VALUES)
+            case _ if isinstance(inner, dict):
+                inner[draw(st.sampled_from(KEYS))] = draw(VALUES)
+            case _:
+                inner.insert(at, draw(VALUES))
+    return document
+
+
+@given(st.sampled_from(sorted(RIGHT)).flatmap(lambda name: st.tuples(st.just(name), mutated(RIGHT[name]))))
+def test_whatever_a_schema_refuses_its_parser_refuses_too(case: tuple[str, Any]) -> None:
+    schema, document = case
+    text = yaml.safe_dump(document, allow_unicode=True)
+    document = parsing.load_yaml(text, "again.yaml")
+    assume(refuses(schema, document))
+
+    assert parser_refuses(schema, text)
+
+
+@pytest.mark.parametrize("schema", ["experiment.json", "claims.json"])
+def test_a_key_that_is_no_text_is_refused_in_a_line(schema: str) -> None:
+    for key in ("1", "null", "2026-01-02", "[a]"):
+        assert parser_refuses(schema, f"{RIGHT[schema]}? {key}\n: 1\n")
+
+
+def test_what_yaml_has_and_json_has_not_is_no_list_and_no_text() -> None:
+    for before, after in (("users: [1, 32]", "users: !!set {1, 32}"), ("name: mine", "name: !!binary bWluZQ==")):
+        assert before in EXPERIMENT
+        assert parser_refuses("experiment.json", EXPERIMENT.replace(before, after))

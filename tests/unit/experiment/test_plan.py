@@ -1,0 +1,214 @@
+"""The order of trials."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgilab import testing
+from wsgilab.experiment import plan
+from wsgilab.model import Cell, Experiment
+
+CELLS = st.lists(
+    st.builds(
+        testing.cell,
+        st.sampled_from(["gunicorn-sync-1", "gunicorn-sync-4", "flask-single"]),
+        users=st.integers(1, 3),
+        connection=st.sampled_from(["close", "keep-alive"]),
+    ),
+    min_size=1,
+    unique=True,
+)
+EXPERIMENTS = st.builds(
+    lambda cells, blocks: testing.experiment(*cells, blocks=blocks), CELLS, st.integers(min_value=1, max_value=6)
+)
+SEEDS = st.integers()
+EIGHT = testing.experiment(*(testing.cell(users=users) for users in range(1, 9)), blocks=4)
+
+
+@given(EXPERIMENTS, SEEDS)
+def test_every_cell_is_exactly_once_in_every_block(experiment: Experiment, seed: int) -> None:
+    trials = plan.schedule(experiment, seed)
+
+    assert Counter((trial.block, trial.cell) for trial in trials) == {
+        (block, cell): 1 for block in range(experiment.blocks) for cell in experiment.cells
+    }
+
+
+@given(EXPERIMENTS, SEEDS)
+def test_blocks_follow_each_other_and_positions_count_over_the_whole_run(experiment: Experiment, seed: int) -> None:
+    trials = plan.schedule(experiment, seed)
+
+    assert [trial.position for trial in trials] == list(range(len(trials)))
+    assert [trial.block for trial in trials] == sorted(trial.block for trial in trials)
+
+
+@given(EXPERIMENTS, SEEDS)
+def test_the_same_seed_gives_the_same_order(experiment: Experiment, seed: int) -> None:
+    assert plan.schedule(experiment, seed) == plan.schedule(experiment, seed)
+
+
+@given(EXPERIMENTS, SEEDS, st.integers(1, 4))
+def test_a_run_with_more_blocks_begins_with_the_same_trials(experiment: Experiment, seed: int, more: int) -> None:
+    fewer = plan.schedule(experiment, seed)
+    longer = plan.schedule(replace(experiment, blocks=experiment.blocks + more), seed)
+
+    assert longer[: len(fewer)] == fewer
+
+
+@given(EXPERIMENTS, SEEDS, st.integers(0, 6), st.integers(0, 6))
+def test_later_blocks_are_the_same_slice_of_a_longer_run(
+    experiment: Experiment, seed: int, begin: int, more: int
+) -> None:
+    longer = plan.schedule(replace(experiment, blocks=begin + more), seed)
+    cells = len(experiment.cells)
+
+    assert plan.schedule(experiment, seed, range(begin, begin + more)) == longer[begin * cells :]
+
+
+@given(EXPERIMENTS, SEEDS, st.data())
+def test_what_remains_is_what_is_not_done_in_order(experiment: Experiment, seed: int, data: st.DataObject) -> None:
+    trials = plan.schedule(experiment, seed)
+    finished = data.draw(st.sets(st.sampled_from(trials)))
+
+    left = plan.remaining(trials, {(trial.block, trial.cell) for trial in finished})
+
+    assert set(left) == set(trials) - finished
+    assert [trial.position for trial in left] == sorted(trial.position for trial in left)
+
+
+@given(EXPERIMENTS, SEEDS, st.data())
+def test_of_what_is_left_only_the_wanted_cells_remain(experiment: Experiment, seed: int, data: st.DataObject) -> None:
+    trials = plan.schedule(experiment, seed)
+    finished = data.draw(st.sets(st.sampled_from(trials)))
+    done = {(trial.block, trial.cell) for trial in finished}
+    wanted = data.draw(st.frozensets(st.sampled_from(experiment.cells)))
+
+    left = plan.remaining(trials, done, wanted)
+
+    assert left == tuple(trial for trial in plan.remaining(trials, done) if trial.cell in wanted)
+    assert plan.remaining(trials, done, experiment.cells) == plan.remaining(trials, done)
+
+
+def test_where_no_cell_is_wanted_nothing_remains() -> None:
+    assert plan.remaining(plan.schedule(EIGHT, seed=1), (), frozenset()) == ()
+
+
+def test_what_was_done_but_is_not_planned_changes_nothing() -> None:
+    trials = plan.schedule(EIGHT, seed=1)
+    stranger: Cell = testing.cell("flask-single")
+
+    assert plan.remaining(trials, {(0, stranger), (99, EIGHT.cells[0])}) == trials
+
+
+def order_of_block(block: int, seed: int) -> list[int | None]:
+    return [trial.cell.users for trial in plan.schedule(EIGHT, seed) if trial.block == block]
+
+
+def test_the_cells_are_shuffled_differently_in_each_block_and_by_each_seed() -> None:
+    orders = {tuple(order_of_block(block, seed)) for block in range(4) for seed in (1, 2)}
+
+    assert len(orders) == 8
+
+
+def test_the_order_of_a_seed_is_the_same_on_every_machine() -> None:
+    """Recorded once: a run that is resumed elsewhere, or by a later version, must find the same order."""
+    assert order_of_block(0, seed=1) == [2, 6, 5, 3, 8, 1, 4, 7]
+
+
+# When the comparisons are looked at.
+
+
+def test_without_precision_there_is_one_look() -> None:
+    assert plan.looks(testing.experiment(blocks=7)) == (7,)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "most", "looks"),
+    [
+        (4, 50, (4, 6, 9, 14, 21, 32, 50)),
+        (1, 6, (1, 2, 3, 6)),
+        (10, 15, (10, 15)),
+        (10, 11, (10, 11)),
+        (10, 10, (10,)),
+    ],
+)
+def test_with_precision_each_look_has_half_as_many_blocks_again(blocks: int, most: int, looks: tuple[int, ...]) -> None:
+    assert plan.looks(testing.experiment(blocks=blocks, precision=0.03, max_blocks=most)) == looks
+
+
+@given(st.integers(1, 1000), st.integers(0, 999))
+def test_looks_go_from_the_first_blocks_to_the_most_and_always_on(blocks: int, more: int) -> None:
+    looks = plan.looks(testing.experiment(blocks=blocks, precision=0.03, max_blocks=blocks + more))
+
+    assert (looks[0], looks[-1]) == (blocks, blocks + more)
+    longest = plan.GROWTH * plan.LAST_GROWTH
+    assert all(earlier < later <= (earlier + 1) * longest + 1 for earlier, later in pairwise(looks))
+
+
+def test_the_blocks_between_two_looks_make_the_whole_run() -> None:
+    """As they are carried out: block after block, look after look."""
+    sequential = replace(EIGHT, precision=0.03, max_blocks=20)
+    looks = (0, *plan.looks(sequential))
+
+    parts = [plan.schedule(sequential, 1, range(begin, end)) for begin, end in pairwise(looks)]
+
+    assert tuple(trial for part in parts for trial in part) == plan.schedule(replace(EIGHT, blocks=20), 1)
+
+
+# Blocks on several machines.
+
+MACHINES = st.lists(st.sampled_from(["alpha", "gamma", "eta", "iota", "mu"]), min_size=1, unique=True)
+
+
+@given(MACHINES, SEEDS, st.integers(0, 100))
+def test_in_each_round_every_machine_takes_one_block(machines: list[str], seed: int, round_: int) -> None:
+    blocks = range(round_ * len(machines), (round_ + 1) * len(machines))
+
+    assert Counter(plan.machine_of(block, machines, seed) for block in blocks) == Counter(machines)
+
+
+@given(MACHINES, SEEDS, st.integers(1, 50))
+def test_whenever_a_run_ends_no_machine_had_two_blocks_more_than_another(
+    machines: list[str], seed: int, blocks: int
+) -> None:
+    taken = Counter(plan.machine_of(block, machines, seed) for block in range(blocks))
+
+    counts = [taken[machine] for machine in machines]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_the_order_within_a_round_is_the_seeds_and_the_rounds_own() -> None:
+    machines = ["alpha", "gamma", "eta"]
+
+    def rounds(seed: int) -> list[tuple[str, ...]]:
+        return [
+            tuple(plan.machine_of(3 * round_ + place, machines, seed) for place in range(3)) for round_ in range(40)
+        ]
+
+    assert rounds(1) == rounds(1)
+    assert rounds(1) != rounds(2)
+    firsts = Counter(first for first, *_ in rounds(1))
+    assert firsts.keys() == set(machines), "each comes first some time"
+    assert len(set(rounds(1))) == 6, "in every order"
+
+
+def test_a_single_machine_takes_every_block() -> None:
+    assert {plan.machine_of(block, ["alpha"], 7) for block in range(9)} == {"alpha"}
+
+
+def test_who_takes_a_block_is_the_same_on_every_platform() -> None:
+    """Of a run that is resumed elsewhere, or with another Python."""
+    assert [plan.machine_of(block, ["alpha", "gamma"], 1) for block in range(8)] == [
+        "alpha",
+        "gamma",
+        "gamma",
+        "alpha",
+        "gamma",
+        "alpha",
+        "gamma",
+        "alpha",
+    ]

@@ -1,0 +1,541 @@
+"""Experiments: from a file to cells."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from wsgilab import testing
+from wsgilab.analysis import stats
+from wsgilab.commands import measure
+from wsgilab.experiment import catalogue, resolve
+from wsgilab.model import Cell, Experiment
+from wsgilab.model.errors import SpecError
+from wsgilab.run.options import RunOptions
+from wsgilab.run.testbed import Testbed
+from wsgilab.runtime.protocol import Runtime
+from wsgilab.system import host
+
+ROOT = Path(__file__).parents[3]
+SERVERS = {name: testing.server(name) for name in ("one", "two", "three")}
+GROUP = "{servers: all, workloads: [hello], users: [32]}"
+
+
+def parse(text: str, **machine: Any) -> Experiment:
+    return resolve.parse(text, "e.yaml", SERVERS, **{"cores": 2, **machine})
+
+
+def of_group(group: str, more: str = "", **machine: Any) -> Experiment:
+    return parse(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}", **machine)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    return caught.value.message
+
+
+def refused_group(group: str, more: str = "") -> str:
+    return refusal(f"name: trial-run\nreference: one\ncells: [{group}]\n{more}")
+
+
+# The shipped experiment.
+
+
+def test_the_default_experiment_measures_each_of_its_servers_under_every_plain_workload() -> None:
+    servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
+    path = ROOT / "experiments/answer.yaml"
+
+    experiment = resolve.parse(path.read_text(), str(path), servers, cores=1)
+
+    assert experiment.name == "answer"
+    assert experiment.reference == "gunicorn-sync-1"
+    assert experiment.blocks >= stats.FEWEST_BLOCKS, "fewer blocks give no verdict"
+    asked = list(dict.fromkeys(cell.server for cell in experiment.cells))
+    assert len(asked) == 13, "its time is promised"
+    assert asked == [name for name in servers if name in asked], "in the catalogue's order"
+    assert {(cell.server, cell.workload) for cell in experiment.cells} == {
+        (server, workload) for server in asked for workload in ("hello", "sleep", "cpu")
+    }
+    assert experiment.parameters["sleep"] == {"ms": 50}
+
+
+# What a file says.
+
+
+def test_a_group_is_the_product_of_its_lists() -> None:
+    experiment = of_group(
+        "{servers: [two, one], workloads: [sleep], users: [1, 32], cores: [1, 2], connections: [close, keep-alive]}"
+    )
+
+    assert len(experiment.cells) == len(set(experiment.cells)) == 2 * 2 * 2 * 2
+    assert set(experiment.cells) == {
+        Cell(server=server, cores=cores, workload="sleep", users=users, connection=connection)
+        for server in ("one", "two")
+        for cores in (1, 2)
+        for users in (1, 32)
+        for connection in ("close", "keep-alive")
+    }
+
+
+def test_all_servers_are_those_of_the_catalogue_in_its_order() -> None:
+    assert [cell.server for cell in of_group(GROUP).cells] == ["one", "two", "three"]
+
+
+def test_a_cell_that_stands_in_several_groups_counts_once() -> None:
+    assert of_group(f"{GROUP}, {GROUP}").cells == of_group(GROUP).cells
+
+
+def test_what_a_file_leaves_out_has_a_default() -> None:
+    experiment = of_group("{servers: [one], workloads: [sleep, cpu], users: [2]}")
+
+    assert {(cell.cores, cell.connection) for cell in experiment.cells} == {(1, "close")}
+    assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (3, 1.0, 10.0)
+    assert (experiment.generator, experiment.generator_cores) == ("own", 1)
+    assert (experiment.precision, experiment.max_blocks) == (None, None)
+    assert experiment.parameters == {"sleep": {"ms": 50.0}, "cpu": {"ms": 5.0}}
+
+
+def test_what_a_file_says_goes_before_the_defaults() -> None:
+    experiment = of_group(
+        "{servers: [one], workloads: [sleep], users: [2]}",
+        "blocks: 7\nwindow_s: 0.5\npatience_s: 2\ngenerator: shared\nworkloads: {sleep: {ms: 20}}\n",
+    )
+
+    assert (experiment.blocks, experiment.window_s, experiment.patience_s) == (7, 0.5, 2)
+    assert experiment.generator == "shared"
+    assert experiment.parameters == {"sleep": {"ms": 20}}
+
+
+def test_a_rate_is_a_schedule_for_which_there_are_no_users() -> None:
+    experiment = of_group("{servers: [two, one], workloads: [sleep], rate: [0.5, 200], arrivals: poisson}")
+
+    assert set(experiment.cells) == {
+        testing.cell(server, users=None, rate=rate, arrivals="poisson")
+        for server in ("one", "two")
+        for rate in (0.5, 200)
+    }
+
+
+def test_a_schedule_is_evenly_spaced_unless_it_is_asked_otherwise() -> None:
+    (cell,) = of_group("{servers: [one], workloads: [sleep], rate: [10]}").cells
+
+    assert (cell.rate, cell.arrivals, cell.users) == (10.0, "constant", None)
+
+
+def test_users_and_rates_may_stand_beside_each_other_in_groups_of_their_own() -> None:
+    experiment = of_group(
+        "{servers: [one], workloads: [sleep], users: [8]}, {servers: [one], workloads: [sleep], rate: [8]}, "
+        "{servers: [one], workloads: [sleep], rate: [8], arrivals: poisson}"
+    )
+
+    assert [cell.load for cell in experiment.cells] == ["8 users", "8 requests/s, constant", "8 requests/s, poisson"]
+    assert len({cell.conditions for cell in experiment.cells}) == 3, "none is compared with another"
+
+
+@pytest.mark.parametrize(
+    ("more", "blocks", "most"),
+    [
+        ("precision: 0.03", 3, resolve.MAX_BLOCKS),
+        ("precision: 0.03\nblocks: 60", 60, 60),
+        ("precision: 0.03\nblocks: 8\nmax_blocks: 8", 8, 8),
+        ("precision: 0.03\nmax_blocks: 1000", 3, 1000),
+    ],
+)
+def test_a_run_with_precision_ends_after_so_many_blocks(more: str, blocks: int, most: int) -> None:
+    experiment = of_group(GROUP, more)
+
+    assert (experiment.blocks, experiment.precision, experiment.max_blocks) == (blocks, 0.03, most)
+
+
+def test_the_generator_may_have_several_cores() -> None:
+    assert of_group(GROUP, "generator_cores: 2").generator_cores == 2
+
+
+def test_parameters_of_workloads_that_no_cell_uses_are_left_out() -> None:
+    assert of_group(GROUP, "workloads: {sleep: {ms: 20}}\n").parameters == {"hello": {}}
+
+
+# As many cores as there are.
+
+EVERY_CORE = "{servers: [one], workloads: [hello], users: [1], cores: all}"
+
+
+def cores_of(experiment: Experiment) -> list[int]:
+    return [cell.cores for cell in experiment.cells]
+
+
+@pytest.mark.parametrize(
+    ("most", "numbers"),
+    [
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (4, [1, 2, 4]),
+        (5, [1, 2, 4, 5]),
+        (7, [1, 2, 4, 7]),
+        (8, [1, 2, 4, 8]),
+        (12, [1, 2, 4, 8, 12]),
+        (64, [1, 2, 4, 8, 16, 32, 64]),
+    ],
+)
+def test_all_cores_are_each_twice_as_many_and_all_that_there_are(most: int, numbers: list[int]) -> None:
+    assert resolve.doubling(most) == numbers
+    assert cores_of(of_group(EVERY_CORE, "generator: shared\n", cores=most)) == numbers
+    assert cores_of(of_group(EVERY_CORE, cores=most + 1)) == numbers, "the generator has one of its own"
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=most + 3)) == numbers
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_where_the_generator_leaves_no_core_one_is_asked_for_and_the_layout_refuses(cores: int) -> None:
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=cores)) == [1]
+
+
+def test_the_command_lines_generator_goes_before_the_files_where_all_cores_are_asked_for() -> None:
+    assert cores_of(of_group(EVERY_CORE, cores=4, share_generator=True)) == [1, 2, 4]
+    assert cores_of(of_group(EVERY_CORE, cores=4, generator_cores=2)) == [1, 2]
+    assert cores_of(of_group(EVERY_CORE, "generator_cores: 3\n", cores=4, generator_cores=1)) == [1, 2, 3]
+    assert cores_of(of_group(EVERY_CORE, "generator: shared\n", cores=4, generator_cores=2)) == [1, 2, 4]
+
+
+def test_all_cores_are_a_list_like_any_other() -> None:
+    every = of_group(f"{EVERY_CORE}, {{servers: [two], workloads: [hello], users: [1]}}", cores=5)
+    listed = of_group(
+        f"{EVERY_CORE.replace('all', '[1, 2, 4]')}, {{servers: [two], workloads: [hello], users: [1]}}", cores=1
+    )
+
+    assert every == listed
+
+
+# What a file must not say.
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ("block: 3", ["unknown key 'block'", "known are", "name", "cells", "blocks", "generator"]),
+        ("blocks: 0", ["blocks", "greater than or equal to 1", "not 0"]),
+        ("blocks: 1001", ["blocks", "less than or equal to 1000", "not 1001"]),
+        ("blocks: some", ["blocks", "valid integer", "not 'some'"]),
+        ("window_s: 0", ["window_s", "greater than 0", "not 0"]),
+        ("window_s: .inf", ["window_s", "not inf"]),
+        ("window_s: .nan", ["window_s", "not nan"]),
+        ("patience_s: -1", ["patience_s", "greater than 0", "not -1"]),
+        ("generator: mine", ["generator", "'own' or 'shared'", "not 'mine'"]),
+        ("generator_cores: 0", ["generator_cores", "greater than or equal to 1", "not 0"]),
+        ("generator_cores: 1.5", ["generator_cores", "not 1.5"]),
+        ("precision: 0", ["precision", "greater than 0", "not 0"]),
+        ("precision: 1", ["precision", "less than 1", "not 1"]),
+        ("precision: 3%", ["precision", "valid number", "not '3%'"]),
+        ("precision: .nan", ["precision", "not nan"]),
+        ("precision: 0.03\nmax_blocks: 0", ["max_blocks", "greater than or equal to 1", "not 0"]),
+        ("precision: 0.03\nmax_blocks: 1001", ["max_blocks", "less than or equal to 1000", "not 1001"]),
+        (
+            "blocks: 9\nprecision: 0.03\nmax_blocks: 8",
+            ["max_blocks: 8 is less than the 9 blocks to begin with"],
+        ),
+        ("max_blocks: 8", ["max_blocks: says where a run with precision ends, but there is no precision"]),
+        ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
+        ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
+        ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
+        ("workloads: {cpu: {ms: 0}}", ["workloads.cpu.ms must be a number from 0.01 to 10000, not 0"]),
+        ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms must be a number from 0 to 60000, not 60001"]),
+        ("workloads: {mixed: {db: -1}}", ["workloads.mixed.db must be a number from 0 to 1000000, not -1"]),
+        ("workloads: {large: {kib: 1.5}}", ["workloads.large.kib must be a whole number from 0 to 65536, not 1.5"]),
+        (
+            "workloads: {mixed: {hello: 0, db: 0, upstream: 0, cpu: 0, large: 0}}",
+            ["workloads.mixed: one share at least must be more than 0"],
+        ),
+    ],
+)
+def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str, parts: list[str]) -> None:
+    message = refused_group(GROUP, more)
+
+    assert message.startswith("e.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("users: [32]", "users: [0]", ["cells[1].users[0]", "greater than or equal to 1", "not 0"]),
+        ("users: [32]", "users: 32", ["cells[1].users", "valid list", "not 32"]),
+        (", users: [32]", "", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "users: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "rate: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        ("users: [32]", "users: [32], rate: [10]", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
+        (
+            "users: [32]",
+            "users: [32], arrivals: poisson",
+            ["cells[1].arrivals: says how a rate is spaced, but there are users"],
+        ),
+        ("users: [32]", "rate: [10], arrivals: bursts", ["cells[1].arrivals", "'constant' or 'poisson'", "'bursts'"]),
+        ("users: [32]", "rate: [0]", ["cells[1].rate[0]", "greater than 0", "not 0"]),
+        ("users: [32]", "rate: [-1]", ["cells[1].rate[0]", "greater than 0", "not -1"]),
+        ("users: [32]", "rate: [.inf]", ["cells[1].rate[0]", "not inf"]),
+        ("users: [32]", "rate: [.nan]", ["cells[1].rate[0]", "not nan"]),
+        ("users: [32]", "rate: [100001]", ["cells[1].rate[0]", "less than or equal to 100000"]),
+        ("users: [32]", "rate: 10", ["cells[1].rate", "valid list", "not 10"]),
+        ("users: [32]", "users: [32], cores: [0]", ["cells[1].cores[0]", "greater than or equal to 1"]),
+        ("users: [32]", "users: [32], cores: [1.5]", ["cells[1].cores[0]", "not 1.5"]),
+        ("users: [32]", "users: [32], cores: [all]", ["cells[1].cores[0]", "valid integer", "not 'all'"]),
+        (
+            "users: [32]",
+            "users: [32], cores: 2",
+            ["cells[1].cores: must be all, or a list of whole numbers such as [1, 2], not 2"],
+        ),
+        ("users: [32]", "users: [32], cores: some", ["cells[1].cores: must be all, or a list", "not 'some'"]),
+        ("users: [32]", "users: [32], cores: null", ["cells[1].cores: must be all, or a list", "not None"]),
+        (
+            "users: [32]",
+            "users: [32], connection: [close]",
+            ["unknown key 'cells[1].connection'", "servers", "connections"],
+        ),
+        ("users: [32]", "user: [32]", ["unknown key 'cells[1].user'"]),
+        ("users: [32]", "users: [100001]", ["cells[1].users[0]", "less than or equal to 100000"]),
+        ("users: [32]", "users: [32], connections: [open]", ["cells[1].connections[0]", "'keep-alive' or 'close'"]),
+        ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; did you mean hello?"]),
+        ("[hello]", "[x]", ["cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more"]),
+        ("all", "[four]", ["cells[1].servers: unknown server 'four'; known are one, two, three"]),
+    ],
+)
+def test_a_wrong_group_is_refused_with_its_number_and_what_would_be_right(
+    before: str, after: str, parts: list[str]
+) -> None:
+    assert before in GROUP
+    message = refused_group(f"{GROUP}, {GROUP.replace(before, after)}")
+
+    assert message.startswith("e.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+def test_a_reference_that_is_no_server_is_refused() -> None:
+    message = refusal(f"name: x\nreference: four\ncells: [{GROUP}]")
+
+    assert message == "e.yaml: reference: unknown server 'four'; known are one, two, three"
+
+
+def test_users_that_are_told_apart_cannot_come_at_a_rate() -> None:
+    group = "{servers: [one], workloads: [stall], rate: [10]}"
+
+    message = refusal(f"name: x\nreference: one\ncells: [{group}]")
+
+    assert message == "e.yaml: workload 'stall' tells its users apart; give users, not rate"
+
+
+@pytest.mark.parametrize("key", ["name", "reference", "cells"])
+def test_a_key_that_must_be_there_is_missed(key: str) -> None:
+    lines = {"name": "name: x", "reference": "reference: one", "cells": f"cells: [{GROUP}]"}
+    del lines[key]
+
+    assert refusal("\n".join(lines.values())) == f"e.yaml: lacks the key '{key}'"
+
+
+@pytest.mark.parametrize("name", ["A Name", "../x", "-x", "x" * 65, "''"])
+def test_a_name_that_could_not_name_a_folder_is_refused(name: str) -> None:
+    assert refusal(f"name: {name}\nreference: one\ncells: [{GROUP}]").startswith("e.yaml: name: ")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "answer"])
+def test_a_file_without_keys_is_no_experiment(text: str) -> None:
+    assert refusal(text) == "e.yaml: is not an experiment; it must begin with keys such as name and cells"
+
+
+def test_groups_with_empty_lists_leave_nothing_to_measure() -> None:
+    assert "nothing to measure" in refused_group("{servers: all, workloads: [], users: [32]}")
+    assert "nothing to measure" in refused_group("{servers: [], workloads: [hello], rate: [10]}")
+
+
+def test_no_groups_at_all_are_refused() -> None:
+    assert refused_group("").startswith("e.yaml: cells: list should have at least 1 item")
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    assert refused_group(GROUP, "blocks: 1\nblocks: 2\n") == "e.yaml:5: the key 'blocks' is given twice"
+
+
+# What the command line narrows.
+
+WIDE = testing.experiment(*(testing.cell(name, users=users) for name in ("one", "two") for users in (8, 32)))
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    assert resolve.narrow(WIDE, SERVERS) == WIDE
+
+
+def test_servers_that_are_not_asked_for_are_left_out() -> None:
+    narrowed = resolve.narrow(WIDE, SERVERS, servers=["one"])
+
+    assert narrowed.cells == WIDE.cells[:2]
+    assert narrowed.reference == "one"
+
+
+def test_the_first_server_asked_for_takes_the_place_of_a_reference_left_out() -> None:
+    assert resolve.narrow(WIDE, SERVERS, servers=["two"]).reference == "two"
+
+
+def test_other_cores_take_the_place_of_the_files() -> None:
+    narrowed = resolve.narrow(WIDE, SERVERS, cores=[2, 4])
+
+    assert len(narrowed.cells) == len(WIDE.cells) * 2
+    assert {cell.cores for cell in narrowed.cells} == {2, 4}
+
+
+def test_cells_that_differed_in_cores_alone_count_once() -> None:
+    both = testing.experiment(testing.cell(cores=1), testing.cell(cores=2))
+
+    assert resolve.narrow(both, SERVERS, cores=[4]).cells == (testing.cell(cores=4),)
+
+
+def test_blocks_and_sharing_are_as_asked_for() -> None:
+    narrowed = resolve.narrow(WIDE, SERVERS, blocks=9, share_generator=True)
+
+    assert (narrowed.blocks, narrowed.generator) == (9, "shared")
+
+
+def test_one_block_may_be_asked_for() -> None:
+    assert resolve.narrow(WIDE, SERVERS, blocks=1).blocks == 1
+
+
+@pytest.mark.parametrize("option", ["blocks", "max_blocks", "generator_cores"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_number_below_one_is_refused_with_its_option(option: str, count: int) -> None:
+    asked: dict[str, Any] = {"precision": 0.03, option: count}
+
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(WIDE, SERVERS, **asked)
+
+    assert caught.value.message == f"--{option.replace('_', '-')} must be a whole number from 1, not {count}"
+
+
+@pytest.mark.parametrize("option", ["blocks", "max_blocks"])
+def test_more_blocks_than_a_file_may_ask_for_are_refused(option: str) -> None:
+    most: dict[str, Any] = {"precision": 0.03, option: 1000}
+    more: dict[str, Any] = {"precision": 0.03, option: 1001}
+
+    assert getattr(resolve.narrow(WIDE, SERVERS, **most), option) == 1000
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(WIDE, SERVERS, **more)
+    assert caught.value.message == f"--{option.replace('_', '-')} must be 1000 at most, not 1001"
+
+
+def test_parameters_of_workloads_that_no_cell_is_left_of_are_left_out() -> None:
+    cells = (testing.cell("one", workload="sleep"), testing.cell("two", workload="cpu"))
+    both = replace(testing.experiment(*cells), parameters={"sleep": {"ms": 20.0}, "cpu": {"ms": 2.0}})
+
+    assert resolve.narrow(both, SERVERS, servers=["one"]).parameters == {"sleep": {"ms": 20.0}}
+
+
+def test_precision_its_end_and_the_generators_cores_are_as_asked_for() -> None:
+    narrowed = resolve.narrow(WIDE, SERVERS, precision=0.05, max_blocks=20, generator_cores=2)
+
+    assert (narrowed.blocks, narrowed.precision, narrowed.max_blocks) == (WIDE.blocks, 0.05, 20)
+    assert narrowed.generator_cores == 2
+    assert narrowed.cells == WIDE.cells
+
+
+def test_a_precision_without_an_end_ends_where_the_files_would() -> None:
+    assert resolve.narrow(WIDE, SERVERS, precision=0.05).max_blocks == resolve.MAX_BLOCKS
+    assert resolve.narrow(WIDE, SERVERS, precision=0.05, blocks=99).max_blocks == 99
+
+
+SEQUENTIAL = replace(WIDE, precision=0.03, max_blocks=30)
+
+
+def test_a_files_precision_and_end_stay_unless_others_are_asked_for() -> None:
+    assert resolve.narrow(SEQUENTIAL, SERVERS) == SEQUENTIAL
+    assert resolve.narrow(SEQUENTIAL, SERVERS, precision=0.1) == replace(SEQUENTIAL, precision=0.1)
+    assert resolve.narrow(SEQUENTIAL, SERVERS, max_blocks=9) == replace(SEQUENTIAL, max_blocks=9)
+    assert resolve.narrow(replace(WIDE, generator_cores=2), SERVERS).generator_cores == 2
+
+
+@pytest.mark.parametrize("precision", [0.0, -0.1, 1.0, 3.0, float("nan"), float("inf")])
+def test_a_precision_that_is_no_share_is_refused(precision: float) -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(WIDE, SERVERS, precision=precision)
+
+    assert caught.value.message == f"--precision must be a share such as 0.03, not {precision:g}"
+
+
+def test_an_end_without_a_precision_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(WIDE, SERVERS, max_blocks=9)
+
+    assert caught.value.message == "--max-blocks says where a run with precision ends; give --precision too"
+
+
+@pytest.mark.parametrize("asked", [{"max_blocks": 4, "blocks": 5}, {"max_blocks": 2}])
+def test_an_end_before_the_first_blocks_are_over_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(SEQUENTIAL, SERVERS, **asked)
+
+    blocks = asked.get("blocks", SEQUENTIAL.blocks)
+    assert caught.value.message == (
+        f"--max-blocks: {asked['max_blocks']} is less than the {blocks} blocks to begin with"
+    )
+
+
+def test_a_server_that_is_unknown_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(SpecError, match="--servers: unknown server 'four'; known are one, two, three"):
+        resolve.narrow(WIDE, SERVERS, servers=["one", "four"])
+
+
+def test_a_server_that_the_experiment_does_not_name_is_measured_under_each_of_its_conditions() -> None:
+    narrowed = resolve.narrow(WIDE, SERVERS, servers=["three", "one"])
+
+    assert [cell for cell in narrowed.cells if cell.server == "one"] == [
+        cell for cell in WIDE.cells if cell.server == "one"
+    ]
+    conditions = {replace(cell, server="three") for cell in WIDE.cells}
+    added = [cell for cell in narrowed.cells if cell.server == "three"]
+    assert set(added) == conditions
+    assert len(added) == len(conditions), "each once"
+    assert {cell.server for cell in narrowed.cells} == {"one", "three"}
+    assert narrowed.reference == WIDE.reference == "one"
+    assert resolve.narrow(WIDE, SERVERS, servers=["three"]).reference == "three"
+
+
+@pytest.mark.parametrize("servers", ["gunicorn", "[1]", "{a: b}"])
+def test_servers_are_all_or_a_list_of_names(servers: str) -> None:
+    text = f"name: x\nreference: gunicorn-sync-1\ncells: [{{servers: {servers}, workloads: [hello], users: [1]}}]\n"
+    with pytest.raises(SpecError, match=r"cells\[0\].servers: must be all, or a list of names"):
+        resolve.parse(text, "x.yaml", {"gunicorn-sync-1": testing.server()}, cores=1)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["blocks: yes", "blocks: '3'", "window_s: yes", "patience_s: '3'", "precision: '0.03'", "cells: [3]"]
+)
+def test_what_only_looks_like_a_number_or_a_group_is_refused(wrong: str) -> None:
+    key = wrong.partition(":")[0]
+    document = {
+        "name": "name: x",
+        "reference": "reference: gunicorn-sync-1",
+        "cells": "cells: [{servers: all, workloads: [hello], users: [1]}]",
+    } | {key: wrong}
+    with pytest.raises(SpecError, match=f"x.yaml: {key}"):
+        resolve.parse("\n".join(document.values()), "x.yaml", {"gunicorn-sync-1": testing.server()}, cores=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (RunOptions(task="lab.run"), [1, 2, 4, 5]),
+        (RunOptions(task="lab.run", share_generator=True), [1, 2, 4, 6]),
+        (RunOptions(task="lab.run", generator_cores=2), [1, 2, 4]),
+        (RunOptions(task="lab.run", cores=(3,)), [3]),
+    ],
+)
+def test_all_cores_are_those_of_the_machine_beside_the_generators_as_the_command_line_has_it(
+    options: RunOptions, numbers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "usable_cpus", lambda: frozenset(range(6)))
+    here = Testbed(runtime=cast("Runtime", None), host=testing.run().host)
+    file = tmp_path / "every.yaml"
+    file.write_text(f"name: every\nreference: one\ncells: [{EVERY_CORE}]\n")
+
+    experiment = measure._experiment(replace(options, file=str(file)), SERVERS, here)
+
+    assert cores_of(experiment) == numbers

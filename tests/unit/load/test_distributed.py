@@ -1,0 +1,201 @@
+"""What a crew makes of what its workers tell, without any."""
+
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from locust.runners import STATE_INIT, STATE_MISSING, STATE_RUNNING
+
+from wsgilab.load import distributed as crews
+from wsgilab.load import workers as hands
+from wsgilab.load.distributed import WorkerPool
+from wsgilab.load.local import BadLocustfile, Progress
+from wsgilab.load.reachability import ReachReading, Unreached
+from wsgilab.load.workers import Lost, Workers
+from wsgilab.system import host
+
+S = 10**9
+
+
+class Clients(dict[str, Any]):
+    """Locust's, as far as it is asked."""
+
+    @property
+    def ready(self) -> list[Any]:
+        return [each for each in self.values() if each.state == STATE_INIT]
+
+
+class Runner:
+    """Locust's master, which only keeps what it sends."""
+
+    def __init__(self) -> None:
+        self.clients = Clients()
+        self.server = SimpleNamespace(port=5557)
+        self.sent: list[tuple[str, Any, str | None]] = []
+
+    def send_message(self, kind: str, data: Any = None, client_id: str | None = None) -> None:
+        self.sent.append((kind, data, client_id))
+
+
+def staff(runner: Runner, *machines: str) -> Workers:
+    """Workers `0`, `1` and so on, on these machines; an empty name is the master's."""
+    made = object.__new__(Workers)
+    vars(made).update(_runner=runner, _here=[], _expected=len(machines), _outposts={}, _unlisted_since={}, _log=None)
+    for number, machine in enumerate(machines):
+        name, _, which = machine.partition("/")
+        made._on_hello(message(number, machine=name, outpost=which))
+        runner.clients[str(number)] = SimpleNamespace(state=STATE_INIT)
+    return made
+
+
+def message(worker: int, **data: Any) -> Any:
+    return SimpleNamespace(node_id=str(worker), data=data)
+
+
+def crew(*machines: str, reach: object = None) -> tuple[WorkerPool, Runner]:
+    runner = Runner()
+    made = object.__new__(WorkerPool)
+    vars(made).update(_cpus={0}, _reach=reach, _heard=crews._Heard(), _runner=runner, _workers=staff(runner, *machines))
+    return made, runner
+
+
+# Workers.
+
+
+def test_workers_are_known_by_machine_and_by_outpost() -> None:
+    made = staff(Runner(), "", "beta/1", "beta/1", "gamma/1", "beta/2")
+
+    assert made.here == ["0"]
+    assert made.elsewhere == {"1": "beta", "2": "beta", "3": "gamma", "4": "beta"}
+    assert made.by_outpost == [["1", "2"], ["3"], ["4"]]
+    assert len(made) == 5
+    assert made.are_ready
+
+
+def test_a_worker_whose_heartbeat_is_missing_is_lost_and_its_machine_named() -> None:
+    runner = Runner()
+    made = staff(runner, "", "beta")
+    made.check()
+    runner.clients["1"].state = STATE_MISSING
+
+    with pytest.raises(Lost, match="on beta is not heard of any more"):
+        made.check()
+
+
+def test_a_worker_that_has_just_stopped_its_users_is_not_listed_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(hands, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    runner = Runner()
+    made = staff(runner, "", "beta")
+    for _ in range(2):
+        listed = runner.clients.pop("1")
+        made.check()
+        clock[0] += hands._UNLISTED_S - 0.1
+        made.check()
+        runner.clients["1"] = listed
+        made.check()
+    del runner.clients["1"]
+    made.check()
+    clock[0] += hands._UNLISTED_S + 0.1
+
+    with pytest.raises(Lost, match="on beta is not heard of any more"):
+        made.check()
+
+
+def test_strangers_are_not_given_work() -> None:
+    runner = Runner()
+    made = staff(runner, "", "beta")
+    runner.clients["stranger"] = SimpleNamespace(state=STATE_RUNNING)
+
+    with pytest.raises(Lost, match="more workers than the 2 expected have connected to port 5557"):
+        made.check()
+
+
+# A crew.
+
+
+def test_the_busiest_core_is_found_on_whatever_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, runner = crew("", "beta", "beta")
+    used_s = [1.0]
+    monkeypatch.setattr(Workers, "cpu_s", lambda _: used_s)
+    made.mark()
+    used_s[0] += 1e-9
+    made.mark()
+    # Each by a clock of its own, and not for as long: the messages took their time.
+    for worker, begin_ns, share in ((1, 5 * S, 0.7), (2, 900 * S, 0.4)):
+        made._on_marked(message(worker, at_ns=begin_ns, cpu_s=10.0, idle_s=5.0))
+        made._on_marked(message(worker, at_ns=begin_ns + 2 * S, cpu_s=10.0 + 2 * share, idle_s=5.0))
+
+    assert made.busiest() == pytest.approx(0.7)
+    assert runner.sent == [("lab_mark", None, worker) for worker in ("1", "2")] * 2
+
+
+def test_what_others_use_is_what_neither_idles_nor_is_the_generators_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = crew("", "beta", "beta")
+    monkeypatch.setattr(Workers, "cpu_s", lambda _: [1.0])
+    # All the time, on this machine.
+    monkeypatch.setattr(host, "idle_s", lambda _: time.monotonic())
+    made.mark()
+    made.mark()
+    for worker, idle_s in ((1, 0.5), (2, 1.2)):
+        made._on_marked(message(worker, at_ns=5 * S, cpu_s=10.0, idle_s=7.0))
+        made._on_marked(message(worker, at_ns=7 * S, cpu_s=10.7, idle_s=7.0 + idle_s))
+
+    assert made.others() == pytest.approx(0.4), "of two seconds 0.5 were idle, and 0.7 its own"
+
+
+def test_each_worker_counts_in_its_own_machines_view_of_the_targets_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, theirs = (
+        ReachReading(
+            offset_ns=offset_ns, round_trip_ms=1.0, namespace=f"{offset_ns}", sent_segments=1, resent_segments=0
+        )
+        for offset_ns in (7, 9)
+    )
+    made, runner = crew("", "beta", "beta", reach=SimpleNamespace(look=lambda _: own))
+    send = runner.send_message
+
+    def sent_and_answered(kind: str, data: Any = None, client_id: str | None = None) -> None:
+        send(kind, data, client_id)
+        if kind == "lab_look":
+            made._on_seen(message(int(client_id or 0), **asdict(theirs)))
+
+    monkeypatch.setattr(runner, "send_message", sent_and_answered)
+
+    assert made.look(10) == [own, theirs]
+    assert [each for each in runner.sent if each[0] == "lab_look"] == [("lab_look", {"patience_s": 10}, "1")]
+    clocks = {worker: data["offset_ns"] for kind, data, worker in runner.sent if kind == "lab_clock"}
+    assert clocks == {"0": 7, "1": 9, "2": 9}
+
+
+def test_a_machine_from_which_the_targets_are_not_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ReachReading(offset_ns=7, round_trip_ms=1.0, namespace="a", sent_segments=1, resent_segments=0)
+    made, runner = crew("", "beta", reach=SimpleNamespace(look=lambda _: own))
+
+    def refused(kind: str, _data: Any = None, _client_id: str | None = None) -> None:
+        if kind == "lab_look":
+            made._on_seen(message(1, error="not reached at 10.0.0.2:9: refused"))
+
+    monkeypatch.setattr(runner, "send_message", refused)
+
+    with pytest.raises(Unreached, match=r"^on beta, not reached at 10\.0\.0\.2:9: refused$"):
+        made.look(10)
+
+
+def test_where_all_is_one_machine_nothing_is_looked_for() -> None:
+    made, runner = crew("", "")
+
+    assert made.look(10) == ()
+    assert runner.sent == []
+
+
+def test_a_user_that_fails_by_itself_ends_the_trial_with_what_its_worker_tells() -> None:
+    made, _ = crew("", "beta")
+    made._on_progress(message(1, users=3, answered=2, failed=1))
+    assert made.progress() == Progress(users=3, answered=2, failed=1)
+
+    made._on_trouble(message(1, message="locustfiles/mine.py, line 4: ZeroDivisionError: division by zero"))
+
+    with pytest.raises(BadLocustfile, match=r"^locustfiles/mine\.py, line 4: ZeroDivisionError: division by zero$"):
+        made.progress()

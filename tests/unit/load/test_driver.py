@@ -1,0 +1,211 @@
+"""One trial, as the generator carries it out: what the lab is told and when, and how long load goes on."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gevent
+import pytest
+from gevent.queue import Queue
+
+from wsgilab.load import driver
+from wsgilab.load.driver import Lab, trial
+from wsgilab.load.local import Progress, TargetCores
+from wsgilab.load.samples import Sample
+from wsgilab.model import TrialSpec
+
+CLOSED = TrialSpec(
+    locustfile="hello",
+    base_url="http://127.0.0.1:8000",
+    users=4,
+    rate=None,
+    window_s=0.02,
+    patience_s=1.0,
+    options={},
+)
+SCHEDULED = TrialSpec(
+    locustfile="hello",
+    base_url="http://127.0.0.1:8000",
+    users=1,
+    rate=40.0,
+    window_s=0.02,
+    patience_s=1.0,
+    options={},
+)
+
+
+class Users:
+    """A load whose users are at work from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self.are_at_work = False
+        self.ends: list[tuple[int, int]] = []
+        """Of the window, and of what must be worked off, as often as they were told."""
+        self.marks = 0
+
+    def look(self, _: float) -> Sequence[Any]:
+        return ()
+
+    def start(self) -> None:
+        self.are_at_work = True
+
+    def progress(self) -> Progress:
+        return Progress(users=4, answered=4, failed=0)
+
+    def end_window(self, at_ns: int, void_ns: int) -> None:
+        assert self.are_at_work
+        self.ends.append((at_ns, void_ns))
+
+    def stop(self, _: float) -> list[Sample]:
+        self.are_at_work = False
+        return []
+
+    def mark(self) -> None:
+        self.marks += 1
+
+    def busiest(self) -> float:
+        return 0.1
+
+    def used(self) -> float:
+        return 0.1
+
+    def others(self) -> float:
+        return 0.0
+
+
+class Reader:
+    """A lab that takes so many looks to read what the target used."""
+
+    def __init__(self, users: Users, looks: int, reading_s: float = 0.0) -> None:
+        self.reading_s = reading_s
+        self._users = users
+        self._looks = looks
+        self.told: list[str] = []
+        self.waited_s: list[float] = []
+        self.read_under_load = False
+
+    def let_read(self, event: str) -> None:
+        assert self._users.are_at_work
+        self.told.append(event)
+
+    def wait_until_read(self, timeout_s: float) -> bool:
+        assert self.told == ["window", "closed"]
+        self.waited_s.append(timeout_s)
+        gevent.sleep(max(0.0, timeout_s))
+        self._looks -= 1
+        if self._looks:
+            return False
+        self.read_under_load = self._users.are_at_work
+        return True
+
+
+@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(order: TrialSpec) -> None:
+    users = Users()
+    reader = Reader(users, looks=3)
+
+    report = trial(order, users, TargetCores("", None), reader)
+
+    assert reader.read_under_load
+    assert not users.are_at_work
+    assert not report.read_late
+    assert report.held_s >= sum(reader.waited_s)
+    assert report.window_s == pytest.approx(order.window_s, abs=0.001), "not until the lab had read"
+    assert users.marks == 2
+
+
+@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+def test_requests_are_void_only_after_the_lab_has_read_also_where_it_takes_longer_than_the_last_time(
+    order: TrialSpec,
+) -> None:
+    users = Users()
+    reader = Reader(users, looks=3, reading_s=0.1)
+
+    trial(order, users, TargetCores("", None), reader)
+
+    ends_ns, voids_ns = {end for end, _ in users.ends}, [void for _, void in users.ends]
+    assert len(ends_ns) == 1, "the window's end does not move"
+    [end_ns] = ends_ns
+    assert voids_ns[0] - end_ns > reader.reading_s * 1e9
+    assert voids_ns == sorted(voids_ns)
+    # Once when the window's end was known, and each time that the lab was waited for.
+    assert len(voids_ns) == 1 + 3
+    # It was waited for until shortly before the moment that was told, and then for longer and longer.
+    allowed_s = reader.reading_s * driver.READING_MARGIN + driver.VOID_AFTER_S
+    assert reader.waited_s == [pytest.approx(allowed_s * 2**time - driver.VOID_AFTER_S / 2) for time in range(3)]
+
+
+@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_so(
+    order: TrialSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "LONGEST_READING_S", 0.05)
+    users = Users()
+
+    report = trial(order, users, TargetCores("", None), Reader(users, looks=10**9))
+
+    assert report.read_late
+    assert report.held_s >= 0.05
+    assert not users.are_at_work
+
+
+# The other end of the conversation.
+
+
+class Lines:
+    """What the lab says, as it comes."""
+
+    def __init__(self) -> None:
+        self._said: Queue[bytes | None] = Queue()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._said.get, None)
+
+    def say(self, **message: Any) -> None:
+        self._said.put(json.dumps(message).encode() + b"\n")
+        gevent.sleep(0.001)
+
+    def end(self) -> None:
+        self._said.put(None)
+        gevent.sleep(0.001)
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+def test_what_the_lab_says_of_reading_is_heard_between_orders_and_is_none(lines: Lines) -> None:
+    output = io.StringIO()
+    lab = Lab(lines, output)
+    lab.let_read("closed")
+    lines.say(op="get", url="a")
+    assert not lab.wait_until_read(0)
+
+    lines.say(op="read", at="closed")
+    assert lab.wait_until_read(0)
+    assert 0 < lab.reading_s != driver.READING_S
+    lines.end()
+    assert list(lab.orders()) == [{"op": "get", "url": "a"}]
+    assert json.loads(output.getvalue()) == {"event": "closed"}
+
+
+def test_that_the_lab_has_read_at_the_windows_begin_does_not_end_load_after_its_end(lines: Lines) -> None:
+    lab = Lab(lines, io.StringIO())
+    lab.let_read("window")
+    lab.let_read("closed")
+    lines.say(op="read", at="window")
+    assert not lab.wait_until_read(0)
+    assert lab.reading_s == driver.READING_S, "it cannot be told how long that took"
+    lines.say(op="read", at="closed")
+    assert lab.wait_until_read(0)
+
+
+def test_a_lab_that_has_gone_is_not_waited_for(lines: Lines) -> None:
+    lab = Lab(lines, io.StringIO())
+    lab.let_read("window")
+    lines.end()
+    lab.let_read("closed")
+    assert lab.wait_until_read(60)
+    assert list(lab.orders()) == []

@@ -1,0 +1,72 @@
+"""What a machine of the swarm knows of the way to the targets' machine."""
+
+import pytest
+
+from tests.elsewhere import DAY_NS, beacon
+from wsgilab.load import reachability
+from wsgilab.load.reachability import Reachability, ReachReading, Unreached, segments_between
+
+SNMP = """\
+Ip: Forwarding DefaultTTL InReceives
+Ip: 1 64 7
+Tcp: RtoAlgorithm InSegs OutSegs RetransSegs InErrs
+Tcp: 1 10 20 3 0
+Udp: InDatagrams
+Udp: 5
+"""
+
+
+def seen(namespace: str, sent: int, resent: int) -> ReachReading:
+    return ReachReading(offset_ns=0, round_trip_ms=1.0, namespace=namespace, sent_segments=sent, resent_segments=resent)
+
+
+def test_segments_are_read_by_name() -> None:
+    assert reachability._segments(SNMP) == (20, 3)
+
+
+def test_segments_between_two_looks_are_counted_once_for_each_network_namespace() -> None:
+    before = [seen("alpha", 100, 1), seen("alpha", 101, 1), seen("beta", 1000, 50)]
+    after = [seen("alpha", 150, 3), seen("alpha", 150, 3), seen("beta", 1700, 51)]
+
+    sent, resent = segments_between(before, after)
+
+    assert (sent, resent) == (49 + 700, 2 + 1)
+
+
+def test_segments_of_a_namespace_that_is_seen_once_are_unknown() -> None:
+    assert segments_between([seen("alpha", 100, 1)], [seen("beta", 200, 2)]) == (0, 0)
+
+
+def test_a_look_tells_the_clock_and_the_network() -> None:
+    with beacon(DAY_NS) as port:
+        way = Reachability(f"127.0.0.1:{port}")
+        first, second = way.look(1), way.look(1)
+        way.close()
+
+    assert first.offset_ns == pytest.approx(DAY_NS, abs=10**9)
+    assert first.namespace == second.namespace
+    # Nine questions and nine answers, on one machine.
+    assert second.sent_segments - first.sent_segments >= 9
+    assert second.resent_segments >= first.resent_segments
+
+
+def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line() -> None:
+    with beacon() as port:
+        way = Reachability(f"127.0.0.1:{port}")
+        way.look(1)
+    for _ in range(2):
+        with pytest.raises(
+            Unreached, match=rf"^the targets' machine is not reached any more at 127\.0\.0\.1:{port}: .+$"
+        ):
+            way.look(0.3)
+    with pytest.raises(Unreached, match=rf"^the targets' machine is not reached at 127\.0\.0\.1:{port}: "):
+        Reachability(f"127.0.0.1:{port}").bandwidth_mbps()
+    with beacon(port=port):
+        assert way.look(1).round_trip_ms > 0
+        assert way.bandwidth_mbps() > 1
+        way.close()
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        Reachability("alpha")

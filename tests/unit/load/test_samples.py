@@ -1,0 +1,506 @@
+"""What users saw, and what that means for a window."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsgilab import testing
+from wsgilab.analysis import inflight, stats
+from wsgilab.load.samples import CLOCKS_NS, EVER, LATE_MS, STAMP_HEADER, Recorder, Sample, Span, report
+from wsgilab.model import Stamp, TrialReport
+
+MS = 10**6
+BEGIN, SETTLED, END = 1000 * MS, 1400 * MS, 2000 * MS
+SPAN = Span(
+    started_ns=900 * MS, begin_ns=BEGIN, settled_ns=SETTLED, end_ns=END, stopped_ns=2050 * MS, drained_ns=2300 * MS
+)
+
+
+OTHER_TIME = "the Lab-Stamp header is of another time: the answer comes from a cache, or the server has another clock"
+
+
+class GivenUp(BaseException):
+    """As gevent's GreenletExit is: no Exception."""
+
+
+def stamp(left_ns: int, *, service_ns: int = 50 * MS, process: int = 1) -> str:
+    return f"{process} 2 3 {left_ns - service_ns} {left_ns}"
+
+
+def answered(left_ns: int, latency_ms: float = 60.0, *, due_ns: int = 0, late_ms: float = 0.0, **more: Any) -> Sample:
+    return Sample(latency_ms, stamp(left_ns, **more), None, False, due_ns, late_ms)
+
+
+def failed(error: str = "OSError: refused", *, due_ns: int = 0, late_ms: float = 0.0) -> Sample:
+    return Sample(1.0, None, error, False, due_ns, late_ms)
+
+
+def given_up(latency_ms: float = 900.0, *, due_ns: int = 0, late_ms: float = 0.0) -> Sample:
+    return Sample(latency_ms, None, "given up", True, due_ns, late_ms)
+
+
+def told(*samples: Sample, span: Span = SPAN) -> TrialReport:
+    return report(samples, span, unanswered=0, generator_cpu=0.1)
+
+
+# The recorder.
+
+
+def response(stamp: object) -> Any:
+    """An answer with its headers, as far as a recorder asks for them."""
+    return SimpleNamespace(get={STAMP_HEADER: stamp}.get)
+
+
+def recorded(*calls: Mapping[str, Any]) -> Recorder:
+    """A recorder that heard of requests as Locust tells of them."""
+    recorder = Recorder()
+    for call in calls:
+        recorder.on_request(request_type="GET", name="/hello", url="/hello", start_time=1.0, response_length=6, **call)
+    return recorder
+
+
+def test_an_answer_is_recorded_with_its_stamp() -> None:
+    recorder = recorded({"response_time": 12.5, "response": response("1 2 3 4 5"), "context": {"user": 7}})
+
+    assert recorder.samples == [
+        Sample(latency_ms=12.5, stamp="1 2 3 4 5", error=None, cut_off=False, due_ns=0, late_ms=0.0, received_bytes=6)
+    ]
+    assert (recorder.answered, recorder.failed) == ({7}, set())
+
+
+def test_stamps_of_one_answer_are_recorded_together() -> None:
+    """As HTTP has it (RFC 9110, section 5.3), and as clients hand them over that do not keep them apart."""
+    (sample,) = recorded({"response_time": 1.0, "response": response(["1 2 3 4 5", "1 2 3 4 6"])}).samples
+
+    assert sample.stamp == "1 2 3 4 5, 1 2 3 4 6"
+
+
+@pytest.mark.parametrize(
+    ("answer", "stamp"),
+    [
+        (SimpleNamespace(headers={STAMP_HEADER: "1 2 3 4 5"}), "1 2 3 4 5"),
+        (SimpleNamespace(headers={}), None),
+        (SimpleNamespace(headers=None), None),
+        (SimpleNamespace(), None),
+        (response(None), None),
+        (response(7), None),
+        (object(), None),
+        (None, None),
+    ],
+)
+def test_an_answer_is_recorded_whatever_client_of_locusts_brought_it(answer: object, stamp: str | None) -> None:
+    recorder = recorded({"response_time": 1.0, "response": answer, "context": {"user": 7}})
+
+    assert [(sample.stamp, sample.error) for sample in recorder.samples] == [(stamp, None)]
+    assert recorder.answered == {7}
+
+
+def test_what_cannot_be_recorded_is_a_failure_and_is_not_lost() -> None:
+    """Locust logs what a listener raises, and goes on."""
+
+    def trouble(_: str) -> str:
+        raise LookupError("no headers here")
+
+    recorder = recorded({"response_time": 1.0, "response": SimpleNamespace(get=trouble)})
+
+    assert told(*recorder.samples).errors == {"not understood: LookupError: no headers here": 1}
+
+
+@pytest.mark.parametrize("exception", [ValueError("wrong"), ConnectionRefusedError("refused")])
+def test_a_failure_is_recorded_with_its_kind_and_what_it_says(exception: Exception) -> None:
+    recorder = recorded({"response_time": 1.0, "exception": exception, "context": {"user": 7}})
+
+    (sample,) = recorder.samples
+    assert sample.error == f"{type(exception).__name__}: {exception}"
+    assert (sample.stamp, sample.cut_off) == (None, False)
+    assert (recorder.answered, recorder.failed) == (set(), {7})
+
+
+def test_a_wrong_answer_is_a_failure_whatever_its_stamp() -> None:
+    (sample,) = recorded(
+        {"response_time": 1.0, "response": response("1 2 3 4 5"), "exception": ValueError("wrong")}
+    ).samples
+
+    assert (sample.stamp, sample.error) == ("1 2 3 4 5", "ValueError: wrong")
+
+
+def test_a_long_failure_is_cut() -> None:
+    (sample,) = recorded({"response_time": 1.0, "exception": ValueError("x" * 1000)}).samples
+
+    assert sample.error == ("ValueError: " + "x" * 1000)[:200]
+
+
+def test_what_was_given_up_is_cut_off_and_no_failure_of_the_server() -> None:
+    (sample,) = recorded({"response_time": 1.0, "exception": GivenUp()}).samples
+
+    assert sample.cut_off
+    assert told(sample).failures == 0
+
+
+def test_a_scheduled_request_is_recorded_with_when_it_was_due_and_how_late_it_began() -> None:
+    context = {"user": 1, "due_ns": BEGIN, "begun_ns": BEGIN + 7 * MS}
+    calls: list[dict[str, Any]] = [
+        {"response": response("1 2 3 4 5")},
+        {"exception": ValueError("wrong")},
+        {"exception": GivenUp()},
+    ]
+
+    found = recorded(*({"response_time": 9.0, "context": context, **call} for call in calls)).samples
+
+    assert [(sample.due_ns, sample.late_ms) for sample in found] == [(BEGIN, 7.0)] * 3
+
+
+@pytest.mark.parametrize(
+    "call", [{"response": response("1 2 3 4 5")}, {"exception": ValueError("wrong")}, {"exception": GivenUp()}]
+)
+@pytest.mark.parametrize(
+    ("told", "slow_connection", "client_ms", "reading_ms"),
+    [
+        ({}, False, 0.0, 0.0),
+        ({"slow_connection": True}, True, 0.0, 0.0),
+        ({"reopened": True}, False, 0.0, 0.0),
+        ({"client_ms": 200.0, "reading_ms": 50.0}, False, 200.0, 50.0),
+    ],
+)
+def test_what_was_remarkable_about_a_request_is_recorded_whatever_became_of_it(
+    call: dict[str, Any], told: dict[str, Any], slow_connection: bool, client_ms: float, reading_ms: float
+) -> None:
+    (sample,) = recorded({"response_time": 1.0, "context": {"user": 1, **told}, **call}).samples
+
+    assert (sample.slow_connection, sample.client_ms, sample.reading_ms) == (slow_connection, client_ms, reading_ms)
+    assert sample.reopened == told.get("reopened", False)
+
+
+@pytest.mark.parametrize("context", [None, {}, {"user": 1, "due_ns": None}])
+def test_a_request_that_followed_another_was_never_due_nor_late(context: dict[str, Any] | None) -> None:
+    (sample,) = recorded({"response_time": 1.0, "response": response("1 2 3 4 5"), "context": context}).samples
+
+    assert (sample.due_ns, sample.late_ms) == (0, 0.0)
+
+
+def test_when_a_request_was_due_is_recorded_in_the_clock_of_the_targets_machine() -> None:
+    recorder = Recorder(clock_offset_ns=-500 * MS)
+    due, not_due = {"user": 1, "due_ns": BEGIN, "begun_ns": BEGIN + 7 * MS}, {"user": 2}
+
+    for context in (due, not_due):
+        recorder.on_request(response_time=9.0, response=response("1 2 3 4 5"), context=context)
+
+    assert [(sample.due_ns, sample.late_ms) for sample in recorder.samples] == [(BEGIN - 500 * MS, 7.0), (0, 0.0)]
+
+
+def test_users_are_known_by_their_answers_and_their_failures() -> None:
+    right, wrong = {"response": response("1 2 3 4 5")}, {"exception": ValueError("wrong")}
+    recorder = recorded(
+        *({"response_time": 1.0, "context": {"user": user}, **call} for user in (1, 2) for call in (right, right)),
+        {"response_time": 1.0, "context": {"user": 2}, **wrong},
+        {"response_time": 1.0, "context": {"user": 3}, **wrong},
+    )
+
+    assert (recorder.answered, recorder.failed) == ({1, 2}, {2, 3})
+    assert len(recorder.samples) == 6
+
+
+# The window.
+
+
+def test_a_trials_moments_are_told_in_seconds() -> None:
+    found = report([], SPAN, unanswered=3, generator_cpu=0.25)
+
+    assert (found.warmup_s, found.settling_s, found.window_s) == (0.1, 0.4, 1.0)
+    assert (found.held_s, found.drain_s) == (0.05, 0.25)
+    assert (found.unanswered, found.generator_cpu) == (3, 0.25)
+
+
+@pytest.mark.parametrize(("left_ns", "counted"), [(BEGIN - 1, 0), (BEGIN, 1), (END - 1, 1), (END, 0)])
+def test_a_request_counts_for_the_window_in_which_it_left(left_ns: int, counted: int) -> None:
+    found = told(answered(left_ns))
+
+    assert found.completed == counted
+    assert sum(found.in_flight.requests_per_process) == counted
+
+
+def test_throughput_is_of_all_the_window_and_so_are_requests_in_flight_and_service_times() -> None:
+    lefts = [BEGIN + 100 * MS, SETTLED, END - 300 * MS]
+    services = [50 * MS, 70 * MS, 90 * MS]
+    samples = [answered(left, service_ns=service) for left, service in zip(lefts, services, strict=True)]
+    outside = answered(END + 10 * MS, service_ns=200 * MS)
+
+    found = told(*samples, outside)
+
+    assert found.completed == 3
+    assert found.throughput_rps == pytest.approx(inflight.rate(lefts, BEGIN, END))
+    assert found.service_ms == 70.0
+    assert found.in_flight.mean == pytest.approx((50 + 70 + 90 + 190) / 1000), "what leaves later is in flight too"
+    assert found.in_flight.peak == 1
+
+
+@pytest.mark.parametrize(("left_ns", "counts"), [(SETTLED - 1, False), (SETTLED, True), (END - 1, True), (END, False)])
+def test_latencies_are_of_the_requests_that_left_once_the_load_had_settled(left_ns: int, counts: bool) -> None:
+    found = told(answered(SETTLED + 1, 10.0), answered(left_ns, 30.0))
+
+    assert found.latency_mean_ms == (20.0 if counts else 10.0)
+    assert found.latency_ms["max"] == pytest.approx(30.0 if counts else 10.0, rel=1e-3)
+    assert stats.merged_latency_ms([found.latency_histogram]) == found.latency_ms
+
+
+def test_percentiles_are_those_of_the_latencies() -> None:
+    found = told(*(answered(SETTLED + at * MS, float(at)) for at in range(1, 101)))
+
+    assert found.latency_ms == pytest.approx({"p50": 50, "p95": 95, "p99": 99, "max": 100}, rel=1e-3)
+    assert found.latency_mean_ms == 50.5
+
+
+def test_a_latency_beyond_the_histograms_range_is_its_end() -> None:
+    found = told(answered(SETTLED, 0.0), answered(SETTLED, 1e9))
+
+    assert found.latency_ms["p50"] == stats.LOWEST_US / 1000
+    assert found.latency_ms["max"] == pytest.approx(stats.HIGHEST_US / 1000, rel=1e-3)
+
+
+def test_a_window_without_a_request_has_figures_of_nothing() -> None:
+    found = told()
+
+    assert (found.completed, found.throughput_rps, found.latency_mean_ms, found.service_ms) == (0, 0.0, 0.0, 0.0)
+    assert (found.failures, found.cut_off, found.late, found.errors) == (0, 0, 0, {})
+    assert found.latency_ms == {}, "no latency is not a latency of nothing"
+    assert found.due == 0
+
+
+# Scheduled requests.
+
+
+@pytest.mark.parametrize(("due_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
+@pytest.mark.parametrize("left_ns", [SETTLED, END + 200 * MS])
+def test_the_latency_of_a_scheduled_request_counts_in_the_window_in_which_it_was_due(
+    due_ns: int, counts: bool, left_ns: int
+) -> None:
+    """Whenever it was answered: what the server held up must not be lost with the window's end."""
+    found = told(answered(left_ns, 30.0, due_ns=due_ns))
+
+    assert found.latency_mean_ms == (30.0 if counts else 0.0)
+    assert found.completed == (left_ns < END), "throughput is of what left in the window all the same"
+
+
+@pytest.mark.parametrize(("due_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
+def test_a_scheduled_request_that_was_given_up_has_waited_at_least_so_long(due_ns: int, counts: bool) -> None:
+    found = told(answered(SETTLED, 30.0, due_ns=BEGIN), given_up(1200.0, due_ns=due_ns))
+
+    assert found.latency_ms["max"] == pytest.approx(1200.0 if counts else 30.0, rel=1e-3)
+    assert found.latency_mean_ms == (615.0 if counts else 30.0)
+    assert found.cut_off == 1, "over the whole trial"
+
+
+def test_a_request_without_a_schedule_that_was_given_up_has_no_latency() -> None:
+    found = told(answered(SETTLED, 30.0), given_up())
+
+    assert (found.latency_mean_ms, found.cut_off) == (30.0, 1)
+
+
+@pytest.mark.parametrize("make", [lambda **given: answered(SETTLED, **given), failed, given_up])
+@pytest.mark.parametrize(
+    ("due_ns", "late_ms", "late"),
+    [
+        (BEGIN, LATE_MS + 0.01, 1),
+        (END - 1, LATE_MS + 0.01, 1),
+        (BEGIN, LATE_MS, 0),
+        (BEGIN - 1, LATE_MS + 0.01, 0),
+        (END, LATE_MS + 0.01, 0),
+    ],
+)
+def test_a_request_that_was_due_in_the_window_and_begun_noticeably_later_is_late(
+    make: Callable[..., Sample], due_ns: int, late_ms: float, late: int
+) -> None:
+    assert told(make(due_ns=due_ns, late_ms=late_ms)).late == late
+
+
+@pytest.mark.parametrize("make", [lambda **given: answered(SETTLED, **given), failed, given_up])
+@pytest.mark.parametrize(("due_ns", "due"), [(0, 0), (BEGIN - 1, 0), (BEGIN, 1), (END - 1, 1), (END, 0)])
+def test_a_request_was_due_in_the_window_whatever_became_of_it(
+    make: Callable[..., Sample], due_ns: int, due: int
+) -> None:
+    assert told(make(due_ns=due_ns)).due == due
+
+
+# Connections, and users who dawdle.
+
+
+@pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
+def test_slow_connections_are_counted_over_the_whole_trial_whatever_became_of_them(make: Callable[[], Sample]) -> None:
+    slow = make()._replace(slow_connection=True)
+
+    assert told(slow, make(), slow).slow_connections == 2
+
+
+@pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
+def test_connections_opened_anew_are_counted_over_the_whole_trial_whatever_became_of_them(
+    make: Callable[[], Sample],
+) -> None:
+    reopened = make()._replace(reopened=True)
+
+    assert told(reopened, make(), reopened).reopened == 2
+    assert told().reopened == 0
+
+
+@pytest.mark.parametrize(("left_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
+def test_what_users_let_pass_is_the_median_of_the_windows_requests(left_ns: int, counts: bool) -> None:
+    samples = [
+        answered(SETTLED)._replace(client_ms=100.0, reading_ms=10.0),
+        answered(left_ns)._replace(client_ms=300.0, reading_ms=30.0),
+    ]
+
+    assert told(*samples).client_ms == (200.0 if counts else 100.0)
+    assert told(*samples).reading_ms == (20.0 if counts else 10.0)
+    assert told().client_ms == told().reading_ms == 0.0
+
+
+@pytest.mark.parametrize(("left_ns", "counted"), [(BEGIN - 1, 1000), (BEGIN, 1500), (END - 1, 1500), (END, 1000)])
+def test_bytes_received_are_those_of_the_windows_requests(left_ns: int, counted: int) -> None:
+    answers = [
+        answered(SETTLED)._replace(received_bytes=1000),
+        answered(left_ns)._replace(received_bytes=500),
+        failed()._replace(received_bytes=70),
+    ]
+
+    assert told(*answers).received_bytes == counted
+    assert told().received_bytes == 0
+
+
+# Failures.
+
+
+def test_failures_are_counted_by_kind_over_the_whole_trial() -> None:
+    found = told(failed(), failed(), failed("ValueError: wrong"), answered(SETTLED))
+
+    assert (found.failures, found.completed) == (3, 1)
+    assert found.errors == {"OSError: refused": 2, "ValueError: wrong": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (None, "ValueError: the answer has no Lab-Stamp header"),
+        ("1 2 3", "ValueError: '1 2 3' is no stamp"),
+        (f"1 2 3 4 {'9' * 5000}", f"ValueError: '1 2 3 4 {'9' * 5000}"[:200]),
+        (f"{stamp(SETTLED)}, ", "ValueError: '' is no stamp"),
+        (
+            f"{stamp(SETTLED)}, {stamp(SETTLED, process=2)}",
+            "ValueError: the answer has Lab-Stamp headers of 2 requests",
+        ),
+        (stamp(END + CLOCKS_NS + 300 * MS + 1), f"ValueError: {OTHER_TIME}"),
+        ("1 2 3 50 40", "ValueError: '1 2 3 50 40': left before it was entered"),
+    ],
+)
+def test_an_answer_without_a_proper_stamp_is_a_failure(given: str | None, error: str) -> None:
+    found = told(Sample(1.0, given, None, False, 0, 0.0))
+
+    assert (found.failures, found.errors, found.completed) == (1, {error: 1}, 0)
+
+
+def test_an_answer_that_was_begun_anew_has_left_when_it_was_begun_last() -> None:
+    """Gunicorn and cheroot send the headers of both beginnings."""
+    begun, anew = stamp(SETTLED, service_ns=20 * MS), stamp(SETTLED + 30 * MS, service_ns=50 * MS)
+
+    found = told(Sample(60.0, f"{begun}, {anew}", None, False, 0, 0.0))
+
+    assert (found.completed, found.failures, found.service_ms) == (1, 0, 50.0)
+
+
+def test_a_stamp_of_before_the_trial_is_a_failure_unless_stamps_may_be_of_any_time() -> None:
+    early = answered(BEGIN)
+    span = SPAN.shifted(CLOCKS_NS + 50 * MS)
+
+    assert report([early], span, unanswered=0, generator_cpu=0.1).errors == {}
+    for stamped, errors in ((None, {f"ValueError: {OTHER_TIME}": 1}), (EVER, {})):
+        later = span.shifted(1)
+        assert report([early], later, unanswered=0, generator_cpu=0.1, stamped=stamped).errors == errors
+
+
+def test_of_many_kinds_of_failures_the_ten_most_frequent_are_told_but_all_are_counted() -> None:
+    found = told(*(failed(f"kind {kind}") for kind in range(12) for _ in range(kind + 1)))
+
+    assert found.failures == sum(range(1, 13))
+    assert found.errors == {f"kind {kind}": kind + 1 for kind in range(2, 12)}
+
+
+# Samples of several workers.
+
+DUE = st.sampled_from([0, BEGIN - 50 * MS, BEGIN, SETTLED + 7, END - 1, END])
+LATENCIES = st.floats(0, 5000)
+SAMPLES = st.one_of(
+    st.builds(
+        answered,
+        st.integers(BEGIN - 200 * MS, END + 200 * MS),
+        LATENCIES,
+        due_ns=DUE,
+        late_ms=st.floats(0, 20),
+        service_ns=st.integers(0, 300 * MS),
+        process=st.integers(1, 4),
+    ),
+    st.builds(failed, st.sampled_from(["a", "b", "c"]), due_ns=DUE, late_ms=st.floats(0, 20)),
+    st.builds(given_up, LATENCIES, due_ns=DUE, late_ms=st.floats(0, 20)),
+    st.just(Sample(1.0, "no stamp", None, False, 0, 0.0)),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(SAMPLES, st.integers(0, 2)), max_size=12))
+def test_the_samples_of_several_workers_make_exactly_the_report_of_one(samples: Sequence[tuple[Sample, int]]) -> None:
+    by_worker = [sample for worker in range(3) for sample, of in samples if of == worker]
+
+    assert told(*by_worker) == told(*(sample for sample, _ in samples))
+
+
+def elsewhere(sample: Sample, by_ns: int) -> Sample:
+    """The same request where the target's machine has another clock."""
+    due_ns = sample.due_ns + by_ns if sample.due_ns else 0
+    if sample.stamp is None or len(sample.stamp.split()) < 5:
+        return sample._replace(due_ns=due_ns)
+    *who, entered, left = sample.stamp.split()
+    return sample._replace(due_ns=due_ns, stamp=" ".join([*who, str(int(entered) + by_ns), str(int(left) + by_ns)]))
+
+
+@settings(max_examples=50)
+@given(st.lists(SAMPLES, max_size=12), st.integers(1 - BEGIN // 2, 10**18))
+def test_the_report_is_the_same_whatever_the_clock_of_the_targets_machine(
+    samples: Sequence[Sample], by_ns: int
+) -> None:
+    there = [elsewhere(sample, by_ns) for sample in samples]
+
+    assert told(*there, span=SPAN.shifted(by_ns)) == told(*samples)
+
+
+def test_which_failures_are_told_does_not_depend_on_which_worker_saw_them() -> None:
+    kinds = [failed(f"kind {kind}") for kind in range(12)]
+
+    assert told(*kinds).errors == told(*reversed(kinds)).errors
+
+
+@settings(max_examples=50)
+@given(st.lists(SAMPLES, max_size=12))
+def test_every_request_is_counted_as_what_it_was(samples: Sequence[Sample]) -> None:
+    everything = replace(SPAN, begin_ns=1, settled_ns=1, end_ns=10 * END, stopped_ns=10 * END, drained_ns=10 * END)
+
+    found = told(*samples, span=everything)
+
+    assert found.completed + found.failures + found.cut_off == len(samples)
+    assert sum(found.errors.values()) == found.failures
+    assert sum(found.in_flight.requests_per_process) == found.completed
+
+
+def test_a_stamp_that_is_recorded_is_the_applications() -> None:
+    assert inflight.parse_stamp(stamp(SETTLED)) == Stamp(
+        process=1, thread=2, lane=3, entered_ns=SETTLED - 50 * MS, left_ns=SETTLED
+    )
+
+
+def test_the_builders_report_is_one_that_a_trial_could_have_made() -> None:
+    """Tests elsewhere stand on it: 32 users on one slot of 50 ms."""
+    built = testing.swarm_report()
+
+    assert stats.merged_latency_ms([built.latency_histogram]) == pytest.approx(built.latency_ms, rel=1e-3)
+    assert built.latency_ms.keys() == told(answered(SETTLED)).latency_ms.keys()

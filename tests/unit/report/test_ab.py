@@ -1,0 +1,567 @@
+"""Two runs beside each other as Markdown, as YAML, as a page and on a terminal."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from wsgilab import testing
+from wsgilab.analysis.ab import breaches, parse_limit, runs
+from wsgilab.model import Cell, CommonShift, Interval, Observation, Origin, Run, RunsComparison
+from wsgilab.report.ab import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
+from wsgilab.report.ab.shape import AgainstFile, CellOfRunsEntry
+from wsgilab.results.store import Store
+
+NASTY = 'a | b <script>alert(1)</script> "q" `rm` *x* [y](z)\n# heading\r\n\x1b[31m| cell |'
+ONE, TWO = testing.cell("one"), testing.cell("two")
+
+
+def made(of: Sequence[Cell] = (ONE, TWO), blocks: int = 8, **changes: Any) -> Run:
+    return testing.run(testing.experiment(*of, blocks=blocks), **changes)
+
+
+def observed(of: Cell, speed: float = 1.0, blocks: int = 8, **swarm: Any) -> list[Observation]:
+    """Blocks that scatter by a percent around 20 requests/s, so many times as fast."""
+    factors = [speed * (1 + (block % 5 - 2) / 200) for block in range(blocks)]
+    reports = [
+        testing.swarm_report(**{"throughput_rps": 20 * each, "latency_mean_ms": 1600 / each, **swarm})
+        for each in factors
+    ]
+    return [testing.observation(of, block=block, swarm=report) for block, report in enumerate(reports)]
+
+
+def beside(
+    first: float = 0.8,
+    second: float = 1.0,
+    *,
+    a: Run | None = None,
+    b: Run | None = None,
+    blocks: int = 8,
+    **swarm: Any,
+) -> RunsComparison:
+    """Two runs of two cells, which were so many times as fast in the later one."""
+    return runs(
+        a or made(blocks=blocks),
+        [*observed(ONE, blocks=blocks), *observed(TWO, blocks=blocks)],
+        b or made(id="later", blocks=blocks),
+        [*observed(ONE, first, blocks, **swarm), *observed(TWO, second, blocks)],
+    )
+
+
+@cache
+def recorded() -> RunsComparison:
+    stores = [Store(Path(__file__).parents[2] / "recorded" / name) for name in ("before", "after")]
+    (a, of_a), (b, of_b) = ((store.run(), store.observations()) for store in stores)
+    return runs(a, of_a, b, of_b)
+
+
+def as_markdown(of: RunsComparison) -> str:
+    ((name, content),) = runs_md(of).items()
+    assert name == "against.md"
+    return content.decode()
+
+
+def as_yaml(of: RunsComparison) -> Any:
+    ((name, content),) = runs_yaml(of).items()
+    assert name == "against.yaml"
+    return yaml.safe_load(content)
+
+
+def as_page(of: RunsComparison) -> str:
+    ((name, content),) = runs_html(of).items()
+    assert name == "against.html"
+    return content.decode()
+
+
+def as_terminal(of: RunsComparison, width: int = 160, *, colours: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=colours)
+    console.print(on_terminal(of, width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+class _Page(HTMLParser):
+    """A page's texts, elements and styles; every element that is not void must be closed in order."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style" and data.strip():
+            self.texts.append(" ".join(data.split()))
+
+    def drawn(self) -> list[dict[str, float]]:
+        """Where each point and bar is, in percent."""
+        classes = [value for tag, name, value in self.attributes if (tag, name) == ("span", "class")]
+        styles = [value for tag, name, value in self.attributes if (tag, name) == ("span", "style")]
+        found = []
+        for kind, style in zip(classes, styles, strict=True):
+            if kind in ("bar", "point"):
+                found.append({key: float(value) for key, value in re.findall(r"(left|width):(-?[\d.]+)%", style)})
+        return found
+
+
+READERS: Mapping[str, Callable[[RunsComparison], str]] = {
+    "markdown": lambda of: as_markdown(of).replace("\\", ""),
+    "page": lambda of: "\n".join(_Page(as_page(of)).texts),
+    "terminal": lambda of: " ".join(as_terminal(of, 400).split()),
+}
+reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
+
+
+# What every reader is told.
+
+
+@reader
+def test_the_outcome_leads_and_every_figure_of_a_cell_is_there(read: Callable[[RunsComparison], str]) -> None:
+    text = read(recorded())
+
+    for told in (
+        "1 slower, 0 faster, 1 same within 2 %, 3 undecided",
+        "20261123-045936-before",
+        "20261123-045937-after",
+        "cpu 2 ms, 16 users, 1 core, connection: close",
+        "gunicorn-gthread-8",
+        "0.881",
+        "0.853 to 0.911",
+        "0.879",
+        "slots",
+        "24, 24",
+        "What differs and may matter: gunicorn-gthread-8: BURDEN_ITERATIONS.",
+        "3097",
+        "warning",
+        "by ranks alone",
+    ):
+        assert told in text
+    assert text.index("slower") < text.index("BURDEN_ITERATIONS") < text.index("0.881")
+
+
+@reader
+def test_the_same_run_is_said_to_be_the_same(read: Callable[[RunsComparison], str]) -> None:
+    run, observations = made(), [*observed(ONE), *observed(TWO)]
+    text = read(runs(run, observations, run, observations))
+
+    assert "A and B are the same run: every ratio is 1." in text
+    assert "0 slower, 0 faster, 2 same within 2 %, 0 undecided" in text
+    assert "may matter" not in text
+    assert "over all pairs" not in text
+    assert "over all pairs" in read(beside())
+
+
+@reader
+def test_a_shift_that_all_share_is_said_to_be_perhaps_the_machines(read: Callable[[RunsComparison], str]) -> None:
+    text = read(beside(0.8, 0.8))
+
+    assert "2 of 2 cells are slower in B by more than 1 %, and all together are 0.800 times as fast." in text
+    assert "may be the machine" in text
+    assert "calibrated" not in text
+    assert "may be the machine" not in read(beside(0.8, 1.0))
+
+
+@reader
+def test_what_a_reader_must_know_of_a_cell_stands_beside_it(read: Callable[[RunsComparison], str]) -> None:
+    text = read(beside(generator_cpu=0.9))
+
+    assert "one: nothing is concluded, because of B: generator" in text
+    assert "one in B: the generator used 90% of its core: it may be what is measured" in text
+
+
+@reader
+def test_what_is_not_compared_is_shown_with_the_reason(read: Callable[[RunsComparison], str]) -> None:
+    other = replace(TWO, workload="hello")
+    later = made((ONE, other), id="later")
+    later = replace(later, experiment=replace(later.experiment, parameters={"hello": {}, "sleep": {"ms": 60.0}}))
+    both = [*observed(ONE), *observed(other)]
+    found = runs(made((ONE, other)), both, later, both)
+    text = read(found)
+    verdicts = {row[0]: row[6] for group, _ in words.groups(found) for row in group.rows}
+
+    assert verdicts == {"one": "not compared", "two": "same within 2 %"}
+    assert "0 slower, 0 faster, 1 same within 2 %, 0 undecided, 1 not compared" in text
+    assert "one: not compared: a request is not the same: sleep ms is 50 in A and 60 in B" in text
+
+
+@reader
+def test_cells_of_one_run_only_are_listed(read: Callable[[RunsComparison], str]) -> None:
+    three = testing.cell("three")
+    text = read(beside(a=made((ONE, TWO, three)), b=made((ONE,), id="later")))
+
+    assert "Only in A" in text
+    assert "three: sleep 50 ms, 32 users, 1 core, connection: close" in text
+    assert "Only in B" not in text
+
+
+@reader
+def test_where_nothing_that_matters_differs_it_is_said(read: Callable[[RunsComparison], str]) -> None:
+    told = "Machine, cores, windows, servers and stacks are the same in both"
+
+    assert told in read(beside())
+    only_told = read(beside(b=made(id="later", packages={"pydantic": "3"})))
+    assert told in only_told
+    assert "may matter" not in only_told
+    assert "the lab's pydantic" in only_told
+    assert told not in read(beside(b=made(id="later", lab="9")))
+
+
+@reader
+def test_of_files_that_were_not_recorded_it_is_never_said_that_they_are_the_same(
+    read: Callable[[RunsComparison], str],
+) -> None:
+    files = Origin(files={"application": {"services/app/app.py": "a" * 64}})
+    same, unknown = (
+        "application and Locust files are the same in both",
+        "application and Locust files are too is not known",
+    )
+    before, later = made(origin=files), made(id="later", origin=files)
+    edited = replace(later, origin=Origin(files={"application": {"services/app/app.py": "b" * 64}}))
+
+    assert same in read(beside(a=before, b=later))
+    neither = read(beside())
+    assert same not in neither
+    assert unknown in neither
+    for other in (replace(later, origin=None), edited):
+        found = read(beside(a=before, b=other))
+        assert "the same in both" not in found
+        assert "may matter" in found
+    assert "not recorded" in read(beside(a=before, b=replace(later, origin=None)))
+    assert "application: services/app/app.py" in read(beside(a=before, b=edited))
+
+
+@reader
+def test_work_done_is_said_to_be_what_is_compared(read: Callable[[RunsComparison], str]) -> None:
+    cells = tuple(replace(cell, workload="cpu") for cell in (ONE, TWO))
+    both = [*observed(cells[0]), *observed(cells[1])]
+    text = read(runs(made(cells, cpu_iterations=1000), both, made(cells, cpu_iterations=1500, id="later"), both))
+
+    assert "a request of B does 1.500 times the work of one of A" in text
+    assert "a core did 1.500 times as much work in B as in A" in text
+    assert "calibration: steps of work a ms" in text
+
+
+def test_what_bound_a_figure_is_told_of_both_where_it_changed() -> None:
+    assert "slots, then cpu" in as_terminal(
+        runs(
+            made(),
+            [*observed(ONE), *observed(TWO)],
+            made(id="later"),
+            [replace(each, server_cpu_s=0.3) for each in observed(ONE)] + observed(TWO),
+        )
+    )
+
+
+# Sentences.
+
+
+def told(of: RunsComparison) -> str:
+    return "\n".join(words.notes(of))
+
+
+def test_two_states_of_one_run_are_told() -> None:
+    run, observations = made(), [*observed(ONE), *observed(TWO)]
+    part = [each for each in observations if each.block < 6]
+
+    assert "the same run in two states" in told(runs(run, part, run, observations))
+    assert "in two states" not in told(beside())
+
+
+def test_few_blocks_are_said_to_be_widened() -> None:
+    assert "by ranks alone" in told(beside())
+    assert "where each run has 5 blocks of a cell; with fewer they are widened" in told(beside(blocks=4))
+
+
+def test_one_cell_alone_cannot_tell_server_from_machine() -> None:
+    one = runs(made((ONE,)), observed(ONE), made((ONE,), id="later"), observed(ONE, 0.5))
+
+    assert "Only one cell is compared" in told(one)
+    assert "Only one cell" not in told(beside())
+
+
+def test_broken_gates_everywhere_are_said_to_conclude_nothing() -> None:
+    one = runs(made((ONE,)), observed(ONE), made((ONE,), id="later"), observed(ONE, generator_cpu=0.9))
+
+    assert "Every cell that could be compared has a broken gate" in told(one)
+
+
+@pytest.mark.parametrize(("of_a", "of_b", "who"), [(0.02, None, "A"), (None, 0.02, "B"), (0.02, 0.02, "A and B")])
+def test_a_run_that_measured_until_it_was_settled_is_told(of_a: float | None, of_b: float | None, who: str) -> None:
+    a, b = (
+        replace(run, experiment=replace(run.experiment, precision=precision, max_blocks=50))
+        for run, precision in ((made(), of_a), (made(id="later"), of_b))
+    )
+
+    assert f"\n{who} measured until its own comparisons were settled" in told(beside(a=a, b=b))
+    assert "settled" not in told(beside())
+
+
+def test_the_first_of_many_differences_are_named() -> None:
+    changed = {f"package-{number}": "1" for number in range(7)}
+    stack = testing.run().stacks["gunicorn"]
+    later = made(id="later", stacks={"gunicorn": replace(stack, packages={**stack.packages, **changed})})
+
+    assert "package-4 and 2 more." in told(beside(b=later))
+
+
+def test_lines_for_what_breaches_a_limit_say_the_median_and_the_interval() -> None:
+    found = recorded()
+
+    assert breached(found, breaches(found, parse_limit("slower=5%"))) == [
+        (
+            "gunicorn-gthread-8: cpu 2 ms, 16 users, 1 core, connection: close: slower, requests/s 0.881 times A's "
+            "(0.853 to 0.911)"
+        )
+    ]
+    assert breached(found, []) == []
+    assert outcome(found) == "1 slower, 0 faster, 1 same within 2 %, 3 undecided"
+
+
+def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
+    assert kept(recorded(), parse_limit("faster=5%")) == (
+        "a difference of 5.5 % to 10.6 %, as each cell's blocks scatter, would have breached it"
+    )
+    few = kept(beside(blocks=3), parse_limit("slower=5%"))
+    assert few == "2 of 2 cells could not have breached it, whatever the difference"
+    spoilt = kept(beside(generator_cpu=0.9), parse_limit("slower=5%"))
+    assert spoilt.endswith("would have breached it; 1 of 2 cells could not have breached it, whatever the difference")
+
+
+@reader
+def test_what_could_have_been_found_is_told_of_each_cell(read: Callable[[RunsComparison], str]) -> None:
+    text = read(recorded())
+
+    assert "same within 2 %" in text
+    for share in ("4.6 %", "6.4 %", "4 %", "4.5 %", "1.4 %"):
+        assert share in text
+    assert "could show" in text
+
+
+def test_a_breach_by_work_done_says_so() -> None:
+    cells = tuple(replace(cell, workload="cpu") for cell in (ONE, TWO))
+    both = [*observed(cells[0]), *observed(cells[1])]
+    found = runs(made(cells, cpu_iterations=1500), both, made(cells, cpu_iterations=1000, id="later"), both)
+
+    assert all(": slower, work done 0.667 times A's" in line for line in breached(found, found.cells))
+
+
+# YAML.
+
+
+def test_the_document_is_of_its_shape_and_has_every_key() -> None:
+    for found in (recorded(), beside(generator_cpu=0.9), beside(blocks=3)):
+        document = as_yaml(found)
+        TypeAdapter(AgainstFile).validate_python(document, strict=True)
+        assert document.keys() == AgainstFile.__annotations__.keys()
+        for entry in document["cells"]:
+            given = CellOfRunsEntry.__annotations__.keys()
+            assert given - entry.keys() <= {"rate", "arrivals"}
+            assert entry.keys() <= given
+
+
+def test_the_document_says_what_was_found() -> None:
+    document = as_yaml(recorded())
+    slower = [cell for cell in document["cells"] if cell["verdict"] == "slower"]
+
+    assert (document["schema"], document["same_run"], document["blocks_needed"]) == (1, False, 5)
+    assert document["runs"]["a"]["id"] == "20261123-045936-before"
+    assert document["runs"]["b"]["id"] == "20261123-045937-after"
+    assert document["differences"] == [
+        {"what": "gunicorn-gthread-8: BURDEN_ITERATIONS", "a": None, "b": "3097", "weight": "warns"}
+    ]
+    (one,) = slower
+    assert one["server"] == "gunicorn-gthread-8"
+    assert one["ratio"] == {"median": 0.881, "low": 0.853, "high": 0.911}
+    assert one["beside_others"] == 0.879
+    assert one["a"]["figure"]["median"] == 399.4
+    assert one["b"]["figure"]["median"] == 350.8
+    assert document["all_together"]["cells"] == 5
+
+
+def test_the_document_has_null_where_there_is_nothing() -> None:
+    one = runs(made((ONE,)), observed(ONE), made((ONE,), id="later"), observed(ONE, generator_cpu=0.9, blocks=3))
+    document = as_yaml(one)
+    (cell,) = document["cells"]
+
+    assert (document["all_together"], document["core_speed"]) == (None, None)
+    assert (cell["ratio"]["low"], cell["beside_others"], cell["refused"]) == (None, None, None)
+    assert cell["b"]["broken_gates"] == ["generator"]
+
+
+# Markdown.
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
+    lines = as_markdown(recorded()).splitlines()
+    tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
+
+    for table in filter(None, (each.strip() for each in tables)):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+
+
+# The page.
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing() -> None:
+    text = as_page(recorded())
+    page = _Page(text)
+
+    assert "Content-Security-Policy" in text
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
+    assert {"script", "link", "iframe", "img", "object", "a", "form"}.isdisjoint(page.tags)
+    assert not any(name.startswith("on") or name in ("src", "href") for _, name, _ in page.attributes)
+    assert "url(" not in text
+    assert "<p></p>" not in text
+    assert "@import" not in text
+
+
+def test_the_page_draws_each_ratio_and_its_interval_on_one_axis() -> None:
+    found = recorded()
+    drawn = _Page(as_page(found)).drawn()
+
+    assert len(drawn) == 2 * len(found.cells)
+    for bar, point in zip(drawn[::2], drawn[1::2], strict=True):
+        assert 0 <= bar["left"] <= point["left"] <= bar["left"] + bar["width"] <= 100.01
+    points = {cell.cell: point["left"] for cell, point in zip(found.cells, drawn[1::2], strict=True)}
+    order = sorted(found.cells, key=lambda cell: cell.ratio.median if cell.ratio else 0)
+    assert [cell.cell for cell in order] == sorted(points, key=lambda cell: points[cell])
+
+
+def test_on_the_axis_a_half_is_as_far_from_1_as_the_double() -> None:
+    found = beside(0.5, 2.0)
+    texts = _Page(as_page(found))
+    (one,) = {
+        float(style.removeprefix("left:").removesuffix("%"))
+        for (_, name, style), (_, _, kind) in zip(texts.attributes[1:], texts.attributes, strict=False)
+        if name == "style" and kind == "one"
+    }
+    first, second = texts.drawn()[1::2]
+
+    assert one - first["left"] == pytest.approx(second["left"] - one, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        Interval(median=1.0, low=1.0, high=1.0),
+        Interval(median=1.0, low=None, high=None),
+        Interval(median=1e-6, low=1e-9, high=1e-3),
+        Interval(median=1e6, low=1e3, high=1e9),
+    ],
+)
+def test_the_axis_holds_whatever_there_is(ratio: Interval) -> None:
+    found = beside()
+    odd = replace(found, cells=(replace(found.cells[0], ratio=ratio), *found.cells[1:]))
+    page = _Page(as_page(odd))
+
+    for mark in page.drawn():
+        assert 0 <= mark["left"] <= 100
+        assert mark["left"] + mark.get("width", 0) <= 100.01
+    assert "1" in page.texts, "a tick says where 1 is"
+
+
+def test_a_page_on_which_a_lower_ratio_is_faster_says_so() -> None:
+    cells = tuple(replace(cell, users=None, rate=20.0, arrivals="poisson") for cell in (ONE, TWO))
+    both = [*observed(cells[0]), *observed(cells[1])]
+    text = as_page(runs(made(cells), both, made(cells, id="later"), both))
+
+    assert "A mean ms" in text
+    assert "a ratio below 1 is faster" in text
+    assert "a ratio below 1 is faster" not in as_page(recorded())
+
+
+# What comes from a run is text, whatever it says.
+
+
+def nasty(word: str = NASTY) -> RunsComparison:
+    later = made(id=word, started=word, lab=word, notes=(word,))
+    two = replace(later.servers["two"], environment={word: word, "{0}": "{x"})
+    later = replace(
+        later,
+        stacks={"gunicorn": replace(later.stacks["gunicorn"], packages={word: word})},
+        host=replace(later.host, cpu=word),
+        experiment=replace(later.experiment, name=word),
+        servers={**later.servers, "two": two},
+    )
+    return beside(b=later, failures=1, errors={word: 1})
+
+
+@pytest.mark.parametrize("word", [NASTY, "<script>alert(1)</script>"])
+def test_markup_from_a_run_is_no_markup_in_the_page(word: str) -> None:
+    text = as_page(nasty(word))
+    page = _Page(text)
+
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert "<script>alert(1)</script>" in " ".join(page.texts)
+    assert page.tags.count("table") == _Page(as_page(beside(b=made(id="later", lab="9")))).tags.count("table")
+    assert "\x1b" not in text
+
+
+def test_markup_from_a_run_is_no_markup_in_markdown() -> None:
+    text = as_markdown(nasty())
+
+    assert "<script>" not in text
+    assert "\x1b" not in text
+    assert not [line for line in text.splitlines() if line.startswith("# heading")]
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()}) == 1
+
+
+def test_markup_and_control_characters_from_a_run_are_text_on_a_terminal() -> None:
+    found = replace(nasty(), shift=CommonShift(cells=2, speed=1.0, faster=0, slower=0, direction="undecided"))
+    plain = made(id="[red]later[/red]", lab="[bold]")
+
+    assert "\x1b[31m" not in as_terminal(found, 400)
+    assert "[red]later[/red]" in as_terminal(beside(b=plain), 400)
+    assert "[bold]" in as_terminal(beside(b=plain), 400)
+
+
+def test_yaml_gives_back_what_a_run_said() -> None:
+    document = as_yaml(nasty())
+
+    assert document["runs"]["b"]["id"] == NASTY
+    assert document["runs"]["b"]["host"]["cpu"] == NASTY
+
+
+# A terminal.
+
+
+def test_a_narrow_terminal_has_every_server_ratio_and_verdict_and_no_line_too_long() -> None:
+    text = as_terminal(recorded(), 80)
+
+    assert max(map(len, text.splitlines())) <= 80
+    for told in ("gunicorn-gthread-8", "0.881", "0.853 to 0.911", "slower", "undecided"):
+        assert told in text
+    assert "beside others" not in text
+    assert "beside others" in as_terminal(recorded(), 120)
+
+
+def test_a_terminal_colours_the_verdicts() -> None:
+    text = as_terminal(beside(0.8, 1.2), colours=True)
+
+    assert re.search(r"\x1b\[31mslower", text)
+    assert re.search(r"\x1b\[32mfaster", text)

@@ -1,0 +1,237 @@
+"""Every format, of real recorded runs, byte for byte as in tests/golden; `pytest tests/unit/test_golden.py --renew` writes
+those anew, to be read in the diff before they are committed."""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tests.unit import lanes
+from wsgilab.analysis import claims
+from wsgilab.analysis.ab import runs as compare_runs
+from wsgilab.analysis.compare import compare
+from wsgilab.experiment.catalogue import parse
+from wsgilab.model import ClaimResult, Comparison, Run, RunsComparison
+from wsgilab.report import ab, advice, terminal
+from wsgilab.report.claims import claims_md, claims_yaml
+from wsgilab.report.formats import FORMATS
+from wsgilab.results.store import Store
+
+TESTS = Path(__file__).parents[2]
+PROJECT = TESTS.parent
+GOLDEN = TESTS / "golden"
+WIDTH = 160
+"""Of the terminal."""
+MOST_BYTES = 2_500_000
+"""Of all golden files together: they are copied with every change of theirs."""
+
+Files = Mapping[str, bytes]
+
+
+@functools.cache
+def answer() -> Comparison:
+    store = Store(TESTS / "recorded" / "answer")
+    return compare(store.run(), store.observations())
+
+
+@functools.cache
+def apart() -> Comparison:
+    """Of a run on two machines of targets: made up, since what is held here is how it is told."""
+    run = lanes.run()
+    return compare(run, lanes.observations(run))
+
+
+@functools.cache
+def before_and_after() -> RunsComparison:
+    before, after = (Store(TESTS / "recorded" / name) for name in ("before", "after"))
+    return compare_runs(before.run(), before.observations(), after.run(), after.observations())
+
+
+@functools.cache
+def verdicts() -> tuple[Run, tuple[ClaimResult, ...]]:
+    store = Store(TESTS / "unit" / "recorded" / "claims")
+    catalogue = parse((PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+    asked = claims.parse((PROJECT / "experiments" / "claims.yaml").read_text(), "claims.yaml", catalogue)
+    run = store.run()
+    return run, claims.judge(run, store.observations(), asked.claims)
+
+
+def on_terminal(shown: RenderableType, name: str) -> Files:
+    console = Console(file=io.StringIO(), width=WIDTH)
+    console.print(shown)
+    assert isinstance(console.file, io.StringIO)
+    return {name: console.file.getvalue().encode()}
+
+
+def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) -> Callable[[], Files]:
+    return lambda: render(made())
+
+
+RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
+    **{("answer", name): of(answer, render) for name, render in FORMATS.items()},
+    ("answer", "terminal"): lambda: on_terminal(terminal.comparison(answer(), WIDTH), "terminal.txt"),
+    ("answer", "advice"): lambda: on_terminal(advice.renderable(answer()), "advice.txt"),
+    **{("apart", name): of(apart, render) for name, render in FORMATS.items()},
+    ("apart", "terminal"): lambda: on_terminal(terminal.comparison(apart(), WIDTH), "terminal.txt"),
+    ("apart", "advice"): lambda: on_terminal(advice.renderable(apart()), "advice.txt"),
+    ("against", "markdown"): lambda: ab.runs_md(before_and_after()),
+    ("against", "yaml"): lambda: ab.runs_yaml(before_and_after()),
+    ("against", "html"): lambda: ab.runs_html(before_and_after()),
+    ("against", "terminal"): lambda: on_terminal(ab.on_terminal(before_and_after(), WIDTH), "terminal.txt"),
+    ("claims", "markdown"): lambda: claims_md(*verdicts()),
+    ("claims", "yaml"): lambda: claims_yaml(*verdicts()),
+    ("claims", "terminal"): lambda: on_terminal(terminal.verdicts(verdicts()[1]), "terminal.txt"),
+}
+"""By the folder of their golden files, and the format's name."""
+
+
+@functools.cache
+def rendered(folder: str, name: str) -> Files:
+    return RENDERINGS[folder, name]()
+
+
+def held(folder: Path, files: Files, *, renew: bool) -> None:
+    """Hold each of `files` against the one of its name in `folder`, or put it there. Fails with what differs."""
+    for name, content in files.items():
+        path = folder / name
+        if renew:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            continue
+        if not path.is_file():
+            pytest.fail(f"{path} is not there; pytest tests/unit/test_golden.py --renew writes it", pytrace=False)
+        if (told := difference(path.read_bytes(), content)) is not None:
+            remedy = "if that is right: pytest tests/unit/test_golden.py --renew"
+            pytest.fail(f"{path} would be another now: {told}\n{remedy}", pytrace=False)
+
+
+def alone(folder: Path, names: set[str], *, renew: bool) -> None:
+    """Fails where `folder` has other files than `names`, or removes those."""
+    left = sorted(path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) not in names)
+    if renew:
+        for path in left:
+            path.unlink()
+    elif left:
+        listed = ", ".join(str(path.relative_to(folder)) for path in left)
+        pytest.fail(
+            f"{folder} has files that no format writes: {listed}; pytest tests/unit/test_golden.py --renew removes them",
+            pytrace=False,
+        )
+
+
+def difference(before: bytes, after: bytes) -> str | None:
+    """The first place where two texts differ, with a little around it; None where they do not. Plots are a single line."""
+    if before == after:
+        return None
+    old, new = before.decode(errors="replace").split("\n"), after.decode(errors="replace").split("\n")
+    differing = sum(one != other for one, other in zip(old, new, strict=False)) + abs(len(old) - len(new))
+    line = _first_other(old, new)
+    one, other = (lines[line] if line < len(lines) else "" for lines in (old, new))
+    column = _first_other(one, other)
+    begin = max(0, column - 30)
+    return (
+        f"{differing} of {max(len(old), len(new))} lines differ, the first is line {line + 1}, at character {column + 1}:\n"
+        f"- {one[begin : column + 90]}\n+ {other[begin : column + 90]}"
+    )
+
+
+def _first_other(one: Sequence[str], other: Sequence[str]) -> int:
+    same = zip(one, other, strict=False)
+    return next((at for at, (left, right) in enumerate(same) if left != right), min(len(one), len(other)))
+
+
+@pytest.fixture
+def renew(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--renew"))
+
+
+@pytest.mark.parametrize(("folder", "name"), RENDERINGS)
+def test_a_recorded_run_is_rendered_as_it_was(folder: str, name: str, renew: bool) -> None:
+    held(GOLDEN / folder, rendered(folder, name), renew=renew)
+
+
+@pytest.mark.parametrize("folder", sorted({folder for folder, _ in RENDERINGS}))
+def test_every_golden_file_is_of_one_format(folder: str, renew: bool) -> None:
+    written = Counter(name for of, each in RENDERINGS if of == folder for name in rendered(of, each))
+
+    assert set(written.values()) == {1}, "two formats write one file"
+    alone(GOLDEN / folder, set(written), renew=renew)
+
+
+def test_golden_files_stay_small() -> None:
+    sizes = {path: path.stat().st_size for path in GOLDEN.rglob("*") if path.is_file()}
+
+    assert sum(sizes.values()) < MOST_BYTES, sorted(sizes.items(), key=lambda each: -each[1])[:5]
+
+
+def digests() -> Mapping[str, str]:
+    """Of every file of every rendering."""
+    return {
+        f"{folder}/{path}": hashlib.sha256(content).hexdigest()
+        for folder, name in RENDERINGS
+        for path, content in rendered(folder, name).items()
+    }
+
+
+def test_rendering_again_elsewhere_gives_the_same_bytes() -> None:
+    """In a process of its own, where sets have another order."""
+    program = "import json; from tests.unit.report.test_golden import digests; print(json.dumps(digests()))"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "COLUMNS": "40"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert json.loads(ended.stdout) == digests()
+
+
+# What holds them.
+
+
+def test_a_golden_file_that_is_missing_other_or_left_over_is_told(tmp_path: Path) -> None:
+    files = {"a.md": b"one\ntwo\n", "plots/b.svg": b"<svg>" + b"x" * 500 + b"1</svg>"}
+
+    with pytest.raises(pytest.fail.Exception, match=r"a\.md is not there; .* --renew writes it"):
+        held(tmp_path, files, renew=False)
+    held(tmp_path, files, renew=True)
+    alone(tmp_path, set(files), renew=True)
+    held(tmp_path, files, renew=False)
+    alone(tmp_path, set(files), renew=False)
+
+    changed = {**files, "plots/b.svg": b"<svg>" + b"x" * 500 + b"2</svg>"}
+    with pytest.raises(pytest.fail.Exception) as caught:
+        held(tmp_path, changed, renew=False)
+    assert "1 of 1 lines differ, the first is line 1, at character 506" in str(caught.value)
+    assert "\n- xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1</svg>\n+ xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx2</svg>\n" in str(caught.value)
+
+    (tmp_path / "plots" / "old.svg").write_bytes(b"")
+    with pytest.raises(pytest.fail.Exception, match=r"files that no format writes: plots/old\.svg"):
+        alone(tmp_path, set(files), renew=False)
+    alone(tmp_path, set(files), renew=True)
+    alone(tmp_path, set(files), renew=False)
+
+
+def test_what_differs_is_told_shortly() -> None:
+    texts = [b"", b"a\n", b"a\nb\n", b"a\nc\n", b"a\r\n", b"\xff"]
+
+    for one, other in pairwise(texts):
+        told = difference(one, other)
+        assert told is not None
+        assert len(told) < 400
+    assert difference(b"a\nb\n", b"a\n") == "2 of 3 lines differ, the first is line 2, at character 1:\n- b\n+ "
+    assert difference(b"same", b"same") is None

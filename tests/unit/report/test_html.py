@@ -1,0 +1,595 @@
+"""`report.html` and `plots/*.svg`, and what Markdown has of them."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgilab import testing
+from wsgilab.analysis.compare import compare, survey
+from wsgilab.model import Advice, Cell, Comparison, InFlight, Observation, RequestSpan, Run, Stack, Timeline
+from wsgilab.report import charts, reproduce, tables
+from wsgilab.report.charts import Drawn
+from wsgilab.report.figures import Panel, figures
+from wsgilab.report.formats import FORMATS
+from wsgilab.report.html import report
+from wsgilab.report.markdown import comparison_md
+from wsgilab.results.store import Store
+
+RECORDED = Path(__file__).resolve().parents[2] / "recorded" / "answer"
+MOST_BYTES = 3_000_000
+VOID = {"meta", "link", "rect", "path", "line", "br"}
+
+
+class Parsed(HTMLParser):
+    """A page as its elements, by their paths from the root, with attributes and texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, Mapping[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert self.open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(("/".join([*self.open, tag]), dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(("/".join([*self.open, tag]), dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", data))
+
+    def tags(self) -> Counter[str]:
+        return Counter(path.split("/")[-1] for path, _ in self.elements)
+
+    def of(self, tag: str) -> Sequence[Mapping[str, str | None]]:
+        return [attributes for path, attributes in self.elements if path.split("/")[-1] == tag]
+
+    def text(self, *within: str) -> str:
+        return " ".join(" ".join(text.split()) for tag, text in self.texts if not within or tag in within)
+
+
+def told(one: str, two: str, words: str) -> Comparison:
+    """A run with something in every section, in which names and texts are as given."""
+    cells = [
+        testing.cell(name, users=users, cores=cores) for name in (one, two) for users in (4, 32) for cores in (1, 2)
+    ]
+    cells += [testing.cell(name, workload=f"{words} work") for name in (one, two)]
+    failing = testing.cell(two, workload="hello")
+    asked = testing.experiment(*cells[:1], blocks=2, window_s=0.3)
+    parameters = {**asked.parameters, f"{words} work": {f"{words}_ms": 5.0}, "hello": {}}
+    experiment = replace(asked, name=words, cells=(*cells, failing), parameters=parameters, reference=one)
+    servers = [
+        testing.server(
+            name, summary=words, command=("serve", words), environment={words: words}, stack=words, slots=2, processes=2
+        )
+        for name in (one, two)
+    ]
+    plain = testing.run(testing.experiment(*(replace(cell, workload="sleep") for cell in cells)), *servers)
+    run = replace(
+        plain,
+        experiment=experiment,
+        id=words,
+        lab=words,
+        started=words,
+        host=replace(plain.host, cpu=words, kernel=words, siblings=(words,)),
+        stacks={words: Stack(digest=words, python=words, packages={words: words})},
+        packages={words: words},
+        notes=(words,),
+    )
+    timeline = Timeline(span_us=100_000, stays=(RequestSpan(0, 0, 0, 0, 50_000), RequestSpan(1, 0, 0, 10_000, 60_000)))
+    observations = [
+        testing.observation(
+            cell,
+            block=block,
+            position=block,
+            started=words,
+            swarm=testing.swarm_report(
+                timeline=timeline,
+                failures=1,
+                errors={words: 1},
+                in_flight=InFlight(peak=2, mean=1.5, threads=2, requests_per_process=(4, 2)),
+            ),
+        )
+        for block in range(2)
+        for cell in cells
+    ]
+    failed = testing.observation(failing, status="failed", swarm=None, reason=words)
+    comparison = compare(run, [*observations, failed])
+    advice = Advice(
+        group=cells[0],
+        workloads=("sleep",),
+        server=one,
+        tied=(one,),
+        why=words,
+        runner_up=two,
+        costs=words,
+        changes=(words,),
+        left_out={two: words},
+    )
+    return replace(comparison, advice=(advice,))
+
+
+HARMLESS = told("one", "two", "some words")
+
+
+def page(comparison: Comparison) -> str:
+    return report(comparison)["report.html"].decode()
+
+
+@pytest.fixture(scope="module")
+def harmless() -> Parsed:
+    return Parsed(page(HARMLESS))
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Comparison:
+    store = Store(RECORDED)
+    return compare(store.run(), store.observations())
+
+
+@pytest.fixture(scope="module")
+def files(recorded: Comparison) -> Mapping[str, bytes]:
+    return report(recorded)
+
+
+# One file that needs no other.
+
+
+def test_the_page_and_each_figure_are_files(recorded: Comparison, files: Mapping[str, bytes]) -> None:
+    assert sorted(files) == sorted(["report.html", *(f"plots/{each.name}.svg" for each in figures(recorded))])
+    for name, content in files.items():
+        if name.endswith(".svg"):
+            assert ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_a_session_has_no_report() -> None:
+    cell = testing.cell("one")
+    session = survey(testing.run(testing.experiment(cell)), [testing.observation(cell)])
+
+    assert report(session) == {}
+    assert FORMATS["report"](session) == {}
+
+
+def test_the_page_runs_nothing_and_loads_nothing(files: Mapping[str, bytes]) -> None:
+    text = files["report.html"].decode()
+    parsed = Parsed(text)
+
+    (policy,) = [meta["content"] for meta in parsed.of("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert parsed.tags().keys().isdisjoint({"script", "iframe", "object", "img", "form", "image", "use"})
+    assert not re.search(r"https?://|url\((?!#)|@import", re.sub(r">[^<]*<", "><", text))
+    for _, attributes in parsed.elements:
+        assert not any(name.startswith("on") or name in ("src", "style") for name in attributes)
+        href = attributes.get("href") or "#"
+        assert href.startswith("#") or href == "data:,"
+    assert "no scripts and loads nothing" in text
+
+
+def test_ids_in_charts_are_no_other_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def clipped(panel: Panel) -> Drawn:
+        return Drawn(title=panel.title, width=1.0, height=1.0, elements='<clipPath id="clip0"></clipPath>')
+
+    monkeypatch.setattr(charts, "draw", clipped)
+    ids = [each["id"] for each in Parsed(page(HARMLESS)).of("clippath")]
+
+    assert len(ids) > 10
+    assert len(set(ids)) == len(ids)
+
+
+def test_links_lead_to_parts_that_are_there(files: Mapping[str, bytes]) -> None:
+    parsed = Parsed(files["report.html"].decode())
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    links = [(attributes["href"] or "")[1:] for attributes in parsed.of("a")]
+
+    assert len(set(ids)) == len(ids)
+    assert links == [each for each in ids if each in links]
+    assert len(links) == 11
+
+
+def test_parts_come_in_the_order_of_what_a_reader_asks(files: Mapping[str, bytes]) -> None:
+    headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", files["report.html"].decode())
+
+    assert headings == [
+        "How many requests at once? (sleep 50 ms, 32 users, 1 core, connection: close)",
+        "Which server to run",
+        "Throughput and latency",
+        "Who ran when",
+        "Balance across processes",
+        "Scaling by cores",
+        "Cost: CPU time and memory against throughput",
+        "Drift: each block against the whole run",
+        "Warnings and broken gates",
+        "How to reproduce it",
+        "How to read it",
+    ]
+
+
+def test_figures_of_a_workload_have_headings(files: Mapping[str, bytes]) -> None:
+    headings = re.findall(r"<h[34]>([^<]*)</h[34]>", files["report.html"].decode())
+
+    for words in ("Throughput", "Latency", "Who ran when"):
+        assert [each for each in headings if each.startswith(words)] == [f"{words}: sleep 50 ms", f"{words}: cpu 2 ms"]
+
+
+def test_no_rank_of_headings_is_skipped(files: Mapping[str, bytes], harmless: Parsed) -> None:
+    for parsed in (Parsed(files["report.html"].decode()), harmless):
+        ranks = [int(tag[1]) for path, _ in parsed.elements if re.fullmatch("h[1-6]", tag := path.split("/")[-1])]
+        assert ranks[0] == 1
+        assert ranks.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(ranks))
+
+
+def test_every_heading_of_a_table_says_of_what_it_is(harmless: Parsed) -> None:
+    scopes = Counter(attributes.get("scope") for attributes in harmless.of("th"))
+
+    assert scopes.keys() == {"col", "row"}
+    rows = sum(path.endswith("tbody/tr") for path, _ in harmless.elements)
+    assert scopes["row"] == rows
+
+
+def test_every_chart_says_what_it_shows_and_has_a_table_behind_it(files: Mapping[str, bytes]) -> None:
+    text = files["report.html"].decode()
+    shown = re.findall(r"<figure>.*?</figure>", text, re.DOTALL)
+
+    assert len(shown) == len(files) - 1
+    for each in shown:
+        parsed = Parsed(each)
+        assert parsed.tags()["svg"] >= 1
+        for svg in parsed.of("svg"):
+            assert svg["role"] == "img"
+            assert len(svg["aria-label"] or "") > 20
+        assert any(path == "figure/details" or path.endswith("div/details") for path, _ in parsed.elements)
+        assert any(path.endswith("details/div/table/tbody/tr") for path, _ in parsed.elements)
+    labels = [svg["aria-label"] for svg in Parsed(text).of("svg")]
+    assert len(set(labels)) == len(labels)
+
+
+def test_words_in_charts_are_as_large_as_on_the_page(files: Mapping[str, bytes]) -> None:
+    text = files["report.html"].decode()
+    sizes = {float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)}
+
+    assert min(sizes) >= 11
+    assert {svg["font-size"] for svg in Parsed(text).of("svg")} == {"12px"}
+    assert {svg["width"] for svg in Parsed(text).of("svg")} == {"376"}
+
+
+def test_charts_take_the_colours_of_the_page(files: Mapping[str, bytes]) -> None:
+    for svg in re.findall(r"<svg.*?</svg>", files["report.html"].decode(), re.DOTALL):
+        assert {"#000", "#000000", "black", "white", "#fff", "#ffffff"}.isdisjoint(
+            re.findall(r'(?:fill|stroke)="([^"]+)"', svg)
+        )
+        assert all('fill="' in tag for tag in re.findall(r"<text[^>]*>", svg))
+
+
+# What it says.
+
+
+def test_the_page_begins_with_what_was_run_and_how_much_of_it(harmless: Parsed) -> None:
+    text = harmless.text()
+
+    assert text.index("20 of 22 trials measured") < text.index("How many requests at once?")
+    assert "runtime local, seed 1, 2 blocks of 0.3 s windows" in text
+    assert "1 failed" in text
+
+
+def test_figures_are_those_of_the_comparison(files: Mapping[str, bytes], recorded: Comparison) -> None:
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", files["report.html"].decode())
+    answer = tables.answer(recorded)
+
+    assert answer is not None
+    for table in (answer, *tables.groups(recorded), *(each.table for each in figures(recorded))):
+        assert set(cells) >= {value for row in table.rows for value in row}
+
+
+def test_what_binds_a_server_and_why_is_in_sight(files: Mapping[str, bytes]) -> None:
+    text = re.sub(r"<details>.*?</details>", "", files["report.html"].decode(), flags=re.DOTALL)
+
+    assert text.count(">because</th>") == 6
+    assert "30.8 requests were in flight on average, with unbounded slots and 32 users" in text
+    assert ">its interval</th>" not in text
+    assert files["report.html"].decode().count(">its interval</th>") >= 6
+
+
+def test_warnings_are_beside_the_figures_and_once_more_together(files: Mapping[str, bytes]) -> None:
+    text = files["report.html"].decode()
+    warning = "server and generator share a core: both are slower for it"
+
+    servers = "gunicorn-sync-1, gunicorn-sync-4, gunicorn-gthread-2x4, gunicorn-gevent"
+    assert text.count(f'<p class="warn">{servers}: {warning}</p>') == 1
+    assert text.count(f'<td class="long">{warning}</td>') == 4
+    assert "None: every trial was measured" not in text
+
+
+def test_broken_gates_and_failed_trials_are_told_with_their_cells() -> None:
+    broken = Parsed(page(HARMLESS)).text()
+
+    assert "1 of 1 trials failed: some words" in broken
+    assert "Trials that failed: 1." in broken
+    assert re.search(r"two sleep 50 ms, 4 users, 1 core, connection: close failures", broken)
+
+
+def test_where_nothing_went_wrong_it_says_so() -> None:
+    cell = testing.cell("one", users=1)
+    swarm = testing.swarm_report(latency_mean_ms=50.0)
+    clean = compare(
+        testing.run(testing.experiment(cell)),
+        [testing.observation(cell, block=block, swarm=swarm) for block in range(3)],
+    )
+
+    assert "None: every trial was measured, and no gate is broken." in page(clean)
+
+
+def test_advice_is_shown_where_there_is_any(harmless: Parsed) -> None:
+    text = harmless.text()
+
+    assert "Run one." in text
+    assert "Runner-up: two: some words" in text
+    assert "Changes: some words" in text
+    assert "Left out: two: some words" in text
+    without = page(replace(HARMLESS, advice=()))
+    assert "Which server to run" not in without
+    assert 'href="#advice"' not in without
+    undecided = replace(HARMLESS.advice[0], server=None, tied=("one", "two"))
+    assert "Undecided." in page(replace(HARMLESS, advice=(undecided,)))
+
+
+def test_without_anything_that_waits_there_is_no_answer() -> None:
+    cell = testing.cell("one", workload="hello")
+    observations = [testing.observation(cell, block=block) for block in range(3)]
+
+    parsed = Parsed(page(compare(testing.run(testing.experiment(cell)), observations)))
+
+    assert "How many requests at once" not in parsed.text()
+    assert "#answer" not in [link["href"] for link in parsed.of("a")]
+
+
+def test_a_run_of_which_nothing_was_measured_has_a_page_all_the_same() -> None:
+    failed = testing.observation(testing.cell("one"), status="failed", swarm=None, reason="it ended")
+    made = report(compare(testing.run(testing.experiment(testing.cell("one"))), [failed]))
+
+    assert list(made) == ["report.html"]
+    parsed = Parsed(made["report.html"].decode())
+    assert "1 of 1 trials failed: it ended" in parsed.text()
+    assert parsed.tags()["svg"] == 0
+
+
+# How to reproduce it.
+
+
+def run(**changes: Any) -> Run:
+    return testing.run(testing.experiment(testing.cell("one"), testing.cell("two")), **changes)
+
+
+def test_the_command_repeats_the_run() -> None:
+    assert reproduce.command(run(seed=7)) == (
+        "invoke lab.run --experiment results/20260102-030405-trial-run/experiment.yaml --runtime local --seed 7"
+    )
+    assert "--experiment 'results/a; rm -rf b/experiment.yaml' --runtime" in reproduce.command(run(id="a; rm -rf b"))
+
+
+def test_what_all_servers_have_alike_is_told_once() -> None:
+    servers = {
+        "one": testing.server("one", environment={"A": "1", "B": "x y"}),
+        "two": testing.server("two", environment={"A": "1", "B": "z", "C": ""}),
+    }
+    facts = dict(reproduce.facts(run(servers=servers)))
+    environments = [row[-1] for row in reproduce.servers(run(servers=servers)).rows]
+
+    assert facts["environment of all servers"] == "A=1"
+    assert environments == ["B='x y'", "B=z C=''"]
+    assert "environment of all servers" not in dict(reproduce.facts(run()))
+    alone = run(servers={"one": servers["one"]})
+    assert [row[-1] for row in reproduce.servers(alone).rows] == ["A=1 B='x y'"]
+
+
+def test_machine_cores_and_packages_are_told() -> None:
+    facts = dict(reproduce.facts(run(backend_cpus="3", cpu_iterations=1000)))
+
+    assert facts["machine"] == "A CPU (x86_64), 8.0 GiB, Linux 6.1"
+    assert facts["cores"] == (
+        "usable: 0-1; a server with 1 core: 0; generator: 1; backends: 3; logical cores by physical core: 0, 1"
+    )
+    assert facts["packages of the lab"] == "pydantic 2"
+    assert facts["work of a cpu request"].startswith("1000 iterations")
+    assert reproduce.stacks(run()).rows == (("gunicorn", "3.11.7", "gunicorn 27.0.1", "sha256:0"),)
+    assert "work of a cpu request" not in dict(reproduce.facts(run()))
+
+
+def test_the_page_tells_how_to_reproduce_it(files: Mapping[str, bytes]) -> None:
+    text = files["report.html"].decode()
+
+    assert (
+        ">invoke lab.run --experiment results/20261123-045529-recorded/experiment.yaml --runtime local --seed 7<"
+        in text
+    )
+    assert "gunicorn --worker-class=gthread --workers=2 --threads=4 app:app" in text
+    assert "PSYCOPG_WAIT_FUNC=wait_select" in text
+    assert "sha256:4c8521ab0846a994c371f96da3011f903cb21053f1a94cb0b45ae75b11683f56" in text
+
+
+# Whatever comes from a run is text.
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "[x](javascript:alert(1)) ![y](z)",
+    "</svg></style></title></pre><h1>",
+    "{{ 7 * 7 }} {% raw %}",
+    "a\nb\r\n\r\nc",
+    "\u202eevil\u2066\u200b",
+    "<!-- & &amp; ]]> <![CDATA[",
+    '{"signal": "1 + 1"}',
+]
+
+
+@pytest.mark.parametrize("nasty", HOSTILE)
+def test_a_hostile_run_has_the_structure_of_a_harmless_one(nasty: str, harmless: Parsed) -> None:
+    made = report(told(f"one {nasty}", f"two {nasty}", nasty))
+    text = made["report.html"].decode()
+    parsed = Parsed(text)
+
+    assert [(path, sorted(attributes)) for path, attributes in parsed.elements] == [
+        (path, sorted(attributes)) for path, attributes in harmless.elements
+    ]
+    ours = {(name, value) for _, attributes in harmless.elements for name, value in attributes.items()}
+    theirs = {(name, value) for _, attributes in parsed.elements for name, value in attributes.items()} - ours
+    # Labels tell the conditions; where things lie, and how much room words get, follows from their length.
+    assert {name for name, _ in theirs} <= {"aria-label", "class", "transform", "d", "x2", "y2", "height", "viewbox"}
+    assert {value for name, value in theirs if name == "class"} <= {"number", "words", "long"}
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b]", text)
+    for name, content in made.items():
+        if name.endswith(".svg"):
+            assert re.fullmatch(r"plots/[a-z0-9-]+\.svg", name)
+            found = {each.tag.rpartition("}")[2] for each in ET.fromstring(content).iter()}
+            assert found <= {"svg", "title", "rect", "g", "path", "line", "text"}
+
+
+# Size, and the same every time.
+
+
+def test_the_same_comparison_gives_the_same_bytes(recorded: Comparison, files: Mapping[str, bytes]) -> None:
+    assert report(recorded) == files
+
+
+def test_a_page_of_very_many_cells_stays_small() -> None:
+    """25 servers under 10 conditions, each with a timeline of hundreds of requests."""
+    cells = [testing.cell(f"server-{server}", users=users + 1) for users in range(10) for server in range(25)]
+    stays = tuple(RequestSpan(0, at % 30, 0, at * 1000, at * 1000 + 29_000) for at in range(300))
+    swarm = testing.swarm_report(timeline=Timeline(span_us=330_000, stays=stays))
+    made = report(
+        compare(
+            testing.run(testing.experiment(*cells, blocks=2)),
+            [
+                testing.observation(cell, block=block, swarm=replace(swarm, latency_mean_ms=(cell.users or 0) * 50.0))
+                for block in range(2)
+                for cell in cells
+            ],
+        )
+    )
+
+    assert len(made["report.html"]) < MOST_BYTES
+    assert all(len(content) < MOST_BYTES / 4 for name, content in made.items() if name != "report.html")
+    assert "Not drawn for want of room: 7 of 25 servers" in made["report.html"].decode()
+
+
+# Markdown.
+
+
+def in_markdown(comparison: Comparison) -> str:
+    return FORMATS["markdown"](comparison)["comparison.md"].decode()
+
+
+def test_markdown_shows_every_figure_in_its_place(recorded: Comparison, files: Mapping[str, bytes]) -> None:
+    text = in_markdown(recorded)
+    shown = re.findall(r"^!\[[^\]]+\]\((plots/[a-z0-9-]+\.svg)\)$", text, re.MULTILINE)
+
+    assert shown == [
+        f"plots/{each}.svg"
+        for each in (
+            "answer",
+            "throughput-sleep",
+            "latency-sleep",
+            "timeline-sleep",
+            "throughput-cpu",
+            "latency-cpu",
+            "timeline-cpu",
+            "balance",
+            "scaling",
+            "cost",
+            "drift",
+        )
+    ]
+    assert sorted(shown) == sorted(name for name in files if name.startswith("plots/"))
+    parts = [
+        "## How many requests at once?",
+        "plots/answer.svg",
+        "## Which server to run",
+        "## sleep 50 ms: throughput, latency, and who ran when",
+        "plots/throughput-sleep.svg",
+        "## sleep 50 ms, 4 users",
+        "## cpu 2 ms: throughput, latency, and who ran when",
+        "## cpu 2 ms, 4 users",
+        "## Balance across processes",
+        "## Scaling by cores",
+        "## Cost",
+        "## Drift",
+        "## How to reproduce it",
+        "## How to read it",
+    ]
+    workspace = [text.index(f"\n{part}" if part.startswith("#") else part) for part in parts]
+    assert workspace == sorted(workspace)
+
+
+def test_markdown_has_the_figures_that_no_other_table_has(recorded: Comparison) -> None:
+    text = in_markdown(recorded)
+
+    assert "| gunicorn-sync-4 | cpu 2 ms | 32 users | close | 2 | 1 | 1.81 | 1.68 to 2.39 | 2.00 |" in text
+    assert (
+        "| gunicorn-gthread-2x4 | sleep 50 ms, 32 users, 1 core, connection: keep-alive | 2 | 50% | 69%, 31% |" in text
+    )
+    assert text.count("\n| 1 | 2026-11-23T04:55:29.811+00:00 | 30 | 1.000 |") == 1
+
+
+def test_markdown_without_figures_has_no_image_and_no_advice(recorded: Comparison) -> None:
+    text = comparison_md(recorded)["comparison.md"].decode()
+
+    assert "![" not in text
+    assert "plots/" not in text
+    assert "Which server to run" not in text
+    assert "throughput, latency, and who ran when" not in text
+    assert "## How to reproduce it" in text
+
+
+def test_the_markdown_of_a_session_has_nothing_to_reproduce() -> None:
+    cell = testing.cell("one")
+    text = in_markdown(survey(testing.run(testing.experiment(cell)), [testing.observation(cell)]))
+
+    assert "![" not in text
+    assert "How to reproduce it" not in text
+
+
+def test_the_command_in_markdown_is_code_on_one_line() -> None:
+    hostile = replace(HARMLESS, run=replace(HARMLESS.run, id="a\n\n# b\n```"))
+    lines = in_markdown(hostile).splitlines()
+    at = lines.index("## How to reproduce it")
+
+    assert lines[at + 2] == (
+        "    invoke lab.run --experiment 'results/a # b ```/experiment.yaml' --runtime local --seed 1"
+    )
+    assert (lines[at + 1], lines[at + 3]) == ("", "")
+
+
+def of(cell: Cell, observations: Sequence[Observation]) -> Comparison:
+    return compare(testing.run(testing.experiment(cell)), observations)
+
+
+def test_markdown_is_plain_where_there_is_little_to_show() -> None:
+    cell = testing.cell("one", workload="hello")
+    text = in_markdown(of(cell, [testing.observation(cell)]))
+
+    assert "## Scaling" not in text
+    assert "## Balance" not in text
+    assert "## Cost" not in text
+    assert "## Drift" not in text
+    assert "plots/answer.svg" not in text
+    assert "plots/throughput-hello.svg" in text

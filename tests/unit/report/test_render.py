@@ -1,0 +1,1025 @@
+"""The comparison as YAML, as Markdown and on a terminal."""
+
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from wsgilab import commands, testing
+from wsgilab.analysis import claims
+from wsgilab.analysis.compare import compare, survey
+from wsgilab.experiment import workloads
+from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
+from wsgilab.model.text import visible
+from wsgilab.report import claims as rendered
+from wsgilab.report import document, markdown, tables, terminal
+from wsgilab.report.claims import claims_md, claims_yaml
+from wsgilab.report.formats import FORMATS
+from wsgilab.run.workspace import read_catalogue
+
+ONE, TWO = testing.cell("one"), testing.cell("two")
+NASTY = "a | b <script>alert(1)</script> `rm` *x* [y](z)\n# heading\r\n| cell |"
+
+
+def failed(of: Cell, block: int, reason: str = "the server had ended") -> Observation:
+    return testing.observation(of, block=block, status="failed", swarm=None, reason=reason)
+
+
+def measured(of: Cell, *blocks: int, **swarm: Any) -> list[Observation]:
+    return [testing.observation(of, block=block, swarm=testing.swarm_report(**swarm)) for block in blocks]
+
+
+def comparison(*observations: Observation, cells: tuple[Cell, ...] = (ONE, TWO), **run: Any) -> Comparison:
+    return compare(testing.run(testing.experiment(*cells), **run), observations)
+
+
+BLOCKS = tuple(range(6))
+"""So many that one comparison is exact."""
+
+
+def of_blocks(blocks: int, *observations: Observation, cells: tuple[Cell, ...] = (ONE, TWO), **run: Any) -> Comparison:
+    """The comparison of an experiment with so many blocks."""
+    return compare(testing.run(testing.experiment(*cells, blocks=blocks), **run), observations)
+
+
+USUAL = of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS, throughput_rps=40.0, latency_mean_ms=800.0))
+SPOILT = of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS, throughput_rps=40.0, generator_cpu=0.9))
+AT_RATE = tuple(testing.cell(name, users=None, rate=20.0, arrivals="poisson") for name in ("one", "two"))
+SCHEDULED = of_blocks(
+    6, *measured(AT_RATE[0], *BLOCKS, late=1), *measured(AT_RATE[1], *BLOCKS, latency_mean_ms=800.0), cells=AT_RATE
+)
+ONE_FAILED = comparison(*measured(ONE, 0, 1, 2), *(failed(TWO, block) for block in range(3)))
+
+
+def session(*observations: Observation, **run: Any) -> Comparison:
+    """Of an interactive session, whose experiment has no cells."""
+    asked = testing.experiment(*dict.fromkeys(each.cell for each in observations), window_s=1.0)
+    return survey(testing.run(asked, experiment=replace(asked, cells=()), **run), observations)
+
+
+SESSION = session(
+    *measured(ONE, 0, 1, 2, window_s=1.0),
+    *measured(TWO, 0, 1, window_s=1.0, throughput_rps=40.0, latency_mean_ms=800.0),
+)
+WAITING = of_blocks(
+    6,
+    *(
+        replace(each, os_threads=5 + each.block, backend_cpu_s=0.03 + each.block / 100)
+        for each in measured(ONE, *BLOCKS)
+    ),
+    *measured(TWO, *BLOCKS),
+    backend_cpus="2",
+)
+"""Requests that wait for backends, whose figures are known of the first server."""
+EVERYTHING = of_blocks(
+    6,
+    *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, round_trip_ms=0.21)),
+    *measured(TWO, *BLOCKS),
+    backend_cpus="2",
+)
+"""Everything that can be known is known of the first server."""
+USUAL_COLUMNS = [column for column in tables.GROUP_COLUMNS if not column.optional]
+INTERLEAVED_ONLY = {"rank", "interval", "x reference", "its interval"}
+"""Columns that have nothing to show in an interactive session."""
+
+
+def as_yaml(of: Comparison) -> Any:
+    ((name, content),) = FORMATS["yaml"](of).items()
+    assert name == "comparison.yaml"
+    return yaml.safe_load(content)
+
+
+def as_markdown(of: Comparison) -> str:
+    ((name, content),) = FORMATS["markdown"](of).items()
+    assert name == "comparison.md"
+    return content.decode()
+
+
+def on_terminal(of: Comparison, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal.comparison(of, width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+# YAML.
+
+
+def test_the_document_has_the_keys_of_schema_1() -> None:
+    document = as_yaml(USUAL)
+
+    assert document["schema"] == 1
+    assert {"id", "experiment", "runtime", "seed", "started", "host"} <= document["run"].keys()
+    assert {"window_s", "confidence", "blocks_needed"} <= document["run"].keys()
+    for entry in document["cells"]:
+        assert {
+            "server",
+            "cores",
+            "workload",
+            "users",
+            "connection",
+            "slots",
+            "in_flight",
+            "throughput_rps",
+            "latency_ms",
+            "limit_rps",
+            "limit_share",
+            "cpu_ms_per_request",
+            "server_cpu",
+            "generator_cpu",
+            "failures",
+            "cut_off",
+            "late",
+            "blocks",
+            "bound_by",
+            "because",
+            "rank",
+            "intervals",
+            "broken_gates",
+            "warnings",
+        } <= entry.keys()
+        assert {"peak", "mean", "processes", "threads"} <= entry["in_flight"].keys()
+        assert {"median", "low", "high"} <= entry["throughput_rps"].keys()
+        assert {"p50", "p95", "p99", "max"} <= entry["latency_ms"].keys()
+    (pair,) = document["comparisons"]
+    assert {"workload", "cores", "users", "connection", "server", "reference", "ratio", "verdict"} <= pair.keys()
+    assert {"metric", "blocks", "broken_gates"} <= pair.keys()
+    assert {"median", "low", "high"} <= pair["ratio"].keys()
+
+
+def test_the_document_holds_the_figures_of_the_comparison() -> None:
+    document = as_yaml(USUAL)
+    first, second = document["cells"]
+
+    assert document["run"]["trials"] == {"planned": 12, "measured": 12, "failed": 0}
+    assert document["run"]["window_s"] == 3.6
+    assert (document["run"]["confidence"], document["run"]["blocks_needed"]) == (0.9688, 6)
+    assert document["run"]["host"]["siblings"] == ["0", "1"]
+    assert document["run"]["server_cpus"] == {1: "0"}
+    assert (first["server"], first["slots"], first["bound_by"], first["warnings"]) == ("one", 1, "slots", [])
+    assert first["in_flight"] == {"peak": 1, "mean": 0.99, "processes": 1, "threads": 1, "busiest_share": 1.0}
+    assert first["process_shares"] == [1.0]
+    assert first["throughput_rps"] == {"median": 20.0, "low": 20.0, "high": 20.0}
+    assert first["limit_rps"] == 20.0
+    assert first["cpu_ms_per_request"] == 1.1
+    assert first["latency_ms"]["p50"] == pytest.approx(1600, rel=1e-3)
+    assert second["throughput_rps"]["median"] == 40.0
+    assert (first["limit_share"], first["rank"], first["rank_last"], second["rank"]) == (1.0, 2, 2, 1)
+    assert first["because"] == "1.0 requests were in flight on average, with 1 slot and 32 users"
+    (pair,) = document["comparisons"]
+    assert pair["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+    assert (pair["verdict"], pair["metric"], pair["blocks"]) == ("faster", "throughput", 6)
+    assert pair["broken_gates"] == first["broken_gates"] == []
+
+
+def test_every_figure_has_a_key_whether_it_was_measured_or_not() -> None:
+    measured_entry, failed_entry = as_yaml(ONE_FAILED)["cells"]
+
+    assert list(measured_entry) == list(failed_entry)
+    assert all(failed_entry[key] is None for key in document.FIGURE_KEYS)
+    assert {"server", "slots", "blocks", "broken_gates", "warnings"}.isdisjoint(document.FIGURE_KEYS)
+
+
+def test_medians_have_their_intervals_beside_them() -> None:
+    blocks = [
+        testing.observation(
+            ONE,
+            block=block,
+            swarm=testing.swarm_report(
+                generator_cpu=0.01 * (block + 1),
+                service_ms=50.0 + block,
+                latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 1600.0 + block),
+                in_flight=InFlight(peak=1, mean=0.9 + block / 100, threads=1, requests_per_process=(6,)),
+            ),
+            server_cpu_s=0.03 * (block + 1),
+        )
+        for block in range(3)
+    ]
+
+    intervals = as_yaml(comparison(*blocks))["cells"][0]["intervals"]
+
+    assert intervals == {
+        "mean_in_flight": {"median": 0.91, "low": 0.9, "high": 0.92},
+        **{
+            f"latency_{name}_ms": {"median": 1601.0, "low": 1600.0, "high": 1602.0}
+            for name in ("p50", "p95", "p99", "max")
+        },
+        "service_ms": {"median": 51.0, "low": 50.0, "high": 52.0},
+        "generator_cpu": {"median": 0.02, "low": 0.01, "high": 0.03},
+        "server_cpu": {"median": 0.2, "low": 0.1, "high": 0.3},
+        "cpu_ms_per_request": {"median": 10.0, "low": 5.0, "high": 15.0},
+    }
+
+
+def test_what_was_not_read_has_no_interval() -> None:
+    unread = testing.observation(ONE, server_cpu_s=None, server_span_s=None)
+
+    intervals = as_yaml(comparison(unread))["cells"][0]["intervals"]
+
+    assert intervals.keys().isdisjoint({"server_cpu", "cpu_ms_per_request"})
+    assert intervals["service_ms"] == {"median": 50.0, "low": None, "high": None}
+
+
+def test_broken_gates_are_in_the_document_on_both_sides_of_a_comparison() -> None:
+    document = as_yaml(SPOILT)
+    first, second = document["cells"]
+    (pair,) = document["comparisons"]
+
+    assert (first["rank"], first["broken_gates"]) == (1, [])
+    assert (second["rank"], second["broken_gates"]) == (None, ["generator", "little"])
+    assert (pair["verdict"], pair["broken_gates"]) == ("undecided", ["generator", "little"])
+    assert pair["ratio"]["median"] == 2.0
+
+
+def test_the_conditions_at_a_rate_are_rate_and_arrivals_and_no_users() -> None:
+    document = as_yaml(SCHEDULED)
+
+    for entry in (*document["cells"], *document["comparisons"]):
+        assert (entry["rate"], entry["arrivals"]) == (20.0, "poisson")
+        assert "users" not in entry
+    assert document["comparisons"][0]["metric"] == "latency"
+    assert [entry["late"] for entry in document["cells"]] == [6, 0]
+    assert "rate" not in as_yaml(USUAL)["cells"][0]
+
+
+def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
+    uneven = InFlight(peak=1, mean=0.98765, threads=1, requests_per_process=(6, 5))
+    blocks = [
+        testing.observation(
+            cell,
+            swarm=testing.swarm_report(
+                throughput_rps=rps, generator_cpu=0.0123456, service_ms=0.1234567, in_flight=uneven
+            ),
+            server_cpu_s=0.0123,
+            resident_bytes=56_789_012,
+        )
+        for cell, rps in ((ONE, 20.123456), (TWO, 30.987654))
+    ]
+    servers = {name: testing.server(name, slots=None, processes=2) for name in ("one", "two")}
+
+    document = as_yaml(comparison(*blocks, servers=servers))
+    entry = document["cells"][0]
+
+    assert entry["in_flight"]["mean"] == 0.99
+    assert entry["in_flight"]["busiest_share"] == 1.09
+    assert entry["process_shares"] == [0.545, 0.455]
+    assert entry["throughput_rps"]["median"] == 20.1
+    assert entry["latency_ms"]["p50"] == round(entry["latency_ms"]["p50"], 1)
+    assert entry["service_ms"] == 0.123
+    assert entry["limit_rps"] == 490.8
+    assert entry["cpu_ms_per_request"] == 2.037
+    assert entry["server_cpu"] == 0.041
+    assert entry["generator_cpu"] == 0.012
+    assert entry["resident_mb"] == 56.8
+    assert document["comparisons"][0]["ratio"]["median"] == 1.54
+
+
+def test_the_document_begins_with_its_schema_and_can_be_read_by_people() -> None:
+    text = FORMATS["yaml"](comparison(notes=("été",)))["comparison.yaml"].decode()
+
+    assert text.startswith("schema: 1\nrun:\n  id: 20260102-030405-trial-run\n  experiment: trial-run\n")
+    assert "  server_cpus: {1: '0'}\n" in text
+    assert "  notes: [été]\n" in text
+
+
+def test_a_figure_that_is_not_known_is_null() -> None:
+    unread = testing.observation(ONE, server_cpu_s=None, server_span_s=None, resident_bytes=None)
+    servers = {name: testing.server(name, slots=None, processes=None) for name in ("one", "two")}
+
+    entry = as_yaml(comparison(unread, servers=servers))["cells"][0]
+
+    assert entry["slots"] == "unbounded"
+    for key in ("limit_rps", "cpu_ms_per_request", "server_cpu", "resident_mb"):
+        assert entry[key] is None, key
+    assert entry["in_flight"]["busiest_share"] is None
+    assert entry["process_shares"] == []
+    assert entry["throughput_rps"] == {"median": 20.0, "low": None, "high": None}
+
+
+def test_a_cell_without_a_measured_block_has_warnings_and_no_figure() -> None:
+    entry = as_yaml(ONE_FAILED)["cells"][1]
+
+    assert (entry["server"], entry["blocks"]) == ("two", 0)
+    assert entry["warnings"] == ["3 of 3 trials failed: the server had ended"]
+    assert entry.get("throughput_rps") is None
+    assert entry.get("bound_by") is None
+
+
+def test_the_document_says_whether_trials_were_interleaved() -> None:
+    assert as_yaml(USUAL)["run"]["interleaved"] is True
+    assert as_yaml(SESSION)["run"]["interleaved"] is False
+
+
+def test_the_document_of_an_interactive_session_has_figures_without_intervals_and_no_comparisons() -> None:
+    document = as_yaml(SESSION)
+    first, second = document["cells"]
+
+    assert document["comparisons"] == []
+    assert (document["run"]["confidence"], document["run"]["blocks_needed"]) == (0.0, 0)
+    assert document["run"]["trials"] == {"planned": 5, "measured": 5, "failed": 0}
+    assert (first["blocks"], second["blocks"], first["rank"], second["rank"]) == (3, 2, None, None)
+    assert second["throughput_rps"] == {"median": 40.0, "low": None, "high": None}
+    assert first["intervals"]["latency_p50_ms"] == {"median": 1600.0, "low": None, "high": None}
+    assert all((each["low"], each["high"]) == (None, None) for each in first["intervals"].values())
+
+
+def test_any_text_survives_the_document() -> None:
+    document = as_yaml(comparison(failed(ONE, 0, reason="été ∞ \x1b[31m: - 'x'"), notes=(NASTY,)))
+
+    assert document["run"]["notes"] == [NASTY]
+    assert "été ∞ \x1b[31m: - 'x'" in document["cells"][0]["warnings"][0]
+
+
+# Markdown.
+
+
+def cells_of(row: str) -> list[str]:
+    """The cells of a table's row, as GitHub splits it: at each `|` that no backslash escapes."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [cells_of(line) for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_readers_answer_shows_every_server_with_its_figures() -> None:
+    text = as_markdown(USUAL)
+
+    assert text.startswith("# trial-run: 12 of 12 trials measured\n")
+    assert "## How many requests at once? (sleep 50 ms, 32 users, 1 core, connection: close)\n" in text
+    assert ["one", "one in a few words", "1", "1", "1.0", "1", "20.0", "slots"] in rows_of(text)
+    assert "2.00 faster" in next(row for row in rows_of(text) if row[1] == "two" and "1 of 1" in row)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_rows_have_as_many_cells_as_their_table_has_columns() -> None:
+    lines = as_markdown(ONE_FAILED).splitlines()
+    ruled = [number for number, line in enumerate(lines) if set(line) <= set("|-: ") and line]
+
+    assert len(ruled) == 3, "the answer, its conditions, and the blocks"
+    for number in ruled:
+        table = [cells_of(lines[number - 1])]
+        while lines[number + len(table)].startswith("|"):
+            table.append(cells_of(lines[number + len(table)]))
+        assert len({len(row) for row in table}) == 1
+
+
+def test_names_and_words_are_aligned_left_and_figures_right() -> None:
+    left, right = " --- ", " ---: "
+    rules = [line.strip("|").split("|") for line in as_markdown(USUAL).splitlines() if line.startswith("| ---")]
+
+    assert rules == [
+        [left, left, *[right] * 5, left],
+        [right, left, *[right] * 5, left, *[right] * 7, left, left],
+        [right, left, *[right] * 5],
+    ]
+
+
+def test_how_to_read_it_explains_every_column_that_could_be_misread() -> None:
+    explained = {word for term, _ in tables.LEGEND for word in term.split(", ")} | {"p50 ms", "p99 ms"}
+    headings = {column.heading for column in tables.GROUP_COLUMNS}
+
+    assert headings - explained == {"server", "its interval"}
+    assert explained <= headings
+    text = as_markdown(EVERYTHING)
+    assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in tables.LEGEND)
+
+
+def test_what_intervals_are_worth_is_told_with_the_number_of_blocks() -> None:
+    exact = unescaped(as_markdown(USUAL))
+    few = unescaped(as_markdown(of_blocks(4, *measured(ONE, *range(4)), *measured(TWO, *range(4)))))
+
+    assert "hold the true median with a chance of 96.9%" in exact
+    assert "Those of ratios are exact, and hold all at once with a chance of 95 %." in exact
+    assert "hold the true median with a chance of 87.5%" in few
+    assert "Those of ratios are widened" in few
+    assert "because 4 blocks are fewer than the 6 that exact ones need here" in few
+
+
+def test_ratios_that_have_no_interval_are_not_said_to_have_one() -> None:
+    text = unescaped(as_markdown(of_blocks(3, *measured(ONE, *range(3)), *measured(TWO, *range(3)))))
+
+    assert "Those of ratios are" not in text
+    assert "large differences are decided" not in text
+
+
+def test_where_nothing_is_compared_nothing_is_said_of_ratios() -> None:
+    assert "ratios are" not in unescaped(as_markdown(of_blocks(6, *measured(ONE, *BLOCKS), cells=(ONE,))))
+
+
+def test_failures_are_told_above_and_below_the_tables() -> None:
+    text = as_markdown(ONE_FAILED)
+
+    assert "- 3 trials failed; see the warnings.\n" in text
+    assert "- two: 3 of 3 trials failed: the server had ended\n" in text
+    assert "trials failed" not in as_markdown(USUAL)
+
+
+def test_an_interactive_session_is_told_as_one() -> None:
+    text = as_markdown(SESSION)
+
+    assert text.startswith("# trial-run: 5 s of load\n")
+    assert f"\n\n{markdown.INTERACTIVE}\n" in text
+    assert "runtime local, 1 s windows. A CPU" in unescaped(text)
+    assert not re.search(r"seed|blocks|true median", text)
+    assert markdown.INTERACTIVE not in as_markdown(USUAL)
+
+
+def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables() -> None:
+    text = as_markdown(session(*measured(ONE, 0), failed(TWO, 0)))
+
+    assert "- 1 seconds failed; see the warnings.\n" in text
+    assert "- two: 1 of 1 seconds failed: the server had ended\n" in text
+
+
+def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:
+    shown = {term for term, _ in tables.legend(SESSION)}
+    every = {term for term, _ in tables.legend(USUAL)}
+
+    assert {term for term, _ in tables.LEGEND} - every == {"round trip ms", "OS threads", "backends"}
+    assert every - shown == INTERLEAVED_ONLY - {"its interval"}
+    text = as_markdown(SESSION)
+    assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
+
+
+def unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def test_markup_in_names_reasons_and_notes_is_escaped() -> None:
+    servers = {name: testing.server(name, summary=NASTY) for name in ("one", "two")}
+    broken = comparison(
+        *measured(ONE, 0, failures=1, errors={NASTY: 1}), failed(TWO, 0, reason=NASTY), servers=servers, notes=(NASTY,)
+    )
+
+    text = as_markdown(broken)
+
+    assert "<script>" not in text
+    assert "`rm`" not in text
+    assert "\n# heading" not in text
+    assert "[y](z)" not in text
+    assert len([row for row in rows_of(text) if "one" in row[:2]]) == 2
+    assert {len(row) for row in rows_of(text)} == {len(tables.ANSWER_COLUMNS), len(USUAL_COLUMNS)}
+    flat = " ".join(NASTY.split())
+    assert unescaped(next(row for row in rows_of(text) if row[0] == "two")[1]) == flat
+    assert text.count(markdown.escape(NASTY)) == 5, "two summaries, a note, and an error as warning and as reason"
+
+
+@given(st.text())
+def test_an_escaped_text_has_one_line_and_no_markup_and_loses_nothing(text: str) -> None:
+    escaped = markdown.escape(text)
+
+    assert escaped.splitlines() in ([], [escaped])
+    assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>|#]", escaped)
+    assert unescaped(escaped) == " ".join(visible(text).split())
+
+
+# Tables.
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00"),
+        (0.614, "0.61"),
+        (9.99, "9.99"),
+        (10.0, "10.0"),
+        (78.94, "78.9"),
+        (100.0, "100"),
+        (1534.4, "1,534"),
+        (1e7, "10,000,000"),
+    ],
+)
+def test_a_number_has_three_digits_and_no_exponent(value: float, text: str) -> None:
+    assert tables.number(value) == text
+
+
+def test_slots_without_bound_are_infinite() -> None:
+    assert (tables.slots(None), tables.slots(8)) == ("∞", "8")
+
+
+def test_conditions_are_described_in_words() -> None:
+    cell = testing.cell("one", workload="hello", cores=2, users=8, connection="keep-alive")
+
+    assert tables.describe(comparison(cells=(cell,)), cell) == "hello, 8 users, 2 cores, connection: keep-alive"
+
+
+def test_the_answer_is_from_one_core_and_the_most_users() -> None:
+    cells = tuple(testing.cell("one", users=users, cores=cores) for users in (8, 32) for cores in (1, 2))
+
+    answer = tables.answer(comparison(cells=cells))
+
+    assert answer is not None
+    assert "32 users, 1 core," in answer.title
+    assert len(answer.rows) == 1
+
+
+def test_there_is_no_answer_where_nothing_waits() -> None:
+    waitless = comparison(cells=(testing.cell("one", workload="hello"),))
+
+    assert tables.answer(waitless) is None
+    assert "How many requests at once?" not in as_markdown(waitless)
+
+
+@pytest.mark.parametrize(
+    ("workload", "told"),
+    [
+        ("hello", "hello, "),
+        ("sleep", "sleep 50 ms, "),
+        ("large", "large 1024 KiB, "),
+        ("slow-client", "slow-client send 100 ms read 100 ms 1024 KiB, "),
+        ("mixed", "mixed hello 50 db 25 upstream 15 cpu 5 large 5, "),
+    ],
+)
+def test_a_workload_is_described_with_its_parameters(workload: str, told: str) -> None:
+    cell = testing.cell(workload=workload)
+    asked = replace(testing.experiment(cell), parameters=workloads.parameters({workload}, {}))
+
+    assert tables.conditions(testing.run(asked), cell).startswith(told)
+
+
+def test_each_of_the_conditions_has_a_table_of_its_own() -> None:
+    cells = (ONE, TWO, testing.cell("one", connection="keep-alive"), testing.cell("two", workload="hello"))
+
+    found = list(tables.groups(comparison(cells=cells)))
+
+    assert [[row[1] for row in table.rows] for table in found] == [["two"], ["one", "two"], ["one"]]
+
+
+def test_a_cell_without_figures_is_a_row_of_dashes_and_a_note() -> None:
+    (table,) = tables.groups(ONE_FAILED)
+
+    assert table.rows[1] == (tables.MISSING, "two", *[tables.MISSING] * (len(table.columns) - 2))
+    assert table.notes == ("two: 3 of 3 trials failed: the server had ended",)
+
+
+def column(of: Comparison, name: str) -> list[str]:
+    (table,) = tables.groups(of)
+    index = [each.heading for each in table.columns].index(name)
+    return [row[index] for row in table.rows]
+
+
+def test_the_ratio_is_shown_with_its_verdict_and_the_reference_has_none() -> None:
+    assert column(USUAL, "x reference") == [tables.MISSING, "2.00 faster"]
+
+
+def test_the_reference_is_named_where_something_is_compared_with_it() -> None:
+    (compared,) = tables.groups(USUAL)
+    (alone,) = tables.groups(comparison(*measured(ONE, 0), cells=(ONE,)))
+
+    assert compared.title == "sleep 50 ms, 32 users, 1 core, connection: close; reference: one"
+    assert alone.title == "sleep 50 ms, 32 users, 1 core, connection: close"
+
+
+def test_ratios_have_their_interval_beside_them() -> None:
+    assert column(USUAL, "its interval") == [tables.MISSING, "2.00 to 2.00"]
+
+
+def test_one_block_has_no_interval() -> None:
+    assert column(comparison(*measured(ONE, 0), cells=(ONE,)), "interval") == [tables.MISSING]
+    assert column(comparison(*measured(ONE, 0, 1), cells=(ONE,)), "interval") == ["20.0 to 20.0"]
+
+
+def test_a_rank_is_shown_as_the_places_that_a_server_may_have() -> None:
+    assert column(USUAL, "rank") == ["2", "1"]
+    assert column(of_blocks(6, *measured(ONE, *BLOCKS), *measured(TWO, *BLOCKS)), "rank") == ["1 to 2", "1 to 2"]
+    assert column(comparison(*measured(ONE, 0), cells=(ONE,)), "rank") == ["1"]
+
+
+def test_servers_without_a_rank_do_not_share_one() -> None:
+    """Both have none, because of a broken gate; and so has the one that failed."""
+    broken = comparison(*(each for cell in (ONE, TWO) for each in measured(cell, 0, generator_cpu=0.9)))
+
+    assert column(broken, "rank") == [tables.MISSING] * 2
+    assert column(ONE_FAILED, "rank") == ["1", tables.MISSING]
+
+
+def test_the_share_of_the_limit_is_shown_where_there_is_a_limit() -> None:
+    assert column(USUAL, "of limit") == ["100%", "200%"]
+    unbounded = {"one": testing.server("one", slots=None)}
+    unread = testing.observation(ONE, server_cpu_s=None)
+    assert column(comparison(unread, cells=(ONE,), servers=unbounded), "of limit") == [tables.MISSING]
+
+
+def test_a_cell_without_a_latency_has_none_in_any_format() -> None:
+    silent = of_blocks(
+        1, *measured(ONE, 0, latency_histogram=testing.histogram(), latency_ms={}, latency_mean_ms=0.0), cells=(ONE,)
+    )
+
+    assert column(silent, "p50 ms") == column(silent, "p99 ms") == [tables.MISSING]
+    assert as_yaml(silent)["cells"][0]["latency_ms"] == {}
+    assert as_markdown(silent)
+    assert on_terminal(silent)
+
+
+def test_the_reason_is_shown_with_its_figures() -> None:
+    assert column(USUAL, "bound by") == ["slots"] * 2
+    assert column(USUAL, "because") == ["1.0 requests were in flight on average, with 1 slot and 32 users"] * 2
+
+
+def test_a_comparison_that_is_not_drawn_is_noted_with_the_gates_that_are_broken() -> None:
+    (table,) = tables.groups(SPOILT)
+
+    assert table.notes[-1] == "two: not compared with one, because of: generator, little"
+    assert column(SPOILT, "x reference") == [tables.MISSING, "2.00 undecided"]
+
+
+def test_a_comparison_of_too_few_blocks_is_noted_with_how_many_it_needs() -> None:
+    (few,) = tables.groups(of_blocks(3, *measured(ONE, *range(3)), *measured(TWO, *range(3))))
+    (enough,) = tables.groups(of_blocks(4, *measured(ONE, *range(4)), *measured(TWO, *range(4))))
+
+    assert few.notes == ("two: undecided against one, with 3 of the 4 blocks that a comparison needs at least",)
+    assert enough.notes == ()
+
+
+def test_conditions_at_a_rate_are_described_by_it() -> None:
+    (table,) = tables.groups(SCHEDULED)
+
+    assert table.title == "sleep 50 ms, 20 requests/s, poisson, 1 core, connection: close; reference: one"
+    assert "one: 6 requests begun late: the generator could not keep to its schedule" in table.notes
+
+
+def test_the_answer_is_from_users_rather_than_from_a_rate_where_there_are_both() -> None:
+    answer = tables.answer(comparison(cells=(AT_RATE[0], ONE)))
+    scheduled = tables.answer(SCHEDULED)
+
+    assert answer is not None
+    assert "32 users" in answer.title
+    assert scheduled is not None
+    assert "20 requests/s, poisson" in scheduled.title
+
+
+def test_an_even_share_is_not_worth_a_figure() -> None:
+    assert column(USUAL, "busiest") == [tables.MISSING] * 2
+    uneven = {"one": testing.server("one", processes=2)}
+    assert column(comparison(*measured(ONE, 0), cells=(ONE,), servers=uneven), "busiest") == ["2.00"]
+
+
+def test_an_interactive_session_has_no_columns_that_compare() -> None:
+    (table,) = tables.groups(SESSION)
+    (usual,) = tables.groups(USUAL)
+
+    assert list(usual.columns) == USUAL_COLUMNS
+    assert [each.heading for each in table.columns] == [
+        each.heading for each in USUAL_COLUMNS if each.heading not in INTERLEAVED_ONLY
+    ]
+    assert table.title == "sleep 50 ms, 32 users, 1 core, connection: close"
+    assert table.notes == ()
+
+
+def test_the_figures_of_an_interactive_session_are_below_their_headings() -> None:
+    assert column(SESSION, "server") == ["one", "two"]
+    assert column(SESSION, "requests/s") == ["20.0", "40.0"]
+    assert column(SESSION, "of limit") == ["100%", "200%"]
+    assert column(SESSION, "because") == ["1.0 requests were in flight on average, with 1 slot and 32 users"] * 2
+
+
+def test_a_cell_of_an_interactive_session_without_figures_is_a_row_of_dashes() -> None:
+    (table,) = tables.groups(session(*measured(ONE, 0), failed(TWO, 0)))
+
+    assert table.rows[1] == ("two", *[tables.MISSING] * (len(table.columns) - 1))
+
+
+def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() -> None:
+    assert column(WAITING, "OS threads") == ["8", tables.MISSING], "the median, rounded"
+    assert column(WAITING, "backends") == ["18%", tables.MISSING]
+    assert column(EVERYTHING, "round trip ms") == ["0.21", tables.MISSING]
+    (table,) = tables.groups(EVERYTHING)
+    assert table.columns == tables.GROUP_COLUMNS
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_the_document_tells_what_backends_and_slow_connections_did() -> None:
+    slow = of_blocks(1, *measured(ONE, 0, slow_connections=3), cells=(ONE,))
+    entry = as_yaml(WAITING)["cells"][0]
+
+    assert (entry["os_threads"], entry["backend_cpu"], entry["slow_connections"]) == (8, 0.183, 0)
+    assert entry["intervals"]["backend_cpu"] == {"median": 0.183, "low": 0.1, "high": 0.267}
+    assert as_yaml(WAITING)["run"]["backend_cpus"] == "2"
+    assert [as_yaml(slow)["cells"][0][key] for key in ("os_threads", "backend_cpu", "slow_connections")] == [
+        None,
+        None,
+        3,
+    ]
+    assert "backend_cpu" not in as_yaml(slow)["cells"][0]["intervals"]
+
+
+def test_the_document_tells_of_connections_opened_anew_where_they_were_counted() -> None:
+    for told in (None, 0, 3):
+        comparison = of_blocks(1, *measured(ONE, 0, reopened=told), cells=(ONE,))
+        assert as_yaml(comparison)["cells"][0]["reopened"] == told
+
+
+def test_where_backends_run_is_told() -> None:
+    assert "generator on core 1, backends on core 2." in unescaped(as_markdown(WAITING))
+    assert "generator on core 1." in unescaped(as_markdown(USUAL))
+
+
+# The terminal.
+
+
+def test_the_terminal_shows_answer_table_and_warnings() -> None:
+    text = on_terminal(ONE_FAILED)
+
+    assert "How many requests at once?" in text
+    assert "one in a few words" in text
+    assert "  ! two: 3 of 3 trials failed: the server had ended" in text
+
+
+def test_the_terminal_shows_an_interactive_session_without_columns_that_compare() -> None:
+    lines = [re.split(r"  +", line.strip()) for line in on_terminal(SESSION, WIDE).splitlines()]
+    expected = [each.heading for each in USUAL_COLUMNS if each.heading not in INTERLEAVED_ONLY]
+
+    assert expected in lines
+    assert ["two", "1 of 1", tables.MISSING, "40.0"] in [line[:4] for line in lines]
+
+
+def test_the_terminal_shows_markup_as_it_is() -> None:
+    servers = {"one": testing.server("one", summary="[red]x[/red] :x:"), "two": testing.server("two")}
+
+    text = on_terminal(comparison(failed(ONE, 0, reason="[bold]no[/bold] [/]"), servers=servers))
+
+    assert "[red]x[/red] :x:" in text
+    assert "[bold]no[/bold] [/]" in text
+
+
+LONG = testing.cell("gunicorn-gthread-2x4")
+LONG_NAMED = comparison(*measured(LONG, 0, 1, 2), cells=(LONG,))
+
+
+WIDE = 300
+"""Wide enough for every column of LONG_NAMED."""
+
+
+def header(width: int) -> str:
+    """The last table's header on a terminal of that width."""
+    return next(line for line in reversed(on_terminal(LONG_NAMED, width).splitlines()) if "requests/s" in line)
+
+
+def last_row(width: int) -> str:
+    """The only row of the last table; an empty line follows it."""
+    return on_terminal(LONG_NAMED, width).splitlines()[-2].rstrip()
+
+
+def headings(width: int) -> list[str]:
+    return re.split(r"  +", header(width).strip())
+
+
+def test_figures_end_where_their_heading_ends_and_words_begin_where_it_begins() -> None:
+    row = last_row(WIDE)
+
+    assert row[: header(WIDE).index("requests/s") + len("requests/s")].endswith("  20.0")
+    assert row[header(WIDE).index("bound by") :].startswith("slots  ")
+    assert row[header(WIDE).index("because") :].startswith("1.0 requests were in flight")
+
+
+def test_a_terminal_wide_enough_shows_every_column() -> None:
+    every = [column.heading for column in USUAL_COLUMNS]
+    just_enough = len(last_row(WIDE))
+
+    assert headings(WIDE) == every
+    assert headings(just_enough) == every
+
+
+def test_a_terminal_a_character_too_narrow_leaves_out_the_column_of_the_last_rank_alone() -> None:
+    every = [column.heading for column in USUAL_COLUMNS]
+    just_enough = len(last_row(WIDE))
+
+    assert headings(just_enough - 1) == [heading for heading in every if heading != "because"]
+
+
+def test_columns_of_the_first_rank_are_always_shown() -> None:
+    first = [column.heading for column in tables.GROUP_COLUMNS if column.rank == 0]
+
+    assert headings(66) == [*first[:-1], "x reference", first[-1]], "the second rank has room beside the first here"
+    assert headings(53) == first
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_terminal_leaves_columns_out_but_cuts_none(width: int) -> None:
+    text = on_terminal(LONG_NAMED, width)
+
+    assert "…" not in text
+    assert len(re.findall(r"(?:^|  )gunicorn-gthread-2x4 ", text, re.MULTILINE)) == 2
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_grid_never_breaks_a_name_or_a_word(width: int) -> None:
+    workspace = commands.workspace({})
+    console = Console(file=io.StringIO(), width=width)
+    console.print(commands.catalogue_table(workspace, width))
+
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    servers = read_catalogue(workspace)
+    assert [line.split()[0] for line in lines[1:] if line.split()[:1] and line.split()[0] in servers] == list(servers)
+    words = {word for server in servers.values() for word in (server.name, server.stack, *server.command)}
+    assert words <= set(" ".join(lines).split())
+
+
+def test_a_grid_has_its_columns_and_its_rows_as_they_are() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal.grid(["name", "slots"], [["[b]one[/b]", "1"], ["two", "∞"]], 80))
+
+    assert isinstance(console.file, io.StringIO)
+    assert [line.split() for line in console.file.getvalue().splitlines()] == [
+        ["name", "slots"],
+        ["[b]one[/b]", "1"],
+        ["two", "∞"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["- a", "+ a", "1. a", "2) a"])
+def test_a_text_that_would_begin_a_list_does_not(text: str) -> None:
+    assert "\\" in markdown.escape(text)
+    assert markdown.escape("3.5 ms") == "3.5 ms"
+
+
+# Claims.
+
+STILL = testing.cell("one", users=8)
+CLAIMS = (
+    Claim(
+        id="single",
+        claim="The development server | as it comes | handles one request at a time.",
+        met="a <b>book</b>",
+        holds=(Condition(figure="peak_in_flight", of=ONE, at_most=1),),
+        shows=(Condition(figure="latency_p99_ms", of=ONE),),
+        explanation="It does *one* thing.",
+        advice="Use another.",
+    ),
+    Claim(
+        id="faster",
+        claim="Two is faster.",
+        met="nowhere",
+        holds=(
+            Condition(figure="throughput_rps", of=TWO, over=ONE, at_least=3),
+            Condition(figure="throughput_rps", of=TWO, at_least=1, at_most=1000),
+        ),
+        explanation="It is not.",
+        advice="Do not believe it.",
+    ),
+    Claim(
+        id="busy",
+        claim="Eight users are enough.",
+        met="here and there",
+        holds=(
+            Condition(figure="server_cpu", of=STILL, at_least=0.5, at_most=0.5),
+            Condition(figure="peak_in_flight", of=ONE, at_most=1),
+        ),
+        explanation="Who knows.",
+        advice="Measure it.",
+    ),
+)
+CLAIMED = testing.run(testing.experiment(ONE, TWO, STILL, blocks=6), notes=("a note",))
+RESULTS = claims.judge(
+    CLAIMED,
+    [
+        *measured(ONE, *BLOCKS),
+        *measured(TWO, *BLOCKS, throughput_rps=40.0, latency_mean_ms=800.0),
+        *(failed(STILL, block) for block in BLOCKS),
+    ],
+    CLAIMS,
+)
+
+
+def claims_as_markdown() -> str:
+    ((name, content),) = claims_md(CLAIMED, RESULTS).items()
+    assert name == "claims.md"
+    return content.decode()
+
+
+def claims_on_terminal(width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal.verdicts(RESULTS))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_verdicts_come_with_the_figures_that_decided_them() -> None:
+    assert rendered.summary(RESULTS) == "1 confirmed, 1 refuted, 1 undecided"
+    assert rendered.verdicts(RESULTS) == [
+        ("1", CLAIMS[0].claim, "confirmed", ["peak in flight 1 (one)"]),
+        ("2", CLAIMS[1].claim, "refuted", ["requests/s x 2.00 (two over one)"]),
+        ("3", CLAIMS[2].claim, "undecided", ["CPU (one, 8 users): 6 of 6 trials of one failed: the server had ended"]),
+    ]
+
+
+def test_figures_that_differ_from_block_to_block_are_told_with_both_ends() -> None:
+    uneven = [testing.observation(ONE, block=block, server_cpu_s=0.06 + block / 100) for block in BLOCKS]
+    holds = (Condition(figure="server_cpu", of=ONE, at_most=0.9),)
+
+    (result,) = claims.judge(CLAIMED, uneven, [replace(CLAIMS[0], holds=holds, shows=())])
+
+    assert rendered.deciding(result) == ["CPU 20% to 37% (one)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cores": 2}, "one, 2 cores"),
+        ({"workload": "cpu"}, "one, cpu"),
+        ({"users": 8}, "one, 8 users"),
+        ({"connection": "keep-alive"}, "one, keep-alive"),
+        ({"server": "other"}, "one"),
+    ],
+)
+def test_a_cell_is_called_by_its_server_and_what_tells_it_from_the_others(change: dict[str, Any], told: str) -> None:
+    changed = replace(ONE, **change)
+
+    assert rendered.label(replace(changed, server="one"), [ONE, changed]) == told
+
+
+def test_the_claims_begin_with_the_table_of_verdicts() -> None:
+    text = claims_as_markdown()
+    lines = text.splitlines()
+
+    assert lines[0] == "# Claims: 1 confirmed, 1 refuted, 1 undecided"
+    told = unescaped(lines[2])
+    assert "begun 2026-01-02T03:04:05+00:00, runtime local, seed 1, 6 blocks of 0.3 s windows. A CPU, usable" in told
+    assert "servers on core 0, generator on core 1." in told
+    assert lines[3] == "- a note"
+    assert [row[0] for row in rows_of(text)[2:5]] == ["1", "2", "3"]
+    assert rows_of(text)[3][2:] == ["refuted", "requests/s x 2.00 (two over one)"]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_each_claim_has_its_evidence_its_explanation_and_what_to_do() -> None:
+    text = claims_as_markdown()
+
+    assert (
+        "## 2. Two is faster.\n\n**Refuted.** It is not.\n\nWhat to do: Do not believe it.\n\nMet in: nowhere\n" in text
+    )
+    both = "two, sleep 50 ms, 32 users, 1 core, connection: close, over one, sleep 50 ms, 32 users, 1 core, connection: close"
+    rows = rows_of(text)
+    assert ["requests/s (ratio)", both, "at least 3", "6", "2.00", "2.00 to 2.00", "refuted"] in rows
+    conditions = "one, sleep 50 ms, 32 users, 1 core, connection: close"
+    assert ["peak in flight", conditions, "at most 1", "6", "1", "1 to 1", "confirmed"] in rows
+    assert ["p99 ms", conditions, tables.MISSING, "6", "1,600", "1,600 to 1,600", "shown"] in rows
+    assert any(row[2] == "at least 1 and at most 1000" for row in rows)
+    assert any(row[2:] == ["exactly 0.5", "0", tables.MISSING, tables.MISSING, "undecided"] for row in rows)
+    assert "- CPU (one, 8 users): 6 of 6 trials of one failed: the server had ended\n" in text
+
+
+def test_markup_in_claims_is_escaped() -> None:
+    text = claims_as_markdown()
+
+    assert "*one*" not in text.replace("\\*", "")
+    assert "<b>" not in text.replace("\\<", "")
+    assert {len(row) for row in rows_of(text)} == {4, 7}
+
+
+def test_the_document_of_claims_has_every_claim_with_its_conditions() -> None:
+    ((name, content),) = claims_yaml(CLAIMED, RESULTS).items()
+    found = yaml.safe_load(content)
+
+    assert name == "claims.yaml"
+    assert (found["schema"], found["run"]["id"], found["run"]["runtime"]) == (1, CLAIMED.id, "local")
+    assert {"started", "host", "server_cpus", "generator_cpus", "blocks", "notes"} <= found["run"].keys()
+    assert found["verdicts"] == {"confirmed": 1, "refuted": 1, "undecided": 1}
+    first, second, third = found["claims"]
+    assert list(first) == ["id", "claim", "met", "verdict", "conditions", "shown", "explanation", "advice"]
+    assert (first["id"], first["verdict"], first["advice"]) == ("single", "confirmed", "Use another.")
+    (condition,) = first["conditions"]
+    assert condition == {
+        "figure": "peak_in_flight",
+        "of": {"server": "one", "workload": "sleep", "cores": 1, "users": 32, "connection": "close"},
+        "at_most": 1,
+        "blocks": 6,
+        "median": 1,
+        "low": 1,
+        "high": 1,
+        "verdict": "confirmed",
+        "reason": "",
+    }
+    (shown,) = first["shown"]
+    assert "verdict" not in shown
+    assert "at_most" not in shown
+    assert shown["median"] == 1600.0
+    assert second["conditions"][0]["over"]["server"] == "one"
+    assert (second["conditions"][1]["at_least"], second["conditions"][1]["at_most"]) == (1, 1000)
+    assert (third["conditions"][0]["median"], third["conditions"][0]["blocks"]) == (None, 0)
+    assert third["conditions"][0]["reason"] == "6 of 6 trials of one failed: the server had ended"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_terminal_folds_claims_and_cuts_none(width: int) -> None:
+    text = claims_on_terminal(width)
+    lines = text.splitlines()
+
+    assert lines[0].rstrip() == "Claims: 1 confirmed, 1 refuted, 1 undecided"
+    assert "…" not in text
+    assert all(len(line) <= width for line in lines)
+    words = set(re.findall(r"\S+", text))
+    for number, claim, verdict, evidence in rendered.verdicts(RESULTS):
+        assert {number, verdict, *claim.split(), *" ".join(evidence).split()} <= words

@@ -1,0 +1,1126 @@
+"""Results from a stranger: whatever a folder holds, the answer is a comparison or one line that says what is wrong."""
+
+import base64
+import copy
+import dataclasses
+import functools
+import io
+import itertools
+import json
+import re
+import struct
+import tempfile
+import tracemalloc
+import types
+import typing
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from tests.unit import lanes
+from wsgilab import testing
+from wsgilab.analysis import claims, stats
+from wsgilab.analysis.compare import compare
+from wsgilab.model import Claim, Comparison, Condition, Observation, Run, errors
+from wsgilab.model.errors import LabError, StoreError
+from wsgilab.model.text import visible
+from wsgilab.report import terminal
+from wsgilab.report.claims import claims_md, claims_yaml
+from wsgilab.report.formats import FORMATS
+from wsgilab.report.markdown import escape
+from wsgilab.results import bounds, document, histogram, ranges, reading
+from wsgilab.results.store import OBSERVATIONS_FILE, RUN_FILE, Store
+from wsgilab.results.unsound import Unsound
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "answer"
+Document = Any
+"""What a file holds, as plain values."""
+Place = tuple[str | int, ...]
+"""Where in a document something stands."""
+GONE: Any = object()
+"""In place of a value: the key is not there."""
+
+
+@functools.cache
+def recorded() -> tuple[Document, Sequence[Document]]:
+    """A run on real servers, cut to seven of its cells and four blocks."""
+    run = yaml.safe_load((RECORDED / RUN_FILE).read_text())
+    wanted = [
+        cell
+        for cell in run["experiment"]["cells"]
+        if cell["users"] == 32
+        and (cell["server"], cell["workload"], cell["cores"], cell["connection"])
+        in {
+            ("flask-processes-3", "sleep", 1, "close"),
+            ("gunicorn-sync-1", "sleep", 1, "close"),
+            ("gunicorn-gthread-2x4", "sleep", 1, "close"),
+            ("gunicorn-gthread-2x4", "sleep", 1, "keep-alive"),
+            ("gunicorn-gevent", "cpu", 1, "close"),
+            ("gunicorn-sync-1", "cpu", 1, "close"),
+            ("gunicorn-sync-1", "cpu", 2, "close"),
+        }
+    ]
+    run["experiment"] |= {"cells": wanted, "blocks": 4}
+    run["servers"] = {name: run["servers"][name] for name in sorted({cell["server"] for cell in wanted})}
+    lines = map(json.loads, (RECORDED / OBSERVATIONS_FILE).read_bytes().splitlines())
+    kept = [line for line in lines if line["cell"] in wanted and line["block"] < 4]
+    kept.sort(key=lambda line: (line["block"], line["position"]))
+    for position, line in enumerate(kept):
+        line["position"] = position
+    return run, kept
+
+
+@functools.cache
+def on_lanes() -> tuple[Document, Sequence[Document]]:
+    """A run on two lanes, cut to three of its cells."""
+    run = lanes.run()
+    cells = tuple(cell for cell in run.experiment.cells if cell.server == lanes.GEVENT and cell.users)
+    cut = replace(run, experiment=replace(run.experiment, cells=cells))
+    given = [json.loads(reading.dump_observation(each)) for each in lanes.observations(cut)]
+    return reading.dump_run(cut), given
+
+
+class Spelt(yaml.SafeDumper):
+    """Without aliases, which the lab writes none of."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as PyYAML calls it
+        return True
+
+
+def dumped(run: Document) -> bytes:
+    text: str = yaml.dump(run, Dumper=Spelt, sort_keys=False, allow_unicode=True)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def written(run: Document, observations: Sequence[Document], folder: Path) -> Store:
+    (folder / RUN_FILE).write_bytes(dumped(run))
+    (folder / OBSERVATIONS_FILE).write_text("".join(json.dumps(each) + "\n" for each in observations))
+    return Store(folder)
+
+
+def changed(given: Document, place: Place, value: Any) -> Document:
+    """A copy with `value` at `place`."""
+    copied = copy.deepcopy(given)
+    *way, last = place
+    parent = functools.reduce(lambda within, key: within[key], way, copied)
+    if value is GONE:
+        del parent[last]
+    else:
+        parent[last] = value
+    return copied
+
+
+def at(text: str) -> Place:
+    return tuple(int(part) if part.isdecimal() else part for part in text.split("/"))
+
+
+# What shape does not tell.
+
+CELL_0 = "experiment/cells/0"
+
+RUNS: Sequence[tuple[str, Any, str]] = [
+    ("id", "../../x", "id: '../../x' is not the id of a run"),
+    ("id", "/etc/passwd", "id: '/etc/passwd' is not the id of a run"),
+    ("id", "", "id: '' is not the id of a run"),
+    ("id", "x" * 151, "id: "),
+    ("id", "x\n", "id: 'x\\n' is not the id of a run"),
+    ("started", "yesterday", "started: 'yesterday' is no time with its offset from UTC"),
+    ("started", "2026-01-02T03:04:05", "started: "),
+    ("schema", 2, "has results of schema 2"),
+    ("schema", "x" * 10**5, "has results of schema 'xxxxx"),
+    ("seed", 2**129, "seed: "),
+    ("cpu_iterations", 0, "cpu_iterations: 0 is not from 1 to 1e+12"),
+    ("experiment/name", "../x", "experiment.name: '../x' is not an experiment's name"),
+    ("experiment/name", "x.html#<b>", "experiment.name: "),
+    ("experiment/reference", "no server!", "experiment.reference: 'no server!' is not a server's name"),
+    ("experiment/blocks", 0, "experiment.blocks: 0 is not from 1 to 100000"),
+    ("experiment/blocks", 10**9, "experiment.blocks: "),
+    ("experiment/window_s", 0.0, "experiment.window_s: 0.0 is not from"),
+    ("experiment/window_s", -1.0, "experiment.window_s: "),
+    ("experiment/patience_s", 1e300, "experiment.patience_s: "),
+    ("experiment/generator_cores", 0, "experiment.generator_cores: "),
+    ("experiment/precision", 0.1, "experiment.max_blocks: goes with precision"),
+    ("experiment/max_blocks", 9, "experiment.max_blocks: goes with precision"),
+    ("experiment/cells", [], "experiment.cells: is empty"),
+    (f"{CELL_0}/server", "nobody", "experiment.cells.0.server: 'nobody' is none of servers"),
+    (f"{CELL_0}/workload", "db", "experiment.cells.0.workload: 'db' is none of experiment.parameters"),
+    (f"{CELL_0}/cores", 7, "experiment.cells.0.cores: 7 is none of server_cpus"),
+    (f"{CELL_0}/cores", 0, "experiment.cells.0.cores: 0 is not from 1 to 100000"),
+    (f"{CELL_0}/users", -1, "experiment.cells.0.users: -1 is not from 1 to 100000"),
+    (f"{CELL_0}/users", None, "experiment.cells.0.users: needs users or rate, and not both"),
+    (f"{CELL_0}/rate", 5.0, "experiment.cells.0.users: needs users or rate, and not both"),
+    (f"{CELL_0}/arrivals", "poisson", "experiment.cells.0.arrivals: goes with rate"),
+    ("experiment/parameters", {"sleep": {"ms": 50.0}}, "'cpu' is none of experiment.parameters"),
+    ("experiment/parameters/nap", {}, "experiment.parameters.nap: is no workload of this lab; a newer one may have it"),
+    ("experiment/parameters/sleep/zz", 1.0, "experiment.parameters.sleep.zz: is no parameter of sleep"),
+    ("experiment/parameters/sleep/ms", -1.0, "experiment.parameters.sleep.ms: -1.0 is not from 0 to 1e+09"),
+    ("server_cpus", {}, "experiment.cells.0.cores: 1 is none of server_cpus"),
+    ("server_cpus/1", "0-1", "server_cpus.1: '0-1' is not so many cores"),
+    ("server_cpus/1", "0-99999999999", "server_cpus.1: '0-99999999999' is not a list of cores such as 0,2-3"),
+    ("server_cpus/1", "3-1", "server_cpus.1: '3-1' is not a list of cores"),
+    ("generator_cpus", "", "generator_cpus: '' is not a list of cores"),
+    ("generator_cpus", "all", "generator_cpus: 'all' is not a list of cores"),
+    ("backend_cpus", "x", "backend_cpus: 'x' is not a list of cores"),
+    ("host/usable_cpus", "0-", "host.usable_cpus: '0-' is not a list of cores"),
+    ("host/siblings/1", "," * 100, "host.siblings.1: "),
+    ("host/memory_bytes", -1, "host.memory_bytes: "),
+    ("servers/gunicorn-sync-1/name", "other", "servers.gunicorn-sync-1.name: is 'other', not the name that it stands"),
+    ("servers/gunicorn-sync-1/slots", 0, "servers.gunicorn-sync-1.slots: 0 is not from 1 to 1e+09"),
+    ("servers/gunicorn-sync-1/processes", 10**9, "servers.gunicorn-sync-1.processes: "),
+    ("notes", ["  "], "notes.0: is empty"),
+    ("origin", {"files": {"": {}}}, "origin.files.: '' is not a part of what is measured"),
+    (
+        "origin",
+        {"files": {"locks": {"/etc/passwd": "0" * 64}}},
+        "origin.files.locks./etc/passwd: '/etc/passwd' is not a path",
+    ),
+    ("origin", {"files": {"locks": {"a.txt": "0" * 63}}}, "origin.files.locks.a.txt: "),
+    ("origin", {"files": {}, "revision": "main"}, "origin.revision: 'main' is not a revision of git"),
+    ("origin", {"files": {}, "dirty": "perhaps"}, "origin.dirty: "),
+    ("host/siblings", "0", "host.siblings: input should be a valid tuple"),
+    ("lab", GONE, "lab: "),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), RUNS)
+def test_a_run_that_cannot_be_is_refused_with_file_and_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
+    run, observations = recorded()
+    store = written(changed(run, at(place), value), observations, tmp_path)
+
+    for read in store.run, store.observations:
+        with pytest.raises(StoreError) as caught:
+            read()
+        message = caught.value.message
+        assert message.startswith(f"{tmp_path / RUN_FILE}: ")
+        assert told in message
+        assert len(message) < 400
+        assert "get it again" in message or "use the version of the lab that wrote it" in message
+
+
+def test_a_cell_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    run, observations = recorded()
+    cells = run["experiment"]["cells"]
+    store = written(changed(run, ("experiment", "cells"), [*cells, cells[0]]), observations, tmp_path)
+
+    with pytest.raises(StoreError, match=r"experiment\.cells\.7: stands there twice"):
+        store.run()
+
+
+LANE_0 = "lanes/0"
+
+RUNS_ON_LANES: Sequence[tuple[str, Any, str]] = [
+    (f"{LANE_0}/targets/name", "Alpha!", "lanes.0.targets.name: 'Alpha!' is not a machine's name"),
+    (f"{LANE_0}/targets/name", "", "lanes.0.targets.name: '' is not a machine's name"),
+    (f"{LANE_0}/targets/name", "x" * 101, "lanes.0.targets.name: "),
+    (f"{LANE_0}/targets/name", "gamma", "lanes.1.targets.name: 'gamma' is another machine's too"),
+    (f"{LANE_0}/targets/name", "beta", "lanes.0.swarm.0.name: 'beta' is another machine's too"),
+    ("lanes/1/swarm/1/name", "delta", "lanes.1.swarm.1.name: 'delta' is another machine's too"),
+    ("lanes/1/swarm/1/cpus", "", "lanes.1.swarm.1.cpus: '' is not a list of cores"),
+    (f"{LANE_0}/targets/cpus", "3-1", "lanes.0.targets.cpus: '3-1' is not a list of cores"),
+    (f"{LANE_0}/targets/host/usable_cpus", "x", "lanes.0.targets.host.usable_cpus: 'x' is not a list of cores"),
+    (f"{LANE_0}/targets/host/siblings/0", "", "lanes.0.targets.host.siblings.0: "),
+    ("lanes/1/swarm/0/host/memory_bytes", -1, "lanes.1.swarm.0.host.memory_bytes: -1 is not from 0"),
+    (f"{LANE_0}/swarm", [], "lanes.0.swarm: is empty"),
+    (f"{LANE_0}/round_trip_ms", -1.0, "lanes.0.round_trip_ms: -1.0 is not from 0"),
+    (f"{LANE_0}/round_trip_ms", 1e300, "lanes.0.round_trip_ms: "),
+    (f"{LANE_0}/bandwidth_mbps", 0.0, "lanes.0.bandwidth_mbps: 0.0 is not from 1e-06"),
+    (f"{LANE_0}/bandwidth_mbps", GONE, "lanes.0.bandwidth_mbps: "),
+    (f"{LANE_0}/engine", "ssh://lab@10.0.0.2", "lanes.0.engine: "),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), RUNS_ON_LANES)
+def test_machines_that_cannot_be_are_refused_with_their_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
+    run, observations = on_lanes()
+    store = written(changed(run, at(place), value), observations, tmp_path)
+
+    with pytest.raises(StoreError) as caught:
+        store.run()
+
+    assert caught.value.message.startswith(f"{tmp_path / RUN_FILE}: {told}")
+    assert len(caught.value.message) < 400
+
+
+OBSERVED_ON_LANES: Sequence[tuple[str, Any, str]] = [
+    ("machine", "", "machine: '' is none of the lanes' machines of targets"),
+    ("machine", GONE, "machine: '' is none of the lanes' machines of targets"),
+    # It loads alpha, and has no targets.
+    ("machine", "beta", "machine: 'beta' is none of the lanes' machines of targets"),
+    ("machine", "x" * 10**5, "machine: 'xxxx"),
+    ("restarted", ["<b>"], "restarted.0: '<b>' is not a server's or a backend's name"),
+    ("machine", 1, "machine: "),
+    ("swarm/round_trip_ms", -1.0, "swarm.round_trip_ms: -1.0 is not from 0"),
+    ("swarm/round_trip_ms", 1e300, "swarm.round_trip_ms: "),
+    ("swarm/received_bytes", -1, "swarm.received_bytes: -1 is not from 0"),
+    ("swarm/received_bytes", 2**70, "swarm.received_bytes: "),
+    ("swarm/sent_segments", 10**30, "swarm.sent_segments: "),
+    ("swarm/resent_segments", -1, "swarm.resent_segments: -1 is not from 0"),
+    ("swarm/sent_segments", None, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
+    ("swarm/resent_segments", GONE, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), OBSERVED_ON_LANES)
+def test_a_trial_on_lanes_that_cannot_be_is_refused_with_its_key(
+    tmp_path: Path, place: str, value: Any, told: str
+) -> None:
+    run, observations = on_lanes()
+    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
+
+    with pytest.raises(StoreError) as caught:
+        store.observations()
+
+    assert caught.value.message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:1: is no observation: {told}")
+    assert len(caught.value.message) < 400
+
+
+def test_a_machine_is_refused_where_the_run_has_none(tmp_path: Path) -> None:
+    run, observations = recorded()
+    store = written(run, [{**observations[0], "machine": "alpha"}, *observations[1:]], tmp_path)
+
+    with pytest.raises(StoreError, match="machine: 'alpha' is named, but the run has no lanes"):
+        store.observations()
+
+
+def test_more_segments_may_be_sent_again_than_for_the_first_time(tmp_path: Path) -> None:
+    """As where a link is cut in the middle of a trial."""
+    run, observations = on_lanes()
+    swarm = {**observations[0]["swarm"], "sent_segments": 40, "resent_segments": 200}
+
+    store = written(run, [{**observations[0], "swarm": swarm}, *observations[1:]], tmp_path)
+
+    assert len(store.observations()) == len(observations)
+
+
+@pytest.mark.parametrize(
+    ("limit", "just", "told"), [("MOST_LANES", 2, "has more than 1"), ("MOST_MACHINES", 5, "has more than 4 machines")]
+)
+def test_more_machines_than_anybody_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, just: int, told: str
+) -> None:
+    store = written(*on_lanes(), tmp_path)
+    monkeypatch.setattr(bounds, limit, just)
+    store.run()
+    monkeypatch.setattr(bounds, limit, just - 1)
+
+    with pytest.raises(StoreError, match=rf"lanes: {told}; the file was changed"):
+        store.run()
+
+
+def test_a_run_from_before_there_were_lanes_is_read(tmp_path: Path) -> None:
+    run, observations = recorded()
+    new = ("round_trip_ms", "received_bytes", "sent_segments", "resent_segments")
+    assert "lanes" not in run
+    assert not any("machine" in each or set(new) & each["swarm"].keys() for each in observations)
+    store = written(run, observations, tmp_path)
+
+    assert store.run().lanes == ()
+    assert {each.machine for each in store.observations()} == {""}
+    assert {getattr(each.swarm, name) for each in store.observations() for name in new} == {None}
+
+
+def test_more_cells_than_anybody_measures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = written(*recorded(), tmp_path)
+    monkeypatch.setattr(bounds, "MOST_CELLS", 7)
+    store.run()
+    monkeypatch.setattr(bounds, "MOST_CELLS", 6)
+
+    with pytest.raises(StoreError, match=r"experiment\.cells: has more than 6; the file was changed"):
+        store.run()
+
+
+def test_more_values_than_any_run_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "MOST_VALUES", 1000)
+
+    with pytest.raises(Unsound) as caught:
+        document.load(b"x:\n" + b"- y\n" * 2000)
+
+    assert (caught.value.where, str(caught.value)) == (":999", "cannot be read as YAML (has more than 1,000 values)")
+
+
+def test_blocks_beyond_the_last_are_refused_where_a_run_has_a_precision(tmp_path: Path) -> None:
+    run, observations = recorded()
+    experiment = {**run["experiment"], "precision": 0.03, "max_blocks": 6}
+    late = [*observations, *({**each, "block": 5} for each in observations[:2])]
+    assert len(written({**run, "experiment": experiment}, late, tmp_path).observations()) == len(late)
+
+    with pytest.raises(StoreError, match=r"block: 5 is none of the run's 4, counted from 0"):
+        written(run, late, tmp_path).observations()
+    with pytest.raises(StoreError, match=r"max_blocks: is less than the 4 blocks to begin with"):
+        written({**run, "experiment": {**experiment, "max_blocks": 3}}, late, tmp_path).run()
+
+
+def test_a_reference_may_be_a_server_that_the_run_has_not(tmp_path: Path) -> None:
+    run, observations = recorded()
+    store = written(changed(run, at("experiment/reference"), "gunicorn-other"), observations, tmp_path)
+
+    assert compare(store.run(), store.observations()).pairs == ()
+
+
+OBSERVED: Sequence[tuple[str, Any, str]] = [
+    ("block", -1, "block: -1 is not from 0"),
+    ("block", 4, "block: 4 is none of the run's 4"),
+    ("position", -1, "position: -1 is not from 0"),
+    ("position", 28, "position: 28 is beyond the run's 28 trials"),
+    ("cell/users", 5, "cell: "),
+    ("cell/server", "nobody", "cell: 'nobody' so is no cell of the experiment"),
+    ("started", "", "started: '' is no time"),
+    ("status", "failed", "status: is failed, with figures"),
+    ("swarm", None, "status: is measured, without figures"),
+    ("status", "fine", "status: "),
+    ("server_cpu_s", -1.0, "server_cpu_s: "),
+    ("server_span_s", 1e-300, "server_span_s: "),
+    ("resident_bytes", 2**70, "resident_bytes: "),
+    ("os_threads", -1, "os_threads: "),
+    ("backend_cpu_s", 1e300, "backend_cpu_s: "),
+    ("swarm/window_s", 0.0, "swarm.window_s: 0.0 is not from"),
+    ("swarm/window_s", -0.3, "swarm.window_s: "),
+    ("swarm/completed", -1, "swarm.completed: "),
+    ("swarm/completed", 10**30, "swarm.completed: "),
+    ("swarm/throughput_rps", 1e300, "swarm.throughput_rps: "),
+    ("swarm/throughput_rps", 5e-324, "swarm.throughput_rps: "),
+    ("swarm/latency_mean_ms", -1.0, "swarm.latency_mean_ms: "),
+    ("swarm/unanswered", 33, "swarm.unanswered: 33 is more than the 32 users"),
+    ("swarm/errors", {"x" * 500: -1}, "swarm.errors.xxxx"),
+    ("swarm/latency_ms", {"p50": 1.0}, "swarm.latency_ms: must have max, p50, p95, p99, or nothing"),
+    ("swarm/latency_ms/p50", -1.0, "swarm.latency_ms.p50: "),
+    ("swarm/latency_histogram", "", "swarm.latency_histogram: is no compressed HdrHistogram V2"),
+    ("swarm/in_flight/peak", -1, "swarm.in_flight.peak: "),
+    ("swarm/in_flight/mean", 1e300, "swarm.in_flight.mean: "),
+    ("swarm/in_flight/requests_per_process", [0], "swarm.in_flight.requests_per_process.0: 0 is not from 1"),
+    ("swarm/in_flight/requests_per_process", [1, 2], "swarm.in_flight.requests_per_process: does not begin with"),
+    ("swarm/timeline/span_us", 0, "swarm.timeline.span_us: "),
+    ("swarm/timeline/stays/0", [0, 0, 0, 5, 4], "swarm.timeline.stays.0: left before it entered"),
+    ("swarm/timeline/stays/0", [-1, 0, 0, 5, 6], "swarm.timeline.stays.0.process: -1 is not from 0"),
+    ("swarm/timeline/stays/0", [0, 0, 0, -(10**15), 6], "swarm.timeline.stays.0.entered_us: "),
+    ("swarm/timeline/stays", [[0, 0, 0, 1, 2]] * 200_001, "swarm.timeline.stays: has more than 200,000"),
+    ("swarm/timeline/stays/0", [0, 0], "swarm.timeline.stays.0.2: "),
+    ("x" * 10**6, 1, "xxxx"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "told"), OBSERVED)
+def test_a_trial_that_cannot_be_is_refused_with_line_and_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
+    run, observations = recorded()
+    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
+
+    with pytest.raises(StoreError) as caught:
+        store.observations()
+
+    message = caught.value.message
+    assert message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:1: is no observation: {told}")
+    assert message.endswith("; the file was changed or damaged; get it again from where it was measured")
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("position", 27),
+        ("swarm/unanswered", 32),
+        ("swarm/latency_ms", {}),
+        ("swarm/throughput_rps", 0.0),
+        ("swarm/service_ms", 1e-9),
+        ("swarm/in_flight/requests_per_process", [2, 2, 1]),
+        ("swarm/in_flight/requests_per_process", []),
+        ("swarm/timeline", None),
+        ("swarm/timeline/stays/0", [0, 0, 0, -5, -5]),
+        ("server_cpu_s", None),
+        ("server_cpu_s", 0.0),
+        ("resident_bytes", 2**60),
+    ],
+)
+def test_a_trial_that_can_just_be_is_read(tmp_path: Path, place: str, value: Any) -> None:
+    run, observations = recorded()
+    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
+
+    assert len(store.observations()) == len(observations)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize(
+    "place",
+    ["server_cpu_s", "cell/rate", "swarm/window_s", "swarm/latency_ms/p50", "swarm/in_flight/mean", "swarm/errors/x"],
+)
+def test_what_is_no_number_is_none_anywhere_in_a_line(tmp_path: Path, place: str, number: str) -> None:
+    run, observations = recorded()
+    store = written(run, [changed(observations[0], at(place), "NUMBER")], tmp_path)
+    path = tmp_path / OBSERVATIONS_FILE
+    path.write_text(path.read_text().replace('"NUMBER"', number))
+
+    with pytest.raises(StoreError, match=r":1: is no observation: "):
+        store.observations()
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1e999", "1.0e+999"])
+@pytest.mark.parametrize(
+    "place", ["experiment/window_s", "experiment/precision", "experiment/parameters/sleep/ms", f"{CELL_0}/rate", "seed"]
+)
+def test_what_is_no_number_is_none_anywhere_in_a_run(tmp_path: Path, place: str, number: str) -> None:
+    run, observations = recorded()
+    store = written(changed(run, at(place), "NUMBER"), observations, tmp_path)
+    (tmp_path / RUN_FILE).write_text((tmp_path / RUN_FILE).read_text().replace("NUMBER", number))
+
+    with pytest.raises(StoreError, match=r"run\.yaml: [a-z.0-9_]+: "):
+        store.run()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b'{"block": 0, "block": 1}', "cannot be read as JSON (the key 'block' is given twice)"),
+        (b"[" * 10**6, "cannot be read as JSON ("),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "cannot be read as JSON (nested too deeply)"),
+        (b'{"block": ' + b"9" * 5000 + b"}", "cannot be read as JSON (Exceeds the limit"),
+        (b'{"block": 0}'.decode().encode("utf-16"), "cannot be read as JSON ('utf-8' codec can't decode"),
+        (b"\xef\xbb\xbf{}", "cannot be read as JSON ("),
+        (b"", "cannot be read as JSON ("),
+        (b"0" * 10**6, "cannot be read as JSON ("),
+    ],
+)
+def test_a_line_that_is_no_json_of_ours_is_refused(tmp_path: Path, line: bytes, told: str) -> None:
+    store = written(*recorded(), tmp_path)
+    (tmp_path / OBSERVATIONS_FILE).write_bytes(line + b"\n")
+
+    with pytest.raises(StoreError) as caught:
+        store.observations()
+
+    assert f"{OBSERVATIONS_FILE}:1: is no observation: {told}" in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def laughs(levels: int) -> str:
+    anchored = "\n".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, levels))
+    return f"a0: &a0 [lol]\n{anchored}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (laughs(12), "run.yaml:1: cannot be read as YAML (has an anchor or an alias, which no run of the lab has)"),
+        ("schema: *one\n", "run.yaml:1: cannot be read as YAML (has an anchor or an alias"),
+        ("x: &a [*a]\n", "run.yaml:1: cannot be read as YAML (has an anchor or an alias"),
+        ("a: 1\nx: " + "[" * 10**5, "run.yaml:2: cannot be read as YAML (is nested more than 30 deep)"),
+        ("\n".join(" " * at + "- " for at in range(2000)), "(is nested more than 30 deep)"),
+        ("schema: 1\nschema: 1\n", "run.yaml:2: cannot be read as YAML (the key 'schema' is given twice)"),
+        ("a: {b: 1, b: 2}", "run.yaml:1: cannot be read as YAML (the key 'b' is given twice)"),
+        ("? [a]\n: 1\n", "has a key that is neither text nor number"),
+        ("seed: " + "9" * 5000, "run.yaml:1: cannot be read as YAML ('999"),
+        ("seed: " + ":".join(["59"] * 10**5), "is too long a number"),
+        ("seed: " + ":".join(["59"] * 33) + ".5", "run.yaml: has results of schema None"),
+        ("seed: 1:59.e" + "9" * 50, "run.yaml: "),
+        ("x: !!python/object/apply:os.system [id]", "has a tag, which no run of the lab has"),
+        ("x: !!timestamp never", "has a tag"),
+        ("x: !!bool never", "has a tag"),
+        ("x: !!int ''", "has a tag"),
+        ("x: 2026-13-40\n", "run.yaml:1: cannot be read as YAML ('2026-13-40' must be in quotes)"),
+        ("x: {<<: {a: 1}}\n", "run.yaml:1: cannot be read as YAML ('<<' must be in quotes)"),
+        ("x: =\n", "must be in quotes"),
+        ("---\na: 1\n---\na: 2\n", "run.yaml:3: cannot be read as YAML (but found another document)"),
+        ("x: " + "y" * 10**6 + ": z", "cannot be read as YAML ("),
+        ("\x1b[31m: [", "run.yaml: cannot be read as YAML (unacceptable character #x001b"),
+    ],
+    ids=itertools.count(),
+)
+def test_yaml_that_is_a_trap_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / RUN_FILE).write_text(text)
+
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path).run()
+
+    assert told in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "shift-jis"])
+def test_a_run_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    run, _ = recorded()
+    word = "été" if encoding == "latin-1" else "日本"
+    (tmp_path / RUN_FILE).write_bytes(dumped({**run, "notes": [word]}).decode().encode(encoding))
+
+    with pytest.raises(StoreError, match=r"cannot be read as YAML \(it is not UTF-8 text\)"):
+        Store(tmp_path).run()
+
+
+def number_fields(of: type) -> set[str]:
+    """Of a dataclass or a named tuple: those that hold a number, or None."""
+    hints = typing.get_type_hints(of)
+    kinds = {
+        name: set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}
+        for name, hint in hints.items()
+    }
+    return {name for name, kind in kinds.items() if kind & {int, float}}
+
+
+@pytest.mark.parametrize("of", ranges.RANGES)
+def test_every_number_that_is_stored_has_its_range(of: type) -> None:
+    assert ranges.RANGES[of].keys() == number_fields(of)
+
+
+def reached(of: Any) -> set[type]:
+    """All dataclasses that a value of the type can have in it, itself included."""
+    if typing.get_args(of):
+        return set().union(*map(reached, typing.get_args(of)))
+    if dataclasses.is_dataclass(of) or (isinstance(of, type) and hasattr(of, "_fields")):
+        return {typing.cast("type", of)}.union(*map(reached, typing.get_type_hints(of).values()))
+    return set()
+
+
+def test_every_dataclass_that_is_stored_has_its_ranges() -> None:
+    without = {each for each in reached(Run) | reached(Observation) if not number_fields(each)}
+
+    assert reached(Run) | reached(Observation) == ranges.RANGES.keys() | without
+
+
+# Histograms.
+
+OUTER, HEADER = struct.Struct(">II"), struct.Struct(">IIIIQQd")
+
+
+def packed(counts: bytes, *, length: int | None = None, **changes: float) -> str:
+    """A histogram with the header of this lab's, but for `changes`."""
+    header: dict[str, float] = {
+        "cookie": 0x1C849313,
+        "length": len(counts) if length is None else length,
+        "offset": 0,
+        "digits": 3,
+    }
+    header |= {"lowest": 1, "highest": 600_000_000, "ratio": 1.0}
+    inner = HEADER.pack(*{**header, **changes}.values()) + counts
+    return wrapped(zlib.compress(inner))
+
+
+def wrapped(compressed: bytes, cookie: int = 0x1C849314, length: int | None = None) -> str:
+    outer = OUTER.pack(cookie, len(compressed) if length is None else length)
+    return base64.b64encode(outer + compressed).decode()
+
+
+def varint(value: int) -> bytes:
+    """LEB128 of the ZigZag of a number, nine bytes at most."""
+    left = (value << 1) ^ (value >> 63)
+    found = bytearray()
+    while left > 0x7F and len(found) < 8:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
+@pytest.mark.parametrize(
+    ("encoded", "told"),
+    [
+        ("é", "is not base64"),
+        ("HIST!", "is not base64"),
+        ("", "is no compressed HdrHistogram V2"),
+        (wrapped(b"x", cookie=0x1C849303), "is no compressed HdrHistogram V2"),
+        (wrapped(zlib.compress(b""), length=3), "is no compressed HdrHistogram V2"),
+        (wrapped(b"not compressed"), "cannot be decompressed"),
+        (wrapped(zlib.compress(b"x" * 39)), "has no header"),
+        (wrapped(zlib.compress(b"x" * 99)[:-6]), "is cut, or larger"),
+        (wrapped(zlib.compress(b"x" * 99) + b"more"), "is cut, or larger"),
+        (wrapped(zlib.compress(bytes(10**8), 9)), "is cut, or larger than any of this lab"),
+        (packed(b"", digits=5), "another range or other digits"),
+        (packed(b"", digits=2**31), "another range or other digits"),
+        (packed(b"", lowest=0), "another range or other digits"),
+        (packed(b"", highest=2**63), "another range or other digits"),
+        (packed(b"", ratio=float("nan")), "another range or other digits"),
+        (packed(b"", offset=1), "another range or other digits"),
+        (packed(b"", cookie=0x1C849303), "another range or other digits"),
+        (packed(b"", length=9), "another range or other digits"),
+        (packed(b"\x80"), "is cut within a count"),
+        (packed(b"\x80" * 8), "is cut within a count"),
+        (packed(varint(10**12 + 1)), "holds more than such a histogram can"),
+        (packed(varint(6 * 10**11) * 2), "holds more than such a histogram can"),
+        (packed(b"\x80" * 9), "holds more than such a histogram can"),
+        (packed(b"\xff" * 9), "holds more than such a histogram can"),
+        (packed(varint(-(2**62))), "holds more than such a histogram can"),
+        (packed(varint(-25_000) + varint(1)), "holds more than such a histogram can"),
+        (packed(varint(1) * 30_000), "holds more than such a histogram can"),
+        (packed(varint(10**12)), None),
+        (packed(b""), None),
+    ],
+    ids=itertools.count(),
+)
+def test_a_histogram_that_is_none_of_ours_is_refused_before_it_is_decoded(encoded: str, told: str | None) -> None:
+    if told is None:
+        histogram.check(encoded, "key")
+        stats.merged_latency_ms([encoded])
+        return
+    with pytest.raises(Unsound) as caught:
+        histogram.check(encoded, "key")
+    assert told in str(caught.value)
+    assert caught.value.where == "key"
+
+
+def test_of_a_decompression_bomb_no_more_is_decompressed_than_a_histogram_is() -> None:
+    bomb = wrapped(zlib.compress(bytes(10**8), 9))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unsound):
+            histogram.check(bomb, "key")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 4_000_000
+
+
+@given(st.lists(st.tuples(st.integers(1, stats.HIGHEST_US), st.integers(1, 10**9)), max_size=30))
+def test_every_histogram_of_ours_is_one(recorded_values: Sequence[tuple[int, int]]) -> None:
+    made = HdrHistogram(stats.LOWEST_US, stats.HIGHEST_US, stats.DIGITS)
+    for value, count in recorded_values:
+        made.record_value(value, count)
+
+    histogram.check(made.encode().decode("ascii"), "key")
+
+
+@given(st.binary(max_size=80), st.booleans())
+def test_whatever_is_no_histogram_is_refused_or_can_be_decoded(content: bytes, whole: bool) -> None:
+    encoded = packed(content) if whole else wrapped(zlib.compress(content))
+    try:
+        histogram.check(encoded, "key")
+    except Unsound:
+        return
+    stats.merged_latency_ms([encoded])
+
+
+# Names and log lines with markup and control characters in them.
+
+HIDING = (
+    "\x1b[31m\x1b]0;x\x07\x08\x7f\x85\x9b\r\u200b\u200e\u202a\u202b\u202d\u202e\u2028\u2029\u2066\u2067\u2069\ufeff\x00"
+)
+"""Colours, a title, backspaces, directions, no widths, other line ends."""
+MARKUP = [
+    "[bold]x[/bold] [link=https://evil.invalid]y[/link]",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "![x](https://evil.invalid/x.png) [y](javascript:alert(1)) [z]: https://evil.invalid",
+    "https://evil.invalid www.evil.invalid WWW.EVIL.invalid <https://evil.invalid> http://x",
+    "`code` ``` ~~~ **bold** _it_ ~~gone~~ $x^2$ $$y$$",
+    "a | b |\n| --- | --- |\n| c | d |",
+    "&lt;b&gt; &#x202e; &amp;",
+    "---",
+    "===",
+    "- - -",
+    "- x",
+    "+ x",
+    "* x",
+    "1. x",
+    "1) x",
+    "# x #",
+    "> x",
+    ":-:",
+    "    code",
+    "\tcode",
+    "x\n===\n",
+    "y\n\n    code\n\n# y",
+    "ends with \\",
+    "[ ] task",
+    "x[^1] [^1]: y",
+    "{{ x }} {% x %} @someone #1",
+    "<!-- x",
+    "plain",
+]
+
+
+def texts(pick: Callable[[], str]) -> Comparison:
+    """The comparison of a run whose every free text is picked."""
+    document, observations = copy.deepcopy(recorded())
+    document["host"] |= {"cpu": pick(), "kernel": pick(), "architecture": pick(), "python": pick()}
+    document["notes"] = [pick() for _ in range(6)]
+    document |= {"lab": pick(), "packages": {pick(): pick()}}
+    document["stacks"] = {"gunicorn": {"digest": pick(), "python": pick(), "packages": {pick(): pick()}}}
+    for server in document["servers"].values():
+        server |= {"summary": pick(), "command": [pick(), pick()], "environment": {"X": pick()}}
+    for number, observation in enumerate(observations):
+        if number % 7 == 0:
+            observation |= {"status": "failed", "swarm": None, "reason": f"{pick()}\n{pick()}"}
+        elif number % 7 == 1:
+            observation["swarm"] |= {"failures": 2, "errors": {pick(): 1, pick() + "2": 1}}
+    with tempfile.TemporaryDirectory() as folder:
+        store = written(document, observations, Path(folder))
+        return compare(store.run(), store.observations())
+
+
+def picking(words: Sequence[str]) -> Callable[[], str]:
+    return functools.partial(next, itertools.cycle(words))
+
+
+WORDS: Mapping[str, Sequence[str]] = {
+    **{f"markup from {at}": [*MARKUP[at:], *MARKUP[:at]] for at in (0, 5, 11)},
+    "hidden": [f"a{HIDING}b"],
+    "harmless": ["plain"],
+    "harmless and many": [f"plain {number}" for number in range(len(MARKUP))],
+}
+
+
+@functools.cache
+def wordy(kind: str) -> Comparison:
+    return texts(picking(WORDS[kind]))
+
+
+def parsed(text: str) -> Iterator[tuple[str, str]]:
+    """What Markdown makes of it: the type and the tag of each token, those within lines and cells included."""
+    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
+        yield token.type, token.tag
+        yield from ((child.type, child.tag) for child in token.children or ())
+
+
+@pytest.mark.parametrize("kind", ["hidden", *(kind for kind in WORDS if kind.startswith("markup"))])
+def test_markup_in_a_run_changes_nothing_of_its_markdown(kind: str) -> None:
+    # The same words are told once.
+    alike = "harmless" if len(WORDS[kind]) == 1 else "harmless and many"
+    ((_, harmless),) = FORMATS["markdown"](wordy(alike)).items()
+    ((_, text),) = FORMATS["markdown"](wordy(kind)).items()
+
+    assert list(parsed(text.decode())) == list(parsed(harmless.decode()))
+
+
+def claimed(words: Callable[[], str], comparison: Comparison) -> str:
+    """A run's verdicts on a claim whose every text is picked."""
+    cell = comparison.cells[0].cell
+    holds = Condition(figure="peak_in_flight", of=cell, at_most=8)
+    claim = Claim(id="one", claim=words(), met=words(), holds=(holds,), explanation=words(), advice=words())
+    results = claims.judge(comparison.run, (), [claim] * 8)
+    ((_, content),) = claims_md(comparison.run, results).items()
+    return content.decode()
+
+
+@pytest.mark.parametrize("word", [*MARKUP, HIDING])
+def test_markup_in_claims_changes_nothing_of_their_markdown(word: str) -> None:
+    harmless = claimed(lambda: "plain", wordy("harmless"))
+
+    assert list(parsed(claimed(lambda: word, wordy("markup from 0")))) == list(parsed(harmless))
+
+
+def test_what_begins_a_line_as_only_github_reads_it_is_escaped_too() -> None:
+    """GFM, "Tables (extension)": a row of delimiters, which may be a single one without a pipe."""
+    assert escape(":-:") == "\\:-:"
+
+
+FRAMES = ["{}", "# {}", "- {}", "- x\n- {}\n- y", "x\n\n{}\n\ny", "x\n{}", "| a |\n| - |\n| {} |"]
+"""Where an escaped text stands; a lone one is looked at more closely."""
+
+
+def is_text(text: str, frame: str) -> None:
+    """Nothing comes of it but the text itself."""
+    escaped = escape(text)
+    kinds = {kind for kind, _ in parsed(frame.format(escaped))}
+
+    assert kinds <= {kind for kind, _ in parsed(frame.format("plain"))}
+    if frame == FRAMES[0] and escaped:
+        inline = MarkdownIt("commonmark").parse(escaped)[1].children or []
+        assert "".join(each.content for each in inline) == " ".join(visible(text).split())
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("text", MARKUP)
+def test_escaped_markup_is_text_wherever_it_stands(text: str, frame: str) -> None:
+    is_text(text, frame)
+
+
+@given(st.text(min_size=1), st.sampled_from(FRAMES))
+def test_an_escaped_text_is_text_wherever_it_stands(text: str, frame: str) -> None:
+    # Below a line, nothing at all is a line end.
+    is_text(text, frame if escape(text) else FRAMES[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["https://evil.invalid", "HTTP://x", "www.evil.invalid", "Www.evil.invalid", "x ftp://y"]
+)
+def test_an_address_is_not_made_a_link(text: str) -> None:
+    """GitHub links `https://` and `www.` where no backslash stands within them (GFM, "Autolinks (extension)")."""
+    escaped = escape(text)
+
+    assert not re.search(r"(?<!\\)://|www(?<!\\)\.", escaped, re.IGNORECASE)
+    assert [each.content for each in MarkdownIt("commonmark").parse(escaped) if each.type == "inline"] == [escaped]
+
+
+def printed(*parts: Any, width: int = 120) -> str:
+    """What a terminal is sent, colours left out."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    for part in parts:
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def raw(text: str) -> set[str]:
+    """The characters of `text` that do not print, line ends and spaces left out."""
+    return {each for each in text if not each.isprintable() and each not in "\n\xa0"}
+
+
+@pytest.mark.parametrize("render", FORMATS)
+def test_no_control_character_of_a_run_reaches_a_file(render: str) -> None:
+    for name, content in FORMATS[render](wordy("hidden")).items():
+        assert not raw(content.decode().replace("\t", "")), name
+
+
+@pytest.mark.parametrize("width", [60, 120, 250])
+def test_no_control_character_reaches_the_terminal(width: int) -> None:
+    word = f"a{HIDING}b"
+    cell = wordy("hidden").cells[0].cell
+    claim = Claim(
+        id="one", claim=word, met=word, holds=(Condition(figure="threads", of=cell),), explanation=word, advice=word
+    )
+    results = claims.judge(wordy("hidden").run, (), [claim])
+    unread = compare(
+        testing.run(servers={"gunicorn-sync-1": testing.server(summary=word)}),
+        [testing.observation(swarm=None, status="failed", reason=word)],
+    )
+
+    text = printed(
+        terminal.comparison(wordy("hidden"), width),
+        terminal.comparison(unread, width),
+        terminal.verdicts(results),
+        terminal.grid(("a", "b"), [(word, word)], 80),
+        terminal.grid(("a", "b"), [(word, word)], 1),
+        width=width,
+    )
+
+    assert "\\x1b" in text
+    assert not raw(text)
+
+
+def test_an_error_shows_what_it_quotes_and_stays_on_one_line() -> None:
+    error = LabError(f"x{HIDING}\ny\r\nz", detail=f"one{HIDING}\n\ttwo")
+
+    assert not raw(error.message)
+    assert error.message.startswith("x\\x1b[31m\\x1b]0;x\\x07\\x08\\x7f\\x85\\x9b\\r\\u200b")
+    assert error.message.endswith(" y z")
+    assert str(error) == error.message
+    assert error.detail.splitlines()[1] == "\ttwo"
+    assert not raw(error.detail.replace("\t", ""))
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, LabError)]
+)
+def test_every_error_spells_out_what_does_not_print(kind: type[LabError]) -> None:
+    assert kind("\x1b", detail="\x1b").message == kind("\x1b", detail="\x1b").detail == "\\x1b"
+
+
+def test_what_is_read_of_a_run_is_to_be_seen(tmp_path: Path) -> None:
+    run, observations = recorded()
+    summary = f"été\t∞ 日本\n\xa0\ud800{HIDING}"
+    store = written(
+        changed(run, at("servers/gunicorn-sync-1/summary"), summary.replace("\ud800", "")), observations, tmp_path
+    )
+    failed = {**observations[0], "status": "failed", "swarm": None, "reason": summary}
+    erring = changed(observations[1], at("swarm/errors"), {"\x1b[31m": 1})
+    (tmp_path / OBSERVATIONS_FILE).write_text(f"{json.dumps(failed)}\n{json.dumps(erring)}\n")
+
+    observation, other = store.observations()
+
+    expected = "été\t∞ 日本\n\xa0" + "".join(each.encode("unicode_escape").decode() for each in HIDING)
+    assert store.run().servers["gunicorn-sync-1"].summary == expected
+    assert observation.reason == expected.replace("\xa0", "\xa0\\ud800")
+    assert other.swarm is not None
+    assert other.swarm.errors == {"\\x1b[31m": 1}
+
+
+@given(st.text())
+def test_visible_text_prints_and_stays_as_it_is(text: str) -> None:
+    shown = visible(text)
+
+    assert visible(shown) == shown
+    assert not raw(shown.replace("\t", "").replace("\n", "")) - {each for each in text if each.isspace()}
+    if text.isprintable():
+        assert shown == text
+
+
+@settings(max_examples=15)
+@given(st.text())
+def test_any_text_survives_the_documents(text: str) -> None:
+    """PyYAML reads U+0085 back as a space; of what a run holds, that one is spelt out before."""
+    told = visible(text)
+    comparison = replace(wordy("harmless"), run=replace(wordy("harmless").run, notes=(told,)))
+    found = yaml.safe_load(FORMATS["yaml"](comparison)["comparison.yaml"])
+    assert found["run"]["notes"] == [told]
+    assert yaml.safe_load(claims_yaml(comparison.run, ())["claims.yaml"])["run"]["notes"] == [told]
+
+
+def test_no_free_text_of_a_machine_becomes_markup() -> None:
+    """A machine's name is a name; its processor is what it says it is."""
+    of = lanes.run()
+    word = "<script>alert(1)</script> | `x` [y](z)\x1b[31m\n# z"
+    first, *others = of.lanes
+    machine = replace(first.targets, host=replace(first.targets.host, cpu=word))
+    run = replace(of, lanes=(replace(first, targets=machine), *others))
+    with tempfile.TemporaryDirectory() as folder:
+        observations = [json.loads(reading.dump_observation(each)) for each in lanes.observations(of)]
+        store = written(reading.dump_run(run), observations, Path(folder))
+        spoken = compare(store.run(), store.observations())
+    plain = compare(of, lanes.observations(of))
+
+    for render in FORMATS:
+        for name, content in FORMATS[render](spoken).items():
+            assert not raw(content.decode().replace("\t", "")), name
+            assert b"<script>alert" not in content or name.endswith((".yaml", ".md")), name
+    texts_of = [FORMATS["markdown"](each)["comparison.md"].decode() for each in (plain, spoken)]
+    assert list(parsed(texts_of[0])) == list(parsed(texts_of[1]))
+
+
+# Anything at all.
+
+
+def places(of: Document, here: Place = ()) -> Iterator[Place]:
+    if here:
+        yield here
+    if isinstance(of, dict | list):
+        for key in of if isinstance(of, dict) else range(len(of)):
+            yield from places(of[key], (*here, key))
+
+
+NUMBER = st.sampled_from([0, -1, 1, 2, 3, 32, 33, 10**6, 10**12, 2**63, 10**30, 0.0, -0.0, 0.5, -0.5, 1.5, 1e-6, 1e-9])
+FLOAT = st.sampled_from([5e-324, 1e-300, 1e6, 1e9, 1e12, 1e300, float("inf"), float("nan")])
+WORD = st.sampled_from(["", *MARKUP, HIDING, "../../x", "0-1", "0-999999999", "keep-alive", "failed", "p50", "\ud800"])
+VALUE = st.one_of(
+    NUMBER, FLOAT, WORD, st.none(), st.booleans(), st.just([]), st.just({}), st.just([[1]]), st.text(max_size=9)
+)
+SCALE = st.sampled_from([0, -1, 1e-9, 1e-6, 0.5, 2, 1e6, 1e9])
+CHANGE = st.one_of(
+    st.tuples(st.just("set"), VALUE),
+    st.tuples(st.just("scale"), SCALE),
+    st.tuples(st.just("add"), WORD),
+    st.tuples(st.just("remove"), st.none()),
+    st.tuples(st.just("copy"), st.integers(0, 2**30)),
+)
+Change = tuple[str, Any]
+
+
+def mutated(document: Document, where: int, change: Change) -> Document:
+    """The document, changed at one of its places; it may be the same where the change does not fit the place."""
+    every = list(places(document))
+    place = every[where % len(every)]
+    kind, how = change
+    before = functools.reduce(lambda within, key: within[key], place, document)
+    if kind == "set":
+        return changed(document, place, how)
+    if kind == "scale" and isinstance(before, int | float):
+        return changed(document, place, type(before)(before * how))
+    if kind == "add" and isinstance(before, dict):
+        return changed(document, place, {**before, how: 1})
+    if kind == "add" and isinstance(before, list):
+        return changed(document, place, [*before, *before])
+    if kind == "remove":
+        return changed(document, place, GONE)
+    if kind == "copy":
+        other = functools.reduce(lambda within, key: within[key], every[how % len(every)], document)
+        return changed(document, place, other)
+    return document
+
+
+MUTATION = st.tuples(
+    st.sampled_from(["run", "one", "every", "some"]), st.integers(0, 2**30), st.integers(0, 27), CHANGE
+)
+
+
+Given = Callable[[], tuple[Document, Sequence[Document]]]
+GIVEN = st.sampled_from([recorded, on_lanes])
+
+
+def spoilt(given: Given, mutations: Sequence[tuple[str, int, int, Change]]) -> tuple[Document, Sequence[Document]]:
+    """A sound run with changes: of the run, of one trial, or the same of all trials or of each other."""
+    run, observations = given()
+    lines = list(observations)
+    for which, where, line, change in mutations:
+        if which == "run":
+            run = mutated(run, where, change)
+        for number in range(len(lines)):
+            if which == "every" or (which == "one" and number == line) or (which == "some" and (number + line) % 2):
+                lines[number] = mutated(lines[number], where, change)
+    return run, lines
+
+
+def every_claim(run: Run) -> Sequence[Claim]:
+    """Every figure of two cells, and of them over others."""
+    cells = run.experiment.cells
+    conditions = [
+        Condition(figure=figure, of=of, over=over, at_least=0.5, at_most=most)
+        for figure in claims.FIGURES
+        for of, other in itertools.pairwise(cells[:3])
+        for over, most in ((None, 4), (None, None), (other, None), (other, 2))
+    ]
+    return [
+        Claim(id=str(number), claim="a", met="b", holds=(each,), explanation="c", advice="d")
+        for number, each in enumerate(conditions)
+    ]
+
+
+def everything(store: Store, formats: Mapping[str, Callable[[Comparison], Mapping[str, bytes]]]) -> None:
+    """What is done with a results folder: it is read, compared, rendered, printed and judged."""
+    run, observations = store.run(), store.observations()
+    comparison = compare(run, observations)
+    store.write({name: content for render in formats.values() for name, content in render(comparison).items()})
+    printed(terminal.comparison(comparison, 120))
+    results = claims.judge(run, observations, every_claim(run))
+    store.write({**claims_md(run, results), **claims_yaml(run, results)})
+    printed(terminal.verdicts(results))
+
+
+QUICK = {name: render for name, render in FORMATS.items() if name in ("yaml", "markdown", "experiment")}
+"""Charts take a second each."""
+
+
+def refusal(store: Store, formats: Mapping[str, Any]) -> str | None:
+    """Why nothing is done with it, on one line; None where all was. Nothing but a LabError may say so."""
+    try:
+        everything(store, formats)
+    except LabError as error:
+        told = error.message
+    else:
+        return None
+    assert "\n" not in told
+    return told
+
+
+def try_everything(given: Given, mutations: Sequence[tuple[str, int, int, Change]], formats: Mapping[str, Any]) -> bool:
+    """Whether the spoilt run is still one."""
+    run, observations = spoilt(given, mutations)
+    with tempfile.TemporaryDirectory() as name:
+        return refusal(written(run, observations, Path(name)), formats) is None
+
+
+@pytest.mark.parametrize("sound", [recorded, on_lanes])
+def test_a_sound_run_is_rendered_in_every_format(sound: Given) -> None:
+    assert try_everything(sound, [], FORMATS)
+
+
+@settings(max_examples=80)
+@given(GIVEN, st.lists(MUTATION, min_size=1, max_size=3))
+def test_a_run_that_was_tampered_with_is_reported_or_refused_in_one_line(sound: Given, mutations: list[Any]) -> None:
+    try_everything(sound, mutations, QUICK)
+
+
+@settings(max_examples=4)
+@given(GIVEN, st.lists(MUTATION, min_size=1, max_size=2))
+def test_charts_of_a_run_that_was_tampered_with_are_drawn_or_it_is_refused(sound: Given, mutations: list[Any]) -> None:
+    try_everything(sound, mutations, FORMATS)
+
+
+@settings(max_examples=40)
+@given(st.sampled_from([RUN_FILE, OBSERVATIONS_FILE]), st.floats(0, 1), st.binary(max_size=5), st.integers(0, 50))
+def test_files_whose_bytes_were_damaged_are_reported_or_refused(
+    name: str, where: float, inserted: bytes, cut: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        written(*recorded(), Path(folder))
+        path = Path(folder) / name
+        content = path.read_bytes()
+        begin = round(where * len(content))
+        path.write_bytes(content[:begin] + inserted + content[begin + cut :])
+        refusal(Store(Path(folder)), QUICK)
+
+
+def test_the_limits_that_are_told_are_the_ones_that_hold() -> None:
+    assert (document.MOST_VALUES, bounds.MOST_CELLS, bounds.MOST_STAYS) == (250_000, 10_000, 200_000)
+    assert reading.DAMAGED.startswith("the file was changed or damaged")

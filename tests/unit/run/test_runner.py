@@ -1,0 +1,282 @@
+"""One run from its beginning to what comes of it, on a fake lane: how it ends, and what is said then."""
+
+import contextlib
+import io
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from rich.console import Console
+
+from wsgilab import commands, testing
+from wsgilab.commands import Workspace, stored
+from wsgilab.model import Comparison, Experiment, TrialReport, TrialSpec
+from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError
+from wsgilab.results.store import Store
+from wsgilab.run import prepare, runner, startup
+from wsgilab.run.lane import Lane
+from wsgilab.run.options import RunOptions
+from wsgilab.run.testbed import Testbed
+from wsgilab.system import host
+from wsgilab.system.cpus import Layout
+
+
+class FakeRuntime:
+    """What of a runtime is asked for beside its fleets."""
+
+    name = "local"
+    versions: Mapping[str, str] = MappingProxyType({})
+
+    def sweep(self) -> int:
+        return 0
+
+    def is_here(self) -> bool:
+        return False
+
+    def other_labs(self) -> list[str]:
+        return []
+
+
+def nothing() -> None: ...
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A run of two servers that takes no time, and what is to happen meanwhile."""
+
+    workspace: Workspace
+    experiment: Experiment
+    swarm: testing.FakeSwarm
+    at_the_end: Callable[[], None] = nothing
+    """While all that was started is being ended."""
+    events: list[str] = field(default_factory=list)
+    said: io.StringIO = field(default_factory=io.StringIO)
+
+    def run(self, conclude: Callable[[Store, Console], Comparison] | None = None, task: str = "lab.run") -> Comparison:
+        console = Console(file=self.said, width=2000)
+        return runner.run(
+            RunOptions(task=task, seed=1),
+            lambda _servers, _testbed: self.experiment,
+            conclude or self.conclude,
+            console,
+            self.workspace,
+        )
+
+    def conclude(self, store: Store, console: Console) -> Comparison:
+        self.events.append("concluded")
+        return stored.conclude(store, console)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.said.getvalue().splitlines()
+
+    @property
+    def folder(self) -> Path:
+        return (self.workspace.results / "latest").resolve()
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    workspace = commands.workspace({"LAB_STATE": str(tmp_path / "state"), "LAB_RESULTS": str(tmp_path / "results")})
+    cells = [testing.cell("gunicorn-sync-1"), testing.cell("gunicorn-sync-4")]
+    found = Lab(workspace=workspace, experiment=testing.experiment(*cells, blocks=2), swarm=testing.FakeSwarm())
+    layout = Layout(servers={1: frozenset({0})}, generator=frozenset({1}), backends=frozenset(), notes=())
+    testbed = Testbed(runtime=FakeRuntime(), host=host.fingerprint())  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def opened(*_: object) -> Iterator[list[Testbed]]:
+        yield [testbed]
+
+    @contextlib.contextmanager
+    def start_lane(_testbed: Testbed, _layout: Layout, fleets: dict[int, list[object]], *_: object) -> Iterator[Lane]:
+        with testing.fake_fleet(fleets[1]) as fleet:  # type: ignore[arg-type]
+            started = startup.Started(
+                runtime=testbed.runtime, layout=layout, fleets={1: fleet}, digests={"gunicorn": "sha256:0"}
+            )
+            try:
+                yield Lane(started=started, swarm=found.swarm)
+            finally:
+                found.events.append("ended")
+        found.at_the_end()
+
+    monkeypatch.setattr(prepare, "open_testbeds", opened)
+    monkeypatch.setattr(runner, "start_lane", start_lane)
+    monkeypatch.setattr(Testbed, "lay_out", lambda *_, **__: layout)
+    return found
+
+
+def test_what_comes_of_it_is_written_when_all_has_ended(made: Lab) -> None:
+    comparison = made.run()
+
+    assert made.events == ["ended", "concluded"]
+    assert comparison.measured == 4
+    assert (made.folder / "comparison.yaml").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("when", ["in a trial", "while it is ended", "while it is concluded"])
+def test_whatever_signal_ends_it_when_what_was_measured_is_compared(
+    made: Lab, when: str, signum: signal.Signals
+) -> None:
+    def in_a_trial(_: TrialSpec) -> TrialReport:
+        if len(made.swarm.orders) == 3:
+            signal.raise_signal(signum)
+        return testing.swarm_report()
+
+    def conclude(store: Store, console: Console) -> Comparison:
+        if not made.events.count("concluded"):
+            made.events.append("concluded")
+            signal.raise_signal(signum)
+        return stored.conclude(store, console)
+
+    if when == "in a trial":
+        made.swarm.answer = in_a_trial
+    elif when == "while it is ended":
+        made.at_the_end = lambda: signal.raise_signal(signum)
+    with pytest.raises(Interrupted) as ended:
+        made.run(conclude if when == "while it is concluded" else None)
+
+    assert ended.value.exit_code == 128 + signum
+    assert made.events == ["ended", "concluded"]
+    measured = 2 if when == "in a trial" else 4
+    assert re.search(rf"\bmeasured: {measured}\b", (made.folder / "comparison.yaml").read_text())
+
+
+def test_a_hang_up_that_was_ignored_stays_so(made: Lab) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        made.at_the_end = lambda: signal.raise_signal(signal.SIGHUP)
+        assert made.run().measured == 4
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# --- a full disk
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: Store, files: dict[str, bytes]) -> None:
+        raise StoreError(f"{self.folder / next(iter(files))}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(Store, "write", write)
+
+
+@pytest.mark.parametrize(("task", "again"), [("lab.run", "lab.report"), ("lab.claims", "lab.claims")])
+def test_a_disk_that_is_full_at_the_end_loses_nothing_and_how_to_go_on_is_said(
+    made: Lab, monkeypatch: pytest.MonkeyPatch, task: str, again: str
+) -> None:
+    made.at_the_end = lambda: full(monkeypatch)
+    with pytest.raises(StoreError) as caught:
+        made.run(task=task)
+
+    told = caught.value.message
+    assert "comparison.yaml: cannot be written (No space left on device); all is measured and nothing is lost" in told
+    assert f"invoke {again} --run {made.folder.name} finishes it" in told
+    monkeypatch.undo()
+    assert stored.report(made.folder.name, Console(file=io.StringIO()), made.workspace).measured == 4
+
+
+def test_a_disk_that_is_full_before_the_end_does_not_hide_what_ended_it(
+    made: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: TrialSpec) -> TrialReport:
+        if len(made.swarm.orders) == 3:
+            full(monkeypatch)
+            raise LabError("the generator is lost")
+        return testing.swarm_report()
+
+    made.swarm.answer = fails
+    with pytest.raises(LabError, match="the generator is lost"):
+        made.run()
+
+    unwritten, early = made.lines[-2:]
+    assert "are not written: " in unwritten
+    assert "No space left on device" in unwritten
+    assert unwritten.endswith(f"invoke lab.report --run {made.folder.name}")
+    assert early.endswith(f"Go on with: invoke lab.run --resume {made.folder.name}")
+
+
+# --- how it ends with precision
+
+
+def test_a_run_that_ends_at_its_most_blocks_says_what_is_not_settled(made: Lab) -> None:
+    rates = iter(range(1000))
+
+    def scattered(_: TrialSpec) -> TrialReport:
+        rate = 20.0 + 10 * (next(rates) % 3)
+        return testing.swarm_report(throughput_rps=rate, latency_mean_ms=32_000 / rate)
+
+    made.swarm.answer = scattered
+    made.experiment = testing.experiment(*made.experiment.cells, blocks=4, precision=0.001, max_blocks=5)
+    made.run()
+
+    assert made.lines[-1].startswith(
+        "Ended at max_blocks, 5, with what is neither decided nor known to 0.001 yet: gunicorn-sync-4, sleep, 32 users, "
+        "close, 1 core. "
+    )
+
+
+def test_a_run_that_is_settled_says_nothing_of_it(made: Lab) -> None:
+    made.experiment = testing.experiment(*made.experiment.cells, blocks=7, precision=0.5, max_blocks=8)
+    made.run()
+
+    assert "max_blocks" not in made.said.getvalue()
+
+
+# --- ports
+
+
+@pytest.mark.parametrize(("ports", "there"), [("8100", 1), ("8100-8102", 3)])
+def test_fewer_ports_than_servers_are_told_before_anything_is_started(made: Lab, ports: str, there: int) -> None:
+    cells = [testing.cell(name) for name in ("gunicorn-sync-1", "gunicorn-sync-4", "gunicorn-gevent", "flask-single")]
+    made.experiment = testing.experiment(*cells)
+    made.workspace = commands.workspace(
+        {"LAB_STATE": str(made.workspace.state), "LAB_RESULTS": str(made.workspace.results), "LAB_PORTS": ports}
+    )
+    with pytest.raises(HostError, match=rf"LAB_PORTS={ports}: 4 ports are needed, .* but the range has {there}; "):
+        made.run()
+    assert made.events == []
+
+
+def busy(_: TrialSpec) -> TrialReport:
+    """What a trial saw all of whose cores others had."""
+    return testing.swarm_report(server_busy=1.0, generator_others=9.0)
+
+
+def test_a_run_that_is_interrupted_while_all_is_disturbed_is_compared_all_the_same(made: Lab) -> None:
+    def answer(order: TrialSpec) -> TrialReport:
+        if len(made.swarm.orders) == 3:
+            raise Interrupted(signal.SIGTERM)
+        return busy(order)
+
+    made.swarm.answer = answer
+    with pytest.raises(Interrupted):
+        made.run()
+
+    assert made.events == ["ended", "concluded"]
+    assert "2 of 4 trials measured" in made.lines[-1]
+
+
+def test_a_run_that_others_disturbed_says_how_to_measure_that_again(made: Lab) -> None:
+    made.swarm.answer = busy
+    comparison = made.run()
+
+    assert comparison.measured == 4
+    assert made.lines[-1] == (
+        f"Others disturbed 4 trials. Once they have ended, invoke lab.run --resume {comparison.run.id} measures these again."
+    )
+
+
+def test_where_cores_are_shared_with_other_labs_nothing_is_repeated(made: Lab) -> None:
+    made.workspace = replace(made.workspace, share_cores=True)
+    made.swarm.answer = busy
+    made.experiment = replace(made.experiment, blocks=20)
+    comparison = made.run()
+
+    assert len(made.swarm.orders) == comparison.measured == 40
+    assert len(Store(made.folder).done(disturbed=True)) == 40

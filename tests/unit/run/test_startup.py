@@ -1,0 +1,177 @@
+"""What comes before load begins, on fakes."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from wsgilab import testing
+from wsgilab.model import Backend, Server
+from wsgilab.model.errors import TargetError
+from wsgilab.run import startup
+from wsgilab.run.startup import Started
+from wsgilab.runtime.protocol import Backends, Fleet, Target
+from wsgilab.system import cpus
+from wsgilab.system.cpus import Layout
+from wsgilab.testing import FakeTarget
+
+LAYOUT = Layout(
+    servers={1: frozenset({0}), 2: frozenset({0, 1})},
+    generator=frozenset({2}),
+    backends=frozenset({3, 4}),
+    notes=("a note",),
+)
+
+
+class FakeRuntime:
+    """As much of a runtime as a run tells of."""
+
+    name = "local"
+    versions = MappingProxyType({"python": "3.11"})
+
+
+HOST = testing.run().host
+
+
+def started() -> Started:
+    """Two servers on one core, and one of them on two cores too."""
+    fleets = {
+        count: {name: FakeTarget(server=testing.server(name), cpus=LAYOUT.servers[count]) for name in names}
+        for count, names in ((1, ("one", "two")), (2, ("two",)))
+    }
+    return Started(runtime=FakeRuntime(), layout=LAYOUT, fleets=fleets, digests={"gunicorn": "sha256:1"})  # type: ignore[arg-type]
+
+
+def answer(target: Target, page: str) -> str:
+    """What the application of services/app answers."""
+    if page.startswith("/calibrate"):
+        return f"{len(page) + (target.server.name == 'two') * 1000}\n"
+    return json.dumps({"cpus": sorted(target.effective_cpus()), "python": "3.13.0", "packages": {"flask": "3"}})
+
+
+def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
+    experiment = testing.experiment(testing.cell("one", workload="cpu"), testing.cell("two", workload="cpu"))
+    servers = {name: testing.server(name) for name in ("one", "two")}
+
+    run = startup.describe(experiment, started(), answer, servers=servers, seed=7, results=tmp_path, host=HOST)
+
+    assert run.experiment == experiment
+    assert (run.seed, run.runtime, run.notes) == (7, "local", ("a note",))
+    assert (run.server_cpus, run.generator_cpus, run.backend_cpus) == ({1: "0", 2: "0-1"}, "2", "3-4")
+    assert run.cpu_iterations == len("/calibrate?ms=2")
+    stack = run.stacks["gunicorn"]
+    assert (stack.digest, stack.python, stack.packages) == ("sha256:1", "3.13.0", {"flask": "3"})
+    assert run.packages["python"] == "3.11"
+    assert run.id.endswith("-trial-run")
+
+
+def test_work_is_calibrated_only_where_it_is_needed_and_not_known(tmp_path: Path) -> None:
+    def describe(workload: str, iterations: int | None) -> int | None:
+        experiment = testing.experiment(testing.cell("two", workload=workload))
+        return startup.describe(
+            experiment, started(), answer, servers={}, seed=1, results=tmp_path, host=HOST, cpu_iterations=iterations
+        ).cpu_iterations
+
+    assert describe("sleep", None) is None
+    assert describe("cpu", None) == 1000 + len("/calibrate?ms=2"), "the reference's"
+    assert describe("cpu", 55) == 55
+    for workload in ("stall", "mixed"):
+        assert describe(workload, None) == 1000 + len("/calibrate?ms=2"), "they compute too"
+
+
+def test_runs_that_begin_within_a_second_have_different_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "now", lambda: "2026-01-02T03:04:05.678+00:00")
+    ids = []
+    for _ in range(3):
+        run = startup.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path, host=HOST)
+        (tmp_path / run.id).mkdir()
+        ids.append(run.id)
+    plain = "20260102-030405-trial-run"
+    assert ids == [plain, f"{plain}-2", f"{plain}-3"]
+
+
+def test_a_server_that_answers_from_other_cores_is_an_error(tmp_path: Path) -> None:
+    up = started()
+    moved = up.fleets[2]["two"]
+    assert isinstance(moved, FakeTarget)
+    moved.cpus = frozenset({0})
+    with pytest.raises(TargetError, match=r"two answers from cores 0, not from 0-1 as asked; it moved itself"):
+        startup.describe(testing.experiment(), up, answer, servers={}, seed=1, results=tmp_path, host=HOST)
+
+
+def test_another_lanes_servers_must_run_on_the_same_packages(tmp_path: Path) -> None:
+    run = startup.describe(testing.experiment(), started(), answer, servers={}, seed=1, results=tmp_path, host=HOST)
+    startup.check_same_packages(run, started(), answer, "alpha and beta")
+
+    def newer(target: Target, page: str) -> str:
+        return answer(target, page).replace('"flask": "3"', '"flask": "4"')
+
+    with pytest.raises(TargetError, match="alpha and beta: stack gunicorn has other packages on one than on the other"):
+        startup.check_same_packages(run, started(), newer, "alpha and beta")
+
+
+class Recording:
+    """A runtime that says what happens to it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def prepare(self, servers: Collection[Server], backends: Collection[Backend], _: object) -> Mapping[str, str]:
+        self.seen.append("prepare " + " ".join([*(each.name for each in servers), *(each.name for each in backends)]))
+        return {}
+
+    @contextmanager
+    def backends(self, backends: Collection[Backend], cores: frozenset[int]) -> Iterator[Backends]:
+        self.seen.append(f"backends up on {cpus.spell(cores)}")
+        with testing.fake_backends(backends, cores) as up:
+            yield up
+        self.seen.append("backends down")
+
+    @contextmanager
+    def start(self, servers: Collection[Server], cores: frozenset[int]) -> Iterator[Fleet]:
+        self.seen.append(f"fleet up on {cpus.spell(cores)}")
+        with testing.fake_fleet(servers, cores) as up:
+            yield up
+        self.seen.append("fleet down")
+
+
+def test_backends_come_before_the_fleets_and_go_after_them() -> None:
+    runtime, said, servers = Recording(), list[str](), [testing.server("one")]
+    with startup.started(runtime, LAYOUT, {1: servers}, [testing.backend()], said.append) as up:  # type: ignore[arg-type]
+        assert list(up.backends) == ["postgres"]
+    assert said == ["Starting 1 server and postgres ..."]
+    assert runtime.seen == [
+        "prepare one postgres",
+        "backends up on 3-4",
+        "fleet up on 0",
+        "fleet down",
+        "backends down",
+    ]
+
+
+def test_where_nothing_waits_for_a_backend_there_is_none() -> None:
+    runtime = Recording()
+    with startup.started(runtime, LAYOUT, {1: [testing.server("one")]}, (), print) as up:  # type: ignore[arg-type]
+        assert up.backends == {}
+    assert runtime.seen == ["prepare one", "fleet up on 0", "fleet down"]
+
+
+class Left:
+    """A runtime in which an earlier run has left something."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def sweep(self) -> int:
+        return self._left
+
+
+def test_what_was_left_in_any_lane_is_swept_and_told_once() -> None:
+    said: list[str] = []
+    startup.sweep([Left(2), Left(0), Left(1)], said.append)  # type: ignore[list-item]
+    assert said == ["Ended 3 processes or containers that an earlier run had left behind."]
+    startup.sweep([Left(0)], said.append)  # type: ignore[list-item]
+    assert len(said) == 1

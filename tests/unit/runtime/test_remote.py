@@ -1,0 +1,179 @@
+"""A lane's runtime, on machines that only say what is asked of them."""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.run.test_testbed import HOST, machine
+from wsgilab import testing
+from wsgilab.model.errors import BuildError, EngineError, SwarmError
+from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
+from wsgilab.system import cpus
+
+CORES = frozenset({2, 3})
+
+
+class FakeChannel:
+    """Says that its workers are on these cores."""
+
+    def __init__(self, told: frozenset[int]) -> None:
+        self._told = sorted(told)
+
+    def receive(self, _: float) -> object:
+        return {"event": "ready", "cpus": self._told}
+
+
+class FakeComposeRuntime:
+    """One machine's runtime: what happens there, in order."""
+
+    versions: Mapping[str, str] = {"docker engine": "26"}
+
+    def __init__(self, name: str, seen: list[str], *, fails: str = "", elsewhere: bool = False) -> None:
+        self._name = name
+        self._seen = seen
+        self._fails = fails
+        self._elsewhere = elsewhere
+
+    def _note(self, what: str) -> None:
+        if self._fails and what.startswith(self._fails):
+            raise EngineError("the Docker engine stopped answering")
+        self._seen.append(f"{self._name}: {what}")
+
+    def prepare(self, servers: Collection[Any], backends: Collection[Any], say: Any) -> Mapping[str, str]:
+        if self._fails == "prepare":
+            raise BuildError("stack swarm does not install")
+        say("Building ...")
+        self._note("prepare " + " ".join(each.name for each in (*servers, *backends)))
+        return {"swarm": f"swarm on {self._name}", "beacon": f"beacon on {self._name}"}
+
+    @contextlib.contextmanager
+    def beacon(self) -> Iterator[int]:
+        self._note("beacon up")
+        yield 8100
+        self._note("beacon down")
+
+    @contextlib.contextmanager
+    def beside(
+        self, name: str, module: Collection[str], cores: frozenset[int], options: Collection[str] = ()
+    ) -> Iterator[Any]:
+        self._note(" ".join([name, *module, "on", cpus.spell(cores), *options]))
+        yield FakeChannel(frozenset({0}) if self._elsewhere else cores)
+        self._note(f"{name} down")
+
+    @contextlib.contextmanager
+    def serving_ui(
+        self, cores: frozenset[int], host: str, port: int, words: Collection[str], options: Collection[str] = ()
+    ) -> Iterator[Any]:
+        self._note(" ".join(["ui", f"{host}:{port}", *words, "on", cpus.spell(cores), *options]))
+        yield FakeChannel(cores)
+        self._note("ui down")
+
+    def sweep(self) -> int:
+        self._note("sweep")
+        return 2
+
+
+def station(name: str, address: str, cores: frozenset[int], seen: list[str], **how: Any) -> RemoteHost:
+    return RemoteHost(
+        machine=machine(name, address=address, publish=address, ports="8100-8199" if name == "alpha" else "6000"),
+        runtime=cast("Any", FakeComposeRuntime(name, seen, **how)),
+        host=HOST,
+        cpus=cores,
+    )
+
+
+def lane(seen: list[str], *others: str, failing: str = "", fails: str = "", **how: Any) -> RemoteRuntime:
+    """Targets on alpha, users on beta and on others."""
+
+    def made(name: str, address: str, cores: frozenset[int]) -> RemoteHost:
+        return station(name, address, cores, seen, **({"fails": fails, **how} if name == failing else {}))
+
+    swarm = [made(name, f"10.0.1.{number}", CORES) for number, name in enumerate(("beta", *others))]
+    return RemoteRuntime(made("alpha", "10.0.0.1", frozenset({0})), swarm)
+
+
+def test_one_machine_of_the_swarm_has_all_users_and_asks_the_beacon() -> None:
+    seen: list[str] = []
+    with lane(seen).swarm(CORES):
+        pass
+    assert seen == [
+        "alpha: beacon up",
+        "beta: swarm wsgilab.load.driver --beacon 10.0.0.1:8100 on 2-3",
+        "beta: swarm down",
+        "alpha: beacon down",
+    ]
+
+
+def test_workers_of_other_machines_come_to_the_master_where_the_first_publishes_it() -> None:
+    seen: list[str] = []
+    with lane(seen, "gamma", "delta").swarm(CORES):
+        pass
+    come = "wsgilab.load.remote_workers swarm 10.0.1.0 6000 --beacon 10.0.0.1:8100 --machine"
+    listens = "--listen 5557 --workers 4 on 2-3 --publish 10.0.1.0:6000:5557"
+    assert seen[1:4] == [
+        f"beta: swarm wsgilab.load.driver --beacon 10.0.0.1:8100 {listens}",
+        f"gamma: swarm-outpost {come} gamma on 2-3",
+        f"delta: swarm-outpost {come} delta on 2-3",
+    ]
+    assert seen[4:] == [
+        "delta: swarm-outpost down",
+        "gamma: swarm-outpost down",
+        "beta: swarm down",
+        "alpha: beacon down",
+    ]
+
+
+def test_a_web_ui_has_users_of_its_own_unless_it_watches_a_run() -> None:
+    seen: list[str] = []
+    runtime = lane(seen, "gamma")
+    with runtime.ui(CORES, "127.0.0.1", 8089):
+        assert seen[1] == (
+            "beta: ui 127.0.0.1:8089 --beacon 10.0.0.1:8100 --listen 5557 --workers 2 on 2-3 --publish 10.0.1.0:6000:5557"
+        )
+        assert seen[2].startswith("gamma: ui-outpost wsgilab.load.remote_workers ui 10.0.1.0 6000")
+    seen.clear()
+    with runtime.swarm(CORES):
+        seen.clear()
+        with runtime.ui(CORES, "127.0.0.1", 8089):
+            assert seen == ["beta: ui 127.0.0.1:8089 on 2-3"]
+
+
+def test_each_machine_is_given_what_it_needs_and_images_are_those_of_the_targets() -> None:
+    seen: list[str] = []
+    said: list[str] = []
+    digests = lane(seen).prepare([testing.server("one")], [testing.backend()], said.append)
+    assert seen == ["beta: prepare ", "alpha: prepare one postgres"]
+    assert said == ["beta: Building ...", "alpha: Building ..."]
+    assert digests == {"swarm": "swarm on alpha", "beacon": "beacon on alpha"}
+
+
+@pytest.mark.parametrize(("failing", "fails"), [("alpha", "beacon"), ("beta", "swarm"), ("gamma", "swarm-outpost")])
+def test_a_machine_that_fails_is_named_and_what_was_up_goes_down(failing: str, fails: str) -> None:
+    seen: list[str] = []
+    runtime = lane(seen, "gamma", failing=failing, fails=fails)
+    with pytest.raises(EngineError, match=f"^{failing}: the Docker engine stopped answering"), runtime.swarm(CORES):
+        pass
+    ups = [each for each in seen if "down" not in each]
+    assert len(ups) == ("alpha", "beta", "gamma").index(failing)
+
+
+def test_an_image_that_does_not_build_is_named_with_its_machine() -> None:
+    with pytest.raises(BuildError, match=r"^beta: stack swarm does not install"):
+        lane([], failing="beta", fails="prepare").prepare([], [], print)
+
+
+def test_workers_on_other_cores_than_asked_are_an_error() -> None:
+    runtime = lane([], "gamma", failing="gamma", elsewhere=True)
+    with pytest.raises(SwarmError, match="gamma: the workers are not on cores 2-3 as asked"), runtime.swarm(CORES):
+        pass
+
+
+def test_what_can_be_reached_is_swept_before_it_is_said_what_cannot() -> None:
+    seen: list[str] = []
+    assert lane(seen, "gamma").sweep() == 6
+    seen.clear()
+    with pytest.raises(EngineError, match=r"^alpha: "):
+        lane(seen, "gamma", failing="alpha", fails="sweep").sweep()
+    assert seen == ["beta: sweep", "gamma: sweep"]

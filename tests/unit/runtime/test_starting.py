@@ -1,0 +1,193 @@
+"""Waiting for what was started, on fakes and a clock that passes only while it is waited; and who listens where."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wsgilab.model.errors import TargetError
+from wsgilab.runtime import starting
+from wsgilab.runtime.processes import RunningProcess
+from wsgilab.runtime.starting import START_S, Address, Starting, listeners, wait_until_ready
+from wsgilab.system import process
+from wsgilab.system.process import Child
+from wsgilab.testing import FakeTarget, server
+
+WANTED = Address("127.0.0.1", 8100)
+ELSEWHERE = Address("0.0.0.0", 8080)
+TABLE = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0B00007F:A30D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3281 1 0000000000000000 100
+   1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3282 1 0000000000000000 100
+   2: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3283 1 0000000000000000 100
+   3: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 3284 1 0000000000000000 100
+  sl  local_address                         remote_address                        st tx_queue rx_queue
+   0: 00000000000000000000000000000000:1F41 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
+   1: 00000000000000000000000001000000:1F42 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
+   2: 0000000000000000FFFF00000100007F:1F43 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
+"""
+
+
+# Who listens.
+
+
+def test_who_listens_is_read_from_the_kernels_tables_but_for_dockers_own() -> None:
+    assert {str(each) for each in listeners(TABLE)} == {
+        "127.0.0.1:8080",
+        "0.0.0.0:8000",
+        "[::]:8001",
+        "[::1]:8002",
+        "127.0.0.1:8003",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "\n", "no such file", "0: x:y z 01", "a b c"])
+def test_of_no_table_nobody_listens(text: str) -> None:
+    assert listeners(text) == frozenset()
+
+
+def test_a_socket_of_this_machine_is_found_while_it_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        own = Address(*listening.getsockname())
+        assert own in listeners(Path("/proc/self/net/tcp").read_text())
+    assert own not in listeners(Path("/proc/self/net/tcp").read_text())
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "wanted", "serves"),
+    [
+        ("127.0.0.1", 8100, "127.0.0.1", True),
+        ("0.0.0.0", 8100, "127.0.0.1", True),
+        ("::", 8100, "127.0.0.1", True),
+        ("::ffff:127.0.0.1", 8100, "127.0.0.1", True),
+        ("127.0.0.2", 8100, "127.0.0.1", False),
+        ("::1", 8100, "127.0.0.1", False),
+        ("127.0.0.1", 8000, "127.0.0.1", False),
+        ("127.0.0.1", 8100, "0.0.0.0", False),
+        ("::1", 8100, "0.0.0.0", False),
+        ("0.0.0.0", 8100, "0.0.0.0", True),
+        ("::", 8100, "0.0.0.0", True),
+        ("172.18.0.5", 8100, "0.0.0.0", True),
+    ],
+)
+def test_who_listens_serves_those_that_reach_it(host: str, port: int, wanted: str, serves: bool) -> None:
+    assert Address(host, port).serves(Address(wanted, 8100)) is serves
+
+
+# Waiting.
+
+
+@dataclass(slots=True, kw_only=True)
+class Fake(FakeTarget):
+    """A server that is ready, and listens, as it is told."""
+
+    wanted: Address = WANTED
+    ready: Callable[[], bool] = lambda: False
+    sockets: Callable[[], Collection[Address]] = lambda: ()
+    looks: int = 0
+
+    def is_ready(self) -> bool:
+        return self.ready()
+
+    def listening(self) -> Collection[Address]:
+        self.looks += 1
+        return self.sockets()
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock, in a list of one; who sleeps lets it pass."""
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(starting, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    return now
+
+
+def refusal(*started: Starting) -> TargetError:
+    with pytest.raises(TargetError) as caught:
+        wait_until_ready(started, 0.05)
+    return caught.value
+
+
+def test_who_listens_elsewhere_alone_is_told_so_long_before_patience_ends(now_s: list[float]) -> None:
+    fake = Fake(server=server("own"), sockets=lambda: [ELSEWHERE, Address("::1", 9)], log="Serving on 8080\n")
+
+    error = refusal(Fake(server=server("good"), ready=lambda: True), fake)
+
+    assert error.message == (
+        "own listens at 0.0.0.0:8080 and [::1]:9, not at 127.0.0.1:8100 as asked; have it bind LAB_BIND, or LAB_HOST and "
+        "LAB_PORT; see its last lines below"
+    )
+    assert error.detail == "Serving on 8080"
+    assert now_s[0] - 1000 < START_S / 4
+    assert fake.looks == 2, "at the second look that finds it there"
+
+
+def test_who_listens_elsewhere_first_and_then_as_asked_is_waited_for(now_s: list[float]) -> None:
+    fake = Fake(
+        server=server("own"),
+        ready=lambda: now_s[0] > 1030,
+        sockets=lambda: [ELSEWHERE] if now_s[0] < 1008 else [ELSEWHERE, WANTED],
+    )
+
+    wait_until_ready([fake], 0.05)
+
+
+def test_who_is_ready_soon_is_not_looked_at(now_s: list[float]) -> None:
+    fake = Fake(server=server("own"), ready=lambda: now_s[0] > 1002)
+
+    wait_until_ready([fake], 0.05)
+
+    assert fake.looks == 0
+
+
+@pytest.mark.parametrize(
+    ("sockets", "told"),
+    [
+        ([], ": it listens nowhere, not at 127.0.0.1:8100 either; have it bind LAB_BIND, or LAB_HOST and LAB_PORT"),
+        ([WANTED], ", though it listens at 127.0.0.1:8100 as asked"),
+    ],
+)
+def test_who_is_never_ready_is_told_with_where_it_listens(
+    now_s: list[float], sockets: list[Address], told: str
+) -> None:
+    error = refusal(Fake(server=server("own"), sockets=lambda: sockets))
+
+    assert error.message == f"own did not answer within 60 s of its start{told}; it has written nothing"
+    assert now_s[0] - 1000 > START_S
+
+
+def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> None:
+    error = refusal(Fake(server=server("own"), died="ended with exit code 3", log="KeyError: 'LAB_BIND'"))
+
+    assert error.message == "own did not start: ended with exit code 3; see its last lines below"
+    assert error.detail == "KeyError: 'LAB_BIND'"
+    assert now_s[0] == 1000
+
+
+def test_processes_of_this_machine_are_found_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole tree: it may be a child that listens."""
+    monkeypatch.setattr(starting, "LOOK_S", 0.1)
+    script = (
+        "import os, socket, time\nif os.fork() == 0: kept = socket.create_server(('127.0.0.1', 0))\ntime.sleep(60)\n"
+    )
+    cpus = frozenset(os.sched_getaffinity(0))
+
+    def spawn() -> Child:
+        log = tmp_path / "log"
+        return process.spawn([sys.executable, "-c", script], cwd=tmp_path, env=os.environ, cpus=cpus, log=log)
+
+    running = RunningProcess("own", cpus, WANTED.port, tmp_path / "log", spawn, lambda: False)
+    try:
+        with pytest.raises(TargetError, match=r"^own listens at 127\.0\.0\.1:\d+, not at 127\.0\.0\.1:8100 as asked"):
+            wait_until_ready([running], 0.01)
+    finally:
+        running.end()

@@ -1,0 +1,154 @@
+"""What the UI knows of an interactive session: one test after the other, and what was known before."""
+
+from wsgilab import testing
+from wsgilab.load.samples import Sample
+from wsgilab.model import Cell, Run, Usage
+from wsgilab.report import tables
+from wsgilab.web.live import Told
+from wsgilab.web.session import Session, Watch
+from wsgilab.web.view import View
+
+S = 10**9
+SYNC, GEVENT = testing.cell("gunicorn-sync-4", users=2), testing.cell("gunicorn-gevent", users=2)
+
+
+class Clock:
+    """Says what it is told to."""
+
+    now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def run() -> Run:
+    servers = testing.server("gunicorn-sync-4", slots=4), testing.server("gunicorn-gevent", slots=None)
+    return testing.run(testing.experiment(SYNC, GEVENT), *servers)
+
+
+class Played:
+    """A session whose tests answer at once: `together` requests at a time, 0.4 s each."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.session = Session(run(), {}, clock_ns=self.clock)
+
+    def test(self, cell: Cell, together: int, seconds: int = 3) -> View:
+        begin_s = self.clock.now_ns // S
+        self.session.begin(cell, 2)
+        self.tell([])
+        for second in range(begin_s, begin_s + seconds):
+            self.clock.now_ns = (second + 1) * S
+            self.tell(testing.samples([(second + 0.2, second + 0.6)] * together))
+        self.clock.now_ns += S // 2
+        self.tell([])
+        view = self.session.view()
+        self.session.stop()
+        self.clock.now_ns += S // 2
+        return view
+
+    def tell(self, samples: list[Sample]) -> None:
+        now_ns = self.clock.now_ns
+        told = Told(worker="a", at_ns=now_ns, cpu_s=now_ns / S / 10, users=2, answered=2, failed=0, samples=samples)
+        self.session.hear(told)
+
+
+def peaks(view: View) -> dict[str, int]:
+    return {each.cell.server: each.figures.peak for each in view.comparison.cells if each.figures is not None}
+
+
+def test_before_the_first_test_there_is_nothing() -> None:
+    view = Played().session.view()
+    assert view.now is None
+    assert view.comparison.cells == ()
+
+
+def test_every_server_tried_so_far_stays_and_nothing_is_compared() -> None:
+    played = Played()
+    assert peaks(played.test(SYNC, 2)) == {"gunicorn-sync-4": 2}
+    view = played.test(GEVENT, 5)
+    assert peaks(view) == {"gunicorn-sync-4": 2, "gunicorn-gevent": 5}
+    assert view.now is not None
+    assert view.now.cell.server == "gunicorn-gevent"
+    assert view.now.result is not None
+    assert view.comparison.measured == 6
+    assert view.comparison.pairs == ()
+    assert not view.comparison.interleaved
+
+
+def test_a_cell_that_is_tried_again_says_only_what_it_says_now() -> None:
+    played = Played()
+    played.test(SYNC, 2)
+    played.test(GEVENT, 5)
+    view = played.test(SYNC, 3, seconds=2)
+    assert peaks(view) == {"gunicorn-sync-4": 3, "gunicorn-gevent": 5}
+    assert view.comparison.measured == 5
+    assert [each.cell.server for each in view.comparison.cells] == ["gunicorn-sync-4", "gunicorn-gevent"]
+
+
+def test_seconds_without_an_answer_are_counted_as_failed() -> None:
+    played = Played()
+    played.test(SYNC, 2)
+    view = played.test(GEVENT, 0)
+    assert view.comparison.measured == 3
+    assert view.comparison.failed == 3
+    assert view.now is not None
+    assert view.now.result is not None
+    assert view.now.result.figures is None
+
+
+def usage(at_s: float, cpu_s: float) -> Usage:
+    return Usage(at_s=at_s, cpu_s=cpu_s, resident_bytes=1, os_threads=2)
+
+
+def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
+    played = Played()
+    played.session.begin(SYNC, 2)
+    for at_s in range(5):
+        played.session.read_usage("gunicorn-gevent", usage(at_s, at_s))
+    played.tell([])
+    played.clock.now_ns = S
+    played.tell(testing.samples([(0.1, 0.2)]))
+    played.clock.now_ns = 2 * S - 1
+    played.tell([])
+    (result,) = played.session.view().comparison.cells
+    assert result.figures is not None
+    assert result.figures.server_cpu is None
+    for at_s in range(5):
+        played.clock.now_ns = at_s * S
+        played.session.read_usage("gunicorn-sync-4", usage(1000 + at_s, at_s / 2))
+    (result,) = played.session.view().comparison.cells
+    assert result.figures is not None
+    assert result.figures.server_cpu is not None
+    assert result.figures.server_cpu.median == 0.5
+
+
+def test_a_watched_run_is_compared_only_when_it_has_ended() -> None:
+    """Looking after every trial would find differences that are none."""
+    watch = Watch(run(), {})
+    for block in range(6):
+        for cell, rps in ((SYNC, 20.0), (GEVENT, 200.0)):
+            watch.trial(cell, "so many trials")
+            swarm = testing.swarm_report(throughput_rps=rps, latency_mean_ms=2000 / rps)
+            watch.observe(testing.observation(cell, block=block, swarm=swarm))
+    before = watch.view().comparison
+    assert before.measured == 12
+    assert before.pairs == ()
+    assert not any(result.warnings for result in before.cells)
+    assert {result.rank for result in before.cells} == {None}
+    watch.end()
+    after = watch.view().comparison
+    assert [pair.verdict for pair in after.pairs] == ["faster"]
+    ranks = {result.cell.server: tables.rank(result) for result in after.cells}
+    assert ranks == {"gunicorn-gevent": "1", "gunicorn-sync-4": "2"}
+
+
+def test_of_a_trial_that_was_repeated_a_watched_run_shows_the_last() -> None:
+    cell = testing.cell()
+    watch = Watch(testing.run(testing.experiment(cell)), {})
+    for rps in (10.0, 20.0):
+        watch.observe(testing.observation(cell, swarm=testing.swarm_report(throughput_rps=rps)))
+
+    (result,) = watch.comparison().cells
+    assert result.blocks == 1
+    assert [each.throughput_rps for each in watch.reports(cell)] == [20.0]

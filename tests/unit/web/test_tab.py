@@ -1,0 +1,614 @@
+"""The web UI's tab as HTML: what it shows, how tests find it, and that nothing from outside becomes markup."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgilab import testing
+from wsgilab.analysis.compare import compare, survey
+from wsgilab.model import Cell, CellResult, Comparison, InFlight, Observation
+from wsgilab.report.tables import MISSING
+from wsgilab.web import tab
+from wsgilab.web.view import Now, Phase, Pulse, TargetState, View
+
+UI = Path(tab.__file__).parent
+FILES = sorted(path for folder in ("templates", "static") for path in (UI / folder).iterdir())
+
+FOUR = testing.server("gunicorn-sync-4", slots=4, processes=4, command=("gunicorn", "--workers=4", "app:app"))
+GEVENT = testing.server("gunicorn-gevent", slots=None, processes=4, model="coroutines")
+IDLE = testing.server("flask-single")
+SERVERS = (FOUR, GEVENT, IDLE)
+SLEEP = testing.cell("gunicorn-sync-4")
+NASTY = """<script>alert("1")</script> & <b>'x'"""
+ESCAPED = "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt; &amp; &lt;b&gt;&#39;x&#39;"
+
+
+def observation(cell: Cell = SLEEP, *, block: int = 0, peak: int = 4, rps: float = 77.34, **swarm: Any) -> Observation:
+    in_flight = InFlight(peak=peak, mean=peak - 0.06, threads=4, requests_per_process=(30, 20, 16, 14))
+    latency_ms = (cell.users or 32) / rps * 1000
+    steady = {
+        "throughput_rps": rps,
+        "completed": 80,
+        "in_flight": in_flight,
+        "latency_mean_ms": latency_ms,
+        "latency_histogram": testing.histogram(*[latency_ms] * 80),
+    }
+    return testing.observation(cell, block=block, swarm=testing.swarm_report(**{**steady, **swarm}))
+
+
+def session(*observations: Observation) -> Comparison:
+    """Of an interactive session."""
+    experiment = testing.experiment(SLEEP, replace(SLEEP, workload="cpu"))
+    return survey(testing.run(experiment, *SERVERS), observations)
+
+
+def target(name: str, **changes: Any) -> TargetState:
+    server = next(each for each in SERVERS if each.name == name)
+    return replace(TargetState(server=server, url=f"http://127.0.0.1:8000/{name}"), **changes)
+
+
+def view(*observations: Observation, **changes: Any) -> View:
+    comparison = session(*observations)
+    plain = View(
+        run=comparison.run,
+        watching=False,
+        now=None,
+        comparison=comparison,
+        targets=tuple(target(each.name) for each in SERVERS),
+    )
+    return replace(plain, **changes)
+
+
+def now(result: CellResult | None = None, cell: Cell = SLEEP, **changes: Any) -> Now:
+    pulses = (Pulse(peak=3, mean=2.5, throughput_rps=60.0), Pulse(peak=4, mean=3.9, throughput_rps=77.0))
+    plain = Now(cell=cell, phase="measuring", users_wanted=32, pulses=pulses, result=result)
+    return replace(plain, **changes)
+
+
+def watched(*observations: Observation, blocks: int = 6) -> View:
+    """A run of two servers, of which the first is the reference."""
+    cells = (SLEEP, testing.cell("gunicorn-gevent"))
+    comparison = compare(testing.run(testing.experiment(*cells, blocks=blocks), *SERVERS), observations)
+    return view(run=comparison.run, comparison=comparison, watching=True, progress="12 of 45 trials")
+
+
+@dataclass
+class Row:
+    """One `<tr>`: its attributes, and the text of its cells by `data-figure`."""
+
+    attributes: Mapping[str, str | None]
+    figures: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+    tags: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        return "ended" in (self.attributes.get("class") or "").split()
+
+
+class Reader(HTMLParser):
+    """A page as a test looks at it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+        self.now: dict[str, str] = {}
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self._in_now = False
+        self._row: Row | None = None
+        self._figure: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.attributes.append((tag, given))
+        if tag == "section":
+            self._in_now = "data-now" in given
+        if tag == "tr":
+            self._row = Row(given)
+            self.rows.append(self._row)
+        elif self._row is not None:
+            self._row.tags.append(tag)
+        if "data-figure" in given:
+            self._figure = given["data-figure"]
+            assert self._figure
+            self._into()[self._figure] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._figure = None
+        if tag == "tr":
+            self._row = None
+
+    def handle_data(self, data: str) -> None:
+        if self._figure is not None:
+            self._into()[self._figure] += data
+        if self._row is not None:
+            self._row.text += data
+
+    def _into(self) -> dict[str, str]:
+        if self._in_now:
+            return self.now
+        assert self._row is not None
+        return self._row.figures
+
+    def row(self, server: str) -> Row:
+        (found,) = (row for row in self.rows if row.attributes.get("data-server") == server)
+        return found
+
+    def all(self, attribute: str) -> list[str | None]:
+        return [given[attribute] for _, given in self.attributes if attribute in given]
+
+
+def read(of: View) -> Reader:
+    return Reader(tab.fragment(of))
+
+
+# What has been tried.
+
+
+def test_a_row_tells_its_cell_and_its_figures() -> None:
+    row = read(view(observation())).row("gunicorn-sync-4")
+
+    assert row.attributes["data-workload"] == "sleep"
+    assert row.attributes["data-users"] == "32"
+    assert row.attributes["data-connection"] == "close"
+    assert row.attributes["data-cores"] == "1"
+    assert row.figures == {
+        "slots": "4",
+        "peak": "4",
+        "mean": "3.9",
+        "processes": "4",
+        "threads": "4",
+        "busiest": "1.50",
+        "rps": "77.3",
+        "p50": "414",
+        "p95": "414",
+        "p99": "414",
+        "max": "414",
+        "cpu": "2%",
+        "generator": "2%",
+        "failures": "0",
+        "bound": "slots",
+    }
+    assert not row.ended
+
+
+def test_a_figure_is_found_by_its_hook_alone() -> None:
+    assert '<td data-figure="peak">4</td>' in tab.fragment(view(observation()))
+
+
+def test_a_cell_on_a_schedule_has_a_rate_and_no_users() -> None:
+    cell = testing.cell("gunicorn-sync-4", users=None, rate=200.0, arrivals="poisson")
+    row = read(view(observation(cell, due=80))).row("gunicorn-sync-4")
+
+    assert row.attributes["data-rate"] == "200"
+    assert "data-users" not in row.attributes
+
+
+def test_conditions_are_headings_of_their_servers() -> None:
+    computing = replace(SLEEP, workload="cpu")
+    titles = [row.text.strip() for row in read(view(observation(), observation(computing))).rows[2:]]
+
+    assert titles.index("sleep 50 ms, 32 users, 1 core, connection: close") >= 0
+    assert titles.index("cpu 2 ms, 32 users, 1 core, connection: close") >= 0
+
+
+def test_the_reason_and_warnings_are_below_the_figures() -> None:
+    told = "3.9 requests were in flight on average, with 4 slots and 32 users"
+
+    assert told in tab.fragment(view(observation()))
+    html = tab.fragment(view(observation(failures=2, errors={"the answer was wrong": 2})))
+    assert "2 requests failed: the answer was wrong" in html
+    assert told not in html, "that is no reason where requests failed"
+
+
+def test_unbounded_slots_are_told() -> None:
+    result = session(observation(testing.cell("gunicorn-gevent"), peak=32)).cells[0]
+    shown = view(observation(result.cell, peak=32), now=now(result, result.cell))
+
+    assert read(shown).row("gunicorn-gevent").figures["slots"] == "∞"
+    assert read(shown).now["slots"] == "∞"
+
+
+def test_a_cell_without_figures_has_dashes_and_its_reason() -> None:
+    failed = testing.observation(SLEEP, status="failed", swarm=None, reason="the server had ended")
+    shown = view(failed)
+    row = read(shown).row("gunicorn-sync-4")
+
+    assert set(row.figures.values()) == {MISSING, "4"}
+    assert row.figures["slots"] == "4"
+    assert "1 of 1 seconds failed: the server had ended" in tab.fragment(shown)
+
+
+def test_figures_that_were_not_measured_are_dashes() -> None:
+    row = read(view(replace(observation(), server_cpu_s=None))).row("gunicorn-sync-4")
+
+    assert row.figures["cpu"] == MISSING
+    assert row.figures["rps"] == "77.3"
+
+
+@pytest.mark.parametrize(("phase", "marked"), [("measuring", ["gunicorn-sync-4"]), ("stopped", [])])
+def test_the_row_under_way_is_marked(phase: Phase, marked: list[str]) -> None:
+    other = testing.cell("gunicorn-gevent")
+    rows = read(view(observation(), observation(other), now=now(phase=phase))).rows
+
+    assert [row.attributes["data-server"] for row in rows if row.attributes.get("aria-current") == "true"] == marked
+
+
+def test_an_interactive_session_says_that_it_compares_nothing() -> None:
+    assert "Figures of single tests" in tab.fragment(view(observation()))
+    assert "Figures of single tests" not in tab.fragment(watched(observation()))
+
+
+def test_downloads_are_offered_once_there_is_something() -> None:
+    links = [given["href"] for tag, given in read(view(observation())).attributes if "download" in given]
+
+    assert links == ["lab/comparison.md", "lab/comparison.yaml"]
+    assert "comparison.yaml" not in tab.fragment(view())
+    assert "comparison.yaml" not in tab.fragment(
+        view(targets=(target("flask-single", failure="ended with exit status 1"),))
+    )
+
+
+def test_keys_are_unique_among_siblings() -> None:
+    """The script tells by them what has moved."""
+    rows = read(view(observation(), observation(testing.cell("gunicorn-gevent")))).rows
+    tried = [
+        row.attributes["data-key"]
+        for row in rows
+        if "data-key" in row.attributes and "data-target" not in row.attributes
+    ]
+
+    assert len(tried) == 4
+    assert len(set(tried)) == 4
+
+
+# Targets that have ended.
+
+
+def test_rows_of_a_target_that_ended_are_red_and_say_so() -> None:
+    ended = target("gunicorn-sync-4", failure="ended with exit status 3", log="last words")
+    shown = view(
+        observation(), observation(testing.cell("gunicorn-gevent")), targets=(ended, target("gunicorn-gevent"))
+    )
+    rows = read(shown).rows
+    at = rows.index(read(shown).row("gunicorn-sync-4"))
+
+    assert rows[at].ended
+    assert rows[at].figures["peak"] == "4"
+    assert rows[at + 1].ended
+    assert "ended with exit status 3" in rows[at + 1].text
+    assert "last words" in rows[at + 1].text
+    assert "pre" in rows[at + 1].tags
+    assert not read(shown).row("gunicorn-gevent").ended
+
+
+def test_it_is_started_again_with_one_button_however_many_rows_it_has() -> None:
+    ended = target("gunicorn-sync-4", failure="ended with exit status 3", log="last words")
+    shown = view(observation(), observation(replace(SLEEP, workload="cpu")), targets=(ended, target("gunicorn-gevent")))
+
+    assert sum(row.ended and "data-workload" in row.attributes for row in read(shown).rows) == 2
+    assert read(shown).all("data-start-again") == ["gunicorn-sync-4"]
+    assert tab.fragment(shown).count("last words") == 1
+
+
+def test_a_target_that_ended_untried_has_a_row_too() -> None:
+    shown = view(targets=(target("flask-single", failure="ended with exit status 1", log="no port"),))
+    row = read(shown).row("flask-single")
+
+    assert row.ended
+    assert set(row.figures.values()) == {MISSING, "1"}
+    assert read(shown).all("data-start-again") == ["flask-single"]
+    assert "no port" in tab.fragment(shown)
+
+
+def test_while_it_starts_again_there_is_no_button() -> None:
+    ended = target("gunicorn-sync-4", failure="ended with exit status 3", log="last words", restarting=True)
+    shown = view(observation(), targets=(ended,))
+
+    assert "starting again" in tab.fragment(shown)
+    assert not read(shown).all("data-start-again")
+
+
+def test_while_all_run_there_is_no_button_and_nothing_red() -> None:
+    shown = read(view(observation()))
+
+    assert not shown.all("data-start-again")
+    assert not any(row.ended for row in shown.rows)
+
+
+# Now.
+
+
+def test_now_shows_the_figures_of_the_test_under_way() -> None:
+    result = session(observation()).cells[0]
+    shown = view(observation(), now=now(result))
+
+    assert read(shown).now == {
+        "peak": "4",
+        "slots": "4",
+        "mean": "3.9",
+        "rps": "77.3",
+        "p50": "414",
+        "p99": "414",
+        "cpu": "2%",
+        "generator": "2%",
+        "bound": "slots",
+        "because": "3.9 requests were in flight on average, with 4 slots and 32 users",
+    }
+    assert "sleep 50 ms, 32 users, 1 core, connection: close" in tab.fragment(shown)
+
+
+def test_before_figures_count_there_are_dashes() -> None:
+    shown = read(view(now=now(phase="settling"))).now
+
+    assert shown["peak"] == shown["rps"] == shown["bound"] == MISSING
+    assert shown["slots"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"phase": "ramping", "cell": replace(SLEEP, users=12)}, "12 of 32 users at work"),
+        ({"phase": "settling"}, "waiting until every user has had an answer"),
+        ({"phase": "measuring"}, "measuring"),
+        ({"phase": "stopping"}, "stopping"),
+        ({"phase": "stopped"}, "stopped"),
+    ],
+)
+def test_the_phase_is_told_in_words(changes: Mapping[str, Any], told: str) -> None:
+    assert f'<span class="lab-phase">{told}</span>' in tab.fragment(view(now=now(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("phase", "watching", "title"),
+    [
+        ("measuring", False, "Now"),
+        ("stopped", False, "Last test"),
+        ("measuring", True, "Now"),
+        ("stopped", True, "Last trial"),
+    ],
+)
+def test_a_test_that_is_over_is_the_last_one(phase: Phase, watching: bool, title: str) -> None:
+    assert f"<h2>{title}</h2>" in tab.fragment(view(now=now(phase=phase), watching=watching))
+
+
+def test_before_the_first_test_it_says_what_to_do() -> None:
+    html = tab.fragment(view())
+
+    assert "press Start" in html
+    assert "data-now" in html
+    assert "Tried so far" not in html
+
+
+def test_the_warnings_and_the_end_of_its_target_are_told_there_too() -> None:
+    result = replace(session(observation()).cells[0], warnings=("the window was short",))
+    ended = target("gunicorn-sync-4", failure="ended with exit status 3")
+    html = tab.fragment(view(now=now(result), targets=(ended,)))
+    told = html.split("Tried so far")[0]
+
+    assert "the window was short" in told
+    assert "gunicorn-sync-4: ended with exit status 3" in told
+
+
+def test_the_graph_has_the_slots_as_a_dashed_line() -> None:
+    html = tab.fragment(view(now=now()))
+
+    # Four of a top of 1.25 x 4.
+    assert 'class="lab-limit" x1="0" x2="600" y1="20.0" y2="20.0"' in html
+    assert ">4 slots</span>" in html
+
+
+def test_unbounded_there_is_no_such_line() -> None:
+    html = tab.fragment(view(now=now(cell=testing.cell("gunicorn-gevent"))))
+
+    assert "lab-line" in html
+    assert "lab-limit" not in html
+
+
+def test_the_graph_s_newest_second_is_at_the_right_and_oldest_drop_out() -> None:
+    pulses = tuple(Pulse(peak=each, mean=0.0, throughput_rps=0.0) for each in range(1, 101))
+    (bars, _) = (given["d"] for tag, given in read(view(now=now(pulses=pulses))).attributes if tag == "path")
+    assert bars
+
+    assert bars.count("M") == tab.SECONDS
+    assert bars.startswith("M0,100V67.2h9")  # the 41st of a top of 125
+    assert bars.endswith("M590,100V20h9V100z")
+
+
+def test_a_graph_of_a_few_seconds_ends_at_the_right_too() -> None:
+    html = tab.fragment(view(now=now()))
+
+    assert 'd="M580,100V40h9V100zM590,100V20h9V100z"' in html
+    assert 'points="584.5,50 594.5,22"' in html
+
+
+def test_the_graph_is_told_to_those_who_do_not_see_it() -> None:
+    labels = [given["aria-label"] or "" for tag, given in read(view(now=now())).attributes if tag == "svg"]
+
+    assert labels[0].startswith("Requests in flight over the last 2 seconds: at most 4 of 4 slots")
+    assert labels[1].startswith("Answers over the last 2 seconds: at most 77.0 a second")
+
+
+def test_where_nothing_is_known_by_second_there_is_no_graph() -> None:
+    assert "<svg" not in tab.fragment(view(now=now(pulses=())))
+
+
+# A run that is watched.
+
+
+def test_a_watched_run_tells_how_far_it_is() -> None:
+    html = tab.fragment(watched())
+
+    assert "Watching 20260102-030405-trial-run: 12 of 45 trials" in html
+    assert "press Start" not in html
+
+
+def test_a_watched_run_has_ranks_and_verdicts() -> None:
+    other = testing.cell("gunicorn-gevent")
+    both = [
+        each for block in range(6) for each in (observation(block=block), observation(other, block=block, rps=200.0))
+    ]
+    shown = watched(*both)
+
+    assert read(shown).row("gunicorn-gevent").figures["rank"] == "1"
+    assert read(shown).row("gunicorn-gevent").figures["ratio"] == "2.59 faster"
+    assert read(shown).row("gunicorn-sync-4").figures["ratio"] == MISSING
+    assert "; reference: gunicorn-sync-4" in tab.fragment(shown)
+
+
+def test_who_watches_a_run_starts_nothing_again() -> None:
+    ended = target("gunicorn-sync-4", failure="ended with exit status 3", log="last words")
+    shown = replace(watched(observation()), targets=(ended,))
+
+    assert read(shown).row("gunicorn-sync-4").ended
+    assert "last words" in tab.fragment(shown)
+    assert not read(shown).all("data-start-again")
+
+
+def test_a_watched_run_says_why_nothing_is_concluded_yet() -> None:
+    other = testing.cell("gunicorn-gevent")
+    html = tab.fragment(watched(observation(), observation(other)))
+
+    assert "undecided against gunicorn-sync-4, with 1 of the" in html
+
+
+def test_a_watched_run_says_what_keeps_it_from_a_verdict() -> None:
+    other = testing.cell("gunicorn-gevent")
+    both = [each for block in range(6) for each in (observation(block=block), observation(other, block=block))]
+    spoilt = [replace(each, swarm=replace(each.swarm, generator_cpu=0.9)) if each.swarm else each for each in both]
+
+    assert "not compared with gunicorn-sync-4, because of: generator" in tab.fragment(watched(*spoilt))
+
+
+def test_an_interactive_session_has_no_ranks_and_verdicts() -> None:
+    assert {"rank", "ratio"}.isdisjoint(read(view(observation())).row("gunicorn-sync-4").figures)
+
+
+# Catalogue and legend.
+
+
+def test_the_catalogue_has_every_target() -> None:
+    html = tab.fragment(
+        view(targets=(target("gunicorn-sync-4"), target("gunicorn-gevent", failure="ended with exit status 1")))
+    )
+    first, second = (row for row in Reader(html).rows if "data-target" in row.attributes)
+
+    assert "gunicorn --workers=4 app:app" in first.text
+    assert "http://127.0.0.1:8000/gunicorn-sync-4" in first.text
+    assert "running" in first.text
+    assert "∞" in second.text
+    assert "coroutines" in second.text
+    assert "ended with exit status 1" in second.text
+
+
+def test_a_command_is_spelt_for_a_shell() -> None:
+    spaced = replace(FOUR, command=("gunicorn", "--name=a b"))
+
+    assert "&#39;--name=a b&#39;" in tab.fragment(view(targets=(TargetState(server=spaced, url=""),)))
+
+
+def test_the_legend_is_of_what_is_shown() -> None:
+    terms = re.findall(r"<dt>([^<]*)</dt><dd>", tab.fragment(view(observation())).split("lab-legend")[1])
+
+    assert {"in flight", "busiest", "requests/s", "p50 ms, p99 ms", "CPU", "generator", "bound by"} <= set(terms)
+    assert {"rank", "x reference", "of limit", "MB"}.isdisjoint(terms)
+
+
+def test_every_term_of_the_legend_that_columns_name_exists() -> None:
+    both = [observation(block=block) for block in range(6)]
+    html = tab.fragment(watched(*both, *(observation(testing.cell("gunicorn-gevent"), block=b) for b in range(6))))
+
+    for column in tab.COLUMNS:
+        if column.term:
+            assert f"<dt>{column.term}</dt>" in html
+
+
+# What comes from logs and files.
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(view(targets=(target("flask-single", failure="it ended", log=NASTY),)), id="log"),
+        pytest.param(view(targets=(target("flask-single", failure=NASTY),)), id="failure"),
+        pytest.param(view(targets=(replace(target("flask-single"), url=NASTY),)), id="url"),
+        pytest.param(view(targets=(TargetState(server=replace(IDLE, summary=NASTY), url=""),)), id="summary"),
+        pytest.param(view(targets=(TargetState(server=replace(IDLE, name=NASTY), url="", failure="x"),)), id="server"),
+        pytest.param(view(observation(failures=1, errors={NASTY: 1})), id="error"),
+        pytest.param(view(observation(replace(SLEEP, workload=NASTY))), id="workload"),
+        pytest.param(view(watching=True, progress=NASTY), id="progress"),
+        pytest.param(view(now=now(cell=replace(SLEEP, workload=NASTY))), id="workload now"),
+        pytest.param(view(run=replace(testing.run(), notes=(NASTY,))), id="note"),
+    ],
+)
+def test_nothing_from_outside_becomes_markup(shown: View) -> None:
+    for html in (tab.fragment(shown), tab.page(shown)):
+        assert ESCAPED in html
+        assert "alert(" not in html.replace(ESCAPED, "")
+
+
+def test_a_command_does_not_either() -> None:
+    shown = view(targets=(TargetState(server=replace(IDLE, command=("<b>",)), url=""),))
+
+    assert "<span>&#39;&lt;b&gt;&#39;</span>" in tab.fragment(shown)
+
+
+# The page of its own, and the files.
+
+
+def test_the_page_holds_the_fragment_and_works_without_script() -> None:
+    shown = view(observation())
+    html = tab.page(shown)
+
+    assert tab.fragment(shown) in html
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
+
+
+def test_the_page_has_what_the_script_puts_into_locust_s() -> None:
+    script = (UI / "static" / "lab.js").read_text()
+    silence = '<p class="lab-silence" role="status" hidden></p>'
+
+    assert silence in script
+    assert silence in tab.page(view())
+    assert '<div class="lab-parts">' in script
+    assert '<div class="lab-parts">' in tab.page(view())
+
+
+def test_the_page_s_own_files_exist() -> None:
+    used = {*Reader(tab.page(view())).all("href"), *Reader(tab.page(view())).all("src")}
+
+    for name in ("lab.css", "lab.js"):
+        assert f"./lab/{name}" in used
+        assert (UI / "static" / name).is_file()
+
+
+def test_links_lead_to_the_lab_s_own_folder_and_to_targets() -> None:
+    shown = view(observation(), now=now())
+    reader = Reader(tab.page(shown))
+    links = {*reader.all("href"), *reader.all("src")} - {each.url for each in shown.targets}
+
+    assert links
+    for link in links:
+        assert re.fullmatch(r"(\./)?(lab|assets)/[\w.-]+|\./\?tab=lab", link or ""), link
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_uses_another_host(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert not re.search(r"(https?|wss?|ftp):", text)
+    assert not re.search(r"""["'(]\s*//""", text)
+    assert not re.search(r"@import|url\(", text)
+
+
+def test_each_column_is_named_where_there_is_no_room_for_a_table() -> None:
+    style = (UI / "static" / "lab.css").read_text()
+
+    for column in tab.COLUMNS:
+        assert f'td[data-figure="{column.key}"]::before {{ content:' in style

@@ -1,0 +1,268 @@
+"""Two runs beside each other: what they have in common compared cell by cell, and what differs between them. Pure.
+
+Blocks of two runs are not paired: they are two independent samples. What their intervals tell is the scatter of blocks
+within each run. What changed from one run to the other, a server or the machine that it ran on, they cannot tell apart;
+what all cells have in common, `CommonShift`, is the only hint that figures alone can give.
+"""
+
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wsgilab.analysis import ab_context, disturbance, stats
+from wsgilab.analysis.figures import cell_result
+from wsgilab.analysis.pairs import ByCell, by_block, compared_figure, grouped, metric_of
+from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Limit, Observation, Run, RunsComparison, Verdict
+from wsgilab.model.errors import SpecError
+
+_TURNED: Mapping[Verdict, Verdict] = {"faster": "slower", "slower": "faster", "undecided": "undecided"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One of the two runs."""
+
+    name: str
+    run: Run
+    by_cell: ByCell
+
+    def figures(self, cell: Cell) -> Sequence[float]:
+        """What is compared, of each block that has it."""
+        return list(by_block(self.by_cell[cell], compared_figure).values())
+
+
+def runs(
+    a: Run, a_observations: Iterable[Observation], b: Run, b_observations: Iterable[Observation]
+) -> RunsComparison:
+    """B as against A: every ratio is B's figure over A's.
+
+    Raises SpecError, saying why, where they have no cell in common that can be compared.
+    """
+    given_a, given_b = list(a_observations), list(b_observations)
+    of_a = _Side(name="A", run=a, by_cell=grouped(given_a))
+    of_b = _Side(name="B", run=b, by_cell=grouped(given_b))
+    common = [cell for cell in b.experiment.cells if cell in a.experiment.cells]
+    refused = {cell: ab_context.refusal(a, b, cell) or _unmeasured(of_a, of_b, cell) for cell in common}
+    compared = [cell for cell, reason in refused.items() if not reason]
+    if not compared:
+        raise SpecError(_nothing(a, b, refused))
+    level = stats.ERROR_RATE / len(compared)
+    reaches = _reaches(of_a, of_b, compared)
+    cells = [
+        _cell(of_a, of_b, cell, reason, level=level, reach=reaches.get(cell, 0.0)) for cell, reason in refused.items()
+    ]
+    same = a == b and given_a == given_b
+    return RunsComparison(
+        a=a,
+        b=b,
+        same=same,
+        cells=tuple(_beside_others(cells)),
+        only_a=tuple(cell for cell in a.experiment.cells if cell not in refused),
+        only_b=tuple(cell for cell in b.experiment.cells if cell not in refused),
+        differences=tuple(ab_context.differences(a, b, common)),
+        shift=_shift(cells),
+        core_speed=ab_context.speed_of_core(a, b),
+        blocks_needed=next(blocks for blocks in range(1, 1000) if stats.orders_suffice(blocks, blocks, level)),
+    )
+
+
+def _unmeasured(a: _Side, b: _Side, cell: Cell) -> str:
+    """Where a run has no figure of the cell, or one that others disturbed."""
+    for side in (a, b):
+        if told := disturbance.disturbance(side.run, cell, side.by_cell[cell]):
+            return f"in {side.name}, {told}"
+    lacking = [side.name for side in (a, b) if not any(side.figures(cell))]
+    return f"it has no figure in {' and in '.join(lacking)}" if lacking else ""
+
+
+def _nothing(a: Run, b: Run, refused: Mapping[Cell, str]) -> str:
+    """Why the two cannot be compared."""
+    where = f"{a.id} and {b.id}"
+    if not refused:
+        told = [f"{each.id} measured {_extent(each)}" for each in (a, b)]
+        return f"{where}: no cell in common: {told[0]}, while {told[1]}; compare runs of the same experiment"
+    reasons = "; ".join(dict.fromkeys(refused.values()))
+    return f"{where}: nothing to be compared: {reasons}; compare runs of the same experiment, both measured"
+
+
+_NAMED = 3
+
+
+def _extent(run: Run) -> str:
+    """The first few of its servers, and of the conditions that they were measured under."""
+    cells = run.experiment.cells
+    servers = _first([cell.server for cell in cells], ", ")
+    spelt = [
+        f"{cell.workload}, {cell.load}, {cell.cores} core{'s' * (cell.cores > 1)}, {cell.connection}" for cell in cells
+    ]
+    return f"{servers} with {_first(spelt, '; ')}" if cells else "nothing"
+
+
+def _first(names: Iterable[str], between: str) -> str:
+    """The first few, each once, and how many more there are."""
+    each = list(dict.fromkeys(names))
+    return between.join(each[:_NAMED]) + (f" and {len(each) - _NAMED} more" if len(each) > _NAMED else "")
+
+
+# --- a cell
+
+
+def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[Cell, float]:
+    """How far blocks of either run strayed from the others of their cell, by workload, or in a cell by itself where that
+    is further; see `stats.reach`."""
+    strayed: dict[Cell, list[float]] = {}
+    for cell in compared:
+        logs = ([math.log(figure) for figure in side.figures(cell) if figure] for side in (a, b))
+        strayed[cell] = [away for each in logs for away in stats.departures(each)]
+    together: dict[str, list[float]] = {}
+    for cell, away in strayed.items():
+        together.setdefault(cell.workload, []).extend(away)
+    of_workload = {workload: stats.reach(away) for workload, away in together.items()}
+    return {cell: max(stats.reach(away), of_workload[cell.workload]) for cell, away in strayed.items()}
+
+
+def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
+    result_a, result_b = (
+        cell_result(
+            side.run,
+            cell,
+            side.by_cell[cell],
+            planned=side.run.experiment.blocks,
+            summary=stats.median_interval,
+        )
+        for side in (a, b)
+    )
+    found = CellOfRuns(
+        cell=cell,
+        metric=metric_of(cell),
+        a=result_a,
+        b=result_b,
+        figure_a=_summary(a.figures(cell)),
+        figure_b=_summary(b.figures(cell)),
+        work=1.0,
+        ratio=None,
+        exact=False,
+        beside_others=None,
+        verdict="undecided",
+        same=False,
+        detectable=None,
+        refused=refused,
+        warnings=(),
+    )
+    return found if refused else _judged(found, a, b, level=level, reach=reach)
+
+
+def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float) -> CellOfRuns:
+    cell = found.cell
+    work = ab_context.work(a.run, b.run, cell)
+    # A block without a single answer has no ratio, as where blocks are paired; the warning says that it is left out.
+    of_a, of_b = ([figure for figure in side.figures(cell) if figure] for side in (a, b))
+    ratio = stats.unpaired_ratio([figure * work for figure in of_b], of_a, level, reach)
+    verdict = stats.verdict(ratio)
+    broken = found.a.broken_gates or found.b.broken_gates
+    return replace(
+        found,
+        work=work,
+        ratio=ratio,
+        exact=ratio.low is not None and stats.orders_suffice(len(of_a), len(of_b), level),
+        # What a broken gate has spoilt is shown, but nothing is concluded from it.
+        verdict="undecided" if broken else _TURNED[verdict] if found.metric == "latency" else verdict,
+        same=not broken and verdict == "undecided" and stats.is_same(ratio),
+        detectable=None if broken else stats.detectable(ratio),
+        warnings=tuple(_warnings(found, a, b)),
+    )
+
+
+def _summary(figures: Sequence[float]) -> Interval | None:
+    return stats.median_interval(figures) if figures else None
+
+
+def _warnings(found: CellOfRuns, a: _Side, b: _Side) -> Iterable[str]:
+    for side, result in ((a, found.a), (b, found.b)):
+        if result.broken_gates:
+            yield f"nothing is concluded, because of {side.name}: {', '.join(result.broken_gates)}"
+        if empty := sum(not figure for figure in side.figures(found.cell)):
+            yield f"{empty} of {result.blocks} blocks of {side.name} had no answer, and are left out of the ratio"
+        if result.blocks - empty < stats.FEWEST_BLOCKS:
+            needed = f"{stats.FEWEST_BLOCKS} that a comparison needs at least"
+            yield f"undecided, because {side.name} has {result.blocks - empty} blocks of the {needed}"
+    if uneven := ab_context.uneven_work(a.run, b.run, found.cell):
+        yield uneven
+
+
+# --- what all cells have in common
+
+
+def _speed(cell: CellOfRuns) -> float | None:
+    """How fast B is, for one of A; None where nothing may be concluded from it."""
+    if cell.ratio is None or cell.a.broken_gates or cell.b.broken_gates:
+        return None
+    return 1 / cell.ratio.median if cell.metric == "latency" else cell.ratio.median
+
+
+def _beside_others(cells: Sequence[CellOfRuns]) -> Iterable[CellOfRuns]:
+    """Each with its ratio over what the others have in common."""
+    speeds = [_speed(cell) for cell in cells]
+    for at, cell in enumerate(cells):
+        others = [speed for speed in (*speeds[:at], *speeds[at + 1 :]) if speed is not None]
+        if cell.ratio is None or not others:
+            yield cell
+        else:
+            middle = statistics.median(others)
+            yield replace(cell, beside_others=cell.ratio.median * (middle if cell.metric == "latency" else 1 / middle))
+
+
+_FEWEST_IN_COMMON = 2
+
+
+def _shift(cells: Iterable[CellOfRuns]) -> CommonShift | None:
+    speeds = [speed for cell in cells if (speed := _speed(cell)) is not None]
+    if not speeds:
+        return None
+    moved = [stats.verdict(Interval(median=speed, low=speed, high=speed)) for speed in speeds]
+    ways: Sequence[Verdict] = ("faster", "slower")
+    most = [way for way in ways if len(speeds) >= _FEWEST_IN_COMMON and 2 * moved.count(way) > len(speeds)]
+    return CommonShift(
+        cells=len(speeds),
+        speed=statistics.median(speeds),
+        faster=moved.count("faster"),
+        slower=moved.count("slower"),
+        direction=most[0] if most else "undecided",
+    )
+
+
+# --- limits
+
+_LIMIT = re.compile(r"\s*(slower|faster|different)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
+
+
+def parse_limit(text: str) -> Limit:
+    """A limit such as `slower=5%` or `slower=0.05`; `faster` and `different`, which is either, are also understood.
+
+    Raises SpecError where it is none, or 100 % and more.
+    """
+    if found := _LIMIT.fullmatch(text):
+        way, number, percent = found.groups()
+        share = float(number) / 100 if percent else float(number)
+        if share < 1:
+            return Limit(slower=way != "faster", faster=way != "slower", share=share)
+    raise SpecError(f"--fail-on {text!r}: must be slower, faster or different and a share, such as slower=5%")
+
+
+def breaches(comparison: RunsComparison, limit: Limit) -> Sequence[CellOfRuns]:
+    """The cells that differ by at least the limit, beyond doubt.
+
+    A cell is slower by `share` where its verdict is `slower` and the whole interval of its ratio is below
+    1 / (1 + `share`); faster where it is `faster` and the whole interval is above 1 + `share`. Of a latency, which is
+    the lower the faster, the other way round. Undecided cells, such as those with a broken gate, breach no limit.
+    """
+    return [cell for cell in comparison.cells if _breaches(cell, limit)]
+
+
+def _breaches(cell: CellOfRuns, limit: Limit) -> bool:
+    if cell.ratio is None or cell.ratio.low is None or cell.ratio.high is None:
+        return False
+    beyond = cell.ratio.low > 1 + limit.share or cell.ratio.high < 1 / (1 + limit.share)
+    return beyond and ((cell.verdict == "slower" and limit.slower) or (cell.verdict == "faster" and limit.faster))

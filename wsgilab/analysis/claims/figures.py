@@ -1,0 +1,63 @@
+"""What claims are about: figures of one trial, and when they are not to be relied on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from wsgilab.analysis.figures import busiest_share, server_cpu
+from wsgilab.model import Gate, Observation, Server, TrialReport
+
+_NEIGHBOUR: frozenset[Gate] = frozenset({"neighbour"})
+"""Others slowed server or users down: fewer requests may have been in flight, and more connections slow."""
+_UNSEEN: frozenset[Gate] = _NEIGHBOUR | {"failures", "cut-off", "late", "generator"}
+"""Not all of the load arrived, or not all of it left a stamp."""
+_UNSTEADY: frozenset[Gate] = _UNSEEN | {"little"}
+_EVERY: frozenset[Gate] = frozenset(get_args(Gate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimFigure:
+    """A figure of one trial."""
+
+    read: Callable[[Server, Observation], float | None]
+    """None where the trial has none."""
+    spoilt_by: frozenset[Gate]
+    """With one of these gates broken it decides nothing. Not `slots` or `processes` where the figure itself is what
+    the declaration is held against: a claim may be just that there are more."""
+    of_load: bool = False
+    """It grows with the requests under way: where there were few of them it is low, whatever the server can do."""
+    of_answers: bool = False
+    """It leaves out users that never had an answer."""
+
+
+def _swarm(read: Callable[[TrialReport], float | None]) -> Callable[[Server, Observation], float | None]:
+    return lambda _, observation: None if observation.swarm is None else read(observation.swarm)
+
+
+def _latency(name: str) -> ClaimFigure:
+    return ClaimFigure(read=_swarm(lambda swarm: swarm.latency_ms.get(name)), spoilt_by=_EVERY, of_answers=True)
+
+
+FIGURES: Mapping[str, ClaimFigure] = {
+    "peak_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.peak), spoilt_by=_UNSEEN, of_load=True),
+    "mean_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.mean), spoilt_by=_UNSTEADY, of_load=True),
+    "processes": ClaimFigure(
+        read=_swarm(lambda swarm: len(swarm.in_flight.requests_per_process)), spoilt_by=_UNSEEN, of_load=True
+    ),
+    "threads": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.threads), spoilt_by=_UNSEEN, of_load=True),
+    "os_threads": ClaimFigure(read=lambda _, observation: observation.os_threads, spoilt_by=_UNSEEN, of_load=True),
+    "throughput_rps": ClaimFigure(read=_swarm(lambda swarm: swarm.throughput_rps), spoilt_by=_EVERY),
+    "latency_p50_ms": _latency("p50"),
+    "latency_p99_ms": _latency("p99"),
+    "latency_max_ms": _latency("max"),
+    "service_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.service_ms), spoilt_by=_UNSTEADY),
+    "server_cpu": ClaimFigure(read=lambda _, observation: server_cpu(observation), spoilt_by=_UNSTEADY),
+    "busiest_share": ClaimFigure(
+        read=lambda server, observation: busiest_share(server, observation.swarm) if observation.swarm else None,
+        spoilt_by=_UNSTEADY | {"processes"},
+    ),
+    # What goes wrong is what these count.
+    "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_NEIGHBOUR),
+    "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_NEIGHBOUR),
+}
+"""By the name that a claim gives it; units as in `TrialReport` and `Observation`."""

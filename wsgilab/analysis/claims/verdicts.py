@@ -1,0 +1,278 @@
+"""The verdicts on claims, from recorded observations alone.
+
+A figure's condition must be met in every block, or missed in every block; a ratio's by its whole interval. What the
+load, the gates or the number of blocks cannot tell stays undecided.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wsgilab.analysis import stats
+from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure
+from wsgilab.analysis.claims.file import cores_needed
+from wsgilab.analysis.family import Family, family, splits
+from wsgilab.analysis.figures import broken, reports
+from wsgilab.analysis.pairs import ByCell, Paired, Read, by_block, grouped, intervals, metric_of, paired
+from wsgilab.analysis.validity import LITTLE_TOLERANCE, first_line, in_system, unanswered
+from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
+from wsgilab.system import cpus
+
+_Ratio = tuple[str, Cell, Cell]
+"""Figure, cell, and the cell that it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the conditions of all claims are judged by."""
+
+    run: Run
+    trials: ByCell
+    broken: Mapping[Cell, Mapping[Gate, str]]
+    """Cell -> its broken gates, with their warnings."""
+    ratios: Mapping[_Ratio, tuple[Paired, Interval | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """A figure, or a ratio, in one block."""
+
+    value: float
+    low: float
+    high: float
+    """Between which the load of the block lets it be, whatever the server."""
+
+
+_Side = Callable[[float], bool]
+"""Whether a value is on the right side of a limit."""
+
+
+def judge(run: Run, observations: Iterable[Observation], claims: Sequence[Claim]) -> tuple[ClaimResult, ...]:
+    """What `observations` of `run` say of each of `claims`.
+
+    Claims about cells that the run has not, or could not measure, are undecided, and say why.
+    """
+    trials = grouped(observations)
+    named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
+    cells = dict.fromkeys((*run.experiment.cells, *named))
+    gates = {cell: broken(run, cell, trials[cell]) for cell in cells}
+    known = _Known(run=run, trials=trials, broken=gates, ratios=_ratios(run, trials, claims, gates))
+    return tuple(_result(claim, known) for claim in claims)
+
+
+def _result(claim: Claim, known: _Known) -> ClaimResult:
+    evidence = tuple(_evidence(condition, known) for condition in claim.holds)
+    verdicts = {each.verdict for each in evidence}
+    verdict: ClaimVerdict = "undecided"
+    if "refuted" in verdicts:
+        verdict = "refuted"
+    elif verdicts == {"confirmed"}:
+        verdict = "confirmed"
+    return ClaimResult(
+        claim=claim,
+        verdict=verdict,
+        evidence=evidence,
+        shown=tuple(_evidence(condition, known) for condition in claim.shows),
+    )
+
+
+def _cells(condition: Condition) -> Sequence[Cell]:
+    return [condition.of] if condition.over is None else [condition.of, condition.over]
+
+
+def _ratios(
+    run: Run, trials: ByCell, claims: Sequence[Claim], gates: Mapping[Cell, Collection[Gate]]
+) -> Mapping[_Ratio, tuple[Paired, Interval | None]]:
+    """Every ratio that a condition names, with an interval such that those that decide something hold all at once.
+
+    One that the run's own comparisons have too takes its interval from there. What these spend of the error rate is
+    not left to the others.
+    """
+    deciding = {ratio for claim in claims for ratio in map(_ratio, claim.holds) if ratio is not None}
+    named = {
+        ratio: None for claim in claims for ratio in map(_ratio, (*claim.holds, *claim.shows)) if ratio is not None
+    }
+    # The same figure, under the same workloads: those scatter alike.
+    pairs = {
+        (figure, of, over): paired(of, over, _reader(run, figure), (figure, of.workload, over.workload), trials)
+        for figure, of, over in named
+    }
+    own = family(run, trials, gates)
+    compared = {ratio: interval for ratio in named if (interval := _compared(own, ratio)) is not None}
+    others = [pair for ratio, pair in pairs.items() if ratio not in compared]
+    left = 1 - len({frozenset(ratio) for ratio in deciding & compared.keys()}) / splits(run, "speed")
+    alone = intervals(run, others, max(1, len(deciding - compared.keys())) / left)
+    found = {(pair.kin[0], pair.cell, pair.other): interval for pair, interval in zip(others, alone, strict=True)}
+    return {ratio: (pair, compared.get(ratio, found.get(ratio))) for ratio, pair in pairs.items()}
+
+
+def _compared(own: Family, ratio: _Ratio) -> Interval | None:
+    """The interval of the run's own comparison of the two; None where it has none."""
+    figure, of, over = ratio
+    alike = figure == "throughput_rps" and metric_of(of) == "throughput" and of.conditions == over.conditions
+    return own.compared(of, over) if alike else None
+
+
+def _ratio(condition: Condition) -> _Ratio | None:
+    return None if condition.over is None else (condition.figure, condition.of, condition.over)
+
+
+def _reader(run: Run, figure: str) -> Read:
+    return lambda observation: FIGURES[figure].read(run.servers[observation.cell.server], observation)
+
+
+def _evidence(condition: Condition, known: _Known) -> Evidence:
+    blocks, value = _measured(condition, known)
+    verdict: ClaimVerdict = "undecided"
+    reason = _doubt(condition, known, len(blocks))
+    if not reason and _sides(condition):
+        decide = _by_blocks if condition.over is None else _by_interval
+        assert value is not None
+        verdict, reason = decide(condition, blocks, value)
+    return Evidence(condition=condition, blocks=len(blocks), value=value, verdict=verdict, reason=reason)
+
+
+# --- what was measured
+
+
+def _measured(condition: Condition, known: _Known) -> tuple[Sequence[_Block], Interval | None]:
+    """The blocks that have the condition's figure, and what they are together."""
+    figure, read = FIGURES[condition.figure], _reader(known.run, condition.figure)
+    ours = by_block(known.trials[condition.of], read)
+    our_most = _most(figure, known.trials[condition.of], ours)
+    ratio = _ratio(condition)
+    if ratio is None:
+        values = list(ours.values())
+        blocks = [_Block(value=ours[at], low=-math.inf, high=our_most[at]) for at in ours]
+        return blocks, _range(values) if values else None
+    pair, interval = known.ratios[ratio]
+    theirs = by_block(known.trials[pair.other], read)
+    their_most = _most(figure, known.trials[pair.other], theirs)
+    return [
+        _Block(value=value, low=ours[at] / their_most[at], high=our_most[at] / theirs[at])
+        for at, value in pair.ratios.items()
+    ], interval
+
+
+def _range(values: Sequence[float]) -> Interval:
+    """The blocks' median and their range: stricter than an interval of the median, with however many blocks."""
+    median = stats.median_interval(values)
+    return median if len(values) == 1 else Interval(median=median.median, low=min(values), high=max(values))
+
+
+def _most(figure: ClaimFigure, trials: Sequence[Observation], values: Mapping[int, float]) -> Mapping[int, float]:
+    """Block -> what the figure could have been at most with the requests that were under way."""
+    if not figure.of_load:
+        return dict.fromkeys(values, math.inf)
+    return {each.block: max(values[each.block], asking(each)) for each in trials if each.block in values}
+
+
+def asking(observation: Observation) -> float:
+    """How many users were really asking, all the time: at a fixed rate, how many requests were under way on average.
+
+    All that had answers, where their requests together take up the time of so many users by Little's law; else only as
+    many as that says. So users who wait for a request that is lost, or that stopped asking, do not count.
+    """
+    swarm, users = observation.swarm, observation.cell.users
+    assert swarm is not None
+    under_way = in_system(swarm)
+    if users is None:
+        return under_way
+    answered = users - swarm.unanswered
+    return answered if under_way >= (1 - LITTLE_TOLERANCE) * users else min(answered, math.floor(under_way))
+
+
+# --- what speaks against a verdict
+
+
+def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
+    """Why nothing can be concluded from the figure at all; empty where something can."""
+    run, cells = known.run, _cells(condition)
+    for cell in cells:
+        if (missing := _missing(run, cell, known.trials[cell])) is not None:
+            return missing
+    if blocks < stats.FEWEST_BLOCKS:
+        return _too_few(run, [each for cell in cells for each in known.trials[cell]], blocks)
+    for cell in cells:
+        if (told := _spoilt(FIGURES[condition.figure], cell, known)) is not None:
+            return told if condition.over is None else f"{cell.server}: {told}"
+    return ""
+
+
+def _missing(run: Run, cell: Cell, trials: Sequence[Observation]) -> str | None:
+    """Why a cell was not measured, or hardly."""
+    if cell not in run.experiment.cells:
+        needed, usable = cores_needed(cell, run.experiment), len(cpus.parse(run.host.usable_cpus))
+        if needed <= usable:
+            return f"{cell.server} was not measured so in this run"
+        with_it = ", the generator's included" if needed > cell.cores else ""
+        return f"needs {needed} cores{with_it}, and this machine has {usable} that can be used"
+    failed, planned = [each for each in trials if each.swarm is None], run.experiment.blocks
+    if 2 * len(failed) > planned:
+        return f"{len(failed)} of {planned} trials of {cell.server} failed: {first_line(failed[-1].reason)}"
+    return None
+
+
+def _too_few(run: Run, trials: Sequence[Observation], blocks: int) -> str:
+    told = f"only {blocks} of {run.experiment.blocks} blocks have it, and a verdict needs {stats.FEWEST_BLOCKS}"
+    failed = [each for each in trials if each.swarm is None]
+    return f"{told}: {first_line(failed[-1].reason)}" if failed else told
+
+
+def _spoilt(figure: ClaimFigure, cell: Cell, known: _Known) -> str | None:
+    """What the figure of a cell suffers from, where it cannot be relied on."""
+    for gate, told in known.broken[cell].items():
+        if gate in figure.spoilt_by:
+            return told
+    return unanswered(cell, reports(known.trials[cell])) if figure.of_answers else None
+
+
+# --- verdicts
+
+
+def _sides(condition: Condition) -> Sequence[_Side]:
+    least, most = condition.at_least, condition.at_most
+    sides: list[_Side] = [] if least is None else [lambda value: value >= least]
+    return sides if most is None else [*sides, lambda value: value <= most]
+
+
+def _could_differ(side: _Side, block: _Block) -> bool:
+    """Whether the load would have let the block fall on either side of the limit."""
+    return side(block.low) != side(block.high)
+
+
+_UNLOADED = "too few users were really asking for it to come out otherwise"
+
+
+def _by_blocks(condition: Condition, blocks: Sequence[_Block], value: Interval) -> tuple[ClaimVerdict, str]:
+    """Confirmed or refuted by every block, or undecided with the reason."""
+    sides = _sides(condition)
+    met: list[bool] = []
+    for block in blocks:
+        missed = [side for side in sides if not side(block.value)]
+        if not missed and all(_could_differ(side, block) for side in sides):
+            met.append(True)
+        elif any(_could_differ(side, block) for side in missed):
+            met.append(False)
+        else:
+            return "undecided", _UNLOADED
+    if all(met):
+        return "confirmed", ""
+    if not any(met):
+        return "refuted", ""
+    return "undecided", f"from {value.low:.4g} to {value.high:.4g} over the blocks"
+
+
+def _by_interval(condition: Condition, blocks: Sequence[_Block], value: Interval) -> tuple[ClaimVerdict, str]:
+    """Confirmed or refuted by the whole interval, or undecided with the reason."""
+    assert value.low is not None
+    assert value.high is not None
+    sides = _sides(condition)
+    told = [side for side in sides if all(_could_differ(side, block) for block in blocks)]
+    if any(not side(value.low) and not side(value.high) for side in told):
+        return "refuted", ""
+    if len(told) < len(sides):
+        return "undecided", _UNLOADED
+    if all(side(value.low) and side(value.high) for side in told):
+        return "confirmed", ""
+    return "undecided", f"its interval, {value.low:.3g} to {value.high:.3g}, holds the limit"

@@ -1,0 +1,108 @@
+"""What others than the lab took of the cores that a trial ran on, and when that was too much. Pure."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wsgilab.model import Cell, Observation, Run
+from wsgilab.system import cpus
+
+LIMIT = 0.03
+"""Above this share of the server's or of the generator's cores, others disturb what is measured."""
+RESOLUTION_S = 0.01
+"""The kernel counts idle time in such steps, so that what is read between two moments is wrong by as much at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Shares of cores that others used, or that a hypervisor took away. None: not measured."""
+
+    server: float | None
+    generator: float | None
+
+
+def taken(run: Run, measured: Observation) -> Taken:
+    """What others had of a trial's cores: how busy these were, less what the lab's own processes used of them."""
+    swarm, cell = measured.swarm, measured.cell
+    if swarm is None or swarm.server_busy is None or swarm.generator_others is None:
+        return Taken(server=None, generator=None)
+    servers, generator = cpus.parse(run.server_cpus[cell.cores]), cpus.parse(run.generator_cpus)
+    span_s = measured.server_span_s or 0.0
+    # Usage is read around the window's ends, so it is compared by its rate. Cores' worth each.
+    server = measured.server_cpu_s / span_s if measured.server_cpu_s is not None and span_s else None
+    backend = measured.backend_cpu_s / span_s if measured.backend_cpu_s is not None and span_s else 0.0
+    lab = measured.lab_cpu or 0.0
+    if not run.lanes and servers & generator:
+        # Who used the core that they share cannot be told apart, so both are told of all that are not the lab's.
+        ours = None if server is None else server + swarm.generator_cpu + lab
+        both = _left(swarm.server_busy, ours, len(servers))
+        return Taken(server=both, generator=both)
+    shares_backend = not run.lanes and run.backend_cpus and cpus.parse(run.backend_cpus) & generator
+    beside = lab + (backend if shares_backend else 0.0)
+    return Taken(
+        server=_left(swarm.server_busy, server, len(servers)),
+        generator=_left(swarm.generator_others, beside, len(generator)),
+    )
+
+
+def _left(busy: float, ours: float | None, count: int) -> float | None:
+    """The share of so many cores that is not `ours` (cores' worth)."""
+    return None if ours is None else max(0.0, busy - ours / count)
+
+
+def is_disturbed(run: Run, observation: Observation) -> bool:
+    """Whether others took more than LIMIT in a window, beyond what the kernel's counting can make of nothing."""
+    found, swarm = taken(run, observation), observation.swarm
+    return swarm is not None and any(
+        share is not None and _is_beyond(share, swarm.window_s) for share in (found.server, found.generator)
+    )
+
+
+def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
+    """What others took of a cell's cores, in a window or on average, and who they were, in words; empty where that was no
+    more than LIMIT."""
+    disturbed = [each for each in measured if is_disturbed(run, each)]
+    every = [taken(run, each) for each in measured]
+    told = [
+        f"{share} of the {whose} {cores(cpuset)} ({when})"
+        for shares, whose, cpuset in (
+            ([each.server for each in every], "server's", run.server_cpus[cell.cores]),
+            ([each.generator for each in every], "generator's", run.generator_cpus),
+        )
+        for share, when in _too_much(shares, measured)
+    ]
+    if not told:
+        return ""
+    names = list(dict.fromkeys(name for each in disturbed for name in each.neighbours))
+    who = f", among them {', '.join(names[:_NAMED])}" if names else ""
+    return f"others took {' and '.join(told)}{who}"
+
+
+def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -> Iterable[tuple[str, str]]:
+    """How much of one side's cores, and when, in words; nothing where it was no more than LIMIT."""
+    known = [
+        (share, each.swarm.window_s)
+        for share, each in zip(shares, measured, strict=True)
+        if share is not None and each.swarm is not None
+    ]
+    beyond = [share for share, window_s in known if _is_beyond(share, window_s)]
+    if beyond:
+        yield f"up to {max(beyond):.0%}", f"in {len(beyond)} of {len(measured)} windows"
+    elif known:
+        together_s = math.fsum(window_s for _, window_s in known)
+        average = math.fsum(share * window_s for share, window_s in known) / together_s
+        if _is_beyond(average, together_s):
+            yield f"{average:.1%}", "on average"
+
+
+def _is_beyond(share: float, seconds: float) -> bool:
+    """Whether a share of cores over so many seconds is more than LIMIT, beyond what the kernel's counting makes of nothing."""
+    return share > LIMIT + RESOLUTION_S / seconds
+
+
+_NAMED = 3
+
+
+def cores(cpuset: str) -> str:
+    """A cpuset list in words, such as `core 1` or `cores 2-3`."""
+    return f"core{'s' if len(cpus.parse(cpuset)) > 1 else ''} {cpuset}"

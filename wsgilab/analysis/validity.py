@@ -1,0 +1,123 @@
+"""What a reader must know beside a cell's figures, and the gates that keep it from being compared."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from wsgilab.analysis.bottleneck import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
+from wsgilab.analysis.network import SENT_AGAIN_S, SLOW_CONNECTION_S, lossy
+from wsgilab.model import Cell, CellFigures, Gate, Observation, Run, Server, TrialReport
+from wsgilab.system import cpus
+
+FEWEST_SERVICE_TIMES = 3
+"""A window should hold so many service times, one after the other, at least."""
+LITTLE_TOLERANCE = 0.1
+"""How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
+FAILURES_LIMIT = 0.01
+"""Above this share of failed, late or cut-off requests, a cell is not compared with others."""
+
+
+def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
+    """What is missing of a cell of which so many blocks were planned. `unit` is what an observation is called."""
+    failed = [observation for observation in observations if observation.swarm is None]
+    if failed:
+        yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
+    if len(observations) < planned:
+        yield f"{planned - len(observations)} of {planned} blocks were not run"
+
+
+def started_again(observations: Sequence[Observation], unit: str) -> Iterable[str]:
+    """What of a cell had ended within the run, and was started again."""
+    names = Counter(name for observation in observations for name in observation.restarted)
+    for name, count in sorted(names.items()):
+        yield f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
+
+
+def gates(
+    run: Run, server: Server, cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures
+) -> Iterable[tuple[Gate | None, str]]:
+    """What a reader must know beside the figures; with the gate that is broken, where they are not to be compared."""
+    asked = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
+
+    def above(count: int, gate: Gate) -> Gate | None:
+        return gate if count > FAILURES_LIMIT * asked else None
+
+    if figures.failures:
+        kinds = sorted({error for swarm in swarms for error in swarm.errors})
+        told = f"{_requests(figures.failures)} failed: {'; '.join(kinds[:2])}" + (" and others" if kinds[2:] else "")
+        yield above(figures.failures, "failures"), told
+    if figures.cut_off:
+        told = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
+        yield above(figures.cut_off, "cut-off"), f"{_requests(figures.cut_off)} given up unanswered; {told}"
+    if figures.late:
+        told = f"{_requests(figures.late)} begun late: the generator could not keep to its schedule"
+        yield above(figures.late, "late"), told
+    if (missed := unanswered(cell, swarms)) is not None:
+        yield None, missed
+    yield from _connections(run, figures)
+    if lost := lossy(figures.resent_share):
+        yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
+    yield from _of_cores(run, cell, figures)
+    if server.slots is not None and figures.peak > server.slots:
+        yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
+    if server.processes is not None and figures.processes > server.processes:
+        told = f"{figures.processes} processes answered, but {server.processes} are declared: the declaration is wrong"
+        yield "processes", told
+    window_s = run.experiment.window_s
+    if figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
+        told = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s: too short for a steady rate"
+        yield None, told
+    answered, due = flow(swarms)
+    if answered < RATE_LIMIT * due:
+        told = f"{answered} requests answered of {due} that were due"
+        yield None, f"{told}: it does not keep up, and its latencies grow for as long as the window lasts"
+    little = statistics.median(map(in_system, swarms))
+    if cell.users is not None and abs(little / cell.users - 1) > LITTLE_TOLERANCE:
+        told = f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
+        yield "little", told
+
+
+def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate | None, str]]:
+    """Who else was on the cores."""
+    if figures.disturbed:
+        yield "neighbour", figures.disturbed
+    generator = generator_used(run, figures.generator_cpu, figures.generator_others, figures.backend_cpu)
+    if generator.share >= GENERATOR_LIMIT:
+        yield "generator", f"{generator}: {generator.it} may be what is measured"
+    if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
+        yield None, "server and generator share a core: both are slower for it"
+    if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
+        yield None, "server and backends share a core: both are slower for it"
+
+
+def _connections(run: Run, figures: CellFigures) -> Iterable[tuple[None, str]]:
+    if figures.slow_connections:
+        many = figures.slow_connections
+        told = "1 connection" if many == 1 else f"{many} connections"
+        why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
+        yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
+    if figures.reopened:
+        told = "1 kept connection was" if figures.reopened == 1 else f"{figures.reopened} kept connections were"
+        yield None, f"{told} closed by the server unannounced, and opened anew"
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
+
+
+def first_line(reason: str) -> str:
+    """The summary of a failed trial's reason; log lines follow it."""
+    return (reason.splitlines() or ["no reason recorded"])[0]
+
+
+def in_system(swarm: TrialReport) -> float:
+    """Mean number of requests that users had under way, by Little's law."""
+    return swarm.throughput_rps * swarm.latency_mean_ms / 1000
+
+
+def unanswered(cell: Cell, swarms: Sequence[TrialReport]) -> str | None:
+    """What to tell of users that never had an answer in a window; None where there were none."""
+    most = max(swarm.unanswered for swarm in swarms)
+    if not most:
+        return None
+    return f"up to {most} of {cell.users} users had no answer within the window; latencies may be too low"

@@ -1,0 +1,39 @@
+"""The facade: one function a task. What `tasks.py` calls, and any program may."""
+
+from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_experiment
+from wsgilab.commands.interactive import logs, open_browser, status, up
+from wsgilab.commands.measure import DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, claims, run
+from wsgilab.commands.stored import compare_runs, recommend, report
+from wsgilab.model import Comparison, RunsComparison, Wish
+from wsgilab.run.options import RunOptions
+from wsgilab.run.workspace import PROJECT, Workspace, workspace
+from wsgilab.session.spec import SessionOptions
+
+__all__ = [
+    "DEFAULT_CLAIMS",
+    "DEFAULT_EXPERIMENT",
+    "PROJECT",
+    "Comparison",
+    "RunOptions",
+    "RunsComparison",
+    "SessionOptions",
+    "Wish",
+    "Workspace",
+    "build",
+    "catalogue_table",
+    "claims",
+    "clean",
+    "compare_runs",
+    "console",
+    "doctor",
+    "down",
+    "logs",
+    "new_experiment",
+    "open_browser",
+    "recommend",
+    "report",
+    "run",
+    "status",
+    "up",
+    "workspace",
+]

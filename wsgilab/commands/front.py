@@ -1,0 +1,221 @@
+"""What every task of tasks.py has in common: how it is called, how it ends, and what its options may hold.
+
+`task` is Invoke's own, except that
+
+- an option has one name, the long one; a letter that Invoke would choose means something else when an option is added;
+- `--help` and `-h` show a task's help wherever they are, and an unknown option is refused instead of being taken for the
+  name of a server;
+- an option is never empty;
+- signals, and output that nobody reads any more, end the task in order;
+- an error is one line, and an exit code.
+"""
+
+import contextlib
+import errno
+import functools
+import inspect
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from invoke.exceptions import Exit
+from invoke.parser import parser
+from invoke.parser.context import to_flag
+from invoke.tasks import Task
+
+from wsgilab.experiment.parsing import alternatives
+from wsgilab.model.errors import Interrupted, LabError, UsageError
+from wsgilab.run.workspace import output_is_gone, signals_raise
+
+Body = Callable[..., None]
+Value = TypeVar("Value")
+
+
+def task(*, name: str | None = None, help: Mapping[str, str] | None = None) -> Callable[[Body], Task[Any]]:  # noqa: A002
+    """Make a task of a function; `help` describes its options."""
+
+    def made(body: Body) -> Task[Any]:
+        return Task(_ending_well(body), name=name, auto_shortflags=False, help=dict(help or {}))
+
+    return made
+
+
+def _ending_well(body: Body) -> Body:
+    options = inspect.signature(body).parameters.values()
+    typed = {each.name: "" if each.default is each.empty else "--" for each in options}
+
+    @functools.wraps(body)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        watch_output()
+        try:
+            with signals_raise():
+                for option, value in kwargs.items():
+                    if value == "":
+                        raise UsageError(
+                            f"{typed[option]}{option.replace('_', '-')}: is empty; give a value, or leave it out"
+                        )
+                body(*args, **kwargs)
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except LabError as error:
+            evidence = "".join(f"\n  | {line}" for line in error.detail.splitlines())
+            raise Exit(f"error: {error.message}{evidence}", code=error.exit_code) from None
+        except Interrupted as error:
+            # As others in a pipe, it ends without a word when nobody reads any more.
+            message = None if error.signum == signal.SIGPIPE else f"ended by {error}"
+            raise Exit(message, code=error.exit_code) from None
+
+    return wrapper
+
+
+# --- options
+
+
+def names(text: str | None, option: str) -> tuple[str, ...]:
+    """The names of a list such as `a,b`; none where the option is not given. Raises UsageError where one is empty."""
+    if text is None:
+        return ()
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise UsageError(f"{option} {text}: has an empty name; separate names by single commas, such as a,b")
+    return found
+
+
+def numbers(text: str | None, option: str) -> tuple[int, ...]:
+    """As `names`, of whole numbers from 1."""
+    try:
+        found = tuple(map(int, names(text, option)))
+    except (ValueError, UsageError):
+        found = (0,)
+    if any(number < 1 for number in found):
+        raise UsageError(f"{option} {text}: must be whole numbers from 1, separated by commas")
+    return found
+
+
+def number(text: str | None, option: str) -> int | None:
+    """A whole number; None where the option is not given. Raises UsageError."""
+    return _converted(int, text, option, "a whole number")
+
+
+def share(text: str | None, option: str) -> float | None:
+    """As `number`, of a share."""
+    return _converted(float, text, option, "a share such as 0.03")
+
+
+def amount(text: str | None, option: str) -> float | None:
+    """As `number`, of any."""
+    return _converted(float, text, option, "a number")
+
+
+def _converted(convert: Callable[[str], Value], text: str | None, option: str, what: str) -> Value | None:
+    try:
+        return None if text is None else convert(text)
+    except ValueError:
+        raise UsageError(f"{option} {text}: must be {what}") from None
+
+
+# --- the command line
+
+
+class _Machine(parser.ParseMachine):
+    """Invoke's parser of the command line, but for the help and the errors of tasks."""
+
+    def handle(self, token: str) -> None:
+        task, waits = self.context.name, self.waiting_for_flag_value
+        if self.ignore_unknown:
+            # Invoke's own options come first, by themselves.
+            super().handle(token)
+            return
+        if self.initial.args.help.value:
+            # Whoever wants to read how it is called need not have called it right.
+            return
+        if task and not waits and token in ("-h", "--help"):
+            # Else it would be taken for the argument that is missing.
+            self.context.positional_args.clear()
+        elif not waits and not self._knows(token):
+            self._refuse(token)
+        super().handle(token)
+
+    def _knows(self, token: str) -> bool:
+        options = (self.context.flags, self.context.inverse_flags, self.initial.flags)
+        if token.startswith("-") or not self.context.missing_positional_args:
+            return any(token in each for each in (*options, self.contexts))
+        return True
+
+    def _refuse(self, token: str) -> None:
+        task = self.context.name
+        if token.startswith("-"):
+            message = f"{task or 'invoke'}: unknown option {token}"
+            meant = alternatives(token, {each: each for each in self.context.flags})
+            help_ = f"invoke {task} --help shows its options" if task else "invoke --help shows them"
+        else:
+            message = f"{task}: unexpected {token!r}" if task else f"unknown task {token!r}"
+            meant = alternatives(token, {each: each for each in self.contexts})
+            help_ = f"invoke {task} --help shows what it takes" if task else "invoke --list shows them"
+        self.error(f"{message}; {meant or help_}")
+
+    def complete_flag(self) -> None:
+        flag: Any = self.flag
+        if flag and flag.takes_value and flag.raw_value is None and not flag.optional:
+            self.error(f"{self.context.name or 'invoke'}: {to_flag(flag.name)} needs a value")
+        super().complete_flag()
+
+    def complete_context(self) -> None:
+        if self.context and (missing := self.context.missing_positional_args):
+            message = " and ".join(str(each.name).upper().replace("_", "-") for each in missing)
+            self.error(f"{self.context.name}: needs {message}; invoke {self.context.name} --help shows what it takes")
+        super().complete_context()
+
+    def error(self, msg: str) -> None:
+        raise Exit(f"error: {msg}", code=UsageError.exit_code)
+
+
+# Its states are attributes of the class itself, which its base does not hand down.
+_Machine._class_states = parser.ParseMachine._class_states
+_Machine._class_transitions = parser.ParseMachine._class_transitions
+parser.ParseMachine = _Machine  # type: ignore[misc]  # the one seam before tasks run
+
+
+# --- output
+
+
+class _Output(io.FileIO):
+    """Where a standard stream ends. Once nobody reads it any more, the lab ends, and the rest is dropped."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                with contextlib.suppress(OSError):
+                    os.write(2, f"the output cannot be written ({error.strerror})\n".encode())
+            output_is_gone()
+            return len(memoryview(content).cast("B"))
+
+
+def watch_output() -> None:
+    """From now on a closed pipe or terminal ends what is within `signals_raise`, and raises no OSError wherever something
+    is printed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        # Unbuffered, as PYTHONUNBUFFERED asks for, it is the file itself.
+        raw = getattr(stream.buffer, "raw", stream.buffer)
+        # No other: it is nobody's, or a test's.
+        if isinstance(raw, io.FileIO) and not isinstance(raw, _Output) and raw.fileno() in (1, 2):
+            with contextlib.suppress(OSError):
+                stream.flush()
+            watched = io.TextIOWrapper(
+                io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False)),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering or stream.write_through,
+            )
+            setattr(sys, name, watched)

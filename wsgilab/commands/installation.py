@@ -1,0 +1,121 @@
+"""What the lab has installed and can install: the catalogue, stacks and images, what a machine lacks, new experiment files."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from wsgilab.doctor import Finding, examine, examine_site
+from wsgilab.experiment import scaffold
+from wsgilab.model.errors import LabError, UsageError
+from wsgilab.report import terminal
+from wsgilab.report.tables import slots
+from wsgilab.run.testbed import all_runtimes, on_each, open_testbeds, read_site
+from wsgilab.run.workspace import (
+    Workspace,
+    alone,
+    choose_servers,
+    read_backends,
+    read_catalogue,
+    shown,
+    signals_raise,
+)
+from wsgilab.runtime.protocol import Say
+from wsgilab.session import control
+from wsgilab.system.progress import reporter_for
+
+
+def console() -> Console:
+    """The standard output. In a pipe or a log there is no width to fold tables to."""
+    found = Console(soft_wrap=False)
+    return found if found.is_terminal else Console(width=200)
+
+
+def catalogue_table(workspace: Workspace, width: int) -> RenderableType:
+    """The servers as a table."""
+    rows = (
+        (each.name, slots(each.slots), each.model, each.stack, " ".join(each.command))
+        for each in read_catalogue(workspace).values()
+    )
+    return terminal.grid(("server", "slots", "model", "stack", "command"), rows, width)
+
+
+def new_experiment(name: str, workspace: Workspace) -> Path:
+    """Write `experiments/NAME.yaml`, an experiment to begin with. Raises LabError where it is there, or cannot be."""
+    text = scaffold.new_experiment(name, read_catalogue(workspace))
+    file = workspace.project / "experiments" / f"{name}.yaml"
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise UsageError(f"{shown(file)}: is there already; choose another name, or edit it") from None
+    except OSError as error:
+        raise LabError(f"{shown(file)}: cannot be written ({error.strerror})") from None
+    return file
+
+
+def build(
+    servers: Sequence[str], runtime: str | None, site: str | None, console: Console, workspace: Workspace
+) -> None:
+    """Install the stacks or build the images of all servers, or of those asked for, and of the backends. Of a site: on each
+    machine what it needs."""
+    reporter = reporter_for(console)
+    chosen = choose_servers(workspace, servers)
+    with (
+        signals_raise(),
+        alone(workspace),
+        open_testbeds(workspace, runtime, _file(site), reporter.say) as testbeds,
+    ):
+        for testbed in testbeds:
+            digests = testbed.runtime.prepare(chosen.values(), read_backends(workspace).values(), reporter.say)
+            for stack, digest in digests.items():
+                reporter.say(f"{stack}: {digest}")
+
+
+def down(workspace: Workspace, site: str | None, say: Say) -> int:
+    """End every process and container of this checkout's lab, on this machine and on those of a site. How many that were.
+
+    Raises LabError, at the end, where a machine of the site cannot be reached.
+    """
+    with signals_raise():
+        file = _file(site) or control.site_of(workspace)
+        ended = control.end(workspace) + sum(runtime.sweep() for runtime in all_runtimes(workspace))
+        return ended + (0 if file is None else sum(on_each(workspace, file, lambda each: each.sweep(), say)))
+
+
+def clean(workspace: Workspace, site: str | None, say: Say) -> None:
+    """End the interactive lab and what is left of others, and remove images and virtual environments; of a site too, where
+    one is named. Results stay.
+
+    Raises LabError where another lab is at work.
+    """
+    with signals_raise():
+        control.end(workspace)
+        with alone(workspace):
+            for runtime in all_runtimes(workspace):
+                runtime.sweep()
+                runtime.clean()
+            if (file := _file(site)) is not None:
+                on_each(workspace, file, lambda each: each.sweep(), say)
+                on_each(workspace, file, lambda each: each.clean(), say)
+        shutil.rmtree(workspace.state, ignore_errors=True)
+
+
+def doctor(workspace: Workspace, site: str | None = None) -> Sequence[Finding]:
+    """Whether this machine, or those of a site, can run the lab, and what to do where they cannot. Raises LabError."""
+    servers = len(read_catalogue(workspace))
+    if (file := _file(site)) is None:
+        return examine(servers=servers, results=workspace.results, ports=workspace.ports)
+    with signals_raise(), alone(workspace):
+        return examine_site(
+            read_site(file),
+            project=workspace.project,
+            state=workspace.state,
+            lab_id=workspace.lab_id,
+            servers=servers,
+        )
+
+
+def _file(site: str | None) -> Path | None:
+    return None if site is None else Path(site)

@@ -1,0 +1,181 @@
+"""From what an experiment file asks for to an `Experiment` with every cell spelled out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+from pydantic import TypeAdapter
+
+from wsgilab.experiment.file import ALL, MOST_BLOCKS, CellGroup, ExperimentFile, Settings
+from wsgilab.experiment.parsing import Place, check_known, read
+from wsgilab.experiment.workloads import WORKLOADS, complaint, parameters
+from wsgilab.model import Arrivals, Cell, Experiment, Server
+from wsgilab.model.errors import SpecError
+
+MAX_BLOCKS = 50
+"""Where a run with `precision` ends, unless the experiment says otherwise."""
+
+_ADAPTER = TypeAdapter(ExperimentFile)
+
+
+def parse(
+    text: str,
+    source: str,
+    catalogue: Mapping[str, Server],
+    *,
+    cores: int,
+    share_generator: bool = False,
+    generator_cores: int | None = None,
+    apart: bool = False,
+) -> Experiment:
+    """Read an experiment file. Raises SpecError naming `source`, the key and what would be right.
+
+    A machine on which the lab may use so many `cores` resolves `cores: all`: what the generator leaves of them, as the
+    file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`). All of
+    them where the generator is `apart`, on other machines.
+    """
+    file = read(text, source, _ADAPTER, "an experiment", _shape)
+    check_known([file.reference], catalogue, f"{source}: reference", "server")
+    shared = share_generator or file.generator == "shared"
+    most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
+    cells: dict[Cell, None] = {}
+    for number, group in enumerate(file.cells):
+        cells |= dict.fromkeys(_cells(group, f"{source}: cells[{number}]", catalogue, doubling(most)))
+    if not cells:
+        raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
+    if file.max_blocks is not None and file.precision is None:
+        raise SpecError(f"{source}: max_blocks: says where a run with precision ends, but there is no precision")
+    return sequential(
+        resolve(file, list(cells), file.reference, source), file.precision, file.max_blocks, f"{source}: max_blocks"
+    )
+
+
+def _shape(place: Place) -> type:
+    return CellGroup if place[0] == "cells" else ExperimentFile
+
+
+def _cells(group: CellGroup, where: str, catalogue: Mapping[str, Server], every: Sequence[int]) -> Iterator[Cell]:
+    """The cells of a group, those with `every` number of cores where it asks for all. Raises SpecError."""
+    servers = list(catalogue) if group.servers in (ALL, [ALL]) else group.servers
+    check_known(servers, catalogue, f"{where}.servers", "server")
+    check_known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
+    group_loads = loads(group.users, group.rate, group.arrivals, where)
+    numbers = every if group.cores is None else group.cores
+    for server, cores, workload, load, connection in product(
+        servers, numbers, group.workloads, group_loads, group.connections
+    ):
+        yield replace(load, server=server, cores=cores, workload=workload, connection=connection)
+
+
+def doubling(most: int) -> Sequence[int]:
+    """1, 2, 4 and so on below `most`, and `most` itself; 1 at least, which is for the layout of cores to refuse."""
+    below = [2**power for power in range(max(0, most).bit_length()) if 2**power < most]
+    return [*below, max(1, most)]
+
+
+def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: str) -> Experiment:
+    """The experiment of `cells`, with every parameter filled in. Raises SpecError for a workload or a parameter of one
+    that there is not, and for a value beyond the parameter's limits."""
+    for name, given in settings.workloads.items():
+        check_known([name], WORKLOADS, f"{source}: workloads", "workload")
+        check_known(given, WORKLOADS[name].parameters, f"{source}: workloads.{name}", "parameter")
+        if (wrong := complaint(name, given)) is not None:
+            raise SpecError(f"{source}: workloads.{name}{wrong}")
+    for cell in cells:
+        if cell.rate is not None and WORKLOADS[cell.workload].needs_users:
+            raise SpecError(f"{source}: workload {cell.workload!r} tells its users apart; give users, not rate")
+    return Experiment(
+        name=settings.name,
+        cells=tuple(cells),
+        blocks=settings.blocks,
+        window_s=settings.window_s,
+        patience_s=settings.patience_s,
+        reference=reference,
+        generator=settings.generator,
+        parameters=parameters({cell.workload for cell in cells}, settings.workloads),
+        generator_cores=settings.generator_cores,
+    )
+
+
+def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | None, where: str) -> Sequence[Cell]:
+    """The loads of a group, as cells that have nothing else. Raises SpecError where there are both users and rates, or
+    neither."""
+    blank = Cell(server="", cores=1, workload="", connection="close")
+    if bool(users) == bool(rates):
+        raise SpecError(
+            f"{where}: needs users (a closed loop) or rate (requests a second, on a schedule), and not both"
+        )
+    if users:
+        if arrivals is not None:
+            raise SpecError(f"{where}.arrivals: says how a rate is spaced, but there are users")
+        return [replace(blank, users=each) for each in users]
+    return [replace(blank, rate=rate, arrivals=arrivals or "constant") for rate in rates]
+
+
+def sequential(experiment: Experiment, precision: float | None, max_blocks: int | None, where: str) -> Experiment:
+    """The experiment with sequential stopping, where a precision is asked for. Raises SpecError."""
+    if precision is None:
+        return experiment
+    most = max_blocks or max(MAX_BLOCKS, experiment.blocks)
+    if most < experiment.blocks:
+        raise SpecError(f"{where}: {most} is less than the {experiment.blocks} blocks to begin with")
+    return replace(experiment, precision=precision, max_blocks=most)
+
+
+def narrow(
+    experiment: Experiment,
+    catalogue: Mapping[str, Server],
+    *,
+    servers: Sequence[str] = (),
+    cores: Sequence[int] = (),
+    blocks: int | None = None,
+    precision: float | None = None,
+    max_blocks: int | None = None,
+    share_generator: bool = False,
+    generator_cores: int | None = None,
+) -> Experiment:
+    """The experiment with other servers, cores, blocks, or another generator, as the command line asks.
+
+    `servers` are any of the catalogue: one that the experiment does not name is measured under each of its conditions.
+    Where the reference is not among them, the first takes its place. Raises SpecError for a server that is unknown.
+    """
+    cells: Sequence[Cell] = experiment.cells
+    reference = experiment.reference
+    if servers:
+        check_known(servers, catalogue, "--servers", "server")
+        cells = _of_servers(cells, servers)
+        reference = reference if reference in servers else servers[0]
+    if any(count < 1 for count in cores):
+        raise SpecError(f"--cores must be whole numbers from 1, not {', '.join(map(str, cores))}")
+    if cores:
+        cells = list(dict.fromkeys(replace(cell, cores=count) for cell in cells for count in cores))
+    for option, count in (("blocks", blocks), ("max-blocks", max_blocks), ("generator-cores", generator_cores)):
+        if count is not None and count < 1:
+            raise SpecError(f"--{option} must be a whole number from 1, not {count}")
+    for option, count in (("blocks", blocks), ("max-blocks", max_blocks)):
+        if count is not None and count > MOST_BLOCKS:
+            raise SpecError(f"--{option} must be {MOST_BLOCKS} at most, not {count}")
+    if precision is not None and not 0 < precision < 1:
+        raise SpecError(f"--precision must be a share such as 0.03, not {precision:g}")
+    if max_blocks is not None and precision is None and experiment.precision is None:
+        raise SpecError("--max-blocks says where a run with precision ends; give --precision too")
+    narrowed = replace(
+        experiment,
+        cells=tuple(cells),
+        reference=reference,
+        blocks=blocks or experiment.blocks,
+        generator="shared" if share_generator else experiment.generator,
+        # Only of what is left, so that it is the same experiment when it is read from a file again.
+        parameters=parameters({cell.workload for cell in cells}, experiment.parameters),
+        generator_cores=generator_cores or experiment.generator_cores,
+    )
+    most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))
+    return sequential(narrowed, precision or experiment.precision, most, "--max-blocks")
+
+
+def _of_servers(cells: Sequence[Cell], servers: Sequence[str]) -> list[Cell]:
+    """The cells of `servers`; of one that has none, a cell for each condition there is."""
+    named = {cell.server for cell in cells}
+    conditions = dict.fromkeys(replace(cell, server="") for cell in cells)
+    added = [replace(each, server=name) for name in servers if name not in named for each in conditions]
+    return list(dict.fromkeys([cell for cell in cells if cell.server in servers] + added))

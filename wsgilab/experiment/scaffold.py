@@ -1,0 +1,123 @@
+"""A new experiment file to begin with: it can be run as it is, and explains every key. Pure."""
+
+from collections.abc import Mapping
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from wsgilab.experiment.file import MOST_BLOCKS, Name
+from wsgilab.experiment.resolve import MAX_BLOCKS
+from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.model import Server
+from wsgilab.model.errors import SpecError
+
+_NAME = TypeAdapter[str](Name)
+
+_USUAL = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
+"""One slot, eight threads, coroutines: who cannot choose yet begins with these, where the catalogue has them."""
+
+_FILE = """\
+# yaml-language-server: $schema=../schemas/experiment.json
+#
+# What is the question? Say it here: whoever reads the results will want to know.
+#
+# Run it with: invoke lab.run --experiment experiments/@NAME@.yaml
+# A line that begins with # and no space after it is an alternative: take the # away, and it counts.
+
+# What its runs are called.
+name: @SAFE_NAME@
+
+# Passes over every cell, each in an order of its own. A verdict needs 4; the comparison says how many make its intervals
+# exact. More comparisons need more blocks.
+blocks: 11
+
+# Go on beyond them until each comparison is decided, or its interval is within 3 % of its median; but stop after so many
+# blocks all the same (from `blocks` to @MOST_BLOCKS@; @MAX_BLOCKS@ unless said).
+#precision: 0.03
+#max_blocks: @MAX_BLOCKS@
+
+# How long one trial is observed, in seconds, once every user has had an answer. The run takes longer than cells x blocks x
+# window: before and after each window it waits for answers.
+window_s: 0.4
+
+# How long to wait for answers, in seconds: before the window for each user's first, and after it for the last ones.
+#patience_s: 10
+
+# `own`: servers and load generator never share a core. `shared`: they may where there are no others, and every number
+# says so.
+#generator: shared
+
+# How many cores the generator has, a Locust worker on each. One is enough unless warnings say that it was too busy.
+#generator_cores: 2
+
+# The server that the others are compared with.
+reference: @REFERENCE@
+
+# What a request does, where it is not as usual. Times are in milliseconds of waiting (`cpu`: of computing), sizes in KiB;
+# those of `mixed` are weights. As usual:
+@PARAMETERS@
+workloads:
+  sleep: {ms: 50}
+  cpu: {ms: 5}
+
+# What is measured: groups of cells. Each is every combination of what its lists hold, and a cell that stands in several
+# groups counts once.
+cells:
+  # Names from the catalogue, which invoke lab.list shows.
+  - servers: [@SERVERS@]
+    # What a request does: @WORKLOADS@.
+    workloads: [sleep, cpu]
+    # A closed loop: so many users at a time, each waiting for its answer before it asks again.
+    users: [16]
+    # `close` is a connection for each request, `keep-alive` one for each user, kept. Unless said: close.
+    #connections: [close, keep-alive]
+    # To how many cores servers are pinned. Unless said: one.
+    #cores: [1, 2]
+    # Or to 1, 2, 4 and so on, up to as many as there are beside the generator's.
+    #cores: all
+
+  # Every server of the catalogue.
+  #- {servers: all, workloads: [sleep], users: [16]}
+
+  # An open loop, in a group of its own: so many requests a second, due on a schedule whether or not the server keeps up,
+  # evenly spaced (`constant`) or at random (`poisson`). Here latency is compared.
+  #- {servers: [@SERVERS@], workloads: [sleep], rate: [10], arrivals: poisson}
+"""
+
+
+def new_experiment(name: str, catalogue: Mapping[str, Server]) -> str:
+    """The text of an experiment file, for servers of the catalogue, which is not empty.
+
+    Raises SpecError where `name` cannot name an experiment.
+    """
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        raise SpecError(
+            f"{name!r} cannot name an experiment: take lower-case letters, digits and hyphens, 64 at most, and begin "
+            "with a letter or a digit"
+        ) from None
+    servers = [usual for usual in _USUAL if usual in catalogue] or list(catalogue)[: len(_USUAL)]
+    filled = {
+        "NAME": name,
+        "SAFE_NAME": _scalar(name),
+        "REFERENCE": _scalar(servers[0]),
+        "SERVERS": ", ".join(map(_scalar, servers)),
+        "WORKLOADS": ", ".join(WORKLOADS),
+        "PARAMETERS": "\n".join(
+            f"#   {workload}: {{{', '.join(f'{key}: {parameter.usual:g}' for key, parameter in each.parameters.items())}}}"
+            for workload, each in WORKLOADS.items()
+            if each.parameters
+        ),
+        "MAX_BLOCKS": str(MAX_BLOCKS),
+        "MOST_BLOCKS": str(MOST_BLOCKS),
+    }
+    text = _FILE
+    for place, value in filled.items():
+        text = text.replace(f"@{place}@", value)
+    return text
+
+
+def _scalar(name: str) -> str:
+    """As YAML reads a text: a name such as 404 or null needs quotes."""
+    return yaml.safe_dump(name).splitlines()[0]

@@ -1,0 +1,240 @@
+"""What users saw, request by request, and what that means for a window. Pure, so that workers' samples merge exactly."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from hdrh.histogram import HdrHistogram
+
+from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
+from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
+from wsgilab.model import Stamp, TrialReport
+
+STAMP_HEADER = "Lab-Stamp"
+
+MOST_ERRORS = 10
+TIMELINE_REQUESTS = 300
+TIMELINE_S = 0.5
+"""So much of a window, at most, is recorded request by request."""
+EVER = (-(2**64), 2**64)
+"""Moments of no time in particular, CLOCK_MONOTONIC."""
+CLOCKS_NS = 10**9
+"""A stamp may lie so much outside of its trial: clocks of two machines are known to the half of a round trip."""
+LATE_MS = 5.0
+"""A scheduled request that begins so much after it was due is late: the generator could not keep to its schedule."""
+
+
+class Sample(NamedTuple):
+    """One request as its user saw it."""
+
+    latency_ms: float
+    """From when it was due, or else begun, until it was answered, had failed, or was given up."""
+    stamp: str | None
+    """What the answer's header said, those of several joined by `, `; None where there was none."""
+    error: str | None
+    """Why it failed; None where the answer was right."""
+    cut_off: bool
+    """Given up, because the drain had ended."""
+    due_ns: int
+    """When it was due; 0 where it followed the one before."""
+    late_ms: float
+    """How long after that it was begun."""
+    slow_connection: bool = False
+    """Its connection took so long to open that the first attempt must have been dropped."""
+    client_ms: float = 0.0
+    """How long its user itself let pass while it sent and read."""
+    reading_ms: float = 0.0
+    """The part of it that passed while it read."""
+    received_bytes: int = 0
+    """Of the answer's body, or of as much as came of it."""
+    reopened: bool = False
+    """The server had closed the kept connection that it was sent on first."""
+
+
+class Recorder:
+    """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
+
+    def __init__(self, clock_offset_ns: int = 0) -> None:
+        self.clock_offset_ns = clock_offset_ns
+        """The clock that moments are recorded in, minus this machine's own."""
+        self.samples: list[Sample] = []
+        self.answered: set[int] = set()
+        self.failed: set[int] = set()
+
+    def on_request(self, **told: Any) -> None:
+        """Keep what is told of a request. Locust drops what a listener raises, and the request would be lost with it."""
+        try:
+            self._record(**told)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self.samples.append(Sample(0.0, None, f"not understood: {said(error)}", False, 0, 0.0))
+
+    def _record(
+        self,
+        response_time: float,
+        response_length: int = 0,
+        response: Any = None,
+        context: Mapping[str, Any] | None = None,
+        exception: BaseException | None = None,
+        **_: Any,
+    ) -> None:
+        stamp = _header(response, STAMP_HEADER)
+        known: Mapping[str, Any] = context or {}
+        due_ns = known.get("due_ns") or 0
+        late_ms = 0.0
+        if due_ns:
+            late_ms = (known["begun_ns"] - due_ns) / 1e6
+            due_ns += self.clock_offset_ns
+        told = (
+            known.get("slow_connection", False),
+            known.get("client_ms", 0.0),
+            known.get("reading_ms", 0.0),
+            response_length,
+            known.get("reopened", False),
+        )
+        if exception is None:
+            self.answered.add(known.get("user", 0))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *told))
+            return
+        self.failed.add(known.get("user", 0))
+        # gevent ends what is given up with GreenletExit, which is no Exception.
+        cut_off = not isinstance(exception, Exception)
+        error = "given up" if cut_off else said(exception)
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *told))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A trial's moments, CLOCK_MONOTONIC of the targets' machine in nanoseconds. All that counts happened in [begin_ns,
+    end_ns)."""
+
+    started_ns: int
+    begin_ns: int
+    settled_ns: int
+    """From here on every user had had an answer, and latencies are those of the full load."""
+    end_ns: int
+    stopped_ns: int
+    """Users began no more requests. From the window's end until then they went on."""
+    drained_ns: int
+
+    def shifted(self, by_ns: int) -> "Span":
+        """The same moments in a clock that is so much ahead."""
+        return Span(**{each.name: getattr(self, each.name) + by_ns for each in fields(self)})
+
+
+def report(
+    samples: Iterable[Sample],
+    span: Span,
+    *,
+    unanswered: int,
+    generator_cpu: float,
+    stamped: tuple[int, int] | None = None,
+) -> TrialReport:
+    """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
+
+    Throughput, requests in flight and service times are of the requests that left the application in the window.
+    Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
+    were due in the window, those given up included with the time that they had waited by then.
+    """
+    answered: list[tuple[Stamp, Sample]] = []
+    errors: Counter[str] = Counter()
+    given_up: list[Sample] = []
+    stamped = stamped or (span.started_ns, span.drained_ns)
+    due = begun_late = slow_connections = reopened = 0
+    for sample in samples:
+        slow_connections += sample.slow_connection
+        reopened += sample.reopened
+        if _is_due(sample, span):
+            due += 1
+            begun_late += sample.late_ms > LATE_MS
+        if sample.cut_off:
+            given_up.append(sample)
+        elif sample.error is not None:
+            errors[sample.error] += 1
+        else:
+            try:
+                answered.append((read_stamp(sample, stamped), sample))
+            except ValueError as error:
+                errors[said(error)] += 1
+
+    stamps = [stamp for stamp, _ in answered]
+    counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
+    latencies_ms = _latencies_ms(answered, given_up, span)
+    histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    for each in latencies_ms:
+        histogram.record_value(min(HIGHEST_US, max(LOWEST_US, round(each * 1000))))
+    return TrialReport(
+        window_s=(span.end_ns - span.begin_ns) / 1e9,
+        warmup_s=(span.begin_ns - span.started_ns) / 1e9,
+        settling_s=(span.settled_ns - span.begin_ns) / 1e9,
+        held_s=(span.stopped_ns - span.end_ns) / 1e9,
+        drain_s=(span.drained_ns - span.stopped_ns) / 1e9,
+        unanswered=unanswered,
+        completed=len(counted),
+        throughput_rps=rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns),
+        failures=errors.total(),
+        errors=dict(sorted(errors.items(), key=lambda each: (-each[1], each[0]))[:MOST_ERRORS]),
+        cut_off=len(given_up),
+        due=due,
+        late=begun_late,
+        slow_connections=slow_connections,
+        reopened=reopened,
+        client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
+        reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
+        received_bytes=sum(sample.received_bytes for _, sample in counted),
+        latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
+        latency_ms=latency_ms(histogram),
+        latency_histogram=histogram.encode().decode("ascii"),
+        in_flight=measure(stamps, span.begin_ns, span.end_ns),
+        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
+        generator_cpu=generator_cpu,
+        timeline=timeline(
+            stamps, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
+        ),
+    )
+
+
+def _latencies_ms(answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span) -> Sequence[float]:
+    return [
+        sample.latency_ms
+        for stamp, sample in answered
+        if (_is_due(sample, span) if sample.due_ns else span.settled_ns <= stamp.left_ns < span.end_ns)
+    ] + [sample.latency_ms for sample in given_up if _is_due(sample, span)]
+
+
+def _is_due(sample: Sample, span: Span) -> bool:
+    """Whether the sample was scheduled, and for a moment within the window."""
+    return span.begin_ns <= sample.due_ns < span.end_ns
+
+
+def read_stamp(sample: Sample, stamped: tuple[int, int]) -> Stamp:
+    """The stamp of an answer, made between these moments. Raises ValueError, with the reason, where it has none of its own.
+
+    An answer that was begun anew after an error may have a stamp of each beginning; the last one counts.
+    """
+    if sample.stamp is None:
+        raise ValueError(f"the answer has no {STAMP_HEADER} header")
+    *earlier, stamp = (parse_stamp(each.strip()) for each in sample.stamp.split(","))
+    if any(replace(each, left_ns=stamp.left_ns) != stamp for each in earlier):
+        raise ValueError(f"the answer has {STAMP_HEADER} headers of {len(earlier) + 1} requests")
+    if stamp.entered_ns < stamped[0] - CLOCKS_NS or stamp.left_ns > stamped[1] + CLOCKS_NS:
+        raise ValueError(
+            f"the {STAMP_HEADER} header is of another time: the answer comes from a cache, or the server has another clock"
+        )
+    return stamp
+
+
+def said(error: BaseException) -> str:
+    """What is told of a failure."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _header(response: Any, name: str) -> str | None:
+    """A header of whatever a user calls its response: the lab's `Answer`, or that of one of Locust's own clients."""
+    get = getattr(response, "get", None) or getattr(getattr(response, "headers", None), "get", None)
+    found = get(name) if callable(get) else None
+    if isinstance(found, list):
+        # As RFC 9110, section 5.3, has it.
+        return ", ".join(found)
+    return found if isinstance(found, str) else None

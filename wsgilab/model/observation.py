@@ -1,0 +1,206 @@
+"""What is seen of one trial: by the application, by the swarm, and by the lab."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from wsgilab.model.experiment import STRICT, Cell
+
+TrialStatus = Literal["measured", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Who served one request, and when it was inside the application (CLOCK_MONOTONIC, nanoseconds)."""
+
+    process: int
+    thread: int
+    """The operating system's thread id."""
+    lane: int
+    """The thread's or greenlet's id as Python sees it."""
+    entered_ns: int
+    left_ns: int
+
+
+class RequestSpan(NamedTuple):
+    """One request's time inside the application. A tuple, because a line of `observations.jsonl` holds hundreds."""
+
+    process: int
+    thread: int
+    lane: int
+    """Who served it, each numbered from 0 in the order in which they appear in the timeline: a thread is one of its
+    process, a lane (a thread, or one of a thread's greenlets) one of its thread."""
+    entered_us: int
+    left_us: int
+    """Microseconds after the timeline's begin; one that was inside already has entered before 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Who ran when: every request that was inside the application within a part of a window."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    span_us: int
+    """How long that part is."""
+    stays: tuple[RequestSpan, ...]
+    """By when they entered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """Requests inside the application during one window."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    peak: int
+    mean: float
+    """Weighted by time."""
+    threads: int
+    """OS threads that finished a request in the window."""
+    requests_per_process: tuple[int, ...]
+    """For each process that finished a request in the window, how many; most first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a target has consumed so far, over all its processes."""
+
+    at_s: float
+    """When this was so: seconds of a clock of the machine that it runs on."""
+    cpu_s: float
+    resident_bytes: int
+    os_threads: int
+    """Threads that there are now, as the operating system counts them: one at least for each process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpec:
+    """What the swarm is told to do: one trial, in the generator's terms."""
+
+    locustfile: str
+    base_url: str
+    server_cpus: str = ""
+    """The cores that the target is pinned to, of its own machine; empty: they are not watched."""
+    users: int
+    """One, where requests come on a schedule."""
+    rate: float | None
+    window_s: float
+    patience_s: float
+    options: Mapping[str, str | float | int]
+    """Locust's parsed options, such as `{"connection": "close", "sleep_ms": 50.0}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """What the swarm saw in one trial.
+
+    A request counts for the window in which it left the application, if its answer was right in the end; one that
+    was due on a schedule has its latency counted in the window in which it was due.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    window_s: float
+    warmup_s: float
+    """Before the window: until all users were at work, or while a schedule's first requests arrived."""
+    settling_s: float = 0.0
+    """The window's first part, until every user had had an answer; latencies are of the rest."""
+    held_s: float = 0.0
+    """After the window: how long load went on, until the lab had read what the target used."""
+    read_late: bool = False
+    """The lab had not read by the time that load goes on at most (`agent.LONGEST_READING_S`): what it read is of less load."""
+    drain_s: float
+    """From when users began no more requests until the last one was answered, or given up."""
+    unanswered: int
+    """Users that never had an answer within the window."""
+    completed: int
+    """Requests of the window."""
+    throughput_rps: float
+    """How often a request left, as `inflight.rate` has it: `completed / window_s`, but for what the ends cut."""
+    failures: int
+    """Requests answered wrongly or not at all, over the whole trial."""
+    errors: Mapping[str, int]
+    """What the failures were, and how often."""
+    cut_off: int
+    """Requests given up because they were unanswered when the drain ended."""
+    due: int = 0
+    """Scheduled requests that were due in the window."""
+    late: int = 0
+    """Scheduled requests that the generator began noticeably after they were due."""
+    slow_connections: int = 0
+    """Connections, over the whole trial, that took so long to open that the first attempt must have been dropped."""
+    reopened: int | None = None
+    """Kept connections, over the whole trial, that the server had closed without saying so in its last answer; None in runs
+    of a lab in which such requests failed."""
+    client_ms: float = 0.0
+    """Median time, of a request of the window, that its user itself let pass while it sent and read."""
+    reading_ms: float = 0.0
+    """The part of it that passed while the user read: until then it may have stood in a queue, and held nobody up."""
+    latency_mean_ms: float
+    latency_ms: Mapping[str, float]
+    """`p50`, `p95`, `p99` and `max`."""
+    latency_histogram: str
+    """Microseconds; HdrHistogram V2, compressed, base64."""
+    in_flight: InFlight
+    service_ms: float
+    """Median time of a request inside the application."""
+    generator_cpu: float
+    """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
+    generator_used: float | None = None
+    """CPU time of the generator over the window, on all of its cores of its first machine: 2.0 is all of two cores. None: not
+    measured."""
+    server_busy: float | None = None
+    """Share of the target's cores that was busy in the window, whoever used it, or that a hypervisor took away. None: not
+    measured."""
+    generator_others: float | None = None
+    """Share of the generator's cores that others than it used in the window, or that a hypervisor took away; on several
+    machines, where that was most. None: not measured."""
+    round_trip_ms: float | None = None
+    """Median of a small message to the targets' machine and its answer, just before the trial: all was idle. None where
+    users and targets share a machine."""
+    received_bytes: int | None = None
+    """Of the answers' bodies, over the requests of the window; None in runs of a lab that did not count them."""
+    sent_segments: int | None = None
+    """TCP segments that the swarm's machines sent over the whole trial, for the first time (RFC 4022, tcpOutSegs). None
+    where users and targets share a machine."""
+    resent_segments: int | None = None
+    """And those that had to be sent again, each as often as it was (RFC 4022, tcpRetransSegs)."""
+    timeline: Timeline | None = None
+    """The window's last part; kept for the first block only, since the next looks alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What one trial recorded; one line of `observations.jsonl`.
+
+    A failed trial has a reason and no figures. It is no zero: it says nothing about speed.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    block: int
+    position: int
+    cell: Cell
+    started: str
+    status: TrialStatus
+    reason: str = ""
+    swarm: TrialReport | None = None
+    server_cpu_s: float | None = None
+    """CPU time of all the target's processes over `server_span_s`."""
+    server_span_s: float | None = None
+    resident_bytes: int | None = None
+    os_threads: int | None = None
+    """The more of what the window's two ends saw."""
+    backend_cpu_s: float | None = None
+    """CPU time of the workload's backends over `server_span_s`; None where it has none."""
+    restarted: tuple[str, ...] = ()
+    """The server and those of its backends that had ended and were started again right before."""
+    lab_cpu: float | None = None
+    """What the lab itself used of the generator's cores meanwhile, in CPU seconds a second; None: not measured, or it runs
+    elsewhere."""
+    neighbours: tuple[str, ...] = ()
+    """Programs of others that ran beside the trial, such as `yes (4711)`, where they disturbed it and could be told; most
+    first."""
+    machine: str = ""
+    """The machine of the targets, where there are several machines."""

@@ -1,5 +1,0 @@
-"""Figures as SVG, by Vega-Lite: the only part of the lab that imports a drawing library."""
-
-from wsgilab.render.charts.svg import Drawn, as_file, draw, inline
-
-__all__ = ["Drawn", "as_file", "draw", "inline"]

@@ -1,0 +1,286 @@
+"""Two runs beside each other in words and tables of text: what every format of them has in common."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
+from wsgilab.model import Cell, CellOfRuns, CellResult, Difference, Interval, Limit, Metric, Run, RunsComparison, Weight
+from wsgilab.report import tables
+from wsgilab.report.machines import machine
+from wsgilab.report.tables import MISSING, Column, Table
+
+NOT_COMPARED = "not compared"
+
+UNITS: Mapping[Metric, str] = {"throughput": "requests/s", "latency": "mean ms"}
+
+MEANING: Mapping[Weight, str] = {"refuses": NOT_COMPARED, "warns": "warning", "told": ""}
+
+
+def title(comparison: RunsComparison) -> str:
+    """Such as `answer-1 (A) and answer-2 (B): 1 slower, 0 faster, 4 same within 2 %, 2 undecided`."""
+    return f"{comparison.a.id} (A) and {comparison.b.id} (B): {outcome(comparison)}"
+
+
+def outcome(comparison: RunsComparison) -> str:
+    """How many cells of B are slower, faster, the same and undecided, and how many were not compared."""
+    counts = Counter(map(_verdict, comparison.cells))
+    always = ("slower", "faster", "undecided")
+    words = ("slower", "faster", tables.SAME_WITHIN, "undecided", NOT_COMPARED)
+    return ", ".join(f"{counts[word]} {word}" for word in words if word in always or counts[word])
+
+
+def identities(comparison: RunsComparison) -> Sequence[tuple[str, str, str]]:
+    """What each of the two runs is: a name, and A's and B's."""
+    a, b = comparison.a, comparison.b
+    told = zip(_identity(a), _identity(b), strict=True)
+    return [(name, of_a, of_b) for (name, of_a), (_, of_b) in told]
+
+
+def _identity(run: Run) -> Iterable[tuple[str, str]]:
+    yield "run", run.id
+    yield "begun", run.started
+    yield "experiment", run.experiment.name
+    yield "seed", str(run.seed)
+    yield "blocks", f"{run.experiment.blocks} of {run.experiment.window_s:g} s windows"
+    yield "runtime", f"{run.runtime}, lab {run.lab}"
+    yield "machine", machine(run)
+
+
+# --- what a reader must know before any ratio
+
+_NAMED = 5
+"""So many differences are named where all are listed elsewhere."""
+
+
+def notes(comparison: RunsComparison) -> Iterable[str]:
+    """What the ratios can tell and what they cannot, in sentences."""
+    a, b = comparison.a, comparison.b
+    if comparison.same:
+        yield "A and B are the same run: every ratio is 1."
+        return
+    if a.id == b.id:
+        yield "A and B are the same run in two states: where they share blocks, the intervals do not hold."
+    if heavy := [each.what for each in comparison.differences if each.weight != "told"]:
+        more = f" and {len(heavy) - _NAMED} more" if len(heavy) > _NAMED else ""
+        yield f"What differs and may matter: {', '.join(heavy[:_NAMED])}{more}."
+    yield from _shift(comparison)
+    yield (
+        f"A ratio is B over A, the median over all pairs of a block of each. The intervals {_worth(comparison)} They "
+        "assume that what changed multiplied every block's figure by the same factor."
+    )
+    yield (
+        "The intervals know the scatter of blocks within each run, and not what else changed on the machine between "
+        "the two."
+    )
+    if sequential := [name for name, run in (("A", a), ("B", b)) if run.experiment.precision is not None]:
+        whose = " and ".join(sequential)
+        yield f"{whose} measured until its own comparisons were settled, so the intervals here are nearly exact only."
+
+
+def _worth(comparison: RunsComparison) -> str:
+    """What the intervals are worth with so many blocks."""
+    together = f"of all cells hold at once with a chance of {100 * (1 - ERROR_RATE):g} %"
+    compared = [cell for cell in comparison.cells if cell.ratio is not None]
+    if all(cell.exact for cell in compared):
+        return f"{together}, by ranks alone."
+    return (
+        f"{together} where each run has {comparison.blocks_needed} blocks of a cell; with fewer they are widened by the "
+        f"scatter of their workload, and below {FEWEST_BLOCKS} there are none."
+    )
+
+
+def _shift(comparison: RunsComparison) -> Iterable[str]:
+    shift = comparison.shift
+    if shift is None:
+        yield "Every cell that could be compared has a broken gate: nothing is concluded."
+    elif shift.cells == 1:
+        yield "Only one cell is compared: its figures cannot tell whether its server changed or the machine did."
+    elif shift.direction != "undecided":
+        many = shift.faster if shift.direction == "faster" else shift.slower
+        yield (
+            f"{many} of {shift.cells} cells are {shift.direction} in B by more than {100 * SAME:g} %, and all together are "
+            f"{shift.speed:.3f} times as fast. What all cells have in common may be the machine and not the servers: "
+            "see each cell beside the others. Runs taken alternately would tell."
+        )
+        if comparison.core_speed is not None:
+            yield (
+                f"When each run was calibrated, a core did {comparison.core_speed:.3f} times as much work in B as in A "
+                "in the same time."
+            )
+
+
+# --- cells
+
+
+def groups(comparison: RunsComparison) -> Iterable[tuple[Table, Sequence[CellOfRuns]]]:
+    """One table for each workload and its conditions, and the cells that its rows are of, in order."""
+    for each in dict.fromkeys(cell.cell.conditions for cell in comparison.cells):
+        cells = [cell for cell in comparison.cells if cell.cell.conditions == each]
+        yield _group(comparison, cells), cells
+
+
+def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
+    unit = UNITS[cells[0].metric]
+    return Table(
+        title=tables.conditions(comparison.b, cells[0].cell),
+        columns=(
+            Column("server", 0, numeric=False),
+            Column(f"A {unit}", 0),
+            Column(f"B {unit}", 0),
+            Column("B/A", 0),
+            Column("interval", 0),
+            Column("beside others", 2),
+            Column("verdict", 0, numeric=False),
+            Column("could show", 2),
+            Column("bound by", 3, numeric=False),
+            Column("blocks", 4),
+        ),
+        rows=tuple(map(_row, cells)),
+        notes=tuple(_notes(cells)),
+    )
+
+
+def _row(cell: CellOfRuns) -> tuple[str, ...]:
+    return (
+        cell.cell.server,
+        _figure(cell.figure_a),
+        _figure(cell.figure_b),
+        MISSING if cell.ratio is None else times(cell.ratio.median),
+        MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
+        MISSING if cell.beside_others is None else times(cell.beside_others),
+        _verdict(cell),
+        MISSING if cell.detectable is None else share(cell.detectable),
+        _both(_bound_by(cell.a), _bound_by(cell.b)),
+        f"{cell.a.blocks}, {cell.b.blocks}",
+    )
+
+
+def _verdict(cell: CellOfRuns) -> str:
+    return NOT_COMPARED if cell.refused else tables.verdict(cell)
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.3f}"
+
+
+def share(of: float) -> str:
+    """In percent, rounded up: what was seen to suffice does."""
+    return f"{math.ceil(1000 * of) / 10:g} %"
+
+
+def _figure(figure: Interval | None) -> str:
+    return MISSING if figure is None else tables.number(figure.median)
+
+
+def _bound_by(result: CellResult) -> str:
+    return MISSING if result.figures is None else result.figures.bound_by
+
+
+def _both(a: str, b: str) -> str:
+    return a if a == b else f"{a}, then {b}"
+
+
+def _notes(cells: Sequence[CellOfRuns]) -> Iterable[str]:
+    if calibrated := next((cell.work for cell in cells if cell.work != 1), None):
+        yield (
+            f"The ratios are of work done, not of requests: by the runs' calibrations a request of B does "
+            f"{times(calibrated)} times the work of one of A."
+        )
+    for cell in cells:
+        if cell.refused:
+            yield f"{cell.cell.server}: not compared: {cell.refused}"
+        yield from (f"{cell.cell.server}: {warning}" for warning in cell.warnings)
+        for name, result in (("A", cell.a), ("B", cell.b)):
+            yield from (f"{cell.cell.server} in {name}: {warning}" for warning in result.warnings)
+
+
+def only(comparison: RunsComparison) -> Iterable[tuple[str, Sequence[str]]]:
+    """What only one of the runs has: which one, and its cells in words."""
+    for name, run, cells in (("A", comparison.a, comparison.only_a), ("B", comparison.b, comparison.only_b)):
+        if cells:
+            yield f"Only in {name}", [whole(run, cell) for cell in cells]
+
+
+def whole(run: Run, cell: Cell) -> str:
+    """Server and conditions, such as `gunicorn-gevent: sleep 50 ms, 32 users, 1 core, connection: close`."""
+    return f"{cell.server}: {tables.conditions(run, cell)}"
+
+
+def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns]) -> Sequence[str]:
+    """A line for each of `cells`, those that breach a limit: which, and by how much."""
+    return [
+        f"{whole(comparison.b, cell.cell)}: {cell.verdict}, {UNITS[cell.metric] if cell.work == 1 else 'work done'} "
+        f"{times(cell.ratio.median)} times A's ({tables.ends(cell.ratio, times)})"
+        for cell in cells
+        if cell.ratio is not None
+    ]
+
+
+def kept(comparison: RunsComparison, limit: Limit) -> str:
+    """What to say where no cell breaches a limit: how large a difference would have had to be."""
+    ratios = [cell.ratio for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
+    found = sorted(each for ratio in ratios if (each := detectable(ratio, limit.share)) is not None)
+    blind = len(comparison.cells) - len(found)
+    told = (
+        [f"{blind} of {len(comparison.cells)} cells could not have breached it, whatever the difference"]
+        if blind
+        else []
+    )
+    if found:
+        span = share(found[0]) + (f" to {share(found[-1])}" if len(found) > 1 else "")
+        told.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
+    return "; ".join(told)
+
+
+# --- what differs
+
+DIFFERENCE_COLUMNS = ("what", "A", "B", "")
+
+
+def differences(found: Iterable[Difference]) -> Sequence[tuple[str, str, str, str]]:
+    """A row of DIFFERENCE_COLUMNS for each."""
+    return [(each.what, _known(each.a), _known(each.b), MEANING[each.weight]) for each in found]
+
+
+def _known(value: str | None) -> str:
+    return value or MISSING
+
+
+def alike(comparison: RunsComparison) -> str:
+    """What to say where no difference matters; empty where one does."""
+    if comparison.same or any(each.weight != "told" for each in comparison.differences):
+        return ""
+    if comparison.a.origin is None:
+        return (
+            "Machine, cores, windows, servers and stacks are the same in both, as far as the lab records them. Whether "
+            "application and Locust files are too is not known: neither run has recorded them."
+        )
+    return (
+        "Machine, cores, windows, servers, stacks, application and Locust files are the same in both, as far as the lab "
+        "records them."
+    )
+
+
+LEGEND: Sequence[tuple[str, str]] = (
+    ("A, B", "the median of the blocks; at a fixed rate of requests it is the mean latency that is compared"),
+    ("B/A", "the median of the ratios of every block of B to every block of A"),
+    ("interval", "where the true ratio lies; those of all cells together with a chance of 95 %"),
+    (
+        "beside others",
+        "the ratio over what all other cells have in common: what is the server's alone, if not all changed",
+    ),
+    (
+        "verdict",
+        (
+            f"of B: faster or slower where the whole interval is beyond {100 * SAME:g} %, which two starts of one server "
+            f"may differ; {tables.SAME_WITHIN} where the whole interval is, whatever the difference within it"
+        ),
+    ),
+    (
+        "could show",
+        "the smallest difference, to either side, that so many blocks with this scatter could have shown",
+    ),
+    ("bound by", "what held the figure where it is, in A and then in B where that changed"),
+    ("blocks", "those that were measured, in A and in B"),
+)

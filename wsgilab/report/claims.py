@@ -1,0 +1,262 @@
+"""Claims and their verdicts, as a table of text, and as `claims.yaml` and `claims.md`."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
+from wsgilab.report import tables
+from wsgilab.report.document import conditions, interval
+from wsgilab.report.identity import identity
+from wsgilab.report.machines import machine
+from wsgilab.report.markdown import escape, table
+
+VERDICTS: Sequence[ClaimVerdict] = ("confirmed", "refuted", "undecided")
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a figure is called, and how its values are spelt."""
+
+    name: str
+    spelt: Callable[[float], str]
+
+
+def _count(value: float) -> str:
+    return f"{value:g}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}"
+
+
+WORDS: Mapping[str, _Words] = {
+    "peak_in_flight": _Words("peak in flight", _count),
+    "mean_in_flight": _Words("mean in flight", tables.number),
+    "processes": _Words("processes", _count),
+    "threads": _Words("threads", _count),
+    "os_threads": _Words("OS threads", _count),
+    "throughput_rps": _Words("requests/s", tables.number),
+    "latency_p50_ms": _Words("p50 ms", tables.number),
+    "latency_p99_ms": _Words("p99 ms", tables.number),
+    "latency_max_ms": _Words("longest ms", tables.number),
+    "service_ms": _Words("service ms", tables.number),
+    "server_cpu": _Words("CPU", _share),
+    "busiest_share": _Words("busiest", tables.number),
+    "slow_connections": _Words("slow connections", _count),
+    "failures": _Words("failures", _count),
+}
+"""By the figure's name in a claim."""
+
+
+def summary(results: Sequence[ClaimResult]) -> str:
+    """How many claims have which verdict, such as `12 confirmed, 7 refuted, 1 undecided`."""
+    counts = Counter(result.verdict for result in results)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+
+
+# --- the table of verdicts
+
+COLUMNS = ("", "claim", "verdict", "evidence")
+
+
+def verdicts(results: Sequence[ClaimResult]) -> Sequence[tuple[str, str, str, Sequence[str]]]:
+    """Number, claim, verdict and the figures that decided it, for each claim."""
+    return [
+        (str(number), result.claim.claim, result.verdict, deciding(result)) for number, result in enumerate(results, 1)
+    ]
+
+
+def deciding(result: ClaimResult) -> Sequence[str]:
+    """The figures that made the verdict what it is, such as `peak in flight 1 (flask-single)`; where it is undecided,
+    those that could not decide, and why."""
+    among = _cells(result)
+    chosen = [each for each in result.evidence if each.verdict == result.verdict]
+    return [f"{_name(each, among)}: {each.reason}" if each.reason else _value(each, among) for each in chosen]
+
+
+def _name(evidence: Evidence, among: Sequence[Cell]) -> str:
+    return f"{WORDS[evidence.condition.figure].name} ({_whose(evidence.condition, among)})"
+
+
+def _value(evidence: Evidence, among: Sequence[Cell]) -> str:
+    condition, words = evidence.condition, WORDS[evidence.condition.figure]
+    assert evidence.value is not None, "what decides was measured"
+    value = _ends(evidence.value, words.spelt) if condition.over is None else f"x {_ends(evidence.value, _times)}"
+    return f"{words.name} {value} ({_whose(condition, among)})"
+
+
+def _whose(condition: Condition, among: Sequence[Cell]) -> str:
+    of = label(condition.of, among)
+    return of if condition.over is None else f"{of} over {label(condition.over, among)}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _ends(value: Interval, spelt: Callable[[float], str]) -> str:
+    """A single figure where both ends are spelt alike."""
+    if value.low is None or value.high is None:
+        return spelt(value.median)
+    low, high = spelt(value.low), spelt(value.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def label(cell: Cell, among: Iterable[Cell]) -> str:
+    """The server's name, and what tells its cell from others of `among`, such as `gunicorn-gthread-4, cpu, 2 cores`."""
+    others = list(map(_apart, among))
+    return ", ".join(
+        [cell.server, *(each for at, each in enumerate(_apart(cell)) if any(each != other[at] for other in others))]
+    )
+
+
+def _apart(cell: Cell) -> Sequence[str]:
+    cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
+    return [cell.workload, cell.load, cores, cell.connection]
+
+
+def _cells(result: ClaimResult) -> Sequence[Cell]:
+    evidence = (*result.evidence, *result.shown)
+    both = (cell for each in evidence for cell in (each.condition.of, each.condition.over) if cell is not None)
+    return list(dict.fromkeys(both))
+
+
+# --- Markdown
+
+
+def claims_md(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]:
+    """The claims as Markdown: the table of verdicts, then each claim with its evidence."""
+    return {"claims.md": ("\n".join(_lines(run, results)).rstrip() + "\n").encode()}
+
+
+def _lines(run: Run, results: Sequence[ClaimResult]) -> Iterable[str]:
+    yield f"# Claims: {summary(results)}"
+    yield ""
+    yield escape(
+        f"Run {run.id}, begun {run.started}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
+        f"{run.experiment.window_s:g} s windows. {machine(run)}"
+    )
+    yield from (f"- {escape(note)}" for note in run.notes)
+    yield ""
+    yield from table(COLUMNS, [(*told, "; ".join(evidence)) for *told, evidence in verdicts(results)], numeric={0})
+    for number, result in enumerate(results, 1):
+        yield from _section(run, number, result)
+    yield "## How to read it"
+    yield ""
+    yield from (f"- **{term}**: {meaning}" for term, meaning in LEGEND)
+
+
+def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
+    claim = result.claim
+    yield f"## {number}. {escape(claim.claim)}"
+    yield ""
+    yield f"**{result.verdict.capitalize()}.** {escape(claim.explanation)}"
+    yield ""
+    yield f"What to do: {escape(claim.advice)}"
+    yield ""
+    yield f"Met in: {escape(claim.met)}"
+    yield ""
+    every = (*result.evidence, *result.shown)
+    yield from table(_HEADINGS, [_told(run, each) for each in every], numeric={3, 4})
+    reasons = [f"{_name(each, _cells(result))}: {each.reason}" for each in every if each.reason]
+    yield from (f"- {escape(reason)}" for reason in reasons)
+    if reasons:
+        yield ""
+
+
+_HEADINGS = ("figure", "cell", "limit", "blocks", "median", "range", "verdict")
+
+
+def _told(run: Run, evidence: Evidence) -> Sequence[str]:
+    condition, value = evidence.condition, evidence.value
+    words = WORDS[condition.figure]
+    spelt = words.spelt if condition.over is None else _times
+    cell = f"{condition.of.server}, {tables.conditions(run, condition.of)}"
+    over = "" if condition.over is None else f", over {condition.over.server}, {tables.conditions(run, condition.over)}"
+    return (
+        words.name + (" (ratio)" if condition.over else ""),
+        cell + over,
+        _limit(condition),
+        str(evidence.blocks),
+        tables.MISSING if value is None else spelt(value.median),
+        tables.MISSING if value is None else tables.ends(value, spelt),
+        evidence.verdict if _limits(condition) else "shown",
+    )
+
+
+def _limit(condition: Condition) -> str:
+    if not _limits(condition):
+        return tables.MISSING
+    if condition.at_least == condition.at_most:
+        return f"exactly {condition.at_least:g}"
+    return " and ".join(f"{name.replace('_', ' ')} {limit:g}" for name, limit in _limits(condition).items())
+
+
+def _limits(condition: Condition) -> Mapping[str, float]:
+    limits = {"at_least": condition.at_least, "at_most": condition.at_most}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+LEGEND: Sequence[tuple[str, str]] = (
+    ("confirmed, refuted", "every block was on the same side of the limit; of a ratio, its whole interval"),
+    ("undecided", "neither, or the figure cannot be relied on; the reason is told"),
+    ("in flight", "requests inside the application at one moment; the peak is the most in a window"),
+    ("OS threads", "threads of all the server's processes, as the operating system counts them; `threads` served"),
+    ("slow connections", "connections that took so long to open that the server's backlog must have been full"),
+    ("range", "lowest and highest block; of a ratio, the interval that holds its median, all ratios together 95 %"),
+    ("shown", "told beside the others; it decides nothing"),
+)
+
+# --- YAML
+
+
+def claims_yaml(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]:
+    """The claims as YAML, schema 1. Keys may be added; those that are there stay."""
+    document = {
+        "schema": run.schema,
+        "run": {
+            **identity(run),
+            "blocks": run.experiment.blocks,
+            "window_s": run.experiment.window_s,
+            "notes": list(run.notes),
+        },
+        "verdicts": {verdict: sum(result.verdict == verdict for result in results) for verdict in VERDICTS},
+        "claims": [
+            {
+                "id": result.claim.id,
+                "claim": result.claim.claim,
+                "met": result.claim.met,
+                "verdict": result.verdict,
+                "conditions": [_condition(each) for each in result.evidence],
+                "shown": [_condition(each) for each in result.shown],
+                "explanation": result.claim.explanation,
+                "advice": result.claim.advice,
+            }
+            for result in results
+        ],
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return {"claims.yaml": text.encode()}
+
+
+def _condition(evidence: Evidence) -> dict[str, Any]:
+    condition = evidence.condition
+    decides = {"verdict": evidence.verdict} if _limits(condition) else {}
+    return {
+        "figure": condition.figure,
+        "of": _cell(condition.of),
+        **({} if condition.over is None else {"over": _cell(condition.over)}),
+        **_limits(condition),
+        "blocks": evidence.blocks,
+        **(dict.fromkeys(("median", "low", "high")) if evidence.value is None else interval(evidence.value, 3)),
+        **decides,
+        "reason": evidence.reason,
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {"server": cell.server, **conditions(cell)}

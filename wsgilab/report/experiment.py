@@ -1,0 +1,133 @@
+"""`experiment.yaml`: what a run measured, as an experiment file that measures it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import yaml
+
+from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
+from wsgilab.report.reproduce import where
+
+
+class _Load(NamedTuple):
+    """Users, or a rate with its arrivals; of the same kind where the last two are the same."""
+
+    amount: float
+    arrivals: Arrivals | None
+    scheduled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """A product of lists, the first the slowest to change: the order in which an experiment file spells cells out."""
+
+    servers: tuple[str, ...]
+    cores: tuple[int, ...]
+    workloads: tuple[str, ...]
+    loads: tuple[_Load, ...]
+    connections: tuple[Connection, ...]
+
+
+_FASTEST_FIRST = ("connections", "loads", "workloads", "cores", "servers")
+
+
+def experiment_yaml(comparison: Comparison) -> Mapping[str, bytes]:
+    """The run's experiment, resolved, as an experiment file: it gives the same cells in the same order.
+
+    So the run's seed gives the same order of trials too. No file for an interactive session, which has no cells.
+    """
+    run = comparison.run
+    if not run.experiment.cells:
+        return {}
+    text = yaml.safe_dump(
+        _document(run.experiment), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
+    return {"experiment.yaml": (_comment(run) + text).encode()}
+
+
+def _comment(run: Run) -> str:
+    """Whose experiment it is. A run can come from anywhere: its id must not end the line, or be taken for a command."""
+    named = "".join(letter if letter.isprintable() else "?" for letter in run.id)
+    return (
+        f"# What the run {named} measured, every cell and every parameter spelled out.\n"
+        "# The same again, in the same order, where FILE is this one:\n"
+        f"#   invoke lab.run --experiment FILE {' '.join(where(run))} --seed {run.seed}\n"
+    )
+
+
+def _document(experiment: Experiment) -> Mapping[str, object]:
+    sequential = {} if experiment.precision is None else {"precision": experiment.precision}
+    if experiment.max_blocks is not None:
+        sequential["max_blocks"] = experiment.max_blocks
+    return {
+        "name": experiment.name,
+        "blocks": experiment.blocks,
+        **sequential,
+        "window_s": _short(experiment.window_s),
+        "patience_s": _short(experiment.patience_s),
+        "generator": experiment.generator,
+        "generator_cores": experiment.generator_cores,
+        "reference": experiment.reference,
+        "workloads": {
+            name: {key: _short(value) for key, value in given.items()}
+            for name, given in experiment.parameters.items()
+            if given
+        },
+        "cells": [_entry(group) for group in _groups(experiment.cells)],
+    }
+
+
+def _entry(group: _Group) -> Mapping[str, object]:
+    first, amounts = group.loads[0], [_short(load.amount) for load in group.loads]
+    return {
+        "servers": list(group.servers),
+        "workloads": list(group.workloads),
+        **({"rate": amounts, "arrivals": first.arrivals} if first.scheduled else {"users": amounts}),
+        "connections": list(group.connections),
+        "cores": list(group.cores),
+    }
+
+
+def _groups(cells: Sequence[Cell]) -> Sequence[_Group]:
+    """The cells in their order, as few products as are found by joining neighbours list by list."""
+    groups = [_single(cell) for cell in cells]
+    for name in _FASTEST_FIRST:
+        joined: list[_Group] = []
+        for group in groups:
+            both = _joined(joined[-1], group, name) if joined else None
+            if both is None:
+                joined.append(group)
+            else:
+                joined[-1] = both
+        groups = joined
+    return groups
+
+
+def _single(cell: Cell) -> _Group:
+    load = (
+        _Load(amount=cell.users or 0, arrivals=None, scheduled=False)
+        if cell.rate is None
+        else _Load(amount=cell.rate, arrivals=cell.arrivals, scheduled=True)
+    )
+    return _Group(
+        servers=(cell.server,),
+        cores=(cell.cores,),
+        workloads=(cell.workload,),
+        loads=(load,),
+        connections=(cell.connection,),
+    )
+
+
+def _joined(first: _Group, second: _Group, name: str) -> _Group | None:
+    """One group with the list `name` of both, if that is all that they differ in."""
+    values = (*getattr(first, name), *getattr(second, name))
+    if name == "loads" and len({load[1:] for load in values}) > 1:
+        return None  # a group has users or a rate, and all its rates are spaced alike
+    both: _Group = replace(first, **{name: values})
+    return both if replace(second, **{name: values}) == both else None
+
+
+def _short(value: float) -> float:
+    """50 for 50.0: the same to whoever reads the file, and shorter."""
+    return int(value) if value == int(value) else value

@@ -1,0 +1,27 @@
+"""Every format that a comparison is written in.
+
+A new format is a function here and an entry in `FORMATS`. Whoever imports this waits for the drawing library.
+"""
+
+from collections.abc import Callable, Mapping
+
+from wsgilab.model import Comparison
+from wsgilab.report import advice
+from wsgilab.report.document import comparison_yaml
+from wsgilab.report.experiment import experiment_yaml
+from wsgilab.report.figures import figures
+from wsgilab.report.html import report
+from wsgilab.report.markdown import comparison_md
+
+
+def _markdown(comparison: Comparison) -> Mapping[str, bytes]:
+    """With the figures that `report` draws."""
+    return comparison_md(comparison, figures(comparison), advice.lines(comparison) if comparison.advice else ())
+
+
+FORMATS: Mapping[str, Callable[[Comparison], Mapping[str, bytes]]] = {
+    "yaml": comparison_yaml,
+    "experiment": experiment_yaml,
+    "markdown": _markdown,
+    "report": report,
+}

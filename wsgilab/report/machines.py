@@ -1,0 +1,88 @@
+"""The machines that a run ran on, in words, and what difference they made."""
+
+from collections.abc import Iterable
+
+from wsgilab.analysis.stats import FEWEST_BLOCKS
+from wsgilab.model import Comparison, LaneRecord, Machine, MachineEffect, Run
+from wsgilab.report import tables
+from wsgilab.report.tables import Column, Table
+
+_COLUMNS = (
+    Column("machine", 0, numeric=False),
+    Column("blocks", 0),
+    Column("x throughput", 0),
+    Column("its interval", 0),
+)
+
+WHOLE = (
+    "Each block is whole on one machine, so ratios between servers are free of what the machines differ in. Absolute figures "
+    "are over the blocks of all of them."
+)
+
+
+def machine(run: Run) -> str:
+    """What it ran on, and who had which cores."""
+    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
+    backends = f", backends on core {run.backend_cpus}" if run.backend_cpus else ""
+    if run.lanes:
+        return f"{between(run)}. Servers on {pinned}{backends} of theirs."
+    return (
+        f"{run.host.cpu}, usable cores {run.host.usable_cpus}; "
+        f"servers on {pinned}, generator on core {run.generator_cpus}{backends}."
+    )
+
+
+def between(run: Run) -> str:
+    """Each machine of targets, those that loaded it, and what lay between."""
+    return ". ".join(map(_lane, run.lanes))
+
+
+def _lane(lane: LaneRecord) -> str:
+    return (
+        f"Targets on {_named(lane.targets)}, users on {' and '.join(map(_named, lane.swarm))}, and between them a round trip "
+        f"of {tables.number(lane.round_trip_ms)} ms and {tables.number(lane.bandwidth_mbps)} megabits/s"
+    )
+
+
+def _named(of: Machine) -> str:
+    return f"{of.name} ({of.host.cpu}, cores {of.cpus})"
+
+
+def effects(comparison: Comparison) -> Table | None:
+    """Each machine of targets against the others; None where there are no others."""
+    if not comparison.machines:
+        return None
+    return Table(
+        title="Machines: the blocks of each against those of the others",
+        columns=_COLUMNS,
+        rows=tuple(map(_row, comparison.machines)),
+        notes=(WHOLE, *warnings(comparison)),
+    )
+
+
+def _row(effect: MachineEffect) -> tuple[str, ...]:
+    return (
+        effect.machine,
+        str(effect.blocks),
+        f"{effect.throughput.median:.3f}",
+        tables.ends(effect.throughput, "{:.3f}".format),
+    )
+
+
+def warnings(comparison: Comparison) -> Iterable[str]:
+    """What a reader must know of machines that are not alike, or that nobody can tell."""
+    unlike = [each for each in comparison.machines if _differs(each)]
+    if unlike:
+        told = ", ".join(
+            f"{each.machine} had {each.throughput.median:.3f} times the throughput of the others"
+            f" ({tables.ends(each.throughput, '{:.3f}'.format)})"
+            for each in unlike
+        )
+        yield f"The machines are not alike: {told}. Absolute figures mix them."
+    elif any(each.throughput.low is None for each in comparison.machines):
+        yield f"Whether the machines are alike cannot be told with fewer than {FEWEST_BLOCKS} blocks on one or on the others."
+
+
+def _differs(effect: MachineEffect) -> bool:
+    low, high = effect.throughput.low, effect.throughput.high
+    return low is not None and high is not None and not low <= 1 <= high

@@ -1,0 +1,191 @@
+"""`comparison.md`: the reader's answer."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from wsgilab.analysis.stats import FEWEST_BLOCKS
+from wsgilab.model import Comparison, Conditions, Run
+from wsgilab.model.text import visible
+from wsgilab.report import machines, reproduce, tables
+from wsgilab.report.figures import Figure, Section
+from wsgilab.report.figures.values import one_line
+
+# Names, versions and log lines come from files and servers: they must not become markup.
+_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&$"})
+
+INTERACTIVE = (
+    "An interactive session: figures are medians over the seconds of one load test after another, so nothing is "
+    "compared, and no interval is claimed. `invoke lab.run` compares."
+)
+
+
+def comparison_md(
+    comparison: Comparison, figures: Sequence[Figure] = (), advice: Iterable[str] = ()
+) -> Mapping[str, bytes]:
+    """The comparison as Markdown (GitHub's flavour, for its tables), with those of its figures whose files are there,
+    and the lines of what is advised."""
+    return {"comparison.md": ("\n".join(_lines(comparison, figures, advice)).rstrip() + "\n").encode()}
+
+
+def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[str]) -> Iterable[str]:
+    run = comparison.run
+    yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
+    yield ""
+    yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
+    yield ""
+    yield escape(statistics(comparison)) if comparison.interleaved else INTERACTIVE
+    for note in run.notes:
+        yield f"- {escape(note)}"
+    if comparison.failed:
+        unit = "trials" if comparison.interleaved else "seconds"
+        yield f"- {comparison.failed} {unit} failed; see the warnings."
+    yield ""
+    if (answer := tables.answer(comparison)) is not None:
+        yield from _table(answer)
+        yield from _images(figures, "answer")
+    yield from advice
+    before = ""
+    for conditions, table in zip(_conditions(comparison), tables.groups(comparison), strict=True):
+        if conditions[0] != before:
+            before = conditions[0]
+            yield from _workload(comparison, before, figures)
+        yield from _table(table)
+    for section, heading in _SECTIONS:
+        yield from _section(figures, section, heading)
+    if (effects := machines.effects(comparison)) is not None:
+        yield from _table(effects)
+    if comparison.interleaved:
+        yield from _reproduced(run)
+    yield "## How to read it"
+    yield ""
+    for term, meaning in tables.legend(comparison):
+        yield f"- **{term}**: {meaning}"
+
+
+_SECTIONS: Sequence[tuple[Section, str]] = (
+    ("balance", "Balance across processes"),
+    ("scaling", "Scaling by cores"),
+    ("cost", "Cost"),
+    ("drift", "Drift"),
+)
+
+_TABLED: Collection[Section] = ("balance", "scaling", "drift")
+"""Those whose figures are in no other table."""
+
+
+def _conditions(comparison: Comparison) -> Iterable[Conditions]:
+    """Of each group, in the order of `tables.groups`."""
+    return dict.fromkeys(result.cell.conditions for result in comparison.cells)
+
+
+def _images(figures: Sequence[Figure], section: Section, workload: str = "") -> Iterable[str]:
+    for figure in figures:
+        if figure.section == section and figure.workload == workload:
+            yield f"![{escape(figure.title)}](plots/{figure.name}.svg)"
+            yield ""
+            yield escape(figure.caption)
+            yield ""
+
+
+def _workload(comparison: Comparison, workload: str, figures: Sequence[Figure]) -> Iterable[str]:
+    """What is drawn of a workload; nothing where nothing is."""
+    images = [line for section in _OF_WORKLOADS for line in _images(figures, section, workload)]
+    if images:
+        yield f"## {escape(tables.workload(comparison.run, workload))}: throughput, latency, and who ran when"
+        yield ""
+        yield from images
+
+
+_OF_WORKLOADS: Sequence[Section] = ("load", "timeline")
+
+
+def _section(figures: Sequence[Figure], section: Section, heading: str) -> Iterable[str]:
+    """A part of the report that is not a workload's; nothing where there is no figure of it."""
+    for figure in figures:
+        if figure.section == section:
+            yield f"## {heading}"
+            yield ""
+            yield from _images([figure], section)
+            if section in _TABLED:
+                numeric = {index for index, column in enumerate(figure.table.columns) if column.numeric}
+                headings = [column.heading for column in figure.table.columns]
+                yield from table(headings, figure.table.rows, numeric)
+
+
+def _reproduced(run: Run) -> Iterable[str]:
+    """What it takes to repeat the run."""
+    yield "## How to reproduce it"
+    yield ""
+    # Indented, it is shown as it is; on one line it cannot end that.
+    yield f"    {one_line(reproduce.command(run))}"
+    yield ""
+    yield from (f"- **{name}**: {escape(told)}" for name, told in reproduce.facts(run))
+    for source in (reproduce.stacks(run), reproduce.servers(run)):
+        for name, *rest in source.rows:
+            told = zip((column.heading for column in source.columns[1:]), rest, strict=True)
+            known = "; ".join(f"{heading} {value}" for heading, value in told if value != tables.MISSING)
+            yield f"- {source.title.lower().removesuffix('s')} **{escape(name)}**: {escape(known)}"
+    yield ""
+
+
+def _extent(comparison: Comparison) -> str:
+    if comparison.interleaved:
+        return f"{comparison.measured} of {comparison.trials} trials measured"
+    return f"{comparison.window_s:.0f} s of load"
+
+
+def windows(comparison: Comparison) -> str:
+    """How long each was, and how many there were by what order, where there is one."""
+    run = comparison.run
+    each = f"{run.experiment.window_s:g} s windows"
+    return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}" if comparison.interleaved else each
+
+
+def statistics(comparison: Comparison) -> str:
+    """What the intervals are worth with so many blocks."""
+    told = f"Intervals of single figures hold the true median with a chance of {comparison.confidence:.1%}. "
+    least = min((pair.blocks for pair in comparison.pairs), default=None)
+    if least is None:
+        return told
+    if least < FEWEST_BLOCKS:
+        return told + f"Comparisons need {FEWEST_BLOCKS} blocks at least: some have only {least}, and are undecided."
+    if least >= comparison.blocks_needed:
+        return told + "Those of ratios are exact, and hold all at once with a chance of 95 %."
+    return told + (
+        f"Those of ratios are widened by the scatter of their workload, because {least} blocks are fewer than "
+        f"the {comparison.blocks_needed} that exact ones need here: large differences are decided, small ones are not."
+    )
+
+
+def _table(source: tables.Table) -> Iterable[str]:
+    yield f"## {escape(source.title)}"
+    yield ""
+    numeric = {index for index, column in enumerate(source.columns) if column.numeric}
+    yield from table([column.heading for column in source.columns], source.rows, numeric)
+    if source.notes:
+        yield from (f"- {escape(note)}" for note in source.notes)
+        yield ""
+
+
+def table(headings: Sequence[str], rows: Iterable[Iterable[str]], numeric: Collection[int]) -> Iterable[str]:
+    """The lines of a table, and an empty one; columns whose index is `numeric` are aligned right."""
+    yield _row(headings)
+    yield "|" + "|".join(" ---: " if index in numeric else " --- " for index in range(len(headings))) + "|"
+    yield from map(_row, rows)
+    yield ""
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(escape, cells)) + " |"
+
+
+def escape(text: str) -> str:
+    """`text` so that Markdown shows it as it is, on one line.
+
+    Characters that do not print are spelt out. An address of the web stays text: a report must not carry links that
+    the lab did not make. GitHub's mentions (`@name`) and mail addresses become links all the same, whatever is written.
+    """
+    line = " ".join(visible(text).translate(_SPECIAL).split())
+    line = re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", line, flags=re.IGNORECASE)
+    # What begins a list, a rule or an underline does so only where a line begins.
+    return re.sub(r"^(\d*)([.)](?=\s|$)|(?<!\d)[-+=:])", r"\1\\\2", line)

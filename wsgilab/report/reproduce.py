@@ -1,0 +1,120 @@
+"""What it takes to repeat a run: the command, the machine, and what was installed."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+from wsgilab.model import Run
+from wsgilab.report import machines, tables
+from wsgilab.report.tables import Column, Table
+
+_SERVER_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("stack", 1, numeric=False),
+    Column("slots", 1),
+    Column("processes", 1),
+    Column("command", 0, numeric=False),
+    Column("environment of its own", 2, numeric=False),
+)
+_STACK_COLUMNS = (
+    Column("stack", 0, numeric=False),
+    Column("Python", 1, numeric=False),
+    Column("packages", 0, numeric=False),
+    Column("digest", 2, numeric=False),
+)
+
+
+def command(run: Run) -> str:
+    """What runs the same experiment again, from the file that the run's folder holds, in the same order of trials."""
+    words = ["invoke", "lab.run", "--experiment", f"results/{run.id}/experiment.yaml"]
+    return shlex.join([*words, *where(run), "--seed", str(run.seed)])
+
+
+def where(run: Run) -> Sequence[str]:
+    """The options that say where to run it. The site file, which is not among the results, names machines of whoever repeats
+    it."""
+    return ["--site", "sites.yaml"] if run.lanes else ["--runtime", run.runtime]
+
+
+def facts(run: Run) -> Iterable[tuple[str, str]]:
+    """What it ran on, by name."""
+    host = run.host
+    yield "begun", run.started
+    yield "lab", f"wsgilab {run.lab}, seed {run.seed}, runtime {run.runtime}"
+    if run.origin is not None and run.origin.revision is not None:
+        changes = {True: ", with changes of its own", None: ", perhaps with changes of its own"}.get(
+            run.origin.dirty, ""
+        )
+        yield "checkout", f"git revision {run.origin.revision}{changes}"
+    yield "machine", f"{host.cpu} ({host.architecture}), {host.memory_bytes / 2**30:.1f} GiB, Linux {host.kernel}"
+    if run.lanes:
+        yield "machines", machines.between(run)
+    yield "cores", _cores(run)
+    yield "Python of the lab", host.python
+    if run.cpu_iterations is not None:
+        told = f"{run.cpu_iterations} iterations for the time that was asked for; another run calibrates anew"
+        yield "work of a cpu request", told
+    yield "packages of the lab", _packages(run.packages.items())
+    if common := _common(run):
+        yield "environment of all servers", _spelt(common)
+
+
+def servers(run: Run) -> Table:
+    """Their commands and what they declare, with those variables of the environment that not all have."""
+    common = dict(_common(run))
+    return Table(
+        title="Servers",
+        columns=_SERVER_COLUMNS,
+        rows=tuple(
+            (
+                each.name,
+                each.stack,
+                tables.slots(each.slots),
+                tables.slots(each.processes),
+                shlex.join(each.command),
+                _spelt([pair for pair in each.environment.items() if pair[0] not in common]) or tables.MISSING,
+            )
+            for each in run.servers.values()
+        ),
+    )
+
+
+def stacks(run: Run) -> Table:
+    """What was really installed."""
+    return Table(
+        title="Stacks",
+        columns=_STACK_COLUMNS,
+        rows=tuple(
+            (name, each.python or tables.MISSING, _packages(each.packages.items()) or tables.MISSING, each.digest)
+            for name, each in run.stacks.items()
+        ),
+    )
+
+
+def _common(run: Run) -> Sequence[tuple[str, str]]:
+    """The variables that all servers have alike; none where there is but one server."""
+    first, *others = (each.environment for each in run.servers.values())
+    if not others:
+        return []
+    return [(name, value) for name, value in first.items() if all(each.get(name) == value for each in others)]
+
+
+def _spelt(variables: Iterable[tuple[str, str]]) -> str:
+    """As a shell takes them before a command."""
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(variables))
+
+
+def _cores(run: Run) -> str:
+    pinned = "; ".join(
+        f"a server with {count} core{'s' * (count > 1)}: {cpus}" for count, cpus in run.server_cpus.items()
+    )
+    backends = f"; backends: {run.backend_cpus}" if run.backend_cpus else ""
+    siblings = ", ".join(run.host.siblings)
+    return (
+        f"usable: {run.host.usable_cpus}; {pinned}; generator: {run.generator_cpus}{backends}; logical cores by "
+        f"physical core: {siblings}"
+    )
+
+
+def _packages(packages: Iterable[tuple[str, str]]) -> str:
+    named: Sequence[str] = [f"{name} {version}" for name, version in sorted(packages)]
+    return ", ".join(named)

@@ -1,0 +1,309 @@
+"""The comparison as tables of text: what the terminal and Markdown have in common."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
+from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, PairResult, Run
+
+MISSING = "–"
+SAME_WITHIN = f"same within {100 * ALIKE:g} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers; whether
+    only interleaved trials have what it shows; whether it is left out where no cell has what it shows."""
+
+    heading: str
+    rank: int
+    numeric: bool = True
+    interleaved: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A titled table. `notes` are printed below it."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+ANSWER_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("what it is", 3, numeric=False),
+    Column("slots", 0),
+    Column("peak in flight", 0),
+    Column("mean", 1),
+    Column("processes", 2),
+    Column("requests/s", 0),
+    Column("bound by", 0, numeric=False),
+)
+GROUP_COLUMNS = (
+    Column("rank", 2, interleaved=True),
+    Column("server", 0, numeric=False),
+    Column("in flight", 0),
+    Column("busiest", 4),
+    Column("requests/s", 0),
+    Column("interval", 5, interleaved=True),
+    Column("of limit", 6),
+    Column("x reference", 1, numeric=False, interleaved=True),
+    Column("its interval", 5, interleaved=True),
+    Column("p50 ms", 3),
+    Column("p99 ms", 3),
+    Column("round trip ms", 4, optional=True),
+    Column("CPU", 5),
+    Column("CPU ms", 7),
+    Column("MB", 7),
+    Column("OS threads", 8, optional=True),
+    Column("generator", 8),
+    Column("backends", 8, optional=True),
+    Column("bound by", 0, numeric=False),
+    Column("because", 9, numeric=False),
+)
+
+
+def answer(comparison: Comparison) -> Table | None:
+    """The question itself: slots declared against requests in flight measured, for each server.
+
+    From the conditions that show it best: waiting requests and the most users. None where nothing waits.
+    """
+    chosen = waiting(comparison)
+    if not chosen:
+        return None
+    servers = comparison.run.servers
+    rows = []
+    for result in chosen:
+        figures = result.figures
+        rows.append(
+            (
+                result.cell.server,
+                servers[result.cell.server].summary,
+                slots(result.slots),
+                MISSING if figures is None else str(figures.peak),
+                MISSING if figures is None else f"{figures.mean_in_flight.median:.1f}",
+                MISSING if figures is None else str(figures.processes),
+                MISSING if figures is None else number(figures.throughput_rps.median),
+                MISSING if figures is None else figures.bound_by,
+            )
+        )
+    return Table(
+        title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
+        columns=ANSWER_COLUMNS,
+        rows=tuple(rows),
+    )
+
+
+def waiting(comparison: Comparison) -> Sequence[CellResult]:
+    """The cells that `answer` is drawn from; empty where nothing waits."""
+    sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
+    best = min(
+        (result.cell for result in sleeping),
+        key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)),
+        default=None,
+    )
+    return [result for result in sleeping if best is not None and result.cell.conditions == best.conditions]
+
+
+def groups(comparison: Comparison) -> Iterable[Table]:
+    """One table for each workload and its conditions, with every figure and every warning."""
+    pairs = {pair.cell: pair for pair in comparison.pairs}
+    shown = _shown(comparison)
+    for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
+        results = [result for result in comparison.cells if result.cell.conditions == each]
+        yield Table(
+            title=_title(comparison, results, pairs),
+            columns=tuple(compress(GROUP_COLUMNS, shown)),
+            rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
+            notes=tuple(_notes(results, pairs)),
+        )
+
+
+def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
+    """What the headings of its groups mean, as far as they could be misread."""
+    headings = {column.heading for column in compress(GROUP_COLUMNS, _shown(comparison))}
+    return [(term, meaning) for term, meaning in LEGEND if not headings.isdisjoint(term.split(", "))]
+
+
+def _shown(comparison: Comparison) -> Sequence[bool]:
+    """Whether a group has the column, for each of GROUP_COLUMNS."""
+    rows = [_row(result, None) for result in comparison.cells]
+    return [
+        (comparison.interleaved or not column.interleaved)
+        and (not column.optional or any(row[index] != MISSING for row in rows))
+        for index, column in enumerate(GROUP_COLUMNS)
+    ]
+
+
+def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
+    """What must be known beside the figures; of servers that share it, once."""
+    servers: dict[str, list[str]] = {}
+    for result in results:
+        for note in (*result.warnings, *_uncompared(pairs.get(result.cell))):
+            servers.setdefault(note, []).append(result.cell.server)
+    return (f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in servers.items())
+
+
+def _uncompared(pair: PairResult | None) -> Iterable[str]:
+    """Why nothing is concluded from a ratio, where that is not the ratio itself."""
+    if pair is None:
+        return
+    if pair.broken_gates:
+        yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+    elif pair.ratio.low is None:
+        told = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
+        yield f"undecided against {pair.reference}, with {told}"
+
+
+def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
+    described = describe(comparison, results[0].cell)
+    compared = any(result.cell in pairs for result in results)
+    return described + (f"; reference: {comparison.run.experiment.reference}" if compared else "")
+
+
+def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
+    figures = result.figures
+    if figures is None:
+        return (MISSING, result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 2))
+    rps = figures.throughput_rps
+    return (
+        rank(result),
+        result.cell.server,
+        f"{figures.peak} of {slots(result.slots)}",
+        optional(figures.busiest_share, "{:.2f}") if (figures.busiest_share or 1) != 1 else MISSING,
+        number(rps.median),
+        ends(rps, number),
+        optional(figures.limit_share, "{:.0%}"),
+        MISSING if pair is None else f"{pair.ratio.median:.2f} {verdict(pair)}",
+        MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
+        _known(figures.latency_ms, "p50"),
+        _known(figures.latency_ms, "p99"),
+        MISSING if figures.round_trip_ms is None else number(figures.round_trip_ms.median),
+        _median(figures.server_cpu, "{:.0%}"),
+        _median(figures.cpu_ms_per_request, "{:.2f}"),
+        optional(figures.resident_mb, "{:.0f}"),
+        optional(figures.os_threads, "{}"),
+        f"{figures.generator_cpu.median:.0%}",
+        _median(figures.backend_cpu, "{:.0%}"),
+        figures.bound_by,
+        figures.because,
+    )
+
+
+def rank(result: CellResult) -> str:
+    """Which places the server may have, such as `2` or `1 to 3`."""
+    if result.rank is None:
+        return MISSING
+    first, last = result.rank.first, result.rank.last
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def verdict(compared: PairResult | CellOfRuns) -> str:
+    """In words."""
+    return SAME_WITHIN if compared.same else compared.verdict
+
+
+def _known(figures: Mapping[str, float], name: str) -> str:
+    return number(figures[name]) if name in figures else MISSING
+
+
+def ends(interval: Interval, spelt: Callable[[float], str]) -> str:
+    """`2.40 to 3.10`; a dash where there are none."""
+    if interval.low is None or interval.high is None:
+        return MISSING
+    return f"{spelt(interval.low)} to {spelt(interval.high)}"
+
+
+def _median(interval: Interval | None, form: str) -> str:
+    return MISSING if interval is None else form.format(interval.median)
+
+
+def describe(comparison: Comparison, cell: Cell) -> str:
+    """The conditions of a cell in words, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
+    return conditions(comparison.run, cell)
+
+
+def conditions(run: Run, cell: Cell) -> str:
+    """The same, of a run that is compared or not."""
+    cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
+    return f"{workload(run, cell.workload)}, {cell.load}, {cores}, connection: {cell.connection}"
+
+
+def workload(run: Run, name: str) -> str:
+    """A workload with its parameters, such as `sleep 50 ms`."""
+    parameters = run.experiment.parameters.get(name, {})
+    return name + "".join(f" {_amount(parameter, value)}" for parameter, value in parameters.items())
+
+
+def _amount(parameter: str, value: float) -> str:
+    """A workload's parameter in words, such as `50 ms`, `send 100 ms` or `hello 50`."""
+    what, _, unit = parameter.rpartition("_")
+    if unit == "ms":
+        return f"{what} {value:g} ms".lstrip()
+    return f"{value:g} KiB" if parameter == "kib" else f"{parameter} {value:g}"
+
+
+def slots(count: int | None) -> str:
+    return "∞" if count is None else str(count)
+
+
+def number(value: float) -> str:
+    """Three significant digits at least, never an exponent: `0.61`, `78.9`, `1,534`."""
+    for least, form in ((100, "{:,.0f}"), (10, "{:.1f}")):
+        if value >= least:
+            return form.format(value)
+    return f"{value:.2f}"
+
+
+def optional(value: float | None, form: str) -> str:
+    return MISSING if value is None else form.format(value)
+
+
+LEGEND: Sequence[tuple[str, str]] = (
+    (
+        "rank",
+        (
+            "the places that it may have, 1 being the fastest's: not before a server that is faster for sure, nor behind "
+            "one that is slower for sure; servers that cannot be told apart have a place in common"
+        ),
+    ),
+    ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
+    ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
+    ("requests/s", "correct answers a second, the median of the windows"),
+    ("interval", "where the true median of requests/s lies, as far as the blocks can tell"),
+    ("of limit", "throughput over what slots and service time, or cores and CPU time a request, allow at most"),
+    (
+        "x reference",
+        (
+            "throughput over the reference's (at a fixed rate: mean latency over the reference's), the median of ratios "
+            "paired by block, and the verdict; all verdicts, ranks and advice of a run are right together with a chance "
+            f"of 95 %; {SAME_WITHIN}: whatever the difference is, it is less than that"
+        ),
+    ),
+    ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
+    (
+        "round trip ms",
+        (
+            "of a small message from the users' machine to the targets' and back, both idle: a part of every latency; "
+            "bound by network: that, the link's bandwidth, or what was lost on the way"
+        ),
+    ),
+    ("CPU", "share of the server's pinned cores"),
+    ("CPU ms", "CPU time of all the server's processes, a request"),
+    ("MB", "resident memory of the whole server"),
+    ("OS threads", "threads of all the server's processes, as the operating system counts them"),
+    ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
+    ("backends", "share of the cores of what its requests wait for, such as a database"),
+    (
+        "bound by",
+        (
+            "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained; failures, cut-off, late, "
+            "little or declaration: no reason is known, because that gate broke"
+        ),
+    ),
+    ("because", "the figures that decided what it is bound by"),
+)

@@ -1,0 +1,105 @@
+"""The comparison, and the verdicts on claims, on a terminal, as values that rich prints."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
+from wsgilab.model.text import visible
+from wsgilab.report import claims, machines, tables
+
+_GAP = 2
+
+
+def text(content: str, style: str = "") -> Text:
+    """`content` as it is: no markup, and no character that moves the cursor or hides."""
+    return Text(visible(content), style)
+
+
+def comparison(comparison: Comparison, width: int) -> RenderableType:
+    """The answer, then one table for each workload and its conditions, each with the columns that fit `width`."""
+    parts: list[RenderableType] = []
+    answer = tables.answer(comparison)
+    for table in ([answer] if answer else []) + list(tables.groups(comparison)):
+        parts += [_table(table, width), *_notes(table.notes), Text()]
+    parts += _notes(machines.warnings(comparison))
+    return Group(*parts)
+
+
+_STYLES: Mapping[ClaimVerdict, str] = {"confirmed": "green", "refuted": "red", "undecided": "yellow"}
+
+
+def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
+    """One row for each claim, with its verdict and the figures that decided it; they are folded, never cut."""
+    table = RichTable(box=None, padding=(0, _GAP, 1, 0), pad_edge=False, header_style="dim", title_justify="left")
+    table.title = text(f"Claims: {claims.summary(results)}", "bold")
+    for heading in claims.COLUMNS:
+        words = heading in ("claim", "evidence")
+        table.add_column(heading, justify="left" if heading else "right", no_wrap=not words, overflow="fold")
+    for result, (number, claim, verdict, evidence) in zip(results, claims.verdicts(results), strict=True):
+        told = text("\n".join(evidence))
+        table.add_row(text(number), text(claim), text(verdict, _STYLES[result.verdict]), told)
+    return table
+
+
+def grid(columns: Iterable[str], rows: Iterable[Iterable[str]], width: int) -> RenderableType:
+    """A plain table of text, in which only the last column is folded, between words.
+
+    Where `width` has no room for its longest word, it stands below the others, on lines of its own: what is to be copied
+    from the others, such as a name, is never broken.
+    """
+    heading, body = tuple(columns), [tuple(row) for row in rows]
+    widths = [max(cell_len(row[index]) for row in (heading, *body)) for index in range(len(heading))]
+    longest = max((cell_len(word) for row in body for word in row[-1].split()), default=0)
+    below = sum(each + _GAP for each in widths[:-1]) + longest > width
+    if below:
+        lines: list[RenderableType] = []
+        for row, style in ((heading, "bold"), *((row, "") for row in body)):
+            lines += [_aligned(row[:-1], widths, style), Padding(text(row[-1], style), (0, 0, 0, _GAP))]
+        return Group(*lines)
+    table = RichTable(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(heading, start=1):
+        table.add_column(column, no_wrap=number < len(heading), overflow="fold")
+    for row in body:
+        table.add_row(*map(text, row))
+    return table
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
+    """Cells of a table that is told line by line."""
+    cells = (visible(cell) + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False))
+    return Text((" " * _GAP).join(cells).rstrip(), style)
+
+
+def _table(source: tables.Table, width: int) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
+    table.title = text(source.title)
+    chosen = _fitting(source, width)
+    for index in chosen:
+        column = source.columns[index]
+        table.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=True)
+    for row in source.rows:
+        table.add_row(*(text(row[index]) for index in chosen))
+    return table
+
+
+def _fitting(source: tables.Table, width: int) -> list[int]:
+    """The columns that have room in `width`: by rank, and all of the first rank whatever the width."""
+    widths = [
+        max(cell_len(each) for each in (column.heading, *(row[index] for row in source.rows))) + _GAP
+        for index, column in enumerate(source.columns)
+    ]
+    chosen: list[int] = []
+    for index in sorted(range(len(widths)), key=lambda index: source.columns[index].rank):
+        room = width + _GAP - sum(widths[other] for other in chosen)
+        if source.columns[index].rank == 0 or widths[index] <= room:
+            chosen.append(index)
+    return sorted(chosen)
+
+
+def _notes(notes: Iterable[str]) -> list[Text]:
+    return [text(f"  ! {note}", "yellow") for note in notes]

@@ -1,0 +1,254 @@
+"""A run's folder: `run.yaml` written once, `observations.jsonl` appended to and fsynced, renderings replaced whole."""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import yaml
+
+from wsgilab.analysis.compare import is_disturbed
+from wsgilab.experiment.parsing import alternatives
+from wsgilab.model import Cell, Observation, Run
+from wsgilab.model.errors import StoreError, UsageError
+from wsgilab.results import reading
+
+RUN_FILE = "run.yaml"
+OBSERVATIONS_FILE = "observations.jsonl"
+
+LARGEST_RUN = 16 * 2**20
+"""Bytes of `run.yaml`; an experiment of a thousand cells takes about 0.2 MB."""
+LARGEST_OBSERVATIONS = 256 * 2**20
+"""Bytes of `observations.jsonl`; a thousand trials take about 1.5 MB."""
+LONGEST_LINE = 8 * 2**20
+"""Bytes of one observation; one takes about 1.5 KB, and with its timeline about 10 KB."""
+
+
+class Store:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, results: Path, run: Run) -> "Store":
+        """A new folder for `run`, and `results/latest` pointing at it. Raises StoreError where that cannot be."""
+        store = cls(results / run.id)
+        content = yaml.safe_dump(reading.dump_run(run), sort_keys=False, width=120).encode()
+        # What could not be read again must not be measured.
+        reading.run(content, str(store.folder / RUN_FILE), "such a run cannot be recorded")
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            store.folder.mkdir()
+            store.write({RUN_FILE: content})
+            _point(results / "latest", run.id)
+        except FileExistsError as error:
+            raise StoreError(
+                f"{error.filename}: is there already; move it away, or name another place with LAB_RESULTS"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"{results}: cannot write results there ({error.strerror}); make the folder writable"
+            ) from None
+        return store
+
+    @classmethod
+    def find(cls, results: Path, name: str) -> "Store":
+        """The run of that id or path; `latest` is the newest. Raises UsageError where there is none."""
+        for folder in (results / name, Path(name)):
+            # A name can be too long, or hold what no path may.
+            with contextlib.suppress(OSError, ValueError):
+                if (folder / RUN_FILE).is_file():
+                    return cls(folder.resolve())
+        folders = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
+        known = [each for each in folders if each != "latest"]
+        meant = alternatives(name, {each: each for each in known})
+        newest = f"the newest are {', '.join(known[:3])}" if known else "make one with lab.run"
+        raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
+
+    def run(self) -> Run:
+        """What `run.yaml` says. Raises StoreError where it is of another schema or damaged, or was never the lab's."""
+        path = self.folder / RUN_FILE
+        with _reading(path, LARGEST_RUN) as file:
+            return reading.run(file.read(LARGEST_RUN), str(path))
+
+    def observations(self) -> list[Observation]:
+        """All that is recorded, in order; where a trial was repeated, its last observation.
+
+        A torn last line, as a killed run leaves it, is no observation. Raises StoreError for any other damage, and for
+        what is no observation of this run.
+        """
+        path = self.folder / OBSERVATIONS_FILE
+        if not os.path.lexists(path):
+            return []
+        read = reading.observations(self.run())
+        found: dict[tuple[int, Cell], Observation] = {}
+        with _reading(path, LARGEST_OBSERVATIONS) as file:
+            for number, line in enumerate(_lines(file, path), start=1):
+                observation = read(line, f"{path}:{number}")
+                found.pop((observation.block, observation.cell), None)
+                found[observation.block, observation.cell] = observation
+        return list(found.values())
+
+    def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:
+        """(block, cell) of every trial that was measured. One that failed is worth another try, and so is one that others
+        disturbed, unless it counts as done with `disturbed`."""
+        run = self.run()
+        return frozenset(
+            (each.block, each.cell)
+            for each in self.observations()
+            if each.status == "measured" and (disturbed or not is_disturbed(run, each))
+        )
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write each file whole or not at all, in place of what was there; a name may have a folder, as in `plots/x.svg`.
+
+        Links in the folder are replaced, never followed: who sent it must not say what is written elsewhere. Raises
+        StoreError.
+        """
+        for name, content in files.items():
+            path = self.folder / name
+            try:
+                self._make_folders(PurePosixPath(name).parent)
+                _replace(path, content)
+            except OSError as error:
+                raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def _make_folders(self, inside: PurePosixPath) -> None:
+        folder = self.folder
+        for part in inside.parts:
+            folder /= part
+            if folder.is_symlink():
+                raise StoreError(f"{folder}: is a link; remove it, and its place is written to")
+            folder.mkdir(exist_ok=True)
+
+
+class Journal:
+    """`observations.jsonl`, open for appending by this process alone. A context manager."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._path = store.folder / OBSERVATIONS_FILE
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = _open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise StoreError(f"{self._path}: another lab.run is writing there; wait for it, or stop it") from None
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot be written ({error.strerror})") from None
+        try:
+            self._read = reading.observations(self._store.run(), "what is there is kept")
+            self._drop_torn_line()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What a full disk did not take is told by then.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def append(self, observation: Observation) -> None:
+        """Record one trial. When this returns, it is on the disk."""
+        try:
+            line = reading.dump_observation(observation)
+        except ValueError as error:
+            told = " ".join(str(error).split())[:200]
+            raise StoreError(f"{self._path}: cannot be recorded: {told}") from None
+        # What could not be read again must not be written: it would spoil all the others.
+        self._read(line, f"{self._path}: cannot be recorded")
+        try:
+            self._file.write(line + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot be written ({error.strerror}); what is there is kept") from None
+
+    def _drop_torn_line(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        begin = self._file.seek(max(0, size - LONGEST_LINE - 1))
+        whole = self._file.read().rfind(b"\n") + 1
+        # A last line longer than any is no torn one: whoever reads it says what is wrong.
+        if (whole or not begin) and begin + whole < size:
+            self._file.truncate(begin + whole)
+
+
+def _open(path: Path, flags: int) -> BinaryIO:
+    """A file that is one, and in its own place. Raises StoreError for a link, a pipe, a device or a folder, and
+    OSError as `os.open`."""
+    if path.is_symlink():
+        raise StoreError(f"{path}: is a link, not a file; put the file itself there")
+    # Not to wait for whoever writes into a pipe.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StoreError(f"{path}: is not a file; put the file itself there")
+    return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb")
+
+
+@contextlib.contextmanager
+def _reading(path: Path, largest: int) -> Iterator[BinaryIO]:
+    """A file of so many bytes at most. Raises StoreError."""
+    try:
+        with _open(path, os.O_RDONLY) as file:
+            if os.fstat(file.fileno()).st_size > largest:
+                raise StoreError(f"{path}: is larger than the {largest >> 20} MB that a run may have there")
+            yield file
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); the run cannot be used") from None
+
+
+def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Each line, without its end. Without that the last one was not written whole, whatever it holds."""
+    number = 1
+    while (line := file.readline(LONGEST_LINE + 1)).endswith(b"\n"):
+        yield line[:-1]
+        number += 1
+    if len(line) > LONGEST_LINE:
+        raise StoreError(f"{path}:{number}: is longer than the {LONGEST_LINE >> 20} MB that an observation may have")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` in place of the file in one step. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.new")
+    # What is there may be a link to anywhere.
+    temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(folder: Path) -> None:
+    """Raises StoreError unless files can be made in `folder`: better before the installs than after them."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot write results there ({error.strerror}); make the folder writable") from None
+
+
+def _point(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target`, in one step."""
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)

@@ -1,0 +1,1 @@
+"""Carrying an experiment out: what is up, which trials, in which order, and what is kept of them."""

@@ -1,0 +1,134 @@
+"""The lanes of a run, each a fleet with its own swarm, and trials on them: on one lane in this very thread, on several side by
+side, each in a thread of its own."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from wsgilab.experiment import plan
+from wsgilab.load.client import LocustSwarm, Swarm
+from wsgilab.model import Backend, LaneRecord, Run, Server, Trial
+from wsgilab.model.errors import EngineError, LabError
+from wsgilab.run import startup, trial
+from wsgilab.run.observer import Observer
+from wsgilab.run.startup import Started
+from wsgilab.run.testbed import Testbed
+from wsgilab.runtime.protocol import Say, Target
+from wsgilab.runtime.restarts import Restarts
+from wsgilab.system import process
+from wsgilab.system.cpus import Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Fleets that are up, and the swarm that loads them."""
+
+    started: Started
+    swarm: Swarm
+    machine: str = ""
+    """The targets'; empty where all is on one machine."""
+    lost: Callable[[], str | None] = lambda: None
+    """Why its targets are out of reach; None where they are not, or nobody knows."""
+    own_cpus: frozenset[int] | None = None
+    """The cores that the lab itself may use while they are measured; None: as it comes."""
+    restarts: Restarts = field(default_factory=Restarts)
+    """Of what ends on it while the run goes on."""
+    is_here: bool = False
+    """Whether its fleets run on this machine."""
+    record: LaneRecord | None = None
+    """What results say of it; None where all is on one machine."""
+
+    def get(self, target: Target, page: str) -> str:
+        """The body of one plain GET of a page by the swarm. Raises TargetError unless it is a 200."""
+        return self.swarm.get(target.base_url + page)
+
+
+@contextlib.contextmanager
+def start_lane(
+    testbed: Testbed,
+    layout: Layout,
+    fleets: Mapping[int, Collection[Server]],
+    backends: Collection[Backend],
+    say: Say,
+) -> Iterator[Lane]:
+    """A lane with everything that it needs, `fleets` by their number of cores. Leaving it leaves nothing behind."""
+    with contextlib.ExitStack() as up:
+        started = up.enter_context(startup.started(testbed.runtime, layout, fleets, backends, say))
+        swarm = LocustSwarm(up.enter_context(testbed.runtime.swarm(layout.generator)), layout.generator)
+        link = swarm.link() if testbed.remote else None
+        if link is not None:
+            reading = f"{link.round_trip_ms:.3g} ms there and back, {link.bandwidth_mbps:,.0f} Mbit/s"
+            say(f"Between {testbed.machine} and its swarm: {reading}.")
+        yield Lane(
+            started=started,
+            swarm=swarm,
+            machine=testbed.machine,
+            lost=testbed.lost,
+            own_cpus=testbed.own_cpus(layout),
+            is_here=testbed.runtime.is_here(),
+            record=testbed.lane_record(link),
+        )
+
+
+def carry_out(run: Run, lanes: Sequence[Lane], trials: Sequence[Trial], observer: Observer, *, repeats: bool) -> None:
+    """Carry out `trials`, whole blocks on each lane, in order; with `repeats`, disturbed ones once more.
+
+    A failure that ends one lane does not end the others: it is raised when they are done. An interrupt ends all.
+    """
+    if len(lanes) == 1:
+        _carry_out(run, lanes[0], trials, observer, repeats)
+        return
+    machines = [lane.machine for lane in lanes]
+    dealt = {
+        machine: [each for each in trials if plan.machine_of(each.block, machines, run.seed) == machine]
+        for machine in machines
+    }
+    with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+        under_way = {pool.submit(_carry_out, run, lane, dealt[lane.machine], observer, repeats): lane for lane in lanes}
+        try:
+            first = _first_failure(under_way, observer.say)
+        except BaseException:
+            for lane in lanes:
+                lane.swarm.cancel()
+            raise
+    if first is not None:
+        raise first
+
+
+def _first_failure(under_way: "Mapping[Future[None], Lane]", say: Say) -> BaseException | None:
+    """Why the first lane has failed that did, when all have ended."""
+    failures: list[BaseException] = []
+    left = set(under_way)
+    while left:
+        ended, left = wait(left, return_when=FIRST_COMPLETED)
+        for each in ended:
+            if (error := each.exception()) is not None:
+                failures.append(error)
+                if left and isinstance(error, LabError):
+                    say(f"lost: {error.message}. The other machines go on with their blocks.")
+    return failures[0] if failures else None
+
+
+def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], observer: Observer, repeats: bool) -> None:
+    started = lane.started
+    # The lab itself must not run on the servers' cores while they are measured.
+    with process.pinned(lane.own_cpus):
+        try:
+            trial.execute(
+                trials,
+                run=run,
+                fleets=started.fleets,
+                backends=started.backends,
+                swarm=lane.swarm,
+                observer=observer,
+                machine=lane.machine,
+                restarts=lane.restarts,
+                owns=started.runtime.owns if lane.is_here else None,
+                repeats=repeats,
+            )
+        except EngineError as error:
+            # Only the targets' engine is asked for anything by then.
+            if not lane.machine:
+                raise
+            raise EngineError(f"{lane.machine}: {lane.lost() or error.message}", detail=error.detail) from None

@@ -1,0 +1,55 @@
+"""What the command line asks of a run, for `lab.run` and `lab.claims`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from wsgilab.model import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of one run. None and empty: what the file says, or the default."""
+
+    task: str
+    """`lab.run` or `lab.claims`: the task that measures what is left of the run."""
+    file: str | None = None
+    """The experiment, or the claims to test."""
+    only: tuple[str, ...] = ()
+    """Ids of the claims to test."""
+    run: str | None = None
+    """A stored run to judge again; nothing is measured."""
+    resume: str | None = None
+    """The id of a run to go on with, or `latest`."""
+    runtime: str | None = None
+    site: str | None = None
+    """A file of the machines to run on; None: this machine."""
+    servers: tuple[str, ...] = ()
+    cores: tuple[int, ...] = ()
+    blocks: int | None = None
+    precision: float | None = None
+    max_blocks: int | None = None
+    seed: int | None = None
+    share_generator: bool = False
+    generator_cores: int | None = None
+    watch: bool = False
+    port: int | None = None
+    """Where the web UI is, with `watch`."""
+
+    def others(self, expected: Collection[str]) -> Collection[str]:
+        """The options that were given, beside those that are `expected`."""
+        given = (each.name for each in fields(self) if getattr(self, each.name) not in (None, (), False))
+        return [name for name in given if name != "task" and name not in expected]
+
+    @property
+    def site_file(self) -> Path | None:
+        """The file of `site`."""
+        return None if self.site is None else Path(self.site)
+
+    def resume_command(self, run: Run) -> str:
+        """The command that measures what is left of `run`."""
+        return f"invoke {self.task} --resume {run.id}{'' if self.site is None else f' --site {self.site}'}"
+
+    def report_command(self, run: Run) -> str:
+        """The command that writes what a run says from its folder alone."""
+        return f"invoke {'lab.report' if self.task == 'lab.run' else self.task} --run {run.id}"

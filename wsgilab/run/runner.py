@@ -1,0 +1,150 @@
+"""The story of a run, from what the command line asks to what the observations say."""
+
+import contextlib
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from itertools import pairwise
+
+from rich.console import Console
+
+from wsgilab.analysis.compare import is_disturbed, unsettled
+from wsgilab.experiment import plan
+from wsgilab.model import Cell, Comparison, Run
+from wsgilab.model.errors import Interrupted, LabError, StoreError
+from wsgilab.model.text import visible
+from wsgilab.results.store import Journal, Store
+from wsgilab.run import watch
+from wsgilab.run.lane import Lane, carry_out, start_lane
+from wsgilab.run.observer import RunObserver
+from wsgilab.run.options import RunOptions
+from wsgilab.run.prepare import Choose, Prepared, prepare
+from wsgilab.run.trial import describe
+from wsgilab.run.watch import Watch
+from wsgilab.run.workspace import Workspace, signals_raise
+from wsgilab.runtime.protocol import Say
+from wsgilab.system.progress import reporter_for
+
+Conclude = Callable[[Store, Console], Comparison]
+"""Writes and prints what a run says that has ended, early or not."""
+
+_NAMED = 6
+"""How many cells a message names at most."""
+
+
+def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Console, workspace: Workspace) -> Comparison:
+    """Measure what `choose` says, or what is left of an earlier run, and conclude it.
+
+    Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted.
+    """
+    reporter = reporter_for(console)
+    repeats = not workspace.share_cores
+    with signals_raise(), contextlib.ExitStack() as held:
+        # Prepare: where, what, on which cores; nobody else is on them until `held` is left.
+        prepared = prepare(options, choose, workspace, held, reporter.say)
+        store = prepared.store
+        try:
+            with contextlib.ExitStack() as up:
+                # Start: on each lane backends, fleets and the swarm; then the run's folder and the web UI.
+                lanes = [
+                    up.enter_context(start_lane(testbed, layout, prepared.fleets, prepared.backends, reporter.say))
+                    for testbed, layout in zip(prepared.testbeds, prepared.layouts, strict=True)
+                ]
+                current = prepared.begin(lanes, workspace)
+                web_ui = up.enter_context(_web_ui(prepared, lanes[0], current, reporter.say))
+                store = store or Store.create(workspace.results, current)
+                observer = RunObserver(up.enter_context(Journal(store)), web_ui, reporter)
+                # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled.
+                cells: Collection[Cell] = current.experiment.cells
+                for first, last in pairwise((0, *plan.looks(current.experiment))):
+                    done = store.done(disturbed=not repeats)
+                    blocks = plan.schedule(current.experiment, current.seed, range(first, last))
+                    trials = plan.remaining(blocks, done, cells)
+                    _announce(current, len(trials), first, len(cells), reporter.say)
+                    with observer.expecting(trials, len(done)):
+                        carry_out(current, lanes, trials, observer, repeats=repeats)
+                    cells = unsettled(current, store.observations(), last)
+                    if not cells:
+                        break
+            # Stop: everything has ended here, and nothing runs while the results are computed and written.
+        except (LabError, Interrupted) as error:
+            if store is not None:
+                _conclude_early(error, store, options, conclude, console)
+            raise
+        comparison = _conclude(current, store, options, conclude, console)
+        _say_unsettled(current, cells, reporter.say)
+        _say_disturbed(current, store, options, reporter.say)
+        return comparison
+
+
+def _web_ui(prepared: Prepared, lane: Lane, run: Run, say: Say) -> AbstractContextManager[Watch]:
+    """The web UI, where the run is watched, with what an earlier run has observed."""
+    earlier = prepared.store.observations() if prepared.web_ui_at and prepared.store else ()
+    return watch.opened(prepared.web_ui_at, prepared.testbeds[0], lane.started, run, earlier, say)
+
+
+def _announce(run: Run, trials: int, first: int, cells: int, say: Say) -> None:
+    if first == 0:
+        say(f"Run {run.id}: {trials} trials, seed {run.seed}.")
+    elif trials:
+        say(f"{cells} cells are not settled by {first} blocks: {trials} trials more.")
+
+
+def _conclude(run: Run, store: Store, options: RunOptions, conclude: Conclude, console: Console) -> Comparison:
+    """Conclude a run that went to its end. Raises StoreError where the results cannot be written, with how to do so later."""
+    try:
+        try:
+            return conclude(store, console)
+        except Interrupted:
+            # All is measured, and this takes no more than moments. More signals are ignored by now.
+            conclude(store, console)
+            raise
+    except StoreError as error:
+        raise StoreError(
+            f"{error.message}; all is measured and nothing is lost: once it can be written, "
+            f"{options.report_command(run)} finishes it"
+        ) from None
+
+
+def _conclude_early(
+    error: LabError | Interrupted, store: Store, options: RunOptions, conclude: Conclude, console: Console
+) -> None:
+    """Conclude what was measured before `error`, without hiding the error."""
+
+    def say(text: str) -> None:
+        console.print(visible(text), markup=False, highlight=False)
+
+    with contextlib.suppress(LabError):
+        if not store.done(disturbed=True):
+            return
+        run = store.run()
+        cause = f"by {error}" if isinstance(error, Interrupted) else "by an error"
+        go_on = f"Go on with: {options.resume_command(run)}"
+        try:
+            comparison = conclude(store, console)
+        except LabError as unwritten:
+            say(f"The results are not written: {unwritten.message}. Once they can be: {options.report_command(run)}")
+            say(f"Ended early {cause}. {go_on}")
+        else:
+            say(f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. {go_on}")
+
+
+def _say_unsettled(run: Run, cells: Collection[Cell], say: Say) -> None:
+    """That a run with `precision` has ended at `max_blocks`, and what is not settled by then."""
+    experiment = run.experiment
+    if not cells:
+        return
+    of = [cell for cell in cells if cell.server != experiment.reference] or cells
+    named = sorted(map(describe, of))
+    more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    say(
+        f"Ended at max_blocks, {experiment.max_blocks}, with what is neither decided nor known to "
+        f"{experiment.precision:.3g} yet: {'; '.join(named[:_NAMED])}{more}. "
+        "A new run with a higher --max-blocks, or longer windows, may settle it."
+    )
+
+
+def _say_disturbed(run: Run, store: Store, options: RunOptions, say: Say) -> None:
+    """How to measure once more what others disturbed."""
+    if disturbed := sum(is_disturbed(run, each) for each in store.observations()):
+        trials = "1 trial" if disturbed == 1 else f"{disturbed} trials"
+        say(f"Others disturbed {trials}. Once they have ended, {options.resume_command(run)} measures these again.")

@@ -1,0 +1,86 @@
+"""What a checkout measures, and with what: the content of its files, and which revision they are of."""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from wsgilab.model import Origin
+from wsgilab.model.errors import LabError
+from wsgilab.system import process
+
+APPLICATION, LOCUSTFILES, GENERATOR, LOCKS, BACKENDS = "application", "Locust files", "generator", "locks", "backends"
+
+_PATTERNS: Mapping[str, Collection[str]] = {
+    APPLICATION: ("services/app/**/*",),
+    LOCUSTFILES: ("locustfiles/**/*",),
+    GENERATOR: ("wsgilab/load/**/*.py", "wsgilab/analysis/inflight.py"),
+    BACKENDS: ("services/backends/**/*", "compose/backends.yaml"),
+}
+_BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*")
+"""What images are built from, as .dockerignore has it."""
+_GIT_S = 10.0
+
+
+def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
+    """What is in the checkout `project` now: the locks of `stacks`, and where there are `backends` what these are.
+
+    Raises LabError where a file cannot be read.
+    """
+    files = {
+        part: _digests(project, (path for pattern in patterns for path in project.glob(pattern)))
+        for part, patterns in _PATTERNS.items()
+        if backends or part != BACKENDS
+    }
+    files[LOCKS] = _digests(project, (project / f"services/stacks/{stack}/requirements.txt" for stack in stacks))
+    revision = _revision(project)
+    return Origin(files=files, revision=revision, dirty=None if revision is None else _is_dirty(project))
+
+
+def of_images(project: Path, base_image: str) -> str:
+    """Tells what images are built from: SHA-256 over names and contents, and the name of their base. Raises LabError."""
+    files = _digests(project, (path for pattern in _BUILT_FROM for path in project.glob(pattern)))
+    listed = "".join(f"{path} {content}\n" for path, content in files.items())
+    return hashlib.sha256(f"{base_image}\n{listed}".encode()).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal. Raises LabError."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read ({error.strerror}); it is part of what is measured") from None
+
+
+def _digests(project: Path, paths: Iterable[Path]) -> Mapping[str, str]:
+    """Path within the project -> digest. Bytecode, and what an editor hides, are of no account."""
+    return {
+        str(path.relative_to(project)): digest(path)
+        for path in sorted(set(paths))
+        if path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".")
+    }
+
+
+def _revision(project: Path) -> str | None:
+    """None where the project is no git checkout by itself: a folder within somebody else's is not."""
+    if _git(project, "rev-parse", "--show-prefix") != "":
+        return None
+    return _git(project, "rev-parse", "--verify", "--quiet", "HEAD") or None
+
+
+def _is_dirty(project: Path) -> bool | None:
+    """Whether files differ from the revision, or are not part of it. None where git does not say."""
+    told = _git(project, "status", "--porcelain")
+    return None if told is None else told != ""
+
+
+def _git(project: Path, *words: str) -> str | None:
+    """What git says; None where there is no git, or it refuses."""
+    # The user's own GIT_DIR and the like are about something else. No lock is taken, and no hook is run.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    argv = ["git", "-C", str(project), "-c", "core.fsmonitor=false", *words]
+    try:
+        finished = process.run(argv, timeout_s=_GIT_S, env={**inherited, "GIT_OPTIONAL_LOCKS": "0"})
+    except (OSError, process.TooSlow):
+        return None
+    return finished.stdout.strip() if finished.code == 0 else None

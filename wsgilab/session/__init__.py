@@ -1,0 +1,1 @@
+"""The interactive lab, which outlives the command that opened it."""

@@ -1,0 +1,245 @@
+"""Locust's master and its workers under the web UI: what somebody asks for there becomes a test of one target."""
+
+# Locust patches the standard library for gevent when it is imported: it has to come first.
+import locust  # noqa: F401  isort: skip
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, get_args
+
+import gevent
+from locust import events
+from locust.argument_parser import LocustArgumentParser, get_parser
+from locust.env import Environment
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
+
+from wsgilab.experiment import workloads
+from wsgilab.load.local import POLL_S, user_classes
+from wsgilab.load.samples import Sample
+from wsgilab.load.workers import Workers, make_master
+from wsgilab.model import Cell, Connection, Run
+from wsgilab.web.live import Told
+from wsgilab.web.session import Session
+
+DEFAULT_USERS = 32
+DEFAULT_WORKLOAD = "sleep"
+NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
+"""Options of the Locust files that experiments are for, and that the lab's tab could not show rightly."""
+CONNECTIONS: Sequence[str] = get_args(Connection)
+LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
+    "user_count": (int, 1, 10_000),
+    **{name: (each.kind, each.least, each.most) for name, each in workloads.OPTIONS.items()},
+}
+"""Numbers that are asked for: their type, least and most."""
+SPAWN_RATE = (float, 0.01, 10_000)
+"""Users that are started in a second."""
+BUSY = "wait a moment: the test before is still being stopped"
+IDLE_S = 5.0
+"""How long workers whose users have all stopped may take until they are ready again: they say so within a second."""
+WORKER_MODULE = "wsgilab.web.worker"
+
+
+class Master:
+    """The users of the web UI, in a worker on each of `cpus`, and in `elsewhere` more that come to `port` from outposts."""
+
+    def __init__(
+        self,
+        session: Session,
+        base_urls: Mapping[str, str],
+        cpus: frozenset[int],
+        loading: Callable[[str | None], None],
+        *,
+        beacon: str | None = None,
+        port: int = 0,
+        elsewhere: int = 0,
+    ) -> None:
+        """`loading` is told which server is under load from now on. `beacon` is where workers ask the time, if not here.
+
+        Raises Lost.
+        """
+        self.base_urls = dict(base_urls)
+        self._session = session
+        self._loading = loading
+        self._users_wanted = 0
+        self._usual = usual(session.run)
+        # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
+        # for this UI can be hidden only after.
+        events.init_command_line_parser.add_listener(self._add_choices)
+        self._classes = {name: user_classes(name.replace("-", "_")) for name in session.run.experiment.parameters}
+        events.init_command_line_parser.add_listener(self._adapt_options)
+        events.test_start.add_listener(self._on_start)
+        events.test_stopping.add_listener(self._on_stopping)
+        self.environment = Environment(
+            user_classes=self._classes[DEFAULT_WORKLOAD],
+            parsed_options=get_parser().parse_args([]),
+            events=events,
+            locustfile="wsgilab",
+        )
+        self._runner = make_master(self.environment, port, elsewhere)
+        self._runner.register_message("lab_told", self._on_told)
+        words = ["--beacon", beacon] if beacon else []
+        self._workers = Workers(self._runner, WORKER_MODULE, cpus, elsewhere, words)
+
+    def check(self) -> None:
+        """Notice what nobody tells. Raises Lost where a worker has gone."""
+        self._workers.check()
+        wanted = self._runner.target_user_count
+        if self._is_running() and wanted != self._users_wanted:
+            self._users_wanted = wanted
+            self._session.want(wanted)
+
+    def end(self) -> None:
+        """End the workers."""
+        self._workers.end()
+
+    # --- options
+
+    def _add_choices(self, parser: LocustArgumentParser) -> None:
+        targets, workload = list(self._session.targets), self._options.get("workload", DEFAULT_WORKLOAD)
+        target = self._options.get("target", targets[0])
+        parser.add_argument("--target", choices=targets, default=target, help="the server to load")
+        parser.add_argument("--workload", choices=list(self._classes), default=workload, help="what a request does")
+
+    def _adapt_options(self, parser: LocustArgumentParser) -> None:
+        usual = {"num_users": DEFAULT_USERS, "spawn_rate": float(DEFAULT_USERS), **self._usual}
+        # Whoever comes back to the page finds what was chosen last.
+        parser.set_defaults(**{name: self._options.get(name, value) for name, value in usual.items()})
+        shown = parser.args_included_in_web_ui
+        for option in NOT_HERE & shown.keys():
+            shown[option].include_in_web_ui = False
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        """As they were chosen last; empty before there are any."""
+        environment: Environment | None = getattr(self, "environment", None)
+        return {} if environment is None else vars(environment.parsed_options)
+
+    # --- what somebody asks for
+
+    def prepare(self, form: Mapping[str, str], stop: Callable[[], object]) -> str | None:
+        """Prepare for a test as the form asks. Why there can be none, in one line; None where Locust may start it.
+
+        Users can be more or fewer while a test runs. Where anything else changes, it is another test: the one under way is
+        ended first, by `stop`.
+        """
+        if (why := self._wrong(form)) is not None:
+            return why
+        if self._is_running():
+            if not self._is_another(form):
+                return None
+            stop()
+        elif self._runner.state == STATE_STOPPING:
+            return BUSY
+        if not self._is_idle():
+            return BUSY
+        self.environment.user_classes = self._classes[form.get("workload", self._options["workload"])]
+        return None
+
+    def _wrong(self, form: Mapping[str, str]) -> str | None:
+        """What of the form cannot be tested; None where all can."""
+        for name in NOT_HERE & form.keys():
+            return f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
+        for name, (kind, least, most) in {**LIMITS, "spawn_rate": SPAWN_RATE}.items():
+            if name in form and not _is_within(form[name], kind, least, most):
+                return (
+                    f"{name.replace('_', ' ')}: must be a number from {least:.15g} to {most:.15g}, not {form[name]!r}"
+                )
+        known: Mapping[str, Collection[str]] = {
+            "target": self._session.targets,
+            "workload": self._classes,
+            "connection": CONNECTIONS,
+        }
+        for name, choices in known.items():
+            if name in form and form[name] not in choices:
+                return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
+        chosen = form.get("workload", self._options["workload"])
+        if has_no_share(chosen, {**self._options, **form}):
+            return f"{chosen}: one share at least must be more than 0"
+        target = self._session.targets[form.get("target", self._options["target"])]
+        if target.failure is not None and not (self._is_running() and not self._is_another(form)):
+            return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
+        return None
+
+    def _is_another(self, form: Mapping[str, str]) -> bool:
+        """Whether the form asks for a test of something else than the last one was of."""
+        options = self._options
+        return any(
+            # As numbers: the page writes 50 for 50.0.
+            (LIMITS[name][0](form[name]) if name in LIMITS else form[name]) != options[name]
+            for name in ("target", "workload", "connection", *self._usual)
+            if name in form
+        )
+
+    def _is_idle(self) -> bool:
+        """Whether a test can start. Waits a moment for workers that have stopped and have yet to say so."""
+        deadline = time.monotonic() + IDLE_S
+        while self._runner.state == STATE_STOPPING or not self._workers.are_ready:
+            if time.monotonic() > deadline:
+                return False
+            gevent.sleep(POLL_S)
+        return True
+
+    def _is_running(self) -> bool:
+        return self._runner.state in (STATE_RUNNING, STATE_SPAWNING)
+
+    def _on_start(self, **_: Any) -> None:
+        options = self._options
+        server = options["target"]
+        # Whatever the form says of a host: the lab loads its own targets, and nothing else.
+        self.environment.host = self.base_urls[server]
+        self._users_wanted = self._runner.target_user_count
+        cell = Cell(
+            server=server,
+            cores=next(iter(self._session.run.server_cpus)),
+            workload=self._workload(options),
+            connection=options["connection"],
+        )
+        self._session.begin(cell, self._users_wanted)
+        self._loading(server)
+
+    def _workload(self, options: Mapping[str, Any]) -> str:
+        """The workload's name, and its parameters where they are not the usual ones: other work is another cell."""
+        return cell_name(options["workload"], {name: options[name] for name in self._usual}, self._usual)
+
+    def _on_stopping(self, **_: Any) -> None:
+        self._session.stop()
+        self._loading(None)
+
+    def _on_told(self, msg: Any, **_: Any) -> None:
+        samples = [Sample(*row) for row in msg.data.pop("samples")]
+        self._session.hear(Told(worker=msg.node_id, samples=samples, **msg.data))
+
+
+def usual(run: Run) -> Mapping[str, int | float]:
+    """Option -> what it is by default. Computing is told in iterations, as they were calibrated for this run."""
+    given = run.experiment.parameters
+    return {
+        option: LIMITS[option][0](value)
+        for workload in given
+        for option, value in workloads.options(workload, given, run.cpu_iterations).items()
+    }
+
+
+def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
+    """Whether it is a mixture of nothing: all of its shares are 0."""
+    known = workloads.WORKLOADS[workload]
+    return known.has_shares and not any(float(options[f"{workload}_{name}"]) for name in known.parameters)
+
+
+def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """A workload with those of its options, and of what it is made of, that are not as usual: `sleep-20-ms`."""
+    told = workload
+    for owner in (workload, *workloads.WORKLOADS[workload].parts):
+        prefix = f"{owner}_".replace("-", "_")
+        for option in usual:
+            if option.startswith(prefix) and options[option] != usual[option]:
+                name = option.removeprefix(prefix) if owner == workload else option
+                told += f"-{options[option]:g}-{name.replace('_', '-')}"
+    return told
+
+
+def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:
+    try:
+        return least <= kind(text) <= most
+    except ValueError:
+        return False
