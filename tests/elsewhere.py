@@ -18,8 +18,8 @@ _PIECE = 1 << 14
 
 
 @contextmanager
-def beacon(ahead_ns: int = 0, port: int = 0) -> Iterator[int]:
-    """The port of a beacon whose clock is so much ahead."""
+def clock_server(ahead_ns: int = 0, port: int = 0) -> Iterator[int]:
+    """The port of a clock server whose clock is so much ahead."""
     server = ClockServer(port, bind="127.0.0.1", clock_ns=lambda: time.monotonic_ns() + ahead_ns)
     ended = threading.Event()
 

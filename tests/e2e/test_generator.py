@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 import stamp
-from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
+from tests.elsewhere import BEHIND_NS, DAY_NS, clock_server, delayed
 from wsgilab import testing
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import TrialReport, TrialSpec, Usage
@@ -307,7 +307,7 @@ def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
         port = up.enter_context(target(ahead_ns or 0, monkeypatch))
         words = []
         if ahead_ns is not None:
-            words = ["--beacon", f"127.0.0.1:{up.enter_context(beacon(ahead_ns))}"]
+            words = ["--beacon", f"127.0.0.1:{up.enter_context(clock_server(ahead_ns))}"]
         swarm = up.enter_context(generator(log, *words))
         closed, scheduled = (swarm.load(order, nothing, nothing) for order in (sleeping(port), at_40(port)))
 
@@ -334,7 +334,7 @@ def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
 ) -> None:
     """Else all requests would be, or none, and the queue would be worked off for nothing."""
     with ExitStack() as up:
-        port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(beacon(BEHIND_NS))
+        port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(clock_server(BEHIND_NS))
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
         report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
     assert report.failures == 0
@@ -351,7 +351,7 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
     with ExitStack() as up:
         port = up.enter_context(target(DAY_NS, monkeypatch))
         far = up.enter_context(delayed(port, 0.02))
-        asked = up.enter_context(delayed(up.enter_context(beacon(DAY_NS)), 0.02))
+        asked = up.enter_context(delayed(up.enter_context(clock_server(DAY_NS)), 0.02))
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
         link = swarm.link()
         # Each slot needs a new request every 50 ms, and each user brings one every 130 at best.
@@ -381,14 +381,14 @@ def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_m
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
-        with beacon(port=asked):
+        with clock_server(port=asked):
             swarm.load(sleeping(port), nothing, nothing)
         begin = time.monotonic()
         with pytest.raises(SwarmError, match=lost) as caught:
             swarm.load(sleeping(port), nothing, nothing)
         assert "\n" not in caught.value.message
         assert 9 < time.monotonic() - begin < 30
-        with beacon(port=asked):
+        with clock_server(port=asked):
             check_four_slots(swarm.load(sleeping(port), nothing, nothing))
 
 
@@ -396,11 +396,11 @@ def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyP
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
         link = up.enter_context(ExitStack())
-        asked = link.enter_context(beacon())
+        asked = link.enter_context(clock_server())
         swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
         with pytest.raises(SwarmError, match=rf"is not reached any more at 127\.0\.0\.1:{asked}: "):
             swarm.load(sleeping(port), nothing, link.close)
-        link.enter_context(beacon(port=asked))
+        link.enter_context(clock_server(port=asked))
         check_four_slots(swarm.load(sleeping(port), nothing, nothing))
 
 
@@ -510,7 +510,7 @@ def test_users_are_spread_over_machines_and_what_they_saw_is_merged(
     seen: list[int] = []
     with ExitStack() as up:
         port, listened = up.enter_context(target(DAY_NS, monkeypatch)), free_port()
-        asked = up.enter_context(beacon(DAY_NS))
+        asked = up.enter_context(clock_server(DAY_NS))
         far, far_asked = ((up.enter_context(delayed(each, one_way_s))) for each in (listened, asked))
         words, others_words = (["--beacon", f"127.0.0.1:{each}"] for each in (asked, far_asked))
         swarm, master, other = up.enter_context(two_machines(log, listened, words, far, others_words))
@@ -613,7 +613,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
     up_there = testing.FakeTarget(server=testing.server("gunicorn-sync-4", slots=SLOTS), cpus=frozenset(CORES))
     with ExitStack() as up:
         base_url = f"http://127.0.0.1:{up.enter_context(target(DAY_NS, monkeypatch))}"
-        words = ["--beacon", f"127.0.0.1:{up.enter_context(beacon(DAY_NS))}"]
+        words = ["--beacon", f"127.0.0.1:{up.enter_context(clock_server(DAY_NS))}"]
         argv = ["127.0.0.1", str(port), *words, "--listen", str(listened), "--workers", "1"]
         served = channel(log, CORES[0], "wsgilab.web.server", *argv)
         up.callback(served.end)

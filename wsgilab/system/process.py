@@ -136,7 +136,7 @@ def spawn(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cpus: Colle
 
 
 class ChannelClosed(Exception):
-    """The other side of a conversation has ended, or has not said anything in time."""
+    """The other process has ended, or has sent nothing in time."""
 
 
 class JsonChannel:
@@ -215,7 +215,7 @@ class JsonChannel:
         return self._child.exit_code()
 
     def leave(self) -> None:
-        """Close the conversation and let the process go on by itself, beyond the end of this one if need be."""
+        """Close the channel and let the process go on by itself, beyond the end of this one if need be."""
         with contextlib.suppress(OSError):
             self._input.close()
         self._close()
@@ -223,7 +223,7 @@ class JsonChannel:
         self._popen.returncode = 0
 
     def end(self, grace_s: float = _GRACE_S) -> None:
-        """Close the conversation, and end the process group if that does not.
+        """Close the channel, and end the process group if that does not.
 
         `grace_s` is what it has to end at the end of its input, then again at SIGTERM, before SIGKILL.
         """

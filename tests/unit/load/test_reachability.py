@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.elsewhere import DAY_NS, beacon
+from tests.elsewhere import DAY_NS, clock_server
 from wsgilab.load import reachability
 from wsgilab.load.reachability import Reachability, ReachReading, Unreached, segments_between
 
@@ -38,7 +38,7 @@ def test_segments_of_a_namespace_that_is_seen_once_are_unknown() -> None:
 
 
 def test_a_look_tells_the_clock_and_the_network() -> None:
-    with beacon(DAY_NS) as port:
+    with clock_server(DAY_NS) as port:
         way = Reachability(f"127.0.0.1:{port}")
         first, second = way.look(1), way.look(1)
         way.close()
@@ -51,7 +51,7 @@ def test_a_look_tells_the_clock_and_the_network() -> None:
 
 
 def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line() -> None:
-    with beacon() as port:
+    with clock_server() as port:
         way = Reachability(f"127.0.0.1:{port}")
         way.look(1)
     for _ in range(2):
@@ -61,7 +61,7 @@ def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line(
             way.look(0.3)
     with pytest.raises(Unreached, match=rf"^the targets' machine is not reached at 127\.0\.0\.1:{port}: "):
         Reachability(f"127.0.0.1:{port}").bandwidth_mbps()
-    with beacon(port=port):
+    with clock_server(port=port):
         assert way.look(1).round_trip_ms > 0
         assert way.bandwidth_mbps() > 1
         way.close()

@@ -130,7 +130,7 @@ def test_a_second_up_while_the_first_is_not_done_is_refused(workspace: Workspace
 
 @pytest.fixture
 def asked(workspace: Workspace) -> Iterator[list[int]]:
-    """The signals that came to this process, which is taken for the keeper. It looks when it is asked to."""
+    """The signals that came to this process, which is taken for the supervisor. It looks when it is asked to."""
     came: list[int] = []
 
     def look(signum: int, _: object) -> None:
@@ -143,14 +143,14 @@ def asked(workspace: Workspace) -> Iterator[list[int]]:
     signal.signal(LOOK, before)
 
 
-def test_the_status_is_what_the_keeper_sees_when_it_is_asked(workspace: Workspace, asked: list[int]) -> None:
+def test_the_status_is_what_the_daemon_sees_when_it_is_asked(workspace: Workspace, asked: list[int]) -> None:
     state_file.write(workspace.state, own(looked=0))
     assert control.check(workspace).failures == {}
     assert control.look(workspace).failures == {"one": "ended by signal 9"}
     assert len(asked) == 1
 
 
-def test_a_keeper_that_cannot_be_asked_or_is_busy_is_not_waited_for(
+def test_a_daemon_that_cannot_be_asked_or_is_busy_is_not_waited_for(
     workspace: Workspace, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state_file.write(workspace.state, own())

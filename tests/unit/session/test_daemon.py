@@ -1,4 +1,4 @@
-"""What keeps the interactive lab up, on fakes of its targets and of the web UI's side of the conversation."""
+"""What keeps the interactive lab up, on fakes of its targets and of the web UI's end of its channel."""
 
 import json
 import socket
@@ -56,7 +56,7 @@ class Unstartable(FakeTarget):
 
 
 class Lab:
-    """A keeper of two servers, with everything that can be seen of it."""
+    """A supervisor of two servers, with everything that can be seen of it."""
 
     def __init__(self, state: Path, two: Callable[..., FakeTarget] = FakeTarget) -> None:
         self.state = state
@@ -69,14 +69,14 @@ class Lab:
         self.deaf: set[str] = set()
         """The URLs where nobody listens."""
         stands = own(servers={}, looked=0)
-        self.keeper = Supervisor(fleet, {"store": self.store}, ui, stands, state, lambda url: url not in self.deaf)
-        self.keeper.write()
+        self.supervisor = Supervisor(fleet, {"store": self.store}, ui, stands, state, lambda url: url not in self.deaf)
+        self.supervisor.write()
         self.now = 100.0
 
     def step(self, *asked: object, after_s: float = TICK_S) -> None:
         self.now += after_s
         self.ui.to_say += asked
-        self.keeper.step(self.now)
+        self.supervisor.step(self.now)
 
     @property
     def stands(self) -> SessionState:
@@ -154,7 +154,7 @@ def test_a_command_has_all_looked_at_now_and_the_web_ui_and_the_file_are_told_th
     lab.deaf.add(lab.two.published_url)
     lab.step()
     assert lab.stands.failures == {}
-    lab.keeper.ask_to_look()
+    lab.supervisor.ask_to_look()
     lab.step()
     assert lab.stands.looked == 1
     assert lab.stands.failures == {"store": "was removed", "one": "ended by signal 9", "two": "does not listen"}
@@ -178,8 +178,8 @@ def test_a_server_under_load_is_not_knocked_at(lab: Lab) -> None:
 def test_on_a_site_only_the_swarm_need_reach_a_server(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     ui = LabUI(cast("JsonChannel", FakeChannel()), frozenset({1}))
-    keeper = Supervisor({"one": lab.one}, {}, ui, own(site="site.yaml"), tmp_path, lambda _: False)
-    keeper.write()
+    supervisor = Supervisor({"one": lab.one}, {}, ui, own(site="site.yaml"), tmp_path, lambda _: False)
+    supervisor.write()
     assert lab.failures == {"one": None}
 
 
@@ -240,7 +240,7 @@ def test_a_command_has_all_that_ended_started_again_and_sees_that_it_was_heard(l
     lab.step()
     lab.one.died = lab.two.died = "ended by signal 9"
     assert lab.stands.answered == 0
-    lab.keeper.ask()
+    lab.supervisor.ask()
     lab.step()
     assert lab.stands.answered == 1
     assert lab.failures == {"one": None, "two": None}
@@ -255,7 +255,7 @@ def test_a_backend_that_ended_stands_in_the_file_within_a_round_and_is_started_a
     lab.step(after_s=ROUND_S)
     assert lab.stands.backends == {"store": "ended by signal 9"}
     assert lab.stands.failures == {"store": "ended by signal 9"}
-    lab.keeper.ask()
+    lab.supervisor.ask()
     lab.step()
     assert (lab.stands.backends, lab.stands.answered) == ({"store": None}, 1)
     assert lab.ui.heard == []
@@ -267,7 +267,7 @@ def test_a_backend_that_does_not_start_again_is_told_as_the_reason(lab: Lab, mon
 
     monkeypatch.setattr(FakeBackend, "restart", fail)
     lab.store.died, lab.two.died = "was removed", "ended by signal 9"
-    lab.keeper.ask()
+    lab.supervisor.ask()
     lab.step()
     assert lab.stands.failures == {"store": "was removed"}, "the servers are started again all the same"
 
@@ -307,7 +307,7 @@ def test_the_web_ui_is_known_by_what_it_is_bound_to_and_everywhere_by_this_machi
 def test_a_web_ui_that_is_lost_is_an_error(lab: Lab) -> None:
     lab.ui.ended = True
     with pytest.raises(SwarmError, match="the web UI is lost: it has ended"):
-        lab.keeper.keep()
+        lab.supervisor.keep()
 
 
 @dataclass
@@ -325,4 +325,4 @@ def test_an_engine_that_took_the_web_ui_with_it_is_what_is_said(tmp_path: Path) 
     lab.step()
     lab.two.died, lab.ui.ended = "unreachable", True
     with pytest.raises(EngineError, match="the Docker engine stopped answering"):
-        lab.keeper.keep()
+        lab.supervisor.keep()

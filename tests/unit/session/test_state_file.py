@@ -16,7 +16,7 @@ from wsgilab.web.access import ui_url
 
 
 def own(**changes: object) -> SessionState:
-    """This process, as the keeper of one server, with `changes`."""
+    """This process, as the supervisor of one server, with `changes`."""
     pid, started_ticks, boot = state_file.own_identity()
     made = SessionState(
         pid=pid,
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         state_file.write(tmp_path / "nowhere", own())
 
 
-def test_only_the_very_process_that_wrote_it_is_the_keeper() -> None:
+def test_only_the_very_process_that_wrote_it_is_the_daemon() -> None:
     assert own().is_alive()
     assert not own(boot="00000000-0000-0000-0000-000000000000").is_alive()
     assert not own(started_ticks=own().started_ticks + 1).is_alive()

@@ -1,4 +1,4 @@
-"""A machine's clock and network, as a beacon tells them over a real socket of this machine."""
+"""A machine's clock and network, as a clock server answers over a real socket of this machine."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.elsewhere import BEHIND_NS, DAY_NS, beacon, delayed
+from tests.elsewhere import BEHIND_NS, DAY_NS, clock_server, delayed
 from wsgilab.system import clock_client as links
 from wsgilab.system import host
 from wsgilab.system.clock_client import FEWEST_EXCHANGES, MOST_EXCHANGES, ClockClient, parse_address
@@ -41,8 +41,8 @@ def _closed() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("ahead_ns", [0, 3 * DAY_NS, BEHIND_NS], ids=["one-clock", "ahead", "behind"])
-def test_the_offset_is_how_far_the_beacons_clock_is_ahead(ahead_ns: int) -> None:
-    with beacon(ahead_ns) as port:
+def test_the_offset_is_how_far_the_servers_clock_is_ahead(ahead_ns: int) -> None:
+    with clock_server(ahead_ns) as port:
         reading = link(port).read()
 
     assert abs(reading.offset_ns - ahead_ns) <= reading.fastest_ns / 2
@@ -51,7 +51,7 @@ def test_the_offset_is_how_far_the_beacons_clock_is_ahead(ahead_ns: int) -> None
 
 
 def test_how_long_cores_were_idle_is_told_with_the_time_of_it() -> None:
-    with beacon(3 * DAY_NS) as port:
+    with clock_server(3 * DAY_NS) as port:
         before = host.idle_s([0])
         at_ns, idle_ns = link(port).idle("0")
         after = host.idle_s([0])
@@ -63,12 +63,12 @@ def test_how_long_cores_were_idle_is_told_with_the_time_of_it() -> None:
 
 @pytest.mark.parametrize("cpuset", ["", "zero", "0-99999", "3-1", "0 1"])
 def test_whoever_asks_for_no_cores_is_not_answered(cpuset: str) -> None:
-    with beacon(0) as port, pytest.raises(ConnectionError):
+    with clock_server(0) as port, pytest.raises(ConnectionError):
         link(port).idle(cpuset)
 
 
 def test_a_round_trip_takes_as_long_as_the_way_there_and_back() -> None:
-    with beacon(DAY_NS) as port, delayed(port, 0.02) as far:
+    with clock_server(DAY_NS) as port, delayed(port, 0.02) as far:
         reading = link(far).read()
 
     assert 40 * MS <= reading.fastest_ns <= reading.round_trip_ns
@@ -76,7 +76,7 @@ def test_a_round_trip_takes_as_long_as_the_way_there_and_back() -> None:
 
 
 class Way:
-    """A connection to a beacon whose clock is a day ahead. Each exchange takes so long there, and as long back."""
+    """A connection to a clock server whose clock is a day ahead. Each exchange takes so long there, and as long back."""
 
     def __init__(self, *one_way_ns: int) -> None:
         self.now_ns = 0
@@ -147,7 +147,7 @@ def test_of_a_slow_link_fewer_exchanges_are_asked(
 
 @contextmanager
 def counting() -> Iterator[tuple[int, list[socket.socket]]]:
-    """Something that answers as a beacon does; and its connections."""
+    """Something that answers as a clock server does; and its connections."""
     listener = socket.create_server(("127.0.0.1", 0))
     connections: list[socket.socket] = []
 
@@ -177,7 +177,7 @@ def counting() -> Iterator[tuple[int, list[socket.socket]]]:
 
 
 def test_bandwidth_is_what_the_link_lets_through() -> None:
-    with beacon() as port, delayed(port, 0.0, bytes_per_s=2_000_000) as narrow:
+    with clock_server() as port, delayed(port, 0.0, bytes_per_s=2_000_000) as narrow:
         through, freely = link(narrow).bandwidth_mbps(), link(port).bandwidth_mbps()
 
     assert through < freely
@@ -196,7 +196,7 @@ def test_bandwidth_is_that_of_the_second_half_for_a_connection_begins_slowly() -
 
 def test_a_link_over_which_next_to_nothing_comes_is_given_up_in_time() -> None:
     with (
-        beacon() as port,
+        clock_server() as port,
         delayed(port, 0.0, bytes_per_s=1) as stuck,
         pytest.raises(OSError, match=r"too little|timed out"),
     ):
@@ -223,7 +223,7 @@ def test_who_never_answers_is_waited_for_no_longer_than_was_said() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"12x\n", b"1" * 1000])
-def test_who_answers_otherwise_is_no_beacon(answer: bytes) -> None:
+def test_who_answers_otherwise_is_no_clock_server(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def tell() -> None:
@@ -256,7 +256,7 @@ def test_who_answers_otherwise_is_no_beacon(answer: bytes) -> None:
     ],
 )
 def test_a_stranger_does_no_harm(said: bytes) -> None:
-    with beacon() as port:
+    with clock_server() as port:
         asking = link(port)
         asking.read()
         with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
@@ -269,7 +269,7 @@ def test_a_stranger_does_no_harm(said: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, 1000, 300_000])
 def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(count: int) -> None:
-    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
+    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
         asking.sendall(b"bytes %d\n" % count)
         received = b""
         while chunk := asking.recv(1 << 16):
@@ -278,7 +278,7 @@ def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(co
 
 
 def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_asks_is_answered() -> None:
-    with beacon() as port:
+    with clock_server() as port:
         strangers = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(30)]
         asking = link(port)
         asking.read()
@@ -293,7 +293,7 @@ def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_ask
 
 
 def test_one_who_asks_for_much_and_does_not_read_it_does_not_hold_up_others() -> None:
-    with beacon() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as greedy:
+    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as greedy:
         greedy.sendall(b"bytes 60000000\n")
         assert greedy.recv(1), "it is being served"
         link(port).read()

@@ -1,4 +1,4 @@
-"""A conversation: what is said in time, what is not, and how it ends."""
+"""A channel: what is sent in time, what is not, and how it ends."""
 
 import sys
 import textwrap
