@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from wsgilab.analysis import claims
 from wsgilab.analysis.claims.file import cells_of
@@ -246,18 +245,7 @@ def test_what_needs_two_cores_says_so_on_one() -> None:
     assert overlap.verdict == "confirmed"
 
 
-# --- what the README says
-
-
-def test_the_readme_tells_every_claim_with_the_verdict_of_the_run_that_is_kept() -> None:
-    kept = yaml.safe_load((PROJECT / "docs" / "claims.yaml").read_text())
-    verdicts = {each["id"]: each["verdict"] for each in kept["claims"]}
-    rows = [line.split(" | ") for line in (PROJECT / "README.md").read_text().splitlines() if " | **" in line]
-
-    told = {row[0].removeprefix("| "): row[1].strip("*") for row in rows}
-
-    assert told == {claim.claim: verdicts[claim.id] for claim in ASKED.claims}
-
+# --- what claims say of their limits
 
 SPELT = {1.05: "1.05", 1.1: "a tenth more", 1.3: "1.3", 2.0: "twice"}
 """How a claim says the limit of a ratio."""
