@@ -10,10 +10,10 @@ provider "aws" { region = var.region }
 
 variable "region" { default = "eu-central-1" }
 variable "zone" { default = "a" }
-variable "type" { default = "c7i.xlarge" } # no burstable one, such as t3: docs/cloud.md says why
+variable "type" { default = "c7i.xlarge" } # not a burstable one, such as t3: docs/cloud.md says why
 variable "targets" { default = 1 }
 variable "swarm" { default = 1 }           # as many, or a multiple
-variable "operator" { type = string }      # from where you log in: your address, as 198.51.100.7/32
+variable "operator" { type = string }      # the address from which you log in, such as 198.51.100.7/32
 variable "public_key" { type = string }
 
 locals {
@@ -49,7 +49,7 @@ resource "aws_security_group" "swarm" {
 }
 resource "aws_security_group" "targets" {
   name = "wsgilab-targets"
-  ingress { # the swarm, to servers and beacon
+  ingress { # the swarm, to servers and clock server
     protocol        = "tcp"
     from_port       = split("-", local.ports)[0]
     to_port         = split("-", local.ports)[1]
