@@ -11,7 +11,7 @@ import yaml
 from tests.e2e.conftest import Cli, Ended, make_cli
 from tests.e2e.machines import Machine
 from wsgilab.analysis.compare import compare
-from wsgilab.report.document import comparison_yaml
+from wsgilab.report.comparison import comparison_yaml
 from wsgilab.results.store import Store
 from wsgilab.system import host
 

@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 from wsgilab.analysis import ab_context, disturbance, stats
 from wsgilab.analysis.figures import cell_result
 from wsgilab.analysis.pairs import ByCell, by_block, compared_figure, grouped, metric_of
-from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Limit, Observation, Run, RunsComparison, Verdict
+from wsgilab.model import (
+    Cell,
+    CellOfRuns,
+    CellSide,
+    CommonShift,
+    Interval,
+    Limit,
+    Observation,
+    Run,
+    RunsComparison,
+    Verdict,
+)
 from wsgilab.model.errors import SpecError
 
 _TURNED: Mapping[Verdict, Verdict] = {"faster": "slower", "slower": "faster", "undecided": "undecided"}
@@ -124,23 +135,11 @@ def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[Cell, floa
 
 
 def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
-    result_a, result_b = (
-        cell_result(
-            side.run,
-            cell,
-            side.by_cell[cell],
-            planned=side.run.experiment.blocks,
-            summary=stats.median_interval,
-        )
-        for side in (a, b)
-    )
     found = CellOfRuns(
         cell=cell,
         metric=metric_of(cell),
-        a=result_a,
-        b=result_b,
-        figure_a=_summary(a.figures(cell)),
-        figure_b=_summary(b.figures(cell)),
+        a=_of_run(a, cell),
+        b=_of_run(b, cell),
         work=1.0,
         ratio=None,
         exact=False,
@@ -148,10 +147,28 @@ def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: 
         verdict="undecided",
         same=False,
         detectable=None,
-        refused=refused,
+        refused=refused or None,
         warnings=(),
     )
     return found if refused else _judged(found, a, b, level=level, reach=reach)
+
+
+def _of_run(side: _Side, cell: Cell) -> CellSide:
+    result = cell_result(
+        side.run,
+        cell,
+        side.by_cell[cell],
+        planned=side.run.experiment.blocks,
+        summary=stats.median_interval,
+    )
+    figures = side.figures(cell)
+    return CellSide(
+        blocks=result.blocks,
+        figure=stats.median_interval(figures) if figures else None,
+        bound_by=None if result.figures is None else result.figures.bound_by,
+        broken_gates=result.broken_gates,
+        warnings=result.warnings,
+    )
 
 
 def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float) -> CellOfRuns:
@@ -173,10 +190,6 @@ def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float
         detectable=None if broken else stats.detectable(ratio),
         warnings=tuple(_warnings(found, a, b)),
     )
-
-
-def _summary(figures: Sequence[float]) -> Interval | None:
-    return stats.median_interval(figures) if figures else None
 
 
 def _warnings(found: CellOfRuns, a: _Side, b: _Side) -> Iterable[str]:

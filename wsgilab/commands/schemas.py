@@ -15,18 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
 from wsgilab.analysis.claims.file import ClaimsFile
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.file import ExperimentFile
 from wsgilab.experiment.site import SiteFile
-from wsgilab.report.ab.shape import AgainstFile
-from wsgilab.report.shape import ComparisonFile
+from wsgilab.model import CellFigures, Run
+from wsgilab.report.ab.yaml import AgainstFile
+from wsgilab.report.comparison import ComparisonFile, FiguresEntry, InFlightEntry, Intervals
+from wsgilab.report.yaml import Identity
 
 Json = dict[str, Any]
 """A JSON Schema; what it holds is JSON Schema's affair."""
+
+_VALUES: Mapping[type, type] = {
+    Identity: Run,
+    FiguresEntry: CellFigures,
+    InFlightEntry: CellFigures,
+    Intervals: CellFigures,
+}
+"""A part of a document -> the value whose attributes describe those of its keys that have no docstring."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -43,8 +53,8 @@ def schemas() -> Mapping[str, bytes]:
         "backends.json": _services(
             catalogue.BackendLab, "What requests wait for in wsgilab: a Compose file with one service for each backend."
         ),
-        "comparison.json": _of(ComparisonFile),
-        "against.json": _of(AgainstFile),
+        "comparison.json": _of(ComparisonFile, "serialization"),
+        "against.json": _of(AgainstFile, "serialization"),
     }
     return {name: (json.dumps(schema, indent=2, ensure_ascii=False) + "\n").encode() for name, schema in made.items()}
 
@@ -56,8 +66,8 @@ def write(folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _of(kind: type) -> Json:
-    return {"$schema": DIALECT, **TypeAdapter(kind).json_schema(schema_generator=_Described)}
+def _of(kind: type, mode: JsonSchemaMode = "validation") -> Json:
+    return {"$schema": DIALECT, **TypeAdapter(kind).json_schema(schema_generator=_Described, mode=mode)}
 
 
 def _services(lab: type, description: str) -> Json:
@@ -99,8 +109,17 @@ class _Described(GenerateJsonSchema):
             return schema["default_factory"]()  # type: ignore[call-arg]  # a dataclass' takes nothing
         return super().get_default_value(schema)
 
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        # A document has every key, whatever the default of its value.
+        return self.generate_inner(schema["schema"]) if self.mode == "serialization" else super().default_schema(schema)
+
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        return _described(super().dataclass_schema(schema), schema["cls"])
+        described = _described(super().dataclass_schema(schema), schema["cls"])
+        if self.mode == "serialization":
+            # A document has every key of a value, and others may be added.
+            described["required"] = list(described["properties"])
+            described.pop("additionalProperties", None)
+        return described
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         return _described(super().typed_dict_schema(schema), schema["cls"])
@@ -116,10 +135,10 @@ def _described(schema: Json, kind: type) -> Json:
 
 
 def _bases(kind: type) -> Sequence[type]:
-    """The class and those that it takes keys from, itself first. A TypedDict has them in a place of its own."""
+    """The class and those that describe its keys, itself first. A TypedDict has its bases in a place of its own."""
     own = getattr(kind, "__orig_bases__", kind.__bases__)
     further = [each for base in own if isinstance(base, type) and base is not object for each in _bases(base)]
-    return [kind, *further]
+    return [kind, *further, *([_VALUES[kind]] if kind in _VALUES else [])]
 
 
 def _docstrings(kind: type) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
-from wsgilab.model.ab import CellOfRuns, CommonShift, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, Difference, Limit, RunsComparison, Weight
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     Advice,
@@ -60,6 +60,7 @@ __all__ = [
     "CellFigures",
     "CellOfRuns",
     "CellResult",
+    "CellSide",
     "Claim",
     "ClaimResult",
     "ClaimVerdict",

@@ -1,10 +1,14 @@
-"""What two runs say beside each other: one before (A) and one after (B), or those of two machines."""
+"""What two runs say beside each other: one before (A) and one after (B), or those of two machines.
+
+`against.yaml` is written with these values, as `comparison.yaml` is with those of `wsgilab.model.comparison`.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from wsgilab.model.comparison import CellResult, Interval, Metric, Verdict
+from wsgilab.model.comparison import BoundBy, Gate, Interval, Metric, Verdict
 from wsgilab.model.experiment import Cell
+from wsgilab.model.rounding import Digits
 from wsgilab.model.run import Run
 
 Weight = Literal["refuses", "warns", "told"]
@@ -13,13 +17,33 @@ Weight = Literal["refuses", "warns", "told"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Something that is not the same in two runs."""
+    """Something that is not the same in the two runs."""
 
     what: str
+    """In words."""
     a: str | None
+    """As A has it; null where it has none."""
     b: str | None
-    """As each run has it; None where it has none."""
+    """As B has it; null where it has none."""
     weight: Weight
+    """`refuses`: the cells that it is about are not compared. `warns`: it may be the reason for a ratio. `told`: it
+    bears on none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSide:
+    """A cell in one of the two runs, by itself."""
+
+    blocks: int
+    """Measured ones."""
+    figure: Annotated[Interval | None, Digits(1)]
+    """Requests a second, or at a fixed rate the mean latency in milliseconds; null where none was measured."""
+    bound_by: BoundBy | None
+    """What held the throughput where it was; null where none was measured."""
+    broken_gates: tuple[Gate, ...]
+    """Why nothing is concluded from its figures."""
+    warnings: tuple[str, ...]
+    """What a reader must know beside its figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,48 +51,49 @@ class CellOfRuns:
     """A cell that both runs have."""
 
     cell: Cell
+    """The same in both."""
     metric: Metric
-    """What is compared, as in a `PairResult`."""
-    a: CellResult
-    b: CellResult
-    """Each by itself, as its own run has it, without a rank."""
-    figure_a: Interval | None
-    figure_b: Interval | None
-    """Throughput in requests a second, or mean latency in milliseconds; None where no block has it."""
-    work: float
-    """How much work a request of B does for each one of A, where that is fixed by a calibration of each run: the ratio
-    is of work done. 1 where requests are alike."""
-    ratio: Interval | None
-    """B's figure over A's; None where they are not compared."""
+    """What is compared."""
+    a: CellSide
+    """In A."""
+    b: CellSide
+    """In B."""
+    work: Annotated[float, Digits(4)]
+    """The work of a request of B over that of one of A, by the runs' calibrations; the ratio is of work done. 1 where
+    requests are alike."""
+    ratio: Annotated[Interval | None, Digits(3)]
+    """B over A, with an interval; those of all cells hold at once with a chance of 95 %. Null where not compared."""
     exact: bool
-    """Whether the blocks suffice for an interval without widening."""
-    beside_others: float | None
-    """The median ratio over what all other cells have in common; None where there are no others."""
+    """Whether the interval follows from ranks alone; else it is widened, or there is none."""
+    beside_others: Annotated[float | None, Digits(3)]
+    """The ratio over what all other cells have in common; null where there are no others."""
     verdict: Verdict
     """Of B, as against A."""
     same: bool
-    """Undecided, because they are the same within `stats.ALIKE`: the whole interval is."""
-    detectable: float | None
-    """The smallest difference, as a share, that these blocks with this scatter could have shown; None where they could
-    show none."""
-    refused: str
-    """Why they are not compared; empty where they are."""
+    """Undecided, because the whole interval is within 2 % of 1: whatever the difference is, it is less than that."""
+    detectable: Annotated[float | None, Digits(4)]
+    """The smallest difference, as a share (0.05: 5 % faster or slower), that these blocks with this scatter could have
+    shown. Null where they could show none."""
+    refused: str | None
+    """Why it is not compared; null where it is."""
     warnings: tuple[str, ...]
-    """What a reader must know beside the ratio. Those of either run by itself are in `a` and `b`."""
+    """What a reader must know beside the ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonShift:
-    """What cells that are compared, and have no broken gate, have in common."""
+    """What all cells that are compared have in common: it may be the machine."""
 
     cells: int
-    speed: float
+    """So many are compared and have no broken gate."""
+    speed: Annotated[float, Digits(3)]
     """The median of their ratios, those of latencies turned round: above 1, B is faster."""
     faster: int
+    """Cells whose ratio is beyond 1 %."""
     slower: int
-    """How many of them have a ratio further than `stats.SAME` on that side of 1."""
+    """The same, the other way."""
     direction: Verdict
-    """The way in which more than half of them, and two at least, shifted; `undecided` where they did not."""
+    """The way in which more than half of them shifted, two at least; else `undecided`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +125,4 @@ class Limit:
     faster: bool
     """Which way counts."""
     share: float
-    """0.05: at least 5 %, beyond doubt. See `compare.breaches`."""
+    """0.05: at least 5 %, beyond doubt. See `analysis.ab.breaches`."""

@@ -1,11 +1,16 @@
-"""What a run says: figures, ratios, and what follows from them."""
+"""What a run says: figures, ratios, and what follows from them.
+
+`comparison.yaml` is written with these values: a field's docstring describes its key in the JSON Schema, so that None is
+called null there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from wsgilab.model.experiment import Cell
 from wsgilab.model.observation import Timeline
+from wsgilab.model.rounding import Digits
 from wsgilab.model.run import Run
 
 Metric = Literal["throughput", "latency"]
@@ -34,11 +39,14 @@ Verdict = Literal["faster", "slower", "undecided"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A median with a lower and an upper end. None: too few blocks to say."""
+    """The median of the blocks, and an interval that holds the true one."""
 
     median: float
+    """In the unit of the figure."""
     low: float | None
+    """The lower end; null where there are too few blocks to say."""
     high: float | None
+    """The upper end; null where there are too few blocks to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,54 +54,74 @@ class CellFigures:
     """The figures of a cell over the blocks in which it was measured."""
 
     peak: int
-    """The highest of any block."""
+    """The most requests in flight, in any block's window."""
     mean_in_flight: Interval
+    """Requests in flight, weighted by time."""
     processes: int
+    """Processes that finished a request in a window."""
     threads: int
+    """OS threads that finished a request in a window."""
     busiest_share: float | None
-    """The busiest process' requests over its even share: 1.0 is even, 2.0 of 2 processes is one doing it all.
-
-    None where processes are not declared in number.
-    """
+    """The busiest process' requests over its even share: 1.0 is even, 2.0 of 2 processes is one doing it all. Null where
+    processes are not declared in number."""
     process_shares: tuple[float, ...]
     """What share of the requests each declared process finished, most first: the mean over the blocks, each with its
     processes in that order. Empty where processes are not declared in number."""
     throughput_rps: Interval
+    """Requests a second, completed and correct."""
     latency_ms: Mapping[str, float]
-    """`p50`, `p95`, `p99`, `max`, over the merged histograms of all blocks."""
+    """Milliseconds from a request's begin, or when it was due, to its whole answer, over all blocks together. The keys are
+    `p50`, `p95`, `p99` and `max`."""
     latency_blocks_ms: Mapping[str, Interval]
     """The same of each block by itself, with the interval of their median."""
     service_ms: Interval
+    """Median time of a request inside the application, in milliseconds."""
     limit_rps: float | None
+    """Requests a second: slots over service time, or cores over CPU time, whichever is lower. Null where neither is
+    known."""
     limit_share: float | None
     """Throughput over `limit_rps`."""
     cpu_ms_per_request: Interval | None
+    """CPU time of all the server's processes, in milliseconds a request."""
     server_cpu: Interval | None
+    """Share of the pinned cores that the server used."""
     generator_cpu: Interval
+    """Share of the generator's busiest core that it used."""
     server_others: Interval | None
-    """Share of the server's cores that others than the lab used, or that a hypervisor took away; None: not measured."""
+    """Share of the server's cores that others than the lab used, or that a hypervisor took away; null where it was not
+    measured."""
     generator_others: Interval | None
-    """The same of the generator's cores."""
+    """Share of the generator's cores that others than the lab used, or that a hypervisor took away; null where it was not
+    measured."""
     disturbed: str
     """What others took in the disturbed windows, and who, in words; empty where none was disturbed."""
     resident_mb: float | None
+    """Resident memory of all the server's processes, in megabytes (10^6 bytes)."""
     os_threads: int | None
-    """Threads of all its processes, as the operating system counts them: the median of the blocks."""
+    """Threads of all the server's processes, as the operating system counts them: the median of the blocks."""
     backend_cpu: Interval | None
-    """Share of the backends' cores that they used; None where the workload has none."""
+    """Share of the backends' cores that they used; null where the workload has none."""
     failures: int
+    """Requests answered wrongly or not at all, over all trials."""
     cut_off: int
+    """Requests given up because they were unanswered when a trial's patience ended."""
     late: int
+    """Scheduled requests that the generator began noticeably after they were due."""
     slow_connections: int
+    """Connections that took so long to open that the first attempt must have been dropped."""
     reopened: int | None
-    """Kept connections that the server had closed without saying so; None where they were not counted."""
+    """Kept connections that the server had closed without saying so in its last answer, so that users opened others; null
+    where they were not counted."""
     round_trip_ms: Interval | None
-    """To the targets' machine and back, all idle; None where users and targets share a machine."""
+    """Milliseconds for a small message to the targets' machine and its answer, just before the trials; null where users and
+    targets share a machine."""
     received_mbps: Interval | None
-    """Megabits of bodies a second; None where they were not counted."""
+    """Megabits of answers' bodies a second; null where they were not counted."""
     resent_share: float | None
-    """Of all TCP segments that the swarm sent, those that it sent again; None where users and targets share a machine."""
+    """Of all TCP segments that the users' machines sent, those that they sent again; null where users and targets share a
+    machine."""
     bound_by: BoundBy
+    """What keeps the throughput from being higher."""
     because: str
     """The figures that decided `bound_by`."""
 
@@ -129,15 +157,20 @@ class PairResult:
     """A server's figure over the reference's, everything else equal, paired by block."""
 
     cell: Cell
+    """Of the server that is compared."""
     reference: str
+    """The server that it is compared with."""
     metric: Metric
-    """At a fixed rate all that keep up have the same throughput, so there it is the mean latency."""
+    """Throughput; at a fixed rate, where all that keep up have the same, the mean latency."""
     blocks: int
     """So many that both have."""
-    ratio: Interval
+    ratio: Annotated[Interval, Digits(3)]
+    """The server's figure over the reference's. The intervals of all ratios hold at once, with a chance of 95 %, and with
+    them those that ranks and advice read."""
     verdict: Verdict
+    """What the interval says of the server."""
     same: bool
-    """Undecided, because they are the same within `stats.ALIKE`: the whole interval is."""
+    """Undecided, because the whole interval is within 2 % of 1: whatever the difference is, it is less than that."""
     broken_gates: tuple[Gate, ...]
     """Why nothing is concluded from the ratio, where either of the two must not be compared."""
 
@@ -147,27 +180,30 @@ class Scaling:
     """A cell's throughput over that of the same with the fewest cores, paired by block."""
 
     cell: Cell
+    """The one with more cores."""
     over_cores: int
-    """The fewest."""
+    """The fewest cores that it was measured with under these conditions."""
     blocks: int
     """So many that both have."""
-    ratio: Interval
+    ratio: Annotated[Interval, Digits(3)]
+    """Throughput with `cores` over throughput with `over_cores`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """One block against the whole run: how the machine changed meanwhile.
-
-    Each trial's figure over the median of its cell; an `Interval` here is the median of those and their quartiles.
-    """
+    """One block against the whole run: how the machine changed meanwhile. Each trial's figure counts as a ratio to the
+    median of its cell; of these, `median` is the median, `low` and `high` are the quartiles."""
 
     block: int
+    """Its number, from 0."""
     started: str
+    """When its first trial began: ISO 8601, with the offset from UTC."""
     trials: int
     """Measured ones."""
-    throughput: Interval
-    cpu_time: Interval | None
-    """CPU time a request: above 1, the same work took the machine longer. None where that was not read."""
+    throughput: Annotated[Interval, Digits(3)]
+    """Requests a second: below 1, the machine was slower in this block."""
+    cpu_time: Annotated[Interval | None, Digits(3)]
+    """CPU time a request: above 1, the same work took the machine longer. Null where it was not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,21 +211,24 @@ class MachineEffect:
     """A machine of targets against the others that took blocks of the same run."""
 
     machine: str
+    """Its name in `run.lanes`."""
     blocks: int
-    throughput: Interval
-    """The speed of its blocks over that of the others'. A block's speed is the geometric mean, over its cells, of
-    throughput over the cell's median."""
+    """So many were measured on it."""
+    throughput: Annotated[Interval, Digits(3)]
+    """The speed of its blocks over that of the others': a block's speed is the geometric mean, over its cells, of throughput
+    over the cell's median. The intervals of all machines hold at once, with a chance of 95 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a server must keep to, to be advised; None: nothing."""
+    """What a server must keep to, to be advised; null: nothing."""
 
     workload: str | None = None
+    """Under this workload alone."""
     p95_ms: float | None = None
-    """The 95th percentile of latency; the upper end of its interval must keep to it."""
+    """The 95th percentile of latency, in milliseconds, at most; the upper end of its interval must keep to it."""
     memory_mb: float | None = None
-    """Resident memory of the whole server, in megabytes, at most."""
+    """Resident memory of all the server's processes, in megabytes (10^6 bytes), at most."""
 
     @property
     def limits(self) -> str:

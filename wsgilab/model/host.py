@@ -13,11 +13,16 @@ class Host:
     __pydantic_config__: ClassVar = STRICT
 
     cpu: str
+    """The processor's name."""
     architecture: str
+    """Such as x86_64."""
     usable_cpus: str
-    """A cpuset list such as `0-3`."""
+    """The cores that the lab might use, as a list such as `0,2-3`."""
     siblings: tuple[str, ...]
-    """Cpuset lists of the logical cores that share one physical core."""
+    """Lists of logical cores that share one physical core."""
     memory_bytes: int
+    """Main memory, in bytes."""
     kernel: str
+    """The operating system's release."""
     python: str
+    """The lab's own Python."""

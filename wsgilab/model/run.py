@@ -49,24 +49,29 @@ class Run:
     __pydantic_config__: ClassVar = STRICT
 
     schema: int
+    """`SCHEMA` of the lab that wrote it."""
     id: str
+    """The run's folder under `results/`."""
     lab: str
     """The lab's own version."""
     started: str
     """ISO 8601, with the offset from UTC."""
     runtime: RuntimeName
+    """Whether servers ran in containers (`compose`) or as processes (`local`)."""
     seed: int
+    """What the order of the trials was made from."""
     experiment: Experiment
     server_cpus: Mapping[int, str]
-    """Number of cores -> the cpuset list that servers were pinned to."""
+    """Number of cores -> the list of those that servers with so many were pinned to."""
     generator_cpus: str
+    """The cores of the load generator, as a list."""
     backend_cpus: str = ""
-    """Empty where no workload needs a backend."""
+    """Those of database and upstream service; empty where no workload needs them."""
     cpu_iterations: int | None
-    """The fixed work of a `cpu` request, calibrated once for this run; None where no cell needs it."""
+    """Steps of work in the time that `cpu` is given, as calibrated once for this run; null where no cell needs it."""
     servers: Mapping[str, Server]
     host: Host
-    """Of the targets; where there are several such machines, the first."""
+    """Where it ran; where there are several machines, the first one of targets."""
     stacks: Mapping[str, Stack]
     packages: Mapping[str, str]
     """The lab's own packages and tools, by name."""

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from wsgilab.model.experiment import STRICT
 from wsgilab.model.host import Host
+from wsgilab.model.rounding import Digits
 
 HIGHEST_PORT = 65535
 MASTER_PORT = 5557
@@ -59,26 +60,29 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine that a run ran on. Not where it was: results are passed on."""
+    """A machine of several that a run ran on. Its address is not kept: results are passed on."""
 
     __pydantic_config__: ClassVar = STRICT
 
     name: str
+    """As the site file had it."""
     host: Host
+    """What it is."""
     cpus: str
-    """The cpuset list of the cores that the lab could use there."""
+    """The cores that the lab could use there, as a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneRecord:
-    """A machine of targets, with those that loaded it, and what lay between them when the run began."""
+    """A machine of targets, those that loaded it, and what lay between them when the run began."""
 
     __pydantic_config__: ClassVar = STRICT
 
     targets: Machine
+    """Where the servers ran, and the backends."""
     swarm: tuple[Machine, ...]
-    """The first had Locust's master."""
-    round_trip_ms: float
-    """Median of a small message and its answer, both machines idle."""
-    bandwidth_mbps: float
-    """Megabits a second that one connection brought from the targets' machine to the swarm's first."""
+    """Where the users were; the first had Locust's master."""
+    round_trip_ms: Annotated[float, Digits(3)]
+    """Milliseconds for a small message and its answer, both machines idle: the median."""
+    bandwidth_mbps: Annotated[float, Digits(1)]
+    """Megabits a second that one connection brought from the targets' machine to the first of the users'."""

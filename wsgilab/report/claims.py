@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-import yaml
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
 from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
+from wsgilab.model.rounding import ROUNDED, Digits
 from wsgilab.report import tables
-from wsgilab.report.document import conditions, interval
-from wsgilab.report.identity import identity
 from wsgilab.report.machines import machine
 from wsgilab.report.markdown import escape, table
+from wsgilab.report.yaml import Identity, dump, entry, named
 
 VERDICTS: Sequence[ClaimVerdict] = ("confirmed", "refuted", "undecided")
 
@@ -213,17 +214,32 @@ LEGEND: Sequence[tuple[str, str]] = (
 
 # --- YAML
 
+_ROUNDED = TypeAdapter(Annotated[Interval, Digits(3)])
+
+
+class ClaimsRun(Identity):
+    """The run that the claims were tested with."""
+
+    blocks: int
+    window_s: float
+    notes: tuple[str, ...]
+
+
+class ClaimsDocument(TypedDict):
+    """Schema 1. Keys may be added; those that are there stay."""
+
+    schema: int
+    run: ClaimsRun
+    verdicts: Mapping[ClaimVerdict, int]
+    claims: list[Mapping[str, object]]
+
 
 def claims_yaml(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]:
-    """The claims as YAML, schema 1. Keys may be added; those that are there stay."""
-    document = {
+    """The claims as YAML."""
+    planned = run.experiment
+    document: ClaimsDocument = {
         "schema": run.schema,
-        "run": {
-            **identity(run),
-            "blocks": run.experiment.blocks,
-            "window_s": run.experiment.window_s,
-            "notes": list(run.notes),
-        },
+        "run": entry(ClaimsRun, run, experiment=planned.name, blocks=planned.blocks, window_s=planned.window_s),
         "verdicts": {verdict: sum(result.verdict == verdict for result in results) for verdict in VERDICTS},
         "claims": [
             {
@@ -239,24 +255,19 @@ def claims_yaml(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]
             for result in results
         ],
     }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    return {"claims.yaml": text.encode()}
+    return {"claims.yaml": dump(document, ClaimsDocument)}
 
 
-def _condition(evidence: Evidence) -> dict[str, Any]:
-    condition = evidence.condition
-    decides = {"verdict": evidence.verdict} if _limits(condition) else {}
+def _condition(evidence: Evidence) -> Mapping[str, object]:
+    condition, value = evidence.condition, evidence.value
     return {
         "figure": condition.figure,
-        "of": _cell(condition.of),
-        **({} if condition.over is None else {"over": _cell(condition.over)}),
+        "of": named(condition.of),
+        **({} if condition.over is None else {"over": named(condition.over)}),
         **_limits(condition),
         "blocks": evidence.blocks,
-        **(dict.fromkeys(("median", "low", "high")) if evidence.value is None else interval(evidence.value, 3)),
-        **decides,
+        **dict.fromkeys(("median", "low", "high")),
+        **({} if value is None else _ROUNDED.dump_python(value, context=ROUNDED)),
+        **({"verdict": evidence.verdict} if _limits(condition) else {}),
         "reason": evidence.reason,
     }
-
-
-def _cell(cell: Cell) -> dict[str, Any]:
-    return {"server": cell.server, **conditions(cell)}

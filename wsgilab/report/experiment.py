@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import yaml
-
 from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
 from wsgilab.report.reproduce import where
+from wsgilab.report.yaml import dump
 
 
 class _Load(NamedTuple):
@@ -40,10 +39,7 @@ def experiment_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     run = comparison.run
     if not run.experiment.cells:
         return {}
-    text = yaml.safe_dump(
-        _document(run.experiment), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
-    )
-    return {"experiment.yaml": (_comment(run) + text).encode()}
+    return {"experiment.yaml": _comment(run).encode() + dump(_document(run.experiment))}
 
 
 def _comment(run: Run) -> str:

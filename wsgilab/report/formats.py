@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from wsgilab.model import Comparison
 from wsgilab.report import advice
-from wsgilab.report.document import comparison_yaml
+from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
 from wsgilab.report.figures import figures
 from wsgilab.report.html import report

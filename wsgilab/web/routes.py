@@ -39,7 +39,7 @@ from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 from locust.web import WebUI
 
 from wsgilab.model import CellResult, TrialReport
-from wsgilab.report.document import comparison_yaml
+from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.markdown import comparison_md
 from wsgilab.web import tab
 from wsgilab.web.guard import Guard

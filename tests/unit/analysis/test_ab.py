@@ -197,8 +197,8 @@ def test_the_intervals_are_those_of_unpaired_samples_all_at_once() -> None:
     of_a, of_b = ([each.swarm.throughput_rps for each in given if each.swarm] for given in (a, b))
 
     assert found.ratio == stats.unpaired_ratio(of_b, of_a, stats.ERROR_RATE / 3, 0.0)
-    assert found.figure_a == stats.median_interval(of_a)
-    assert found.figure_b == stats.median_interval(of_b)
+    assert found.a.figure == stats.median_interval(of_a)
+    assert found.b.figure == stats.median_interval(of_b)
 
 
 def test_blocks_are_not_paired() -> None:
@@ -319,8 +319,8 @@ def test_computing_is_compared_by_the_work_done() -> None:
     assert [ratio(cell).median for cell in found.cells] == pytest.approx([1.0, 1.25], rel=0.02)
     assert verdicts(found) == {"one": "undecided", "two": "faster"}
     assert found.core_speed == pytest.approx(1.25)
-    assert found.cells[0].figure_b is not None
-    assert found.cells[0].figure_b.median == pytest.approx(16, rel=0.02), "figures are shown as measured"
+    assert found.cells[0].b.figure is not None
+    assert found.cells[0].b.figure.median == pytest.approx(16, rel=0.02), "figures are shown as measured"
     assert found.cells[0].warnings == ()
     (calibration,) = found.differences
     assert calibration == Difference(what="calibration: steps of work a ms", a="10,000", b="12,500", weight="told")
@@ -502,8 +502,8 @@ def test_a_workload_with_other_parameters_is_not_compared() -> None:
 
     assert one.refused == "a request is not the same: sleep ms is 50 in A and 60 in B"
     assert (one.ratio, one.verdict, one.beside_others) == (None, "undecided", None)
-    assert one.figure_a is not None
-    assert (two.refused, two.ratio is None) == ("", False)
+    assert one.a.figure is not None
+    assert (two.refused, two.ratio is None) == (None, False)
     assert found.differences[0] == Difference(what="sleep ms", a="50", b="60", weight="refuses")
     # What is refused is no comparison, and takes no share of the error rate.
     assert found.blocks_needed == 4
@@ -537,11 +537,11 @@ def test_a_cell_without_figures_is_shown_beside_those_with_some() -> None:
     found = runs(made(), everything({ONE: 1.0, TWO: 1.0}, seed=1), made(id="later"), everything({ONE: 1.0}, seed=2))
 
     assert [cell.refused for cell in found.cells] == [
-        "",
+        None,
         "it has no figure in B",
         "it has no figure in A and in B",
     ]
-    assert found.cells[1].figure_b is None
+    assert found.cells[1].b.figure is None
     assert found.cells[1].b.warnings == ("12 of 12 blocks were not run",)
 
 
@@ -795,6 +795,7 @@ def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() ->
     )
 
     one = by_server(found)["one"]
+    assert one.refused is not None
     assert one.refused.startswith("in B, others took up to 8")
     assert (one.ratio, one.verdict) == (None, "undecided")
     assert not breaches(found, parse_limit("slower=5%"))

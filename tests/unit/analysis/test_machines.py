@@ -23,7 +23,7 @@ from wsgilab.commands import schemas
 from wsgilab.model import Cell, Comparison, Interval, LaneRecord, MachineEffect, Observation, Run
 from wsgilab.report import machines, reproduce, tables, terminal
 from wsgilab.report.ab import runs_html, runs_md, runs_yaml
-from wsgilab.report.document import comparison_yaml
+from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
 from wsgilab.report.formats import FORMATS
 from wsgilab.report.markdown import comparison_md

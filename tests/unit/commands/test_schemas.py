@@ -23,7 +23,7 @@ from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Advice, Comparison, Drift, Interval, Scaling, Wish
 from wsgilab.model.errors import SpecError
 from wsgilab.report.ab import runs_yaml
-from wsgilab.report.document import comparison_yaml
+from wsgilab.report.comparison import comparison_yaml
 from wsgilab.results.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -122,9 +122,17 @@ def test_editors_are_told_defaults_workloads_parameters_and_figures() -> None:
 def test_keys_that_come_from_a_base_class_are_described_as_there() -> None:
     for name in ("experiment.json", "claims.json"):
         assert FILES[name]["properties"]["window_s"]["description"].startswith("How long one trial is observed")
-    described = FILES["comparison.json"]["$defs"]
-    for name in ("CellEntry", "PairEntry", "ScalingEntry", "AdviceEntry"):
-        assert described[name]["properties"]["cores"]["description"] == "To how many cores the server was pinned."
+    parts, described = FILES["comparison.json"]["properties"], FILES["comparison.json"]["$defs"]
+    for of_cell in (
+        described["CellEntry"],
+        described["AdviceEntry"],
+        parts["comparisons"]["items"],
+        parts["scaling"]["items"],
+    ):
+        assert of_cell["properties"]["cores"]["description"] == "To how many cores the server was pinned."
+    assert described["CellEntry"]["properties"]["server_cpu"]["description"] == (
+        "Share of the pinned cores that the server used."
+    ), "as at the value"
     assert FILES["claims.json"]["properties"]["blocks"]["description"] == (
         "Passes over every cell, each in an order of its own."
     ), "a class' own words go before its base's"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.unit import lanes
 from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
@@ -18,9 +19,11 @@ from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
 from wsgilab.model.text import visible
 from wsgilab.report import claims as rendered
-from wsgilab.report import document, markdown, tables, terminal
+from wsgilab.report import markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
+from wsgilab.report.comparison import FiguresEntry
 from wsgilab.report.formats import FORMATS
+from wsgilab.results.reading import dump_run
 from wsgilab.run.workspace import read_catalogue
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
@@ -182,8 +185,9 @@ def test_every_figure_has_a_key_whether_it_was_measured_or_not() -> None:
     measured_entry, failed_entry = as_yaml(ONE_FAILED)["cells"]
 
     assert list(measured_entry) == list(failed_entry)
-    assert all(failed_entry[key] is None for key in document.FIGURE_KEYS)
-    assert {"server", "slots", "blocks", "broken_gates", "warnings"}.isdisjoint(document.FIGURE_KEYS)
+    figures = FiguresEntry.__annotations__.keys()
+    assert all(failed_entry[key] is None for key in figures)
+    assert {"server", "slots", "blocks", "broken_gates", "warnings"}.isdisjoint(figures)
 
 
 def test_medians_have_their_intervals_beside_them() -> None:
@@ -278,6 +282,17 @@ def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
     assert entry["generator_cpu"] == 0.012
     assert entry["resident_mb"] == 56.8
     assert document["comparisons"][0]["ratio"]["median"] == 1.54
+
+
+def test_documents_round_what_a_run_records_whole() -> None:
+    lane = replace(lanes.run().lanes[0], round_trip_ms=0.123456, bandwidth_mbps=941.2345)
+    run = replace(testing.run(), lanes=(lane,))
+
+    (recorded,) = dump_run(run)["lanes"]
+    assert (recorded["round_trip_ms"], recorded["bandwidth_mbps"]) == (0.123456, 941.2345)
+    for document in (as_yaml(compare(run, [])), yaml.safe_load(claims_yaml(run, [])["claims.yaml"])):
+        (written,) = document["run"]["lanes"]
+        assert (written["round_trip_ms"], written["bandwidth_mbps"]) == (0.123, 941.2)
 
 
 def test_the_document_begins_with_its_schema_and_can_be_read_by_people() -> None:

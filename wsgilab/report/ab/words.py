@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
-from wsgilab.model import Cell, CellOfRuns, CellResult, Difference, Interval, Limit, Metric, Run, RunsComparison, Weight
+from wsgilab.model import Cell, CellOfRuns, Difference, Interval, Limit, Metric, Run, RunsComparison, Weight
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
@@ -144,14 +144,14 @@ def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
 def _row(cell: CellOfRuns) -> tuple[str, ...]:
     return (
         cell.cell.server,
-        _figure(cell.figure_a),
-        _figure(cell.figure_b),
+        _figure(cell.a.figure),
+        _figure(cell.b.figure),
         MISSING if cell.ratio is None else times(cell.ratio.median),
         MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
         MISSING if cell.beside_others is None else times(cell.beside_others),
         _verdict(cell),
         MISSING if cell.detectable is None else share(cell.detectable),
-        _both(_bound_by(cell.a), _bound_by(cell.b)),
+        _both(cell.a.bound_by or MISSING, cell.b.bound_by or MISSING),
         f"{cell.a.blocks}, {cell.b.blocks}",
     )
 
@@ -171,10 +171,6 @@ def share(of: float) -> str:
 
 def _figure(figure: Interval | None) -> str:
     return MISSING if figure is None else tables.number(figure.median)
-
-
-def _bound_by(result: CellResult) -> str:
-    return MISSING if result.figures is None else result.figures.bound_by
 
 
 def _both(a: str, b: str) -> str:

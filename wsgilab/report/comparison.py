@@ -1,0 +1,261 @@
+"""`comparison.yaml`, schema 1: what a run says, for a program. Keys may be added; those that are there stay."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, NotRequired, cast
+
+from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
+
+from wsgilab.model import (
+    Advice,
+    BoundBy,
+    CellFigures,
+    CellResult,
+    Comparison,
+    Drift,
+    Gate,
+    Interval,
+    MachineEffect,
+    PairResult,
+    Place,
+    Scaling,
+    Wish,
+)
+from wsgilab.model.rounding import Digits, Median
+from wsgilab.report.yaml import Conditions, Flat, Identity, NamedCell, conditions, dump, entry, named
+
+
+class TrialCounts(TypedDict):
+    """How many trials there were: one cell in one block each."""
+
+    planned: int
+    """As far as it is known: with `precision`, those of the blocks that were begun."""
+    measured: int
+    """Those that have figures."""
+    failed: int
+    """Those that have none; the cells' warnings say why."""
+
+
+class RunEntry(Identity):
+    """The run, and what its intervals are worth."""
+
+    interleaved: bool
+    """False for an interactive session, one test after the other: figures, but no comparison."""
+    trials: TrialCounts
+    """How many were planned, measured and failed."""
+    window_s: Annotated[float, Digits(1)]
+    """Seconds of windows, over all measured trials."""
+    confidence: Annotated[float, Digits(4)]
+    """The chance that the interval of a cell's figure holds its true median: less than 0.95 with few blocks."""
+    blocks_needed: int
+    """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""
+    notes: tuple[str, ...]
+
+
+class InFlightEntry(TypedDict):
+    """Requests inside the application at one moment, and who served them."""
+
+    peak: int
+    mean: Annotated[Interval, Median(2)]
+    """Weighted by time."""
+    processes: int
+    threads: int
+    busiest_share: Annotated[float | None, Digits(2)]
+
+
+class LatencyEntry(TypedDict, total=False):
+    """Milliseconds from a request's begin, or when it was due, to its whole answer, over all blocks together."""
+
+    p50: float
+    """Half of the requests took so many milliseconds at most."""
+    p95: float
+    """95 % of the requests did."""
+    p99: float
+    """99 % of the requests did."""
+    max: float
+    """The longest."""
+
+
+class Intervals(TypedDict):
+    """The intervals of figures that stand beside them as medians alone; one that was not read has none."""
+
+    mean_in_flight: Annotated[Interval, Digits(2)]
+    latency_p50_ms: NotRequired[Annotated[Interval, Digits(1)]]
+    """Of each block's own median."""
+    latency_p95_ms: NotRequired[Annotated[Interval, Digits(1)]]
+    """Of each block's own 95th percentile."""
+    latency_p99_ms: NotRequired[Annotated[Interval, Digits(1)]]
+    """Of each block's own 99th percentile."""
+    latency_max_ms: NotRequired[Annotated[Interval, Digits(1)]]
+    """Of each block's longest."""
+    service_ms: Annotated[Interval, Digits(3)]
+    generator_cpu: Annotated[Interval, Digits(3)]
+    server_cpu: NotRequired[Annotated[Interval, Digits(3)]]
+    backend_cpu: NotRequired[Annotated[Interval, Digits(3)]]
+    """Share of the backends' cores that they used; absent where the workload has none."""
+    cpu_ms_per_request: NotRequired[Annotated[Interval, Digits(3)]]
+    round_trip_ms: NotRequired[Annotated[Interval, Digits(3)]]
+    """Milliseconds; absent where users and targets share a machine."""
+    received_mbps: NotRequired[Annotated[Interval, Digits(1)]]
+    """Megabits a second; absent where they were not counted."""
+
+
+class FiguresEntry(TypedDict):
+    """What was measured of a cell; each is null where no block could be measured."""
+
+    rank: int | None
+    """The first place that it may have under its conditions, 1 being that of the fastest: as many servers before it as
+    are faster for sure. Null where the cell is not compared."""
+    rank_last: int | None
+    """The last place that it may have. Servers that cannot be told apart have a place in common, from `rank` to here."""
+    in_flight: InFlightEntry | None
+    """Measured concurrency."""
+    process_shares: Annotated[tuple[float, ...] | None, Digits(3)]
+    throughput_rps: Annotated[Interval | None, Digits(1)]
+    latency_ms: Annotated[LatencyEntry | None, Digits(1)]
+    """Milliseconds."""
+    service_ms: Annotated[Interval | None, Median(3)]
+    limit_rps: Annotated[float | None, Digits(1)]
+    limit_share: Annotated[float | None, Digits(3)]
+    cpu_ms_per_request: Annotated[Interval | None, Median(3)]
+    server_cpu: Annotated[Interval | None, Median(3)]
+    generator_cpu: Annotated[Interval | None, Median(3)]
+    server_others: Annotated[Interval | None, Median(3)]
+    generator_others: Annotated[Interval | None, Median(3)]
+    backend_cpu: Annotated[Interval | None, Median(3)]
+    resident_mb: Annotated[float | None, Digits(1)]
+    os_threads: int | None
+    failures: int | None
+    cut_off: int | None
+    late: int | None
+    slow_connections: int | None
+    reopened: int | None
+    round_trip_ms: Annotated[Interval | None, Median(3)]
+    received_mbps: Annotated[Interval | None, Median(1)]
+    resent_share: Annotated[float | None, Digits(4)]
+    bound_by: BoundBy | None
+    because: str | None
+    intervals: Intervals | None
+    """Of the figures that are single numbers here."""
+
+
+class CellEntry(NamedCell, FiguresEntry):
+    """A server under some conditions: what it declares, what was measured, and what a reader must know beside it."""
+
+    slots: int | Literal["unbounded"]
+    """How many requests it declares to process at once."""
+    blocks: int
+    """In how many blocks it was measured."""
+    broken_gates: tuple[Gate, ...]
+    """Why no comparison is drawn from these figures; each has a warning too."""
+    warnings: tuple[str, ...]
+    """What a reader must know beside the figures."""
+
+
+class AdviceEntry(Conditions):
+    """Which of the servers that were measured under these conditions to run."""
+
+    workloads: tuple[str, ...]
+    """The `workload` alone; or several, where one server is sought for all of them under otherwise equal conditions."""
+    wish: Wish
+    """What the server must keep to."""
+    server: str | None
+    """The one to run. Null where it is undecided and, where none is `tied`, where none may be advised."""
+    tied: tuple[str, ...]
+    """All that cannot be told from the fastest that may be advised, that one first."""
+    why: str
+    """Why this one."""
+    runner_up: str | None
+    """The fastest other one that may be advised; where it is undecided, of those that were not tied."""
+    costs: str
+    """What the runner-up costs, and saves; empty without one."""
+    changes: tuple[str, ...]
+    """When the advice would be another, the most telling first."""
+    left_out: Mapping[str, str]
+    """Server -> why it was not considered."""
+
+
+class ComparisonFile(TypedDict):
+    """What a run of wsgilab says: the figures of every cell, and the comparisons that follow from them."""
+
+    schema: int
+    """The version of this file's shape: 1."""
+    run: RunEntry
+    """Which run it was, and on what machine."""
+    cells: list[CellEntry]
+    """Every combination that was measured."""
+    comparisons: tuple[Annotated[PairResult, Flat()], ...]
+    """Every server against the reference, under each of the conditions."""
+    scaling: tuple[Annotated[Scaling, Flat()], ...]
+    """What more cores brought, for every cell that was measured with fewer cores too."""
+    drift: tuple[Drift, ...]
+    """How the machine changed from block to block."""
+    machines: tuple[MachineEffect, ...]
+    """What difference the machines of targets make; empty unless two of them have blocks."""
+    advice: list[AdviceEntry]
+    """Which server to run, for each of the conditions under which servers were compared."""
+
+
+def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
+    """The comparison as YAML; figures rounded to what the method can tell."""
+    run = comparison.run
+    document: ComparisonFile = {
+        "schema": run.schema,
+        "run": entry(
+            RunEntry,
+            run,
+            experiment=run.experiment.name,
+            interleaved=comparison.interleaved,
+            trials=entry(TrialCounts, comparison, planned=comparison.trials),
+            window_s=comparison.window_s,
+            confidence=comparison.confidence,
+            blocks_needed=comparison.blocks_needed,
+        ),
+        "cells": [_cell(result) for result in comparison.cells],
+        "comparisons": comparison.pairs,
+        "scaling": comparison.scaling,
+        "drift": comparison.drift,
+        "machines": comparison.machines,
+        "advice": [_advice(each) for each in comparison.advice],
+    }
+    return {"comparison.yaml": dump(document, ComparisonFile)}
+
+
+def _cell(result: CellResult) -> CellEntry:
+    # Not measured: every key is there, and says so.
+    unmeasured = cast("FiguresEntry", dict.fromkeys(FiguresEntry.__annotations__))
+    return {
+        **named(result.cell),
+        "slots": "unbounded" if result.slots is None else result.slots,
+        **(unmeasured if result.figures is None else _figures(result.figures, result.rank)),
+        "blocks": result.blocks,
+        "broken_gates": result.broken_gates,
+        "warnings": result.warnings,
+    }
+
+
+def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:
+    latency = {f"latency_{name}_ms": each for name, each in figures.latency_blocks_ms.items()}
+    intervals = {key: latency.get(key) or getattr(figures, key, None) for key in Intervals.__annotations__}
+    return entry(
+        FiguresEntry,
+        figures,
+        rank=None if rank is None else rank.first,
+        rank_last=None if rank is None else rank.last,
+        in_flight=entry(InFlightEntry, figures, mean=figures.mean_in_flight),
+        intervals={key: each for key, each in intervals.items() if each is not None},
+    )
+
+
+def _advice(advice: Advice) -> AdviceEntry:
+    return {
+        **conditions(advice.group),
+        "workloads": advice.workloads,
+        "wish": advice.wish,
+        "server": advice.server,
+        "tied": advice.tied,
+        "why": advice.why,
+        "runner_up": advice.runner_up,
+        "costs": advice.costs,
+        "changes": advice.changes,
+        "left_out": advice.left_out,
+    }
