@@ -41,7 +41,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
         yield f"- {comparison.failed} {unit} failed; see the warnings."
     yield ""
     if (answer := tables.answer(comparison)) is not None:
-        yield from _table(answer)
+        yield from titled(answer)
         yield from _images(figures, "answer")
     yield from advice
     before = ""
@@ -49,11 +49,11 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
         if conditions[0] != before:
             before = conditions[0]
             yield from _workload(comparison, before, figures)
-        yield from _table(table)
+        yield from titled(table)
     for section, heading in _SECTIONS:
         yield from _section(figures, section, heading)
     if (effects := machines.effects(comparison)) is not None:
-        yield from _table(effects)
+        yield from titled(effects)
     if comparison.interleaved:
         yield from _reproduced(run)
     yield "## How to read it"
@@ -157,9 +157,15 @@ def statistics(comparison: Comparison) -> str:
     )
 
 
-def _table(source: tables.Table) -> Iterable[str]:
+def titled(source: tables.Table) -> Iterable[str]:
+    """The lines of a table and its notes, below its title as a heading of the second rank."""
     yield f"## {escape(source.title)}"
     yield ""
+    yield from untitled(source)
+
+
+def untitled(source: tables.Table) -> Iterable[str]:
+    """The lines of a table and its notes."""
     numeric = {index for index, column in enumerate(source.columns) if column.numeric}
     yield from table([column.heading for column in source.columns], source.rows, numeric)
     if source.notes:

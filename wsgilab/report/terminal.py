@@ -25,8 +25,8 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
     for table in ([answer] if answer else []) + list(tables.groups(comparison)):
-        parts += [_table(table, width), *_notes(table.notes), Text()]
-    parts += _notes(machines.warnings(comparison))
+        parts += [titled(table, width), *notes(table.notes), Text()]
+    parts += notes(machines.warnings(comparison))
     return Group(*parts)
 
 
@@ -75,15 +75,18 @@ def _aligned(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
     return Text((" " * _GAP).join(cells).rstrip(), style)
 
 
-def _table(source: tables.Table, width: int) -> RichTable:
+def titled(source: tables.Table, width: int, styles: Sequence[Mapping[str, str]] = ()) -> RichTable:
+    """A table with its title and the columns that fit `width`; where those of the first rank do not, they are folded.
+
+    `styles` has rich's style of each row's cells by the column's heading.
+    """
     table = RichTable(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
     table.title = text(source.title)
-    chosen = _fitting(source, width)
-    for index in chosen:
-        column = source.columns[index]
-        table.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=True)
-    for row in source.rows:
-        table.add_row(*(text(row[index]) for index in chosen))
+    chosen = [(index, source.columns[index]) for index in _fitting(source, width)]
+    for _, column in chosen:
+        table.add_column(column.heading, justify="right" if column.numeric else "left", overflow="fold")
+    for row, of_row in zip(source.rows, styles or [{}] * len(source.rows), strict=True):
+        table.add_row(*(text(row[index], of_row.get(column.heading, "")) for index, column in chosen))
     return table
 
 
@@ -101,5 +104,6 @@ def _fitting(source: tables.Table, width: int) -> list[int]:
     return sorted(chosen)
 
 
-def _notes(notes: Iterable[str]) -> list[Text]:
-    return [text(f"  ! {note}", "yellow") for note in notes]
+def notes(lines: Iterable[str]) -> list[Text]:
+    """What a reader must know of the table above."""
+    return [text(f"  ! {line}", "yellow") for line in lines]

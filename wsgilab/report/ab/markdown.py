@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from wsgilab.model import RunsComparison
 from wsgilab.report.ab import words
-from wsgilab.report.markdown import escape, table
+from wsgilab.report.markdown import escape, titled, untitled
 
 
 def runs_md(comparison: RunsComparison) -> Mapping[str, bytes]:
@@ -17,19 +17,13 @@ def _lines(comparison: RunsComparison) -> Iterable[str]:
     yield ""
     yield from _listed(words.notes(comparison))
     for group, _ in words.groups(comparison):
-        yield f"## {escape(group.title)}"
-        yield ""
-        numeric = {index for index, column in enumerate(group.columns) if column.numeric}
-        yield from table([column.heading for column in group.columns], group.rows, numeric)
-        yield from _listed(group.notes)
+        yield from titled(group)
     yield "## What differs"
     yield ""
     yield from _listed(filter(None, [words.alike(comparison)]))
     if comparison.differences:
-        yield from table(words.DIFFERENCE_COLUMNS, words.differences(comparison.differences), numeric=())
-    yield "## The two runs"
-    yield ""
-    yield from table(("", "A", "B"), words.identities(comparison), numeric=())
+        yield from untitled(words.differences(comparison))
+    yield from titled(words.identities(comparison))
     for where, cells in words.only(comparison):
         yield f"## {where}"
         yield ""

@@ -78,8 +78,7 @@ def runs_html(comparison: RunsComparison) -> Mapping[str, bytes]:
         ticks=axis.ticks(),
         margin=axis.mark(margin),
         alike=words.alike(comparison),
-        difference_columns=words.DIFFERENCE_COLUMNS,
-        differences=words.differences(comparison.differences),
+        differences=words.differences(comparison),
         only=list(words.only(comparison)),
         legend=(*words.LEGEND, *_LEGEND),
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
-from wsgilab.model import Cell, CellOfRuns, Difference, Interval, Limit, Metric, Run, RunsComparison, Weight
+from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
@@ -13,8 +13,6 @@ from wsgilab.report.tables import MISSING, Column, Table
 NOT_COMPARED = "not compared"
 
 UNITS: Mapping[Metric, str] = {"throughput": "requests/s", "latency": "mean ms"}
-
-MEANING: Mapping[Weight, str] = {"refuses": NOT_COMPARED, "warns": "warning", "told": ""}
 
 
 def title(comparison: RunsComparison) -> str:
@@ -30,11 +28,16 @@ def outcome(comparison: RunsComparison) -> str:
     return ", ".join(f"{counts[word]} {word}" for word in words if word in always or counts[word])
 
 
-def identities(comparison: RunsComparison) -> Sequence[tuple[str, str, str]]:
-    """What each of the two runs is: a name, and A's and B's."""
-    a, b = comparison.a, comparison.b
-    told = zip(_identity(a), _identity(b), strict=True)
-    return [(name, of_a, of_b) for (name, of_a), (_, of_b) in told]
+def identities(comparison: RunsComparison) -> Table:
+    """What each of the two runs is."""
+    return Table(
+        title="The two runs",
+        columns=(Column("", 0, numeric=False), Column("A", 0, numeric=False), Column("B", 0, numeric=False)),
+        rows=tuple(
+            (name, of_a, of_b)
+            for (name, of_a), (_, of_b) in zip(_identity(comparison.a), _identity(comparison.b), strict=True)
+        ),
+    )
 
 
 def _identity(run: Run) -> Iterable[tuple[str, str]]:
@@ -148,7 +151,7 @@ def _row(cell: CellOfRuns) -> tuple[str, ...]:
         _figure(cell.b.figure),
         MISSING if cell.ratio is None else times(cell.ratio.median),
         MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
-        MISSING if cell.beside_others is None else times(cell.beside_others),
+        tables.optional(cell.beside_others, "{:.3f}"),
         _verdict(cell),
         MISSING if cell.detectable is None else share(cell.detectable),
         _both(cell.a.bound_by or MISSING, cell.b.bound_by or MISSING),
@@ -231,16 +234,18 @@ def kept(comparison: RunsComparison, limit: Limit) -> str:
 
 # --- what differs
 
-DIFFERENCE_COLUMNS = ("what", "A", "B", "")
+_MEANING: Mapping[Weight, str] = {"refuses": NOT_COMPARED, "warns": "warning", "told": ""}
 
 
-def differences(found: Iterable[Difference]) -> Sequence[tuple[str, str, str, str]]:
-    """A row of DIFFERENCE_COLUMNS for each."""
-    return [(each.what, _known(each.a), _known(each.b), MEANING[each.weight]) for each in found]
-
-
-def _known(value: str | None) -> str:
-    return value or MISSING
+def differences(comparison: RunsComparison) -> Table:
+    """What is not the same in the two runs, as each of them has it, and what that means for the ratios."""
+    return Table(
+        title="What differs",
+        columns=tuple(Column(heading, 0, numeric=False) for heading in ("what", "A", "B", "")),
+        rows=tuple(
+            (each.what, each.a or MISSING, each.b or MISSING, _MEANING[each.weight]) for each in comparison.differences
+        ),
+    )
 
 
 def alike(comparison: RunsComparison) -> str:
