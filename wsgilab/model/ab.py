@@ -12,7 +12,7 @@ from wsgilab.model.rounding import Digits
 from wsgilab.model.run import Run
 
 Weight = Literal["refuses", "warns", "told"]
-"""What a difference does: cells that it is about are not compared; a reader must know it; a reader may want to."""
+"""What a difference means: its cells are not compared, a reader must know it, or a reader may want to know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

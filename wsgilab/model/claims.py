@@ -20,12 +20,12 @@ class Condition:
     """With it, the figure is a ratio, paired by block."""
     at_least: float | None = None
     at_most: float | None = None
-    """Neither limit: the figure is told beside the verdict, and decides nothing."""
+    """Without any limit the figure is shown beside the verdict, and decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence about servers that is met in the wild, and what would make it true."""
+    """A sentence about servers that people say, and what would make it true."""
 
     id: str
     claim: str
@@ -34,7 +34,7 @@ class Claim:
     holds: tuple[Condition, ...]
     """It is true if all of these are."""
     shows: tuple[Condition, ...] = ()
-    """Figures that are told beside them."""
+    """Figures that are shown beside them."""
     explanation: str
     advice: str
     """What a reader should do about it."""
@@ -51,7 +51,7 @@ class Evidence:
     """None where nothing was measured."""
     verdict: ClaimVerdict
     reason: str
-    """Why it is undecided, or what a figure that is only told suffers from; empty otherwise."""
+    """Why it is undecided, or why a figure that is only shown cannot be relied on; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The machine, as results tell of it."""
+"""The machine that a run ran on."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -65,7 +65,7 @@ COLUMNS = ("", "claim", "verdict", "evidence")
 
 
 def verdicts(results: Sequence[ClaimResult]) -> Sequence[tuple[str, str, str, Sequence[str]]]:
-    """Number, claim, verdict and the figures that decided it, for each claim."""
+    """The number of each claim, the claim, its verdict, and the figures that decided it."""
     return [
         (str(number), result.claim.claim, result.verdict, deciding(result)) for number, result in enumerate(results, 1)
     ]
@@ -73,7 +73,7 @@ def verdicts(results: Sequence[ClaimResult]) -> Sequence[tuple[str, str, str, Se
 
 def deciding(result: ClaimResult) -> Sequence[str]:
     """The figures that made the verdict what it is, such as `peak in flight 1 (flask-single)`; where it is undecided,
-    those that could not decide, and why."""
+    the figures that could not decide, and why."""
     among = _cells(result)
     chosen = [each for each in result.evidence if each.verdict == result.verdict]
     return [f"{_name(each, among)}: {each.reason}" if each.reason else _value(each, among) for each in chosen]
@@ -143,7 +143,7 @@ def _lines(run: Run, results: Sequence[ClaimResult]) -> Iterable[str]:
     )
     yield from (f"- {escape(note)}" for note in run.notes)
     yield ""
-    yield from table(COLUMNS, [(*told, "; ".join(evidence)) for *told, evidence in verdicts(results)], numeric={0})
+    yield from table(COLUMNS, [(*words, "; ".join(evidence)) for *words, evidence in verdicts(results)], numeric={0})
     for number, result in enumerate(results, 1):
         yield from _section(run, number, result)
     yield "## How to read it"
@@ -162,7 +162,7 @@ def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
     yield f"Met in: {escape(claim.met)}"
     yield ""
     every = (*result.evidence, *result.shown)
-    yield from table(_HEADINGS, [_told(run, each) for each in every], numeric={3, 4})
+    yield from table(_HEADINGS, [_row(run, each) for each in every], numeric={3, 4})
     reasons = [f"{_name(each, _cells(result))}: {each.reason}" for each in every if each.reason]
     yield from (f"- {escape(reason)}" for reason in reasons)
     if reasons:
@@ -172,7 +172,7 @@ def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
 _HEADINGS = ("figure", "cell", "limit", "blocks", "median", "range", "verdict")
 
 
-def _told(run: Run, evidence: Evidence) -> Sequence[str]:
+def _row(run: Run, evidence: Evidence) -> Sequence[str]:
     condition, value = evidence.condition, evidence.value
     words = WORDS[condition.figure]
     spelt = words.spelt if condition.over is None else _times
@@ -204,12 +204,12 @@ def _limits(condition: Condition) -> Mapping[str, float]:
 
 LEGEND: Sequence[tuple[str, str]] = (
     ("confirmed, refuted", "every block was on the same side of the limit; of a ratio, its whole interval"),
-    ("undecided", "neither, or the figure cannot be relied on; the reason is told"),
+    ("undecided", "neither, or the figure cannot be relied on; the reason is given"),
     ("in flight", "requests inside the application at one moment; the peak is the most in a window"),
     ("OS threads", "threads of all the server's processes, as the operating system counts them; `threads` served"),
     ("slow connections", "connections that took so long to open that the server's backlog must have been full"),
     ("range", "lowest and highest block; of a ratio, the interval that holds its median, all ratios together 95 %"),
-    ("shown", "told beside the others; it decides nothing"),
+    ("shown", "given beside the others; it decides nothing"),
 )
 
 # --- YAML

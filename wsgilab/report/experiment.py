@@ -10,7 +10,7 @@ from wsgilab.report.yaml import dump
 
 
 class _Load(NamedTuple):
-    """Users, or a rate with its arrivals; of the same kind where the last two are the same."""
+    """Users, or a rate with its arrivals. Loads of the same kind have the last two in common."""
 
     amount: float
     arrivals: Arrivals | None
@@ -86,7 +86,7 @@ def _entry(group: _Group) -> Mapping[str, object]:
 
 
 def _groups(cells: Sequence[Cell]) -> Sequence[_Group]:
-    """The cells in their order, as few products as are found by joining neighbours list by list."""
+    """The cells in their order, as the few products that are left when neighbours are joined list by list."""
     groups = [_single(cell) for cell in cells]
     for name in _FASTEST_FIRST:
         joined: list[_Group] = []
@@ -116,7 +116,7 @@ def _single(cell: Cell) -> _Group:
 
 
 def _joined(first: _Group, second: _Group, name: str) -> _Group | None:
-    """One group with the list `name` of both, if that is all that they differ in."""
+    """One group with the list `name` of both; None if the two differ in anything else."""
     values = (*getattr(first, name), *getattr(second, name))
     if name == "loads" and len({load[1:] for load in values}) > 1:
         return None  # a group has users or a rate, and all its rates are spaced alike
@@ -125,5 +125,5 @@ def _joined(first: _Group, second: _Group, name: str) -> _Group | None:
 
 
 def _short(value: float) -> float:
-    """50 for 50.0: the same to whoever reads the file, and shorter."""
+    """50 for 50.0: the file means the same, and is shorter."""
     return int(value) if value == int(value) else value

@@ -1,6 +1,6 @@
 """Every format that a comparison is written in.
 
-A new format is a function here and an entry in `FORMATS`. Whoever imports this waits for the drawing library.
+A new format is a function and an entry in `FORMATS`. An import of this module is slow: it loads the drawing library.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from wsgilab.report.markdown import comparison_md
 
 
 def _markdown(comparison: Comparison) -> Mapping[str, bytes]:
-    """With the figures that `report` draws."""
+    """The comparison in Markdown, with links to the figures that `report` draws."""
     return comparison_md(comparison, figures(comparison), advice.lines(comparison) if comparison.advice else ())
 
 

@@ -1,4 +1,4 @@
-"""The machines that a run ran on, in words, and what difference they made."""
+"""The machines that a run ran on, in words, and the difference that they made."""
 
 from collections.abc import Iterable
 
@@ -70,15 +70,15 @@ def _row(effect: MachineEffect) -> tuple[str, ...]:
 
 
 def warnings(comparison: Comparison) -> Iterable[str]:
-    """What a reader must know of machines that are not alike, or that nobody can tell."""
+    """What a reader must know where machines are not alike, or where that is unknown."""
     unlike = [each for each in comparison.machines if _differs(each)]
     if unlike:
-        told = ", ".join(
+        effects = ", ".join(
             f"{each.machine} had {each.throughput.median:.3f} times the throughput of the others"
             f" ({tables.ends(each.throughput, '{:.3f}'.format)})"
             for each in unlike
         )
-        yield f"The machines are not alike: {told}. Absolute figures mix them."
+        yield f"The machines are not alike: {effects}. Absolute figures mix them."
     elif any(each.throughput.low is None for each in comparison.machines):
         yield f"Whether the machines are alike cannot be told with fewer than {FEWEST_BLOCKS} blocks on one or on the others."
 

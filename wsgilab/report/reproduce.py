@@ -30,8 +30,7 @@ def command(run: Run) -> str:
 
 
 def where(run: Run) -> Sequence[str]:
-    """The options that say where to run it. The site file, which is not among the results, names machines of whoever repeats
-    it."""
+    """The options that say where to run it. Results do not hold the site file: whoever repeats the run names own machines."""
     return ["--site", "sites.yaml"] if run.lanes else ["--runtime", run.runtime]
 
 
@@ -51,15 +50,15 @@ def facts(run: Run) -> Iterable[tuple[str, str]]:
     yield "cores", _cores(run)
     yield "Python of the lab", host.python
     if run.cpu_iterations is not None:
-        told = f"{run.cpu_iterations} iterations for the time that was asked for; another run calibrates anew"
-        yield "work of a cpu request", told
+        calibrated = f"{run.cpu_iterations} iterations for the time that was asked for; another run calibrates anew"
+        yield "work of a cpu request", calibrated
     yield "packages of the lab", _packages(run.packages.items())
     if common := _common(run):
         yield "environment of all servers", _spelt(common)
 
 
 def servers(run: Run) -> Table:
-    """Their commands and what they declare, with those variables of the environment that not all have."""
+    """The command of each server, what it declares, and those environment variables that not all servers have."""
     common = dict(_common(run))
     return Table(
         title="Servers",
@@ -79,7 +78,7 @@ def servers(run: Run) -> Table:
 
 
 def stacks(run: Run) -> Table:
-    """What was really installed."""
+    """The packages of each stack that were really installed."""
     return Table(
         title="Stacks",
         columns=_STACK_COLUMNS,
@@ -91,7 +90,7 @@ def stacks(run: Run) -> Table:
 
 
 def _common(run: Run) -> Sequence[tuple[str, str]]:
-    """The variables that all servers have alike; none where there is but one server."""
+    """The variables that all servers have with the same value; none where there is only one server."""
     first, *others = (each.environment for each in run.servers.values())
     if not others:
         return []
@@ -99,7 +98,7 @@ def _common(run: Run) -> Sequence[tuple[str, str]]:
 
 
 def _spelt(variables: Iterable[tuple[str, str]]) -> str:
-    """As a shell takes them before a command."""
+    """The variables as a shell takes them before a command."""
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(variables))
 
 

@@ -1,4 +1,4 @@
-"""Two runs beside each other in words and tables of text: what every format of them has in common."""
+"""Two runs beside each other in words and tables of text, which every format shows."""
 
 import math
 from collections import Counter
@@ -53,7 +53,7 @@ def _identity(run: Run) -> Iterable[tuple[str, str]]:
 # --- what a reader must know before any ratio
 
 _NAMED = 5
-"""So many differences are named where all are listed elsewhere."""
+"""So many differences are named in the notes; a table lists all of them."""
 
 
 def notes(comparison: RunsComparison) -> Iterable[str]:
@@ -168,7 +168,7 @@ def times(ratio: float) -> str:
 
 
 def share(of: float) -> str:
-    """In percent, rounded up: what was seen to suffice does."""
+    """In percent, rounded up, so that a difference of this share does suffice."""
     return f"{math.ceil(1000 * of) / 10:g} %"
 
 
@@ -195,7 +195,7 @@ def _notes(cells: Sequence[CellOfRuns]) -> Iterable[str]:
 
 
 def only(comparison: RunsComparison) -> Iterable[tuple[str, Sequence[str]]]:
-    """What only one of the runs has: which one, and its cells in words."""
+    """For each run with cells of its own: a heading that names the run, and these cells in words."""
     for name, run, cells in (("A", comparison.a, comparison.only_a), ("B", comparison.b, comparison.only_b)):
         if cells:
             yield f"Only in {name}", [whole(run, cell) for cell in cells]
@@ -221,15 +221,15 @@ def kept(comparison: RunsComparison, limit: Limit) -> str:
     ratios = [cell.ratio for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
     found = sorted(each for ratio in ratios if (each := detectable(ratio, limit.share)) is not None)
     blind = len(comparison.cells) - len(found)
-    told = (
+    sentences = (
         [f"{blind} of {len(comparison.cells)} cells could not have breached it, whatever the difference"]
         if blind
         else []
     )
     if found:
         span = share(found[0]) + (f" to {share(found[-1])}" if len(found) > 1 else "")
-        told.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
-    return "; ".join(told)
+        sentences.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
+    return "; ".join(sentences)
 
 
 # --- what differs
