@@ -188,6 +188,8 @@ def test_every_figure_has_a_key_whether_it_was_measured_or_not() -> None:
     figures = FiguresEntry.__annotations__.keys()
     assert all(failed_entry[key] is None for key in figures)
     assert {"server", "slots", "blocks", "broken_gates", "warnings"}.isdisjoint(figures)
+    assert (failed_entry["server"], failed_entry["blocks"]) == ("two", 0)
+    assert failed_entry["warnings"] == ["3 of 3 trials failed: the server had ended"]
 
 
 def test_medians_have_their_intervals_beside_them() -> None:
@@ -219,15 +221,6 @@ def test_medians_have_their_intervals_beside_them() -> None:
         "server_cpu": {"median": 0.2, "low": 0.1, "high": 0.3},
         "cpu_ms_per_request": {"median": 10.0, "low": 5.0, "high": 15.0},
     }
-
-
-def test_what_was_not_read_has_no_interval() -> None:
-    unread = testing.observation(ONE, server_cpu_s=None, server_span_s=None)
-
-    intervals = as_yaml(comparison(unread))["cells"][0]["intervals"]
-
-    assert intervals.keys().isdisjoint({"server_cpu", "cpu_ms_per_request"})
-    assert intervals["service_ms"] == {"median": 50.0, "low": None, "high": None}
 
 
 def test_broken_gates_are_in_the_document_on_both_sides_of_a_comparison() -> None:
@@ -303,7 +296,7 @@ def test_the_document_begins_with_its_schema_and_can_be_read_by_people() -> None
     assert "  notes: [été]\n" in text
 
 
-def test_a_figure_that_is_not_known_is_null() -> None:
+def test_a_figure_that_is_not_known_is_null_and_has_no_interval() -> None:
     unread = testing.observation(ONE, server_cpu_s=None, server_span_s=None, resident_bytes=None)
     servers = {name: testing.server(name, slots=None, processes=None) for name in ("one", "two")}
 
@@ -315,20 +308,8 @@ def test_a_figure_that_is_not_known_is_null() -> None:
     assert entry["in_flight"]["busiest_share"] is None
     assert entry["process_shares"] == []
     assert entry["throughput_rps"] == {"median": 20.0, "low": None, "high": None}
-
-
-def test_a_cell_without_a_measured_block_has_warnings_and_no_figure() -> None:
-    entry = as_yaml(ONE_FAILED)["cells"][1]
-
-    assert (entry["server"], entry["blocks"]) == ("two", 0)
-    assert entry["warnings"] == ["3 of 3 trials failed: the server had ended"]
-    assert entry.get("throughput_rps") is None
-    assert entry.get("bound_by") is None
-
-
-def test_the_document_says_whether_trials_were_interleaved() -> None:
-    assert as_yaml(USUAL)["run"]["interleaved"] is True
-    assert as_yaml(SESSION)["run"]["interleaved"] is False
+    assert entry["intervals"].keys().isdisjoint({"server_cpu", "cpu_ms_per_request"})
+    assert entry["intervals"]["service_ms"] == {"median": 50.0, "low": None, "high": None}
 
 
 def test_the_document_of_an_interactive_session_has_figures_without_intervals_and_no_comparisons() -> None:
@@ -336,6 +317,7 @@ def test_the_document_of_an_interactive_session_has_figures_without_intervals_an
     first, second = document["cells"]
 
     assert document["comparisons"] == []
+    assert (document["run"]["interleaved"], as_yaml(USUAL)["run"]["interleaved"]) == (False, True)
     assert (document["run"]["confidence"], document["run"]["blocks_needed"]) == (0.0, 0)
     assert document["run"]["trials"] == {"planned": 5, "measured": 5, "failed": 0}
     assert (first["blocks"], second["blocks"], first["rank"], second["rank"]) == (3, 2, None, None)
@@ -711,25 +693,22 @@ def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() ->
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_the_document_tells_what_backends_and_slow_connections_did() -> None:
+def test_the_document_has_the_figures_of_backends_and_of_connections() -> None:
     slow = of_blocks(1, *measured(ONE, 0, slow_connections=3), cells=(ONE,))
     entry = as_yaml(WAITING)["cells"][0]
 
     assert (entry["os_threads"], entry["backend_cpu"], entry["slow_connections"]) == (8, 0.183, 0)
     assert entry["intervals"]["backend_cpu"] == {"median": 0.183, "low": 0.1, "high": 0.267}
     assert as_yaml(WAITING)["run"]["backend_cpus"] == "2"
+    for reopened in (None, 0, 3):
+        counted = of_blocks(1, *measured(ONE, 0, reopened=reopened), cells=(ONE,))
+        assert as_yaml(counted)["cells"][0]["reopened"] == reopened
     assert [as_yaml(slow)["cells"][0][key] for key in ("os_threads", "backend_cpu", "slow_connections")] == [
         None,
         None,
         3,
     ]
     assert "backend_cpu" not in as_yaml(slow)["cells"][0]["intervals"]
-
-
-def test_the_document_tells_of_connections_opened_anew_where_they_were_counted() -> None:
-    for told in (None, 0, 3):
-        comparison = of_blocks(1, *measured(ONE, 0, reopened=told), cells=(ONE,))
-        assert as_yaml(comparison)["cells"][0]["reopened"] == told
 
 
 def test_where_backends_run_is_told() -> None:
