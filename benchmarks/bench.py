@@ -1,4 +1,4 @@
-"""What all benchmarks share: arguments, cores, servers, shuffled blocks, and, from `outcome`, what is found."""
+"""What all benchmarks share: arguments, cores, servers and shuffled blocks."""
 
 import argparse
 import http.client
@@ -8,44 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 from rich.console import Console
 
-from benchmarks.outcome import MODES, RESULTS, Block, Claim, Outcome, Rate, Row, Scope, show, write
+from benchmarks.outcome import MODES, Block, Outcome, Rate, finish
 from wsgilab import commands
 from wsgilab.analysis import stats
-from wsgilab.model import Connection, Host, Interval, Server
+from wsgilab.model import Connection, Interval, Server
 from wsgilab.model.errors import HostError, Interrupted, LabError
 from wsgilab.run.workspace import alone, read_catalogue, signals_raise
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.system import host, process
 from wsgilab.system.cpus import DoesNotFit, Layout, layout, spell
 from wsgilab.system.process import JsonChannel
-
-__all__ = [
-    "MODES",
-    "RESULTS",
-    "Bench",
-    "BenchRuntime",
-    "Block",
-    "Claim",
-    "Groups",
-    "Outcome",
-    "Rate",
-    "Row",
-    "Scope",
-    "analyse",
-    "generator_cpu",
-    "keeps_alive",
-    "main",
-    "modes",
-    "rates",
-    "ratio",
-    "repeat",
-]
 
 _LOOK_S = 2.0
 
@@ -66,7 +43,7 @@ class Bench:
     """Where a benchmark runs, and how long."""
 
     rounds: int
-    """How often everything is started anew, where a benchmark is told."""
+    """How often everything is started anew; 1 where a benchmark has no such option."""
     blocks: int
     """How often everything is measured: in each round, where there are several."""
     seed: int
@@ -111,18 +88,17 @@ def generator_cpu(blocks: Sequence[Block], group: str, contender: str) -> float:
     return stats.median_interval([block[group][contender].generator_cpu for block in blocks]).median
 
 
-def ratio(
-    blocks: Sequence[Block],
-    group: str,
-    above: str,
-    below: str,
-    *,
-    below_group: str | None = None,
-    level: float = stats.ERROR_RATE,
-) -> Interval:
-    """Requests a second of one contender over those of another, of the same group or `below_group`, paired by block."""
+def ratios(
+    blocks: Sequence[Block], group: str, above: str, below: str, *, below_group: str | None = None
+) -> Sequence[float]:
+    """Requests a second of one contender over those of another, of the same group or `below_group`, block by block."""
     beside = below_group or group
-    return stats.median_interval([block[group][above].rps / block[beside][below].rps for block in blocks], level)
+    return [block[group][above].rps / block[beside][below].rps for block in blocks]
+
+
+def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, level: float = stats.ERROR_RATE) -> Interval:
+    """Their median, with its interval."""
+    return stats.median_interval(ratios(blocks, group, above, below), level)
 
 
 def keeps_alive(url: str) -> bool:
@@ -150,7 +126,7 @@ def main(
     rounds: int | None = None,
     blocks: int | None = None,
 ) -> None:
-    """Run a benchmark from the command line. Exits with 1 after a failure, which is said in one line.
+    """Run a benchmark from the command line. Exits with 1 after a failure, with one line that says what went wrong.
 
     Of `rounds` and `blocks` those are options that have a default here; the others are 1.
     """
@@ -164,29 +140,26 @@ def main(
     parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
     parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
     options = parser.parse_args()
-    console = commands.console()
-    _told(console, lambda: _run(name, measure, options, console))
+    _do(lambda console: _run(name, measure, options, console))
 
 
 def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) -> None:
     """Run a benchmark that starts no servers of its own, such as one that reads what another has recorded."""
     _parser(name, description).parse_args()
-    console = commands.console()
-    _told(console, lambda: _finish(name, {}, host.fingerprint(), measure(), console))
+    _do(lambda console: finish(name, {}, host.fingerprint(), measure(), console))
 
 
 def repeat(name: str, description: str | None, measure: Callable[[int], Outcome], *, runs: int) -> None:
     """Run a benchmark that does the same thing `runs` times and starts its servers by the lab's own commands."""
     parser = _parser(name, description)
     parser.add_argument("--runs", type=_count, default=runs, help="how often it is done (%(default)s)")
-    options = parser.parse_args()
-    console = commands.console()
-    _told(
-        console,
-        lambda: _finish(
-            name, {"runs": options.runs, "busy_before": _busy()}, host.fingerprint(), measure(options.runs), console
-        ),
-    )
+    count = parser.parse_args().runs
+
+    def work(console: Console) -> None:
+        settings = {"runs": count, "busy_before": _busy()}
+        finish(name, settings, host.fingerprint(), measure(count), console)
+
+    _do(work)
 
 
 def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -195,10 +168,11 @@ def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def _told(console: Console, work: Callable[[], None]) -> None:
-    """What goes wrong in `work` is told in one line, with an exit code."""
+def _do(work: Callable[[Console], None]) -> None:
+    """A failure of `work` is printed in one line, and ends the program with an exit code."""
+    console = commands.console()
     try:
-        work()
+        work(console)
     except LabError as error:
         console.print(f"error: {error.message}", error.detail, sep="\n", markup=False, highlight=False)
         sys.exit(1)
@@ -242,18 +216,12 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
         "busy_before": before,
         "busy_after": after,
     }
-    _finish(name, settings, machine, outcome, console)
+    finish(name, settings, machine, outcome, console)
 
 
 def _busy() -> str:
-    """How busy each core is while nothing of the benchmark runs: whoever reads the figures knows what else was there."""
+    """How busy each core is while nothing of the benchmark runs, so that a reader knows what else ran."""
     return ", ".join(f"{share:.0f} %" for share in psutil.cpu_percent(interval=_LOOK_S, percpu=True))
-
-
-def _finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:
-    show(outcome, console)
-    path = write(name, settings, machine, outcome)
-    console.print(f"Written to {path.relative_to(commands.PROJECT)}.", highlight=False)
 
 
 def _count(text: str) -> int:

@@ -16,8 +16,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks.bench import Outcome, Row, analyse
-from benchmarks.protocols import Recorded, recorded, scope
+from benchmarks.outcome import Claim, Row
+from benchmarks.protocols import Recorded, analyse_recording
 from benchmarks.rounds import student as quantile
 from wsgilab import testing
 from wsgilab.analysis import stats
@@ -37,21 +37,8 @@ Logs = Sequence[Sequence[float]]
 """The logarithms of the ratios, comparison by comparison."""
 
 
-def measure() -> Outcome:
-    """The share of runs with a false verdict, by method."""
-    rounds, document = recorded()
-    rows, told = summary(rounds, RUNS), scope(rounds, document)
-    return Outcome(
-        settings={"runs_a_round": RUNS, "resampled_a_round": RESAMPLED},
-        blocks=(),
-        rows=rows,
-        scope=told,
-        recording=document,
-    )
-
-
-def summary(rounds: Sequence[Recorded], runs: int) -> Sequence[Row]:
-    """A row for each case."""
+def summary(rounds: Sequence[Recorded], runs: int = RUNS) -> tuple[Sequence[Row], Sequence[Claim]]:
+    """A row for each case, and no claim."""
     scatters = [_scatter(each) for each in rounds]
     rows: list[Row] = []
     for blocks, comparisons in CASES:
@@ -69,7 +56,7 @@ def summary(rounds: Sequence[Recorded], runs: int) -> Sequence[Row]:
                 "bootstrap": wrong(partial(bootstrap, source=source), [each[:RESAMPLED] for each in drawn]),
             }
         )
-    return rows
+    return rows, ()
 
 
 def lab(run: Logs) -> bool:
@@ -134,4 +121,5 @@ def _uneven(run: Logs) -> Logs:
 
 
 if __name__ == "__main__":
-    analyse("calibration", __doc__, measure)
+    settings = {"runs_a_round": RUNS, "resampled_a_round": RESAMPLED}
+    analyse_recording("calibration", __doc__, summary, settings)

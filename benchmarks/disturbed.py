@@ -19,7 +19,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.bench import Outcome, Row, Scope, repeat
+from benchmarks.bench import repeat
+from benchmarks.outcome import Outcome, Row, Scope
 from wsgilab import commands
 from wsgilab.model import Cell, CellResult, Comparison, Conditions, RuntimeName
 from wsgilab.model.errors import LabError
@@ -89,7 +90,7 @@ def measure(runs: int) -> Outcome:
         left_out="kept connections, other numbers of cores, neighbours that use memory or the network rather than a core",
     )
     wrong = {f"{name}, {kind}": _tally(found[name, kind], _truth(found[name, KINDS[0]])).wrong for name, kind in found}
-    return Outcome(settings={"wrong": wrong}, blocks=(), rows=rows, scope=scope)
+    return Outcome(settings={"wrong": wrong}, rows=rows, scope=scope)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""`docs/measured.md` from the files in `benchmarks/results/`: what each benchmark is for, and what it last found.
+"""`docs/measured.md` from the files in `benchmarks/results/`: what each benchmark is for, and what it last found; and the figures
+in `docs/scale.md`.
 
 Run last, by `make bench`. No load is made.
 """
@@ -8,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmarks.bench import RESULTS
+from benchmarks import scale_page
+from benchmarks.outcome import RESULTS, describe, read, spell, table
 from wsgilab import commands
 from wsgilab.report.markdown import escape
 
@@ -26,7 +26,7 @@ NAMES = (
     "neighbours",
     "scale",
 )
-TARGET = Path("docs") / "measured.md"
+TARGET, SCALE = Path("docs") / "measured.md", Path("docs") / "scale.md"
 
 INTRODUCTION = """\
 # The lab, measured
@@ -49,70 +49,43 @@ def pages() -> Iterator[str]:
     """The page, part by part."""
     yield INTRODUCTION
     for name in NAMES:
-        path = RESULTS / f"{name}.yaml"
-        if path.exists():
-            yield from _section(name, yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+        if (RESULTS / f"{name}.yaml").exists():
+            yield from _section(name, read(name))
 
 
 def _section(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     title, _, body = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").partition("\n")
     yield f"## `{name}`\n"
     yield f"{title}\n{body}".rstrip() + "\n"
-    rows = found["summary"]
-    yield "| " + " | ".join(escape(key) for key in rows[0]) + " |"
-    yield "|" + "|".join(" --- " for _ in rows[0]) + "|"
-    for row in rows:
-        yield "| " + " | ".join(escape(_spelt(value)) for value in row.values()) + " |"
-    yield ""
+    rows = [[escape(spell(value)) for value in row.values()] for row in found["summary"]]
+    yield table([escape(key) for key in found["summary"][0]], rows) + "\n"
     for claim in found["claims"]:
-        samples = claim.get("samples", "rounds not recorded")
-        yield (
-            f"- {escape(claim['what'])}: {_spelt(claim['ratio'])} ({samples}), must be at least "
-            f"{claim['at_least']:g}: **{claim['verdict']}**"
-        )
+        yield f"- {escape(describe(claim))}: **{claim['verdict']}**"
     if found["claims"]:
         yield ""
-    scope = found.get("scope", {})
     for title, key in (("Rounds", "rounds"), ("Modes", "modes"), ("Left out", "left_out")):
-        yield f"- {title}: {scope.get(key, 'not recorded')}."
+        yield f"- {title}: {found['scope'][key]}."
     machine = found["machine"]
-    read = dict(found["settings"])
-    recorded = read.pop("recording", None)
+    settings = dict(found["settings"])
+    recorded = settings.pop("recording", None)
     when = (
         f"Measured {found['date'][:10]}" if recorded is None else f"Recorded {recorded[:10]}, read {found['date'][:10]}"
     )
-    settings = "".join(
+    ran_with = "".join(
         f"; {key.replace('_', ' ')} {escape(str(value))}"
-        for key, value in read.items()
+        for key, value in settings.items()
         if isinstance(value, int | float | str)
     )
-    yield f"- {when}: {escape(machine['cpu'])}, usable cores {machine['usable_cpus']}{settings}.\n"
-
-
-def _spelt(value: Any) -> str:
-    match value:
-        case {"median": median, "low": None}:
-            return _number(median)
-        case {"median": median, "low": low, "high": high}:
-            return (
-                _number(median) if low == high == median else f"{_number(median)} ({_number(low)} to {_number(high)})"
-            )
-        case float() | int():
-            return _number(value)
-    return str(value)
-
-
-def _number(value: float) -> str:
-    if float(value).is_integer():
-        return f"{value:.0f}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - rates are whole, ratios are not
+    yield f"- {when}: {escape(machine['cpu'])}, usable cores {machine['usable_cpus']}{ran_with}.\n"
 
 
 def page() -> str:
-    """All of it."""
+    """All of `docs/measured.md`."""
     return "\n".join(pages())
 
 
 if __name__ == "__main__":
+    scale = commands.PROJECT / SCALE
     (commands.PROJECT / TARGET).write_text(page())
-    print(f"Written to {TARGET}.")  # noqa: T201 - its one line
+    scale.write_text(scale_page.filled(scale.read_text(), read("scale_out")))
+    print(f"Written to {TARGET} and {SCALE}.")  # noqa: T201 - its one line

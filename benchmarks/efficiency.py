@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from benchmarks.bench import Claim, Outcome, Row, Scope, repeat
+from benchmarks.bench import repeat
+from benchmarks.outcome import Claim, Outcome, Row, Scope, median_claims
 from wsgilab import commands
 from wsgilab.analysis import stats
 from wsgilab.model import Observation, RuntimeName
@@ -31,26 +32,19 @@ def measure(runs: int) -> Outcome:
         _succeed(["lab.build", "--runtime", runtime])
     found = [(runtime, *_run(runtime)) for _ in range(runs) for runtime in runtimes]
     rows: list[Row] = []
-    claims = []
+    claims: list[Claim] = []
     for runtime in runtimes:
         parts = [seconds for name, _, seconds in found if name == runtime]
         rows += _rows(runtime, parts)
-        claims.append(
-            Claim(
-                what=f"{runtime}: in windows",
-                ratio=stats.median_interval([each["windows"] / each[_ALL] for each in parts]),
-                at_least=LEAST,
-                blocks=runs,
-                rounds=runs,
-            )
-        )
+        shares = [each["windows"] / each[_ALL] for each in parts]
+        claims += median_claims({f"{runtime}: in windows": shares}, LEAST)
     scope = Scope(
         rounds=f"{runs} run{'s' if runs > 1 else ''} in each runtime; fewer than six have no interval that decides",
         modes="the experiment `answer` as it is: 45 cells, 4 blocks; local processes and containers by themselves",
         left_out="the first run on a machine, which installs; sites of several machines",
     )
     names = {runtime: [run for name, run, _ in found if name == runtime] for runtime in runtimes}
-    return Outcome(settings={"run_names": names}, blocks=(), rows=rows, claims=claims, scope=scope)
+    return Outcome(settings={"run_names": names}, rows=rows, claims=claims, scope=scope)
 
 
 def _rows(runtime: RuntimeName, parts: Sequence[Mapping[str, float]]) -> Sequence[Row]:

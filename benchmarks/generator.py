@@ -10,21 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.bench import (
-    MODES,
-    Bench,
-    Block,
-    Claim,
-    Outcome,
-    Rate,
-    Row,
-    Scope,
-    generator_cpu,
-    main,
-    modes,
-    rates,
-    ratio,
-)
+from benchmarks.bench import Bench, generator_cpu, main, modes, rates, ratios
+from benchmarks.outcome import MODES, Block, Claim, Outcome, Rate, Row, Scope, median_claims
 from benchmarks.rivals import Wrk, nginx
 from wsgilab.analysis import stats
 from wsgilab.model import Connection
@@ -45,13 +32,13 @@ def locust_rate(channel: JsonChannel, users: str, base_url: str, connection: Con
     order = {"users": users, "base_url": base_url, "connection": connection, "count": USERS, "window_s": window_s}
     try:
         channel.send(order)
-        told = channel.receive(window_s + _MARGIN_S)
+        answer = channel.receive(window_s + _MARGIN_S)
     except ChannelClosed as error:
         raise SwarmError(f"the contender is lost: {error}", detail=tail(channel.log, 10)) from None
-    match told:
+    match answer:
         case {"rps": float(rps), "generator_cpu": float(cpu), "failures": 0} if rps:
             return Rate(rps=rps, generator_cpu=cpu)
-    raise SwarmError(f"{users} ({connection}): {told}", detail=tail(channel.log, 10))
+    raise SwarmError(f"{users} ({connection}): {answer}", detail=tail(channel.log, 10))
 
 
 def measure(bench: Bench) -> Outcome:
@@ -83,7 +70,7 @@ def _fastest(bench: Bench, wrk: Wrk) -> Mapping[Connection, Sequence[str]]:
     """The fastest servers of the catalogue in each mode, by one window each: those that are worth a measurement."""
     with bench.runtime.start(bench.servers.values(), bench.server_cpus) as fleet:
         supported = {name: modes(target.base_url) for name, target in fleet.items()}
-        seen = {
+        found = {
             mode: {
                 name: wrk.rate(target.base_url, connection=mode, connections=USERS, window_s=SERVER_WINDOW_S).rps
                 for name, target in fleet.items()
@@ -91,7 +78,7 @@ def _fastest(bench: Bench, wrk: Wrk) -> Mapping[Connection, Sequence[str]]:
             }
             for mode in MODES
         }
-    return {mode: heapq.nlargest(CANDIDATES, rps, key=rps.__getitem__) for mode, rps in seen.items()}
+    return {mode: heapq.nlargest(CANDIDATES, rps, key=rps.__getitem__) for mode, rps in found.items()}
 
 
 def _round(bench: Bench, wrk: Wrk, candidates: Mapping[Connection, Sequence[str]], number: int) -> tuple[Block, str]:
@@ -118,19 +105,15 @@ def _round(bench: Bench, wrk: Wrk, candidates: Mapping[Connection, Sequence[str]
 def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
     """What the rounds say, of which each is a block."""
     rows: list[Row] = []
-    claims: list[Claim] = []
-    level = stats.ERROR_RATE / (2 * len(MODES))
+    over: dict[str, Sequence[float]] = {}
     for mode in MODES:
         group = _servers(mode)
         fastest = max(blocks[0][group], key=lambda name: rates(blocks, group, name).median)
         rows += [_row(blocks, mode, contender, mode) for contender in (OURS, FAST, HTTP, WRK)]
         rows.append(_row(blocks, mode, fastest, group))
-        for contender, beside, at_least in ((FAST, mode, OVER_FAST), (fastest, group, OVER_SERVER)):
-            above = ratio(blocks, mode, OURS, contender, below_group=beside, level=level)
-            what = f"{mode}: ours/{contender}"
-            count = len(blocks)
-            claims.append(Claim(what=what, ratio=above, at_least=at_least, blocks=count, level=level, rounds=count))
-    return rows, claims
+        for contender, beside in ((FAST, mode), (fastest, group)):
+            over[f"{mode}: ours/{contender}"] = ratios(blocks, mode, OURS, contender, below_group=beside)
+    return rows, median_claims(over, *[OVER_FAST, OVER_SERVER] * len(MODES))
 
 
 def _servers(mode: str) -> str:
@@ -144,7 +127,7 @@ def _row(blocks: Sequence[Block], mode: str, contender: str, group: str) -> Row:
         "contender": contender if group == mode else f"{contender}, the fastest server",
         "rounds": str(len(blocks)),
         "requests/s": rates(blocks, group, contender),
-        "ours over it": ratio(blocks, mode, OURS, contender, below_group=group),
+        "ours over it": stats.median_interval(ratios(blocks, mode, OURS, contender, below_group=group)),
         "generator CPU": generator_cpu(blocks, group, contender),
     }
 

@@ -15,7 +15,8 @@ from functools import partial
 
 import psutil
 
-from benchmarks.bench import Bench, Block, Claim, Outcome, Rate, Row, Scope, generator_cpu, main, rates, ratio
+from benchmarks.bench import Bench, generator_cpu, main, rates, ratio
+from benchmarks.outcome import Block, Claim, Outcome, Rate, Row, Scope, median_claims
 from benchmarks.rivals import Wrk
 from wsgilab.analysis import stats
 from wsgilab.model.errors import HostError, TargetError
@@ -150,22 +151,8 @@ def summary(rounds: Sequence[Sequence[Block]], left_over: Sequence[float]) -> tu
         "idle/frozen": stats.median_interval(shares),
         "core left over": stats.median_interval(left_over),
     }
-    level = stats.ERROR_RATE / 2
-    claims = [
-        Claim(
-            what=what,
-            ratio=stats.median_interval(figures, level),
-            at_least=AT_LEAST,
-            blocks=len(rounds),
-            level=level,
-            rounds=len(rounds),
-        )
-        for what, figures in (
-            ("beside idle/beside frozen", shares),
-            ("share of the core that the idle fleet leaves over", left_over),
-        )
-    ]
-    return [row], claims
+    figures = {"beside idle/beside frozen": shares, "share of the core that the idle fleet leaves over": left_over}
+    return [row], median_claims(figures, AT_LEAST)
 
 
 def _median(blocks: Sequence[Block], kind: str) -> Rate:
@@ -173,7 +160,7 @@ def _median(blocks: Sequence[Block], kind: str) -> Rate:
 
 
 def _left_over(fleet: Fleet) -> float:
-    """What the servers leave of their core when nobody asks them anything.
+    """The share of their core that the servers leave over while they have no requests.
 
     Finer than the ratio of throughputs, which scatters by several percent: CPU clocks count nanoseconds.
     """

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from wsgilab.analysis import stats
 from wsgilab.model import Connection, Host, Interval
+from wsgilab.model.errors import StoreError
 from wsgilab.report import terminal
 from wsgilab.system import host
 
@@ -64,9 +65,29 @@ class Claim:
         return "fails" if self.ratio.high < self.at_least else "undecided"
 
 
+def median_claims(figures: Mapping[str, Sequence[float]], *at_least: float) -> Sequence[Claim]:
+    """Claims of the medians of some figures, one of each round, with an equal share of ERROR_RATE each.
+
+    `at_least`: one for all, or one for each.
+    """
+    level = stats.ERROR_RATE / len(figures)
+    limits = at_least if len(at_least) > 1 else at_least * len(figures)
+    return [
+        Claim(
+            what=what,
+            ratio=stats.median_interval(of_rounds, level),
+            at_least=limit,
+            blocks=len(of_rounds),
+            level=level,
+            rounds=len(of_rounds),
+        )
+        for (what, of_rounds), limit in zip(figures.items(), limits, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What the figures are of, in words that stand beside them."""
+    """What the figures are of, in words that are printed beside them."""
 
     rounds: str
     """How many independent rounds, and what one is."""
@@ -82,12 +103,11 @@ class Outcome:
 
     settings: Mapping[str, Any]
     """What it ran with, beside blocks, seed and window."""
-    blocks: Sequence[Block]
+    blocks: Sequence[Block] = ()
     rows: Sequence[Row]
     """The summary, a line of the table each; all with the same keys."""
     claims: Sequence[Claim] = ()
-    scope: Scope | None = None
-    """None: one start of the servers, as local processes."""
+    scope: Scope
     recording: Mapping[str, Any] | None = None
     """The results that the figures were read from, with the machine that they are of; None where they were measured."""
 
@@ -98,77 +118,81 @@ def connections(groups: Iterable[str]) -> str:
     return ", ".join(words[mode] for mode in MODES if any(group.endswith(mode) for group in groups)) or "as it says"
 
 
-def show(outcome: Outcome, console: Console) -> None:
-    console.print(
-        terminal.grid(
-            tuple(outcome.rows[0]), [[_cell(value) for value in row.values()] for row in outcome.rows], console.width
-        )
-    )
-    for claim in outcome.claims:
-        ratio = f"{_cell(claim.ratio)}, {claim.samples}"
-        text = f"{claim.what}: {ratio}, must be at least {claim.at_least:g}: {claim.verdict}"
-        console.print(text, markup=False, highlight=False)
-
-
-def _cell(value: str | float | Interval) -> str:
-    match value:
-        case Interval(median=median, low=None):
-            return _cell(median)
-        case Interval(median=median, low=low, high=high):
-            return f"{_cell(median)} ({_number(low)} to {_number(high)})"
-        case str():
-            return value
-    return _number(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"  # noqa: PLR2004 - rates are whole, ratios are not
-
-
-def write(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome) -> Path:
+def finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:
+    """Print what was found, and write it to `benchmarks/results/NAME.yaml`."""
     source = outcome.recording
-    read = {} if source is None else {"recording": source["date"]}
-    document = {
-        "benchmark": name,
-        "date": host.now(),
-        "machine": asdict(machine) if source is None else source["machine"],
-        "settings": {**settings, **read, **outcome.settings},
-        "scope": asdict(outcome.scope or _one_start(settings, outcome.blocks)),
-        "claims": [{**asdict(claim), "samples": claim.samples, "verdict": claim.verdict} for claim in outcome.claims],
-        "summary": [
-            {key: asdict(value) if isinstance(value, Interval) else value for key, value in row.items()}
-            for row in outcome.rows
-        ],
-        "blocks": [
-            {group: {name: asdict(rate) for name, rate in rates.items()} for group, rates in block.items()}
-            for block in outcome.blocks
-        ],
-    }
+    recording = {} if source is None else {"recording": source["date"]}
+    results = _plain(
+        {
+            "benchmark": name,
+            "date": host.now(),
+            "machine": asdict(machine) if source is None else source["machine"],
+            "settings": {**settings, **recording, **outcome.settings},
+            "scope": asdict(outcome.scope),
+            "claims": [
+                {**asdict(claim), "samples": claim.samples, "verdict": claim.verdict} for claim in outcome.claims
+            ],
+            "summary": outcome.rows,
+            "blocks": outcome.blocks,
+        }
+    )
+    rows = [[spell(value) for value in row.values()] for row in results["summary"]]
+    console.print(terminal.grid(tuple(outcome.rows[0]), rows, console.width))
+    for claim in results["claims"]:
+        console.print(f"{describe(claim)}: {claim['verdict']}", markup=False, highlight=False)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.yaml"
-    text = yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    path.write_text(text)
-    return path
+    path.write_text(yaml.safe_dump(results, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True))
+    console.print(f"Written to benchmarks/results/{path.name}.", highlight=False)
 
 
-def _one_start(settings: Mapping[str, Any], blocks: Sequence[Block]) -> Scope:
-    groups = {group for block in blocks for group in block}
-    return Scope(
-        rounds=f"1 start of the servers, in which everything was measured {settings.get('blocks', 1)} times in turn",
-        modes=f"local processes; `hello`; {connections(groups)}",
-        left_out="other starts of the same servers, other workloads, containers",
-    )
+def read(name: str) -> Any:
+    """What `finish` has written for a benchmark. Raises StoreError where there is nothing."""
+    path = RESULTS / f"{name}.yaml"
+    try:
+        return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    except OSError:
+        raise StoreError(f"{path.name}: there are no results yet; make them with python -m benchmarks.{name}") from None
 
 
-def _rounded(value: Any) -> Any:
-    """The same with four decimals, which is more than any of these figures is good for."""
+def describe(claim: Mapping[str, Any]) -> str:
+    """A claim of some results in words, without its verdict."""
+    return f"{claim['what']}: {spell(claim['ratio'])} ({claim['samples']}), must be at least {claim['at_least']:g}"
+
+
+def spell(value: Any) -> str:
+    """A value of a summary, with its interval where it has one."""
+    match value:
+        case {"median": median, "low": low, "high": high}:
+            certain = low is None or low == high == median
+            return number(median) if certain else f"{number(median)} ({number(low)} to {number(high)})"
+        case float() | int():
+            return number(value)
+    return str(value)
+
+
+def number(value: float) -> str:
+    """Three digits that count: whole from 100 on, with commas between thousands."""
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - rates are whole, ratios are not
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(each) + " |" for each in lines)
+
+
+def _plain(value: Any) -> Any:
+    """The same as YAML has it, with four decimals, which is more than any of these figures is good for."""
     match value:
         case float():
             return round(value, 4)
+        case Rate() | Interval():
+            return _plain(asdict(value))
         case dict():
-            return {key: _rounded(each) for key, each in value.items()}
+            return {key: _plain(each) for key, each in value.items()}
         case list() | tuple():
-            return [_rounded(each) for each in value]
+            return [_plain(each) for each in value]
     return value

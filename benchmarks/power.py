@@ -8,21 +8,13 @@ what else it finds. Must show: 5 % found in at least 90 % of the tries within 60
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.bench import Claim, Outcome, Row, analyse
-from benchmarks.protocols import Judgement, Protocol, Recorded, joined, protocols, recorded, scope
+from benchmarks.outcome import Claim, Row
+from benchmarks.protocols import Judgement, Protocol, Recorded, analyse_recording, joined, protocols
 from benchmarks.recording import SLOWER
 from benchmarks.rounds import share
 from wsgilab.analysis import stats
 
 LEAST_FOUND = 0.9
-
-
-def measure() -> Outcome:
-    """How often the difference is found, and after how many seconds of windows."""
-    rounds, document = recorded()
-    rows, claims = summary(rounds)
-    told = scope(rounds, document)
-    return Outcome(settings={}, blocks=(), rows=rows, claims=claims, scope=told, recording=document)
 
 
 def summary(rounds: Sequence[Recorded]) -> tuple[Sequence[Row], Sequence[Claim]]:
@@ -80,4 +72,4 @@ def _hits(found: Sequence[Sequence[Judgement]]) -> Sequence[Sequence[bool]]:
 
 
 if __name__ == "__main__":
-    analyse("power", __doc__, measure)
+    analyse_recording("power", __doc__, summary)

@@ -5,24 +5,18 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmarks.bench import RESULTS, Scope
+from benchmarks.bench import analyse
+from benchmarks.outcome import Claim, Outcome, Row, Scope, read
 from benchmarks.rounds import student
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.experiment import plan
 from wsgilab.model import Interval, Verdict
-from wsgilab.model.errors import StoreError
 
 FIRST_LOOK = 10
 """Blocks before the sequential protocol looks for the first time."""
-
-_RUN_S = 5.0
-"""Of the runs in a row, in a recording that does not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,14 +186,8 @@ def pairs(servers: Sequence[str]) -> Iterator[tuple[str, str]]:
     return itertools.combinations(servers, 2)
 
 
-def recorded(path: Path = RESULTS / "recording.yaml") -> tuple[Sequence[Recorded], Mapping[str, Any]]:
-    """The rounds of the last recording, and the document that it stands in. Raises StoreError where there is none."""
-    try:
-        document = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-    except OSError:
-        raise StoreError(
-            f"{path.name}: there is no recording yet; make one with python -m benchmarks.recording"
-        ) from None
+def recorded(document: Mapping[str, Any]) -> Sequence[Recorded]:
+    """The rounds of a recording."""
     interleaved: dict[int, dict[str, list[float]]] = {}
     sequential: dict[int, dict[str, list[float]]] = {}
     for block in document["blocks"]:
@@ -209,21 +197,37 @@ def recorded(path: Path = RESULTS / "recording.yaml") -> tuple[Sequence[Recorded
             for contender, rate in rates.items():
                 into.setdefault(contender.partition(" #")[0], []).append(rate["rps"])
     settings = document["settings"]
-    rounds = [
+    return [
         Recorded(
             # Servers are shuffled in each block, and come back in the order of their names.
             interleaved=dict(sorted(each.items())),
             sequential=sequential.get(number, {}),
             window_s=settings["window_s"],
-            run_s=settings.get("run_s", _RUN_S),
+            run_s=settings["run_s"],
         )
         for number, each in sorted(interleaved.items())
     ]
-    return rounds, document
 
 
-def scope(rounds: Sequence[Recorded], document: Mapping[str, Any]) -> Scope:
-    """What figures that are read from a recording are of."""
+def analyse_recording(
+    name: str,
+    description: str | None,
+    summary: Callable[[Sequence[Recorded]], tuple[Sequence[Row], Sequence[Claim]]],
+    settings: Mapping[str, int] | None = None,
+) -> None:
+    """Run a benchmark that reads what `benchmarks.recording` has recorded."""
+
+    def measure() -> Outcome:
+        document = read("recording")
+        rounds = recorded(document)
+        rows, claims = summary(rounds)
+        of = _scope(rounds, document)
+        return Outcome(settings=settings or {}, rows=rows, claims=claims, scope=of, recording=document)
+
+    analyse(name, description, measure)
+
+
+def _scope(rounds: Sequence[Recorded], document: Mapping[str, Any]) -> Scope:
     first = rounds[0]
     blocks = len(next(iter(first.interleaved.values())))
     in_a_row = sum(bool(each.sequential) for each in rounds)

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from benchmarks.bench import Bench, Block, Outcome, Rate, Row, Scope, main, rates
+from benchmarks.bench import Bench, main, rates
+from benchmarks.outcome import Block, Outcome, Rate, Row, Scope
 from benchmarks.truth import USERS, swarm_rate
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Server

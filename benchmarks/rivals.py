@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench import Bench, Rate
+from benchmarks.bench import Bench
+from benchmarks.outcome import Rate
 from wsgilab.model import Connection
 from wsgilab.model.errors import HostError, SwarmError, TargetError
 from wsgilab.system import process

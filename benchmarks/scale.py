@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.bench import Claim, Outcome, Row, Scope, repeat
+from benchmarks.bench import repeat
+from benchmarks.outcome import Claim, Outcome, Row, Scope, median_claims
 from wsgilab import commands, testing
 from wsgilab.analysis import stats
 from wsgilab.model import Cell, Interval, Observation
@@ -53,16 +54,9 @@ def measure(runs: int) -> Outcome:
     }
     return Outcome(
         settings={"servers": SERVERS, "conditions": CONDITIONS, "blocks": BLOCKS, "latencies": LATENCIES},
-        blocks=(),
         rows=[row],
         claims=[
-            Claim(
-                what="the time allowed over the time taken",
-                ratio=stats.median_interval([LONGEST_S / each for each in seconds]),
-                at_least=1,
-                blocks=runs,
-                rounds=runs,
-            ),
+            *median_claims({"the time allowed over the time taken": [LONGEST_S / each for each in seconds]}, 1),
             Claim(
                 what="the memory allowed over the most that any run took",
                 ratio=Interval(median=MOST_MB / most_mb, low=MOST_MB / most_mb, high=MOST_MB / most_mb),

@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.bench import Bench, Block, Claim, Outcome, Row, Scope, main, modes, rates, ratio
+from benchmarks.bench import Bench, main, modes, rates, ratio, ratios
+from benchmarks.outcome import Block, Claim, Outcome, Row, Scope, median_claims
 from benchmarks.rivals import Wrk
-from wsgilab.analysis import stats
 from wsgilab.model import Server
 
 SERVERS = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
@@ -63,7 +63,6 @@ def measure(bench: Bench) -> Outcome:
 def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
     """What the rounds say, of which each is a block."""
     groups = sorted(blocks[0])
-    level = stats.ERROR_RATE / len(groups)
     rows: list[Row] = [
         {
             "server": group,
@@ -74,18 +73,8 @@ def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
         }
         for group in groups
     ]
-    claims = [
-        Claim(
-            what=f"{group}: stamped/unstamped",
-            ratio=ratio(blocks, group, "stamped", "unstamped", level=level),
-            at_least=AT_LEAST,
-            blocks=len(blocks),
-            level=level,
-            rounds=len(blocks),
-        )
-        for group in groups
-    ]
-    return rows, claims
+    shares = {f"{group}: stamped/unstamped": ratios(blocks, group, "stamped", "unstamped") for group in groups}
+    return rows, median_claims(shares, AT_LEAST)
 
 
 if __name__ == "__main__":

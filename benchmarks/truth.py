@@ -12,22 +12,8 @@ from functools import partial
 from statistics import geometric_mean
 from typing import Any
 
-from benchmarks.bench import (
-    MODES,
-    Bench,
-    Block,
-    Claim,
-    Outcome,
-    Rate,
-    Row,
-    Scope,
-    generator_cpu,
-    main,
-    modes,
-    rates,
-    ratio,
-)
-from benchmarks.outcome import connections
+from benchmarks.bench import Bench, generator_cpu, main, modes, rates, ratio
+from benchmarks.outcome import MODES, Block, Claim, Outcome, Rate, Row, Scope, connections
 from benchmarks.rivals import Wrk
 from wsgilab.analysis import stats
 from wsgilab.analysis.compare import GENERATOR_LIMIT

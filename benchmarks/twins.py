@@ -11,20 +11,12 @@ most 5 % false verdicts. It would take some hundred rounds without any to show i
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.bench import Claim, Outcome, Row, analyse
-from benchmarks.protocols import Judgement, Protocol, Recorded, pairs, protocols, recorded, scope
+from benchmarks.outcome import Claim, Row
+from benchmarks.protocols import Judgement, Protocol, Recorded, analyse_recording, pairs, protocols
 from benchmarks.rounds import share
 from wsgilab.analysis import stats
 
 MAX_FALSE = 0.05
-
-
-def measure() -> Outcome:
-    """The rate of false verdicts, and how far the ratios are from 1."""
-    rounds, document = recorded()
-    rows, claims = summary(rounds)
-    told = scope(rounds, document)
-    return Outcome(settings={}, blocks=(), rows=rows, claims=claims, scope=told, recording=document)
 
 
 def summary(rounds: Sequence[Recorded]) -> tuple[Sequence[Row], Sequence[Claim]]:
@@ -77,4 +69,4 @@ def _middle_half(ratios: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    analyse("twins", __doc__, measure)
+    analyse_recording("twins", __doc__, summary)

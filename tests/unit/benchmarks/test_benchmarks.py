@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench, calibration, document, neighbours, power, protocols, rounds, stamp, twins
+from benchmarks import calibration, document, neighbours, power, protocols, rounds, stamp, twins
+from benchmarks.outcome import Block, Claim, Rate
 from benchmarks.protocols import Recorded
 from wsgilab import commands
 from wsgilab.analysis import stats
@@ -212,9 +213,9 @@ def test_runs_are_drawn_from_the_scatter_of_their_own_round(monkeypatch: pytest.
 # --- claims, and the page
 
 
-def claim(*figures: float, level: float = 0.05, **changes: Any) -> bench.Claim:
+def claim(*figures: float, level: float = 0.05, **changes: Any) -> Claim:
     interval = stats.median_interval(figures, level)
-    return bench.Claim(what="it", ratio=interval, at_least=1.0, blocks=len(figures), level=level, **changes)
+    return Claim(what="it", ratio=interval, at_least=1.0, blocks=len(figures), level=level, **changes)
 
 
 def test_a_claim_needs_as_many_blocks_as_its_share_of_the_error_takes() -> None:
@@ -229,9 +230,9 @@ def test_what_was_measured_once_decides_nothing() -> None:
     assert (once.verdict, once.samples) == ("undecided", "1 round")
 
 
-def block(**rps: float) -> bench.Block:
+def block(**rps: float) -> Block:
     """One block of stamped and unstamped servers."""
-    figures = {name: bench.Rate(rps=figure, generator_cpu=0.1) for name, figure in rps.items()}
+    figures = {name: Rate(rps=figure, generator_cpu=0.1) for name, figure in rps.items()}
     return {"it, close": figures, "other, keep-alive": figures}
 
 
@@ -243,9 +244,7 @@ def test_the_claims_of_a_benchmark_share_its_error() -> None:
 
 
 def test_windows_of_one_start_are_one_sample_of_neighbours() -> None:
-    windows = [
-        [{"idle fleet": {kind: bench.Rate(rps=100.0, generator_cpu=0.1) for kind in ("idle", "frozen")}}] * 3
-    ] * 5
+    windows = [[{"idle fleet": {kind: Rate(rps=100.0, generator_cpu=0.1) for kind in ("idle", "frozen")}}] * 3] * 5
     [row], claims = neighbours.summary(windows, [0.999] * 5)
     assert row["rounds"] == "5"
     # Fifteen windows agree, in five starts.
