@@ -45,7 +45,7 @@ class Contender:
     """How many requests have been right so far."""
     failures: Callable[[], int]
     end_window: Callable[[int], None] = lambda _: None
-    """Told when the window ends, in nanoseconds of CLOCK_MONOTONIC."""
+    """Is called with the moment at which the window will end, in nanoseconds of CLOCK_MONOTONIC."""
 
 
 def ours(base_url: str, connection: str, count: int, window_s: float) -> Contender:
@@ -114,7 +114,7 @@ def measure(contender: Contender, count: int, window_s: float) -> dict[str, floa
 
 
 def obey(users: str, base_url: str, connection: str, count: int, window_s: float) -> dict[str, float]:
-    """Measure the `users` asked for: `ours`, `FastHttpUser` or `HttpUser`."""
+    """Measure `users`: `ours`, `FastHttpUser` or `HttpUser`."""
     if users == "ours":
         with _no_collection():
             return measure(ours(base_url, connection, count, window_s), count, window_s)
@@ -130,7 +130,7 @@ def main() -> None:
         answer: dict[str, Any]
         try:
             answer = obey(**json.loads(line))
-        except Exception as error:  # noqa: BLE001 - told to the benchmark, which decides
+        except Exception as error:  # noqa: BLE001 - the benchmark decides what it means
             answer = {"error": f"{type(error).__name__}: {error}"}
         output.write(json.dumps(answer) + "\n")
         output.flush()

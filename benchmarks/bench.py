@@ -102,7 +102,7 @@ def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, level:
 
 
 def keeps_alive(url: str) -> bool:
-    """Whether the server keeps a connection open when it is asked to."""
+    """Whether the server keeps a connection open on request."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:

@@ -5,8 +5,8 @@ there), from which whole runs of identical servers are drawn, a bounded number o
 Student's t on the logarithms, and the percentile bootstrap of the median. No load is made.
 
 A run counts as wrong when any of its comparisons is decided; at most 5 % of runs may be. The margin SAME is left out
-here, so that it hides nothing. A figure is the share of runs that were wrong in the middling round, with the interval of
-that over rounds: how many runs are drawn from one round says nothing of the others. Windows are drawn one by one, so what
+here, so that it hides nothing. A figure is the share of runs that were wrong in the median round, with the interval of
+that over rounds, because runs that are drawn from one round do not show what other rounds are like. Windows are drawn one by one, so what
 neighbouring windows have in common is not in it.
 """
 
@@ -97,7 +97,7 @@ def bootstrap(run: Logs, source: random.Random) -> bool:
 
 
 def wrong(decides: Callable[[Logs], bool], drawn: Sequence[Sequence[Logs]]) -> Interval:
-    """The share of wrong runs, of the middling round."""
+    """The share of wrong runs, the median over rounds."""
     return stats.median_interval([statistics.fmean(map(decides, runs)) for runs in drawn])
 
 

@@ -1,10 +1,10 @@
 """Beside a program that takes one of the lab's cores: how often a cell's gate breaks, and how often the lab is wrong.
 
-The same small experiment, again and again: by itself, and beside a program on the server's core or on the generator's, all
-the time or in every other second. What is true is what the runs by themselves say together: a verdict is wrong where their
-median ratio is on the other side of 1, or nearer to it than the 1 % that a verdict needs, and so is an advice for a server
-that is more than 3 % slower than their fastest. Must show: no wrong verdict, rank or advice, and beside the program, where
-it runs all the time, every cell's gate broken.
+The same small experiment is run again and again: by itself, and beside a program on the server's core or on the
+generator's, all the time or in every other second. All runs by themselves, taken together, are the truth. A verdict is wrong
+where their median ratio is on the other side of 1, or nearer to it than the 1 % that a verdict needs; an advice is wrong
+where its server is more than 3 % slower than their fastest. Must show: no wrong verdict, rank or advice; and, beside the
+program that runs all the time, every cell's gate broken.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -43,7 +43,7 @@ while True:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """Beside what an experiment is run."""
+    """What an experiment is run beside."""
 
     core: str | None
     """`server` or `generator`; None: by itself."""
@@ -58,19 +58,6 @@ class Kind:
 KINDS = (Kind(core=None), *(Kind(core=core, half=half) for core in ("server", "generator") for half in (False, True)))
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the runs of a kind came to."""
-
-    cells: int = 0
-    broken: int = 0
-    windows: int = 0
-    disturbed: int = 0
-    repeated: int = 0
-    decided: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-
 def measure(runs: int) -> Outcome:
     """So many runs beside each kind of neighbour, in turn, in one runtime after the other."""
     runtime, _ = choose_runtime(commands.workspace(), None)
@@ -81,15 +68,17 @@ def measure(runs: int) -> Outcome:
         with _beside(kind):
             found.setdefault((name, kind), []).append(_run(name))
     rows: list[Row] = []
-    for name in runtimes[:runs]:
-        quiet = found[name, KINDS[0]]
-        rows += [_row(name, kind, found[name, kind], _truth(quiet)) for kind in KINDS]
+    wrong: dict[str, list[str]] = {}
+    for (name, kind), comparisons in found.items():
+        truth = _truth(found[name, KINDS[0]])
+        wrong[f"{name}, {kind}"] = [each for one in comparisons for each in _wrong(one, truth)]
+    for name, kind in itertools.product(runtimes[:runs], KINDS):
+        rows.append(_row(name, kind, found[name, kind], len(wrong[f"{name}, {kind}"])))
     scope = Scope(
         rounds=f"{runs} runs of each kind, each a new start of all servers, the kinds in turn; the runtimes take turns",
         modes="`hello` and `cpu` of 2 ms; 4 servers; 32 users; a connection each request; 4 blocks of 340 ms",
         left_out="kept connections, other numbers of cores, neighbours that use memory or the network rather than a core",
     )
-    wrong = {f"{name}, {kind}": _tally(found[name, kind], _truth(found[name, KINDS[0]])).wrong for name, kind in found}
     return Outcome(settings={"wrong": wrong}, rows=rows, scope=scope)
 
 
@@ -128,67 +117,44 @@ def _truth(quiet: Sequence[Comparison]) -> Truth:
     }
 
 
-def _tally(comparisons: Sequence[Comparison], truth: Truth) -> Tally:
-    found = Tally()
-    for comparison in comparisons:
-        found.cells += len(comparison.cells)
-        found.broken += sum("neighbour" in result.broken_gates for result in comparison.cells)
-        found.decided += sum(pair.verdict in ("faster", "slower") for pair in comparison.pairs)
-        found.wrong += [
-            *_wrong_verdicts(comparison, truth),
-            *_wrong_ranks(comparison, truth),
-            *_wrong_advice(comparison, truth),
-        ]
-    return found
-
-
-def _wrong_verdicts(comparison: Comparison, truth: Truth) -> Iterator[str]:
+def _wrong(comparison: Comparison, truth: Truth) -> Iterator[str]:
+    """The verdicts, ranks and advice of a comparison that are not true."""
     for pair in comparison.pairs:
         of = truth[pair.cell.conditions]
         ratio = of[pair.cell.server] / of[pair.reference]
         right = {"faster": ratio > 1 + MARGIN, "slower": ratio < 1 / (1 + MARGIN)}.get(pair.verdict, True)
         if not right:
-            yield f"{_told(pair.cell)}: {pair.verdict}, truly {ratio:.3f}"
-
-
-def _wrong_ranks(comparison: Comparison, truth: Truth) -> Iterator[str]:
+            yield f"{_name(pair.cell)}: {pair.verdict}, truly {ratio:.3f}"
     ranked = [(result.cell, result.rank) for result in comparison.cells if result.rank is not None]
     for (one, first), (two, second) in itertools.permutations(ranked, 2):
-        of = truth[one.conditions]
-        if (
-            one.conditions == two.conditions
-            and first.last < second.first
-            and of[one.server] * (1 + MARGIN) < of[two.server]
-        ):
-            yield f"{_told(one)}: ranks before {two.server}, truly {of[one.server] / of[two.server]:.3f} of it"
-
-
-def _wrong_advice(comparison: Comparison, truth: Truth) -> Iterator[str]:
+        if one.conditions == two.conditions and first.last < second.first:
+            ratio = truth[one.conditions][one.server] / truth[one.conditions][two.server]
+            if ratio * (1 + MARGIN) < 1:
+                yield f"{_name(one)}: ranks before {two.server}, truly {ratio:.3f} of it"
     for advice in comparison.advice:
-        of = truth[advice.group.conditions]
-        if (
-            advice.server is not None
-            and len(advice.workloads) == 1
-            and of[advice.server] * (1 + ADVICE_MARGIN) < max(of.values())
-        ):
-            yield f"{_told(advice.group)}: advised {advice.server}, truly {of[advice.server] / max(of.values()):.3f} of the fastest"
+        if advice.server is not None and len(advice.workloads) == 1:
+            of = truth[advice.group.conditions]
+            share = of[advice.server] / max(of.values())
+            if share * (1 + ADVICE_MARGIN) < 1:
+                yield f"{_name(advice.group)}: advised {advice.server}, truly {share:.3f} of the fastest"
 
 
-def _told(cell: Cell) -> str:
+def _name(cell: Cell) -> str:
     return f"{cell.workload}, {cell.server}"
 
 
-def _row(runtime: RuntimeName, kind: Kind, comparisons: Sequence[Comparison], truth: Truth) -> Row:
-    found = _tally(comparisons, truth)
-    others = [_most(result) for each in comparisons for result in each.cells]
+def _row(runtime: RuntimeName, kind: Kind, comparisons: Sequence[Comparison], wrong: int) -> Row:
+    cells = [result for each in comparisons for result in each.cells]
+    broken = sum("neighbour" in result.broken_gates for result in cells)
+    decided = sum(pair.verdict in ("faster", "slower") for each in comparisons for pair in each.pairs)
     return {
         "runtime": runtime,
         "neighbour": str(kind),
         "runs": str(len(comparisons)),
-        "gate broken": f"{found.broken} of {found.cells} cells",
-        "others' share, median of cells": f"{statistics.median(others):.1%}",
-        "verdicts": str(found.decided),
-        "wrong verdicts, ranks, advice": str(len(found.wrong)),
+        "gate broken": f"{broken} of {len(cells)} cells",
+        "others' share, median of cells": f"{statistics.median(map(_most, cells)):.1%}",
+        "verdicts": str(decided),
+        "wrong verdicts, ranks, advice": str(wrong),
     }
 
 

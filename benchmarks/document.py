@@ -37,7 +37,7 @@ which have everything that was measured, block by block. Nothing here is written
 
 A figure in brackets is a 95 % interval by itself. The sampling unit is the **round**: whatever shares one start of the
 servers and the same minutes of the machine is one sample, however often it was measured meanwhile; where a section
-says *1 start*, its blocks are the samples, and it speaks of those very processes only. A claim *holds* where its whole
+says *1 start*, its blocks are the samples, and its figures hold for those very processes only. A claim *holds* where its whole
 interval is on the right side, *fails* where it is on the wrong side, and is *undecided* otherwise; the 5 % are shared out
 among the claims of a section (Bonferroni), so that the intervals of claims can be wider than those in the table. What was
 measured once has no interval, and decides nothing. Absolute figures are those of one shared and noisy machine; the

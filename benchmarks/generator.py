@@ -103,7 +103,7 @@ def _round(bench: Bench, wrk: Wrk, candidates: Mapping[Connection, Sequence[str]
 
 
 def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
-    """What the rounds say, of which each is a block."""
+    """Rows and claims. Each round is a block."""
     rows: list[Row] = []
     over: dict[str, Sequence[float]] = {}
     for mode in MODES:

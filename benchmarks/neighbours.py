@@ -98,7 +98,7 @@ def measure(bench: Bench) -> Outcome:
     scope = Scope(
         rounds=(
             f"{bench.rounds} rounds, each a new start of all servers; in a round {IDLE_S} s without load, and "
-            f"{bench.blocks} windows of either kind, of which the middling pair counts"
+            f"{bench.blocks} windows of either kind, of which the median pair counts"
         ),
         modes=f"local processes; `hello` on {LOADED}; a connection each request; {CONNECTIONS} connections of wrk",
         left_out="other loaded servers, kept connections, containers, neighbours that are not idle",
@@ -140,7 +140,7 @@ def _round(bench: Bench, wrk: Wrk, number: int) -> _Round:
 
 
 def summary(rounds: Sequence[Sequence[Block]], left_over: Sequence[float]) -> tuple[Sequence[Row], Sequence[Claim]]:
-    """What the rounds say, each by its median."""
+    """Rows and claims. Each round counts by its median."""
     medians = [{_GROUP: {kind: _median(blocks, kind) for kind in ("idle", "frozen")}} for blocks in rounds]
     shares = [ratio(blocks, _GROUP, "idle", "frozen").median for blocks in rounds]
     row: Row = {

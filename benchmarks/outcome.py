@@ -20,7 +20,7 @@ MODES: tuple[Connection, ...] = ("close", "keep-alive")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What one measurement saw."""
+    """The result of one measurement."""
 
     rps: float
     generator_cpu: float
@@ -94,7 +94,7 @@ class Scope:
     modes: str
     """Runtime, workload, connections."""
     left_out: str
-    """What they say nothing of."""
+    """What they do not cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,10 @@ class Outcome:
 def connections(groups: Iterable[str]) -> str:
     """The connection modes that the names of `groups` end with, in words."""
     words = {"close": "a connection each request", "keep-alive": "kept connections"}
-    return ", ".join(words[mode] for mode in MODES if any(group.endswith(mode) for group in groups)) or "as it says"
+    return (
+        ", ".join(words[mode] for mode in MODES if any(group.endswith(mode) for group in groups))
+        or "as the table names them"
+    )
 
 
 def finish(name: str, settings: Mapping[str, Any], machine: Host, outcome: Outcome, console: Console) -> None:

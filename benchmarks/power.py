@@ -1,8 +1,8 @@
 """A server against one that is 5 % and one that is 10 % slower: how often, and how soon, each protocol finds it.
 
 Read from `recording.yaml`: each slower server against each of the identical ones of its round; for the lab also with two
-rounds together. Rules and intervals are those of `twins`: a rule that always decides finds more, and there it can be seen
-what else it finds. Must show: 5 % found in at least 90 % of the tries within 60 s of windows a pair.
+rounds together. Rules and intervals are those of `twins`. A rule that always decides finds more differences, and `twins`
+shows how many of them are false. Must show: 5 % found in at least 90 % of the tries within 60 s of windows a pair.
 """
 
 import statistics
@@ -34,7 +34,7 @@ def summary(rounds: Sequence[Recorded]) -> tuple[Sequence[Row], Sequence[Claim]]
 
 
 def _found(protocol: Protocol, server: str, rounds: Sequence[Recorded]) -> Sequence[Sequence[Judgement]]:
-    """What the protocol says of the slower server and each twin, round by round."""
+    """Judgements of the slower server and each twin, round by round."""
     return [[protocol.judge(each, server, twin) for twin in each.twins] for each in protocol.rounds(rounds)]
 
 

@@ -1,4 +1,4 @@
-"""What each protocol says of two servers, given one round of a recording. Pure, but for reading the file."""
+"""What each protocol concludes about two servers from one round of a recording."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a protocol says of one server over another."""
+    """What a protocol concludes about one server over another."""
 
     verdict: Verdict
     ratio: float
@@ -47,7 +47,7 @@ class Judgement:
 
     @property
     def takes_sides(self) -> bool:
-        """Whether it says that one of the two is faster."""
+        """Whether one of the two is called faster."""
         return self.verdict in {"faster", "slower"}
 
 
@@ -78,13 +78,13 @@ def lab_sequential(each: Recorded, ours: str, theirs: str) -> Judgement:
     """This lab with `precision`: it ends at the first look at which the comparison is decided."""
     ratios = _ratios(each, ours, theirs)
     experiment = testing.experiment(blocks=FIRST_LOOK, precision=0.001, max_blocks=len(ratios))
-    seen = 0
+    before = 0
     for look in plan.looks(experiment):
-        level = stats.spent(look / len(ratios)) - stats.spent(seen / len(ratios))
+        level = stats.spent(look / len(ratios)) - stats.spent(before / len(ratios))
         found = _judged(each, ratios[:look], level)
         if found.verdict != "undecided":
             return found
-        seen = look
+        before = look
     return found
 
 
@@ -106,7 +106,7 @@ def one_run(each: Recorded, ours: str, theirs: str) -> Judgement:
 
 
 def by_runs(each: Recorded, ours: str, theirs: str) -> Judgement:
-    """The same runs with an interval: what best of three and one long run could say if they said how sure they are."""
+    """The same runs with an interval, which best of three and one long run do without."""
     interval = welch(each.sequential[ours], each.sequential[theirs], stats.ERROR_RATE)
     return Judgement(verdict=stats.verdict(interval), ratio=interval.median, windows_s=_runs_s(each, ours))
 
@@ -126,7 +126,7 @@ def welch(figures: Sequence[float], others: Sequence[float], level: float) -> In
 
 
 def _plain(ratio: float, windows_s: float) -> Judgement:
-    """Rules without an interval say what they see; to be fair, not within the margin that the lab allows itself."""
+    """Rules without an interval decide by the ratio alone; to be fair, not within the margin that the lab allows itself."""
     exact = stats.median_interval([ratio, ratio])
     return Judgement(verdict=stats.verdict(exact), ratio=ratio, windows_s=windows_s)
 

@@ -63,7 +63,7 @@ def _program(name: str, package: str) -> str:
 
 
 def _version(*argv: str) -> str:
-    """The first line that a program says of itself, wherever it says so."""
+    """The first line that a program prints about itself, on either stream."""
     finished = process.run(argv, timeout_s=_MARGIN_S)
     return (finished.stdout + finished.stderr).splitlines()[0].partition(" Copyright")[0].strip()
 
@@ -76,7 +76,7 @@ class Wrk:
         self.version = _version(self._program, "-v")
 
     def rate(self, base_url: str, *, connection: Connection, connections: int, window_s: float) -> Rate:
-        """What wrk says of `/hello`, from its own start. It knows whole seconds only, so `window_s` is rounded up.
+        """The rate of `/hello` that wrk reports, from its own start. It knows whole seconds only, so `window_s` is rounded up.
 
         Raises SwarmError where any request failed.
         """
@@ -97,9 +97,9 @@ class Wrk:
         used_s = _children_cpu_s() - before_s
         if finished.code != 0:
             raise SwarmError(f"wrk failed: {finished.last_line}", detail=finished.stderr)
-        told: dict[str, int] = json.loads(finished.stdout.splitlines()[-1])
-        requests, duration_s = told.pop("requests"), told.pop("duration_us") / 1e6
-        failures = {what: count for what, count in told.items() if count}
+        counts: dict[str, int] = json.loads(finished.stdout.splitlines()[-1])
+        requests, duration_s = counts.pop("requests"), counts.pop("duration_us") / 1e6
+        failures = {what: count for what, count in counts.items() if count}
         if failures or not requests:
             raise SwarmError(f"wrk: {requests} requests of {base_url} ({connection}) answered, failures: {failures}")
         return Rate(rps=requests / duration_s, generator_cpu=used_s / duration_s), requests

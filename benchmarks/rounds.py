@@ -1,6 +1,6 @@
 """What rounds can say of a share, where the tries of one round are no independent tries. Pure.
 
-In a round all servers are started anew, and everything that is tried in it shares those starts and the machine's weather.
+In a round all servers are started anew, and everything that is tried in it shares those starts and the state of the machine at that time.
 The round is therefore the sampling unit: fifteen pairs of the same six servers are one round, not fifteen samples.
 """
 
@@ -45,14 +45,14 @@ def effective_tries(rounds: Sequence[Tries], level: float = stats.ERROR_RATE) ->
     Few rounds often agree by chance. So the variance has one round more, which hits in half of its tries, as Agresti and
     Coull add tries to a share (1998, doi:10.1080/00031305.1998.10480550). The interval of `share` then held the true one
     in 91 to 100 % of made-up recordings, of 2 to 12 rounds and whatever their tries had in common; tries that are pooled
-    held it in as few as 30 % (tests/unit/test_benchmarks.py).
+    held it in as few as 30 % (tests/unit/benchmarks).
     """
     shares = [statistics.fmean(tries) for tries in rounds]
     mean, variance = statistics.fmean(shares), statistics.variance([*shares, 0.5]) / len(shares)
     if not variance:
         return len(rounds)
-    told = mean * (1 - mean) / variance * (_normal(level) / student(len(rounds) - 1, level)) ** 2
-    return max(len(rounds), min(told, sum(map(len, rounds))))
+    independent = mean * (1 - mean) / variance * (_normal(level) / student(len(rounds) - 1, level)) ** 2
+    return max(len(rounds), min(independent, sum(map(len, rounds))))
 
 
 def _normal(level: float) -> float:

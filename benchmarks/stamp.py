@@ -61,7 +61,7 @@ def measure(bench: Bench) -> Outcome:
 
 
 def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
-    """What the rounds say, of which each is a block."""
+    """Rows and claims. Each round is a block."""
     groups = sorted(blocks[0])
     rows: list[Row] = [
         {

@@ -1,8 +1,9 @@
-"""The throughput of every server of the catalogue as the lab's swarm sees it, over what wrk sees, measured in turn.
+"""The throughput of every server of the catalogue as the lab's swarm measures it, over what wrk measures, in turn.
 
 Both send the same requests for `hello` over as many connections, in either connection mode that the server supports.
-The CPU time that a request takes the server tells where a difference comes from: from what the server does for a request, or
-from times at which it has nothing to do. Must show: within 5 % of each other, in each connection mode by itself, wherever the lab's verdict is not `generator`.
+The server's CPU time for a request shows where a difference comes from: from what the server does for a request, or from
+times at which it has nothing to do. Must show: within 5 % of each other, in each connection mode by itself, wherever the
+lab's reason is not `generator`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ AT_LEAST = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served(Rate):
-    """What one measurement saw, and what it took the server."""
+    """What was measured, and the server's CPU time for it."""
 
     server_cpu_ms: float
     """CPU milliseconds a request: of the swarm's window, and of all that wrk sent, its beginning included."""
@@ -97,58 +98,44 @@ def measure(bench: Bench) -> Outcome:
 
 
 def summary(blocks: Sequence[Block], settings: Mapping[str, Any]) -> Outcome:
-    """What the blocks say, server by server, and of all servers together in each connection mode."""
+    """Rows and claims: server by server, and all servers together in each connection mode."""
     groups = sorted(blocks[0])
-    quiet = [group for group in groups if generator_cpu(blocks, group, "swarm") < GENERATOR_LIMIT]
-    rows: list[Row] = []
-    for group in groups:
-        busy = generator_cpu(blocks, group, "swarm")
-        rows.append(
-            {
-                "server": group,
-                "swarm, requests/s": rates(blocks, group, "swarm"),
-                "wrk, requests/s": rates(blocks, group, "wrk"),
-                "swarm/wrk": ratio(blocks, group, "swarm", "wrk"),
-                "CPU a request, swarm/wrk": all_together(blocks, [group], cpu_ms),
-                "generator CPU": busy,
-                "bound by": "generator" if busy >= GENERATOR_LIMIT else "server",
-            }
-        )
-    level = stats.ERROR_RATE / (len(quiet) + sum(any(group.endswith(f", {mode}") for group in quiet) for mode in MODES))
-    claims = []
-    for mode in MODES:
-        of_mode = [group for group in quiet if group.endswith(f", {mode}")]
-        if of_mode:
-            together = all_together(blocks, of_mode)
-            allowing = all_together(blocks, of_mode, level=level)
-            rows.append(
-                {
-                    **dict.fromkeys(rows[0], ""),
-                    "server": f"all {len(of_mode)}, {mode}",
-                    "swarm/wrk": together,
-                    "CPU a request, swarm/wrk": all_together(blocks, of_mode, cpu_ms),
-                    "bound by": "server",
-                }
-            )
-            below = sum(ratio(blocks, group, "swarm", "wrk").median < 1 for group in of_mode)
-            claims.append(
-                Claim(
-                    what=f"{mode}, all {len(of_mode)} together, {below} of them below 1: agreement",
-                    ratio=agreement(allowing),
-                    at_least=AT_LEAST,
-                    blocks=len(blocks),
-                    level=level,
-                )
-            )
-    claims += [
-        Claim(
-            what=f"{group}: agreement",
-            ratio=agreement(ratio(blocks, group, "swarm", "wrk", level=level)),
-            at_least=AT_LEAST,
-            blocks=len(blocks),
-            level=level,
-        )
-        for group in quiet
+    busy = {group: generator_cpu(blocks, group, "swarm") for group in groups}
+    quiet = [group for group in groups if busy[group] < GENERATOR_LIMIT]
+    by_mode = {mode: [group for group in quiet if group.endswith(f", {mode}")] for mode in MODES}
+    together = {mode: of_mode for mode, of_mode in by_mode.items() if of_mode}
+    rows: list[Row] = [
+        {
+            "server": group,
+            "swarm, requests/s": rates(blocks, group, "swarm"),
+            "wrk, requests/s": rates(blocks, group, "wrk"),
+            "swarm/wrk": ratio(blocks, group, "swarm", "wrk"),
+            "CPU a request, swarm/wrk": all_together(blocks, [group], cpu_ms),
+            "generator CPU": busy[group],
+            "bound by": "server" if group in quiet else "generator",
+        }
+        for group in groups
+    ]
+    rows += [
+        {
+            **dict.fromkeys(rows[0], ""),
+            "server": f"all {len(of_mode)}, {mode}",
+            "swarm/wrk": all_together(blocks, of_mode),
+            "CPU a request, swarm/wrk": all_together(blocks, of_mode, cpu_ms),
+            "bound by": "server",
+        }
+        for mode, of_mode in together.items()
+    ]
+    level = stats.ERROR_RATE / (len(quiet) + len(together))
+    claimed: dict[str, Interval] = {}
+    for mode, of_mode in together.items():
+        below = sum(ratio(blocks, group, "swarm", "wrk").median < 1 for group in of_mode)
+        what = f"{mode}, all {len(of_mode)} together, {below} of them below 1"
+        claimed[what] = all_together(blocks, of_mode, level=level)
+    claimed |= {group: ratio(blocks, group, "swarm", "wrk", level=level) for group in quiet}
+    claims = [
+        Claim(what=f"{what}: agreement", ratio=agreement(each), at_least=AT_LEAST, blocks=len(blocks), level=level)
+        for what, each in claimed.items()
     ]
     scope = Scope(
         rounds=f"1 start of the servers, in which all were measured {len(blocks)} times in turn",
@@ -170,7 +157,7 @@ def cpu_ms(rate: Rate) -> float:
 def all_together(
     blocks: Sequence[Block], groups: Sequence[str], of: Callable[[Rate], float] = rps, level: float = stats.ERROR_RATE
 ) -> Interval:
-    """Swarm over wrk, as the geometric mean over `groups`. What one block says of many servers is one sample, not many."""
+    """Swarm over wrk, as the geometric mean over `groups`. A block is one sample, however many servers are in it."""
     return stats.median_interval(
         [geometric_mean([of(block[group]["swarm"]) / of(block[group]["wrk"]) for group in groups]) for block in blocks],
         level,

@@ -4,7 +4,7 @@ Read from `recording.yaml`: every two of the identical servers of each round. Ea
 a row, is read by either rule: *the greater wins*, which decides whenever the two differ by more than the margin that the
 lab allows itself; and *three verdicts*, faster, slower or neither, from a 95 % interval of the ratio that must lie beyond
 the same margin. Blocks have the lab's interval; runs have Welch's, of their logarithms. The pairs of a round share its
-servers and its weather, so the intervals of shares are over rounds, not over pairs (`benchmarks/rounds.py`). Must show: at
+servers and the state of the machine, so the intervals of shares are over rounds, not over pairs (`benchmarks/rounds.py`). Must show: at
 most 5 % false verdicts. It would take some hundred rounds without any to show it.
 """
 
@@ -41,7 +41,7 @@ def summary(rounds: Sequence[Recorded]) -> tuple[Sequence[Row], Sequence[Claim]]
 
 
 def _found(protocol: Protocol, rounds: Sequence[Recorded]) -> Sequence[Sequence[Judgement]]:
-    """What the protocol says of each two twins, round by round."""
+    """Judgements of every two twins, round by round."""
     return [[protocol.judge(each, *pair) for pair in pairs(each.twins)] for each in protocol.rounds(rounds)]
 
 

@@ -95,8 +95,8 @@ def test_students_quantile_is_that_of_the_tables(freedom: int, quantile: float) 
 # --- protocols
 
 
-def recorded(source: random.Random, *, weather: float = 0.0, twins: int = 6) -> Recorded:
-    """A round of twins whose runs drift by `weather` from one server to the next, and one server that is 10 % slower."""
+def recorded(source: random.Random, *, drift: float = 0.0, twins: int = 6) -> Recorded:
+    """A round of twins whose runs drift by `drift` from one server to the next, and one server that is 10 % slower."""
     speeds = {**{f"twin-{number}": 1000.0 for number in range(twins)}, "slower-10": 900.0}
     return Recorded(
         interleaved={
@@ -105,7 +105,7 @@ def recorded(source: random.Random, *, weather: float = 0.0, twins: int = 6) -> 
         sequential={
             name: [speed * moment * source.lognormvariate(0, 0.01) for _ in range(3)]
             for name, speed in speeds.items()
-            for moment in [source.lognormvariate(0, weather)]
+            for moment in [source.lognormvariate(0, drift)]
         },
         window_s=0.45,
         run_s=3.0,
