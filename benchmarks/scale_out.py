@@ -1,4 +1,4 @@
-"""What a worker, a request, a trial and a server more cost the lab, for docs/scale.md, which extrapolates to many machines.
+"""What a worker, a request, a trial and a server more cost the lab. docs/scale.md extrapolates that to many machines.
 
 Measured on this machine alone, which needs two cores and a Docker engine: Locust's master by workers and by requests, the
 lab process by lanes, and a lane of a real site. What comparing a large run and running `answer` took here is read from the
@@ -54,7 +54,6 @@ SERVERS = ("gunicorn-gthread-8", "gunicorn-sync-1", "gunicorn-sync-4", "gunicorn
 REAL_TRIALS = 8
 USERS_EACH, USERS = 4, 8
 IDLE_S, WINDOW_S, LANE_WINDOW_S = 4.0, 1.0, 0.3
-_START_S = 60.0
 
 Found = defaultdict[tuple[str, int], list[float]]
 """What was measured, and of how many -> its repetitions."""
@@ -90,7 +89,7 @@ def measure(runs: int) -> Outcome:
             f"each number of workers was started once, and its trial is the median of {runs} in a row; each number of "
             f"requests and of lanes was measured once; what a real lane takes is the median of {runs} starts"
         ),
-        modes="workers share one process unless it says otherwise; the two machines of a lane are one engine",
+        modes="workers share one process unless it says otherwise; both machines of every lane are one engine",
         left_out="networks, machines that differ, more than one machine of the swarm in a lane",
     )
     return Outcome(settings={}, rows=rows, scope=scope)
@@ -105,14 +104,8 @@ def _summary(name: str) -> Sequence[Mapping[str, Any]]:
     return summary
 
 
-# --- Locust's master
-
-
 def measure_report(thousands: int, before: int, found: Found) -> None:
-    """What the master does with the requests of one window, all made up: takes in a message, and makes the report of it.
-
-    `before`: bytes that this process had before all that.
-    """
+    """Locust's master takes in a window's requests, which are made up, and makes the report; this process had `before` bytes."""
     count = 1000 * thousands
     end_ns = 1_000_000_000
     span = Span(started_ns=0, begin_ns=0, settled_ns=0, end_ns=end_ns, stopped_ns=end_ns, drained_ns=end_ns)
@@ -150,7 +143,7 @@ def _measure_master(
         start = partial(_channel, up, folder)
         crowds = [start({others_core}, "benchmarks._scale_workers", each, port) for each in workers]
         ports: Any
-        ports, *_ = [each.receive(_START_S) for each in crowds]
+        ports, *_ = [each.receive(60) for each in crowds]
         words = ("--beacon", f"127.0.0.1:{ports['clock']}", "--listen", port, "--workers", count)
         swarm = LocustSwarm(start({core}, "wsgilab.load.driver", *words), frozenset({core}))
         [master] = [each.pid for each in psutil.Process().children() if "wsgilab.load.driver" in each.cmdline()]
@@ -197,11 +190,8 @@ def _channel(up: ExitStack, folder: Path, cores: set[int], module: str, *words: 
     return channel
 
 
-# --- lanes
-
-
 def _measure_lanes(starts: int, counts: Sequence[int], at: Workspace, folder: Path, found: Found) -> None:
-    """A lane of a site whose machines are one engine, and the lab process by lanes that share that lane's server."""
+    """A lane of a site whose machines are one engine, and the lab process by lanes that share that lane's server and client."""
     here = engine.find()
     if isinstance(here, engine.NoEngine):
         raise HostError(f"{here.reason}; {here.remedy}: what a lane costs is measured on an engine")

@@ -87,7 +87,7 @@ def lane_s(found: Found, case: Case) -> float:
 
 
 def lab_s(found: Found) -> float:
-    """What a trial takes of the lab process with many lanes: as with one, and what the many add where generators answer at once."""
+    """What a trial takes of the lab process with many lanes: as with one lane, and what many lanes without load add."""
     without_load = found[NO_LOAD]
     return (found[LAB][1] + without_load[max(without_load)] - without_load[1]) / 1000
 
