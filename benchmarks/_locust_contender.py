@@ -1,4 +1,4 @@
-"""Locust users against a server that costs next to nothing: the lab's own, and Locust's two as they come.
+"""Locust users against a server that costs next to nothing: the lab's own, and Locust's own two.
 
 Runs as `python -m benchmarks._locust_contender` with the swarm's packages. One JSON object a line:
 
@@ -6,19 +6,18 @@ Runs as `python -m benchmarks._locust_contender` with the swarm's packages. One 
     out  {"rps": ..., "generator_cpu": ..., "failures": ...}, or {"error": ...}
 
 The lab's users run as in a trial: without Locust's statistics, every sample kept, and no garbage collection. Locust's
-run with what Locust does.
+run with all that Locust does.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
-import contextlib
 import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,16 +85,6 @@ def stock(kind: type[User], base_url: str, connection: str) -> Contender:
     )
 
 
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def measure(contender: Contender, count: int, window_s: float) -> dict[str, float]:
     """Requests a second, and CPU seconds a second of this process, over one window."""
     runner = contender.environment.create_local_runner()
@@ -115,10 +104,14 @@ def measure(contender: Contender, count: int, window_s: float) -> dict[str, floa
 
 def obey(users: str, base_url: str, connection: str, count: int, window_s: float) -> dict[str, float]:
     """Measure `users`: `ours`, `FastHttpUser` or `HttpUser`."""
-    if users == "ours":
-        with _no_collection():
-            return measure(ours(base_url, connection, count, window_s), count, window_s)
-    return measure(stock(STOCK[users], base_url, connection), count, window_s)
+    if users in STOCK:
+        return measure(stock(STOCK[users], base_url, connection), count, window_s)
+    gc.collect()
+    gc.disable()
+    try:
+        return measure(ours(base_url, connection, count, window_s), count, window_s)
+    finally:
+        gc.enable()
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Workers of Locust's master in one process, and a target that only waits, for `benchmarks.scale_out`.
 
-Run as `python -m benchmarks._scale_workers WORKERS PORT`: so many of the lab's own workers, each with its own connection
-to the master at PORT of this machine. It writes one line, `{"target": ..., "clock": ...}`: the ports of the target and of
-a clock server. It ends at the end of its input.
+Run as `python -m benchmarks._scale_workers WORKERS PORT`: so many of the lab's own workers, each with its own
+connection to the master at PORT of this machine. It writes one line, `{"target": ..., "clock": ...}`: the ports of
+the target and of a clock server. It ends at the end of its input.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.

@@ -16,8 +16,9 @@ from rich.console import Console
 from benchmarks.outcome import MODES, Block, Outcome, Rate, finish
 from wsgilab import commands
 from wsgilab.analysis import stats
-from wsgilab.model import Connection, Interval, Server
+from wsgilab.model import Connection, Interval, RuntimeName, Server
 from wsgilab.model.errors import HostError, Interrupted, LabError
+from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import alone, read_catalogue, signals_raise
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.system import host, process
@@ -25,9 +26,11 @@ from wsgilab.system.cpus import DoesNotFit, Layout, layout, spell
 from wsgilab.system.process import JsonChannel
 
 _LOOK_S = 2.0
+_LONGEST_S = 900.0
+"""Of a task of the lab."""
 
 Groups = Mapping[str, Mapping[str, Callable[[], Rate]]]
-"""What is compared -> contender -> its measurement. Those of one group are measured one right after the other."""
+"""Group of what is compared -> contender -> its measurement. A group's contenders are measured right after each other."""
 
 
 class BenchRuntime(LocalRuntime):
@@ -115,6 +118,19 @@ def keeps_alive(url: str) -> bool:
 def modes(url: str) -> Sequence[Connection]:
     """The connection modes that the server supports."""
     return MODES if keeps_alive(url) else ("close",)
+
+
+def runtimes() -> Sequence[RuntimeName]:
+    """The runtimes that this machine has."""
+    chosen, _ = choose_runtime(commands.workspace(), None)
+    return ("local",) if chosen.name == "local" else ("local", "compose")
+
+
+def invoke(*words: str) -> None:
+    """Run a task of the lab as a process of its own. Raises LabError where it fails."""
+    finished = process.run([sys.executable, "-m", "invoke", *words], timeout_s=_LONGEST_S, cwd=commands.PROJECT)
+    if finished.code != 0:
+        raise LabError(f"{' '.join(words)}: {finished.last_line}")
 
 
 def main(

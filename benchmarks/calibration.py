@@ -1,13 +1,13 @@
 """How often each kind of interval calls identical servers different, with the scatter of real windows.
 
-Read from `recording.yaml`, round by round: its windows give the scatter (each server's requests a second over its median
-there), from which whole runs of identical servers are drawn, a bounded number of times. Compared are the lab's intervals,
-Student's t on the logarithms, and the percentile bootstrap of the median. No load is made.
+Read from `recording.yaml`, round by round: its windows give the scatter (each server's requests a second over its
+median there), from which whole runs of identical servers are drawn, a bounded number of times. Compared are the
+lab's intervals, Student's t on the logarithms, and the percentile bootstrap of the median. No load is made.
 
 A run counts as wrong when any of its comparisons is decided; at most 5 % of runs may be. The margin SAME is left out
-here, so that it hides nothing. A figure is the share of runs that were wrong in the median round, with the interval of
-that over rounds, because runs that are drawn from one round do not show what other rounds are like. Windows are drawn one by one, so what
-neighbouring windows have in common is not in it.
+here, so that it hides nothing. A figure is the share of runs that were wrong in the median round, with the interval
+of that over rounds, because runs that are drawn from one round do not show what other rounds are like. Windows are
+drawn one by one, so what neighbouring windows have in common is not in it.
 """
 
 import math
@@ -27,9 +27,9 @@ from wsgilab.model import Interval
 CASES = ((4, 1), (4, 12), (6, 1), (8, 1), (12, 1), (12, 12), (30, 1), (30, 12))
 """(blocks, comparisons) of a run."""
 RUNS = 200
-"""Of each case, drawn from each round."""
+"""How many runs of each case are drawn from each round."""
 RESAMPLED = 40
-"""Of these, those that the bootstrap is tried on, which takes most of the time."""
+"""How many of these the bootstrap is tried on, which takes most of the time."""
 RESAMPLES = 1000
 SEED = 1
 

@@ -1,10 +1,10 @@
 """Beside a program that takes one of the lab's cores: how often a cell's gate breaks, and how often the lab is wrong.
 
 The same small experiment is run again and again: by itself, and beside a program on the server's core or on the
-generator's, all the time or in every other second. All runs by themselves, taken together, are the truth. A verdict is wrong
-where their median ratio is on the other side of 1, or nearer to it than the 1 % that a verdict needs; an advice is wrong
-where its server is more than 3 % slower than their fastest. Must show: no wrong verdict, rank or advice; and, beside the
-program that runs all the time, every cell's gate broken.
+generator's, all the time or in every other second. All runs by themselves, taken together, are the truth. A verdict
+is wrong where their median ratio is on the other side of 1, or nearer to it than the 1 % that a verdict needs; an
+advice is wrong where its server is more than 3 % slower than their fastest. Must show: no wrong verdict, rank or
+advice; and, beside the program that runs all the time, every cell's gate broken.
 """
 
 import itertools
@@ -19,16 +19,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.bench import repeat
+from benchmarks.bench import repeat, runtimes
 from benchmarks.outcome import Outcome, Row, Scope
 from wsgilab import commands
 from wsgilab.model import Cell, CellResult, Comparison, Conditions, RuntimeName
 from wsgilab.model.errors import LabError
-from wsgilab.run.testbed import choose_runtime
 from wsgilab.system import process
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
-RUNTIMES: Sequence[RuntimeName] = ("local", "compose")
 MARGIN = 0.01
 ADVICE_MARGIN = 0.03
 
@@ -59,12 +57,11 @@ KINDS = (Kind(core=None), *(Kind(core=core, half=half) for core in ("server", "g
 
 
 def measure(runs: int) -> Outcome:
-    """So many runs beside each kind of neighbour, in turn, in one runtime after the other."""
-    runtime, _ = choose_runtime(commands.workspace(), None)
-    runtimes = RUNTIMES if runtime.name == "compose" else RUNTIMES[:1]
+    """Run the experiment `runs` times beside each kind of neighbour, in turn. Runtimes take turns too."""
+    known = runtimes()
     found: dict[tuple[RuntimeName, Kind], list[Comparison]] = {}
     for number, kind in itertools.product(range(runs), KINDS):
-        name = runtimes[number % len(runtimes)]
+        name = known[number % len(known)]
         with _beside(kind):
             found.setdefault((name, kind), []).append(_run(name))
     rows: list[Row] = []
@@ -72,7 +69,7 @@ def measure(runs: int) -> Outcome:
     for (name, kind), comparisons in found.items():
         truth = _truth(found[name, KINDS[0]])
         wrong[f"{name}, {kind}"] = [each for one in comparisons for each in _wrong(one, truth)]
-    for name, kind in itertools.product(runtimes[:runs], KINDS):
+    for name, kind in itertools.product(known[:runs], KINDS):
         rows.append(_row(name, kind, found[name, kind], len(wrong[f"{name}, {kind}"])))
     scope = Scope(
         rounds=f"{runs} runs of each kind, each a new start of all servers, the kinds in turn; the runtimes take turns",
@@ -159,10 +156,10 @@ def _row(runtime: RuntimeName, kind: Kind, comparisons: Sequence[Comparison], wr
 
 
 def _most(result: CellResult) -> float:
-    """What others had of either core, the more of the two."""
+    """The share that other programs used of the servers' or the generator's core, whichever is more."""
     figures = result.figures
     if figures is None or figures.server_others is None or figures.generator_others is None:
-        raise LabError(f"{result.cell.server}: what others used was not measured")
+        raise LabError(f"{result.cell.server}: the use of its cores by other programs was not measured")
     return max(figures.server_others.median, figures.generator_others.median)
 
 

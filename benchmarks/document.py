@@ -1,5 +1,4 @@
-"""`docs/measured.md` from the files in `benchmarks/results/`: what each benchmark is for, and what it last found; and the figures
-in `docs/scale.md`.
+"""Write `docs/measured.md`, and the figures in `docs/scale.md`, from the files in `benchmarks/results/`.
 
 Run last, by `make bench`. No load is made.
 """

@@ -4,36 +4,31 @@ Runs the lab as `make run` does, everything installed already, and reads the res
 least 85 % of the wall time in windows.
 """
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from benchmarks.bench import repeat
+from benchmarks.bench import invoke, repeat, runtimes
 from benchmarks.outcome import Claim, Outcome, Row, Scope, median_claims
 from wsgilab import commands
 from wsgilab.analysis import stats
 from wsgilab.model import Observation, RuntimeName
-from wsgilab.model.errors import LabError
 from wsgilab.results.store import Store
-from wsgilab.run.testbed import choose_runtime
-from wsgilab.system import process
 
 LEAST = 0.85
-_LONGEST_S = 900.0
 _ALL = "all"
 
 
 def measure(runs: int) -> Outcome:
-    """So many runs in each runtime that there is, in turn."""
-    runtimes = _runtimes()
-    for runtime in runtimes:
+    """Run the lab `runs` times in each runtime that there is, in turn."""
+    known = runtimes()
+    for runtime in known:
         # What is installed only once is not what is measured.
-        _succeed(["lab.build", "--runtime", runtime])
-    found = [(runtime, *_run(runtime)) for _ in range(runs) for runtime in runtimes]
+        invoke("lab.build", "--runtime", runtime)
+    found = [(runtime, *_run(runtime)) for _ in range(runs) for runtime in known]
     rows: list[Row] = []
     claims: list[Claim] = []
-    for runtime in runtimes:
+    for runtime in known:
         parts = [seconds for name, _, seconds in found if name == runtime]
         rows += _rows(runtime, parts)
         shares = [each["windows"] / each[_ALL] for each in parts]
@@ -43,7 +38,7 @@ def measure(runs: int) -> Outcome:
         modes="the experiment `answer` as it is: 45 cells, 4 blocks; local processes and containers by themselves",
         left_out="the first run on a machine, which installs; sites of several machines",
     )
-    names = {runtime: [run for name, run, _ in found if name == runtime] for runtime in runtimes}
+    names = {runtime: [run for name, run, _ in found if name == runtime] for runtime in known}
     return Outcome(settings={"run_names": names}, rows=rows, claims=claims, scope=scope)
 
 
@@ -60,24 +55,13 @@ def _rows(runtime: RuntimeName, parts: Sequence[Mapping[str, float]]) -> Sequenc
     ]
 
 
-def _runtimes() -> Sequence[RuntimeName]:
-    runtime, _ = choose_runtime(commands.workspace(), None)
-    return ("local",) if runtime.name == "local" else ("local", "compose")
-
-
 def _run(runtime: RuntimeName) -> tuple[str, Mapping[str, float]]:
     """The name of a run, and where the seconds of `invoke lab.run` went, Python's own start included."""
     began, began_s = datetime.now().astimezone(), time.monotonic()
-    _succeed(["lab.run", "--runtime", runtime])
+    invoke("lab.run", "--runtime", runtime)
     wall_s = time.monotonic() - began_s
     store = Store.find(commands.workspace().results, "latest")
     return store.run().id, {**_parts(store.observations(), began, wall_s), _ALL: wall_s}
-
-
-def _succeed(words: Sequence[str]) -> None:
-    finished = process.run([sys.executable, "-m", "invoke", *words], timeout_s=_LONGEST_S, cwd=commands.PROJECT)
-    if finished.code != 0:
-        raise LabError(f"{' '.join(words)}: {finished.last_line}")
 
 
 def _parts(observations: Sequence[Observation], began: datetime, wall_s: float) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Requests a second that one core can generate: the lab's users, Locust's FastHttpUser and HttpUser, and wrk.
 
-All load the same server, nginx, which costs less than they do. In the same rounds wrk loads the fastest servers of the
-catalogue, because a generator is fast enough when it outruns the fastest server on an equal core. The fastest is the one
-of the highest median in these very rounds, which makes it seem faster than it is, never slower.
+All load the same server, nginx, which costs less than they do. In the same rounds wrk loads the fastest servers of
+the catalogue, because a generator is fast enough when it outruns the fastest server on an equal core. The fastest is
+the one of the highest median in these very rounds, which makes it seem faster than it is, never slower.
 """
 
 import heapq

@@ -35,21 +35,21 @@ Row = Mapping[str, str | float | Interval]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a ratio must show."""
+    """A ratio, and the value that it must reach."""
 
     what: str
     ratio: Interval
     at_least: float
     blocks: int | None = None
-    """How many blocks the interval of a median is of; None where it is no such interval."""
+    """The number of blocks of a median's interval; None for other intervals."""
     level: float = stats.ERROR_RATE
     """How often the interval may miss the true value. A benchmark with several claims divides ERROR_RATE among them."""
     rounds: int | None = None
-    """How many independent rounds are behind it, where each block is none."""
+    """The number of independent rounds behind it; None where its samples are the blocks of one round."""
 
     @property
     def samples(self) -> str:
-        """How much is behind it, in words."""
+        """The number of its samples, in words."""
         number = self.rounds or self.blocks
         unit = "round" if self.rounds else "block"
         return "one measurement" if number is None else f"{number} {unit}{'s' if number > 1 else ''}"
@@ -87,7 +87,7 @@ def median_claims(figures: Mapping[str, Sequence[float]], *at_least: float) -> S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What the figures are of, in words that are printed beside them."""
+    """What the figures cover, in words that are printed beside them."""
 
     rounds: str
     """How many independent rounds, and what one is."""
@@ -102,7 +102,7 @@ class Outcome:
     """What a benchmark has found."""
 
     settings: Mapping[str, Any]
-    """What it ran with, beside blocks, seed and window."""
+    """What it ran with, in addition to blocks, seed and window."""
     blocks: Sequence[Block] = ()
     rows: Sequence[Row]
     """The summary, a line of the table each; all with the same keys."""

@@ -1,8 +1,9 @@
 """A server against one that is 5 % and one that is 10 % slower: how often, and how soon, each protocol finds it.
 
-Read from `recording.yaml`: each slower server against each of the identical ones of its round; for the lab also with two
-rounds together. Rules and intervals are those of `twins`. A rule that always decides finds more differences, and `twins`
-shows how many of them are false. Must show: 5 % found in at least 90 % of the tries within 60 s of windows a pair.
+Read from `recording.yaml`: each slower server against each of the identical ones of its round; for the lab also with
+two rounds together. Rules and intervals are those of `twins`. A rule that always decides finds more differences, and
+`twins` shows how many of them are false. Must show: 5 % found in at least 90 % of the tries within 60 s of windows a
+pair.
 """
 
 import statistics

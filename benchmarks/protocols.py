@@ -59,7 +59,7 @@ class Protocol:
     rule: str
     judge: Callable[[Recorded, str, str], Judgement]
     in_a_row: bool
-    """Whether it reads the runs in a row; else the blocks."""
+    """Whether it reads the runs in a row, not the blocks."""
 
     is_the_labs: bool = False
 
@@ -126,7 +126,8 @@ def welch(figures: Sequence[float], others: Sequence[float], level: float) -> In
 
 
 def _plain(ratio: float, windows_s: float) -> Judgement:
-    """Rules without an interval decide by the ratio alone; to be fair, not within the margin that the lab allows itself."""
+    """Rules without an interval decide by the ratio alone; to be fair, not within the margin that the lab allows
+    itself."""
     exact = stats.median_interval([ratio, ratio])
     return Judgement(verdict=stats.verdict(exact), ratio=ratio, windows_s=windows_s)
 

@@ -7,9 +7,9 @@ from start to start is part of it, and then measures all of them twice, for as m
 - `sequential`, as most published comparisons do: each server for three runs in a row, then the next. Best of three, and
   one run as long as all three, are both read from it.
 
-Rounds are independent, and windows within one are not: time is better spent on `--rounds` than on more servers or blocks.
-With 20 blocks of 0.45 s a round takes about 85 s. Written to `recording.yaml`: a block of group `interleaved` or `sequential`,
-with the round's number, for each pass.
+Rounds are independent, and windows within one are not: time is better spent on `--rounds` than on more servers or
+blocks. With 20 blocks of 0.45 s a round takes about 85 s. Written to `recording.yaml`: a block of group
+`interleaved` or `sequential`, with the round's number, for each pass.
 """
 
 import statistics

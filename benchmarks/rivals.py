@@ -1,4 +1,5 @@
-"""Programs of others that the lab is held against: wrk, a generator in C, and nginx, a server that does next to nothing.
+"""Programs of others that the lab is held against: wrk, a generator in C, and nginx, a server that does next to
+nothing.
 
 wrk: https://github.com/wg/wrk
 """
@@ -76,7 +77,8 @@ class Wrk:
         self.version = _version(self._program, "-v")
 
     def rate(self, base_url: str, *, connection: Connection, connections: int, window_s: float) -> Rate:
-        """The rate of `/hello` that wrk reports, from its own start. It knows whole seconds only, so `window_s` is rounded up.
+        """The rate of `/hello` that wrk reports, from its own start. It knows whole seconds only, so `window_s` is
+        rounded up.
 
         Raises SwarmError where any request failed.
         """

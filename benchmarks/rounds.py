@@ -1,7 +1,8 @@
-"""What rounds can say of a share, where the tries of one round are no independent tries. Pure.
+"""The interval of a share where the tries of one round are not independent of each other. Pure.
 
-In a round all servers are started anew, and everything that is tried in it shares those starts and the state of the machine at that time.
-The round is therefore the sampling unit: fifteen pairs of the same six servers are one round, not fifteen samples.
+In a round all servers are started anew, and everything that is tried in it shares those starts and the state of the
+machine at that time. The round is therefore the sampling unit: fifteen pairs of the same six servers are one round,
+not fifteen samples.
 """
 
 import functools
@@ -13,16 +14,16 @@ from wsgilab.analysis import stats
 from wsgilab.model import Interval
 
 Tries = Sequence[bool]
-"""What came of each try of one round."""
+"""Whether each try of one round was a hit."""
 
 
 def share(rounds: Sequence[Tries], level: float = stats.ERROR_RATE) -> Interval:
     """The mean share of hits in a round, and the interval that holds its true value with a chance of 1 - `level`.
 
-    Wilson's interval (1927, doi:10.1080/01621459.1927.10502953) at the effective number of tries, as Franco, Little, Louis
-    and Slud recommend it for clusters (2019, doi:10.1093/jssam/smy019). Resampling few rounds would not do: where all of
-    them agree it says that nothing else can happen. Needs at least one try in each round; with one round both ends are
-    None.
+    Wilson's interval (1927, doi:10.1080/01621459.1927.10502953) at the effective number of tries, as Franco, Little,
+    Louis and Slud recommend it for clusters (2019, doi:10.1093/jssam/smy019). Resampling few rounds would not do:
+    where all of them agree it says that nothing else can happen. Needs at least one try in each round; with one
+    round both ends are None.
     """
     shares = [statistics.fmean(tries) for tries in rounds]
     mean = statistics.fmean(shares)

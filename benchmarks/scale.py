@@ -1,5 +1,5 @@
-"""What a large run costs to compare and render: 10,000 trials, in every format, by `invoke lab.report`, Python's own start
-included.
+"""What a large run costs to compare and render: 10,000 trials, in every format, by `invoke lab.report`, Python's own
+start included.
 
 The observations are made up from a seed, with histograms of a thousand latencies each: 25 servers under 10 conditions
 in 40 blocks. Memory is the most that any run took. Must show: under 15 s and 500 MB.
@@ -7,21 +7,18 @@ in 40 blocks. Memory is the most that any run took. Must show: under 15 s and 50
 
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.bench import repeat
+from benchmarks.bench import invoke, repeat
 from benchmarks.outcome import Claim, Outcome, Row, Scope, median_claims
-from wsgilab import commands, testing
+from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.model import Cell, Interval, Observation
-from wsgilab.model.errors import LabError
 from wsgilab.results.store import Journal, Store
-from wsgilab.system import process
 
 SERVERS, CONDITIONS, BLOCKS = 25, 10, 40
 LATENCIES = 1000
@@ -74,10 +71,7 @@ def measure(runs: int) -> Outcome:
 
 def _report_s(folder: Path) -> float:
     began_s = time.monotonic()
-    argv = [sys.executable, "-m", "invoke", "lab.report", "--run", str(folder)]
-    finished = process.run(argv, timeout_s=600, cwd=commands.PROJECT)
-    if finished.code != 0:
-        raise LabError(f"lab.report failed: {finished.last_line}")
+    invoke("lab.report", "--run", str(folder))
     return time.monotonic() - began_s
 
 

@@ -1,8 +1,9 @@
 """What a worker, a request, a trial and a server more cost the lab. docs/scale.md extrapolates that to many machines.
 
-Measured on this machine alone, which needs two cores and a Docker engine: Locust's master by workers and by requests, the
-lab process by lanes, and a lane of a real site. What comparing a large run and running `answer` took here is read from the
-results of `scale` and `efficiency`. `--runs 1` is a quick try with small numbers: throw its results away.
+Measured on this machine alone, which needs two cores and a Docker engine: Locust's master by workers and by
+requests, the lab process by lanes, and a lane of a real site. What comparing a large run and running `answer` took
+here is read from the results of `scale` and `efficiency`. `--runs 1` is a quick try with small numbers: throw its
+results away.
 """
 
 import gc
@@ -45,22 +46,22 @@ from wsgilab.system import cpus, host, process
 from wsgilab.system.ports import free_ports
 from wsgilab.system.process import JsonChannel
 
-WORKERS, PROCESSES = (1, 4, 8, 16, 32, 64), 8
+WORKERS, PROCESSES = (1, 4, 16, 32, 64), 8
 THOUSANDS = (10, 100, 400)
-"""Of requests."""
+"""Thousands of requests in a trial."""
 LANES, LANE_TRIALS = (1, 10, 100), 400
 SERVERS = ("gunicorn-gthread-8", "gunicorn-sync-1", "gunicorn-sync-4", "gunicorn-gthread-2x4", "gunicorn-gevent")
-"""Of a real lane; the first is the one that is loaded."""
+"""The servers of a real lane; the first is the one that is loaded."""
 REAL_TRIALS = 8
 USERS_EACH, USERS = 4, 8
 IDLE_S, WINDOW_S, LANE_WINDOW_S = 4.0, 1.0, 0.3
 
 Found = defaultdict[tuple[str, int], list[float]]
-"""What was measured, and of how many -> its repetitions."""
+"""What was measured, and for how many -> the figure of each repetition."""
 
 
 def measure(runs: int) -> Outcome:
-    """All of it, in under four minutes. Raises LabError."""
+    """Measure everything, in under four minutes. Raises LabError."""
     [compared] = _summary("scale")
     ran = [row for row in _summary("efficiency") if row["what"] == "all" and row["runtime"] == "compose"]
     if not ran:
@@ -105,7 +106,8 @@ def _summary(name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def measure_report(thousands: int, before: int, found: Found) -> None:
-    """Locust's master takes in a window's requests, which are made up, and makes the report; this process had `before` bytes."""
+    """Locust's master takes in a window's requests, which are made up, and makes the report; this process had `before`
+    bytes."""
     count = 1000 * thousands
     end_ns = 1_000_000_000
     span = Span(started_ns=0, begin_ns=0, settled_ns=0, end_ns=end_ns, stopped_ns=end_ns, drained_ns=end_ns)
@@ -174,7 +176,7 @@ def _measure_master(
 
 
 def _trial_cpu_s(swarm: LocustSwarm, spec: TrialSpec, master: int) -> tuple[float, float]:
-    """What the master uses for a trial, and within its window."""
+    """CPU seconds that the master uses for a trial, and within its window."""
     used_s = [process.cpu_s(master)]
     done = swarm.load(spec, *[lambda: used_s.append(process.cpu_s(master))] * 2)
     used_s.append(process.cpu_s(master))
@@ -191,7 +193,8 @@ def _channel(up: ExitStack, folder: Path, cores: set[int], module: str, *words: 
 
 
 def _measure_lanes(starts: int, counts: Sequence[int], at: Workspace, folder: Path, found: Found) -> None:
-    """A lane of a site whose machines are one engine, and the lab process by lanes that share that lane's server and client."""
+    """Measure a lane of a site whose machines are one engine, and the lab process by lanes that share its server and
+    client."""
     here = engine.find()
     if isinstance(here, engine.NoEngine):
         raise HostError(f"{here.reason}; {here.remedy}: what a lane costs is measured on an engine")
@@ -270,7 +273,8 @@ class _Recording:
 
 
 def _carry_out(lanes: Sequence[Lane], each: int, at: Workspace) -> tuple[float, float, float]:
-    """Of `each` trials on every lane: wall and CPU seconds of the lab process a trial, and bytes recorded of one."""
+    """Carry out `each` trials on every lane. Wall and CPU seconds of the lab process for a trial, and bytes recorded of
+    it."""
     layout, count = lanes[0].started.layout, len(lanes)
     run = testing.run(
         testing.experiment(testing.cell(SERVERS[0], users=USERS), blocks=(1 + each) * count, window_s=LANE_WINDOW_S),

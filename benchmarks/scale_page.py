@@ -28,19 +28,19 @@ COMPARED = "a run is compared and rendered: s, by thousands of observations"
 RAN = "`answer` in containers of one machine, without a site: s, by runs"
 
 MOST = 100
-"""Machines of targets."""
+"""The largest number of lanes."""
 THOUSANDS = 1000
-"""Of requests, in a large trial."""
+"""Thousands of requests in a large trial."""
 FAILURES_PER_HOUR = 0.01
-"""Of one machine; assumed."""
+"""How often a machine fails; assumed."""
 _PLACE = re.compile(r"(<!-- figures:([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Found = Mapping[str, Mapping[int, float]]
-"""What was measured, as the results name it -> of how many -> the figure."""
+"""What was measured, as the results name it -> for how many -> the figure."""
 
 
 class Case(NamedTuple):
-    """An experiment."""
+    """An experiment to extrapolate to."""
 
     name: str
     cells: int
@@ -57,7 +57,7 @@ CASES = (
 
 
 def found(results: Mapping[str, Any]) -> Found:
-    """What the results say."""
+    """The figures of the results."""
     read: dict[str, dict[int, float]] = defaultdict(dict)
     for row in results["summary"]:
         read[row["what"]][int(row["of"])] = row["figure"]
@@ -70,36 +70,38 @@ def line(found: Found, what: str) -> LinearRegression:
 
 
 def at(found: Found, what: str, count: float) -> float:
-    """The figure of so many by that line."""
+    """The figure for `count` on that line."""
     slope, intercept = line(found, what)
     return intercept + slope * count
 
 
 def reaches(found: Found, what: str, figure: float) -> float:
-    """The count of such a figure by that line."""
+    """The count at which that line reaches `figure`."""
     slope, intercept = line(found, what)
     return (figure - intercept) / slope
 
 
 def lane_s(found: Found, case: Case) -> float:
-    """What bringing one lane up and down takes."""
+    """L: seconds in which a lane is brought up and down."""
     return at(found, UP, case.servers) + at(found, DOWN, case.servers)
 
 
 def lab_s(found: Found) -> float:
-    """What a trial takes of the lab process with many lanes: as with one lane, and what many lanes without load add."""
+    """P: CPU seconds of the lab process for a trial among many lanes, which add to those of one lane what they add
+    without load."""
     without_load = found[NO_LOAD]
     return (found[LAB][1] + without_load[max(without_load)] - without_load[1]) / 1000
 
 
 def compared_s(found: Found) -> float:
-    """What comparing and rendering takes of each observation."""
+    """R: seconds in which an observation is compared and rendered."""
     [(thousands, seconds)] = found[COMPARED].items()
     return seconds / thousands / 1000
 
 
 def run_s(found: Found, case: Case, lanes: int, *, at_once: bool = False) -> float:
-    """How long a run takes on so many lanes, brought up one after the other or all `at_once`."""
+    """Seconds of a run on `lanes` lanes that are brought up one after the other, or `at_once`. The formula is in
+    docs/scale.md."""
     trials = case.cells * case.blocks
     of_a_lane_s = math.ceil(case.blocks / lanes) * case.cells * (case.window_s + found[BEYOND][1])
     up_and_down_s = lane_s(found, case) * (1 if at_once else lanes)
@@ -107,7 +109,7 @@ def run_s(found: Found, case: Case, lanes: int, *, at_once: bool = False) -> flo
 
 
 def fastest(found: Found, case: Case, *, at_once: bool = False) -> int:
-    """With how many lanes a run is over first, MOST at the most."""
+    """The number of lanes, at most MOST, with which a run is over first."""
     return min(range(1, MOST + 1), key=lambda lanes: run_s(found, case, lanes, at_once=at_once))
 
 

@@ -1,9 +1,9 @@
 """The throughput of every server of the catalogue as the lab's swarm measures it, over what wrk measures, in turn.
 
 Both send the same requests for `hello` over as many connections, in either connection mode that the server supports.
-The server's CPU time for a request shows where a difference comes from: from what the server does for a request, or from
-times at which it has nothing to do. Must show: within 5 % of each other, in each connection mode by itself, wherever the
-lab's reason is not `generator`.
+The server's CPU time for a request shows where a difference comes from: from what the server does for a request, or
+from times at which it has nothing to do. Must show: within 5 % of each other, in each connection mode by itself,
+wherever the lab's reason is not `generator`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ class Served(Rate):
 
 
 def nothing() -> None:
-    """What happens at a window's ends."""
+    """Do nothing at an end of the window."""
 
 
 def swarm_rate(

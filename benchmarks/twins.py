@@ -1,11 +1,12 @@
 """A server against itself: how often each protocol calls one of two identical servers faster.
 
-Read from `recording.yaml`: every two of the identical servers of each round. Each way to measure, blocks in turn or runs in
-a row, is read by either rule: *the greater wins*, which decides whenever the two differ by more than the margin that the
-lab allows itself; and *three verdicts*, faster, slower or neither, from a 95 % interval of the ratio that must lie beyond
-the same margin. Blocks have the lab's interval; runs have Welch's, of their logarithms. The pairs of a round share its
-servers and the state of the machine, so the intervals of shares are over rounds, not over pairs (`benchmarks/rounds.py`). Must show: at
-most 5 % false verdicts. It would take some hundred rounds without any to show it.
+Read from `recording.yaml`: every two of the identical servers of each round. Each way to measure, blocks in turn or
+runs in a row, is read by either rule: *the greater wins*, which decides whenever the two differ by more than the
+margin that the lab allows itself; and *three verdicts*, faster, slower or neither, from a 95 % interval of the ratio
+that must lie beyond the same margin. Blocks have the lab's interval; runs have Welch's, of their logarithms. The
+pairs of a round share its servers and the state of the machine, so the intervals of shares are over rounds, not over
+pairs (`benchmarks/rounds.py`). Must show: at most 5 % false verdicts. It would take some hundred rounds without any
+to show it.
 """
 
 import statistics
