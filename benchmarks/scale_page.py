@@ -149,7 +149,7 @@ def _machine(results: Mapping[str, Any]) -> str:
 
 def _measured(found: Found) -> Iterator[Sequence[str]]:
     for what, of in found.items():
-        measured = ", ".join(f"{count}: {number(figure)}" for count, figure in of.items())
+        measured = ", ".join(f"{count}: {number(figure)}" for count, figure in sorted(of.items()))
         # Where generators answer at once, it is the most lanes that count.
         fitted = line(found, what) if len(of) > 1 and what != NO_LOAD else ()
         slope, intercept = map(number, fitted) if fitted else ("", "")
@@ -168,8 +168,8 @@ def _limits(found: Found) -> Iterator[str]:
     )
     yield (
         f"Workers alone: their heartbeats would fill the master's core at about {about(reaches(found, IDLE, 1000))}, "
-        f"and a trial would take 1 s of it at about {about(reaches(found, TRIAL, 1000))}. Workers that are a process "
-        f"each cost it more: {processes} of them {real_ms / at(found, TRIAL, processes):.2f} times what the line says."
+        f"and a trial would take 1 s of it at about {about(reaches(found, TRIAL, 1000))}. Where each of {processes} workers is "
+        f"a process, a trial takes {real_ms / at(found, TRIAL, processes):.2f} times what the line says."
     )
     yield (
         f"One lab process does at most {about(1 / lab_s(found))} trials a second, which is as many lanes with trials of 1 s. "
