@@ -35,7 +35,7 @@ FAILURES_PER_HOUR = 0.01
 """How often a machine fails; assumed."""
 _PLACE = re.compile(r"(<!-- figures:([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-Found = Mapping[str, Mapping[int, float]]
+Figures = Mapping[str, Mapping[int, float]]
 """What was measured, as the results name it -> for how many -> the figure."""
 
 
@@ -56,7 +56,7 @@ CASES = (
 )
 
 
-def found(results: Mapping[str, Any]) -> Found:
+def by_name(results: Mapping[str, Any]) -> Figures:
     """The figures of the results."""
     read: dict[str, dict[int, float]] = defaultdict(dict)
     for row in results["summary"]:
@@ -64,42 +64,42 @@ def found(results: Mapping[str, Any]) -> Found:
     return read
 
 
-def line(found: Found, what: str) -> LinearRegression:
+def line(found: Figures, what: str) -> LinearRegression:
     """The least-squares line through figures of at least two counts."""
     return linear_regression(list(found[what]), list(found[what].values()))
 
 
-def at(found: Found, what: str, count: float) -> float:
+def at(found: Figures, what: str, count: float) -> float:
     """The figure for `count` on that line."""
     slope, intercept = line(found, what)
     return intercept + slope * count
 
 
-def reaches(found: Found, what: str, figure: float) -> float:
+def reaches(found: Figures, what: str, figure: float) -> float:
     """The count at which that line reaches `figure`."""
     slope, intercept = line(found, what)
     return (figure - intercept) / slope
 
 
-def lane_s(found: Found, case: Case) -> float:
+def lane_s(found: Figures, case: Case) -> float:
     """L: seconds in which a lane is brought up and down."""
     return at(found, UP, case.servers) + at(found, DOWN, case.servers)
 
 
-def lab_s(found: Found) -> float:
+def lab_s(found: Figures) -> float:
     """P: CPU seconds of the lab process for a trial among many lanes, which add to those of one lane what they add
     without load."""
     without_load = found[NO_LOAD]
     return (found[LAB][1] + without_load[max(without_load)] - without_load[1]) / 1000
 
 
-def compared_s(found: Found) -> float:
+def compared_s(found: Figures) -> float:
     """R: seconds in which an observation is compared and rendered."""
     [(thousands, seconds)] = found[COMPARED].items()
     return seconds / thousands / 1000
 
 
-def run_s(found: Found, case: Case, lanes: int, *, at_once: bool = False) -> float:
+def run_s(found: Figures, case: Case, lanes: int, *, at_once: bool = False) -> float:
     """Seconds of a run on `lanes` lanes that are brought up one after the other, or `at_once`. The formula is in
     docs/scale.md."""
     trials = case.cells * case.blocks
@@ -108,7 +108,7 @@ def run_s(found: Found, case: Case, lanes: int, *, at_once: bool = False) -> flo
     return up_and_down_s + max(of_a_lane_s, trials * lab_s(found)) + trials * compared_s(found)
 
 
-def fastest(found: Found, case: Case, *, at_once: bool = False) -> int:
+def fastest(found: Figures, case: Case, *, at_once: bool = False) -> int:
     """The number of lanes, at most MOST, with which a run is over first."""
     return min(range(1, MOST + 1), key=lambda lanes: run_s(found, case, lanes, at_once=at_once))
 
@@ -118,7 +118,7 @@ def fastest(found: Found, case: Case, *, at_once: bool = False) -> int:
 
 def figures(results: Mapping[str, Any]) -> Mapping[str, str]:
     """Name of a place -> what belongs there, in Markdown."""
-    read = found(results)
+    read = by_name(results)
     return {
         "machine": _machine(results),
         "measured": table(["what costs what", "measured", "by itself", "each one more"], _measured(read)),
@@ -147,7 +147,7 @@ def _machine(results: Mapping[str, Any]) -> str:
     )
 
 
-def _measured(found: Found) -> Iterator[Sequence[str]]:
+def _measured(found: Figures) -> Iterator[Sequence[str]]:
     for what, of in found.items():
         measured = ", ".join(f"{count}: {number(figure)}" for count, figure in sorted(of.items()))
         # Where generators answer at once, it is the most lanes that count.
@@ -156,7 +156,7 @@ def _measured(found: Found) -> Iterator[Sequence[str]]:
         yield what, measured, intercept, slope
 
 
-def _limits(found: Found) -> Iterator[str]:
+def _limits(found: Figures) -> Iterator[str]:
     [(processes, real_ms)] = found[REAL_WORKERS].items()
     observations = LARGEST_OBSERVATIONS / found[RECORDED][1]
     longest_s = run_s(found, CASES[-1], MOST)
@@ -185,7 +185,7 @@ def _limits(found: Found) -> Iterator[str]:
     )
 
 
-def _extrapolated(found: Found, case: Case) -> Sequence[str]:
+def _extrapolated(found: Figures, case: Case) -> Sequence[str]:
     one_by_one, at_once = fastest(found, case), fastest(found, case, at_once=True)
     return [
         case.name,
