@@ -284,7 +284,6 @@ def _carry_out(lanes: Sequence[Lane], each: int, at: Workspace) -> tuple[float, 
     )
     trials = plan.schedule(run.experiment, run.seed)
     at.results.mkdir(parents=True, exist_ok=True)
-    # On the disk that results are always on.
     with tempfile.TemporaryDirectory(prefix="scale-out-", dir=at.results) as name:
         store = Store.create(Path(name), run)
         with Journal(store) as journal:
