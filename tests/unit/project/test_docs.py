@@ -12,9 +12,8 @@ from wsgilab.experiment.workloads import WORKLOADS
 
 PROJECT = Path(__file__).resolve().parents[3]
 PAGES = {name: (PROJECT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")} | {
-    f"docs/{page.name}": page.read_text() for page in sorted((PROJECT / "docs").glob("*.md")) if page.name != "scale.md"
+    f"docs/{page.name}": page.read_text() for page in sorted((PROJECT / "docs").glob("*.md"))
 }
-"""Without docs/scale.md, which names a benchmark that is being rewritten."""
 FOLDERS = "benchmarks|compose|deploy|docs|experiments|locustfiles|requirements|schemas|services|tests|wsgilab"
 A_PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]*(?:\.\w+|/)(?![\w/*-])")
 """A file by its suffix, or a folder by its slash: `wsgilab/gunicorn` is an image."""
