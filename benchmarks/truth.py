@@ -17,7 +17,7 @@ from benchmarks.bench import Bench, generator_cpu, main, modes, rates, ratio
 from benchmarks.outcome import MODES, Block, Claim, Outcome, Rate, Row, Scope, connections
 from benchmarks.rivals import Wrk
 from wsgilab.analysis import stats
-from wsgilab.analysis.compare import GENERATOR_LIMIT
+from wsgilab.analysis.bottleneck import GENERATOR_LIMIT
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Connection, Interval, TrialSpec, Usage
 from wsgilab.model.errors import SwarmError

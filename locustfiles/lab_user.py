@@ -40,7 +40,7 @@ from arrivals import CONSTANT, POISSON, schedule
 
 # What the workloads' parameters are, stands in the package. A Locust file is loaded from anywhere.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from wsgilab.experiment.workloads import option
+from wsgilab.experiment.workloads import SLOW_CONNECTION_S, option
 
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
@@ -63,9 +63,6 @@ POLL_S = 0.001
 """How long a reset is waited for, and how often it is looked for, where a kept connection ended in place of an answer."""
 TCP_CLOSE = 7
 """The state of a connection that was reset, in Linux's tcp_states.h."""
-SLOW_CONNECTION_S = 0.9
-"""A connection that took so long to open was opened by a second attempt: the first SYN was dropped, and the next is sent
-after 1 s (RFC 6298, section 2.1). Clocks and timers may be a little early."""
 
 Value = TypeVar("Value", int, float)
 

@@ -97,7 +97,7 @@ def assert_bound(cell: dict[str, Any], reason: str, *told: str, figures: Mapping
         assert found is not None, cell["because"]
         rounding = 1.01 / 10 ** len(found[2] or "")
         # What others took of the generator's core counts as used, up to what breaks the gate.
-        others = 100 * disturbance.LIMIT if "the generator" in text else 0
+        others = 100 * disturbance.NEIGHBOUR_LIMIT if "the generator" in text else 0
         assert value - rounding <= float(found[1]) <= value + others + rounding, cell["because"]
 
 

@@ -1,8 +1,8 @@
-"""Two runs beside each other: what they have in common compared cell by cell, and what differs between them. Pure.
+"""Two runs beside each other: the cells that both have are compared, and what differs between the runs is listed. Pure.
 
-Blocks of two runs are not paired: they are two independent samples. What their intervals tell is the scatter of blocks
-within each run. What changed from one run to the other, a server or the machine that it ran on, they cannot tell apart;
-what all cells have in common, `CommonShift`, is the only hint that figures alone can give.
+Blocks of two runs are not paired: they are two independent samples, whose intervals show the scatter of blocks within
+each run. They cannot show whether a server changed from one run to the other, or the machine that it ran on. What all
+cells have in common, `CommonShift`, is the only hint that figures alone can give.
 """
 
 import math
@@ -27,12 +27,11 @@ from wsgilab.model import (
     Verdict,
 )
 from wsgilab.model.errors import SpecError
-
-_TURNED: Mapping[Verdict, Verdict] = {"faster": "slower", "slower": "faster", "undecided": "undecided"}
+from wsgilab.model.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Side:
+class _RunSide:
     """One of the two runs."""
 
     name: str
@@ -40,7 +39,7 @@ class _Side:
     by_cell: ByCell
 
     def figures(self, cell: Cell) -> Sequence[float]:
-        """What is compared, of each block that has it."""
+        """Throughput or latency, whichever is compared, of each block that has it."""
         return list(by_block(self.by_cell[cell], compared_figure).values())
 
 
@@ -52,8 +51,8 @@ def runs(
     Raises SpecError, saying why, where they have no cell in common that can be compared.
     """
     given_a, given_b = list(a_observations), list(b_observations)
-    of_a = _Side(name="A", run=a, by_cell=grouped(given_a))
-    of_b = _Side(name="B", run=b, by_cell=grouped(given_b))
+    of_a = _RunSide(name="A", run=a, by_cell=grouped(given_a))
+    of_b = _RunSide(name="B", run=b, by_cell=grouped(given_b))
     common = [cell for cell in b.experiment.cells if cell in a.experiment.cells]
     refused = {cell: ab_context.refusal(a, b, cell) or _unmeasured(of_a, of_b, cell) for cell in common}
     compared = [cell for cell, reason in refused.items() if not reason]
@@ -79,11 +78,11 @@ def runs(
     )
 
 
-def _unmeasured(a: _Side, b: _Side, cell: Cell) -> str:
-    """Where a run has no figure of the cell, or one that others disturbed."""
+def _unmeasured(a: _RunSide, b: _RunSide, cell: Cell) -> str:
+    """The run that has no figure of the cell, or one that others disturbed; empty where both have a sound one."""
     for side in (a, b):
-        if told := disturbance.disturbance(side.run, cell, side.by_cell[cell]):
-            return f"in {side.name}, {told}"
+        if disturbed := disturbance.disturbance(side.run, cell, side.by_cell[cell]):
+            return f"in {side.name}, {disturbed}"
     lacking = [side.name for side in (a, b) if not any(side.figures(cell))]
     return f"it has no figure in {' and in '.join(lacking)}" if lacking else ""
 
@@ -92,9 +91,9 @@ def _nothing(a: Run, b: Run, refused: Mapping[Cell, str]) -> str:
     """Why the two cannot be compared."""
     where = f"{a.id} and {b.id}"
     if not refused:
-        told = [f"{each.id} measured {_extent(each)}" for each in (a, b)]
-        return f"{where}: no cell in common: {told[0]}, while {told[1]}; compare runs of the same experiment"
-    reasons = "; ".join(dict.fromkeys(refused.values()))
+        both = ", while ".join(f"{each.id} measured {_extent(each)}" for each in (a, b))
+        return f"{where}: no cell in common: {both}; compare runs of the same experiment"
+    reasons = _first(refused.values(), "; ")
     return f"{where}: nothing to be compared: {reasons}; compare runs of the same experiment, both measured"
 
 
@@ -105,9 +104,7 @@ def _extent(run: Run) -> str:
     """The first few of its servers, and of the conditions that they were measured under."""
     cells = run.experiment.cells
     servers = _first([cell.server for cell in cells], ", ")
-    spelt = [
-        f"{cell.workload}, {cell.load}, {cell.cores} core{'s' * (cell.cores > 1)}, {cell.connection}" for cell in cells
-    ]
+    spelt = [f"{cell.workload}, {cell.load}, {counted(cell.cores, 'core')}, {cell.connection}" for cell in cells]
     return f"{servers} with {_first(spelt, '; ')}" if cells else "nothing"
 
 
@@ -120,9 +117,9 @@ def _first(names: Iterable[str], between: str) -> str:
 # --- a cell
 
 
-def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[Cell, float]:
-    """How far blocks of either run strayed from the others of their cell, by workload, or in a cell by itself where that
-    is further; see `stats.reach`."""
+def _reaches(a: _RunSide, b: _RunSide, compared: Iterable[Cell]) -> Mapping[Cell, float]:
+    """How far blocks of either run are from the others of their cell: by workload, or in the cell by itself where that is
+    further; see `stats.reach`."""
     strayed: dict[Cell, list[float]] = {}
     for cell in compared:
         logs = ([math.log(figure) for figure in side.figures(cell) if figure] for side in (a, b))
@@ -134,7 +131,7 @@ def _reaches(a: _Side, b: _Side, compared: Iterable[Cell]) -> Mapping[Cell, floa
     return {cell: max(stats.reach(away), of_workload[cell.workload]) for cell, away in strayed.items()}
 
 
-def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
+def _cell(a: _RunSide, b: _RunSide, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
     found = CellOfRuns(
         cell=cell,
         metric=metric_of(cell),
@@ -153,14 +150,8 @@ def _cell(a: _Side, b: _Side, cell: Cell, refused: str, *, level: float, reach: 
     return found if refused else _judged(found, a, b, level=level, reach=reach)
 
 
-def _of_run(side: _Side, cell: Cell) -> CellSide:
-    result = cell_result(
-        side.run,
-        cell,
-        side.by_cell[cell],
-        planned=side.run.experiment.blocks,
-        summary=stats.median_interval,
-    )
+def _of_run(side: _RunSide, cell: Cell) -> CellSide:
+    result = cell_result(side.run, cell, side.by_cell[cell], planned=side.run.experiment.blocks)
     figures = side.figures(cell)
     return CellSide(
         blocks=result.blocks,
@@ -171,10 +162,10 @@ def _of_run(side: _Side, cell: Cell) -> CellSide:
     )
 
 
-def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float) -> CellOfRuns:
+def _judged(found: CellOfRuns, a: _RunSide, b: _RunSide, *, level: float, reach: float) -> CellOfRuns:
     cell = found.cell
     work = ab_context.work(a.run, b.run, cell)
-    # A block without a single answer has no ratio, as where blocks are paired; the warning says that it is left out.
+    # A block without a single answer has no ratio, as in paired comparisons; a warning says that it is left out.
     of_a, of_b = ([figure for figure in side.figures(cell) if figure] for side in (a, b))
     ratio = stats.unpaired_ratio([figure * work for figure in of_b], of_a, level, reach)
     verdict = stats.verdict(ratio)
@@ -184,15 +175,15 @@ def _judged(found: CellOfRuns, a: _Side, b: _Side, *, level: float, reach: float
         work=work,
         ratio=ratio,
         exact=ratio.low is not None and stats.orders_suffice(len(of_a), len(of_b), level),
-        # What a broken gate has spoilt is shown, but nothing is concluded from it.
-        verdict="undecided" if broken else _TURNED[verdict] if found.metric == "latency" else verdict,
+        # A ratio that a broken gate has spoilt is shown, but nothing is concluded from it.
+        verdict="undecided" if broken else stats.OPPOSITE[verdict] if found.metric == "latency" else verdict,
         same=not broken and verdict == "undecided" and stats.is_same(ratio),
         detectable=None if broken else stats.detectable(ratio),
         warnings=tuple(_warnings(found, a, b)),
     )
 
 
-def _warnings(found: CellOfRuns, a: _Side, b: _Side) -> Iterable[str]:
+def _warnings(found: CellOfRuns, a: _RunSide, b: _RunSide) -> Iterable[str]:
     for side, result in ((a, found.a), (b, found.b)):
         if result.broken_gates:
             yield f"nothing is concluded, because of {side.name}: {', '.join(result.broken_gates)}"
@@ -209,14 +200,14 @@ def _warnings(found: CellOfRuns, a: _Side, b: _Side) -> Iterable[str]:
 
 
 def _speed(cell: CellOfRuns) -> float | None:
-    """How fast B is, for one of A; None where nothing may be concluded from it."""
+    """The speed of B over that of A; None where nothing may be concluded from it."""
     if cell.ratio is None or cell.a.broken_gates or cell.b.broken_gates:
         return None
     return 1 / cell.ratio.median if cell.metric == "latency" else cell.ratio.median
 
 
 def _beside_others(cells: Sequence[CellOfRuns]) -> Iterable[CellOfRuns]:
-    """Each with its ratio over what the others have in common."""
+    """Each cell with its ratio over the median of all others."""
     speeds = [_speed(cell) for cell in cells]
     for at, cell in enumerate(cells):
         others = [speed for speed in (*speeds[:at], *speeds[at + 1 :]) if speed is not None]
@@ -252,9 +243,9 @@ _LIMIT = re.compile(r"\s*(slower|faster|different)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.
 
 
 def parse_limit(text: str) -> Limit:
-    """A limit such as `slower=5%` or `slower=0.05`; `faster` and `different`, which is either, are also understood.
+    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, and `different`, which is either.
 
-    Raises SpecError where it is none, or 100 % and more.
+    Raises SpecError for any other text, and for 100 % or more.
     """
     if found := _LIMIT.fullmatch(text):
         way, number, percent = found.groups()

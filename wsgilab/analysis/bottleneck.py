@@ -1,162 +1,202 @@
-"""Why a cell's figures are what they are: what binds, and the figures that say so."""
+"""Why a cell's figures are what they are: what binds, and the figures that show it."""
 
 import math
+import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.disturbance import LIMIT, cores
-from wsgilab.analysis.network import Network, away, full, longer, lossy
-from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Interval, Run, Server, TrialReport
+from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
+from wsgilab.analysis.network import Network, lossy
+from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Run, Server, TrialReport
+from wsgilab.model.text import counted
 from wsgilab.system import cpus
 
 GENERATOR_LIMIT = 0.8
-"""Above this share of its core the generator may be what is measured."""
+"""From this share of its core on, the generator may be what is measured."""
 CPU_LIMIT = 0.9
-"""From this share of its pinned cores on, a server counts as CPU-bound."""
+"""From this share of its pinned cores on, a server is CPU-bound."""
 BACKEND_LIMIT = 0.9
-"""From this share of their own cores on, the backends count as what binds."""
+"""From this share of their own cores on, the backends are what binds."""
 SLOTS_LIMIT = 0.8
-"""From this share of its slots on, on average over the window, a server counts as slot-bound."""
+"""From this share of its slots on, on average over the window, a server is slot-bound."""
 HELD_LIMIT = 1.1
-"""Up to this many times its slots may slow clients hold by Little's law, which is about as exact as that, for the slots
-to be what they hold. Where it is more, something else holds them, such as a proxy."""
+"""Slow clients hold slots up to this many times their number, by Little's law, which is about as exact as that. Where it
+is more, something else holds the clients, such as a proxy."""
 DEMAND_LIMIT = 0.8
 """From this share of the users inside the application on, there is no more demand to serve."""
 RATE_LIMIT = 0.95
 """From this share of the requests that were due on, a server keeps up with a fixed rate."""
 BALANCE_LIMIT = 1.25
-"""From this many times its even share on, the busiest process marks a server as unevenly balanced..."""
+"""From this many times its even share on, the busiest process makes a server unevenly balanced..."""
 CHANCE_LIMIT = 0.001
-"""... unless requests that go to any process alike would have made one so busy with more than this chance."""
+"""... unless requests that go to any process alike would make one so busy with more than this chance."""
+
+Reason = tuple[BoundBy, str]
+"""What binds, and the figures that show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The figures that decide what a server is bound by."""
+class CellState:
+    """The figures of a cell from which follows what it is bound by."""
 
-    mean_in_flight: Interval
-    slow: float
-    """Requests outside the application, on average, because their client was slow to send or to read."""
-    reading: float
-    """Those of them that were slow to read. Who sends slowly may do so in the queue, and hold no slot meanwhile."""
-    server_cpu: Interval | None
-    generator_cpu: Interval
-    generator_others: Interval | None
-    backend_cpu: Interval | None
-    disturbed: str
-    """What others took of the cores, where that was too much; else empty."""
-    busiest_share: float | None
-    per_process: Sequence[Sequence[int]]
-    """Requests that each process finished, window by window."""
-    answered: int
-    due: int
+    run: Run
+    server: Server
+    cell: Cell
+    figures: CellFigures
+    swarms: Sequence[TrialReport]
     network: Network
 
+    @property
+    def mean(self) -> float:
+        """Requests in flight, on average."""
+        return self.figures.mean_in_flight.median
 
-def bound_by(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
-    """What holds the throughput where it is, and the figures that say so. The first that applies, from the most to the
-    least compelling."""
-    if state.disturbed:
-        return "neighbour", state.disturbed
+    @property
+    def slow(self) -> float:
+        """Requests outside the application, on average, because their client was slow to send or to read."""
+        return statistics.median(swarm.throughput_rps * swarm.client_ms / 1000 for swarm in self.swarms)
+
+    @property
+    def reading(self) -> float:
+        """Those of them that were slow to read. A client that sends slowly may wait in the queue, and hold no slot."""
+        return statistics.median(swarm.throughput_rps * swarm.reading_ms / 1000 for swarm in self.swarms)
+
+    @property
+    def slots(self) -> float:
+        """Infinite where they are unbounded."""
+        return math.inf if self.server.slots is None else self.server.slots
+
+    @property
+    def demand(self) -> float:
+        """The number of users; infinite at a fixed rate."""
+        return math.inf if self.cell.users is None else self.cell.users
+
+    @property
+    def slots_named(self) -> str:
+        return "unbounded slots" if self.server.slots is None else counted(self.server.slots, "slot")
+
+    @property
+    def users_named(self) -> str:
+        return "an open load" if self.cell.users is None else counted(self.cell.users, "user")
+
+    @property
+    def cores_named(self) -> str:
+        return "its core" if self.cell.cores == 1 else f"its {self.cell.cores} cores"
+
+    @property
+    def filled(self) -> str:
+        """Requests in flight beside the slots and the users."""
+        return f"{self.mean:.1f} requests were in flight on average, with {self.slots_named} and {self.users_named}"
+
+
+def bound_by(state: CellState) -> Reason:
+    """What holds the throughput where it is. The first reason that applies, from the most to the least compelling."""
+    if state.figures.disturbed:
+        return "neighbour", state.figures.disturbed
     return (
-        _by_cores(run, server, cell, state)
+        _by_cores(state)
         or _by_link(state)
-        or _by_load(server, cell, state)
-        or _by_distance(server, cell, state)
-        or _by_balance(server, cell, state)
-        or _by_loss(server, cell, state)
-        or _unexplained(run, server, cell, state)
+        or _by_load(state)
+        or _by_distance(state)
+        or _by_balance(state)
+        or _by_loss(state)
+        or _unexplained(state)
     )
 
 
-def _by_cores(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
-    """What binds, where somebody's cores are full."""
-    generator = generator_used(run, state.generator_cpu, state.generator_others, state.backend_cpu)
+def _by_cores(state: CellState) -> Reason | None:
+    """The generator, the server or the backends, where their cores are full."""
+    generator = generator_used(state.run, state.figures)
     if generator.share >= GENERATOR_LIMIT:
         return "generator", str(generator)
-    used = None if state.server_cpu is None else state.server_cpu.median
-    if used is not None and used >= CPU_LIMIT:
-        return "cpu", f"it used {used:.0%} of {_own_cores(cell)}"
-    processes = server.processes
+    used, processes, cores = state.figures.server_cpu, state.server.processes, state.cell.cores
+    if used is not None and used.median >= CPU_LIMIT:
+        return "cpu", f"it used {used.median:.0%} of {state.cores_named}"
     if (
         used is not None
         and processes is not None
-        and processes < cell.cores
-        and used * cell.cores >= CPU_LIMIT * processes
+        and processes < cores
+        and used.median * cores >= CPU_LIMIT * processes
     ):
-        return "gil", f"{processes} process(es) used {used * cell.cores:.2f} of {cell.cores} cores"
-    backend = None if state.backend_cpu is None else state.backend_cpu.median
-    if backend is not None and backend >= BACKEND_LIMIT and not _shared_cores(run):
-        return "backend", f"the backends used {backend:.0%} of {cores(run.backend_cpus)}"
+        return "gil", f"{processes} process(es) used {used.median * cores:.2f} of {cores} cores"
+    backend = state.figures.backend_cpu
+    if backend is not None and backend.median >= BACKEND_LIMIT and not _shared_cores(state.run):
+        return "backend", f"the backends used {backend.median:.0%} of {cpus.named(state.run.backend_cpus)}"
     return None
 
 
-def _by_link(state: State) -> tuple[BoundBy, str] | None:
-    """The network, where answers fill it. As with cores, full slots and a schedule kept are no other reason then: with more
-    of them not a byte more would pass. Nor do full slots lead to it, since a request has left the application, and its
-    slot is counted as free, before its answer is on the way."""
-    return ("network", told) if (told := full(state.network)) else None
+def _by_link(state: CellState) -> Reason | None:
+    """The network, where answers fill it.
+
+    As with full cores, full slots or a schedule that is kept are no better reason then: with more of them, not a byte
+    more would pass. Full slots do not lead to a full link either, since a request has left the application, and its slot
+    counts as free, before its answer is on the way.
+    """
+    return ("network", state.network.full) if state.network.full else None
 
 
-def _by_load(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
-    """What binds, where slots are full or there is no more to serve."""
-    if cell.rate is not None and state.answered >= RATE_LIMIT * state.due:
-        return "demand", f"it answered {state.answered} requests of {state.due} that were due"
-    slots, demand, mean = _slots(server), _demand(cell), state.mean_in_flight.median
+def _by_load(state: CellState) -> Reason | None:
+    """Slots, where they are full, or demand, where there is no more to serve."""
+    answered, due = flow(state.swarms)
+    if state.cell.rate is not None and answered >= RATE_LIMIT * due:
+        return "demand", f"it answered {answered} requests of {due} that were due"
+    slots, demand, mean = state.slots, state.demand, state.mean
     if slots <= demand and mean >= SLOTS_LIMIT * slots:
-        return "slots", _filled(server, cell, state)
+        return "slots", state.filled
     if demand < slots and mean >= DEMAND_LIMIT * demand:
-        return "demand", _filled(server, cell, state)
-    if state.slow:
-        told = f"{mean:.1f} requests were in flight on average, and"
-        if mean + state.slow >= DEMAND_LIMIT * demand:
-            return "demand", f"{told} {state.slow:.1f} of {_spelt(demand, 'users')} sent or read slowly"
-        if slots <= demand and mean + state.slow >= SLOTS_LIMIT * slots and mean + state.reading <= HELD_LIMIT * slots:
-            held = f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
-            return "slots", f"{told} {_spelt(slots, 'slots')} {'was' if slots == 1 else 'were'} held by {held}"
+        return "demand", state.filled
+    if not state.slow:
+        return None
+    in_flight = f"{mean:.1f} requests were in flight on average, and"
+    if mean + state.slow >= DEMAND_LIMIT * demand:
+        return "demand", f"{in_flight} {state.slow:.1f} of {state.users_named} sent or read slowly"
+    if slots <= demand and mean + state.slow >= SLOTS_LIMIT * slots and mean + state.reading <= HELD_LIMIT * slots:
+        held = (
+            f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
+        )
+        return "slots", f"{in_flight} {state.slots_named} {'was' if slots == 1 else 'were'} held by {held}"
     return None
 
 
-def _by_distance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
-    """What binds, where users or slots are accounted for only together with what the network keeps of them: the network
-    where it has the most of them, and else demand or slots."""
-    network, mean = state.network, state.mean_in_flight.median
-    demand, slots = _demand(cell), _slots(server)
+def _by_distance(state: CellState) -> Reason | None:
+    """The network, where it accounts for most of the users or slots; demand or slots, where it accounts for the rest."""
+    network, mean, slots = state.network, state.mean, state.slots
     gone = network.on_wire + network.stalled
-    if gone and mean + state.slow + gone >= DEMAND_LIMIT * demand:
+    if gone and mean + state.slow + gone >= DEMAND_LIMIT * state.demand:
         slowly = f", {state.slow:.1f} sent or read slowly" if state.slow else ""
-        told = f"{mean:.1f} of {_spelt(demand, 'users')} were in flight on average{slowly}, and {away(network)}"
-        return "network" if gone > mean + state.slow else "demand", told
-    if network.held and slots <= demand and SLOTS_LIMIT * slots <= mean + network.held <= HELD_LIMIT * slots:
-        told = f"{mean:.1f} requests were in flight on average, and {longer(network)} of {_spelt(slots, 'slots')}"
-        return "network" if network.held > mean else "slots", told
+        because = f"{mean:.1f} of {state.users_named} were in flight on average{slowly}, and {network.away}"
+        return "network" if gone > mean + state.slow else "demand", because
+    if network.held and slots <= state.demand and SLOTS_LIMIT * slots <= mean + network.held <= HELD_LIMIT * slots:
+        because = f"{mean:.1f} requests were in flight on average, and {network.longer} of {state.slots_named}"
+        return "network" if network.held > mean else "slots", because
     return None
 
 
-def _by_balance(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
+def _by_balance(state: CellState) -> Reason | None:
     """One process, where it has more than its share of the work."""
-    busiest, processes = state.busiest_share, server.processes
+    busiest, processes = state.figures.busiest_share, state.server.processes
     if busiest is None or processes is None or busiest < BALANCE_LIMIT:
         return None
-    if stats.chance_of_busiest(state.per_process, processes) <= CHANCE_LIMIT:
-        told = f"the busiest process had {busiest:.2f} times its even share"
-        return "balance", f"{_filled(server, cell, state)}; {told}"
+    windows = [swarm.in_flight.requests_per_process for swarm in state.swarms]
+    if stats.chance_of_busiest(windows, processes) <= CHANCE_LIMIT:
+        return "balance", f"{state.filled}; the busiest process had {busiest:.2f} times its even share"
     return None
 
 
-def _by_loss(server: Server, cell: Cell, state: State) -> tuple[BoundBy, str] | None:
+def _by_loss(state: CellState) -> Reason | None:
     """The network, where it loses much and nothing else is known that binds."""
     lost = lossy(state.network.resent_share)
-    return ("network", f"{_filled(server, cell, state)}; {lost}") if lost else None
+    return ("network", f"{state.filled}; {lost}") if lost else None
 
 
-def _unexplained(run: Run, server: Server, cell: Cell, state: State) -> tuple[BoundBy, str]:
-    used = state.server_cpu
-    idle = "its CPU use is unknown" if used is None else f"it used {used.median:.0%} of {_own_cores(cell)}"
-    generator = generator_used(run, state.generator_cpu, state.generator_others, state.backend_cpu)
-    told = f"and {generator.who} {generator.share:.0%} of {generator.core}"
-    return "unexplained", f"{_filled(server, cell, state)}; {idle}, {told}"
+def _unexplained(state: CellState) -> Reason:
+    used, generator = state.figures.server_cpu, generator_used(state.run, state.figures)
+    server = "its CPU use is unknown" if used is None else f"it used {used.median:.0%} of {state.cores_named}"
+    return (
+        "unexplained",
+        f"{state.filled}; {server}, and {generator.who} {generator.share:.0%} of {generator.core}",
+    )
 
 
 # --- what broke in place of a reason
@@ -174,42 +214,28 @@ _IN_PLACE: Mapping[Gate, BoundBy] = {
 
 
 def unless_spoilt(
-    figures: CellFigures, swarms: Sequence[TrialReport], told: Iterable[tuple[Gate | None, str]]
-) -> tuple[BoundBy, str]:
-    """What the figures are bound by; where a broken gate, each with its warning, spoils that, the gate and the warning.
+    figures: CellFigures, swarms: Sequence[TrialReport], warnings: Iterable[tuple[Gate | None, str]]
+) -> Reason:
+    """What the figures are bound by, unless a broken gate spoils that: then the gate and its warning.
 
-    Reasons other than by cores rest on requests in flight, of which a gate tells that not all of them were seen, that
-    their number was not steady, or that what was declared is wrong. Where most requests came to nothing, CPU time was
-    spent on these, and tells no more of the others.
+    Reasons other than cores rest on requests in flight. Each of these gates means that not all of them were counted,
+    that their number was not steady, or that the declaration is wrong. Where most requests failed, CPU time was spent on
+    these, and explains nothing about the others.
     """
     bound_by, answered = figures.bound_by, sum(swarm.completed for swarm in swarms)
     if bound_by == "neighbour":
-        # Whatever else went wrong may have gone wrong for that.
+        # Whatever else went wrong may have gone wrong because of that.
         return bound_by, figures.because
     by_cores = bound_by in _BY_CORES and (bound_by == "generator" or answered >= figures.failures + figures.cut_off)
-    for gate, warning in told:
-        # That users waited for segments to be sent again is what breaks the steady state.
-        stands = (by_cores and (bound_by, gate) != ("gil", "processes")) or (bound_by, gate) == ("network", "little")
-        if gate is not None and gate in _IN_PLACE and not stands:
+    for gate, warning in warnings:
+        # Users that waited for segments to be sent again are what breaks the steady state.
+        holds = (by_cores and (bound_by, gate) != ("gil", "processes")) or (bound_by, gate) == ("network", "little")
+        if gate is not None and gate in _IN_PLACE and not holds:
             return _IN_PLACE[gate], warning
     return bound_by, figures.because
 
 
-def _slots(server: Server) -> float:
-    return math.inf if server.slots is None else server.slots
-
-
-def _demand(cell: Cell) -> float:
-    return math.inf if cell.users is None else cell.users
-
-
-def _filled(server: Server, cell: Cell, state: State) -> str:
-    mean, slots, users = state.mean_in_flight.median, _spelt(_slots(server), "slots"), _spelt(_demand(cell), "users")
-    return f"{mean:.1f} requests were in flight on average, with {slots} and {users}"
-
-
-def _own_cores(cell: Cell) -> str:
-    return "its core" if cell.cores == 1 else f"its {cell.cores} cores"
+# --- the generator's core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,23 +251,21 @@ class GeneratorUse:
         return f"{self.who} used {self.share:.0%} of {self.core}"
 
 
-def generator_used(run: Run, generator: Interval, others: Interval | None, backend: Interval | None) -> GeneratorUse:
-    """Of the generator and of others on its core; and of the backends, where they share that core, which is then full for
-    both."""
-    shared = _shared_cores(run)
-    used, who = generator.median, ["the generator"]
+def generator_used(run: Run, figures: CellFigures) -> GeneratorUse:
+    """The use of the core by the generator, by others, and by the backends where they share that core."""
+    shared, others = _shared_cores(run), figures.generator_others
+    used, who = figures.generator_cpu.median, ["the generator"]
     if others is not None:
         used += others.median
-        who += ["others"] if others.median > LIMIT else []
-    if backend is None or not shared:
-        core = "its core" if len(who) == 1 else cores(run.generator_cpus)
-        return GeneratorUse(share=used, who=" and ".join(who), it="it" if len(who) == 1 else "they", core=core)
-    return GeneratorUse(
-        share=used + backend.median,
-        who=" and ".join([*who, "the backends"]),
-        it="they",
-        core=cores(cpus.spell(shared)),
-    )
+        who += ["others"] if others.median > NEIGHBOUR_LIMIT else []
+    core = cpus.named(run.generator_cpus)
+    if figures.backend_cpu is not None and shared:
+        used += figures.backend_cpu.median
+        who += ["the backends"]
+        core = cpus.named(cpus.spell(shared))
+    if len(who) == 1:
+        return GeneratorUse(share=used, who=who[0], it="it", core="its core")
+    return GeneratorUse(share=used, who=" and ".join(who), it="they", core=core)
 
 
 def _shared_cores(run: Run) -> frozenset[int]:
@@ -250,12 +274,6 @@ def _shared_cores(run: Run) -> frozenset[int]:
         return frozenset()
     backends = cpus.parse(run.backend_cpus) if run.backend_cpus else frozenset[int]()
     return backends & cpus.parse(run.generator_cpus)
-
-
-def _spelt(count: float, what: str) -> str:
-    if count == math.inf:
-        return {"slots": "unbounded slots", "users": "an open load"}[what]
-    return f"{count:g} {what.removesuffix('s') if count == 1 else what}"
 
 
 def flow(swarms: Sequence[TrialReport]) -> tuple[int, int]:

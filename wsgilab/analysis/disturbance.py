@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from wsgilab.model import Cell, Observation, Run
 from wsgilab.system import cpus
 
-LIMIT = 0.03
+NEIGHBOUR_LIMIT = 0.03
 """Above this share of the server's or of the generator's cores, others disturb what is measured."""
 RESOLUTION_S = 0.01
-"""The kernel counts idle time in such steps, so that what is read between two moments is wrong by as much at most."""
+"""The kernel counts idle time in such steps, so that the time between two readings is wrong by as much at most."""
+_NAMED = 3
+"""How many of the others a warning names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Taken:
 
 
 def taken(run: Run, measured: Observation) -> Taken:
-    """What others had of a trial's cores: how busy these were, less what the lab's own processes used of them."""
+    """What others used of a trial's cores: how busy these were, less what the lab's own processes used."""
     swarm, cell = measured.swarm, measured.cell
     if swarm is None or swarm.server_busy is None or swarm.generator_others is None:
         return Taken(server=None, generator=None)
@@ -33,7 +35,7 @@ def taken(run: Run, measured: Observation) -> Taken:
     backend = measured.backend_cpu_s / span_s if measured.backend_cpu_s is not None and span_s else 0.0
     lab = measured.lab_cpu or 0.0
     if not run.lanes and servers & generator:
-        # Who used the core that they share cannot be told apart, so both are told of all that are not the lab's.
+        # Who used the core that they share is not known, so both get the share of all that are not the lab's.
         ours = None if server is None else server + swarm.generator_cpu + lab
         both = _left(swarm.server_busy, ours, len(servers))
         return Taken(server=both, generator=both)
@@ -51,7 +53,7 @@ def _left(busy: float, ours: float | None, count: int) -> float | None:
 
 
 def is_disturbed(run: Run, observation: Observation) -> bool:
-    """Whether others took more than LIMIT in a window, beyond what the kernel's counting can make of nothing."""
+    """Whether others took more than NEIGHBOUR_LIMIT in a window, by more than the kernel's counting error."""
     found, swarm = taken(run, observation), observation.swarm
     return swarm is not None and any(
         share is not None and _is_beyond(share, swarm.window_s) for share in (found.server, found.generator)
@@ -59,27 +61,27 @@ def is_disturbed(run: Run, observation: Observation) -> bool:
 
 
 def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
-    """What others took of a cell's cores, in a window or on average, and who they were, in words; empty where that was no
-    more than LIMIT."""
+    """A warning about what others took of a cell's cores, in a window or on average; empty where that was no more than
+    NEIGHBOUR_LIMIT."""
     disturbed = [each for each in measured if is_disturbed(run, each)]
     every = [taken(run, each) for each in measured]
-    told = [
-        f"{share} of the {whose} {cores(cpuset)} ({when})"
+    taken_from = [
+        f"{share} of the {whose} {cpus.named(cpuset)} ({when})"
         for shares, whose, cpuset in (
             ([each.server for each in every], "server's", run.server_cpus[cell.cores]),
             ([each.generator for each in every], "generator's", run.generator_cpus),
         )
         for share, when in _too_much(shares, measured)
     ]
-    if not told:
+    if not taken_from:
         return ""
     names = list(dict.fromkeys(name for each in disturbed for name in each.neighbours))
     who = f", among them {', '.join(names[:_NAMED])}" if names else ""
-    return f"others took {' and '.join(told)}{who}"
+    return f"others took {' and '.join(taken_from)}{who}"
 
 
 def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -> Iterable[tuple[str, str]]:
-    """How much of one side's cores, and when, in words; nothing where it was no more than LIMIT."""
+    """How much of one side's cores others took, and when; nothing where it was no more than NEIGHBOUR_LIMIT."""
     known = [
         (share, each.swarm.window_s)
         for share, each in zip(shares, measured, strict=True)
@@ -96,13 +98,5 @@ def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -
 
 
 def _is_beyond(share: float, seconds: float) -> bool:
-    """Whether a share of cores over so many seconds is more than LIMIT, beyond what the kernel's counting makes of nothing."""
-    return share > LIMIT + RESOLUTION_S / seconds
-
-
-_NAMED = 3
-
-
-def cores(cpuset: str) -> str:
-    """A cpuset list in words, such as `core 1` or `cores 2-3`."""
-    return f"core{'s' if len(cpus.parse(cpuset)) > 1 else ''} {cpuset}"
+    """Whether a share of cores over so many seconds exceeds NEIGHBOUR_LIMIT by more than the kernel's counting error."""
+    return share > NEIGHBOUR_LIMIT + RESOLUTION_S / seconds

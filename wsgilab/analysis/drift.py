@@ -2,45 +2,37 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.figures import cpu_ms_per_request
-from wsgilab.model import Cell, Drift, Interval, Observation
-
-_QUARTERS = 4
+from wsgilab.analysis.pairs import Read, by_block, grouped, throughput_rps
+from wsgilab.model import Drift, Interval, Observation
 
 
 def drift(observations: Iterable[Observation]) -> Iterable[Drift]:
-    """Each block's trials over the medians of their cells. A cell that only one block has tells nothing."""
+    """The trials of each block over the medians of their cells. A cell that only one block has is left out."""
     measured = sorted((each for each in observations if each.swarm is not None), key=lambda each: each.position)
-    throughputs = _relative(measured, lambda each: None if each.swarm is None else each.swarm.throughput_rps)
-    cpu_times = _relative(measured, cpu_ms_per_request)
-    for block in sorted({each.block for each in measured}):
+    throughputs, cpu_times = _relative(measured, throughput_rps), _relative(measured, cpu_ms_per_request)
+    for block in sorted(throughputs):
         trials = [each for each in measured if each.block == block]
-        if block in throughputs:
-            yield Drift(
-                block=block,
-                started=trials[0].started,
-                trials=len(trials),
-                throughput=_quartiles(throughputs[block]),
-                cpu_time=_quartiles(cpu_times[block]) if block in cpu_times else None,
-            )
+        yield Drift(
+            block=block,
+            started=trials[0].started,
+            trials=len(trials),
+            throughput=_quartiles(throughputs[block]),
+            cpu_time=_quartiles(cpu_times[block]) if block in cpu_times else None,
+        )
 
 
-def _relative(
-    measured: Sequence[Observation], read: Callable[[Observation], float | None]
-) -> Mapping[int, Sequence[float]]:
+def _relative(measured: Sequence[Observation], read: Read) -> Mapping[int, Sequence[float]]:
     """Each figure over the median of its cell, by block."""
-    cells: dict[Cell, list[tuple[int, float]]] = defaultdict(list)
-    for each in measured:
-        if value := read(each):
-            cells[each.cell].append((each.block, value))
     found: dict[int, list[float]] = defaultdict(list)
-    for figures in cells.values():
+    for observations in grouped(measured).values():
+        figures = {block: figure for block, figure in by_block(observations, read).items() if figure}
         if len(figures) > 1:
-            median = statistics.median(value for _, value in figures)
-            for block, value in figures:
-                found[block].append(value / median)
+            median = statistics.median(figures.values())
+            for block, figure in figures.items():
+                found[block].append(figure / median)
     return found
 
 
@@ -48,5 +40,5 @@ def _quartiles(values: Sequence[float]) -> Interval:
     """The median and the quartiles."""
     if len(values) == 1:
         return Interval(median=values[0], low=None, high=None)
-    low, median, high = statistics.quantiles(values, n=_QUARTERS, method="inclusive")
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Interval(median=median, low=low, high=high)

@@ -1,4 +1,4 @@
-"""The result of one cell: its figures over the windows in which it was measured, with their reasons and gates."""
+"""The result of one cell: its figures over the windows in which it was measured, its bottleneck and its gates."""
 
 import math
 import statistics
@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from wsgilab.analysis import bottleneck, disturbance, stats, validity
-from wsgilab.analysis.network import network, received_mbps
+from wsgilab.analysis.network import network, received_mbps, resent_share
 from wsgilab.model import Cell, CellFigures, CellResult, Gate, Interval, Observation, Run, Server, TrialReport
 from wsgilab.system import cpus
 
 Summary = Callable[[Sequence[float]], Interval]
-"""How a figure's values, one a window and at least one, become a median and what is known of where the true one lies."""
+"""Makes a median, with an interval where one can be had, of a figure's values: one a window, one at least."""
 
 
 def median_alone(values: Sequence[float]) -> Interval:
@@ -25,88 +25,71 @@ def cell_result(
     cell: Cell,
     observations: Sequence[Observation],
     *,
-    planned: int,
-    summary: Summary,
+    planned: int = 0,
+    summary: Summary = stats.median_interval,
     unit: str = "trials",
 ) -> CellResult:
-    """What `observations` of `cell`, of which so many were planned, say about it by itself: without a rank.
+    """The result of `cell` by itself, without a rank, from its observations.
 
-    `unit` is what an observation is called.
+    It has a warning where these are fewer than the `planned`; `unit` is what warnings call an observation.
     """
-    server = run.servers[cell.server]
-    measured = [observation for observation in observations if observation.swarm is not None]
-    figures = _figures(run, server, cell, measured, summary) if measured else None
-    told = [] if figures is None else list(validity.gates(run, server, cell, reports(measured), figures))
+    server, swarms = run.servers[cell.server], reports(observations)
+    figures = _figures(run, cell, observations, summary) if swarms else None
+    found = [] if figures is None else list(validity.gates(run, server, cell, swarms, figures))
     if figures is not None:
-        bound_by, because = bottleneck.unless_spoilt(figures, reports(measured), told)
+        bound_by, because = bottleneck.unless_spoilt(figures, swarms, found)
         figures = replace(figures, bound_by=bound_by, because=because)
     return CellResult(
         cell=cell,
         slots=server.slots,
-        blocks=len(measured),
+        blocks=len(swarms),
         figures=figures,
         rank=None,
-        broken_gates=tuple(dict.fromkeys(gate for gate, _ in told if gate is not None)),
+        broken_gates=tuple(dict.fromkeys(gate for gate, _ in found if gate is not None)),
         warnings=(
             *validity.failed_trials(observations, planned, unit),
             *validity.started_again(observations, unit),
-            *(warning for _, warning in told),
+            *(warning for _, warning in found),
         ),
-        timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
+        timeline=next((swarm.timeline for swarm in swarms if swarm.timeline is not None), None),
     )
 
 
 def broken(run: Run, cell: Cell, observations: Sequence[Observation]) -> Mapping[Gate, str]:
     """The gates that `observations` of `cell` break, each with its warning."""
-    measured = [observation for observation in observations if observation.swarm is not None]
-    if not measured:
+    swarms = reports(observations)
+    if not swarms:
         return {}
-    server = run.servers[cell.server]
-    figures = _figures(run, server, cell, measured, stats.median_interval)
-    told = validity.gates(run, server, cell, reports(measured), figures)
-    return {gate: warning for gate, warning in told if gate is not None}
+    figures = _figures(run, cell, observations, stats.median_interval)
+    found = validity.gates(run, run.servers[cell.server], cell, swarms, figures)
+    return {gate: warning for gate, warning in found if gate is not None}
 
 
 def reports(observations: Iterable[Observation]) -> Sequence[TrialReport]:
-    """Of the observations that have figures."""
+    """The reports of the observations that were measured."""
     return [observation.swarm for observation in observations if observation.swarm is not None]
 
 
-def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observation], summary: Summary) -> CellFigures:
+def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary: Summary) -> CellFigures:
+    """The figures of the measured observations, of which there is one at least."""
+    server, measured = run.servers[cell.server], [each for each in observations if each.swarm is not None]
     swarms = reports(measured)
     in_flight = [swarm.in_flight for swarm in swarms]
     service_ms = summary([swarm.service_ms for swarm in swarms])
+    throughput = summary([swarm.throughput_rps for swarm in swarms])
     cpu_ms = _known(map(cpu_ms_per_request, measured), summary)
+    limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
     memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
     os_threads = [each.os_threads for each in measured if each.os_threads is not None]
-    throughput = summary([swarm.throughput_rps for swarm in swarms])
-    limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
-    answered, due = bottleneck.flow(swarms)
     shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
     others = [disturbance.taken(run, each) for each in measured]
-    state = bottleneck.State(
-        mean_in_flight=summary([each.mean for each in in_flight]),
-        slow=statistics.median(swarm.throughput_rps * swarm.client_ms / 1000 for swarm in swarms),
-        reading=statistics.median(swarm.throughput_rps * swarm.reading_ms / 1000 for swarm in swarms),
-        server_cpu=_known(map(server_cpu, measured), summary),
-        generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
-        generator_others=_known((each.generator for each in others), summary),
-        backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
-        disturbed=disturbance.disturbance(run, cell, measured),
-        busiest_share=statistics.median(shares) if shares else None,
-        per_process=[each.requests_per_process for each in in_flight],
-        answered=answered,
-        due=due,
-        network=network(run, cell, measured),
-    )
-    bound_by, because = bottleneck.bound_by(run, server, cell, state)
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
-    return CellFigures(
+    found = CellFigures(
         peak=max(each.peak for each in in_flight),
-        mean_in_flight=state.mean_in_flight,
+        mean_in_flight=summary([each.mean for each in in_flight]),
         processes=round(statistics.median(len(each.requests_per_process) for each in in_flight)),
         threads=round(statistics.median(each.threads for each in in_flight)),
-        busiest_share=state.busiest_share,
+        busiest_share=statistics.median(shares) if shares else None,
         process_shares=_process_shares(server, swarms),
         throughput_rps=throughput,
         latency_ms=stats.merged_latency_ms(swarm.latency_histogram for swarm in swarms),
@@ -117,14 +100,14 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         limit_rps=limit,
         limit_share=throughput.median / limit if limit else None,
         cpu_ms_per_request=cpu_ms,
-        server_cpu=state.server_cpu,
-        generator_cpu=state.generator_cpu,
+        server_cpu=_known(map(server_cpu, measured), summary),
+        generator_cpu=summary([swarm.generator_cpu for swarm in swarms]),
         server_others=_known((each.server for each in others), summary),
-        generator_others=state.generator_others,
-        disturbed=state.disturbed,
+        generator_others=_known((each.generator for each in others), summary),
+        disturbed=disturbance.disturbance(run, cell, measured),
         resident_mb=max(memory) / 1e6 if memory else None,
         os_threads=round(statistics.median(os_threads)) if os_threads else None,
-        backend_cpu=state.backend_cpu,
+        backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
         failures=sum(swarm.failures for swarm in swarms),
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
@@ -132,20 +115,25 @@ def _figures(run: Run, server: Server, cell: Cell, measured: Sequence[Observatio
         reopened=_total(swarm.reopened for swarm in swarms),
         round_trip_ms=_known((swarm.round_trip_ms for swarm in swarms), summary),
         received_mbps=_known(map(received_mbps, swarms), summary),
-        resent_share=state.network.resent_share,
-        bound_by=bound_by,
-        because=because,
+        resent_share=resent_share(swarms),
+        bound_by="unexplained",
+        because="",
     )
+    state = bottleneck.CellState(
+        run=run, server=server, cell=cell, figures=found, swarms=swarms, network=network(run, cell, measured)
+    )
+    bound_by, because = bottleneck.bound_by(state)
+    return replace(found, bound_by=bound_by, because=because)
 
 
 def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:
-    """Of the values that were measured; None where none was."""
+    """The summary of the values that were measured; None where none was."""
     known = [value for value in values if value is not None]
     return summary(known) if known else None
 
 
 def _total(counts: Iterable[int | None]) -> int | None:
-    """Of the trials that counted; None where none did."""
+    """The sum over the trials that counted; None where none did."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
@@ -165,6 +153,7 @@ def _backend_cpu(run: Run, measured: Observation) -> float | None:
 
 
 def cpu_ms_per_request(measured: Observation) -> float | None:
+    """CPU time of the target, over its requests; None where that was not read."""
     if measured.server_cpu_s is None or not measured.server_span_s or measured.swarm is None:
         return None
     rps = measured.swarm.throughput_rps
@@ -172,9 +161,10 @@ def cpu_ms_per_request(measured: Observation) -> float | None:
 
 
 def _limit_rps(server: Server, cell: Cell, service_ms: float, cpu_ms: float | None) -> float | None:
-    """The lower of what slots and what cores allow; None where neither is bounded or known.
+    """The throughput that slots or cores allow, whichever is lower; None where neither is bounded or known.
 
-    The utilization law: at most one busy slot (core) a slot (core) (Denning and Buzen 1978, doi:10.1145/356733.356735).
+    By the utilization law, no slot and no core is busy for more than all of the time (Denning and Buzen 1978,
+    doi:10.1145/356733.356735).
     """
     limits: list[float] = []
     if server.slots is not None and service_ms > 0:
@@ -193,7 +183,7 @@ def busiest_share(server: Server, swarm: TrialReport) -> float | None:
 
 
 def _process_shares(server: Server, swarms: Sequence[TrialReport]) -> tuple[float, ...]:
-    """The share of each declared process, most first, as the mean over the windows; idle ones have none."""
+    """The share of each declared process, the busiest first, as the mean over the windows; idle processes have 0."""
     if server.processes is None:
         return ()
     windows = [swarm.in_flight.requests_per_process for swarm in swarms if swarm.in_flight.requests_per_process]

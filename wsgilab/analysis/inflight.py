@@ -1,4 +1,4 @@
-"""Measured concurrency: from the stamps of requests to how many were in flight. Pure."""
+"""Measured concurrency: how many requests were in flight, from their stamps. Pure."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from dataclasses import fields
 from wsgilab.model import InFlight, RequestSpan, Stamp, Timeline
 
 MOST_DIGITS = 20
-"""Of a number in a stamp: 64 bits have no more."""
+"""The most digits of a number in a stamp: 64 bits have no more."""
 
 
 def parse_stamp(header: str) -> Stamp:
@@ -66,9 +66,9 @@ def rate(moments_ns: Iterable[int], begin_ns: int, end_ns: int) -> float:
 
 
 def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, longest_ns: int) -> Timeline | None:
-    """Who was inside the application in the last part of the window [begin_ns, end_ns); None where nobody was.
+    """The requests inside the application in the last part of the window [begin_ns, end_ns); None without any.
 
-    The part is `longest_ns` long at most, and begins where it would else hold more than `most` departures.
+    The part is at most `longest_ns` long, and has at most `most` departures.
     """
     inside = [stamp for stamp in stamps if stamp.entered_ns < end_ns]
     departed = sorted(stamp.left_ns for stamp in inside if stamp.left_ns < end_ns)
@@ -95,14 +95,14 @@ def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, 
 
 
 class _Numbers(dict[int, int]):
-    """Numbers for what is asked for, from 0, in the order in which it is first asked for."""
+    """Numbers its keys from 0, in the order in which they are first looked up."""
 
     def __missing__(self, key: int) -> int:
         return self.setdefault(key, len(self))
 
 
 def measure(stamps: Sequence[Stamp], begin_ns: int, end_ns: int) -> InFlight:
-    """What `stamps` tell of the window [begin_ns, end_ns).
+    """The concurrency in the window [begin_ns, end_ns), from the stamps of requests.
 
     Needs the stamps of every request that overlaps the window, those that ended after it included. Processes and
     threads are counted over the requests that left within the window.

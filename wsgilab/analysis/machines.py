@@ -1,4 +1,4 @@
-"""What difference a machine of targets makes, where blocks ran side by side on several: each against the others."""
+"""What difference a machine of targets makes, where blocks ran side by side on several machines."""
 
 import math
 import statistics
@@ -10,11 +10,11 @@ from wsgilab.analysis.pairs import ByCell
 from wsgilab.model import Cell, Gate, MachineEffect, Run
 
 _FEWEST = 2
-"""Machines, for there to be a difference; and machines that must have a cell, for it to tell of one."""
+"""The fewest machines between which there is a difference, and which must have a cell for it to show one."""
 
 
 def machine_effects(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collection[Gate]]) -> Iterable[MachineEffect]:
-    """One for each machine of the run's lanes that has blocks; none unless two have. The intervals hold all at once.
+    """One for each machine of the run's lanes that has blocks; none unless two have. The intervals hold together.
 
     Blocks of different machines are independent samples, compared as those of two runs are (`stats.unpaired_ratio`).
     """
@@ -38,8 +38,8 @@ def machine_effects(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collection[
 def _speeds(by_cell: ByCell, broken: Mapping[Cell, Collection[Gate]]) -> Mapping[str, Sequence[float]]:
     """The speed of each block, by machine: the geometric mean, over its cells, of throughput over the cell's median.
 
-    As with scaling, cells at a fixed rate tell nothing, nor do those with a broken gate; and a cell that only one machine
-    has would tell that it is like itself.
+    Cells at a fixed rate and those with a broken gate are left out, as in scaling. So are cells that only one machine
+    has, which could only be compared with themselves.
     """
     logs: dict[tuple[str, int], list[float]] = defaultdict(list)
     for cell, observations in by_cell.items():

@@ -1,78 +1,122 @@
-"""Cells against each other: ratios paired by block, and intervals that hold at once."""
+"""Paired comparisons: every two servers under the same conditions, block by block, with one interval and one verdict each.
 
+Verdicts against the reference, ranks, advice, claims and the looks of a run with `precision` all read the same
+comparisons. So these are one family, corrected once (Dunn 1961, doi:10.1080/01621459.1961.10482090): all of its
+intervals hold together with a chance of 95 %. How many there are is known before the run begins.
+
+Most of the error rate is for speed, where any difference decides. Costs decide by a fifth, which takes fewer blocks.
+"""
+
+import functools
+import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from wsgilab.analysis import stats
+from wsgilab.analysis.figures import cpu_ms_per_request
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, Interval, Metric, Observation, Run
+from wsgilab.model import Cell, Conditions, Gate, Interval, Metric, Observation, PairResult, Place, Run, Verdict
 
 ByCell = Mapping[Cell, Sequence[Observation]]
 
 Read = Callable[[Observation], float | None]
-"""A figure of one observation; None where it has none."""
+"""Reads a figure of one observation; None where the observation has none."""
+
+Criterion = Literal["speed", "p95", "cpu"]
+"""What two servers are compared by. Verdicts and ranks need their speed alone, advice also what they cost. Speed is
+throughput; at a fixed rate, where all servers that keep up have the same throughput, it is one over the mean latency."""
+
+Pair = tuple[Cell, Cell]
+"""Two cells, of which the first is divided by the second. The reference is the second, where it is one of the two."""
+
+SPEED_SHARE = 0.8
+"""The share of the error rate that is split over the comparisons by speed. The comparisons by cost have the rest."""
+
+
+# --- ratios
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """A figure of a cell over the same of another, in the blocks that both have."""
+    """A figure of a cell over the same figure of another cell, in the blocks that both have."""
 
     cell: Cell
     other: Cell
     kin: tuple[str, ...]
-    """Ratios of the same kin scatter alike, and lend each other their scatter where blocks are few."""
+    """Ratios of the same kin scatter alike, and share their scatter where blocks are few."""
     ratios: Mapping[int, float]
     """By block."""
 
     @property
     def reached(self) -> int:
-        """After how many blocks of the run, those that either lacks included."""
+        """The number of blocks of the run up to the last ratio, including those that either cell lacks."""
         return max(self.ratios, default=0) + 1
 
 
 def grouped(observations: Iterable[Observation]) -> ByCell:
-    """The observations of each cell; of one that has none, none."""
+    """The observations of each cell; an empty sequence for a cell without any."""
     found: dict[Cell, list[Observation]] = defaultdict(list)
     for observation in observations:
         found[observation.cell].append(observation)
     return found
 
 
+def by_conditions(cells: Iterable[Cell]) -> Mapping[Conditions, Sequence[Cell]]:
+    """The cells under the same conditions."""
+    groups: dict[Conditions, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.conditions].append(cell)
+    return groups
+
+
+def by_block(observations: Sequence[Observation], read: Read) -> Mapping[int, float]:
+    """The figure of each block that has it."""
+    figures = ((each.block, read(each)) for each in observations if each.swarm is not None)
+    return {block: figure for block, figure in figures if figure is not None}
+
+
 def paired(cell: Cell, other: Cell, read: Read, kin: tuple[str, ...], by_cell: ByCell) -> Paired:
-    """What `read` finds in `cell` over what it finds in `other`. A block in which either is nothing has no ratio."""
+    """The figure of `cell` over that of `other`. A block in which either is 0 or missing has no ratio."""
     ours, theirs = by_block(by_cell[cell], read), by_block(by_cell[other], read)
     common = sorted(block for block in ours.keys() & theirs.keys() if ours[block] and theirs[block])
     return Paired(cell=cell, other=other, kin=kin, ratios={block: ours[block] / theirs[block] for block in common})
 
 
-def by_block(observations: Sequence[Observation], read: Read) -> Mapping[int, float]:
-    """What `read` finds, of each block that has it."""
-    figures = ((each.block, read(each)) for each in observations if each.swarm is not None)
-    return {block: figure for block, figure in figures if figure is not None}
-
-
 def metric_of(cell: Cell) -> Metric:
-    """What cells under such a load are compared by."""
+    """The figure by which cells under such a load are compared."""
     return "throughput" if cell.rate is None else "latency"
 
 
 def compared_figure(measured: Observation) -> float | None:
-    """That of one observation; None where it has none."""
+    """Throughput in requests/s or, at a fixed rate, mean latency in ms; None where there is none."""
     if measured.swarm is None:
         return None
     return measured.swarm.latency_mean_ms if metric_of(measured.cell) == "latency" else measured.swarm.throughput_rps
 
 
+def throughput_rps(measured: Observation) -> float | None:
+    """None where the trial failed."""
+    return None if measured.swarm is None else measured.swarm.throughput_rps
+
+
+def _p95_ms(measured: Observation) -> float | None:
+    return None if measured.swarm is None else measured.swarm.latency_ms.get("p95")
+
+
+_COSTS: Mapping[Criterion, Read] = {"p95": _p95_ms, "cpu": cpu_ms_per_request}
+
+
 def intervals(
     run: Run, pairs: Sequence[Paired], comparisons: float, spoilt: Collection[Cell] = ()
 ) -> Sequence[Interval | None]:
-    """Each pair's ratio, so that all `comparisons` hold at once; None where the two have no block in common.
+    """The ratio of each pair, such that all `comparisons` hold together; None where the two have no block in common.
 
-    Where blocks are few, a pair reaches as far as those of its kin do, or those of its kin with either of its cells if
-    that is further: a server that scatters more than others does so in all of its pairs. A pair with a cell of `spoilt`
-    lends its scatter to no other, unless its kin has no pair without.
+    Where blocks are few, an interval is widened by the scatter of its kin, or by that of the pairs of its kin with either
+    of its cells if that is larger: a server that scatters more than others does so in all of its pairs. A pair with a
+    cell of `spoilt` widens no other, unless its kin has no other pair.
     """
     levels = [level_at(run, pair.reached) / comparisons for pair in pairs]
     strayed: dict[tuple[bool, tuple[str, ...], Cell | None], list[float]] = defaultdict(list)
@@ -96,10 +140,154 @@ def intervals(
 def level_at(run: Run, blocks: int) -> float:
     """The share of the error rate that a look after `blocks` blocks may spend, before it is split over comparisons.
 
-    Without `precision` there is one look, and it has all. With it each look has what `stats.spent` allows beyond the
-    look before, so that all together have no more than the whole.
+    A run without `precision` has one look, which may spend all of it. With `precision` each look may spend what
+    `stats.spent` allows beyond the look before it, so that all looks together spend no more than the whole.
     """
     looks = plan.looks(run.experiment)
     at = next((index for index, look in enumerate(looks) if blocks <= look), len(looks) - 1)
     previous = looks[at - 1] if at else 0
     return stats.spent(looks[at] / looks[-1]) - stats.spent(previous / looks[-1])
+
+
+# --- the family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedComparisons:
+    """The comparisons of a run."""
+
+    run: Run
+    measured: Mapping[Pair, tuple[Paired, Interval]]
+    """Each pair with a block in common, once, by throughput or, at a fixed rate, by mean latency."""
+    verdicts: Mapping[Pair, Verdict]
+    """Both ways round, of every pair with a block in common and no broken gate."""
+    costs: Callable[[Criterion], Mapping[Pair, Interval]]
+    """By `p95` or `cpu`, of every pair without a broken gate that has it."""
+    broken: Mapping[Cell, Collection[Gate]]
+
+    def ratio(self, criterion: Criterion, cell: Cell, other: Cell) -> Interval | None:
+        """Speed or cost of `cell` over that of `other`; None where no block has both."""
+        if criterion != "speed":
+            found = self.costs(criterion)
+            return _either_way(found.get((cell, other)), found.get((other, cell)))
+        ratio = self.compared(cell, other)
+        return stats.turned(ratio) if ratio is not None and metric_of(cell) == "latency" else ratio
+
+    def compared(self, cell: Cell, other: Cell) -> Interval | None:
+        """Throughput or, at a fixed rate, mean latency of `cell` over that of `other`; None where no block has both."""
+        there, back = self.measured.get((cell, other)), self.measured.get((other, cell))
+        return _either_way(there and there[1], back and back[1])
+
+    def verdict(self, cell: Cell, other: Cell) -> Verdict:
+        """On the speed of `cell` against `other`."""
+        return self.verdicts.get((cell, other), "undecided")
+
+    def against_reference(self, cells: Iterable[Cell]) -> Iterable[PairResult]:
+        """Each of `cells` over the reference under the same conditions, where the two have a block in common."""
+        for cell in cells:
+            other = replace(cell, server=self.run.experiment.reference)
+            if (cell, other) in self.measured:
+                pair, ratio = self.measured[cell, other]
+                verdict = self.verdict(cell, other)
+                gates = tuple(dict.fromkeys((*self.broken[cell], *self.broken[other])))
+                yield PairResult(
+                    cell=cell,
+                    reference=other.server,
+                    metric=metric_of(cell),
+                    blocks=len(pair.ratios),
+                    ratio=ratio,
+                    # A ratio that a broken gate has spoilt is shown, but nothing is concluded from it.
+                    verdict=verdict,
+                    same=verdict == "undecided" and not gates and stats.is_same(ratio),
+                    broken_gates=gates,
+                )
+
+    def places(self, cells: Collection[Cell]) -> Mapping[Cell, Place]:
+        """The places that each of `cells`, none of them with a broken gate, may have under its conditions.
+
+        A cell comes behind those that are faster and before those that are slower (intervals for ranks that hold
+        together: Al Mohamad, Goeman and van Zwet 2022, doi:10.1111/biom.13419). Two that are undecided have a place in
+        common, even where a third server is slower than one of them and faster than the other.
+        """
+        found: dict[Cell, Place] = {}
+        for group in by_conditions(cells).values():
+            above = _above(group, self.verdicts)
+            below = Counter(itertools.chain.from_iterable(above.values()))
+            first = {cell: 1 + len(above[cell]) for cell in group}
+            for cell in group:
+                alike = [first[other] for other in group if self.verdict(cell, other) == "undecided"]
+                found[cell] = Place(first=first[cell], last=max(len(group) - below[cell], *alike))
+        return found
+
+
+def paired_comparisons(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collection[Gate]]) -> PairedComparisons:
+    """The comparisons of a run's cells, whose broken gates are given."""
+    pairs = list(_every_two(run))
+    spoilt = {cell for cell in run.experiment.cells if broken[cell]}
+    sound = [pair for pair in pairs if spoilt.isdisjoint(pair)]
+
+    def ratios(chosen: Sequence[Pair], read: Read, criterion: Criterion) -> Mapping[Pair, tuple[Paired, Interval]]:
+        found = [paired(cell, other, read, (cell.workload, criterion), by_cell) for cell, other in chosen]
+        known = zip(chosen, found, intervals(run, found, splits(run, criterion), spoilt), strict=True)
+        return {pair: (each, interval) for pair, each, interval in known if interval is not None}
+
+    @functools.cache
+    def costs(criterion: Criterion) -> Mapping[Pair, Interval]:
+        found = ratios(sound, _COSTS[criterion], criterion)
+        return {pair: interval for pair, (_, interval) in found.items()}
+
+    measured = ratios(pairs, compared_figure, "speed")
+    return PairedComparisons(
+        run=run,
+        measured=measured,
+        verdicts=_verdicts({pair: measured[pair][1] for pair in sound if pair in measured}),
+        costs=costs,
+        broken=broken,
+    )
+
+
+def splits(run: Run, criterion: Criterion) -> float:
+    """The number by which the error rate is divided for each comparison by `criterion`, so that the comparisons of every
+    two servers under the same conditions hold together, by speed and by costs."""
+    pairs = max(1, sum(math.comb(len(group), 2) for group in by_conditions(run.experiment.cells).values()))
+    return pairs / SPEED_SHARE if criterion == "speed" else len(_COSTS) * pairs / (1 - SPEED_SHARE)
+
+
+def blocks_needed(run: Run, blocks: int | None = None) -> int:
+    """The number of blocks from which intervals of speed are exact: at the look after `blocks`, or at every look."""
+    looks = plan.looks(run.experiment) if blocks is None else (blocks,)
+    return max(stats.blocks_needed(level_at(run, look) / splits(run, "speed")) for look in looks)
+
+
+def _every_two(run: Run) -> Iterable[Pair]:
+    for group in by_conditions(run.experiment.cells).values():
+        for one, two in itertools.combinations(group, 2):
+            yield (two, one) if one.server == run.experiment.reference else (one, two)
+
+
+def _either_way(there: Interval | None, back: Interval | None) -> Interval | None:
+    return stats.turned(back) if there is None and back is not None else there
+
+
+def _verdicts(ratios: Mapping[Pair, Interval]) -> Mapping[Pair, Verdict]:
+    """The verdicts both ways round. Pairs in a circle (A faster than B, B than C, and C than A) are undecided: one of
+    them at least is wrong."""
+    found: dict[Pair, Verdict] = {}
+    for (cell, other), interval in ratios.items():
+        verdict = stats.verdict(interval)
+        on_speed = stats.OPPOSITE[verdict] if metric_of(cell) == "latency" else verdict
+        found |= {(cell, other): on_speed, (other, cell): stats.OPPOSITE[on_speed]}
+    above = _above({cell for cell, _ in found}, found)
+    circular = [(cell, other) for cell, other in found if other in above[cell] and cell in above[other]]
+    return {**found, **dict.fromkeys(circular, "undecided")}
+
+
+def _above(cells: Collection[Cell], verdicts: Mapping[Pair, Verdict]) -> Mapping[Cell, set[Cell]]:
+    """The cells that are faster than each, by their own verdict or through others in between (Warshall 1962,
+    doi:10.1145/321105.321107)."""
+    above = {cell: {other for other in cells if verdicts.get((cell, other)) == "slower"} for cell in cells}
+    for between in cells:
+        for cell in cells:
+            if between in above[cell]:
+                above[cell] |= above[between]
+    return above

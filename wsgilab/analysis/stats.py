@@ -1,8 +1,8 @@
 """Medians, their intervals, verdicts, and latency histograms. Pure.
 
-The block is the sampling unit, never the request: requests of one window share its moment on a noisy machine. On such
-a machine the scatter between blocks has long tails (a window that a neighbour disturbs is half as fast), so nothing
-here assumes a distribution: intervals are of the median, from ranks alone.
+The block is the sampling unit, never the request: all requests of a window share its moment on a noisy machine. There
+the scatter between blocks has long tails (a window that a neighbour disturbs is half as fast), so nothing here assumes a
+distribution: intervals are of the median, from ranks alone.
 """
 
 import functools
@@ -20,30 +20,32 @@ LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
 """The histograms' range in microseconds, and their significant digits."""
 
 ERROR_RATE = 0.05
-"""How often, at most, any verdict of a run may be wrong; and any interval of a single figure."""
+"""The chance, at most, that any verdict of a run is wrong, and that an interval of a single figure is."""
 
 FEWEST_BLOCKS = 4
 """With fewer, no ratio has an interval."""
 
 REACH = 0.95
-"""What share of blocks the reach of few blocks holds."""
+"""The share of blocks that the reach of few blocks covers."""
 
 MOST_COUNTED = 8_000_000
-"""How large the samples of `unpaired_ratio` may be, as blocks of the smaller squared times those of the larger, for
-the orders of their blocks to be counted: 200 blocks each, half a second."""
+"""Samples of `unpaired_ratio` up to this size, as blocks of the smaller squared times those of the larger, have the orders
+of their blocks counted: 200 blocks each take half a second."""
 
 SAME = 0.01
 """Two processes of the very same server differ by so much, for good (`benchmarks/twins`): memory layout and hash seeds
 differ from start to start (Mytkowicz, Diwan, Hauswirth, Sweeney 2009, doi:10.1145/1508244.1508275)."""
 
-
 ALIKE = 0.02
-"""Two servers whose ratio lies within so much of 1, with its whole interval, are told to be the same within that."""
+"""Two servers are the same within this share if the whole interval of their ratio lies so near to 1."""
+
+OPPOSITE: Mapping[Verdict, Verdict] = {"faster": "slower", "slower": "faster", "undecided": "undecided"}
+"""The verdict on the second of two servers, from that on the first; or on speed, from that on latency."""
 
 
 @functools.cache
 def _rank(blocks: int, level: float) -> int:
-    """How many values from either end the interval's ends are; 0 where `blocks` are too few for `level`.
+    """The rank of the interval's ends, from either end of the values; 0 where `blocks` are too few for `level`.
 
     The true median lies below the k-th smallest of n values when fewer than k of them fall below it, which has the
     chance of fewer than k heads in n tosses. The largest k for which that is at most level / 2.
@@ -86,13 +88,13 @@ def median_interval(values: Sequence[float], level: float = ERROR_RATE) -> Inter
 
 
 def departures(logs: Sequence[float]) -> Sequence[float]:
-    """How far each block lies from the median of the others; empty below two blocks."""
+    """The distance of each block from the median of the others; empty below two blocks."""
     others = ([*logs[:at], *logs[at + 1 :]] for at in range(len(logs)))
     return [abs(each - statistics.median(rest)) for each, rest in zip(logs, others, strict=True) if rest]
 
 
 def reach(departures: Sequence[float]) -> float:
-    """The departure that all but one in twenty stay within; 0 where there are none."""
+    """The departure within which all but one in twenty are; 0 where there are none."""
     ordered = sorted(departures)
     return ordered[min(len(ordered) - 1, math.floor(REACH * len(ordered)))] if ordered else 0.0
 
@@ -100,11 +102,11 @@ def reach(departures: Sequence[float]) -> float:
 def ratio(ratios: Sequence[float], level: float, reach: float) -> Interval:
     """The median of paired ratios, and an interval that is wrong with a chance of at most `level`.
 
-    With `blocks_needed(level)` blocks or more it is exact, as `median_interval`. With fewer, ranks alone cannot tell:
-    then it is the range of the blocks, widened on both sides by the factor e^`reach`, where `reach` is that of the
-    departures of all comparisons under the same workload, or of those with either server if that is more. A verdict
-    then needs every block to lie further out than nearly all blocks of all of them strayed. That this errs no more often
-    than it may is no theorem; `benchmarks/calibration` tries it. Below FEWEST_BLOCKS there is no interval.
+    With `blocks_needed(level)` blocks or more it is exact, as `median_interval`. With fewer, ranks do not suffice: then it
+    is the range of the blocks, widened on both sides by the factor e^`reach`, where `reach` is that of the departures of
+    all comparisons under the same workload, or of those with either server if that is more. For a verdict, every block
+    must then be further from 1 than nearly all blocks are from the others of their comparison. That this errs no more
+    often than it may is not a theorem; `benchmarks/calibration` tests it. Below FEWEST_BLOCKS there is no interval.
     """
     median = statistics.median(ratios)
     if len(ratios) < FEWEST_BLOCKS:
@@ -137,14 +139,14 @@ def unpaired_ratio(figures: Sequence[float], others: Sequence[float], level: flo
 
 
 def orders_suffice(blocks: int, other_blocks: int, level: float) -> bool:
-    """Whether samples of so many blocks can tell at `level`: that all of one lie below all of the other, or above, has
-    the chance of two in all orders."""
+    """Whether samples of so many blocks suffice for a verdict at `level`: that all blocks of one are below all of the
+    other, or above, has the chance of two in all orders."""
     return 2 / level <= math.comb(blocks + other_blocks, blocks)
 
 
 @functools.cache
 def _rank_of_pairs(blocks: int, other_blocks: int, level: float) -> int:
-    """How many pairs from either end the interval's ends are, where `orders_suffice`.
+    """The rank of the interval's ends among all pairs, from either end, where `orders_suffice`.
 
     The largest k for which fewer than k pairs upside down, of samples from one distribution, have a chance of at most
     level / 2. Beyond MOST_COUNTED it is that of the normal distribution, whose tails are the heavier: it errs on the
@@ -160,7 +162,7 @@ def _rank_of_pairs(blocks: int, other_blocks: int, level: float) -> int:
 
 
 def _upside_down(fewer: int, more: int) -> Sequence[int]:
-    """In how many orders of two samples just so many of their pairs are upside down: of 0 to half of all pairs.
+    """The number of orders of two samples in which 0, 1, ... and up to half of all their pairs are upside down.
 
     The first coefficients of Gauss' binomial: the product of (1 - q^(more + i)) / (1 - q^i) over i = 1 to `fewer`.
     """
@@ -173,7 +175,7 @@ def _upside_down(fewer: int, more: int) -> Sequence[int]:
 
 
 def spent(progress: float) -> float:
-    """How much of ERROR_RATE looks may have spent when so large a share of the most blocks is measured.
+    """The part of ERROR_RATE that looks may have spent once this share of the most blocks is measured.
 
     The error of all looks together is then ERROR_RATE, however many there are (Lan and DeMets 1983,
     doi:10.1093/biomet/70.3.659). The square leaves most of it to the later looks, which decide the close cases (Kim and
@@ -183,8 +185,8 @@ def spent(progress: float) -> float:
 
 
 def chance_of_busiest(windows: Iterable[Sequence[int]], processes: int) -> float:
-    """How likely it is at most that requests which go to any of `processes` alike make one as busy as in `windows`, each
-    of them with the requests that a process finished. 1 where nothing was finished.
+    """The chance, at most, that requests which go to any of `processes` alike make one as busy as in `windows`, each of
+    which has the requests that each process finished. 1 where nothing was finished.
 
     Of one window: that a certain process has so many of n requests has a binomial chance, and that any of them has, at
     most so many times that as there are (Boole's inequality; one minus the distribution of a multinomial's maximum:
@@ -200,7 +202,7 @@ def chance_of_busiest(windows: Iterable[Sequence[int]], processes: int) -> float
 
 
 def _heads(tosses: int, least: int, chance: float) -> float:
-    """That so many heads at least come of so many tosses."""
+    """The chance of at least so many heads in so many tosses."""
     if chance >= 1:
         return 1.0
     ways = math.lgamma(tosses + 1)

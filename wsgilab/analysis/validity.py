@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from wsgilab.analysis.bottleneck import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
-from wsgilab.analysis.network import SENT_AGAIN_S, SLOW_CONNECTION_S, lossy
+from wsgilab.analysis.network import SENT_AGAIN_S, lossy
+from wsgilab.experiment.workloads import SLOW_CONNECTION_S
 from wsgilab.model import Cell, CellFigures, Gate, Observation, Run, Server, TrialReport
+from wsgilab.model.text import counted
 from wsgilab.system import cpus
 
 FEWEST_SERVICE_TIMES = 3
-"""A window should hold so many service times, one after the other, at least."""
+"""A window should be at least so many service times long."""
 LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
 FAILURES_LIMIT = 0.01
@@ -18,7 +20,7 @@ FAILURES_LIMIT = 0.01
 
 
 def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
-    """What is missing of a cell of which so many blocks were planned. `unit` is what an observation is called."""
+    """Warnings about the blocks of a cell that failed, or that were planned and not run. They call an observation `unit`."""
     failed = [observation for observation in observations if observation.swarm is None]
     if failed:
         yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
@@ -27,7 +29,7 @@ def failed_trials(observations: Sequence[Observation], planned: int, unit: str) 
 
 
 def started_again(observations: Sequence[Observation], unit: str) -> Iterable[str]:
-    """What of a cell had ended within the run, and was started again."""
+    """Warnings about the programs of a cell that ended within the run, and were started again."""
     names = Counter(name for observation in observations for name in observation.restarted)
     for name, count in sorted(names.items()):
         yield f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
@@ -36,22 +38,23 @@ def started_again(observations: Sequence[Observation], unit: str) -> Iterable[st
 def gates(
     run: Run, server: Server, cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures
 ) -> Iterable[tuple[Gate | None, str]]:
-    """What a reader must know beside the figures; with the gate that is broken, where they are not to be compared."""
-    asked = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
+    """Warnings that a reader must know beside the figures; with the broken gate, where they are not to be compared."""
+    requests = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
 
     def above(count: int, gate: Gate) -> Gate | None:
-        return gate if count > FAILURES_LIMIT * asked else None
+        return gate if count > FAILURES_LIMIT * requests else None
 
     if figures.failures:
         kinds = sorted({error for swarm in swarms for error in swarm.errors})
-        told = f"{_requests(figures.failures)} failed: {'; '.join(kinds[:2])}" + (" and others" if kinds[2:] else "")
-        yield above(figures.failures, "failures"), told
+        named = "; ".join(kinds[:2]) + (" and others" if kinds[2:] else "")
+        yield above(figures.failures, "failures"), f"{counted(figures.failures, 'request')} failed: {named}"
     if figures.cut_off:
-        told = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
-        yield above(figures.cut_off, "cut-off"), f"{_requests(figures.cut_off)} given up unanswered; {told}"
+        effect = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
+        given_up = f"{counted(figures.cut_off, 'request')} given up unanswered"
+        yield above(figures.cut_off, "cut-off"), f"{given_up}; {effect}"
     if figures.late:
-        told = f"{_requests(figures.late)} begun late: the generator could not keep to its schedule"
-        yield above(figures.late, "late"), told
+        late = f"{counted(figures.late, 'request')} begun late"
+        yield above(figures.late, "late"), f"{late}: the generator could not keep to its schedule"
     if (missed := unanswered(cell, swarms)) is not None:
         yield None, missed
     yield from _connections(run, figures)
@@ -61,27 +64,27 @@ def gates(
     if server.slots is not None and figures.peak > server.slots:
         yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
     if server.processes is not None and figures.processes > server.processes:
-        told = f"{figures.processes} processes answered, but {server.processes} are declared: the declaration is wrong"
-        yield "processes", told
+        declared = f"{server.processes} {'is' if server.processes == 1 else 'are'} declared"
+        yield "processes", f"{figures.processes} processes answered, but {declared}: the declaration is wrong"
     window_s = run.experiment.window_s
     if figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
-        told = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s: too short for a steady rate"
-        yield None, told
+        takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
+        yield None, f"{takes}: too short for a steady rate"
     answered, due = flow(swarms)
     if answered < RATE_LIMIT * due:
-        told = f"{answered} requests answered of {due} that were due"
-        yield None, f"{told}: it does not keep up, and its latencies grow for as long as the window lasts"
+        kept = f"{answered} requests answered of {due} that were due"
+        yield None, f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
     little = statistics.median(map(in_system, swarms))
     if cell.users is not None and abs(little / cell.users - 1) > LITTLE_TOLERANCE:
-        told = f"throughput x response time is {little:.1f}, not the {cell.users} users: the window was no steady state"
-        yield "little", told
+        law = f"throughput x response time is {little:.1f}, not the {cell.users} users"
+        yield "little", f"{law}: the window was no steady state"
 
 
 def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate | None, str]]:
-    """Who else was on the cores."""
+    """Warnings about others on the cores."""
     if figures.disturbed:
         yield "neighbour", figures.disturbed
-    generator = generator_used(run, figures.generator_cpu, figures.generator_others, figures.backend_cpu)
+    generator = generator_used(run, figures)
     if generator.share >= GENERATOR_LIMIT:
         yield "generator", f"{generator}: {generator.it} may be what is measured"
     if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
@@ -92,17 +95,12 @@ def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate
 
 def _connections(run: Run, figures: CellFigures) -> Iterable[tuple[None, str]]:
     if figures.slow_connections:
-        many = figures.slow_connections
-        told = "1 connection" if many == 1 else f"{many} connections"
+        slow = counted(figures.slow_connections, "connection")
         why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
-        yield None, f"{told} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
+        yield None, f"{slow} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
     if figures.reopened:
-        told = "1 kept connection was" if figures.reopened == 1 else f"{figures.reopened} kept connections were"
-        yield None, f"{told} closed by the server unannounced, and opened anew"
-
-
-def _requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count} requests"
+        were = f"{counted(figures.reopened, 'kept connection')} {'was' if figures.reopened == 1 else 'were'}"
+        yield None, f"{were} closed by the server unannounced, and opened anew"
 
 
 def first_line(reason: str) -> str:
@@ -116,7 +114,7 @@ def in_system(swarm: TrialReport) -> float:
 
 
 def unanswered(cell: Cell, swarms: Sequence[TrialReport]) -> str | None:
-    """What to tell of users that never had an answer in a window; None where there were none."""
+    """A warning about users that never had an answer in a window; None where there were none."""
     most = max(swarm.unanswered for swarm in swarms)
     if not most:
         return None

@@ -3,18 +3,17 @@
 Nothing here measures anything.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from wsgilab.analysis.ab import breaches, parse_limit
 from wsgilab.analysis.ab import runs as compare_two
-from wsgilab.analysis.compare import advise, compare
+from wsgilab.analysis.compare import compare
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.model.errors import LimitBreached
 from wsgilab.model.text import visible
-from wsgilab.report import advice, terminal
+from wsgilab.report import terminal
 from wsgilab.results.store import Store
 from wsgilab.run.workspace import Workspace, shown, signals_raise
 
@@ -82,10 +81,7 @@ def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> 
     """Print which of the servers of a stored run to run. Raises StoreError, and SpecError for what cannot be wished."""
     with signals_raise():
         store = Store.find(workspace.results, name)
-        run, observations = store.run(), store.observations()
-        comparison = compare(run, observations)
-        comparison = replace(comparison, advice=tuple(advise(run, observations, comparison.cells, wish)))
-        console.print(advice.renderable(comparison))
+        console.print(terminal.advice(compare(store.run(), store.observations(), wish)))
 
 
 def say(console: Console, text: str) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsgilab.analysis.compare import NEIGHBOUR_LIMIT
+from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
 from wsgilab.doctor.finding import Finding
 from wsgilab.model.errors import LabError
 from wsgilab.results.store import check_writable

@@ -15,6 +15,10 @@ LONGEST_COMPUTING_MS = 10_000.0
 LARGEST_KIB = 65_536.0
 """The most that the routes of services/app/app.py take."""
 
+SLOW_CONNECTION_S = 0.9
+"""A connection that took so long to open was opened by a second attempt: the first SYN was dropped, and Linux sends the
+next one after 1 s (RFC 6298, section 2.1). Clocks and timers may be a little early."""
+
 WORKLOADS: Mapping[str, Workload] = {
     "hello": Workload(),
     "sleep": Workload(

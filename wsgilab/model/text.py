@@ -1,8 +1,21 @@
-"""Text from elsewhere, made safe to show: what would move the cursor or hide is spelt out. Pure."""
+"""How numbers are written, and how text from elsewhere is made safe to show. Pure."""
 
 import unicodedata
 
 _KEPT = frozenset("\n\t")
+
+
+def number(value: float) -> str:
+    """Three significant digits at least, never an exponent: `0.61`, `78.9`, `1,534`."""
+    for least, form in ((100, "{:,.0f}"), (10, "{:.1f}")):
+        if value >= least:
+            return form.format(value)
+    return f"{value:.2f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, such as `1 core` or `4 cores`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def visible(text: str) -> str:

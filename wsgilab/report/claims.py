@@ -10,6 +10,7 @@ from typing_extensions import TypedDict  # typing's own tells pydantic too littl
 
 from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
 from wsgilab.model.rounding import ROUNDED, Digits
+from wsgilab.model.text import counted, number
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.markdown import escape, table
@@ -36,17 +37,17 @@ def _share(value: float) -> str:
 
 WORDS: Mapping[str, _Words] = {
     "peak_in_flight": _Words("peak in flight", _count),
-    "mean_in_flight": _Words("mean in flight", tables.number),
+    "mean_in_flight": _Words("mean in flight", number),
     "processes": _Words("processes", _count),
     "threads": _Words("threads", _count),
     "os_threads": _Words("OS threads", _count),
-    "throughput_rps": _Words("requests/s", tables.number),
-    "latency_p50_ms": _Words("p50 ms", tables.number),
-    "latency_p99_ms": _Words("p99 ms", tables.number),
-    "latency_max_ms": _Words("longest ms", tables.number),
-    "service_ms": _Words("service ms", tables.number),
+    "throughput_rps": _Words("requests/s", number),
+    "latency_p50_ms": _Words("p50 ms", number),
+    "latency_p99_ms": _Words("p99 ms", number),
+    "latency_max_ms": _Words("longest ms", number),
+    "service_ms": _Words("service ms", number),
     "server_cpu": _Words("CPU", _share),
-    "busiest_share": _Words("busiest", tables.number),
+    "busiest_share": _Words("busiest", number),
     "slow_connections": _Words("slow connections", _count),
     "failures": _Words("failures", _count),
 }
@@ -116,8 +117,7 @@ def label(cell: Cell, among: Iterable[Cell]) -> str:
 
 
 def _apart(cell: Cell) -> Sequence[str]:
-    cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
-    return [cell.workload, cell.load, cores, cell.connection]
+    return [cell.workload, cell.load, counted(cell.cores, "core"), cell.connection]
 
 
 def _cells(result: ClaimResult) -> Sequence[Cell]:
@@ -144,8 +144,8 @@ def _lines(run: Run, results: Sequence[ClaimResult]) -> Iterable[str]:
     yield from (f"- {escape(note)}" for note in run.notes)
     yield ""
     yield from table(COLUMNS, [(*words, "; ".join(evidence)) for *words, evidence in verdicts(results)], numeric={0})
-    for number, result in enumerate(results, 1):
-        yield from _section(run, number, result)
+    for at, result in enumerate(results, 1):
+        yield from _section(run, at, result)
     yield "## How to read it"
     yield ""
     yield from (f"- **{term}**: {meaning}" for term, meaning in LEGEND)

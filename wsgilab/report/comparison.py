@@ -6,7 +6,6 @@ from typing import Annotated, Literal, NotRequired, cast
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
 from wsgilab.model import (
-    Advice,
     BoundBy,
     CellFigures,
     CellResult,
@@ -21,6 +20,7 @@ from wsgilab.model import (
     Wish,
 )
 from wsgilab.model.rounding import Digits, Median
+from wsgilab.report.recommendation import Recommendation, recommendations
 from wsgilab.report.yaml import Conditions, Flat, Identity, NamedCell, conditions, dump, entry, named
 
 
@@ -215,7 +215,7 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         "scaling": comparison.scaling,
         "drift": comparison.drift,
         "machines": comparison.machines,
-        "advice": [_advice(each) for each in comparison.advice],
+        "advice": [_advice(each) for each in recommendations(comparison)],
     }
     return {"comparison.yaml": dump(document, ComparisonFile)}
 
@@ -246,16 +246,17 @@ def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:
     )
 
 
-def _advice(advice: Advice) -> AdviceEntry:
+def _advice(words: Recommendation) -> AdviceEntry:
+    advice = words.advice
     return {
         **conditions(advice.group),
         "workloads": advice.workloads,
         "wish": advice.wish,
         "server": advice.server,
         "tied": advice.tied,
-        "why": advice.why,
-        "runner_up": advice.runner_up,
-        "costs": advice.costs,
-        "changes": advice.changes,
+        "why": words.why,
+        "runner_up": None if advice.runner_up is None else advice.runner_up.cell.server,
+        "costs": words.costs,
+        "changes": tuple(words.changes),
         "left_out": advice.left_out,
     }

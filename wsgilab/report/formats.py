@@ -6,7 +6,6 @@ A new format is a function and an entry in `FORMATS`. An import of this module i
 from collections.abc import Callable, Mapping
 
 from wsgilab.model import Comparison
-from wsgilab.report import advice
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
 from wsgilab.report.figures import figures
@@ -16,7 +15,7 @@ from wsgilab.report.markdown import comparison_md
 
 def _markdown(comparison: Comparison) -> Mapping[str, bytes]:
     """The comparison in Markdown, with links to the figures that `report` draws."""
-    return comparison_md(comparison, figures(comparison), advice.lines(comparison) if comparison.advice else ())
+    return comparison_md(comparison, figures(comparison))
 
 
 FORMATS: Mapping[str, Callable[[Comparison], Mapping[str, bytes]]] = {

@@ -10,7 +10,7 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison
-from wsgilab.report import advice, charts, machines, markdown, reproduce, tables
+from wsgilab.report import charts, machines, markdown, recommendation, reproduce, tables
 from wsgilab.report.figures import Figure, Section, figures
 from wsgilab.report.figures.values import workload_words, workloads
 from wsgilab.report.page import page
@@ -112,8 +112,8 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),
         answer_shown=of("answer"),
-        rule=advice.RULE,
-        advice=advice.told(comparison),
+        rule=recommendation.RULE,
+        advice=recommendation.recommendations(comparison),
         workloads=[
             _Workload(
                 title=workload_words(comparison, name),

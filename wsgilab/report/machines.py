@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Comparison, LaneRecord, Machine, MachineEffect, Run
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.tables import Column, Table
+from wsgilab.system import cpus
 
 _COLUMNS = (
     Column("machine", 0, numeric=False),
@@ -22,7 +24,7 @@ WHOLE = (
 
 def machine(run: Run) -> str:
     """What it ran on, and who had which cores."""
-    pinned = ", or ".join(f"core{'s' * (count > 1)} {cpus}" for count, cpus in run.server_cpus.items())
+    pinned = ", or ".join(map(cpus.named, run.server_cpus.values()))
     backends = f", backends on core {run.backend_cpus}" if run.backend_cpus else ""
     if run.lanes:
         return f"{between(run)}. Servers on {pinned}{backends} of theirs."
@@ -40,7 +42,7 @@ def between(run: Run) -> str:
 def _lane(lane: LaneRecord) -> str:
     return (
         f"Targets on {_named(lane.targets)}, users on {' and '.join(map(_named, lane.swarm))}, and between them a round trip "
-        f"of {tables.number(lane.round_trip_ms)} ms and {tables.number(lane.bandwidth_mbps)} megabits/s"
+        f"of {number(lane.round_trip_ms)} ms and {number(lane.bandwidth_mbps)} megabits/s"
     )
 
 

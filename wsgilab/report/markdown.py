@@ -1,4 +1,4 @@
-"""`comparison.md`: the reader's answer."""
+"""`comparison.md`: the comparison for readers."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from wsgilab.model.text import visible
 from wsgilab.report import machines, reproduce, tables
 from wsgilab.report.figures import Figure, Section
 from wsgilab.report.figures.values import one_line
+from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&$"})
@@ -19,15 +20,12 @@ INTERACTIVE = (
 )
 
 
-def comparison_md(
-    comparison: Comparison, figures: Sequence[Figure] = (), advice: Iterable[str] = ()
-) -> Mapping[str, bytes]:
-    """The comparison as Markdown (GitHub's flavour, for its tables), with those of its figures whose files are there,
-    and the lines of what is advised."""
-    return {"comparison.md": ("\n".join(_lines(comparison, figures, advice)).rstrip() + "\n").encode()}
+def comparison_md(comparison: Comparison, figures: Sequence[Figure] = ()) -> Mapping[str, bytes]:
+    """The comparison as Markdown (GitHub's flavour, for its tables), with the given figures, whose files are beside it."""
+    return {"comparison.md": ("\n".join(_lines(comparison, figures)).rstrip() + "\n").encode()}
 
 
-def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[str]) -> Iterable[str]:
+def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     run = comparison.run
     yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
     yield ""
@@ -43,7 +41,8 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
     if (answer := tables.answer(comparison)) is not None:
         yield from titled(answer)
         yield from _images(figures, "answer")
-    yield from advice
+    if comparison.advice:
+        yield from advice(comparison)
     before = ""
     for conditions, table in zip(_conditions(comparison), tables.groups(comparison), strict=True):
         if conditions[0] != before:
@@ -62,6 +61,23 @@ def _lines(comparison: Comparison, figures: Sequence[Figure], advice: Iterable[s
         yield f"- **{term}**: {meaning}"
 
 
+def advice(comparison: Comparison) -> Iterable[str]:
+    """Which server to run, below a heading of the second rank."""
+    yield "## Which server to run"
+    yield ""
+    yield escape(RULE if comparison.advice else NOTHING)
+    yield ""
+    for each in recommendations(comparison):
+        yield f"### {escape(each.title)}"
+        yield ""
+        yield f"**{escape(each.verdict)}** {escape(each.why)}"
+        yield ""
+        for heading, sentences in each.points:
+            yield from (f"- {heading}: {escape(sentence)}" for sentence in sentences)
+        if each.points:
+            yield ""
+
+
 _SECTIONS: Sequence[tuple[Section, str]] = (
     ("balance", "Balance across processes"),
     ("scaling", "Scaling by cores"),
@@ -74,7 +90,7 @@ _TABLED: Collection[Section] = ("balance", "scaling", "drift")
 
 
 def _conditions(comparison: Comparison) -> Iterable[Conditions]:
-    """Of each group, in the order of `tables.groups`."""
+    """The conditions of each group, in the order of `tables.groups`."""
     return dict.fromkeys(result.cell.conditions for result in comparison.cells)
 
 
@@ -88,7 +104,7 @@ def _images(figures: Sequence[Figure], section: Section, workload: str = "") -> 
 
 
 def _workload(comparison: Comparison, workload: str, figures: Sequence[Figure]) -> Iterable[str]:
-    """What is drawn of a workload; nothing where nothing is."""
+    """The figures of a workload under a heading; nothing where there are none."""
     images = [line for section in _OF_WORKLOADS for line in _images(figures, section, workload)]
     if images:
         yield f"## {escape(tables.workload(comparison.run, workload))}: throughput, latency, and who ran when"
@@ -100,7 +116,7 @@ _OF_WORKLOADS: Sequence[Section] = ("load", "timeline")
 
 
 def _section(figures: Sequence[Figure], section: Section, heading: str) -> Iterable[str]:
-    """A part of the report that is not a workload's; nothing where there is no figure of it."""
+    """A section of the report that is not a workload's; nothing where it has no figure."""
     for figure in figures:
         if figure.section == section:
             yield f"## {heading}"
@@ -113,17 +129,17 @@ def _section(figures: Sequence[Figure], section: Section, heading: str) -> Itera
 
 
 def _reproduced(run: Run) -> Iterable[str]:
-    """What it takes to repeat the run."""
+    """How to repeat the run."""
     yield "## How to reproduce it"
     yield ""
-    # Indented, it is shown as it is; on one line it cannot end that.
+    # Indented text is shown as it is, and one line cannot end the indented block.
     yield f"    {one_line(reproduce.command(run))}"
     yield ""
-    yield from (f"- **{name}**: {escape(told)}" for name, told in reproduce.facts(run))
+    yield from (f"- **{name}**: {escape(fact)}" for name, fact in reproduce.facts(run))
     for source in (reproduce.stacks(run), reproduce.servers(run)):
         for name, *rest in source.rows:
-            told = zip((column.heading for column in source.columns[1:]), rest, strict=True)
-            known = "; ".join(f"{heading} {value}" for heading, value in told if value != tables.MISSING)
+            values = zip((column.heading for column in source.columns[1:]), rest, strict=True)
+            known = "; ".join(f"{heading} {value}" for heading, value in values if value != tables.MISSING)
             yield f"- {source.title.lower().removesuffix('s')} **{escape(name)}**: {escape(known)}"
     yield ""
 
@@ -135,23 +151,23 @@ def _extent(comparison: Comparison) -> str:
 
 
 def windows(comparison: Comparison) -> str:
-    """How long each was, and how many there were by what order, where there is one."""
+    """How long the windows were and, of a run, how many blocks there were, and the seed of their order."""
     run = comparison.run
     each = f"{run.experiment.window_s:g} s windows"
     return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}" if comparison.interleaved else each
 
 
 def statistics(comparison: Comparison) -> str:
-    """What the intervals are worth with so many blocks."""
-    told = f"Intervals of single figures hold the true median with a chance of {comparison.confidence:.1%}. "
+    """How reliable the intervals are with so many blocks."""
+    single = f"Intervals of single figures hold the true median with a chance of {comparison.confidence:.1%}. "
     least = min((pair.blocks for pair in comparison.pairs), default=None)
     if least is None:
-        return told
+        return single
     if least < FEWEST_BLOCKS:
-        return told + f"Comparisons need {FEWEST_BLOCKS} blocks at least: some have only {least}, and are undecided."
+        return single + f"Comparisons need {FEWEST_BLOCKS} blocks at least: some have only {least}, and are undecided."
     if least >= comparison.blocks_needed:
-        return told + "Those of ratios are exact, and hold all at once with a chance of 95 %."
-    return told + (
+        return single + "Those of ratios are exact, and hold together with a chance of 95 %."
+    return single + (
         f"Those of ratios are widened by the scatter of their workload, because {least} blocks are fewer than "
         f"the {comparison.blocks_needed} that exact ones need here: large differences are decided, small ones are not."
     )
@@ -188,8 +204,8 @@ def _row(cells: Iterable[str]) -> str:
 def escape(text: str) -> str:
     """`text` so that Markdown shows it as it is, on one line.
 
-    Characters that do not print are spelt out. An address of the web stays text: a report must not carry links that
-    the lab did not make. GitHub's mentions (`@name`) and mail addresses become links all the same, whatever is written.
+    Characters that do not print are spelt out. A web address does not become a link: a report must have no links that
+    the lab did not make. GitHub's mentions (`@name`) and mail addresses become links however they are written.
     """
     line = " ".join(visible(text).translate(_SPECIAL).split())
     line = re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", line, flags=re.IGNORECASE)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from wsgilab.model import Run
+from wsgilab.model.text import counted
 from wsgilab.report import machines, tables
 from wsgilab.report.tables import Column, Table
 
@@ -103,9 +104,7 @@ def _spelt(variables: Iterable[tuple[str, str]]) -> str:
 
 
 def _cores(run: Run) -> str:
-    pinned = "; ".join(
-        f"a server with {count} core{'s' * (count > 1)}: {cpus}" for count, cpus in run.server_cpus.items()
-    )
+    pinned = "; ".join(f"a server with {counted(count, 'core')}: {cpus}" for count, cpus in run.server_cpus.items())
     backends = f"; backends: {run.backend_cpus}" if run.backend_cpus else ""
     siblings = ", ".join(run.host.siblings)
     return (

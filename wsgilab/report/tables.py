@@ -1,4 +1,4 @@
-"""The comparison as tables of text: what the terminal and Markdown have in common."""
+"""The comparison as tables of text, for every format but YAML."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
 from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, PairResult, Run
+from wsgilab.model.text import counted, number
 
 MISSING = "–"
 SAME_WITHIN = f"same within {100 * ALIKE:g} %"
@@ -13,14 +14,16 @@ SAME_WITHIN = f"same within {100 * ALIKE:g} %"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading; how much it matters where there is no room for all, 0 most; whether it holds numbers; whether
-    only interleaved trials have what it shows; whether it is left out where no cell has what it shows."""
+    """A column of a table."""
 
     heading: str
     rank: int
+    """Where there is no room for all columns, those with the lowest ranks are shown; 0 always is."""
     numeric: bool = True
     interleaved: bool = False
+    """Only interleaved trials have such figures."""
     optional: bool = False
+    """It is left out where no cell has such a figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +71,9 @@ GROUP_COLUMNS = (
 
 
 def answer(comparison: Comparison) -> Table | None:
-    """The question itself: slots declared against requests in flight measured, for each server.
+    """The answer to the lab's question: the slots that each server declares, and the requests in flight measured.
 
-    From the conditions that show it best: waiting requests and the most users. None where nothing waits.
+    Under the conditions that show it best: waiting requests and the most users. None where no request waits.
     """
     chosen = waiting(comparison)
     if not chosen:
@@ -79,18 +82,12 @@ def answer(comparison: Comparison) -> Table | None:
     rows = []
     for result in chosen:
         figures = result.figures
-        rows.append(
-            (
-                result.cell.server,
-                servers[result.cell.server].summary,
-                slots(result.slots),
-                MISSING if figures is None else str(figures.peak),
-                MISSING if figures is None else f"{figures.mean_in_flight.median:.1f}",
-                MISSING if figures is None else str(figures.processes),
-                MISSING if figures is None else number(figures.throughput_rps.median),
-                MISSING if figures is None else figures.bound_by,
-            )
-        )
+        measured = (MISSING,) * 5
+        if figures is not None:
+            mean, rps = f"{figures.mean_in_flight.median:.1f}", number(figures.throughput_rps.median)
+            measured = (str(figures.peak), mean, str(figures.processes), rps, figures.bound_by)
+        name = result.cell.server
+        rows.append((name, servers[name].summary, slots(result.slots), *measured))
     return Table(
         title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
         columns=ANSWER_COLUMNS,
@@ -99,7 +96,7 @@ def answer(comparison: Comparison) -> Table | None:
 
 
 def waiting(comparison: Comparison) -> Sequence[CellResult]:
-    """The cells that `answer` is drawn from; empty where nothing waits."""
+    """The cells of `answer`; empty where no request waits."""
     sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
     best = min(
         (result.cell for result in sleeping),
@@ -124,7 +121,7 @@ def groups(comparison: Comparison) -> Iterable[Table]:
 
 
 def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
-    """What the headings of its groups mean, as far as they could be misread."""
+    """The meaning of the headings of its groups that could be misread."""
     headings = {column.heading for column in compress(GROUP_COLUMNS, _shown(comparison))}
     return [(term, meaning) for term, meaning in LEGEND if not headings.isdisjoint(term.split(", "))]
 
@@ -140,7 +137,7 @@ def _shown(comparison: Comparison) -> Sequence[bool]:
 
 
 def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> Iterable[str]:
-    """What must be known beside the figures; of servers that share it, once."""
+    """The warnings of the cells; one that several servers share is there once."""
     servers: dict[str, list[str]] = {}
     for result in results:
         for note in (*result.warnings, *_uncompared(pairs.get(result.cell))):
@@ -149,14 +146,14 @@ def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> I
 
 
 def _uncompared(pair: PairResult | None) -> Iterable[str]:
-    """Why nothing is concluded from a ratio, where that is not the ratio itself."""
+    """Why nothing is concluded from a ratio, unless the ratio itself is undecided."""
     if pair is None:
         return
     if pair.broken_gates:
         yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
     elif pair.ratio.low is None:
-        told = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
-        yield f"undecided against {pair.reference}, with {told}"
+        few = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
+        yield f"undecided against {pair.reference}, with {few}"
 
 
 def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
@@ -195,7 +192,7 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
 
 
 def rank(result: CellResult) -> str:
-    """Which places the server may have, such as `2` or `1 to 3`."""
+    """The places that the server may have, such as `2` or `1 to 3`."""
     if result.rank is None:
         return MISSING
     first, last = result.rank.first, result.rank.last
@@ -223,13 +220,13 @@ def _median(interval: Interval | None, form: str) -> str:
 
 
 def describe(comparison: Comparison, cell: Cell) -> str:
-    """The conditions of a cell in words, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
+    """The conditions of a cell of a comparison."""
     return conditions(comparison.run, cell)
 
 
 def conditions(run: Run, cell: Cell) -> str:
-    """The same, of a run that is compared or not."""
-    cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
+    """The conditions of a cell, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
+    cores = counted(cell.cores, "core")
     return f"{workload(run, cell.workload)}, {cell.load}, {cores}, connection: {cell.connection}"
 
 
@@ -251,14 +248,6 @@ def slots(count: int | None) -> str:
     return "∞" if count is None else str(count)
 
 
-def number(value: float) -> str:
-    """Three significant digits at least, never an exponent: `0.61`, `78.9`, `1,534`."""
-    for least, form in ((100, "{:,.0f}"), (10, "{:.1f}")):
-        if value >= least:
-            return form.format(value)
-    return f"{value:.2f}"
-
-
 def optional(value: float | None, form: str) -> str:
     return MISSING if value is None else form.format(value)
 
@@ -267,43 +256,43 @@ LEGEND: Sequence[tuple[str, str]] = (
     (
         "rank",
         (
-            "the places that it may have, 1 being the fastest's: not before a server that is faster for sure, nor behind "
-            "one that is slower for sure; servers that cannot be told apart have a place in common"
+            "the places that the server may have, of which 1 is the fastest's: it comes behind the servers that are faster "
+            "for sure and before those that are slower for sure; servers that cannot be told apart have a place in common"
         ),
     ),
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
     ("requests/s", "correct answers a second, the median of the windows"),
-    ("interval", "where the true median of requests/s lies, as far as the blocks can tell"),
-    ("of limit", "throughput over what slots and service time, or cores and CPU time a request, allow at most"),
+    ("interval", "where the true median of requests/s lies, with the chance that is named above"),
+    ("of limit", "throughput over the most that slots and service time, or cores and CPU time a request, allow"),
     (
         "x reference",
         (
             "throughput over the reference's (at a fixed rate: mean latency over the reference's), the median of ratios "
             "paired by block, and the verdict; all verdicts, ranks and advice of a run are right together with a chance "
-            f"of 95 %; {SAME_WITHIN}: whatever the difference is, it is less than that"
+            f"of 95 %; {SAME_WITHIN}: any difference is smaller than that"
         ),
     ),
-    ("p50 ms, p99 ms", "latency as users saw it, waiting in the server's queue included"),
+    ("p50 ms, p99 ms", "latency as users measured it, including the wait in the server's queue"),
     (
         "round trip ms",
         (
-            "of a small message from the users' machine to the targets' and back, both idle: a part of every latency; "
-            "bound by network: that, the link's bandwidth, or what was lost on the way"
+            "the time of a small message from the users' machine to the targets' and back, both idle, which is a part of "
+            "every latency; bound by network: by that, by the link's bandwidth, or by what was lost on the way"
         ),
     ),
     ("CPU", "share of the server's pinned cores"),
-    ("CPU ms", "CPU time of all the server's processes, a request"),
+    ("CPU ms", "CPU time of all the server's processes for each request"),
     ("MB", "resident memory of the whole server"),
     ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
-    ("backends", "share of the cores of what its requests wait for, such as a database"),
+    ("backends", "share of the cores of the backends that its requests wait for, such as a database"),
     (
         "bound by",
         (
             "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained; failures, cut-off, late, "
-            "little or declaration: no reason is known, because that gate broke"
+            "little or declaration: no reason is known, because that gate is broken"
         ),
     ),
-    ("because", "the figures that decided what it is bound by"),
+    ("because", "the figures that show what it is bound by"),
 )

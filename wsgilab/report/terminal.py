@@ -1,4 +1,4 @@
-"""The comparison, and the verdicts on claims, on a terminal, as values that rich prints."""
+"""The comparison, the advice and the verdicts on claims, as values that rich prints on a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,12 +11,13 @@ from rich.text import Text
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
 from wsgilab.model.text import visible
 from wsgilab.report import claims, machines, tables
+from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 _GAP = 2
 
 
 def text(content: str, style: str = "") -> Text:
-    """`content` as it is: no markup, and no character that moves the cursor or hides."""
+    """`content` without markup, and with the characters spelt out that would move the cursor or hide."""
     return Text(visible(content), style)
 
 
@@ -30,27 +31,38 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
     return Group(*parts)
 
 
+def advice(comparison: Comparison) -> RenderableType:
+    """Which server to run; the sentences of `comparison.md`."""
+    parts: list[RenderableType] = []
+    for each in recommendations(comparison):
+        style = "bold green" if each.verdict.startswith("Run ") else "bold yellow"
+        lines = [text(each.verdict, style), text(each.why)]
+        for heading, sentences in each.points:
+            lines += [Text.assemble((f"{heading}: ", "dim"), text(sentence)) for sentence in sentences]
+        parts += [text(each.title, "bold"), *(Padding(line, (0, 0, 0, _GAP)) for line in lines), Text()]
+    return Group(*parts, text(RULE if comparison.advice else NOTHING, "dim"))
+
+
 _STYLES: Mapping[ClaimVerdict, str] = {"confirmed": "green", "refuted": "red", "undecided": "yellow"}
 
 
 def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
-    """One row for each claim, with its verdict and the figures that decided it; they are folded, never cut."""
+    """One row for each claim, with its verdict and the figures that decided it, which are folded and never cut."""
     table = RichTable(box=None, padding=(0, _GAP, 1, 0), pad_edge=False, header_style="dim", title_justify="left")
     table.title = text(f"Claims: {claims.summary(results)}", "bold")
     for heading in claims.COLUMNS:
         words = heading in ("claim", "evidence")
         table.add_column(heading, justify="left" if heading else "right", no_wrap=not words, overflow="fold")
     for result, (number, claim, verdict, evidence) in zip(results, claims.verdicts(results), strict=True):
-        told = text("\n".join(evidence))
-        table.add_row(text(number), text(claim), text(verdict, _STYLES[result.verdict]), told)
+        table.add_row(text(number), text(claim), text(verdict, _STYLES[result.verdict]), text("\n".join(evidence)))
     return table
 
 
 def grid(columns: Iterable[str], rows: Iterable[Iterable[str]], width: int) -> RenderableType:
     """A plain table of text, in which only the last column is folded, between words.
 
-    Where `width` has no room for its longest word, it stands below the others, on lines of its own: what is to be copied
-    from the others, such as a name, is never broken.
+    Where `width` has no room for its longest word, the last column comes below the others, on lines of its own. So a name
+    in the others, which a reader may want to copy, is never broken.
     """
     heading, body = tuple(columns), [tuple(row) for row in rows]
     widths = [max(cell_len(row[index]) for row in (heading, *body)) for index in range(len(heading))]
@@ -70,7 +82,7 @@ def grid(columns: Iterable[str], rows: Iterable[Iterable[str]], width: int) -> R
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
-    """Cells of a table that is told line by line."""
+    """The cells of one row, padded to the widths of their columns."""
     cells = (visible(cell) + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False))
     return Text((" " * _GAP).join(cells).rstrip(), style)
 
@@ -91,7 +103,7 @@ def titled(source: tables.Table, width: int, styles: Sequence[Mapping[str, str]]
 
 
 def _fitting(source: tables.Table, width: int) -> list[int]:
-    """The columns that have room in `width`: by rank, and all of the first rank whatever the width."""
+    """The columns for which `width` has room, by rank; those of rank 0 always."""
     widths = [
         max(cell_len(each) for each in (column.heading, *(row[index] for row in source.rows))) + _GAP
         for index, column in enumerate(source.columns)

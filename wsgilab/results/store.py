@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 
 import yaml
 
-from wsgilab.analysis.compare import is_disturbed
+from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model import Cell, Observation, Run
 from wsgilab.model.errors import StoreError, UsageError

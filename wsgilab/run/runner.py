@@ -7,11 +7,12 @@ from itertools import pairwise
 
 from rich.console import Console
 
-from wsgilab.analysis.compare import is_disturbed, unsettled
+from wsgilab.analysis.compare import unsettled
+from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Comparison, Run
 from wsgilab.model.errors import Interrupted, LabError, StoreError
-from wsgilab.model.text import visible
+from wsgilab.model.text import counted, visible
 from wsgilab.results.store import Journal, Store
 from wsgilab.run import watch
 from wsgilab.run.lane import Lane, carry_out, start_lane
@@ -146,5 +147,5 @@ def _say_unsettled(run: Run, cells: Collection[Cell], say: Say) -> None:
 def _say_disturbed(run: Run, store: Store, options: RunOptions, say: Say) -> None:
     """How to measure once more what others disturbed."""
     if disturbed := sum(is_disturbed(run, each) for each in store.observations()):
-        trials = "1 trial" if disturbed == 1 else f"{disturbed} trials"
+        trials = counted(disturbed, "trial")
         say(f"Others disturbed {trials}. Once they have ended, {options.resume_command(run)} measures these again.")

@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis.compare import is_disturbed
+from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import workloads
 from wsgilab.load.client import Swarm
 from wsgilab.model import Cell, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
+from wsgilab.model.text import counted
 from wsgilab.run.meter import Meter
 from wsgilab.run.observer import Observer
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
@@ -101,18 +102,13 @@ def execute(
                 repeated_s += clock() - repeat_began_s
         if disturbed and repeats:
             observer.say(
-                f"others disturbed {_trials(len(disturbed))} of block {block + 1}; repeated undisturbed: {mended}"
+                f"others disturbed {counted(len(disturbed), 'trial')} of block {block + 1}; repeated undisturbed: {mended}"
             )
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def describe(cell: Cell) -> str:
     """A cell in one line, such as `gunicorn-sync-4, sleep, 32 users, close, 1 core`."""
-    cores = "1 core" if cell.cores == 1 else f"{cell.cores} cores"
-    return f"{cell.server}, {cell.workload}, {cell.load}, {cell.connection}, {cores}"
+    return f"{cell.server}, {cell.workload}, {cell.load}, {cell.connection}, {counted(cell.cores, 'core')}"
 
 
 def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from wsgilab.model import Backend, RuntimeName, Server, Usage
 from wsgilab.model.errors import TargetError
+from wsgilab.model.text import counted
 from wsgilab.system.cpus import spell
 from wsgilab.system.process import JsonChannel
 
@@ -155,9 +156,7 @@ def not_up(name: str, cores: int | None) -> TargetError:
     """That there is nothing whose log could be read."""
     if cores is None:
         return TargetError(f"{name}: is not up; invoke lab.up brings it up")
-    return TargetError(
-        f"{name}: is not up on {cores} core{'s' if cores > 1 else ''}; invoke lab.up --servers {name} brings it up"
-    )
+    return TargetError(f"{name}: is not up on {counted(cores, 'core')}; invoke lab.up --servers {name} brings it up")
 
 
 def did_not_start(started: Running, cause: str) -> TargetError:

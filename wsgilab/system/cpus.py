@@ -48,6 +48,11 @@ class DoesNotFit(ValueError):
     """More cores are asked for than there are beside the generator's."""
 
 
+def named(cpuset: str) -> str:
+    """A cpuset list in words, such as `core 1` or `cores 2-3`."""
+    return f"core{'s' * (len(parse(cpuset)) > 1)} {cpuset}"
+
+
 def layout(
     *,
     usable: Collection[int],

@@ -14,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import CellFigures, CellResult, Interval, PairResult, Run
+from wsgilab.model.text import counted, number
 from wsgilab.report import tables
-from wsgilab.report.tables import MISSING, number, optional, slots
+from wsgilab.report.tables import MISSING, optional, slots
+from wsgilab.system import cpus
 from wsgilab.web.view import STARTING_AGAIN, Now, Pulse, TargetState, View
 
 SECONDS = 60
@@ -278,7 +280,7 @@ def _graphs(pulses: Sequence[Pulse], declared: int | None) -> tuple[Graph, ...]:
     means = [pulse.mean for pulse in pulses]
     rates = [pulse.throughput_rps for pulse in pulses]
     top = max([*peaks, declared or 0, 1]) * HEADROOM
-    of_slots = "" if declared is None else f" of {_counted(declared, 'slot')}"
+    of_slots = "" if declared is None else f" of {counted(declared, 'slot')}"
     last = f"at most {peaks[-1]}{of_slots}, {means[-1]:.1f} on average"
     rate = number(rates[-1])
     return (
@@ -286,19 +288,19 @@ def _graphs(pulses: Sequence[Pulse], declared: int | None) -> tuple[Graph, ...]:
             title="In flight, by second",
             last=last,
             told=(
-                f"Requests in flight over the last {_counted(len(pulses), 'second')}: "
+                f"Requests in flight over the last {counted(len(pulses), 'second')}: "
                 f"at most {max(peaks)}{of_slots}; in the last one {last}"
             ),
             bars=_bars(peaks, top),
             line=_line(means, top),
-            limit="" if declared is None else _counted(declared, "slot"),
+            limit="" if declared is None else counted(declared, "slot"),
             limit_y=0.0 if declared is None else _y(declared, top),
         ),
         Graph(
             title="Answers, by second",
             last=rate,
             told=(
-                f"Answers over the last {_counted(len(pulses), 'second')}: "
+                f"Answers over the last {counted(len(pulses), 'second')}: "
                 f"at most {number(max(rates))} a second; in the last one {rate}"
             ),
             bars=_bars(rates, max([*rates, 1.0]) * HEADROOM),
@@ -494,13 +496,5 @@ def _entry(target: TargetState, condition: TabCondition) -> Entry:
 
 def _places(run: Run) -> str:
     runtime = {"compose": "Containers", "local": "Local processes"}[run.runtime]
-    pinned = " or ".join(_cores(cpus) for cpus in run.server_cpus.values())
-    return f"{runtime}; servers on {pinned}, generator on {_cores(run.generator_cpus)}."
-
-
-def _cores(cpus: str) -> str:
-    return f"core {cpus}" if cpus.isdigit() else f"cores {cpus}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count} {what}s"
+    pinned = " or ".join(map(cpus.named, run.server_cpus.values()))
+    return f"{runtime}; servers on {pinned}, generator on {cpus.named(run.generator_cpus)}."

@@ -139,6 +139,9 @@ def test_each_cell_is_compared_with_itself_and_judged() -> None:
     assert ratio(by_server(found)["two"]).median == pytest.approx(1.1, rel=0.02)
     assert {cell.metric for cell in found.cells} == {"throughput"}
     assert all(cell.exact for cell in found.cells)
+    assert found.blocks_needed == 5
+    assert stats.orders_suffice(5, 5, stats.ERROR_RATE / 3)
+    assert not stats.orders_suffice(4, 4, stats.ERROR_RATE / 3)
 
 
 def test_equal_runs_are_told_to_be_the_same_where_their_intervals_show_it() -> None:
@@ -275,14 +278,6 @@ def test_few_blocks_are_widened_by_how_far_those_of_their_workload_strayed_in_bo
     assert wider.low < 0.5 * plain.low
 
 
-def test_so_many_blocks_of_each_are_needed_for_an_exact_interval() -> None:
-    found = beside()
-
-    assert found.blocks_needed == 5
-    assert stats.orders_suffice(5, 5, stats.ERROR_RATE / 3)
-    assert not stats.orders_suffice(4, 4, stats.ERROR_RATE / 3)
-
-
 @pytest.mark.parametrize(("silent", "warned"), [(2, False), (10, True)])
 def test_blocks_without_an_answer_are_left_out_and_told(silent: int, warned: bool) -> None:
     before, later = (everything({ONE: 1.0, TWO: 1.0, THREE: 1.0}, seed=seed) for seed in (1, 2))
@@ -368,12 +363,8 @@ def test_computing_that_was_calibrated_in_one_run_only_is_not_compared() -> None
 
     assert found.cells[0].refused == "a request is not the same: its work is calibrated in only one of the runs"
     assert found.core_speed is None
-
-
-def test_a_calibration_that_no_common_cell_needs_is_not_told() -> None:
     a, b = made((ONE, CPU[1]), cpu_iterations=9), made((ONE, CPU[0]), cpu_iterations=11, id="later")
-
-    assert runs(a, observed(ONE, seed=1), b, observed(ONE, seed=2)).differences == ()
+    assert runs(a, observed(ONE, seed=1), b, observed(ONE, seed=2)).differences == (), "no common cell needs it"
 
 
 def test_a_workload_that_this_lab_does_not_know_is_compared_as_it_is() -> None:
@@ -452,13 +443,8 @@ def test_one_cell_alone_has_nothing_in_common_with_others() -> None:
     assert (found.shift.cells, found.shift.direction) == (1, "undecided")
     assert found.cells[0].beside_others is None
     assert found.cells[0].verdict == "slower"
-
-
-def test_where_every_gate_is_broken_there_is_no_shift() -> None:
-    one, other = made([ONE]), made([ONE], id="later")
-    found = runs(one, observed(ONE, seed=1, generator_cpu=0.9), other, observed(ONE, seed=2))
-
-    assert found.shift is None
+    busy = observed(ONE, seed=1, generator_cpu=0.9)
+    assert runs(made([ONE]), busy, made([ONE], id="later"), observed(ONE, seed=2)).shift is None
 
 
 # What can be compared at all.
@@ -481,9 +467,6 @@ def test_runs_without_a_common_cell_are_refused_in_one_line_that_says_what_they_
         "sleep, 32 users, 1 core, close; sleep, 4 users, 1 core, close, while later measured four, five, six and 1 more with "
         "hello, 32 users, 2 cores, close; compare runs of the same experiment"
     )
-
-
-def test_a_run_of_no_cell_measured_nothing() -> None:
     with pytest.raises(SpecError, match="later measured nothing; compare"):
         runs(made([ONE]), observed(ONE), changed(made([ONE], id="later"), cells=()), [])
 
@@ -509,7 +492,7 @@ def test_a_workload_with_other_parameters_is_not_compared() -> None:
     assert found.blocks_needed == 4
 
 
-def test_a_workload_is_refused_for_the_parameters_of_its_parts() -> None:
+def test_a_workload_is_refused_for_the_parameters_of_its_parts_and_where_all_are_the_error_says_why() -> None:
     cells = (replace(ONE, workload="stall"), replace(TWO, workload="hello"))
     speeds = dict.fromkeys(cells, 1.0)
     a = made(cells)
@@ -517,14 +500,11 @@ def test_a_workload_is_refused_for_the_parameters_of_its_parts() -> None:
     found = runs(a, everything(speeds, seed=1), later, everything(speeds, seed=2))
 
     assert found.cells[0].refused == "a request is not the same: sleep ms is 50 in A and 60 in B"
-
-
-def test_where_everything_is_refused_the_error_says_why() -> None:
-    later = changed(made([ONE], id="later"), parameters={"sleep": {}})
+    without = changed(made([ONE], id="later"), parameters={"sleep": {}})
     with pytest.raises(
         SpecError, match="nothing to be compared: a request is not the same: sleep ms is 50 in A and none"
     ):
-        runs(made([ONE]), observed(ONE), later, observed(ONE))
+        runs(made([ONE]), observed(ONE), without, observed(ONE))
 
 
 @pytest.mark.parametrize(("of_a", "of_b", "whose"), [(0, 2, "A"), (2, 0, "B"), (0, 0, "A and in B")])

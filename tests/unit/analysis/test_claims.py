@@ -8,7 +8,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis import claims, stats
-from wsgilab.analysis.claims.verdicts import asking
+from wsgilab.analysis.claims.verdicts import busy_users
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Cell, Claim, ClaimResult, Condition, Evidence, Gate, InFlight, Interval, Observation, Run
 from wsgilab.model.errors import SpecError
@@ -364,10 +364,7 @@ def test_the_range_is_of_all_blocks_however_many_there_are() -> None:
 
     assert found.verdict == "undecided", "one block in twenty"
     assert found.value == Interval(median=10, low=5, high=20)
-
-
-def test_one_block_has_no_range() -> None:
-    assert evidence(of_figure("threads", [5]), YES).value == Interval(median=1, low=None, high=None)
+    assert evidence(of_figure("threads", [5]), YES).value == Interval(median=1, low=None, high=None), "of one block"
 
 
 YES = Condition(figure="peak_in_flight", of=ONE, at_most=4)
@@ -405,13 +402,8 @@ def test_what_is_shown_decides_nothing() -> None:
     assert result.verdict == "confirmed"
     (told,) = result.shown
     assert (told.value, told.blocks, told.reason) == (Interval(median=22.5, low=20, high=25), 6, "")
-
-
-def test_what_is_shown_tells_what_it_suffers_from() -> None:
-    shown = Condition(figure="throughput_rps", of=ONE)
     observations = [trial(ONE, block, in_flight=replace(ALIKE, peak=99)) for block in range(6)]
     (result,) = claims.judge(run_of(), observations, [claim(YES, shows=(shown,))])
-
     assert result.shown[0].value is not None
     assert result.shown[0].reason == "99 requests in flight, but 64 slots declared: the declaration is wrong"
 
@@ -456,21 +448,14 @@ def test_a_broken_gate_spoils_the_figures_that_it_makes_doubtful_and_no_other(fi
         assert found.verdict in ("confirmed", "refuted")
 
 
-def test_a_spoilt_figure_gives_the_gates_warning_as_its_reason() -> None:
-    found = evidence([trial(ONE, block, generator_cpu=0.85) for block in range(6)], YES)
-
-    assert found.reason == "the generator used 85% of its core: it may be what is measured"
-
-
-def test_a_ratio_is_spoilt_by_either_cell_and_says_by_which() -> None:
+def test_a_spoilt_figure_gives_the_gates_warning_and_a_ratio_the_cell_that_it_is_about() -> None:
     ratio = Condition(figure="throughput_rps", of=TWO, over=ONE, at_least=0.1)
-    good = [trial(TWO, block) for block in range(6)]
-    bad = [trial(ONE, block, generator_cpu=0.85) for block in range(6)]
+    good = {cell: [trial(cell, block) for block in range(6)] for cell in (ONE, TWO)}
+    bad = {cell: [trial(cell, block, generator_cpu=0.85) for block in range(6)] for cell in (ONE, TWO)}
 
-    assert evidence(good + bad, ratio).reason.startswith("one: the generator used 85%")
-    assert evidence(
-        [trial(TWO, block, generator_cpu=0.85) for block in range(6)] + [trial(ONE, block) for block in range(6)], ratio
-    ).reason.startswith("two: the generator used 85%")
+    assert evidence(bad[ONE], YES).reason == "the generator used 85% of its core: it may be what is measured"
+    assert evidence(good[TWO] + bad[ONE], ratio).reason.startswith("one: the generator used 85%")
+    assert evidence(bad[TWO] + good[ONE], ratio).reason.startswith("two: the generator used 85%")
 
 
 @pytest.mark.parametrize(("figure", "verdict"), [("latency_p99_ms", "undecided"), ("throughput_rps", "confirmed")])
@@ -494,38 +479,55 @@ def quiet(of: Cell, users: float, **changes: Any) -> list[Observation]:
 
 
 @pytest.mark.parametrize(
-    ("users", "answering", "asked"),
-    [(32, 32.0, 32), (32, 28.9, 32), (32, 28.5, 28), (32, 1.05, 1), (32, 0.98, 0), (1, 1.08, 1), (32, 40.0, 32)],
+    ("observation", "busy"),
+    [
+        *(
+            (quiet(testing.cell(users=users), answering)[0], busy)
+            for users, answering, busy in (
+                *((32, 32.0, 32), (32, 28.9, 32), (32, 28.5, 28), (32, 1.05, 1), (32, 0.98, 0), (1, 1.08, 1)),
+                (32, 40.0, 32),
+            )
+        ),
+        (trial(unanswered=5), 27),
+        (quiet(ONE, 20, unanswered=5)[0], 20),
+        (quiet(ONE, 20, unanswered=15)[0], 17),
+        # At a fixed rate, the requests under way.
+        (quiet(DOUBLE, 2.5)[0], 2.5),
+    ],
 )
-def test_users_are_asking_whose_requests_take_up_their_time(users: int, answering: float, asked: float) -> None:
-    assert asking(quiet(testing.cell(users=users), answering)[0]) == asked
-
-
-def test_users_without_an_answer_are_not_asking() -> None:
-    assert asking(trial(unanswered=5)) == 27
-    assert asking(quiet(ONE, 20, unanswered=5)[0]) == 20
-    assert asking(quiet(ONE, 20, unanswered=15)[0]) == 17
-
-
-def test_at_a_fixed_rate_those_under_way_are_asking() -> None:
-    assert asking(quiet(DOUBLE, 2.5)[0]) == pytest.approx(2.5)
+def test_users_are_busy_whose_requests_take_up_their_time(observation: Observation, busy: float) -> None:
+    assert busy_users(observation) == pytest.approx(busy)
 
 
 OF_LOAD = ("peak_in_flight", "mean_in_flight", "processes", "threads", "os_threads")
 
 
-@pytest.mark.parametrize("figure", OF_LOAD)
-@pytest.mark.parametrize(("limit", "met"), [({"at_most": 1}, "confirmed"), ({"at_least": 2}, "refuted")])
-def test_that_a_server_holds_few_requests_is_told_only_where_more_were_asking(
-    figure: str, limit: dict[str, Any], met: str
+@pytest.mark.parametrize(
+    ("users", "figure", "value", "limit", "verdict"),
+    [
+        # That a server holds few requests is only known where more users sent requests.
+        *((1, figure, 1, {"at_most": 1}, "undecided") for figure in OF_LOAD),
+        *((2, figure, 1, {"at_most": 1}, "confirmed") for figure in OF_LOAD),
+        *((1, figure, 1, {"at_least": 2}, "undecided") for figure in OF_LOAD),
+        *((2, figure, 1, {"at_least": 2}, "refuted") for figure in OF_LOAD),
+        # That it holds many needs no more users than those.
+        (4, "peak_in_flight", 4, {"at_least": 4}, "confirmed"),
+        (4, "peak_in_flight", 4, {"at_least": 5}, "undecided"),
+        (4, "peak_in_flight", 4, {"at_most": 3}, "refuted"),
+        # A range must have load beyond either end.
+        (8, "peak_in_flight", 6, {"at_least": 4, "at_most": 7}, "confirmed"),
+        (8, "peak_in_flight", 6, {"at_least": 4, "at_most": 8}, "undecided"),
+        # Other figures do not grow with the users.
+        (1, "service_ms", 50, {"at_most": 60}, "confirmed"),
+    ],
+)
+def test_a_condition_is_decided_where_the_load_would_have_let_it_come_out_otherwise(
+    users: int, figure: str, value: float, limit: dict[str, Any], verdict: str
 ) -> None:
-    one = changes(figure, 1)
-    condition = Condition(figure=figure, of=ONE, **limit)
-    alone = replace(condition, of=testing.cell("one", users=1))
-    both = replace(condition, of=testing.cell("one", users=2))
+    of = testing.cell("one", users=users)
+    observations = quiet(of, users, **changes(figure, value))
 
-    assert evidence(quiet(alone.of, 1, **one), alone, run_of(alone.of)).verdict == "undecided"
-    assert evidence(quiet(both.of, 2, **one), both, run_of(both.of)).verdict == met
+    assert evidence(observations, Condition(figure=figure, of=of, **limit), run_of(of)).verdict == verdict
 
 
 def test_one_block_without_its_load_is_enough_to_tell_nothing() -> None:
@@ -537,48 +539,14 @@ def test_one_block_without_its_load_is_enough_to_tell_nothing() -> None:
 
     assert (found.verdict, found.reason) == (
         "undecided",
-        "too few users were really asking for it to come out otherwise",
+        "too few users were really sending requests for it to come out otherwise",
     )
     assert evidence(quiet(ONE, 32), YES).verdict == "confirmed"
-
-
-def test_that_a_server_holds_many_requests_needs_no_more_than_those() -> None:
-    four = testing.cell("one", users=4)
-    observations = quiet(four, 4, **changes("peak_in_flight", 4))
-
-    expected: list[tuple[dict[str, Any], str]] = [
-        ({"at_least": 4}, "confirmed"),
-        ({"at_least": 5}, "undecided"),
-        ({"at_most": 3}, "refuted"),
-    ]
-    for limit, verdict in expected:
-        condition = Condition(figure="peak_in_flight", of=four, **limit)
-        assert evidence(observations, condition, run_of(four)).verdict == verdict, limit
-
-
-def test_a_range_is_told_only_where_the_load_could_have_left_it_on_either_side() -> None:
-    eight = testing.cell("one", users=8)
-    observations = quiet(eight, 8, **changes("peak_in_flight", 6))
-
-    for most, verdict in ((7, "confirmed"), (8, "undecided")):
-        condition = Condition(figure="peak_in_flight", of=eight, at_least=4, at_most=most)
-        assert evidence(observations, condition, run_of(eight)).verdict == verdict, most
-
-
-def test_one_block_without_its_load_is_enough_to_tell_nothing_of_a_ratio() -> None:
     ratio = Condition(figure="peak_in_flight", of=TWO, over=ONE, at_most=1)
     ours = quiet(TWO, 32)
+    assert evidence(ours + quiet(ONE, 32), ratio).verdict == "confirmed"
     ours[3] = quiet(TWO, 1)[3]
-
-    assert evidence(quiet(TWO, 32) + quiet(ONE, 32), ratio).verdict == "confirmed"
     assert evidence(ours + quiet(ONE, 32), ratio).verdict == "undecided"
-
-
-def test_figures_that_do_not_grow_with_the_users_need_not_many() -> None:
-    alone = testing.cell("one", users=1)
-    condition = Condition(figure="service_ms", of=alone, at_most=60)
-
-    assert evidence(quiet(alone, 1), condition, run_of(alone)).verdict == "confirmed"
 
 
 @pytest.mark.parametrize(
@@ -645,22 +613,15 @@ def test_a_ratio_is_decided_by_its_whole_interval(limit: dict[str, Any], verdict
         assert found.reason == "its interval, 2 to 2.2, holds the limit"
 
 
-def test_a_ratio_is_paired_by_block() -> None:
+def test_a_ratio_is_paired_by_block_and_its_cells_may_differ_in_anything() -> None:
     """The medians' ratio would be about 1."""
     observations = rates(TWO, [20, 200, 20, 200, 20, 200]) + rates(ONE, [10, 100, 10, 100, 10, 100])
+    other = testing.cell("one", workload="cpu", users=8, cores=2, connection="keep-alive")
+    unlike = [trial(other, block, throughput_rps=20.0, latency_mean_ms=400.0) for block in range(6)]
+    condition = replace(RATIO, of=ONE, over=other, at_least=2)
 
     assert evidence(observations, replace(RATIO, at_least=2)).verdict == "confirmed"
-
-
-def test_cells_of_a_ratio_may_differ_in_anything() -> None:
-    other = testing.cell("one", workload="cpu", users=8, cores=2, connection="keep-alive")
-    observations = rates(ONE, [40] * 6) + [
-        trial(other, block, throughput_rps=20.0, latency_mean_ms=400.0) for block in range(6)
-    ]
-
-    found = evidence(observations, replace(RATIO, of=ONE, over=other, at_least=2), run_of(ONE, other))
-
-    assert found.verdict == "confirmed"
+    assert evidence(rates(ONE, [40] * 6) + unlike, condition, run_of(ONE, other)).verdict == "confirmed"
 
 
 @pytest.mark.parametrize("figure", ["failures", "slow_connections"])
@@ -763,19 +724,37 @@ def test_few_blocks_decide_nothing(blocks: int, verdict: str, over: Cell | None)
         assert found.reason == "only 3 of 6 blocks have it, and a verdict needs 4"
 
 
-def test_a_figure_that_was_not_read_decides_nothing() -> None:
-    found = evidence(of_figure("peak_in_flight", [1] * 6), Condition(figure="os_threads", of=ONE, at_most=5))
+@pytest.mark.parametrize(
+    ("observations", "condition", "blocks", "reason"),
+    [
+        (
+            of_figure("peak_in_flight", [1] * 6),
+            Condition(figure="os_threads", of=ONE, at_most=5),
+            0,
+            "only 0 of 6 blocks have it, and a verdict needs 4",
+        ),
+        (
+            [*of_figure("peak_in_flight", [1] * 3), *(failed(ONE, block) for block in (3, 4, 5))],
+            YES,
+            3,
+            "only 3 of 6 blocks have it, and a verdict needs 4: the backend postgres ended",
+        ),
+        (
+            rates(TWO, [40] * 6) + [failed(ONE, block) for block in range(6)],
+            replace(RATIO, at_least=2),
+            0,
+            "6 of 6 trials of one failed: the backend postgres ended",
+        ),
+        ([], YES, 0, "only 0 of 6 blocks have it, and a verdict needs 4"),
+    ],
+)
+def test_where_too_little_was_measured_the_reason_says_so(
+    observations: Sequence[Observation], condition: Condition, blocks: int, reason: str
+) -> None:
+    found = evidence(observations, condition)
 
-    assert (found.value, found.blocks, found.verdict) == (None, 0, "undecided")
-    assert found.reason == "only 0 of 6 blocks have it, and a verdict needs 4"
-
-
-def test_failed_trials_are_the_reason_where_they_leave_too_few_blocks() -> None:
-    observations = [*of_figure("peak_in_flight", [1] * 3), *(failed(ONE, block) for block in (3, 4, 5))]
-
-    found = evidence(observations, YES)
-
-    assert found.reason == "only 3 of 6 blocks have it, and a verdict needs 4: the backend postgres ended"
+    assert (found.verdict, found.blocks, found.reason) == ("undecided", blocks, reason)
+    assert (found.value is None) == (blocks == 0)
 
 
 @pytest.mark.parametrize(("failures", "verdict"), [(6, "confirmed"), (7, "undecided")])
@@ -788,20 +767,6 @@ def test_a_cell_of_which_more_than_half_failed_decides_nothing(failures: int, ve
     assert found.verdict == verdict
     if verdict == "undecided":
         assert found.reason == "7 of 12 trials of one failed: the backend postgres ended"
-
-
-def test_the_other_cell_of_a_ratio_may_have_failed_as_well() -> None:
-    observations = rates(TWO, [40] * 6) + [failed(ONE, block) for block in range(6)]
-
-    found = evidence(observations, replace(RATIO, at_least=2))
-
-    assert (found.verdict, found.reason) == ("undecided", "6 of 6 trials of one failed: the backend postgres ended")
-
-
-def test_no_observations_at_all_decide_nothing() -> None:
-    found = evidence([], YES)
-
-    assert (found.verdict, found.value, found.blocks) == ("undecided", None, 0)
 
 
 @pytest.mark.parametrize("over", [None, ONE])

@@ -129,23 +129,12 @@ def test_figures_are_taken_over_the_blocks() -> None:
     assert (found.failures, found.cut_off, found.late) == (3, 3, 6)
 
 
-def test_the_servers_share_is_of_all_its_cores() -> None:
+def test_the_servers_share_is_of_all_its_cores_and_unknown_where_it_was_not_read() -> None:
     cell = testing.cell(cores=2)
+    unread = figures(single(observed(server_cpu_s=None)))
 
     assert near(figures(single(observed(cell, server_cpu_s=0.3), cell=cell)).server_cpu, 0.5, 0.5, 0.5)
-
-
-def test_a_server_whose_usage_was_not_read_has_no_cpu_figures() -> None:
-    found = figures(single(observed(server_cpu_s=None)))
-
-    assert (found.server_cpu, found.cpu_ms_per_request) == (None, None)
-
-
-def test_one_block_has_figures_without_intervals() -> None:
-    found = figures(single(observed(blocks=1)))
-
-    assert found.throughput_rps == Interval(median=20.0, low=None, high=None)
-    assert found.latency_blocks_ms["p50"] == Interval(median=1600.0, low=None, high=None)
+    assert (unread.server_cpu, unread.cpu_ms_per_request) == (None, None)
 
 
 def test_blocks_in_which_nothing_had_settled_take_no_latency_from_the_others() -> None:
@@ -161,7 +150,10 @@ def test_blocks_in_which_nothing_had_settled_take_no_latency_from_the_others() -
         assert found.latency_blocks_ms["p50"].median == 1600.0
 
 
-def test_where_no_block_had_a_latency_the_cell_has_its_other_figures() -> None:
+def test_one_block_has_figures_without_intervals_and_without_a_latency_the_others() -> None:
+    one = figures(single(observed(blocks=1)))
+    assert one.throughput_rps == Interval(median=20.0, low=None, high=None)
+    assert one.latency_blocks_ms["p50"] == Interval(median=1600.0, low=None, high=None)
     latencies = stats.merged_latency_ms([testing.histogram()])
     found = figures(single(observed(latency_histogram=testing.histogram(), latency_ms=latencies, latency_mean_ms=0.0)))
 
@@ -169,34 +161,26 @@ def test_where_no_block_had_a_latency_the_cell_has_its_other_figures() -> None:
     assert (found.latency_ms, found.latency_blocks_ms) == ({}, {})
 
 
-def test_the_limit_is_slots_over_service_time_where_that_is_lower() -> None:
-    assert figures(single(observed(), server=testing.server(slots=4))).limit_rps == pytest.approx(80.0)
+@pytest.mark.parametrize(
+    ("observations", "server", "limit_rps", "share"),
+    [
+        (observed(), {"slots": 4}, 80.0, 0.25),
+        # 0.15 s of CPU time in 0.3 s, for 20 requests a second: 25 ms a request.
+        (observed(testing.cell(cores=2), server_cpu_s=0.15), {"slots": 100}, 2 / 0.025, 0.25),
+        (observed(server_cpu_s=None), {}, 20.0, 1.0),
+        (observed(server_cpu_s=None, throughput_rps=15.0), {}, 20.0, 0.75),
+        (observed(server_cpu_s=None, service_ms=0.5), {}, 2000.0, 0.01),
+        (observed(server_cpu_s=None, service_ms=0.0), {}, None, None),
+        (observed(server_cpu_s=None), {"slots": None}, None, None),
+    ],
+)
+def test_the_limit_is_what_slots_and_service_time_or_cores_and_cpu_time_allow(
+    observations: list[Observation], server: dict[str, Any], limit_rps: float | None, share: float | None
+) -> None:
+    found = figures(single(observations, server=testing.server(**server), cell=observations[0].cell))
 
-
-def test_the_limit_is_cores_over_cpu_time_where_that_is_lower() -> None:
-    # 0.15 s of CPU time in 0.3 s, for 20 requests a second: 25 ms a request.
-    cell = testing.cell(cores=2)
-    found = figures(single(observed(cell, server_cpu_s=0.15), server=testing.server(slots=100), cell=cell))
-
-    assert found.limit_rps == pytest.approx(2 / 0.025)
-
-
-@pytest.mark.parametrize(("service_ms", "limit_rps"), [(0.5, 2000.0), (0.0, None)])
-def test_slots_limit_nothing_where_requests_take_no_time(service_ms: float, limit_rps: float | None) -> None:
-    assert figures(single(observed(server_cpu_s=None, service_ms=service_ms))).limit_rps == limit_rps
-
-
-def test_there_is_no_limit_where_neither_slots_nor_cpu_time_are_known() -> None:
-    assert figures(single(observed(server_cpu_s=None), server=testing.server(slots=None))).limit_rps is None
-
-
-@pytest.mark.parametrize(("rps", "share"), [(20.0, 1.0), (15.0, 0.75)])
-def test_the_share_of_the_limit_is_throughput_over_it(rps: float, share: float) -> None:
-    assert figures(single(observed(server_cpu_s=None, throughput_rps=rps))).limit_share == pytest.approx(share)
-
-
-def test_without_a_limit_there_is_no_share_of_it() -> None:
-    assert figures(single(observed(server_cpu_s=None), server=testing.server(slots=None))).limit_share is None
+    assert found.limit_rps == (limit_rps and pytest.approx(limit_rps))
+    assert found.limit_share == (share and pytest.approx(share))
 
 
 @pytest.mark.parametrize(
@@ -274,15 +258,11 @@ def test_threads_as_the_operating_system_counts_them_are_the_median_of_the_block
     assert figures(single(observed())).os_threads is None
 
 
-def test_slow_connections_are_counted_over_all_blocks() -> None:
-    assert figures(single(observed(slow_connections=2))).slow_connections == 6
-
-
-def test_connections_opened_anew_are_counted_over_all_blocks_that_counted_them() -> None:
-    blocks = observed(reopened=2)
+def test_connections_are_counted_over_all_blocks_that_counted_them() -> None:
+    blocks = observed(reopened=2, slow_connections=2)
     before = replace(blocks[0], swarm=testing.swarm_report(reopened=None))
 
-    assert figures(single(blocks)).reopened == 6
+    assert (figures(single(blocks)).reopened, figures(single(blocks)).slow_connections) == (6, 6)
     assert figures(single([before, *blocks[1:]])).reopened == 4
     assert figures(single([before])).reopened is None
 
@@ -305,45 +285,18 @@ def test_what_was_recorded_before_there_were_backends_is_compared_all_the_same()
 # What binds.
 
 
-def bound(
+def reasons(
     *,
     mean: float = 0.1,
-    server_cpu_s: float = 0.003,
+    server_cpu_s: float | None = 0.003,
     generator_cpu: float = 0.02,
     requests: tuple[int, ...] = (6,),
     cores: int = 1,
     due: int = 0,
     completed: int = 6,
     **server: Any,
-) -> str:
-    """What a cell of 32 users, or where so many requests were due, is bound by. Without changes, nothing explains it."""
-    return reasons(mean, server_cpu_s, generator_cpu, requests, cores, due, completed, **server).bound_by
-
-
-def because(**changes: Any) -> str:
-    """The figures that decided it."""
-    plain: dict[str, Any] = {
-        "mean": 0.1,
-        "server_cpu_s": 0.003,
-        "generator_cpu": 0.02,
-        "requests": (6,),
-        "cores": 1,
-        "due": 0,
-        "completed": 6,
-    }
-    return reasons(**{**plain, **changes}).because
-
-
-def reasons(
-    mean: float,
-    server_cpu_s: float | None,
-    generator_cpu: float,
-    requests: tuple[int, ...],
-    cores: int,
-    due: int,
-    completed: int,
-    **server: Any,
 ) -> CellFigures:
+    """Of a cell of 32 users, or where so many requests were due. Without changes, nothing explains it."""
     load: dict[str, Any] = {"users": None, "rate": 200.0, "arrivals": "constant"} if due else {"users": 32}
     cell = testing.cell(cores=cores, **load)
     blocks = observed(
@@ -357,18 +310,44 @@ def reasons(
     return figures(single(blocks, server=testing.server(**server), cell=cell))
 
 
-def test_nothing_that_applies_is_unexplained() -> None:
-    assert bound() == "unexplained"
+def bound(**changes: Any) -> str:
+    return reasons(**changes).bound_by
 
 
-@pytest.mark.parametrize(("generator_cpu", "expected"), [(0.8, "generator"), (0.79, "unexplained")])
-def test_a_generator_at_its_limit_binds(generator_cpu: float, expected: str) -> None:
-    assert bound(generator_cpu=generator_cpu) == expected
-
-
-@pytest.mark.parametrize(("server_cpu_s", "expected"), [(0.28, "cpu"), (0.26, "unexplained")])
-def test_a_server_that_fills_its_cores_is_bound_by_them(server_cpu_s: float, expected: str) -> None:
-    assert bound(server_cpu_s=server_cpu_s) == expected
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "unexplained"),
+        ({"generator_cpu": 0.8}, "generator"),
+        ({"generator_cpu": 0.79}, "unexplained"),
+        ({"server_cpu_s": 0.28}, "cpu"),
+        ({"server_cpu_s": 0.26}, "unexplained"),
+        ({"mean": 6.4, "slots": 8}, "slots"),
+        ({"mean": 6.3, "slots": 8}, "unexplained"),
+        # All users at once in the application.
+        ({"mean": 26.0, "slots": None}, "demand"),
+        ({"mean": 25.0, "slots": None}, "unexplained"),
+        ({"mean": 26.0, "slots": 64}, "demand"),
+        ({"mean": 25.0, "slots": 64}, "unexplained"),
+        ({"mean": 26.0, "slots": 32}, "slots"),
+        # A rate that is kept up with, and one that is not.
+        ({"due": 200, "completed": 200, "slots": 8}, "demand"),
+        ({"due": 200, "completed": 190, "slots": 8}, "demand"),
+        ({"due": 200, "completed": 189, "slots": 8}, "unexplained"),
+        ({"due": 200, "completed": 100, "slots": 8, "mean": 6.4}, "slots"),
+        ({"due": 200, "completed": 100, "slots": 8, "mean": 6.3}, "unexplained"),
+        ({"due": 200, "completed": 100, "slots": None, "mean": 99.0}, "unexplained"),
+        # One process busier than its share, and by chance.
+        ({"requests": (500, 300), "slots": 8, "processes": 2}, "balance"),
+        ({"requests": (490, 310), "slots": 8, "processes": 2}, "unexplained"),
+        ({"requests": (60,), "slots": 8, "processes": 2}, "balance"),
+        ({"requests": (9, 7, 6, 4), "slots": 8, "processes": 4}, "unexplained"),
+        ({"requests": (5, 3), "slots": 8, "processes": 2}, "unexplained"),
+        ({"requests": (3,), "slots": 8, "processes": 2}, "unexplained"),
+    ],
+)
+def test_what_binds_is_found_from_its_limit_on(changes: dict[str, Any], expected: str) -> None:
+    assert bound(**changes) == expected
 
 
 @pytest.mark.parametrize(
@@ -388,44 +367,6 @@ def test_processes_that_fill_a_core_each_with_cores_left_over_are_bound_by_the_g
     requests = (3,) * (processes or 1)
 
     assert bound(processes=processes, cores=cores, server_cpu_s=server_cpu_s, requests=requests, slots=8) == expected
-
-
-@pytest.mark.parametrize(("mean", "expected"), [(6.4, "slots"), (6.3, "unexplained")])
-def test_a_server_that_fills_its_slots_is_bound_by_them(mean: float, expected: str) -> None:
-    assert bound(mean=mean, slots=8) == expected
-
-
-@pytest.mark.parametrize(
-    ("slots", "mean", "expected"),
-    [
-        (None, 26.0, "demand"),
-        (None, 25.0, "unexplained"),
-        (64, 26.0, "demand"),
-        (64, 25.0, "unexplained"),
-        (32, 26.0, "slots"),
-    ],
-)
-def test_a_server_that_holds_all_users_at_once_is_bound_by_demand(
-    slots: int | None, mean: float, expected: str
-) -> None:
-    assert bound(slots=slots, mean=mean) == expected
-
-
-@pytest.mark.parametrize(
-    ("requests", "expected"), [((500, 300), "balance"), ((490, 310), "unexplained"), ((60,), "balance")]
-)
-def test_a_server_with_one_process_busier_than_its_share_is_bound_by_balance(
-    requests: tuple[int, ...], expected: str
-) -> None:
-    assert bound(requests=requests, slots=8, processes=2) == expected
-
-
-@pytest.mark.parametrize(("requests", "processes"), [((9, 7, 6, 4), 4), ((5, 3), 2), ((3,), 2)])
-def test_a_process_that_is_busier_by_chance_is_no_imbalance(requests: tuple[int, ...], processes: int) -> None:
-    share = requests[0] / sum(requests) * processes
-    assert share >= 1.25
-
-    assert bound(requests=requests, slots=8, processes=processes) == "unexplained"
 
 
 def test_servers_whose_requests_go_to_any_process_alike_are_never_bound_by_balance() -> None:
@@ -495,20 +436,6 @@ def test_a_busy_generator_is_the_reason_whatever_else_broke() -> None:
     assert figures(single(observed(generator_cpu=0.9, failures=99, errors={"500": 99}))).bound_by == "generator"
 
 
-@pytest.mark.parametrize(("completed", "expected"), [(200, "demand"), (190, "demand"), (189, "unexplained")])
-def test_a_server_that_keeps_up_with_its_rate_is_bound_by_demand(completed: int, expected: str) -> None:
-    assert bound(due=200, completed=completed, slots=8) == expected
-
-
-@pytest.mark.parametrize(
-    ("slots", "mean", "expected"), [(8, 6.4, "slots"), (8, 6.3, "unexplained"), (None, 99.0, "unexplained")]
-)
-def test_a_server_that_does_not_keep_up_with_its_rate_is_bound_by_its_slots_where_they_are_filled(
-    slots: int | None, mean: float, expected: str
-) -> None:
-    assert bound(due=200, completed=100, slots=slots, mean=mean) == expected
-
-
 IDLE = "0.1 requests were in flight on average, with 8 slots and 32 users"
 
 
@@ -544,7 +471,7 @@ IDLE = "0.1 requests were in flight on average, with 8 slots and 32 users"
     ],
 )
 def test_a_reason_is_told_with_the_figures_that_decided_it(changes: dict[str, Any], told: str) -> None:
-    assert because(**changes) == told
+    assert reasons(**changes).because == told
 
 
 def test_the_most_compelling_reason_is_the_one_that_is_given() -> None:
@@ -582,11 +509,6 @@ def test_backends_that_fill_their_own_cores_bind(backend: float, expected: str) 
     assert result.broken_gates == ()
 
 
-def test_backends_are_told_with_their_cores() -> None:
-    assert figures(waiting(backend=0.95)).because == "the backends used 95% of core 2"
-    assert figures(waiting(backend=1.9, backend_cpus="2-3")).because == "the backends used 95% of cores 2-3"
-
-
 @pytest.mark.parametrize(
     ("backend", "generator", "expected"),
     [(0.5, 0.31, "generator"), (0.5, 0.29, "unexplained"), (0.95, 0.1, "generator")],
@@ -600,26 +522,21 @@ def test_backends_that_share_the_generators_core_fill_it_together(
     assert result.broken_gates == (("generator",) if expected == "generator" else ())
 
 
-def test_a_core_that_generator_and_backends_share_is_told_with_what_both_used() -> None:
+def test_backends_are_named_with_their_cores_and_with_whom_they_share_them() -> None:
     result = waiting(backend=0.5, generator=0.43, backend_cpus="1")
 
+    assert figures(waiting(backend=0.95)).because == "the backends used 95% of core 2"
+    assert figures(waiting(backend=1.9, backend_cpus="2-3")).because == "the backends used 95% of cores 2-3"
     assert figures(result).because == "the generator and the backends used 93% of core 1"
     assert result.warnings == ("the generator and the backends used 93% of core 1: they may be what is measured",)
     assert figures(waiting(backend=0.5, generator=0.1, backend_cpus="1")).because.endswith(
         "it used 2% of its core, and the generator and the backends 60% of core 1"
     )
-
-
-def test_where_backends_run_does_not_matter_to_cells_that_do_not_use_them() -> None:
-    found = figures(single(observed(generator_cpu=0.5), backend_cpus="1"))
-
-    assert (found.bound_by, found.backend_cpu) == ("slots", None)
-
-
-def test_a_core_shared_by_server_and_backends_is_told() -> None:
     assert waiting(backend=0.5, backend_cpus="0").warnings == (
         "server and backends share a core: both are slower for it",
     )
+    unused = figures(single(observed(generator_cpu=0.5), backend_cpus="1"))
+    assert (unused.bound_by, unused.backend_cpu) == ("slots", None)
 
 
 def test_what_is_more_compelling_than_backends_goes_before_them() -> None:
@@ -706,17 +623,6 @@ def test_a_cell_in_order_has_no_warnings() -> None:
     assert (result.blocks, result.slots) == (3, 1)
 
 
-def warning(observations: Sequence[Observation], *, server: Server | None = None, **run: Any) -> str:
-    (found,) = single(observations, server=server, **run).warnings
-    return found
-
-
-def test_failed_trials_are_told_with_the_first_line_of_the_last_reason() -> None:
-    blocks = [*observed(blocks=1), failed(block=1, reason="no"), failed(block=2, reason="exited with 3\nlog line")]
-
-    assert warning(blocks) == "2 of 3 trials failed: exited with 3"
-
-
 def test_what_was_started_again_is_told_with_how_often() -> None:
     blocks = [
         replace(each, restarted=names)
@@ -734,109 +640,78 @@ def test_a_cell_that_failed_in_every_block_keeps_a_warning_and_no_figures() -> N
     result = single([failed(block=block) for block in range(3)])
 
     assert result.figures is None
-    assert result.blocks == 0
+    assert (result.blocks, result.broken_gates) == (0, ())
     assert result.warnings == ("3 of 3 trials failed: the server had ended",)
+    partly = single([*observed(blocks=2), failed(block=2)])
+    assert (partly.blocks, figures(partly)) == (2, figures(single(observed(blocks=2)))), "it counts for no figure"
 
 
-def test_a_failed_block_counts_for_no_figure() -> None:
-    result = single([*observed(blocks=2), failed(block=2)])
-
-    assert result.blocks == 2
-    assert figures(result) == figures(single(observed(blocks=2)))
-
-
-@pytest.mark.parametrize(("blocks", "missing"), [(2, 1), (0, 3)])
-def test_blocks_that_were_not_run_are_told(blocks: int, missing: int) -> None:
-    assert warning(observed(blocks=blocks)) == f"{missing} of 3 blocks were not run"
+LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was no steady state"
 
 
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("observations", "server", "expected"),
     [
-        ({"refused": 2}, "refused"),
-        ({"timed out": 1, "refused": 1, "wrong body": 1}, "refused; timed out and others"),
-        ({"x": 1, "refused": 1}, "refused; x"),
+        (
+            [*observed(blocks=1), failed(block=1, reason="no"), failed(block=2, reason="exited with 3\nlog line")],
+            {},
+            "2 of 3 trials failed: exited with 3",
+        ),
+        ([failed(block=block, reason="") for block in range(3)], {}, "3 of 3 trials failed: no reason recorded"),
+        (observed(blocks=2), {}, "1 of 3 blocks were not run"),
+        ([], {}, "3 of 3 blocks were not run"),
+        (observed(failures=2, errors={"refused": 2}), {}, "6 requests failed: refused"),
+        (
+            observed(failures=2, errors={"timed out": 1, "refused": 1, "wrong body": 1}),
+            {},
+            "6 requests failed: refused; timed out and others",
+        ),
+        (observed(failures=2, errors={"x": 1, "refused": 1}), {}, "6 requests failed: refused; x"),
+        (observed(cut_off=2), {}, "6 requests given up unanswered; requests in flight may be undercounted"),
+        (
+            [*observed(blocks=2), testing.observation(block=2, swarm=testing.swarm_report(unanswered=5))],
+            {},
+            "up to 5 of 32 users had no answer within the window; latencies may be too low",
+        ),
+        (observed(generator_cpu=0.85), {}, "the generator used 85% of its core: it may be what is measured"),
+        (
+            observed(in_flight=replace(ALIKE, peak=3)),
+            {"slots": 2},
+            "3 requests in flight, but 2 slots declared: the declaration is wrong",
+        ),
+        (
+            observed(in_flight=replace(ALIKE, requests_per_process=(3, 3))),
+            {},
+            "2 processes answered, but 1 is declared: the declaration is wrong",
+        ),
+        (observed(service_ms=101.0), {}, "a request takes 101 ms, the window 0.3 s: too short for a steady rate"),
+        (observed(latency_mean_ms=1400.0), {}, LITTLE.format(28)),
+        (observed(latency_mean_ms=1800.0), {}, LITTLE.format(36)),
+        (observed(blocks=3, slow_connections=1), {}, "3 connections took 0.9 s or more to open: the backlog was full"),
+        (observed(reopened=1), {}, "3 kept connections were closed by the server unannounced, and opened anew"),
+        (observed(reopened=0), {}, None),
+        (observed(service_ms=99.0), {}, None),
+        (observed(latency_mean_ms=1450.0), {}, None),
+        (observed(latency_mean_ms=1750.0), {}, None),
+        (
+            observed(in_flight=replace(ALIKE, peak=99, requests_per_process=(1,) * 9)),
+            {"slots": None, "processes": None},
+            None,
+        ),
     ],
 )
-def test_failed_requests_are_told_with_what_they_were(errors: dict[str, int], told: str) -> None:
-    assert warning(observed(failures=2, errors=errors)) == f"6 requests failed: {told}"
+def test_a_warning_says_what_a_reader_must_know(
+    observations: list[Observation], server: dict[str, Any], expected: str | None
+) -> None:
+    found = single(observations, server=testing.server(**server) if server else None).warnings
+
+    assert found == (() if expected is None else (expected,))
 
 
-def test_requests_given_up_are_told() -> None:
-    assert warning(observed(cut_off=2)).startswith("6 requests given up unanswered")
+def test_a_core_shared_with_the_generator_is_warned_about() -> None:
+    (found,) = single(observed(), server_cpus={1: "0-1"}, generator_cpus="1").warnings
 
-
-def test_users_without_an_answer_are_told_by_the_worst_block() -> None:
-    blocks = [*observed(blocks=2), testing.observation(block=2, swarm=testing.swarm_report(unanswered=5))]
-
-    assert warning(blocks) == "up to 5 of 32 users had no answer within the window; latencies may be too low"
-
-
-def test_a_busy_generator_is_told() -> None:
-    assert warning(observed(generator_cpu=0.85)).startswith("the generator used 85% of its core")
-
-
-def test_a_core_shared_with_the_generator_is_told() -> None:
-    told = warning(observed(), server_cpus={1: "0-1"}, generator_cpus="1")
-
-    assert told == "server and generator share a core: both are slower for it"
-
-
-def test_more_requests_in_flight_than_slots_are_told() -> None:
-    told = warning(observed(in_flight=replace(ALIKE, peak=3)), server=testing.server(slots=2))
-
-    assert told == "3 requests in flight, but 2 slots declared: the declaration is wrong"
-
-
-def test_more_processes_than_declared_are_told() -> None:
-    told = warning(observed(in_flight=replace(ALIKE, requests_per_process=(3, 3))))
-
-    assert told == "2 processes answered, but 1 are declared: the declaration is wrong"
-
-
-def test_an_unbounded_server_is_never_above_its_declaration() -> None:
-    blocks = observed(in_flight=replace(ALIKE, peak=99, requests_per_process=(1,) * 9))
-
-    assert single(blocks, server=testing.server(slots=None, processes=None)).warnings == ()
-
-
-def test_a_window_too_short_for_its_requests_is_told() -> None:
-    told = warning(observed(service_ms=101.0))
-
-    assert told == "a request takes 101 ms, the window 0.3 s: too short for a steady rate"
-
-
-def test_a_window_of_three_service_times_is_long_enough() -> None:
-    assert single(observed(service_ms=99.0)).warnings == ()
-
-
-@pytest.mark.parametrize("latency_mean_ms", [1400.0, 1800.0])
-def test_a_broken_law_of_little_is_told_on_either_side(latency_mean_ms: float) -> None:
-    told = warning(observed(latency_mean_ms=latency_mean_ms))
-
-    assert f"throughput x response time is {20 * latency_mean_ms / 1000:.1f}, not the 32 users" in told
-
-
-@pytest.mark.parametrize("latency_mean_ms", [1450.0, 1750.0])
-def test_a_law_of_little_within_its_tolerance_is_not_told(latency_mean_ms: float) -> None:
-    assert single(observed(latency_mean_ms=latency_mean_ms)).warnings == ()
-
-
-@pytest.mark.parametrize(("blocks", "told"), [(1, "1 connection took"), (3, "3 connections took")])
-def test_slow_connections_are_told_and_break_no_gate(blocks: int, told: str) -> None:
-    result = single(observed(blocks=blocks, slow_connections=1))
-
-    assert result.warnings[-1] == f"{told} 0.9 s or more to open: the backlog was full"
-    assert result.broken_gates == ()
-
-
-@pytest.mark.parametrize(("blocks", "told"), [(1, "1 kept connection was"), (3, "3 kept connections were")])
-def test_connections_opened_anew_are_told_and_break_no_gate(blocks: int, told: str) -> None:
-    result = single(observed(blocks=blocks, reopened=1))
-
-    assert result.warnings[-1] == f"{told} closed by the server unannounced, and opened anew"
-    assert result.broken_gates == ()
-    assert not any("anew" in warning for warning in single(observed(blocks=blocks, reopened=0)).warnings)
+    assert found == "server and generator share a core: both are slower for it"
 
 
 # Loads at a fixed rate.
@@ -869,29 +744,32 @@ def test_a_server_that_does_not_keep_up_with_its_rate_is_told(completed: int, ke
     assert result.broken_gates == (), "that it is slow is what the comparison is to say"
 
 
-def test_a_random_schedule_of_fewer_requests_than_its_rate_is_kept_up_with_all_the_same() -> None:
-    """What counts is what was due, not what would be due on average."""
-    assert of_rate(completed=2, due=2, throughput_rps=7.0).warnings == ()
-
-
-def test_scheduled_requests_that_were_begun_late_are_told() -> None:
-    assert of_rate(late=1).warnings == ("3 requests begun late: the generator could not keep to its schedule",)
+@pytest.mark.parametrize(
+    ("swarm", "expected"),
+    [
+        # What counts is what was due, not what would be due on average.
+        ({"completed": 2, "due": 2, "throughput_rps": 7.0}, ()),
+        ({"late": 1}, ("3 requests begun late: the generator could not keep to its schedule",)),
+        ({"cut_off": 1}, ("3 requests given up unanswered; latencies may be higher",)),
+    ],
+)
+def test_a_schedule_has_warnings_of_its_own(swarm: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert of_rate(**swarm).warnings == expected
 
 
 def test_one_request_is_told_as_one() -> None:
     cell = at_rate()
-    counts: dict[str, Any] = {"late": 1, "cut_off": 1, "failures": 1, "errors": {"refused": 1}}
-    found = single(observed(cell, blocks=1, **counts), cell=cell).warnings[1:]
+    counts: dict[str, Any] = {"late": 1, "cut_off": 1, "failures": 1, "slow_connections": 1, "reopened": 1}
+    result = single(observed(cell, blocks=1, completed=1000, **counts), cell=cell)
 
-    assert [told.partition(":")[0].partition(";")[0] for told in found] == [
+    assert [each.partition(":")[0].partition(";")[0] for each in result.warnings[1:]] == [
         "1 request failed",
         "1 request given up unanswered",
         "1 request begun late",
+        "1 connection took 0.9 s or more to open",
+        "1 kept connection was closed by the server unannounced, and opened anew",
     ]
-
-
-def test_scheduled_requests_that_were_given_up_would_have_had_higher_latencies() -> None:
-    assert of_rate(cut_off=1).warnings == ("3 requests given up unanswered; latencies may be higher",)
+    assert result.broken_gates == ()
 
 
 # Gates.
@@ -911,10 +789,14 @@ def gates_of(result: CellResult) -> tuple[tuple[str, ...], int]:
         ({"failures": 1, "errors": {"refused": 1}}, "failures"),
         ({"cut_off": 1}, "cut-off"),
         ({"late": 1}, "late"),
+        ({"unanswered": 5}, None),
+        ({"service_ms": 101.0}, None),
+        ({"slow_connections": 1}, None),
+        ({"reopened": 1}, None),
     ],
 )
-def test_each_gate_is_broken_by_itself_and_told(changes: dict[str, Any], gate: str) -> None:
-    assert gates_of(single(observed(**changes))) == ((gate,), 1)
+def test_each_gate_is_broken_by_itself_and_other_warnings_break_none(changes: dict[str, Any], gate: str | None) -> None:
+    assert gates_of(single(observed(**changes))) == ((gate,) if gate else (), 1)
 
 
 def test_several_broken_gates_are_all_named_once() -> None:
@@ -935,22 +817,6 @@ def test_one_request_in_a_hundred_breaks_no_gate_but_is_told(kind: str, gate: st
     result = single(observed(completed=completed, **counts))
 
     assert gates_of(result) == ((gate,) if broken else (), 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "run"),
-    [
-        ({"unanswered": 5}, {}),
-        ({"service_ms": 101.0}, {}),
-        ({}, {"server_cpus": {1: "0-1"}, "generator_cpus": "1"}),
-    ],
-)
-def test_what_only_makes_figures_less_sharp_breaks_no_gate(changes: dict[str, Any], run: dict[str, Any]) -> None:
-    assert gates_of(single(observed(**changes), **run)) == ((), 1)
-
-
-def test_a_cell_that_was_never_measured_has_no_gates_to_break() -> None:
-    assert gates_of(single([failed(block=block) for block in range(3)])) == ((), 1)
 
 
 # Pairs.
@@ -1003,19 +869,11 @@ def test_a_block_missing_on_one_side_is_left_out() -> None:
     ours = {0: 20.0, 1: 999.0, 2: 40.0, 3: 60.0, 4: 50.0, 5: 30.0, 6: 20.0, 7: 35.0}
     theirs = dict.fromkeys([0, 2, 3, 4, 5, 6, 7], 10.0)
 
-    pair = only_pair([*rates(TWO, ours), *rates(ONE, theirs), failed(ONE, block=1)])
+    nothing = testing.observation(ONE, block=8, swarm=testing.swarm_report(completed=0, throughput_rps=0.0))
+    pair = only_pair([*rates(TWO, {**ours, 8: 1.0}), *rates(ONE, theirs), failed(ONE, block=1), nothing])
 
     assert pair.ratio == Interval(median=3.5, low=2.0, high=6.0)
     assert pair.blocks == 7
-
-
-def test_a_block_in_which_nothing_was_completed_is_left_out() -> None:
-    nothing = testing.observation(TWO, block=5, swarm=testing.swarm_report(completed=0, throughput_rps=0.0))
-
-    pair = only_pair([*rates(TWO, {0: 2.0, 1: 2.0, 2: 4.0}), nothing, *steady(ONE, 1.0)])
-
-    assert pair.blocks == 3
-    assert pair.ratio.median == pytest.approx(2.0, rel=0.01)
 
 
 @pytest.mark.parametrize(("blocks", "reached"), [([2, 7], 8), ([0], 1), ([], 1)])
@@ -1030,10 +888,7 @@ def test_three_blocks_in_common_are_undecided_however_far_apart() -> None:
 
     assert pair.blocks == 3
     assert (pair.ratio, pair.verdict) == (Interval(median=90.0, low=None, high=None), "undecided")
-
-
-def test_no_block_in_common_is_no_pair() -> None:
-    assert compared(rates(TWO, {0: 2.0}) + rates(ONE, {1: 1.0})).pairs == ()
+    assert compared(rates(TWO, {0: 2.0}) + rates(ONE, {1: 1.0})).pairs == (), "no block in common"
 
 
 def test_with_few_blocks_intervals_are_widened_by_how_far_the_blocks_of_the_workload_strayed() -> None:
@@ -1087,34 +942,25 @@ def test_cells_under_other_conditions_are_no_pair(change: dict[str, Any]) -> Non
     other = replace(TWO, **change)
 
     assert compared(steady(ONE, 10.0) + steady(other, 20.0), ONE, other).pairs == ()
+    one, two, random = at_rate("one"), at_rate("two", 10.0), replace(at_rate("three"), arrivals="poisson")
+    scheduled = [each for cell in (one, two, random) for each in steady(cell, 20.0)]
+    assert compared(scheduled, one, two, random).pairs == ()
 
 
 @pytest.mark.parametrize(
-    ("change", "other"),
-    [({"rate": 10.0}, {"rate": 20.0}), ({"arrivals": "constant"}, {"arrivals": "poisson"})],
+    ("times", "verdict"), [(0.5, "slower"), (0.9, "slower"), (1.0, "undecided"), (1.1, "faster"), (2.0, "faster")]
 )
-def test_schedules_that_differ_are_no_pair(change: dict[str, Any], other: dict[str, Any]) -> None:
-    one, two = replace(at_rate("one"), **change), replace(at_rate("two"), **other)
-
-    assert compared(steady(one, 10.0) + steady(two, 20.0), one, two).pairs == ()
-
-
-@pytest.mark.parametrize(("times", "verdict"), [(0.5, "slower"), (0.9, "slower"), (1.0, "undecided"), (1.1, "faster")])
-def test_more_requests_a_second_are_faster(times: float, verdict: str) -> None:
-    assert only_pair(steady(ONE, 10.0) + steady(TWO, 10.0 * times)).verdict == verdict
-
-
-@pytest.mark.parametrize(("times", "verdict"), [(0.5, "faster"), (0.9, "faster"), (1.0, "undecided"), (1.1, "slower")])
-def test_at_a_fixed_rate_the_lower_latency_is_faster(times: float, verdict: str) -> None:
+def test_more_requests_a_second_or_at_a_fixed_rate_lower_latency_is_faster(times: float, verdict: str) -> None:
     one, two = at_rate("one"), at_rate("two")
     observations = rates(one, dict.fromkeys(range(6), 20.0), latency_mean_ms=100.0)
-    observations += rates(two, dict.fromkeys(range(6), 20.0), latency_mean_ms=100.0 * times)
+    observations += rates(two, dict.fromkeys(range(6), 20.0), latency_mean_ms=100.0 / times)
 
-    pair = only_pair(observations, one, two)
+    throughput = only_pair(steady(ONE, 10.0) + steady(TWO, 10.0 * times))
+    latency = only_pair(observations, one, two)
 
-    assert pair.metric == "latency"
-    assert pair.ratio.median == pytest.approx(times)
-    assert pair.verdict == verdict
+    assert (throughput.metric, latency.metric) == ("throughput", "latency")
+    assert latency.ratio.median == pytest.approx(1 / times)
+    assert throughput.verdict == latency.verdict == verdict
 
 
 @pytest.mark.parametrize("spoilt", ["one", "two", "both"])
@@ -1128,12 +974,8 @@ def test_nothing_is_concluded_from_a_pair_with_a_broken_gate_on_either_side(spoi
     (pair,) = comparison.pairs
     assert pair.ratio.median == pytest.approx(2.0), "it is shown all the same"
     assert (pair.verdict, pair.broken_gates) == ("undecided", ("generator",))
-
-
-def test_the_broken_gates_of_both_sides_are_named() -> None:
-    observations = steady(ONE, 10.0, failures=9, errors={"x": 9}) + steady(TWO, 20.0, generator_cpu=0.9, failures=9)
-
-    assert only_pair(observations).broken_gates == ("failures", "generator")
+    both = steady(ONE, 10.0, failures=9, errors={"x": 9}) + steady(TWO, 20.0, generator_cpu=0.9, failures=9)
+    assert only_pair(both).broken_gates == ("failures", "generator")
 
 
 # Ranks.
@@ -1158,6 +1000,7 @@ def ranked(*rps: float, **changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("rps", "expected"),
     [
+        ((10.0,), ["1"]),
         ((10.0, 20.0, 40.0, 30.0), ["4", "3", "1", "2"]),
         ((10.0, 10.0, 10.0, 10.0), ["1 to 4"] * 4),
         ((10.0, 20.0, 20.0, 10.0), ["3 to 4", "1 to 2", "1 to 2", "3 to 4"]),
@@ -1176,10 +1019,6 @@ def test_servers_that_only_a_third_links_have_ranks_that_meet() -> None:
     found = ranked(10.0, 10.0 / 1.008, 10.0 / 1.008**2, 10.0 / 1.008**3)
 
     assert found == ["1 to 2", "1 to 3", "2 to 4", "3 to 4"]
-
-
-def test_a_server_by_itself_is_of_rank_1() -> None:
-    assert ranked(10.0) == ["1"]
 
 
 def test_cells_under_other_conditions_have_ranks_of_their_own() -> None:
@@ -1205,12 +1044,8 @@ def test_cells_that_failed_or_broke_a_gate_have_no_rank_and_take_none() -> None:
     comparison = compared(observations, ONE, TWO, THREE, FOUR, blocks=MANY)
 
     assert ranks(comparison) == {"one": "2", "two": "–", "three": "–", "four": "1"}
-
-
-def test_with_too_few_blocks_to_tell_all_may_be_first() -> None:
-    found = compared(steady(ONE, 10.0, 3) + steady(TWO, 90.0, 3), blocks=3)
-
-    assert ranks(found) == {"one": "1 to 2", "two": "1 to 2"}
+    few = compared(steady(ONE, 10.0, 3) + steady(TWO, 90.0, 3), blocks=3)
+    assert ranks(few) == {"one": "1 to 2", "two": "1 to 2"}, "too few blocks"
 
 
 def test_ranks_are_judged_so_that_all_of_a_runs_hold_at_once() -> None:
@@ -1225,23 +1060,6 @@ def test_ranks_are_judged_so_that_all_of_a_runs_hold_at_once() -> None:
 
     assert list(ranks(alone).values()) == ["1", "2"]
     assert list(ranks(together).values()) == ["1 to 5"] * 5
-
-
-def test_at_a_fixed_rate_the_lowest_latency_is_of_rank_1() -> None:
-    cells = [at_rate(name) for name in ("one", "two", "three")]
-    observations = [
-        each
-        for cell, mean_ms in zip(cells, (200.0, 50.0, 100.0), strict=True)
-        for each in rates(
-            cell,
-            dict.fromkeys(range(MANY), 20.0),
-            latency_mean_ms=mean_ms,
-            latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), mean_ms),
-            latency_histogram=testing.histogram(mean_ms),
-        )
-    ]
-
-    assert ranks(compared(observations, *cells, blocks=MANY)) == {"one": "3", "two": "1", "three": "2"}
 
 
 def test_ranks_at_a_fixed_rate_go_by_the_latency_that_verdicts_go_by() -> None:
@@ -1300,19 +1118,11 @@ def test_a_comparison_that_is_neither_decided_nor_tight_is_unsettled_and_so_are_
     assert open_cells(observations) == {"one", "two"}
 
 
-def test_cells_of_unsettled_comparisons_are_those_of_the_experiment() -> None:
-    run = testing.run(testing.experiment(ONE, TWO, **SEQUENTIAL))
+def test_a_comparison_that_is_decided_or_tight_is_settled() -> None:
+    wide = rates(TWO, {block: 3 * rps for block, rps in RESTLESS.items()})
 
-    assert unsettled(run, rates(TWO, RESTLESS) + steady(ONE, 10.0), BLOCKS) == {ONE, TWO}
-
-
-def test_a_comparison_that_is_decided_is_settled_however_wide() -> None:
-    observations = rates(TWO, {block: 3 * rps for block, rps in RESTLESS.items()}) + steady(ONE, 10.0)
-
-    assert open_cells(observations) == set()
-
-
-def test_a_comparison_that_is_tight_is_settled_though_undecided() -> None:
+    assert open_cells(wide + steady(ONE, 10.0)) == set()
+    assert open_cells(rates(TWO, RESTLESS) + steady(ONE, 10.0), precision=None, max_blocks=None) == set()
     assert open_cells(steady(ONE, 10.0) + steady(TWO, 10.01)) == set()
 
 
@@ -1325,12 +1135,9 @@ def test_tight_is_what_the_precision_asks_for(precision: float, settled: bool) -
     assert open_cells(observations, precision=precision) == (set() if settled else {"one", "two"})
 
 
-def test_a_comparison_with_a_broken_gate_is_not_worth_more_blocks() -> None:
+def test_a_cell_that_fails_or_has_a_broken_gate_is_not_worth_more_blocks() -> None:
     assert open_cells(rates(TWO, RESTLESS, generator_cpu=0.9) + steady(ONE, 10.0)) == set()
     assert open_cells(rates(TWO, RESTLESS) + steady(ONE, 10.0, generator_cpu=0.9)) == set()
-
-
-def test_a_cell_that_always_fails_is_not_worth_more_blocks() -> None:
     assert open_cells([*(failed(TWO, block=block) for block in range(BLOCKS)), *steady(ONE, 10.0)]) == set()
 
 
@@ -1364,12 +1171,6 @@ def test_two_servers_that_only_the_reference_tells_apart_are_not_settled() -> No
     assert open_cells(observations, ONE, TWO, THREE, blocks=9, max_blocks=9) == {"two", "three"}
 
 
-def test_without_a_precision_everything_is_settled() -> None:
-    run = testing.run(testing.experiment(ONE, TWO, blocks=BLOCKS))
-
-    assert unsettled(run, rates(TWO, RESTLESS) + steady(ONE, 10.0), BLOCKS) == frozenset()
-
-
 @given(st.integers(1, 200), st.integers(0, 200))
 def test_all_looks_together_spend_the_error_rate_and_no_more(blocks: int, more: int) -> None:
     experiment = testing.experiment(blocks=blocks, precision=0.05, max_blocks=blocks + more)
@@ -1389,10 +1190,6 @@ def test_blocks_between_two_looks_are_those_of_the_later_one(blocks: int, more: 
     assert pairs.level_at(run, found) == pairs.level_at(run, at)
 
 
-def test_without_a_precision_the_only_look_has_all_of_the_error_rate() -> None:
-    assert pairs.level_at(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE
-
-
 def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
     experiment = testing.experiment(blocks=10, precision=0.05, max_blocks=20)
     run = testing.run(experiment)
@@ -1401,6 +1198,7 @@ def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
     assert [pairs.level_at(run, look) for look in (10, 15, 20)] == pytest.approx(
         [0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16]
     )
+    assert pairs.level_at(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE, "without a precision"
 
 
 def test_a_verdict_with_precision_is_as_strict_as_its_look() -> None:
@@ -1489,23 +1287,8 @@ def test_with_precision_the_trials_of_later_blocks_are_planned_once_they_are_the
     assert (comparison.trials, comparison.measured, comparison.failed) == (12 + 3, 14, 1)
 
 
-def test_cells_are_in_the_order_of_workload_cores_users_connection_and_server() -> None:
-    cells = [
-        testing.cell(server, workload=workload, cores=cores, users=users, connection=connection)
-        for workload in ("sleep", "cpu")
-        for cores in (1, 2)
-        for users in (8, 32)
-        for connection in ("close", "keep-alive")
-        for server in ("one", "two")
-    ]
-    shuffled = [*cells[1::2], *cells[::2]]
-    experiment = testing.experiment(*shuffled, parameters={"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}})
-    servers = [testing.server("one"), testing.server("two")]
-
-    assert [result.cell for result in compare(testing.run(experiment, *servers), []).cells] == cells
-
-
-def test_cells_at_a_rate_come_after_those_of_users_by_rate_and_arrivals() -> None:
+def test_cells_are_in_the_order_of_workload_cores_load_connection_and_server() -> None:
+    """Of a run, and of a session, where workloads that the run does not name come last."""
     loads: list[dict[str, Any]] = [
         {"users": 8},
         {"users": 32},
@@ -1513,17 +1296,24 @@ def test_cells_at_a_rate_come_after_those_of_users_by_rate_and_arrivals() -> Non
         {"users": None, "rate": 9.0, "arrivals": "poisson"},
         {"users": None, "rate": 10.0, "arrivals": "constant"},
     ]
-    cells = [testing.cell(server, **load) for load in loads for server in ("one", "two")]
-    experiment = testing.experiment(*cells[1::2], *cells[::2])
+    cells = [
+        testing.cell(server, workload=workload, cores=cores, connection=connection, **load)
+        for workload in ("sleep", "cpu", "a-file", "b-file")
+        for cores in (1, 2)
+        for load in loads
+        for connection in ("close", "keep-alive")
+        for server in ("one", "two")
+    ]
+    shuffled = [*cells[1::2], *cells[::2]]
+    asked = testing.experiment(
+        *(cell for cell in shuffled if "file" not in cell.workload),
+        parameters={"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}},
+    )
+    run = testing.run(asked, testing.server("one"), testing.server("two"))
 
-    found = compare(testing.run(experiment, testing.server("one"), testing.server("two")), []).cells
-
-    assert [result.cell for result in found] == cells
-
-
-def test_a_failed_trial_without_a_reason_is_still_told() -> None:
-    result = compare(testing.run(), [testing.observation(swarm=None, status="failed")]).cells[0]
-    assert "1 of 1 trials failed: no reason recorded" in result.warnings
+    assert [result.cell for result in compare(run, []).cells] == [cell for cell in cells if "file" not in cell.workload]
+    session = survey(replace(run, experiment=replace(asked, cells=())), map(testing.observation, shuffled))
+    assert [result.cell for result in session.cells] == cells
 
 
 def test_a_window_whose_only_request_has_no_weight_has_no_cost_and_no_ratio() -> None:
@@ -1602,13 +1392,6 @@ def test_a_session_has_the_reasons_and_gates_of_a_run(changes: dict[str, Any]) -
     assert (result.broken_gates, result.warnings) == (of_a_run.broken_gates, of_a_run.warnings)
 
 
-def test_a_session_has_as_many_seconds_as_it_has() -> None:
-    """None is missing, whatever the experiment says of blocks."""
-    (result,) = surveyed(observed(blocks=1), blocks=3).cells
-
-    assert (result.blocks, result.warnings) == (1, ())
-
-
 def test_seconds_of_a_session_without_figures_are_told_and_counted() -> None:
     observations = [*observed(ONE, blocks=2, window_s=1.0), failed(ONE, block=2), failed(TWO, block=0)]
     comparison = surveyed(observations)
@@ -1618,29 +1401,11 @@ def test_seconds_of_a_session_without_figures_are_told_and_counted() -> None:
     assert (two.figures, two.warnings) == (None, ("1 of 1 seconds failed: the server had ended",))
     assert (comparison.trials, comparison.measured, comparison.failed) == (2, 2, 2)
     assert comparison.window_s == 2.0
+    (alone,) = surveyed(observed(blocks=1), blocks=3).cells
+    assert (alone.blocks, alone.warnings) == (1, ()), "none is missing, whatever the experiment says of blocks"
 
 
 def test_a_session_without_a_second_of_load_has_no_cells() -> None:
     comparison = surveyed([])
 
     assert (comparison.cells, comparison.trials, comparison.window_s) == ((), 0, 0.0)
-
-
-def test_cells_of_a_session_are_in_the_order_of_a_runs_and_unknown_workloads_come_last() -> None:
-    cells = [
-        testing.cell(server, workload=workload, cores=cores, users=users, connection=connection)
-        for workload in ("sleep", "cpu", "a-file", "b-file")
-        for cores in (1, 2)
-        for users in (8, 32)
-        for connection in ("close", "keep-alive")
-        for server in ("one", "two")
-    ]
-    observations = [testing.observation(cell) for cell in [*cells[1::2], *cells[::2]]]
-    servers = [testing.server("one"), testing.server("two")]
-    parameters = {"sleep": {"ms": 50.0}, "cpu": {"ms": 2.0}}
-
-    asked = testing.experiment(*(testing.cell(cores=cores) for cores in (1, 2)), parameters=parameters)
-    run = testing.run(asked, *servers, experiment=replace(asked, cells=()))
-    comparison = survey(run, observations)
-
-    assert [result.cell for result in comparison.cells] == cells

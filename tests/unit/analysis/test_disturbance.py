@@ -7,15 +7,15 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis import claims
-from wsgilab.analysis.compare import compare, is_disturbed, unsettled
-from wsgilab.analysis.disturbance import LIMIT, RESOLUTION_S, disturbance, taken
+from wsgilab.analysis.compare import compare, unsettled
+from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT, RESOLUTION_S, disturbance, is_disturbed, taken
 from wsgilab.model import Cell, Claim, Condition, Observation, Run
 
 ONE, TWO = testing.cell("one"), testing.cell("two")
 RUN = testing.run(testing.experiment(ONE, TWO, blocks=6))
 USED = 0.0066 / 0.3
 """Of its core, by the server that `testing.observation` makes."""
-SURELY = LIMIT + RESOLUTION_S / 0.3 + 0.001
+SURELY = NEIGHBOUR_LIMIT + RESOLUTION_S / 0.3 + 0.001
 """What one window of 0.3 s must show."""
 
 
@@ -23,9 +23,8 @@ def trial(
     of: Cell = ONE, block: int = 0, *, server: float = 0.0, generator: float = 0.0, **changes: Any
 ) -> Observation:
     """A trial of whose cores others had these shares."""
-    swarm = testing.swarm_report(
-        server_busy=min(1.0, USED + server), generator_others=generator, **changes.pop("swarm", {})
-    )
+    busy = {"server_busy": min(1.0, USED + server), "generator_others": generator}
+    swarm = testing.swarm_report(**{**busy, **changes.pop("swarm", {})})
     return testing.observation(of, block=block, swarm=swarm, **changes)
 
 
@@ -36,26 +35,28 @@ def blocks(of: Cell = ONE, **changes: Any) -> list[Observation]:
 # What they took.
 
 
-def test_others_have_what_is_neither_idle_nor_the_servers_own() -> None:
-    found = taken(RUN, trial(server=0.2, generator=0.1))
+@pytest.mark.parametrize(
+    ("changes", "run", "server", "generator"),
+    [
+        ({"server": 0.2, "generator": 0.1}, {}, 0.2, 0.1),
+        # What the lab itself, or backends that share its core, used of the generator's core.
+        ({"generator": 0.1, "lab_cpu": 0.08}, {}, 0.0, 0.02),
+        ({"generator": 0.1, "lab_cpu": 0.2}, {}, 0.0, 0.0),
+        ({"generator": 0.1, "backend_cpu_s": 0.03}, {"backend_cpus": "2"}, 0.0, 0.1),
+        ({"generator": 0.1, "backend_cpu_s": 0.03}, {"backend_cpus": "1"}, 0.0, 0.0),
+        # The use of the server was not read.
+        ({"server": 0.5, "server_cpu_s": None}, {}, None, 0.0),
+        ({"swarm": {"server_busy": None}}, {}, None, None),
+        ({"swarm": {"generator_others": None}}, {}, None, None),
+    ],
+)
+def test_others_have_what_is_neither_idle_nor_the_labs_own(
+    changes: dict[str, Any], run: dict[str, Any], server: float | None, generator: float | None
+) -> None:
+    found = taken(testing.run(**run), trial(**changes))
 
-    assert found.server == pytest.approx(0.2)
-    assert found.generator == pytest.approx(0.1)
-
-
-def test_what_the_lab_itself_used_of_the_generators_core_is_not_others() -> None:
-    assert taken(RUN, trial(generator=0.1, lab_cpu=0.08)).generator == pytest.approx(0.02)
-    assert taken(RUN, trial(generator=0.1, lab_cpu=0.2)).generator == 0
-
-
-def test_neither_are_backends_that_share_the_generators_core() -> None:
-    observation = trial(generator=0.1, backend_cpu_s=0.03)
-
-    apart = taken(testing.run(backend_cpus="2"), observation).generator
-    together = taken(testing.run(backend_cpus="1"), observation).generator
-
-    assert apart == pytest.approx(0.1)
-    assert together == pytest.approx(0.0), "a tenth of a core was theirs"
+    assert found.server == (server and pytest.approx(server))
+    assert found.generator == (generator and pytest.approx(generator, abs=1e-12))
 
 
 def test_on_several_cores_others_have_a_share_of_all_of_them() -> None:
@@ -77,21 +78,6 @@ def test_where_server_and_generator_share_a_core_neither_is_the_others_neighbour
     assert found.server == found.generator == pytest.approx(0.08)
 
 
-@pytest.mark.parametrize("changes", [{"server_busy": None}, {"generator_others": None}])
-def test_what_was_not_measured_is_not_known(changes: dict[str, None]) -> None:
-    known: dict[str, Any] = {"server_busy": 1.0, "generator_others": 1.0, **changes}
-    observation = testing.observation(swarm=testing.swarm_report(**known))
-
-    found = taken(RUN, observation)
-
-    assert (found.server, found.generator) == (None, None)
-    assert not is_disturbed(RUN, observation)
-
-
-def test_a_server_whose_usage_was_not_read_has_no_known_neighbours() -> None:
-    assert taken(RUN, trial(server=0.5, server_cpu_s=None)).server is None
-
-
 # When that is too much.
 
 
@@ -99,19 +85,16 @@ def test_a_window_is_disturbed_by_more_than_the_limit_and_what_the_kernels_count
     assert is_disturbed(RUN, trial(server=SURELY))
     assert is_disturbed(RUN, trial(generator=SURELY))
     assert not is_disturbed(RUN, trial(server=SURELY - 0.002, generator=SURELY - 0.002))
-
-
-def test_a_failed_trial_is_not_disturbed() -> None:
-    failed = testing.observation(swarm=None, status="failed", reason="it ended")
-    assert not is_disturbed(RUN, failed)
+    assert not is_disturbed(RUN, trial(server=0.9, swarm={"generator_others": None})), "it is not known"
+    assert not is_disturbed(RUN, testing.observation(swarm=None, status="failed", reason="it ended"))
 
 
 def test_a_little_in_every_window_is_too_much_on_average() -> None:
-    windows = blocks(server=LIMIT + 0.008)
+    windows = blocks(server=NEIGHBOUR_LIMIT + 0.008)
 
     assert not any(is_disturbed(RUN, each) for each in windows)
     assert disturbance(RUN, ONE, windows) == "others took 3.8% of the server's core 0 (on average)"
-    assert disturbance(RUN, ONE, blocks(server=LIMIT + 0.005)) == ""
+    assert disturbance(RUN, ONE, blocks(server=NEIGHBOUR_LIMIT + 0.005)) == ""
 
 
 def test_it_is_told_which_cores_how_much_when_and_who() -> None:

@@ -108,17 +108,13 @@ def test_the_round_trip_has_its_interval_over_the_blocks_and_losses_are_added_up
 
 def test_on_one_machine_there_is_no_round_trip_and_no_loss() -> None:
     one = compare(testing.run(), [observation(swarm=swarm_report(received_bytes=37_500))])
+    (uncounted,) = compare(testing.run(), [observation()]).cells
 
     (found,) = one.cells
     assert (figures(found).round_trip_ms, figures(found).resent_share) == (None, None)
     assert figures(found).received_mbps == Interval(median=1.0, low=None, high=None)
+    assert figures(uncounted).received_mbps is None
     assert one.machines == ()
-
-
-def test_bodies_that_were_not_counted_are_not_none() -> None:
-    (found,) = compare(testing.run(), [observation()]).cells
-
-    assert figures(found).received_mbps is None
 
 
 # The link.
@@ -135,24 +131,20 @@ def test_a_link_that_answers_fill_binds_unless_it_plainly_carries_more(mbps: flo
     assert bound(received_bytes=round(mbps * MEGABIT)) == expected
 
 
-def test_a_full_link_is_told_with_what_it_carried_and_could_carry() -> None:
-    assert because(received_bytes=800 * MEGABIT) == (
-        "answers took 85% of the link: 800 megabits/s of bodies, where one connection brought 940"
-    )
-
-
-def test_a_full_link_goes_before_slots_and_demand_and_after_cores() -> None:
-    full: Changes = {"received_bytes": 800 * MEGABIT}
-
-    assert bound(**full, slots=8, mean=7.9) == "network"
-    assert bound(**full, mean=31.0) == "network"
-    assert bound(AT_RATE, **full, due=400) == "network"
-    assert bound(**full, server_cpu=0.95) == "cpu"
-    assert bound(**full, generator_cpu=0.9) == "generator"
-
-
-def test_a_schedule_that_is_kept_with_room_on_the_link_is_bound_by_demand() -> None:
-    assert bound(AT_RATE, received_bytes=700 * MEGABIT, due=400) == "demand"
+@pytest.mark.parametrize(
+    ("cell", "changes", "expected"),
+    [
+        (CLOSE, {"slots": 8, "mean": 7.9}, "network"),
+        (CLOSE, {"mean": 31.0}, "network"),
+        (AT_RATE, {"due": 400}, "network"),
+        (CLOSE, {"server_cpu": 0.95}, "cpu"),
+        (CLOSE, {"generator_cpu": 0.9}, "generator"),
+        # With room on the link.
+        (AT_RATE, {"due": 400, "received_bytes": 700 * MEGABIT}, "demand"),
+    ],
+)
+def test_a_full_link_goes_before_slots_and_demand_and_after_cores(cell: Cell, changes: Changes, expected: str) -> None:
+    assert bound(cell, **{"received_bytes": 800 * MEGABIT, **changes}) == expected
 
 
 def test_each_block_is_held_against_the_link_of_its_own_lane() -> None:
@@ -172,7 +164,7 @@ def test_each_block_is_held_against_the_link_of_its_own_lane() -> None:
     (full,) = compare(run(CLOSE, None, wide, narrow), blocks(90.0)).cells
     (free,) = compare(run(CLOSE, None, wide, narrow), blocks(50.0)).cells
     assert (figures(full).bound_by, figures(free).bound_by) == ("network", "unexplained")
-    assert "90% of the link: 90 megabits/s of bodies, where one connection brought 100" in figures(full).because
+    assert "90% of the link: 90.0 megabits/s of bodies, where one connection brought 100" in figures(full).because
 
 
 IDLE = InFlight(peak=1, mean=0.1, threads=1, requests_per_process=(6,))
@@ -216,12 +208,6 @@ def test_an_answer_larger_than_a_connections_first_window_takes_more_round_trips
     assert bound(KEPT, round_trip_ms=needed_ms * 1.01, **large) == "unexplained", "it has found out how much it may"
 
 
-def test_users_on_the_wire_are_told_with_the_round_trip() -> None:
-    assert because(KEPT, rps=1500.0, round_trip_ms=20.0, mean=0.6) == (
-        "0.6 of 32 users were in flight on average, and 30.0 on the wire, with a round trip of 20 ms"
-    )
-
-
 @pytest.mark.parametrize(
     ("mean", "round_trip_ms", "expected"),
     [
@@ -234,6 +220,8 @@ def test_users_on_the_wire_are_told_with_the_round_trip() -> None:
         (12.81, 16.0, "demand"),
         # And here they are not.
         (12.6, 16.3, "network"),
+        # Eight of 32 users are on the wire, and the others wait for something else.
+        (0.4, 10.0, "unexplained"),
     ],
 )
 def test_where_users_are_in_the_application_rather_than_on_the_wire_it_is_demand(
@@ -242,16 +230,11 @@ def test_where_users_are_in_the_application_rather_than_on_the_wire_it_is_demand
     assert bound(mean=mean, round_trip_ms=round_trip_ms) == expected
 
 
-def test_users_in_a_queue_are_not_on_the_wire() -> None:
-    """Eight of 32 are: the others wait for something else."""
-    assert bound(round_trip_ms=10.0) == "unexplained"
-
-
 def test_slow_clients_are_added_to_those_on_the_wire() -> None:
     slow: Changes = {"round_trip_ms": 20.0, "client_ms": 25.0, "reading_ms": 25.0}
 
     assert because(**slow) == (
-        "0.4 of 32 users were in flight on average, 10.0 sent or read slowly, and 16.0 on the wire, with a round trip of 20 ms"
+        "0.4 of 32 users were in flight on average, 10.0 sent or read slowly, and 16.0 on the wire, with a round trip of 20.0 ms"
     )
     assert bound(**slow) == "network"
     assert bound(**{**slow, "round_trip_ms": 12.5, "client_ms": 40.0}) == "demand"
@@ -276,21 +259,12 @@ def test_slow_clients_are_added_to_those_on_the_wire() -> None:
     ],
 )
 def test_a_slot_that_waits_for_round_trips_is_accounted_for_by_them(rps: float, mean: float, expected: str) -> None:
-    """On one slot with a round trip of 20 ms, as a worker has it that waits for its client to close."""
+    """On one slot with a round trip of 20.0 ms, as a worker has it that waits for its client to close."""
     assert bound(slots=1, rps=rps, mean=mean, round_trip_ms=20.0) == expected
 
 
-def test_slots_that_wait_are_told_with_the_round_trip() -> None:
-    assert because(slots=4, rps=190.0, mean=0.1, round_trip_ms=20.0) == (
-        "0.1 requests were in flight on average, and round trips of 20 ms held 3.8 more of 4 slots"
-    )
-
-
-def test_slots_wait_for_round_trips_on_a_schedule_too() -> None:
+def test_slots_wait_for_round_trips_on_a_schedule_too_and_not_where_there_are_more_of_them_than_users() -> None:
     assert bound(AT_RATE, slots=1, rps=49.0, mean=0.02, round_trip_ms=20.0, due=200) == "network"
-
-
-def test_more_slots_than_users_do_not_wait_for_anybody() -> None:
     assert bound(slots=64, rps=400.0, round_trip_ms=10.0) == "unexplained"
     assert bound(slots=None, rps=400.0, round_trip_ms=10.0) == "unexplained"
 
@@ -312,28 +286,54 @@ def test_what_was_lost_may_be_what_broke_the_steady_state() -> None:
     assert bound(resent_segments=19, latency_mean_ms=1.2 * 1000 * USERS / 400) == "little"
 
 
-def test_what_was_lost_is_told() -> None:
-    assert because(resent_segments=61) == (
-        "0.4 requests were in flight on average, with unbounded slots and 32 users; 3.0% of the users' segments had to be "
-        "sent again"
-    )
-
-
 UNEVEN: Changes = {"slots": 16, "server": {"processes": 2}, "requests": (350, 50)}
 
 
-def test_an_uneven_balance_is_more_telling_than_some_loss() -> None:
-    assert bound(**UNEVEN, resent_segments=40) == "balance"
-
-
-def test_users_that_wait_for_what_was_lost_are_told_by_how_many_they_are() -> None:
+def test_an_uneven_balance_is_more_telling_than_loss_until_most_users_wait_for_it() -> None:
     """126 a second wait for 0.2 s each, that is 25.2, and of 150 that are sent again 24 are of connections: 0.9 s each."""
+    assert bound(**UNEVEN, resent_segments=40) == "balance"
     assert bound(**UNEVEN, resent_segments=125) == "balance"
     assert bound(**UNEVEN, resent_segments=127) == "network"
-    assert because(resent_segments=45, slow_connections=24, mean=0.5) == (
-        "0.5 of 32 users were in flight on average, and 0.1 on the wire, with a round trip of 0.1 ms and 25.8 waiting for what "
-        "had to be sent again"
-    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "changes", "expected"),
+    [
+        (
+            CLOSE,
+            {"received_bytes": 800 * MEGABIT},
+            "answers took 85% of the link: 800 megabits/s of bodies, where one connection brought 940",
+        ),
+        (
+            KEPT,
+            {"rps": 1500.0, "round_trip_ms": 20.0, "mean": 0.6},
+            "0.6 of 32 users were in flight on average, and 30.0 on the wire, with a round trip of 20.0 ms",
+        ),
+        (
+            CLOSE,
+            {"slots": 4, "rps": 190.0, "mean": 0.1, "round_trip_ms": 20.0},
+            "0.1 requests were in flight on average, and round trips of 20.0 ms held 3.8 more of 4 slots",
+        ),
+        (
+            CLOSE,
+            {"resent_segments": 61},
+            (
+                "0.4 requests were in flight on average, with unbounded slots and 32 users; 3.0% of the users' segments had to "
+                "be sent again"
+            ),
+        ),
+        (
+            CLOSE,
+            {"resent_segments": 45, "slow_connections": 24, "mean": 0.5},
+            (
+                "0.5 of 32 users were in flight on average, and 0.1 on the wire, with a round trip of 0.10 ms and 25.8 waiting "
+                "for what had to be sent again"
+            ),
+        ),
+    ],
+)
+def test_the_figures_that_show_what_the_network_does_are_given(cell: Cell, changes: Changes, expected: str) -> None:
+    assert because(cell, **changes) == expected
 
 
 def test_a_little_loss_makes_nobody_wait() -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from wsgilab.commands import schemas
 from wsgilab.experiment import catalogue, parsing, resolve
 from wsgilab.experiment.site import parse_site
 from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import Advice, Comparison, Drift, Interval, Scaling, Wish
+from wsgilab.model import Advice, Alternative, Comparison, Drift, Interval, Scaling, ServerContrast, Wish
 from wsgilab.model.errors import SpecError
 from wsgilab.report.ab import runs_yaml
 from wsgilab.report.comparison import comparison_yaml
@@ -195,11 +196,11 @@ EVERYTHING = Comparison(
             workloads=("sleep", "cpu"),
             wish=Wish(p95_ms=100.0),
             server="one",
-            tied=("one", "two"),
-            why="It is the fastest.",
-            runner_up="two",
-            costs="nothing",
-            changes=("with more cores",),
+            reason="fastest",
+            tied=("one",),
+            shares={"one": {"cpu": INTERVAL}},
+            runner_up=ServerContrast(cell=replace(AT_RATE, server="two"), other="one", ratio=INTERVAL),
+            changes=(Alternative(group=replace(AT_RATE, workload="cpu"), wish=Wish(), server="two", tied=("two",)),),
             left_out={"three": "its gates are broken"},
         ),
     ),
@@ -288,11 +289,11 @@ def test_scaling_drift_and_advice_are_in_the_document() -> None:
             "workloads": ["sleep", "cpu"],
             "wish": {"workload": None, "p95_ms": 100.0, "memory_mb": None},
             "server": "one",
-            "tied": ["one", "two"],
-            "why": "It is the fastest.",
+            "tied": ["one"],
+            "why": "Share of the best speed: the fastest with sleep, x1.00 with cpu. No other's worst share is as high.",
             "runner_up": "two",
-            "costs": "nothing",
-            "changes": ["with more cores"],
+            "costs": "at worst, with sleep, x1.00 the mean latency of one.",
+            "changes": ["for cpu alone: two"],
             "left_out": {"three": "its gates are broken"},
         }
     ]

@@ -22,7 +22,7 @@ from wsgilab.analysis.ab import runs as compare_runs
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment.catalogue import parse
 from wsgilab.model import ClaimResult, Comparison, Run, RunsComparison
-from wsgilab.report import ab, advice, terminal
+from wsgilab.report import ab, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.formats import FORMATS
 from wsgilab.results.store import Store
@@ -80,10 +80,10 @@ def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) ->
 RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
     **{("answer", name): of(answer, render) for name, render in FORMATS.items()},
     ("answer", "terminal"): lambda: on_terminal(terminal.comparison(answer(), WIDTH), "terminal.txt"),
-    ("answer", "advice"): lambda: on_terminal(advice.renderable(answer()), "advice.txt"),
+    ("answer", "advice"): lambda: on_terminal(terminal.advice(answer()), "advice.txt"),
     **{("apart", name): of(apart, render) for name, render in FORMATS.items()},
     ("apart", "terminal"): lambda: on_terminal(terminal.comparison(apart(), WIDTH), "terminal.txt"),
-    ("apart", "advice"): lambda: on_terminal(advice.renderable(apart()), "advice.txt"),
+    ("apart", "advice"): lambda: on_terminal(terminal.advice(apart()), "advice.txt"),
     ("against", "markdown"): lambda: ab.runs_md(before_and_after()),
     ("against", "yaml"): lambda: ab.runs_yaml(before_and_after()),
     ("against", "html"): lambda: ab.runs_html(before_and_after()),

@@ -14,7 +14,21 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Advice, Cell, Comparison, InFlight, Observation, RequestSpan, Run, Stack, Timeline
+from wsgilab.model import (
+    Advice,
+    Alternative,
+    Cell,
+    Comparison,
+    InFlight,
+    Interval,
+    Observation,
+    RequestSpan,
+    Run,
+    ServerContrast,
+    Stack,
+    Timeline,
+    Wish,
+)
 from wsgilab.report import charts, reproduce, tables
 from wsgilab.report.charts import Drawn
 from wsgilab.report.figures import Panel, figures
@@ -116,12 +130,12 @@ def told(one: str, two: str, words: str) -> Comparison:
     advice = Advice(
         group=cells[0],
         workloads=("sleep",),
+        reason="alone",
         server=one,
         tied=(one,),
-        why=words,
-        runner_up=two,
-        costs=words,
-        changes=(words,),
+        speed=Interval(median=20.0, low=None, high=None),
+        runner_up=ServerContrast(cell=replace(cells[0], server=two), other=one, ratio=None),
+        changes=(Alternative(group=replace(cells[0], workload=words), wish=Wish(), server=None, tied=()),),
         left_out={two: words},
     )
     return replace(comparison, advice=(advice,))
@@ -341,13 +355,13 @@ def test_advice_is_shown_where_there_is_any(harmless: Parsed) -> None:
     text = harmless.text()
 
     assert "Run one." in text
-    assert "Runner-up: two: some words" in text
-    assert "Changes: some words" in text
+    assert "Runner-up: two: no block in common with one." in text
+    assert "Changes: for some words: none may be advised" in text
     assert "Left out: two: some words" in text
     without = page(replace(HARMLESS, advice=()))
     assert "Which server to run" not in without
     assert 'href="#advice"' not in without
-    undecided = replace(HARMLESS.advice[0], server=None, tied=("one", "two"))
+    undecided = replace(HARMLESS.advice[0], reason="blocks", server=None, tied=("one", "two"))
     assert "Undecided." in page(replace(HARMLESS, advice=(undecided,)))
 
 
@@ -550,12 +564,11 @@ def test_markdown_has_the_figures_that_no_other_table_has(recorded: Comparison) 
     assert text.count("\n| 1 | 2026-11-23T04:55:29.811+00:00 | 30 | 1.000 |") == 1
 
 
-def test_markdown_without_figures_has_no_image_and_no_advice(recorded: Comparison) -> None:
+def test_markdown_without_figures_has_no_image(recorded: Comparison) -> None:
     text = comparison_md(recorded)["comparison.md"].decode()
 
     assert "![" not in text
     assert "plots/" not in text
-    assert "Which server to run" not in text
     assert "throughput, latency, and who ran when" not in text
     assert "## How to reproduce it" in text
 

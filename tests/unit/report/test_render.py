@@ -17,7 +17,7 @@ from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
-from wsgilab.model.text import visible
+from wsgilab.model.text import number, visible
 from wsgilab.report import claims as rendered
 from wsgilab.report import markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
@@ -361,10 +361,10 @@ def test_rows_have_as_many_cells_as_their_table_has_columns() -> None:
     ruled = [number for number, line in enumerate(lines) if set(line) <= set("|-: ") and line]
 
     assert len(ruled) == 3, "the answer, its conditions, and the blocks"
-    for number in ruled:
-        table = [cells_of(lines[number - 1])]
-        while lines[number + len(table)].startswith("|"):
-            table.append(cells_of(lines[number + len(table)]))
+    for at in ruled:
+        table = [cells_of(lines[at - 1])]
+        while lines[at + len(table)].startswith("|"):
+            table.append(cells_of(lines[at + len(table)]))
         assert len({len(row) for row in table}) == 1
 
 
@@ -394,7 +394,7 @@ def test_what_intervals_are_worth_is_told_with_the_number_of_blocks() -> None:
     few = unescaped(as_markdown(of_blocks(4, *measured(ONE, *range(4)), *measured(TWO, *range(4)))))
 
     assert "hold the true median with a chance of 96.9%" in exact
-    assert "Those of ratios are exact, and hold all at once with a chance of 95 %." in exact
+    assert "Those of ratios are exact, and hold together with a chance of 95 %." in exact
     assert "hold the true median with a chance of 87.5%" in few
     assert "Those of ratios are widened" in few
     assert "because 4 blocks are fewer than the 6 that exact ones need here" in few
@@ -495,7 +495,7 @@ def test_an_escaped_text_has_one_line_and_no_markup_and_loses_nothing(text: str)
     ],
 )
 def test_a_number_has_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert tables.number(value) == text
+    assert number(value) == text
 
 
 def test_slots_without_bound_are_infinite() -> None:
@@ -1015,5 +1015,5 @@ def test_the_terminal_folds_claims_and_cuts_none(width: int) -> None:
     assert "…" not in text
     assert all(len(line) <= width for line in lines)
     words = set(re.findall(r"\S+", text))
-    for number, claim, verdict, evidence in rendered.verdicts(RESULTS):
-        assert {number, verdict, *claim.split(), *" ".join(evidence).split()} <= words
+    for count, claim, verdict, evidence in rendered.verdicts(RESULTS):
+        assert {count, verdict, *claim.split(), *" ".join(evidence).split()} <= words

@@ -1,4 +1,4 @@
-"""Claims under test: sentences about servers, what would make them true, and what a run says of them. Pure.
+"""Claims under test: sentences about servers, what would make them true, and the verdict of a run on them. Pure.
 
 `parse` reads a file of claims, `judge` gives their verdicts from recorded observations alone.
 """

@@ -1,4 +1,4 @@
-"""What claims are about: figures of one trial, and when they are not to be relied on."""
+"""The figures of a trial that claims can be about, and when they are not to be relied on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ class ClaimFigure:
     read: Callable[[Server, Observation], float | None]
     """None where the trial has none."""
     spoilt_by: frozenset[Gate]
-    """With one of these gates broken it decides nothing. Not `slots` or `processes` where the figure itself is what
-    the declaration is held against: a claim may be just that there are more."""
+    """With one of these gates broken it decides nothing. Not `slots` or `processes` where the gate compares the figure
+    itself with the declaration: a claim may be just that there are more."""
     of_load: bool = False
-    """It grows with the requests under way: where there were few of them it is low, whatever the server can do."""
+    """It grows with the requests under way: where these are few it is low, whatever the server can do."""
     of_answers: bool = False
     """It leaves out users that never had an answer."""
 
@@ -56,7 +56,7 @@ FIGURES: Mapping[str, ClaimFigure] = {
         read=lambda server, observation: busiest_share(server, observation.swarm) if observation.swarm else None,
         spoilt_by=_UNSTEADY | {"processes"},
     ),
-    # What goes wrong is what these count.
+    # These count what goes wrong.
     "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_NEIGHBOUR),
     "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_NEIGHBOUR),
 }

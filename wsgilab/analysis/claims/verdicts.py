@@ -1,7 +1,7 @@
 """The verdicts on claims, from recorded observations alone.
 
-A figure's condition must be met in every block, or missed in every block; a ratio's by its whole interval. What the
-load, the gates or the number of blocks cannot tell stays undecided.
+A condition on a figure must be met in every block, or missed in every block; a condition on a ratio by its whole
+interval. Where the load, the gates or the number of blocks do not suffice, it is undecided.
 """
 
 import math
@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from wsgilab.analysis import stats
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure
 from wsgilab.analysis.claims.file import cores_needed
-from wsgilab.analysis.family import Family, family, splits
 from wsgilab.analysis.figures import broken, reports
-from wsgilab.analysis.pairs import ByCell, Paired, Read, by_block, grouped, intervals, metric_of, paired
+from wsgilab.analysis.pairs import (
+    ByCell,
+    Paired,
+    PairedComparisons,
+    Read,
+    by_block,
+    grouped,
+    intervals,
+    metric_of,
+    paired,
+    paired_comparisons,
+    splits,
+)
 from wsgilab.analysis.validity import LITTLE_TOLERANCE, first_line, in_system, unanswered
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
 from wsgilab.system import cpus
@@ -24,7 +35,7 @@ _Ratio = tuple[str, Cell, Cell]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What the conditions of all claims are judged by."""
+    """What all conditions are judged by."""
 
     run: Run
     trials: ByCell
@@ -40,17 +51,17 @@ class _Block:
     value: float
     low: float
     high: float
-    """Between which the load of the block lets it be, whatever the server."""
+    """The ends between which the load of the block keeps it, whatever the server does."""
 
 
-_Side = Callable[[float], bool]
-"""Whether a value is on the right side of a limit."""
+_Test = Callable[[float], bool]
+"""Whether a value keeps to a limit."""
 
 
 def judge(run: Run, observations: Iterable[Observation], claims: Sequence[Claim]) -> tuple[ClaimResult, ...]:
-    """What `observations` of `run` say of each of `claims`.
+    """The verdict of `observations` of `run` on each of `claims`.
 
-    Claims about cells that the run has not, or could not measure, are undecided, and say why.
+    Claims about cells that the run does not have, or could not measure, are undecided, and say why.
     """
     trials = grouped(observations)
     named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
@@ -83,21 +94,21 @@ def _cells(condition: Condition) -> Sequence[Cell]:
 def _ratios(
     run: Run, trials: ByCell, claims: Sequence[Claim], gates: Mapping[Cell, Collection[Gate]]
 ) -> Mapping[_Ratio, tuple[Paired, Interval | None]]:
-    """Every ratio that a condition names, with an interval such that those that decide something hold all at once.
+    """Every ratio that a condition names, with an interval such that those that decide something hold together.
 
-    One that the run's own comparisons have too takes its interval from there. What these spend of the error rate is
-    not left to the others.
+    A ratio that is one of the run's own comparisons has the interval of that. The others have what these leave of the
+    error rate.
     """
     deciding = {ratio for claim in claims for ratio in map(_ratio, claim.holds) if ratio is not None}
     named = {
         ratio: None for claim in claims for ratio in map(_ratio, (*claim.holds, *claim.shows)) if ratio is not None
     }
-    # The same figure, under the same workloads: those scatter alike.
+    # Ratios of the same figure under the same workloads scatter alike.
     pairs = {
         (figure, of, over): paired(of, over, _reader(run, figure), (figure, of.workload, over.workload), trials)
         for figure, of, over in named
     }
-    own = family(run, trials, gates)
+    own = paired_comparisons(run, trials, gates)
     compared = {ratio: interval for ratio in named if (interval := _compared(own, ratio)) is not None}
     others = [pair for ratio, pair in pairs.items() if ratio not in compared]
     left = 1 - len({frozenset(ratio) for ratio in deciding & compared.keys()}) / splits(run, "speed")
@@ -106,8 +117,8 @@ def _ratios(
     return {ratio: (pair, compared.get(ratio, found.get(ratio))) for ratio, pair in pairs.items()}
 
 
-def _compared(own: Family, ratio: _Ratio) -> Interval | None:
-    """The interval of the run's own comparison of the two; None where it has none."""
+def _compared(own: PairedComparisons, ratio: _Ratio) -> Interval | None:
+    """The interval of the run's own comparison of the two; None where there is none."""
     figure, of, over = ratio
     alike = figure == "throughput_rps" and metric_of(of) == "throughput" and of.conditions == over.conditions
     return own.compared(of, over) if alike else None
@@ -125,7 +136,7 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
     blocks, value = _measured(condition, known)
     verdict: ClaimVerdict = "undecided"
     reason = _doubt(condition, known, len(blocks))
-    if not reason and _sides(condition):
+    if not reason and _limits(condition):
         decide = _by_blocks if condition.over is None else _by_interval
         assert value is not None
         verdict, reason = decide(condition, blocks, value)
@@ -136,7 +147,7 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
 
 
 def _measured(condition: Condition, known: _Known) -> tuple[Sequence[_Block], Interval | None]:
-    """The blocks that have the condition's figure, and what they are together."""
+    """The blocks that have the condition's figure, and the interval of all of them."""
     figure, read = FIGURES[condition.figure], _reader(known.run, condition.figure)
     ours = by_block(known.trials[condition.of], read)
     our_most = _most(figure, known.trials[condition.of], ours)
@@ -155,23 +166,23 @@ def _measured(condition: Condition, known: _Known) -> tuple[Sequence[_Block], In
 
 
 def _range(values: Sequence[float]) -> Interval:
-    """The blocks' median and their range: stricter than an interval of the median, with however many blocks."""
+    """The median of the blocks and their range, which is stricter than an interval of the median."""
     median = stats.median_interval(values)
     return median if len(values) == 1 else Interval(median=median.median, low=min(values), high=max(values))
 
 
 def _most(figure: ClaimFigure, trials: Sequence[Observation], values: Mapping[int, float]) -> Mapping[int, float]:
-    """Block -> what the figure could have been at most with the requests that were under way."""
+    """Block -> the most that the figure could have been with the requests that were under way."""
     if not figure.of_load:
         return dict.fromkeys(values, math.inf)
-    return {each.block: max(values[each.block], asking(each)) for each in trials if each.block in values}
+    return {each.block: max(values[each.block], busy_users(each)) for each in trials if each.block in values}
 
 
-def asking(observation: Observation) -> float:
-    """How many users were really asking, all the time: at a fixed rate, how many requests were under way on average.
+def busy_users(observation: Observation) -> float:
+    """How many users sent requests all the time or, at a fixed rate, how many requests were under way on average.
 
-    All that had answers, where their requests together take up the time of so many users by Little's law; else only as
-    many as that says. So users who wait for a request that is lost, or that stopped asking, do not count.
+    By Little's law, requests took the time of so many users: if that is about all users, those that had answers, else
+    only so many. Users who waited for a lost request, or stopped sending, do not count.
     """
     swarm, users = observation.swarm, observation.cell.users
     assert swarm is not None
@@ -182,7 +193,7 @@ def asking(observation: Observation) -> float:
     return answered if under_way >= (1 - LITTLE_TOLERANCE) * users else min(answered, math.floor(under_way))
 
 
-# --- what speaks against a verdict
+# --- why there is no verdict
 
 
 def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
@@ -194,13 +205,13 @@ def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
     if blocks < stats.FEWEST_BLOCKS:
         return _too_few(run, [each for cell in cells for each in known.trials[cell]], blocks)
     for cell in cells:
-        if (told := _spoilt(FIGURES[condition.figure], cell, known)) is not None:
-            return told if condition.over is None else f"{cell.server}: {told}"
+        if (spoilt := _spoilt(FIGURES[condition.figure], cell, known)) is not None:
+            return spoilt if condition.over is None else f"{cell.server}: {spoilt}"
     return ""
 
 
 def _missing(run: Run, cell: Cell, trials: Sequence[Observation]) -> str | None:
-    """Why a cell was not measured, or hardly."""
+    """Why a cell was not measured, or hardly; None where it was."""
     if cell not in run.experiment.cells:
         needed, usable = cores_needed(cell, run.experiment), len(cpus.parse(run.host.usable_cpus))
         if needed <= usable:
@@ -214,45 +225,45 @@ def _missing(run: Run, cell: Cell, trials: Sequence[Observation]) -> str | None:
 
 
 def _too_few(run: Run, trials: Sequence[Observation], blocks: int) -> str:
-    told = f"only {blocks} of {run.experiment.blocks} blocks have it, and a verdict needs {stats.FEWEST_BLOCKS}"
+    few = f"only {blocks} of {run.experiment.blocks} blocks have it, and a verdict needs {stats.FEWEST_BLOCKS}"
     failed = [each for each in trials if each.swarm is None]
-    return f"{told}: {first_line(failed[-1].reason)}" if failed else told
+    return f"{few}: {first_line(failed[-1].reason)}" if failed else few
 
 
 def _spoilt(figure: ClaimFigure, cell: Cell, known: _Known) -> str | None:
-    """What the figure of a cell suffers from, where it cannot be relied on."""
-    for gate, told in known.broken[cell].items():
+    """The warning for which the figure of a cell cannot be relied on; None where it can."""
+    for gate, warning in known.broken[cell].items():
         if gate in figure.spoilt_by:
-            return told
+            return warning
     return unanswered(cell, reports(known.trials[cell])) if figure.of_answers else None
 
 
 # --- verdicts
 
 
-def _sides(condition: Condition) -> Sequence[_Side]:
+def _limits(condition: Condition) -> Sequence[_Test]:
     least, most = condition.at_least, condition.at_most
-    sides: list[_Side] = [] if least is None else [lambda value: value >= least]
-    return sides if most is None else [*sides, lambda value: value <= most]
+    limits: list[_Test] = [] if least is None else [lambda value: value >= least]
+    return limits if most is None else [*limits, lambda value: value <= most]
 
 
-def _could_differ(side: _Side, block: _Block) -> bool:
+def _could_differ(limit: _Test, block: _Block) -> bool:
     """Whether the load would have let the block fall on either side of the limit."""
-    return side(block.low) != side(block.high)
+    return limit(block.low) != limit(block.high)
 
 
-_UNLOADED = "too few users were really asking for it to come out otherwise"
+_UNLOADED = "too few users were really sending requests for it to come out otherwise"
 
 
 def _by_blocks(condition: Condition, blocks: Sequence[_Block], value: Interval) -> tuple[ClaimVerdict, str]:
     """Confirmed or refuted by every block, or undecided with the reason."""
-    sides = _sides(condition)
+    limits = _limits(condition)
     met: list[bool] = []
     for block in blocks:
-        missed = [side for side in sides if not side(block.value)]
-        if not missed and all(_could_differ(side, block) for side in sides):
+        missed = [limit for limit in limits if not limit(block.value)]
+        if not missed and all(_could_differ(limit, block) for limit in limits):
             met.append(True)
-        elif any(_could_differ(side, block) for side in missed):
+        elif any(_could_differ(limit, block) for limit in missed):
             met.append(False)
         else:
             return "undecided", _UNLOADED
@@ -267,12 +278,12 @@ def _by_interval(condition: Condition, blocks: Sequence[_Block], value: Interval
     """Confirmed or refuted by the whole interval, or undecided with the reason."""
     assert value.low is not None
     assert value.high is not None
-    sides = _sides(condition)
-    told = [side for side in sides if all(_could_differ(side, block) for block in blocks)]
-    if any(not side(value.low) and not side(value.high) for side in told):
+    limits = _limits(condition)
+    loaded = [limit for limit in limits if all(_could_differ(limit, block) for block in blocks)]
+    if any(not limit(value.low) and not limit(value.high) for limit in loaded):
         return "refuted", ""
-    if len(told) < len(sides):
+    if len(loaded) < len(limits):
         return "undecided", _UNLOADED
-    if all(side(value.low) and side(value.high) for side in told):
+    if all(limit(value.low) and limit(value.high) for limit in loaded):
         return "confirmed", ""
     return "undecided", f"its interval, {value.low:.3g} to {value.high:.3g}, holds the limit"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
 from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
@@ -173,7 +174,7 @@ def share(of: float) -> str:
 
 
 def _figure(figure: Interval | None) -> str:
-    return MISSING if figure is None else tables.number(figure.median)
+    return MISSING if figure is None else number(figure.median)
 
 
 def _both(a: str, b: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from wsgilab.model import CellFigures, CellResult, Comparison, Conditions, Interval
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.figures.values import (
     MOST_PANELS,
@@ -172,7 +173,7 @@ def _rows(comparison: Comparison, results: Sequence[CellResult]) -> Iterable[tup
         yield (
             server,
             tables.describe(comparison, each.cell),
-            tables.number(figures.throughput_rps.median),
+            number(figures.throughput_rps.median),
             cpu_ms.get(server, tables.MISSING),
             "yes" if server in best_by_cpu else "no" if server in cpu_ms else tables.MISSING,
             memory.get(server, tables.MISSING),

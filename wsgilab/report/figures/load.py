@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.figures.values import (
     MOST_PANELS,
@@ -274,5 +275,5 @@ def _heading(measure: _Measure) -> str:
 
 def _told(values: Iterable[Interval | None]) -> Iterable[str]:
     for value in values:
-        yield tables.MISSING if value is None else tables.number(value.median)
-        yield tables.MISSING if value is None else tables.ends(value, tables.number)
+        yield tables.MISSING if value is None else number(value.median)
+        yield tables.MISSING if value is None else tables.ends(value, number)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from wsgilab.model import Comparison, Conditions, Scaling
+from wsgilab.model.text import counted
 from wsgilab.report import tables
 from wsgilab.report.figures.values import (
     MOST_PANELS,
@@ -76,7 +77,7 @@ def _panel(comparison: Comparison, found: Sequence[Scaling]) -> Panel:
         title=f"{workload_words(comparison, cell.workload)}, {cell.load}, connection: {cell.connection}",
         drawing=Lines(
             x=Axis(title="cores", low=cores[0], high=cores[-1], ticks=tuple(cores)),
-            y=Axis(title=f"throughput over that of {fewest} core{'s' * (fewest > 1)}", low=0.0, high=highest * 1.04),
+            y=Axis(title=f"throughput over that of {counted(fewest, 'core')}", low=0.0, high=highest * 1.04),
             lines=tuple(lines),
             guide=((fewest, 1.0), (cores[-1], cores[-1] / fewest)),
             guide_name="ideal",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from wsgilab.model import Cell, CellResult, Comparison, Interval
-from wsgilab.model.text import visible
+from wsgilab.model.text import counted, visible
 from wsgilab.report import tables
 
 T = TypeVar("T")
@@ -227,7 +227,7 @@ def workload_words(comparison: Comparison, workload: str) -> str:
 
 def place(cell: Cell) -> str:
     """Cores and connection mode in words."""
-    return f"{'1 core' if cell.cores == 1 else f'{cell.cores} cores'}, connection: {cell.connection}"
+    return f"{counted(cell.cores, 'core')}, connection: {cell.connection}"
 
 
 def telling(cell: Cell) -> tuple[object, ...]:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.analysis.compare import compare, unsettled
-from wsgilab.analysis.family import Family, blocks_needed, family, splits
-from wsgilab.analysis.pairs import grouped
+from wsgilab.analysis.pairs import PairedComparisons, blocks_needed, grouped, paired_comparisons, splits
 from wsgilab.model import Cell, Comparison, Interval, Observation, Place, Verdict
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -46,10 +45,10 @@ def compared(speeds: Speeds, blocks: int, **changes: Any) -> Comparison:
     return compare(testing.run(testing.experiment(*cells, blocks=blocks, **changes)), observed(speeds))
 
 
-def pairs_of(speeds: Speeds, blocks: int) -> Family:
+def pairs_of(speeds: Speeds, blocks: int) -> PairedComparisons:
     cells = [testing.cell(name) for name in speeds]
     run = testing.run(testing.experiment(*cells, blocks=blocks))
-    return family(run, grouped(observed(speeds)), dict.fromkeys(cells, ()))
+    return paired_comparisons(run, grouped(observed(speeds)), dict.fromkeys(cells, ()))
 
 
 def places(comparison: Comparison) -> Mapping[str, Place]:
@@ -193,10 +192,10 @@ def test_a_pair_has_one_interval_either_way_round_and_in_every_reading() -> None
     (shown,) = (pair.ratio for pair in comparison.pairs if pair.cell == two)
     assert pairs.ratio("speed", two, one) == shown
     assert pairs.ratio("speed", one, two) == stats.turned(shown)
-    told = comparison.advice[0].costs
-    ratio = pairs.ratio("speed", two, three)
-    assert ratio is not None
-    assert told.startswith(f"x{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) the throughput of three.")
+    runner_up = comparison.advice[0].runner_up
+    assert runner_up is not None
+    assert (runner_up.cell, runner_up.other) == (two, "three")
+    assert runner_up.ratio == pairs.ratio("speed", two, three)
 
 
 def test_a_server_with_a_broken_gate_lends_its_scatter_to_nobody() -> None:
