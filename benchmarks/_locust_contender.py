@@ -26,7 +26,8 @@ from gevent.fileobject import FileObjectPosix
 from locust import FastHttpUser, HttpUser, User, task
 from locust.env import Environment
 
-from wsgilab.load.local import POLL_S, end_window, environment, stop_users, user_classes
+from wsgilab.load.local import POLL_S, end_window, environment, stop_users
+from wsgilab.load.locustfiles import user_classes
 from wsgilab.load.samples import Recorder
 from wsgilab.model import TrialSpec
 

@@ -81,7 +81,7 @@ def _observations(cells: list[Cell]) -> Iterator[Observation]:
     for block in range(BLOCKS):
         for cell in cells:
             users = cell.users or 1
-            report = testing.swarm_report(
+            report = testing.trial_report(
                 throughput_rps=source.lognormvariate(5, 0.05),
                 latency_histogram=source.choice(histograms),
                 latency_ms={name: source.lognormvariate(3, 0.05) for name in ("p50", "p95", "p99", "max")},

@@ -252,7 +252,7 @@ def _without_load(lane: Lane, name: str) -> Lane:
     assert lane.record is not None, "a site's lane has one"
     swarm = tuple(replace(each, name=f"{name}-swarm") for each in lane.record.swarm)
     record = replace(lane.record, targets=replace(lane.record.targets, name=name), swarm=swarm)
-    answer = testing.swarm_report(latency_histogram=testing.histogram(*(1.01**power for power in range(1000))))
+    answer = testing.trial_report(latency_histogram=testing.histogram(*(1.01**power for power in range(1000))))
     generator = testing.FakeSwarm(answer=lambda _: answer)
     return replace(lane, swarm=generator, machine=name, record=record, restarts=Restarts())
 

@@ -15,7 +15,7 @@ POISSON = "poisson"
 def schedule(kind: str, rate: float, begin_ns: int, *, seed: int = 0, part: int = 0, parts: int = 1) -> Iterator[int]:
     """The nanoseconds, from `begin_ns` on, at which requests are due, `rate` a second over all `parts` together.
 
-    `constant` arrivals stand on a grid from the clock's own beginning; part number `part` of `parts` takes every
+    `constant` arrivals lie on a grid from the clock's own beginning; part number `part` of `parts` takes every
     `parts`-th of them, so that several generators make one even stream. `poisson` arrivals have independent
     exponential gaps, from `seed` and `part`; Poisson streams add up to one (Kingman 1993, Poisson Processes, 2.2).
     """

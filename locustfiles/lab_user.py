@@ -1,19 +1,19 @@
 """The user that every workload's Locust file is made of.
 
-A user sends one GET after the other, without thinking, and checks each answer to the byte. A workload says what to GET
-and what the answer must be, once for all or anew for each request; it may bring a wire of its own, that dawdles. With `--rate` it sends
-them on a schedule instead, whether or not earlier ones have been answered, and counts latency from the moment at
+A user sends one GET after the other, without thinking, and checks each answer to the byte. A workload defines what to GET
+and what the answer must be, once for all or anew for each request; it may use a slower wire of its own. With `--rate` a user
+sends them on a schedule instead, whether or not earlier ones have been answered, and counts latency from the moment at
 which each was due: a server that stalls cannot hide the requests that it kept from being sent.
 
 It is a plain Locust `User`: each request fires Locust's own `request` event, so statistics, web UI and listeners
-work as ever.
+work as usual.
 
 It speaks HTTP over a socket of its own with geventhttpclient's parser, not through a client library, for two
 reasons. One request is exactly one request: HTTP clients resend silently when a server drops a connection, which
 would hide what is being measured. And it costs a fraction, so that the generator is not what is measured.
 
-A request is sent again in one case only, and then told of: on a kept connection that the server closed after its last
-answer, without saying so there, and before the request came (RFC 9112, section 9.3.1).
+A request is sent again in one case only, and that is reported: on a kept connection that the server closed after its last
+answer, without announcing it there, and before the request arrived (RFC 9112, section 9.3.1).
 """
 
 import fcntl
@@ -38,7 +38,7 @@ from locust.argument_parser import LocustArgumentParser
 
 from arrivals import CONSTANT, POISSON, schedule
 
-# What the workloads' parameters are, stands in the package. A Locust file is loaded from anywhere.
+# The package has the workloads' parameters. A Locust file may be loaded from any folder.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S, option
 
@@ -49,8 +49,9 @@ VOID_HEADER = "Lab-Void"
 """Marks the answer to a request that came too late to count; see services/app/stamp.py."""
 VOID_WAITS = 3
 VOID_NOTICE_NS = 20_000_000
-"""A request says until when it counts if it may wait for so long: as many times as long as the one before, and this. To read
-one header more takes Gunicorn and Flask 4 µs, nearly a fiftieth of a short request; wrk sends none."""
+"""A request carries the moment until which it counts only if it may still be waiting then: for VOID_WAITS times as long as
+the one before took, and this. One more header costs Gunicorn and Flask 4 µs, nearly a fiftieth of a short request; wrk sends
+none."""
 
 # A server may drop a connection that was idle for long (Gunicorn: 2 s). Reusing it then would count a failure that
 # is none, so a connection that was idle this long is replaced.
@@ -60,7 +61,7 @@ PAUSE_AFTER_FAILURE_S = 0.1
 RECEIVE_BYTES = 1 << 16
 RESET_S = 0.1
 POLL_S = 0.001
-"""How long a reset is waited for, and how often it is looked for, where a kept connection ended in place of an answer."""
+"""How long to wait for a reset, and how often to poll for it, where a kept connection ended in place of an answer."""
 TCP_CLOSE = 7
 """The state of a connection that was reset, in Linux's tcp_states.h."""
 
@@ -69,7 +70,7 @@ Value = TypeVar("Value", int, float)
 
 @events.init_command_line_parser.add_listener
 def _add_arguments(parser: LocustArgumentParser) -> None:
-    # Not in a group of their own: Locust's web UI shows only what stands in the parser itself.
+    # Not in a group of their own: Locust's web UI shows only what is in the parser itself.
     parser.add_argument(
         "--connection", choices=[CLOSE, KEEP_ALIVE], default=CLOSE, help="a connection a request, or kept"
     )
@@ -91,20 +92,20 @@ class Option(Generic[Value]):
     _flags: ClassVar[set[str]] = set()
 
     def __init__(self, workload: str, parameter: str) -> None:
-        self._told = option(workload, parameter)
+        self._option = option(workload, parameter)
         # Once, also where Locust loads a file that another has imported.
-        if self._told.flag not in self._flags:
-            self._flags.add(self._told.flag)
+        if self._option.flag not in self._flags:
+            self._flags.add(self._option.flag)
             events.init_command_line_parser.add_listener(self._add)
 
     def _add(self, parser: LocustArgumentParser) -> None:
-        told = self._told
-        parser.add_argument(told.flag, type=told.kind, default=told.usual, help=told.about)
+        this = self._option
+        parser.add_argument(this.flag, type=this.kind, default=this.usual, help=this.about)
 
     def of(self, user: User) -> Value:
         """The value that `user` was given."""
-        usual: Any = self._told.usual
-        value: Value = getattr(user.environment.parsed_options, self._told.name, usual)
+        usual: Any = self._option.usual
+        value: Value = getattr(user.environment.parsed_options, self._option.name, usual)
         return value
 
 
@@ -121,7 +122,7 @@ class WrongAnswer(Exception):
 
 
 class Answer(HTTPResponse):
-    """A response as far as it has been fed."""
+    """A response, as far as its bytes have arrived."""
 
     @property
     def body(self) -> bytes:
@@ -137,8 +138,8 @@ class Wire:
         self._timeout_s = timeout_s
         self._socket: gevent.socket.socket | None = None
         self._idle_since = 0.0
-        self.told: dict[str, Any] = {}
-        """What is remarkable about the last exchange; see `LabUser`."""
+        self.remarks: dict[str, Any] = {}
+        """What was unusual about the last exchange; see `LabUser`."""
 
     def exchange(self, request: bytes, last: bytes | None) -> Answer:
         """Send one request, and read its answer. Raises OSError and HTTPException.
@@ -147,8 +148,8 @@ class Wire:
         before it is parsed: a server may wait for its client to close, as Gunicorn's sync worker does, and would wait
         for the parser.
         """
-        if self.told:
-            self.told = {}
+        if self.remarks:
+            self.remarks = {}
         if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
         connection, received = self._begin(request)
@@ -170,27 +171,27 @@ class Wire:
             received = self.receive(connection)
 
     def _begin(self, request: bytes) -> tuple[gevent.socket.socket, bytes]:
-        """Send a request, once more on another connection where the server had closed this one. Where, and what came first."""
+        """Send a request, again on another connection where the server had closed this one. That connection, and its first bytes."""
         kept = self._socket
         if kept is not None:
             try:
                 self.send(kept, request)
-                if (received := self.receive(kept)) or self.was_heard(kept):
+                if (received := self.receive(kept)) or self.was_received(kept):
                     return kept, received
             except (BrokenPipeError, ConnectionResetError):
-                # So a kernel answers what comes for a connection that is closed, or was when it was still unread.
+                # The kernel's answer for a connection that is closed, or was closed with bytes unread.
                 pass
             self.close()
-            self.told = {**self.told, "reopened": True}
+            self.remarks = {**self.remarks, "reopened": True}
         connection = self._open()
         self.send(connection, request)
         return connection, self.receive(connection)
 
-    def was_heard(self, connection: gevent.socket.socket) -> bool:
+    def was_received(self, connection: gevent.socket.socket) -> bool:
         """Whether the server had read what was sent, on a connection that it has closed without an answer.
 
-        What closes a connection also acknowledges what came before: ioctl SIOCOUTQ counts what is unacknowledged, tcp(7). What
-        came and was not read is answered with a reset (RFC 2525, section 2.17), be it after the first half was closed.
+        A FIN also acknowledges what came before it: ioctl SIOCOUTQ counts the bytes that are unacknowledged, tcp(7). Bytes that
+        arrived and were not read are answered with a reset (RFC 2525, section 2.17), even after one half was closed.
         """
         if struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
             return False
@@ -208,12 +209,12 @@ class Wire:
         try:
             connection.connect(self._address)
         finally:
-            # Whether it was opened in the end, or given up.
+            # Also where it could not be opened.
             if time.monotonic() - begin >= SLOW_CONNECTION_S:
-                self.told = {**self.told, "slow_connection": True}
+                self.remarks = {**self.remarks, "slow_connection": True}
         return connection
 
-    # What a wire of another kind does otherwise.
+    # What a wire of another kind overrides.
 
     def make_socket(self, family: int) -> gevent.socket.socket:
         return gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
@@ -235,10 +236,10 @@ class Wire:
 class LabUser(User):
     """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
-    The `request` event's context tells `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where
-    it was so `slow_connection`, `reopened`, and `client_ms`: how long the user itself let pass while it sent and read
+    The `request` event's context has `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where they
+    apply `slow_connection`, `reopened`, and `client_ms`: how long the user itself paused while it sent and read
     (`reading_ms`: while it read).
-    A request that is given up because its user was killed has gevent's GreenletExit for its exception.
+    A request that is given up because its user was killed has gevent's GreenletExit as its exception.
     """
 
     abstract = True
@@ -256,7 +257,7 @@ class LabUser(User):
         found = gevent.socket.getaddrinfo(address.hostname, address.port or 80, type=gevent.socket.SOCK_STREAM)
         self._family, _, _, _, self._address = found[0]
         self._connection: str = getattr(self._options, "connection", CLOSE)
-        # Each wait with a limit costs a timer, so `0` is for a generator that ends hanging users itself.
+        # Each wait with a limit costs a timer; a generator that ends hanging users itself gives `0`.
         self._timeout_s: float | None = getattr(self._options, "request_timeout", 60.0) or None
         self._rate: float = getattr(self._options, "rate", 0.0)
         self._clock_offset_ns: int = getattr(self._options, "clock_offset_ns", 0)
@@ -269,7 +270,7 @@ class LabUser(User):
         self._context = {"user": id(self)}
         self._spelled: dict[Get, tuple[bytes, bytes | None]] = {}
         self._void_after_ns = 0
-        """What is spelled there; 0: nothing."""
+        """The moment in these; 0: none."""
         self._took_ns = 0
         # Users are made one after the other, and those of the trial before have gone by then.
         part, parts = self._part()
@@ -331,7 +332,7 @@ class LabUser(User):
         return max(0, worker_index), getattr(self._options, "arrivals_parts", 1)
 
     def _ask(self, due_ns: int | None) -> None:
-        """One request, told to Locust's listeners. With `due_ns`, latency counts from then."""
+        """Send one request, and fire Locust's event for it. With `due_ns`, latency counts from then."""
         wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
         get = self.choose()
         response: Answer | None = None
@@ -356,7 +357,7 @@ class LabUser(User):
         self._wires.append(wire)
         is_void = response is not None and response.get(VOID_HEADER) is not None
         if failure is not None and (is_void or self._is_over(due_ns or begin_ns)):
-            # Sent after all that counts: it is neither an answer nor a failure, nor was it given up.
+            # Sent too late to count: it is neither an answer nor a failure, nor was it given up.
             if isinstance(failure, gevent.GreenletExit):
                 raise failure
             if not is_void and due_ns is None:
@@ -365,8 +366,8 @@ class LabUser(User):
         context = self._context
         if due_ns:
             context = {**context, "due_ns": due_ns, "begun_ns": begin_ns}
-        if wire.told:
-            context = {**context, **wire.told}
+        if wire.remarks:
+            context = {**context, **wire.remarks}
         self.environment.events.request.fire(
             request_type="GET",
             name=get.path,
@@ -388,10 +389,10 @@ class LabUser(User):
         return 0 < getattr(self._options, "window_end_ns", 0) < at_ns + self._clock_offset_ns
 
     def _spell(self, get: Get, due_ns: int | None = None) -> tuple[bytes, bytes | None]:
-        """The request's bytes, spelled once, and for a connection of one request the end of its answer."""
+        """The request's bytes, made once, and for a connection of one request the end of its answer."""
         void_after_ns = getattr(self._options, "void_after_ns", 0)
         if due_ns and not self._is_over(due_ns):
-            # What was due in the window is worked off, however long that takes.
+            # A request that was due in the window is never void, however late it is answered.
             void_after_ns = 0
         if void_after_ns and not self._may_wait_until(void_after_ns):
             void_after_ns = 0

@@ -27,7 +27,7 @@ WINDOW_BYTES = 1 << 15
 
 
 class SlowWire(Wire):
-    """A connection to a user who dawdles."""
+    """A connection of a user who pauses while sending and reading."""
 
     def __init__(self, *where: Any, send_s: float, read_s: float, answer_bytes: int) -> None:
         super().__init__(*where)
@@ -35,7 +35,7 @@ class SlowWire(Wire):
         self._read_s = read_s
         self._piece_bytes = -(-(answer_bytes + HEAD_BYTES) // PIECES)
         self._left_bytes = 0
-        self._let_pass_s = {"sending": 0.0, "reading": 0.0}
+        self._paused_s = {"sending": 0.0, "reading": 0.0}
 
     def make_socket(self, family: int) -> gevent.socket.socket:
         made = super().make_socket(family)
@@ -44,25 +44,25 @@ class SlowWire(Wire):
         return made
 
     def send(self, connection: gevent.socket.socket, request: bytes) -> None:
-        self._let_pass_s, self._left_bytes = {"sending": 0.0, "reading": 0.0}, 0
+        self._paused_s, self._left_bytes = {"sending": 0.0, "reading": 0.0}, 0
         cuts = [len(request) * piece // PIECES for piece in range(PIECES + 1)]
         for begin, end in pairwise(cuts):
-            self._dawdle("sending", self._send_s / PIECES)
+            self._pause("sending", self._send_s / PIECES)
             connection.sendall(request[begin:end])
 
     def receive(self, connection: gevent.socket.socket) -> bytes:
         if self._left_bytes <= 0:
-            self._dawdle("reading", self._read_s / PIECES)
+            self._pause("reading", self._read_s / PIECES)
             self._left_bytes = self._piece_bytes
         received: bytes = connection.recv(min(RECEIVE_BYTES, self._left_bytes))
         self._left_bytes -= len(received)
         return received
 
-    def _dawdle(self, what: str, seconds: float) -> None:
+    def _pause(self, what: str, seconds: float) -> None:
         gevent.sleep(seconds)
-        self._let_pass_s[what] += seconds
-        passed = self._let_pass_s
-        self.told |= {"client_ms": sum(passed.values()) * 1000, "reading_ms": passed["reading"] * 1000}
+        self._paused_s[what] += seconds
+        passed = self._paused_s
+        self.remarks |= {"client_ms": sum(passed.values()) * 1000, "reading_ms": passed["reading"] * 1000}
 
 
 class SlowClient(LabUser):

@@ -1,6 +1,6 @@
 """The workload `stall`: one user computes, all others wait. `locust -f locustfiles/stall.py --host http://... -u 32`
 
-What the others' latency then tells is whether one request's computing holds up everybody else's waiting.
+The others' latency then shows whether one request's computing holds up everybody else's waiting.
 """
 
 import cpu

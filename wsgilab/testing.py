@@ -127,7 +127,7 @@ def histogram(*latencies_ms: float) -> str:
     return str(made.encode().decode("ascii"))
 
 
-def swarm_report(**changes: Any) -> TrialReport:
+def trial_report(**changes: Any) -> TrialReport:
     """32 users on one slot of 50 ms: 20 requests a second, each after 1.6 s. With `changes`."""
     plain = TrialReport(
         window_s=0.3,
@@ -167,7 +167,7 @@ def observation(of: Cell | None = None, *, block: int = 0, position: int = 0, **
         cell=of or cell(),
         started="2026-01-02T03:04:05+00:00",
         status="measured",
-        swarm=swarm_report(),
+        swarm=trial_report(),
         server_cpu_s=0.0066,
         server_span_s=0.3,
         resident_bytes=56_000_000,
@@ -177,7 +177,7 @@ def observation(of: Cell | None = None, *, block: int = 0, position: int = 0, **
 
 @dataclass(slots=True, kw_only=True)
 class _FakeRunning:
-    """What runs until `died` says otherwise."""
+    """A server or a backend that runs while `died` is None."""
 
     cpus: frozenset[int] = frozenset({0})
     died: str | None = None
@@ -203,7 +203,7 @@ class _FakeRunning:
 
 @dataclass(slots=True, kw_only=True)
 class FakeTarget(_FakeRunning):
-    """A target that runs until `died` says otherwise."""
+    """A target that runs while `died` is None."""
 
     server: Server
     base_url: str = "http://target.invalid:8000"
@@ -219,7 +219,7 @@ class FakeTarget(_FakeRunning):
 
 @dataclass(slots=True, kw_only=True)
 class FakeBackend(_FakeRunning):
-    """A backend that runs until `died` says otherwise."""
+    """A backend that runs while `died` is None."""
 
     backend: Backend
 
@@ -230,9 +230,9 @@ class FakeBackend(_FakeRunning):
 
 @dataclass(slots=True, kw_only=True)
 class FakeSwarm:
-    """A swarm whose reports are made by `answer`; it records the orders it was given."""
+    """A swarm whose reports are made by `answer`; it records the specs that it was given."""
 
-    answer: Callable[[TrialSpec], TrialReport] = lambda _: swarm_report()
+    answer: Callable[[TrialSpec], TrialReport] = lambda _: trial_report()
     bodies: Mapping[str, str] = field(
         default_factory=lambda: {
             # As `run` has it of its stack.
@@ -240,7 +240,7 @@ class FakeSwarm:
             "hello": "hello\n",
         }
     )
-    orders: list[TrialSpec] = field(default_factory=list)
+    specs: list[TrialSpec] = field(default_factory=list)
 
     def get(self, url: str) -> str:
         page = url.partition("//")[2].partition("/")[2].partition("?")[0]
@@ -248,11 +248,11 @@ class FakeSwarm:
             raise TargetError(f"{url} answered with nothing: connection refused")
         return self.bodies[page]
 
-    def load(self, order: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
-        self.orders.append(order)
+    def load(self, spec: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
+        self.specs.append(spec)
         at_window()
         at_close()
-        return self.answer(order)
+        return self.answer(spec)
 
     def cancel(self) -> None: ...
 

@@ -6,12 +6,12 @@ Every response carries a header
 
 with the times read from CLOCK_MONOTONIC, which all processes of one machine share. From these intervals the
 swarm counts exactly how many requests were in flight at once, whatever the server is made of: no shared
-memory, no lock, nothing that the server could get wrong.
+memory, no lock, nothing that depends on the server.
 
 The OS thread id and the thread-or-greenlet id differ where requests run in coroutines: there one OS thread
 serves them all.
 
-A request may say until when it counts:
+A request may carry the moment until which it counts:
 
     Lab-Void-After: <ns>
 
@@ -37,8 +37,7 @@ class StampMiddleware:
     """A WSGI middleware that stamps each response of `application`.
 
     A request has left when the application hands over its response, by calling `start_response`, before the body is
-    sent. The workloads answer with a body that is complete by then; what a streamed body does later would not be
-    counted.
+    sent. The workloads' bodies are complete by then; the later work of a streamed body would not be counted.
 
     An answer that is begun anew after an error is stamped anew. Servers should drop the headers of the first beginning
     (PEP 3333), but Gunicorn and cheroot send them too; the swarm then takes the last stamp, of when the request left in the end.
@@ -52,10 +51,10 @@ class StampMiddleware:
         void_after = environ.get("HTTP_LAB_VOID_AFTER")
         if void_after is not None and _is_passed(void_after, entered_ns):
             start_response("503 Service Unavailable", list(VOID))
-            # One chunk, empty as it is: Hypercorn takes a body without any for an error of the application.
+            # One empty chunk: Hypercorn takes a body without any chunk for an error of the application.
             return [b""]
 
-        # Every microsecond here is one that the server under test seems to need.
+        # Every microsecond here is counted as the server's own.
         def stamped(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             # Looked up at each request: gevent and eventlet replace these functions after import.
             who = f"{os.getpid()} {threading.get_native_id()} {threading.get_ident()}"

@@ -307,7 +307,7 @@ def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
         port = up.enter_context(target(ahead_ns or 0, monkeypatch))
         words = []
         if ahead_ns is not None:
-            words = ["--beacon", f"127.0.0.1:{up.enter_context(clock_server(ahead_ns))}"]
+            words = ["--clock-server", f"127.0.0.1:{up.enter_context(clock_server(ahead_ns))}"]
         swarm = up.enter_context(generator(log, *words))
         closed, scheduled = (swarm.load(order, nothing, nothing) for order in (sleeping(port), at_40(port)))
 
@@ -335,7 +335,7 @@ def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
     """Else all requests would be, or none, and the queue would be worked off for nothing."""
     with ExitStack() as up:
         port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(clock_server(BEHIND_NS))
-        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
         report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
     assert report.failures == 0
     # Ten rounds of the four slots would be 0.5 s.
@@ -352,7 +352,7 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
         port = up.enter_context(target(DAY_NS, monkeypatch))
         far = up.enter_context(delayed(port, 0.02))
         asked = up.enter_context(delayed(up.enter_context(clock_server(DAY_NS)), 0.02))
-        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
         link = swarm.link()
         # Each slot needs a new request every 50 ms, and each user brings one every 130 at best.
         report = swarm.load(sleeping(far, users=16), nothing, nothing)
@@ -368,8 +368,8 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
     assert link.bandwidth_mbps > 1
 
 
-def test_without_a_beacon_there_is_no_link_to_tell_of(log: Path) -> None:
-    with generator(log) as swarm, pytest.raises(SwarmError, match="there is no beacon to ask"):
+def test_without_a_clock_server_there_is_no_link_to_tell_of(log: Path) -> None:
+    with generator(log) as swarm, pytest.raises(SwarmError, match="there is no clock server to read"):
         swarm.link()
 
 
@@ -380,7 +380,7 @@ def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_m
     lost = rf"the generator failed: the targets' machine is not reached any more at 127\.0\.0\.1:{asked}: "
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
-        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
         with clock_server(port=asked):
             swarm.load(sleeping(port), nothing, nothing)
         begin = time.monotonic()
@@ -397,7 +397,7 @@ def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyP
         port = up.enter_context(target(0, monkeypatch))
         link = up.enter_context(ExitStack())
         asked = link.enter_context(clock_server())
-        swarm = up.enter_context(generator(log, "--beacon", f"127.0.0.1:{asked}"))
+        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
         with pytest.raises(SwarmError, match=rf"is not reached any more at 127\.0\.0\.1:{asked}: "):
             swarm.load(sleeping(port), nothing, link.close)
         link.enter_context(clock_server(port=asked))
@@ -408,8 +408,8 @@ def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyP
 
 
 @contextmanager
-def outpost(log: Path, port: int, *words: str, kind: str = "swarm") -> Iterator[JsonChannel]:
-    """An outpost with a worker on one core."""
+def remote_workers(log: Path, port: int, *words: str, kind: str = "swarm") -> Iterator[JsonChannel]:
+    """Remote workers: one, on one core."""
     argv = ["wsgilab.load.remote_workers", kind, "127.0.0.1", str(port), "--machine", "beta", *words]
     started = channel(log, CORES[-1], *argv)
     try:
@@ -436,11 +436,11 @@ def connections(to: int, of: psutil.Process) -> int:
 def two_machines(
     log: Path, port: int, words: Sequence[str] = (), others_port: int | None = None, others_words: Sequence[str] = ()
 ) -> Iterator[tuple[LocustSwarm, JsonChannel, JsonChannel]]:
-    """The generator with a worker of its own, and an outpost with another, which may have to come another way."""
+    """The generator with a worker of its own, and a remote one, which may have to come another way."""
     argv = ["--listen", str(port), "--workers", "1", *words]
     started = channel(log, CORES[0], "wsgilab.load.driver", *argv)
     try:
-        with outpost(log, others_port or port, *(others_words or words)) as other:
+        with remote_workers(log, others_port or port, *(others_words or words)) as other:
             yield LocustSwarm(started, frozenset(CORES[:1])), started, other
     finally:
         started.end()
@@ -512,7 +512,7 @@ def test_users_are_spread_over_machines_and_what_they_saw_is_merged(
         port, listened = up.enter_context(target(DAY_NS, monkeypatch)), free_port()
         asked = up.enter_context(clock_server(DAY_NS))
         far, far_asked = ((up.enter_context(delayed(each, one_way_s))) for each in (listened, asked))
-        words, others_words = (["--beacon", f"127.0.0.1:{each}"] for each in (asked, far_asked))
+        words, others_words = (["--clock-server", f"127.0.0.1:{each}"] for each in (asked, far_asked))
         swarm, master, other = up.enter_context(two_machines(log, listened, words, far, others_words))
         every = [*workers(master._popen.pid), *workers(other._popen.pid)]
         assert len(every) == 2
@@ -548,7 +548,7 @@ def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(
         if when == "between":
             lose()
         begin = time.monotonic()
-        told = "the generator failed: a worker of the generator on beta is not heard of any more"
+        told = "the generator failed: a worker of the generator on beta no longer answers"
         with pytest.raises(SwarmError, match=told) as caught:
             swarm.load(sleeping(port), lose if when == "during" else nothing, nothing)
         assert "\n" not in caught.value.message
@@ -561,12 +561,12 @@ def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(
     assert not psutil.wait_procs([lost, own], timeout=10)[1]
 
 
-def test_an_outpost_ends_with_its_input_and_when_a_worker_does(log: Path) -> None:
-    with outpost(log, free_port()) as ended:
+def test_remote_workers_end_with_their_input_and_when_a_worker_does(log: Path) -> None:
+    with remote_workers(log, free_port()) as ended:
         (worker,) = workers(ended._popen.pid)
         ended.end()
         assert not worker.is_running()
-    with outpost(log, free_port()) as ended:
+    with remote_workers(log, free_port()) as ended:
         (worker,) = workers(ended._popen.pid)
         worker.kill()
         assert ended.receive(5) == {"event": "error", "message": "a worker ended with exit code -9: "}
@@ -586,11 +586,14 @@ def test_a_port_that_is_taken_is_said_to_be(log: Path) -> None:
 
 def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    late = "import wsgilab.load.workers as w, wsgilab.load.driver as a; w.ARRIVE_S = 3.0; a.main()"
+    late = "import wsgilab.load.distributed as w, wsgilab.load.driver as a; w.ARRIVE_S = 3.0; a.main()"
     argv = [sys.executable, "-c", late, "--listen", str(port), "--workers", "2"]
     waiting = JsonChannel(argv, cwd=PROJECT, env=dict(os.environ), cpus={CORES[0]}, log=log)
     try:
-        with outpost(log, port), pytest.raises(SwarmError, match=f"only 1 of 2 workers .* to port {port} within 3 s"):
+        with (
+            remote_workers(log, port),
+            pytest.raises(SwarmError, match=f"only 1 of 2 workers .* to port {port} within 3 s"),
+        ):
             LocustSwarm(waiting, frozenset(CORES[:1]))
     finally:
         waiting.end()
@@ -599,8 +602,8 @@ def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch:
 # --- the web UI
 
 
-def hear_out(ui: LabUI) -> None:
-    """Hear all that it says, until nothing is said for long."""
+def receive_all(ui: LabUI) -> None:
+    """Receive all that it sends, until nothing comes for long."""
     while ui.receive(20) is not None:
         pass
 
@@ -613,11 +616,11 @@ def test_the_web_ui_measures_the_same_over_two_machines(
     up_there = testing.FakeTarget(server=testing.server("gunicorn-sync-4", slots=SLOTS), cpus=frozenset(CORES))
     with ExitStack() as up:
         base_url = f"http://127.0.0.1:{up.enter_context(target(DAY_NS, monkeypatch))}"
-        words = ["--beacon", f"127.0.0.1:{up.enter_context(clock_server(DAY_NS))}"]
+        words = ["--clock-server", f"127.0.0.1:{up.enter_context(clock_server(DAY_NS))}"]
         argv = ["127.0.0.1", str(port), *words, "--listen", str(listened), "--workers", "1"]
         served = channel(log, CORES[0], "wsgilab.web.server", *argv)
         up.callback(served.end)
-        other = up.enter_context(outpost(tmp_path / "other", listened, *words, kind="ui"))
+        other = up.enter_context(remote_workers(tmp_path / "other", listened, *words, kind="ui"))
         ui = LabUI(served, frozenset(CORES[:1]))
         run = testing.run(testing.experiment(cell), up_there.server)
         ui.open(run, [replace(up_there, base_url=base_url)], watching=False, password=None)
@@ -628,21 +631,21 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         assert ui.receive(5) == Loading(server="gunicorn-sync-4")
         seconds = 8
         for second in range(seconds):
-            ui.tell_usage(
+            ui.send_usage(
                 "gunicorn-sync-4", Usage(at_s=1e6 + second, cpu_s=second * 0.3, resident_bytes=1, os_threads=1)
             )
             time.sleep(1)
         assert [connections(int(base_url.rpartition(":")[2]), each) for each in every] == [6, 6]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab/comparison.yaml", timeout=10) as response:
-            told = yaml.safe_load(response)
+            comparison = yaml.safe_load(response)
         # As one whose link is down.
         for each in (psutil.Process(other._popen.pid), every[1]):
             each.send_signal(signal.SIGSTOP)
             up.callback(each.send_signal, signal.SIGCONT)
-        with pytest.raises(SwarmError, match="the web UI failed: a worker of the generator on beta is not heard of"):
-            hear_out(ui)
-    assert told["run"]["trials"]["measured"] >= seconds - 4, "seconds count soon after they have passed"
-    (found,) = told["cells"]
+        with pytest.raises(SwarmError, match="the web UI failed: a worker of the generator on beta no longer answers"):
+            receive_all(ui)
+    assert comparison["run"]["trials"]["measured"] >= seconds - 4, "seconds count soon after they have passed"
+    (found,) = comparison["cells"]
     assert found["in_flight"]["peak"] == SLOTS
     assert found["in_flight"]["mean"] == pytest.approx(SLOTS, rel=0.2)
     assert found["failures"] == found["cut_off"] == 0

@@ -71,8 +71,8 @@ def on_this(cli: SiteCli) -> list[str]:
 
 def test_a_machine_of_the_swarm_is_lost(cli: SiteCli, gamma: Machine) -> None:
     child = under_way(cli)
-    [outpost] = gamma.containers(cli.workspace.lab_id, "swarm")
-    outpost.kill()
+    [remote_workers] = gamma.containers(cli.workspace.lab_id, "swarm")
+    remote_workers.kill()
     assert_broken_off(cli, child, "gamma")
     assert cli.leftovers() == []
 

@@ -102,7 +102,7 @@ def _observation(cell: Cell, block: int, position: int, where: str, scatter: ran
     requests = (completed - completed // 2, completed // 2) if cell.server == GTHREAD else (completed,)
     body = LARGE_KIB * 1024 if cell.workload == "large" else 6
     lossy = (cell.workload, cell.server) == ("large", GTHREAD)
-    swarm = testing.swarm_report(
+    swarm = testing.trial_report(
         window_s=window_s,
         completed=completed,
         due=400 if cell.rate else 0,

@@ -16,10 +16,10 @@ def parse_stamp(header: str) -> Stamp:
     parts = header.split(" ")
     if len(parts) != len(fields(Stamp)) or not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         raise ValueError(f"{header!r} is no stamp")
-    process, thread, lane, entered_ns, left_ns = map(int, parts)
+    process, thread, greenlet_id, entered_ns, left_ns = map(int, parts)
     if left_ns < entered_ns:
         raise ValueError(f"{header!r}: left before it was entered")
-    return Stamp(process=process, thread=thread, lane=lane, entered_ns=entered_ns, left_ns=left_ns)
+    return Stamp(process=process, thread=thread, greenlet_id=greenlet_id, entered_ns=entered_ns, left_ns=left_ns)
 
 
 def sweep(intervals: Iterable[tuple[int, int]], begin_ns: int, end_ns: int) -> tuple[int, float]:
@@ -76,7 +76,7 @@ def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, 
     shown = sorted((stamp for stamp in inside if stamp.left_ns > begin_ns), key=lambda stamp: stamp.entered_ns)
     if not shown:
         return None
-    processes, threads, lanes = (
+    processes, threads, greenlets = (
         _Numbers(),
         defaultdict[int, _Numbers](_Numbers),
         defaultdict[Hashable, _Numbers](_Numbers),
@@ -85,7 +85,7 @@ def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, 
         RequestSpan(
             process=processes[stamp.process],
             thread=threads[stamp.process][stamp.thread],
-            lane=lanes[stamp.process, stamp.thread][stamp.lane],
+            greenlet_id=greenlets[stamp.process, stamp.thread][stamp.greenlet_id],
             entered_us=round((stamp.entered_ns - begin_ns) / 1000),
             left_us=round((stamp.left_ns - begin_ns) / 1000),
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
-from wsgilab.doctor.finding import Finding
+from wsgilab.doctor.findings import Finding
 from wsgilab.model.errors import LabError
 from wsgilab.results.store import check_writable
 from wsgilab.runtime import engine as engines
@@ -15,7 +15,7 @@ from wsgilab.system.ports import free_ports
 
 
 def examine(*, servers: int, results: Path, ports: str) -> Sequence[Finding]:
-    """Look at Python, engine, cores, ports for so many servers, and the results folder."""
+    """Examine Python, engine, cores, ports for so many servers, and the results folder."""
     findings = [_python_finding()]
     found = engines.find()
     if isinstance(found, Engine):

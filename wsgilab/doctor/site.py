@@ -1,4 +1,4 @@
-"""Asking each machine of a site what it is, and what lies between them. Nothing stays running on any of them."""
+"""Examining each machine of a site, and the network between them. Nothing stays running on any of them."""
 
 import contextlib
 import time
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsgilab.doctor.finding import Finding
-from wsgilab.doctor.judged import Asked, Way, judge
+from wsgilab.doctor.findings import ExaminedMachine, Finding, NetworkPath, judge
 from wsgilab.model import Site, SiteMachine
 from wsgilab.model.errors import LabError
 from wsgilab.runtime.engine import Engine, reach
@@ -17,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def examine_site(site: Site, *, project: Path, state: Path, lab_id: str, servers: int) -> Sequence[Finding]:
-    """Look at each machine of a site, and at the ways from the swarm to the targets and to Locust's master.
+    """Examine each machine of a site, and the network from the swarm to the targets and to Locust's master.
 
-    `servers`: how many stand on a machine of targets at once. What is built there, the beacon's image, stays.
+    `servers`: how many are up on a machine of targets at once. The clock server's image, which is built there, stays.
     """
-    asked: dict[str, Asked] = {}
+    examined: dict[str, ExaminedMachine] = {}
     runtimes: dict[str, ComposeRuntime] = {}
     with contextlib.ExitStack() as reached:
         for machine in (*site.targets, *site.swarm):
             try:
                 engine = reached.enter_context(reach(machine))
             except LabError as error:
-                asked[machine.name] = Asked(machine=machine, failure=error.message)
+                examined[machine.name] = ExaminedMachine(machine=machine, failure=error.message)
                 continue
-            asked[machine.name], runtime = _ask(machine, engine, project, state, lab_id)
+            examined[machine.name], runtime = _examine(machine, engine, project, state, lab_id)
             if runtime is not None:
                 runtimes[machine.name] = runtime
-        ways = list(_ways(site, runtimes))
-    return judge(site, asked, ways, servers)
+        paths = list(_paths(site, runtimes))
+    return judge(site, examined, paths, servers)
 
 
-def _ask(
+def _examine(
     machine: SiteMachine, engine: Engine, project: Path, state: Path, lab_id: str
-) -> "tuple[Asked, ComposeRuntime | None]":
-    """What a machine says of itself, and its runtime where it said all."""
+) -> "tuple[ExaminedMachine, ComposeRuntime | None]":
+    """The facts of a machine, and its runtime where there are all of them."""
     # Here, because Docker's library takes a third of a second to import, and most tasks do without.
     from wsgilab.runtime.compose import ComposeRuntime
 
@@ -55,8 +54,8 @@ def _ask(
         after_s = time.time()
         engine_id = runtime.engine_id()
     except LabError as error:
-        return Asked(machine=machine, engine=version, compose=compose, failure=error.message), None
-    told = Asked(
+        return ExaminedMachine(machine=machine, engine=version, compose=compose, failure=error.message), None
+    examined = ExaminedMachine(
         machine=machine,
         engine=version,
         compose=compose,
@@ -64,35 +63,38 @@ def _ask(
         clocksource=facts.clocksource,
         boot=facts.boot,
         engine_id=engine_id,
-        # It was told somewhere in between.
+        # It was read at some moment between the two.
         clock_off_s=max(0.0, facts.time - after_s) + min(0.0, facts.time - before_s),
     )
-    return told, runtime
+
+    return examined, runtime
 
 
-def _ways(site: Site, runtimes: "dict[str, ComposeRuntime]") -> Iterator[Way]:
+def _paths(site: Site, runtimes: "dict[str, ComposeRuntime]") -> Iterator[NetworkPath]:
     for targets, (master, *others) in site.lanes:
         for to, origins in ((targets, [master, *others]), (master, others)):
             if origins and to.name in runtimes:
-                yield from _ways_to(to, [each for each in origins if each.name in runtimes], runtimes)
+                yield from _paths_to(to, [each for each in origins if each.name in runtimes], runtimes)
 
 
-def _ways_to(to: SiteMachine, origins: Sequence[SiteMachine], runtimes: "dict[str, ComposeRuntime]") -> Sequence[Way]:
-    found: list[Way] = []
+def _paths_to(
+    to: SiteMachine, origins: Sequence[SiteMachine], runtimes: "dict[str, ComposeRuntime]"
+) -> Sequence[NetworkPath]:
+    found: list[NetworkPath] = []
     try:
-        with runtimes[to.name].beacon() as port:
-            found += [_way(origin, to, port, runtimes[origin.name]) for origin in origins]
+        with runtimes[to.name].clock_server() as port:
+            found += [_path(origin, to, port, runtimes[origin.name]) for origin in origins]
     except LabError as error:
-        found.append(Way(origin=to, to=to, error=error.message))
+        found.append(NetworkPath(origin=to, to=to, error=error.message))
     return found
 
 
-def _way(origin: SiteMachine, to: SiteMachine, port: int, runtime: "ComposeRuntime") -> Way:
+def _path(origin: SiteMachine, to: SiteMachine, port: int, runtime: "ComposeRuntime") -> NetworkPath:
     try:
         probed = runtime.probe(to.address, port)
     except LabError as error:
-        return Way(origin=origin, to=to, port=port, error=error.message)
-    return Way(
+        return NetworkPath(origin=origin, to=to, port=port, error=error.message)
+    return NetworkPath(
         origin=origin,
         to=to,
         port=port,

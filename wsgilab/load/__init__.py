@@ -1,5 +1,5 @@
 """The swarm: simulated users, run by Locust on the generator's own cores.
 
-`agent` runs inside the generator's process or container and imports Locust; `client` is the lab's side of the
-conversation with it. Neither imports the other.
+`driver` runs inside the generator's process or container and imports Locust; `client` is the lab's side of the channel to
+it. Neither imports the other.
 """

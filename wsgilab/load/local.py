@@ -4,31 +4,24 @@
 import locust  # noqa: F401  isort: skip
 
 import argparse
-import contextlib
-import importlib.util
 import os
-import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import gevent
-from locust import TaskSet, User
+from locust import User
 from locust.env import Environment
-from locust.runners import STATE_STOPPED, LocalRunner
+from locust.runners import STATE_STOPPED, LocalRunner, Runner
 from locust.stats import RequestStats
-from locust.util.load_locustfile import is_user_class
 
-from wsgilab.load.reachability import Reachability, ReachReading, Unreached
+from wsgilab.load.locustfiles import BadLocustfile, report_user_errors, user_classes
+from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
 from wsgilab.load.samples import Recorder, Sample
 from wsgilab.model import TrialSpec
 from wsgilab.system import cpus, host
 
-LOCUSTFILES = Path("locustfiles")
 POLL_S = 0.002
 UP_S = 20.0
 
@@ -41,6 +34,11 @@ class Progress:
     answered: int
     failed: int
 
+    @classmethod
+    def of(cls, runner: Runner, recorder: Recorder) -> "Progress":
+        """The progress of the users in this process."""
+        return cls(users=runner.user_count, answered=len(recorder.answered), failed=len(recorder.failed))
+
 
 class WindowMark(NamedTuple):
     """What the generator had used of its cores at a moment, and how long they had been idle."""
@@ -52,93 +50,94 @@ class WindowMark(NamedTuple):
     """See `host.idle_s`."""
 
     def share(self, later: "WindowMark") -> float:
-        """CPU seconds a second from here to there."""
+        """CPU seconds a second between the two marks."""
         return (later.cpu_s - self.cpu_s) * 1e9 / (later.at_ns - self.at_ns)
 
     def others(self, later: "WindowMark", cores: int) -> float:
-        """Share of so many cores that others used, or a hypervisor took away, from here to there."""
+        """Share of so many cores that other programs used, or a hypervisor took away, between the two marks."""
         passed_s = (later.at_ns - self.at_ns) / 1e9 * cores
-        # The kernel counts idle time in 10 ms, so that a little less than nothing may come of it.
+        # The kernel counts idle time in steps of 10 ms, so the result may be slightly negative.
         return max(0.0, round(1 - (later.idle_s - self.idle_s + later.cpu_s - self.cpu_s) / passed_s, 6))
 
 
 class TargetCores:
-    """How busy a target's cores are between two marks, whoever uses them."""
+    """How busy a target's cores are between two marks, whatever uses them."""
 
-    def __init__(self, cpuset: str, reach: Reachability | None) -> None:
-        """`cpuset` is empty where they are not to be watched; `reach` is the way to the targets' machine, where that is
-        another."""
+    def __init__(self, cpuset: str, reachability: Reachability | None) -> None:
+        """`cpuset` is empty where they are not to be watched; `reachability` is for targets on another machine."""
         self._cpuset = cpuset
         self._cores = cpus.parse(cpuset) if cpuset else frozenset[int]()
-        # A connection of its own: an answer may still be under way when the load asks something else.
-        self._reach = None if reach is None else Reachability(str(reach))
+        # A connection of its own: an answer may still be under way when the load reads the clock.
+        self._reachability = None if reachability is None else Reachability(str(reachability))
         self._readings: list[gevent.Greenlet] = []
 
     def mark(self) -> None:
-        """Read them now; an answer from afar is not waited for."""
+        """Begin to read them now, without waiting for the answer of another machine."""
         if self._cores:
             self._readings.append(gevent.spawn(self._read, self._readings[-1] if self._readings else None))
 
     def busy(self) -> float | None:
         """The share that was busy, or taken away by a hypervisor, between the two marks; None where they were not watched.
 
-        Raises Unreached.
+        Raises Unreachable.
         """
         if not self._cores:
             return None
         readings = [reading.get() for reading in self._readings]
-        if self._reach is not None:
-            self._reach.close()
+        if self._reachability is not None:
+            self._reachability.close()
         for reading in readings:
-            if isinstance(reading, Unreached):
+            if isinstance(reading, Unreachable):
                 raise reading
         (begin_ns, begin_s), (end_ns, end_s) = readings
         idle: float = (end_s - begin_s) * 1e9 / (end_ns - begin_ns) / len(self._cores)
         return max(0.0, round(1 - idle, 6))
 
-    def _read(self, before: gevent.Greenlet | None) -> tuple[int, float] | Unreached:
-        """When, by the clock of the targets' machine, and for how long the cores had been idle by then; or why that cannot be
-        told, for gevent writes down what a greenlet raises."""
+    def _read(self, before: gevent.Greenlet | None) -> tuple[int, float] | Unreachable:
+        """A moment of the targets' machine's clock, and for how many seconds the cores had been idle by then.
+
+        An error is returned, not raised: gevent prints what a greenlet raises.
+        """
         if before is not None:
             before.join()
-        if self._reach is None:
+        if self._reachability is None:
             return time.monotonic_ns(), host.idle_s(self._cores)
         try:
-            return self._reach.idle(self._cpuset)
-        except Unreached as error:
+            return self._reachability.idle(self._cpuset)
+        except Unreachable as error:
             return error
 
 
 class Load(Protocol):
     """All users of one trial."""
 
-    def look(self, patience_s: float) -> Sequence[ReachReading]:
-        """How things stand between each machine of users and the targets', this one first; nothing where all is one machine.
+    def read_network(self, patience_s: float) -> Sequence[NetworkReading]:
+        """The network between each machine of users and the targets, this one first; empty where all is one machine.
 
-        Users count in the targets' machine's clock from then on. Raises Unreached.
+        Users count in the targets' machine's clock from then on. Raises Unreachable.
         """
 
     def start(self) -> None:
-        """Let them begin. Returns when all have."""
+        """Start all users. Returns when all are at work."""
 
     def progress(self) -> Progress:
-        """Raises BadLocustfile where a user has failed by itself."""
+        """Raises BadLocustfile where a Locust file's own code has failed."""
 
     def end_window(self, at_ns: int, void_ns: int) -> None:
-        """Requests that users begin after `at_ns` (CLOCK_MONOTONIC of the target's machine) count for nothing; those that
-        enter the application after `void_ns` need not be worked off either. May be told again, later each time."""
+        """Requests that users begin after `at_ns` (CLOCK_MONOTONIC of the targets' machine) count for nothing; those that
+        enter the application after `void_ns` need not be worked off either. Both may be set again to later moments."""
 
     def stop(self, patience_s: float) -> list[Sample]:
-        """Let each user finish the request under way, give up those unanswered after `patience_s`, and hand in all."""
+        """Let each user finish the request under way, give up those unanswered after `patience_s`, and return all samples."""
 
     def mark(self) -> None:
-        """Note what is used of the generator's cores, at each of the window's ends."""
+        """Note what is used of the generator's cores; called at each end of the window."""
 
     def busiest(self) -> float:
-        """The share used, between the two marks, of the core of which most was."""
+        """The share used, between the two marks, of the busiest core."""
 
     def used(self) -> float:
-        """CPU seconds a second of all on this machine, between the two marks."""
+        """CPU seconds a second of all processes on this machine, between the two marks."""
 
     def others(self) -> float:
         """The share of the generator's cores that others used between the two marks, on the machine where that was most."""
@@ -150,101 +149,14 @@ class NoStats(RequestStats):
     def log_request(self, *_: Any) -> None: ...
 
 
-def environment(user_classes: Sequence[type[User]], order: TrialSpec | None = None) -> Environment:
-    """A Locust environment, for `order` where there is one yet, without Locust's own statistics."""
+def environment(user_classes: Sequence[type[User]], spec: TrialSpec | None = None) -> Environment:
+    """A Locust environment without Locust's own statistics; for one trial, where `spec` is given."""
     made = Environment(user_classes=list(user_classes))
     made.stats = NoStats()
-    if order is not None:
-        made.host = order.base_url
-        made.parsed_options = argparse.Namespace(**order.options)
+    if spec is not None:
+        made.host = spec.base_url
+        made.parsed_options = argparse.Namespace(**spec.options)
     return made
-
-
-class BadLocustfile(Exception):
-    """A Locust file of which there can be no users. The message is one line."""
-
-
-_loaded: dict[str, list[type[User]]] = {}
-
-
-def user_classes(locustfile: str) -> list[type[User]]:
-    """The users of a workload's Locust file. Raises BadLocustfile."""
-    if locustfile not in _loaded:
-        path = LOCUSTFILES / f"{locustfile}.py"
-        found = [each for each in vars(_module(path)).values() if is_user_class(each)]
-        if not found:
-            raise BadLocustfile(f"{path} has no user: a class that is derived from LabUser, and is not abstract")
-        _loaded[locustfile] = found
-    return list(_loaded[locustfile])
-
-
-def every_user_class() -> list[type[User]]:
-    """The users of all workloads. Of a Locust file that has none nothing is said before it is asked for."""
-    found: dict[str, type[User]] = {}
-    for path in sorted(LOCUSTFILES.glob("*.py")):
-        with contextlib.suppress(BadLocustfile):
-            for each in user_classes(path.stem):
-                # Locust knows users by the names of their classes.
-                found.setdefault(each.__name__, each)
-    return list(found.values())
-
-
-def _module(path: Path) -> ModuleType:
-    """A Locust file, by its path: its name may be another module's too, such as one of the standard library's.
-
-    Raises BadLocustfile.
-    """
-    if not path.is_file():
-        raise BadLocustfile(f"there is no {path}")
-    whole = path.resolve()
-    if str(whole.parent) not in sys.path:
-        # What these files import from each other is found, and hides nothing that others import.
-        sys.path.append(str(whole.parent))
-    try:
-        spec = importlib.util.find_spec(path.stem)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin != str(whole):
-        spec = importlib.util.spec_from_file_location(f"{LOCUSTFILES.name}/{path.stem}", whole)
-    if spec is None or spec.loader is None:
-        raise BadLocustfile(f"{path} is no Python file")
-    if spec.name in sys.modules:
-        # Another Locust file has imported it.
-        return sys.modules[spec.name]
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file does when it is imported
-        del sys.modules[spec.name]
-        raise BadLocustfile(_fault(path, error)) from None
-    return module
-
-
-def _fault(path: Path, error: BaseException) -> str:
-    """What is wrong with a Locust file, and in which line of which file."""
-    where, line = str(path), None
-    if isinstance(error, SyntaxError):
-        what = error.msg
-        line = error.lineno
-        where = where if error.filename is None else str(path.with_name(Path(error.filename).name))
-    else:
-        what = (traceback.format_exception_only(error)[-1].splitlines() or [""])[0]
-        lines = [
-            each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path.resolve())
-        ]
-        line = lines[-1] if lines else None
-    return f"{where}{'' if line is None else f', line {line}'}: {what}"
-
-
-def tell_trouble(environment: Environment, tell: Callable[[str], None]) -> None:
-    """Have `tell` hear, in a line, of each exception of a Locust file's own: Locust logs it, and the user begins no request."""
-
-    def on_user_error(user_instance: User | TaskSet, exception: BaseException, **_: Any) -> None:
-        user = user_instance.user if isinstance(user_instance, TaskSet) else user_instance
-        path = Path(sys.modules[type(user).__module__].__file__ or "")
-        tell(_fault(LOCUSTFILES / path.name, exception))
-
-    environment.events.user_error.add_listener(on_user_error)
 
 
 def stop_users(runner: Any, patience_s: float) -> None:
@@ -254,42 +166,42 @@ def stop_users(runner: Any, patience_s: float) -> None:
     stopping = gevent.spawn(runner.stop_users, runner.user_classes_count)
     gevent.sleep(0)
     runner.user_greenlets.join(timeout=patience_s)
-    # Not the group's own kill(), which leaves out whom Locust has asked to stop, and then waits for them.
+    # Not the group's own kill(), which leaves out those that Locust has already asked to stop, and then waits for them.
     gevent.killall(list(runner.user_greenlets))
     stopping.join()
 
 
-def count_in(environment: Environment, recorder: Recorder, clock_offset_ns: int) -> None:
-    """Let users and their recorder tell moments in a clock that is so much ahead of this machine's own."""
-    vars(environment.parsed_options)["clock_offset_ns"] = clock_offset_ns
-    recorder.clock_offset_ns = clock_offset_ns
+def use_clock(environment: Environment, recorder: Recorder, offset_ns: int) -> None:
+    """Make users and their recorder use a clock that is `offset_ns` ahead of this machine's own."""
+    vars(environment.parsed_options)["clock_offset_ns"] = offset_ns
+    recorder.clock_offset_ns = offset_ns
 
 
 def end_window(environment: Environment, at_ns: int, void_ns: int) -> None:
-    """Let users know when the window ends, and from when on their requests are void."""
+    """Set when the window ends, and from when on requests are void, for all users of `environment`."""
     vars(environment.parsed_options).update(window_end_ns=at_ns, void_after_ns=void_ns)
 
 
 class LocalLoad:
     """All users in this process."""
 
-    def __init__(self, order: TrialSpec, reach: Reachability | None) -> None:
-        self._users = order.users
-        self._reach = reach
+    def __init__(self, spec: TrialSpec, reachability: Reachability | None) -> None:
+        self._users = spec.users
+        self._reachability = reachability
         self._recorder = Recorder()
         self._marks: list[WindowMark] = []
-        self._trouble: list[str] = []
-        self._environment = environment(user_classes(order.locustfile), order)
-        tell_trouble(self._environment, self._trouble.append)
+        self._errors: list[str] = []
+        self._environment = environment(user_classes(spec.locustfile), spec)
+        report_user_errors(self._environment, self._errors.append)
         self._environment.events.request.add_listener(self._recorder.on_request)
         self._runner: LocalRunner = self._environment.create_local_runner()
 
-    def look(self, patience_s: float) -> Sequence[ReachReading]:
-        if self._reach is None:
+    def read_network(self, patience_s: float) -> Sequence[NetworkReading]:
+        if self._reachability is None:
             return ()
-        seen = self._reach.look(patience_s)
-        count_in(self._environment, self._recorder, seen.offset_ns)
-        return (seen,)
+        reading = self._reachability.read(patience_s)
+        use_clock(self._environment, self._recorder, reading.offset_ns)
+        return (reading,)
 
     def start(self) -> None:
         self._runner.start(self._users, spawn_rate=self._users)
@@ -300,10 +212,9 @@ class LocalLoad:
             gevent.sleep(POLL_S)
 
     def progress(self) -> Progress:
-        recorder = self._recorder
-        if self._trouble:
-            raise BadLocustfile(self._trouble[0])
-        return Progress(users=self._runner.user_count, answered=len(recorder.answered), failed=len(recorder.failed))
+        if self._errors:
+            raise BadLocustfile(self._errors[0])
+        return Progress.of(self._runner, self._recorder)
 
     def end_window(self, at_ns: int, void_ns: int) -> None:
         end_window(self._environment, at_ns, void_ns)
@@ -331,5 +242,5 @@ class LocalLoad:
 
 
 def mark() -> WindowMark:
-    """Of this process alone, on the core that it is pinned to."""
+    """The mark of this process alone, on the core that it is pinned to."""
     return WindowMark(time.monotonic_ns(), time.process_time(), host.idle_s(os.sched_getaffinity(0)))

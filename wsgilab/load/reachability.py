@@ -1,4 +1,4 @@
-"""What lies between a machine of the swarm and the targets' machine, where these are two. Asks the beacon there."""
+"""The network between a machine of the swarm and the targets' machine, where these are two. Reads the clock server there."""
 
 import socket
 import time
@@ -19,13 +19,13 @@ _SNMP = Path("/proc/net/snmp")
 _NAMESPACE = Path("/proc/self/ns/net")
 
 
-class Unreached(Exception):
-    """The targets' machine is not reached. The message is one line."""
+class Unreachable(Exception):
+    """The targets' machine cannot be reached. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReachReading:
-    """The targets' machine, and this one's own network, from one machine of the swarm."""
+class NetworkReading:
+    """The clock of the targets' machine and the network to it, as one machine of the swarm finds them."""
 
     offset_ns: int
     """CLOCK_MONOTONIC there minus here."""
@@ -38,21 +38,21 @@ class ReachReading:
 
 
 class Reachability:
-    """A machine's way to the targets' machine."""
+    """The connection from a machine of the swarm to the clock server on the targets' machine."""
 
-    def __init__(self, beacon: str) -> None:
-        """`beacon` is `HOST:PORT`. Nothing is asked yet. Raises ValueError where it is something else."""
-        self._link = ClockClient(*parse_address(beacon), _ANSWER_S)
+    def __init__(self, address: str) -> None:
+        """`address` is `HOST:PORT` of the clock server. Connects at the first reading. Raises ValueError for anything else."""
+        self._client = ClockClient(*parse_address(address), _ANSWER_S)
         self._was_reached = False
 
     def __str__(self) -> str:
-        return str(self._link)
+        return str(self._client)
 
-    def look(self, patience_s: float) -> ReachReading:
-        """How things stand. Raises Unreached where they cannot be told for `patience_s`, or little longer."""
-        reading = self._read(patience_s)
+    def read(self, patience_s: float) -> NetworkReading:
+        """Measure now. Raises Unreachable where there is no answer for `patience_s`, or little longer."""
+        reading = self._read_clock(patience_s)
         sent, resent = _segments(_SNMP.read_text())
-        return ReachReading(
+        return NetworkReading(
             offset_ns=reading.offset_ns,
             round_trip_ms=reading.round_trip_ms,
             namespace=f"{socket.gethostname()} {_NAMESPACE.readlink()}",
@@ -61,45 +61,45 @@ class Reachability:
         )
 
     def idle(self, cpuset: str) -> tuple[int, float]:
-        """When, by the clock there (CLOCK_MONOTONIC, nanoseconds), and for how many seconds those cores there had been idle
-        by then; see `host.idle_s`. Raises Unreached."""
+        """A moment of the clock there (CLOCK_MONOTONIC, nanoseconds), and for how many seconds those cores there had been
+        idle by then; see `host.idle_s`. Raises Unreachable."""
         try:
-            at_ns, idle_ns = self._link.idle(cpuset)
+            at_ns, idle_ns = self._client.idle(cpuset)
         except OSError as error:
-            raise self._unreached(error) from None
+            raise self._unreachable(error) from None
         return at_ns, idle_ns / 1e9
 
     def bandwidth_mbps(self) -> float:
-        """Megabits a second that one connection brings from there. Raises Unreached."""
+        """Megabits a second that one connection brings from there. Raises Unreachable."""
         try:
-            return self._link.bandwidth_mbps()
+            return self._client.bandwidth_mbps()
         except OSError as error:
-            raise self._unreached(error) from None
+            raise self._unreachable(error) from None
 
     def close(self) -> None:
-        self._link.close()
+        self._client.close()
 
-    def _read(self, patience_s: float) -> ClockReading:
+    def _read_clock(self, patience_s: float) -> ClockReading:
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                reading = self._link.read()
+                reading = self._client.read()
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise self._unreached(error) from None
+                    raise self._unreachable(error) from None
                 time.sleep(_PAUSE_S)
             else:
                 self._was_reached = True
                 return reading
 
-    def _unreached(self, error: OSError) -> Unreached:
+    def _unreachable(self, error: OSError) -> Unreachable:
         any_more = " any more" if self._was_reached else ""
-        return Unreached(f"the targets' machine is not reached{any_more} at {self._link}: {error}")
+        return Unreachable(f"the targets' machine is not reached{any_more} at {self._client}: {error}")
 
 
-def segments_between(before: Iterable[ReachReading], after: Iterable[ReachReading]) -> tuple[int, int]:
-    """TCP segments sent, and sent again, on all machines between two looks; each network namespace counted once."""
-    first, last = ({each.namespace: each for each in looks} for looks in (before, after))
+def segments_between(before: Iterable[NetworkReading], after: Iterable[NetworkReading]) -> tuple[int, int]:
+    """TCP segments sent, and sent again, on all machines between two readings; each network namespace counted once."""
+    first, last = ({each.namespace: each for each in readings} for readings in (before, after))
     both = first.keys() & last.keys()
     return (
         sum(last[name].sent_segments - first[name].sent_segments for name in both),

@@ -1,4 +1,4 @@
-"""What users saw, request by request, and what that means for a window. Pure, so that workers' samples merge exactly."""
+"""Samples of requests, and the figures of a window made from them. Pure, so that workers' samples merge exactly."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     latency_ms: float
     """From when it was due, or else begun, until it was answered, had failed, or was given up."""
     stamp: str | None
-    """What the answer's header said, those of several joined by `, `; None where there was none."""
+    """The answer's header, several joined by `, `; None where there was none."""
     error: str | None
     """Why it failed; None where the answer was right."""
     cut_off: bool
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
 
 
 class Recorder:
-    """Listens to Locust's `request` event. It only keeps what it hears: what that means is worked out after the trial."""
+    """Listens to Locust's `request` event and keeps a sample of each. The figures are worked out after the trial."""
 
     def __init__(self, clock_offset_ns: int = 0) -> None:
         self.clock_offset_ns = clock_offset_ns
@@ -63,12 +63,12 @@ class Recorder:
         self.answered: set[int] = set()
         self.failed: set[int] = set()
 
-    def on_request(self, **told: Any) -> None:
-        """Keep what is told of a request. Locust drops what a listener raises, and the request would be lost with it."""
+    def on_request(self, **request: Any) -> None:
+        """Keep a request. Locust drops what a listener raises, and the request would be lost with it."""
         try:
-            self._record(**told)
+            self._record(**request)
         except Exception as error:  # noqa: BLE001 - whatever it is
-            self.samples.append(Sample(0.0, None, f"not understood: {said(error)}", False, 0, 0.0))
+            self.samples.append(Sample(0.0, None, f"not understood: {error_text(error)}", False, 0, 0.0))
 
     def _record(
         self,
@@ -86,7 +86,7 @@ class Recorder:
         if due_ns:
             late_ms = (known["begun_ns"] - due_ns) / 1e6
             due_ns += self.clock_offset_ns
-        told = (
+        details = (
             known.get("slow_connection", False),
             known.get("client_ms", 0.0),
             known.get("reading_ms", 0.0),
@@ -95,13 +95,13 @@ class Recorder:
         )
         if exception is None:
             self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *told))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details))
             return
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
-        error = "given up" if cut_off else said(exception)
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *told))
+        error = "given up" if cut_off else error_text(exception)
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +115,11 @@ class Span:
     """From here on every user had had an answer, and latencies are those of the full load."""
     end_ns: int
     stopped_ns: int
-    """Users began no more requests. From the window's end until then they went on."""
+    """Users began no more requests. They went on beyond the window's end until then."""
     drained_ns: int
 
     def shifted(self, by_ns: int) -> "Span":
-        """The same moments in a clock that is so much ahead."""
+        """The same moments in a clock that is `by_ns` ahead."""
         return Span(**{each.name: getattr(self, each.name) + by_ns for each in fields(self)})
 
 
@@ -156,7 +156,7 @@ def report(
             try:
                 answered.append((read_stamp(sample, stamped), sample))
             except ValueError as error:
-                errors[said(error)] += 1
+                errors[error_text(error)] += 1
 
     stamps = [stamp for stamp, _ in answered]
     counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
@@ -225,8 +225,8 @@ def read_stamp(sample: Sample, stamped: tuple[int, int]) -> Stamp:
     return stamp
 
 
-def said(error: BaseException) -> str:
-    """What is told of a failure."""
+def error_text(error: BaseException) -> str:
+    """An error in one short line, as a failure is counted under it."""
     return f"{type(error).__name__}: {error}"[:200]
 
 

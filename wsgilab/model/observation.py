@@ -16,7 +16,7 @@ class Stamp:
     process: int
     thread: int
     """The operating system's thread id."""
-    lane: int
+    greenlet_id: int
     """The thread's or greenlet's id as Python sees it."""
     entered_ns: int
     left_ns: int
@@ -27,9 +27,9 @@ class RequestSpan(NamedTuple):
 
     process: int
     thread: int
-    lane: int
-    """Who served it, each numbered from 0 in the order in which they appear in the timeline: a thread is one of its
-    process, a lane (a thread, or one of a thread's greenlets) one of its thread."""
+    greenlet_id: int
+    """Who served it, each numbered from 0 in the order in which they appear in the timeline. A thread is numbered within its
+    process, a greenlet within its thread; a thread without greenlets has one number."""
     entered_us: int
     left_us: int
     """Microseconds after the timeline's begin; one that was inside already has entered before 0."""
@@ -109,7 +109,7 @@ class TrialReport:
     held_s: float = 0.0
     """After the window: how long load went on, until the lab had read what the target used."""
     read_late: bool = False
-    """The lab had not read by the time that load goes on at most (`agent.LONGEST_READING_S`): what it read is of less load."""
+    """The lab had not read by the time that load goes on at most (`driver.LONGEST_READING_S`): what it read is of less load."""
     drain_s: float
     """From when users began no more requests until the last one was answered, or given up."""
     unanswered: int

@@ -15,7 +15,7 @@ names any."""
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use|all ports are allocated", re.IGNORECASE)
 """How a Docker engine says that somebody else has a port."""
 PORTS_BESIDE = 1
-"""What a machine of targets publishes beside its servers: the beacon."""
+"""What a machine of targets publishes beside its servers: the clock server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

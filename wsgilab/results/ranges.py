@@ -88,7 +88,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
     InFlight: {"peak": COUNT, "mean": COUNT, "threads": COUNT},
     Timeline: {"span_us": FROM_ONE},
     RequestSpan: {
-        **dict.fromkeys(("process", "thread", "lane"), COUNT),
+        **dict.fromkeys(("process", "thread", "greenlet_id"), COUNT),
         **dict.fromkeys(("entered_us", "left_us"), _US),
     },
 }

@@ -18,7 +18,7 @@ from wsgilab.run.workspace import Workspace, read_text, shown
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine, reach
 from wsgilab.runtime.local import LocalRuntime
-from wsgilab.runtime.protocol import BEACON, SWARM, Runtime, Say
+from wsgilab.runtime.protocol import CLOCK_SERVER, SWARM, Runtime, Say
 from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
 from wsgilab.system import cpus, host, neighbours
 from wsgilab.system.ports import check_enough, port_range
@@ -209,7 +209,9 @@ def _remote_host(
 ) -> tuple[RemoteHost, str]:
     """A machine that was reached, and what identifies its engine."""
     engine = reached.enter_context(reach(machine))
-    runtime = compose_runtime(workspace, engine, machine, needs=[BEACON] if has_targets else [SWARM, BEACON])
+    runtime = compose_runtime(
+        workspace, engine, machine, needs=[CLOCK_SERVER] if has_targets else [SWARM, CLOCK_SERVER]
+    )
     try:
         facts = runtime.facts()
         identity = f"{facts.boot} {runtime.engine_id()}"

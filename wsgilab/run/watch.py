@@ -23,15 +23,15 @@ class Watch:
         """The trial that begins now; `progress` such as `12 of 45 trials`."""
         # Whatever the UI itself sends can only be why it fails.
         self._send(lambda ui: ui.receive(0.0))
-        self._send(lambda ui: ui.tell_trial(cell, progress))
+        self._send(lambda ui: ui.send_trial(cell, progress))
 
     def observe(self, observation: Observation) -> None:
         """A trial that has ended."""
-        self._send(lambda ui: ui.tell_observation(observation))
+        self._send(lambda ui: ui.send_observation(observation))
 
     def end(self) -> None:
         """The run has ended."""
-        self._send(lambda ui: ui.tell_end())
+        self._send(lambda ui: ui.send_end())
 
     def _send(self, send: Callable[[LabUI], object]) -> None:
         if self._ui is None:

@@ -1,8 +1,9 @@
-"""The beacon's container on a machine of a site: asked once for what machine that is, or there for others to ask."""
+"""The clock server's container on a machine of a site: run once for one answer, or kept up for other machines."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,7 +12,8 @@ from wsgilab.model.errors import EngineError
 from wsgilab.runtime import images
 from wsgilab.runtime.command import Compose
 from wsgilab.runtime.containers import engine_errors
-from wsgilab.runtime.protocol import BEACON
+from wsgilab.runtime.protocol import CLOCK_SERVER
+from wsgilab.runtime.removal import PROJECT_LABEL
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
@@ -21,10 +23,12 @@ PORT = 9000
 _MODULE = ("python3", "-S", "-E", "-m", "wsgilab.system.clock_server")
 _ONCE_S = 60.0
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What a machine tells of itself, from within a container that may use all of its engine's cores."""
+    """Facts of a machine, read within a container that may use all of its engine's cores."""
 
     host: Host
     time: float
@@ -36,7 +40,7 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What lies between two machines. `error` says why nothing is known, and is empty otherwise."""
+    """The network between two machines. `error` says why nothing is known, and is empty otherwise."""
 
     round_trip_ms: float = 0.0
     offset_ns: int = 0
@@ -44,72 +48,60 @@ class Probed:
     error: str = ""
 
 
-_FACTS = TypeAdapter(MachineFacts)
-_PROBED = TypeAdapter(Probed)
-
-
 def build(compose: Compose) -> None:
-    """Build the beacon's image, a matter of a second or two. Raises BuildError."""
-    images.build(compose, BEACON, BEACON, compose.lab_files)
+    """Build the clock server's image, a matter of a second or two. Raises BuildError."""
+    images.build(compose, CLOCK_SERVER, CLOCK_SERVER, compose.lab_files)
 
 
 def facts(compose: Compose, project: str) -> MachineFacts:
-    """What machine the engine runs on. Raises EngineError."""
-    try:
-        return _FACTS.validate_json(_once(compose, project, ["host"]))
-    except ValidationError as error:
-        raise EngineError(f"the beacon said what was not agreed: {error.errors()[0]['msg']}") from None
+    """The facts of the machine that the engine runs on. Raises EngineError."""
+    return _run_once(compose, project, ["host"], TypeAdapter(MachineFacts))
 
 
 def probe(compose: Compose, project: str, host: str, port: int) -> Probed:
-    """What lies between the engine's machine and a beacon at `host:port`. Raises EngineError where it cannot ask."""
-    try:
-        return _PROBED.validate_json(_once(compose, project, ["probe", host, str(port)]))
-    except ValidationError as error:
-        raise EngineError(f"the beacon said what was not agreed: {error.errors()[0]['msg']}") from None
+    """Measure the network between the engine's machine and a clock server at `host:port`.
+
+    Raises EngineError where the container does not run; an unreachable clock server is part of the answer.
+    """
+    return _run_once(compose, project, ["probe", host, str(port)], TypeAdapter(Probed))
 
 
 def serve(compose: Compose, project: str, publish: str, ports: str) -> int:
-    """Start a beacon that serves until its project is removed; the port at which it is published. Raises EngineError."""
+    """Start a clock server that runs until its project is removed; the port at which it is published. Raises EngineError."""
     options = ["--detach", "--publish", f"{bracketed(publish)}:{ports}:{PORT}"]
-    finished = compose.run(
-        project,
-        compose.lab_files,
-        *_run(options),
-        *("serve", str(PORT)),
-        cpus="0",
-        timeout_s=_ONCE_S,
-    )
+    finished = _run(compose, project, options, ["serve", str(PORT)])
     if finished.code != 0:
-        raise EngineError(f"the beacon did not start: {_refusal(finished)}", detail=finished.stderr)
+        raise EngineError(f"the clock server did not start: {_refusal(finished)}", detail=finished.stderr)
     with engine_errors():
-        label = f"com.docker.compose.project={project}"
-        [container] = compose.client.containers.list(filters={"label": label})
-        return int(container.attrs["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])
+        label = f"{PROJECT_LABEL}={project}"
+        for container in compose.client.containers.list(filters={"label": label}, ignore_removed=True):
+            return int(container.attrs["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])
+    raise EngineError("the clock server has ended right after its start", detail=finished.stderr)
 
 
 def _refusal(finished: Finished) -> str:
-    """What the engine has against it, where it says so; Compose's last words are but that it failed."""
-    said = "Error response from daemon: "
-    refusals = [line.strip() for line in finished.stderr.splitlines() if line.strip().startswith(said)]
-    return refusals[-1].removeprefix(said).rpartition("): ")[2] if refusals else finished.last_line
+    """The engine's error, where it reports one; Compose's own last line only says that it failed."""
+    begin = "Error response from daemon: "
+    refusals = [line.strip() for line in finished.stderr.splitlines() if line.strip().startswith(begin)]
+    return refusals[-1].removeprefix(begin).rpartition("): ")[2] if refusals else finished.last_line
 
 
-def _run(options: Sequence[str]) -> list[str]:
-    return ["--profile", BEACON, "run", "--no-deps", "--no-TTY", *options, BEACON, *_MODULE]
-
-
-def _once(compose: Compose, project: str, words: Sequence[str]) -> str:
-    """What it prints, in a line; also where it says that there is an error."""
-    finished = compose.run(project, compose.lab_files, *_run(["--rm"]), *words, cpus="0", timeout_s=_ONCE_S)
+def _run_once(compose: Compose, project: str, words: Sequence[str], adapter: "TypeAdapter[Answer]") -> Answer:
+    """The JSON object in the last line that it prints, an error included."""
+    finished = _run(compose, project, ["--rm"], words)
     lines = finished.stdout.strip().splitlines()
-    if not lines or not _is_object(lines[-1]):
-        raise EngineError(f"the beacon did not run: {finished.last_line}", detail=finished.stderr)
-    return lines[-1]
-
-
-def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        found = json.loads(lines[-1] if lines else "")
     except ValueError:
-        return False
+        found = None
+    if not isinstance(found, dict):
+        raise EngineError(f"the clock server did not run: {finished.last_line}", detail=finished.stderr)
+    try:
+        return adapter.validate_json(lines[-1])
+    except ValidationError as error:
+        raise EngineError(f"the clock server's answer is not as agreed: {error.errors()[0]['msg']}") from None
+
+
+def _run(compose: Compose, project: str, options: Sequence[str], words: Sequence[str]) -> Finished:
+    argv = ["--profile", CLOCK_SERVER, "run", "--no-deps", "--no-TTY", *options, CLOCK_SERVER, *_MODULE, *words]
+    return compose.run(project, compose.lab_files, *argv, cpus="0", timeout_s=_ONCE_S)

@@ -1,4 +1,4 @@
-"""`docker compose` as the lab calls it: with its files, its variables, and the images that it has chosen."""
+"""`docker compose` as the lab calls it: its files, its variables, and the images that it uses."""
 
 import functools
 import hashlib
@@ -22,19 +22,19 @@ from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
 OWN_BASE = "wsgilab-base:trixie"
-"""A base image of the user's own; taken where no other is named and no registry image is at hand."""
+"""The user's own base image; used where no other is named and the registry's is not present."""
 DEFAULT_BASE = "python:3.13-slim-trixie"
 OWN = "wsgilab"
-"""What the names of the lab's own images begin with, before a slash."""
+"""The names of the lab's own images begin with this and a slash."""
 OWN_POSTGRES = f"{OWN}/postgres"
-"""PostgreSQL from Debian's package, built on the base image; taken where no other is named and the base is OWN_BASE."""
+"""PostgreSQL from Debian's package, built on the base image; used where no other is named and the base is OWN_BASE."""
 DEFAULT_POSTGRES = "postgres:17-alpine"
 
 _SHORT = 12
-"""So much of a digest is in a tag."""
+"""Characters of a digest that are part of a tag."""
 
 LOOPBACK = "127.0.0.1"
-"""Where targets are published on one's own machine: out of everybody else's reach."""
+"""Where targets are published on this machine: out of other machines' reach."""
 
 _API_S = 30
 
@@ -59,15 +59,15 @@ class Compose:
         self._ports = ports
         self._publish = bracketed(publish)
         self.checkout = hashlib.sha256(str(project).encode()).hexdigest()[:8]
-        """Tells this checkout's images from those of any other."""
+        """Distinguishes this checkout's images from those of any other."""
         self.lab_files = [project / "compose" / "compose.yaml"]
-        """The backends', the swarm's, and the checkout's own catalogue."""
+        """The files of the backends, of the swarm, and of the checkout's own catalogue."""
         self.server_files = self.lab_files if catalogue_file is None else [catalogue_file]
         with engine_errors():
             self.client = _Client(base_url=engine.endpoint.host, tls=_certificates(engine.endpoint), timeout=_API_S)
 
     def argv(self, project: str, files: Collection[Path]) -> list[str]:
-        """The command, for a Compose project of that name, without what it is to do."""
+        """The command line for a Compose project of that name, up to the subcommand."""
         argv = [self.docker, "compose", "--project-name", project]
         argv += ["--project-directory", str(self._project / "compose")]
         for file in files:
@@ -75,7 +75,7 @@ class Compose:
         return argv
 
     def environment(self, cpus: str) -> dict[str, str]:
-        """Every variable that the files know, so that none of the user's own gets there by chance."""
+        """Every variable that the files use, so that none of the user's own gets in by chance."""
         return {
             **self.endpoint.environment(),
             "LAB_ID": self._lab_id,
@@ -95,7 +95,7 @@ class Compose:
         }
 
     def run(self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float) -> Finished:
-        """Have it do `words`, to its end. Raises EngineError where that cannot be, or takes too long."""
+        """Run the subcommand `words` to its end. Raises EngineError where it cannot start, or takes too long."""
         try:
             return process.run(
                 self.argv(project, files) + list(words),
@@ -108,22 +108,22 @@ class Compose:
 
     @functools.cached_property
     def tag(self) -> str:
-        """Of all images: what they are built from, and by whom. What is edited later is for the next lab."""
+        """The tag of all images: a digest of what they are built from, and the checkout. Computed once: later edits are not used."""
         return f"{origin.of_images(self._project, self.base_image())[:_SHORT]}-{self.checkout}"
 
     def image(self, stack: str) -> str:
-        """What the image of one of the lab's own stacks is called."""
+        """The name of the image of one of the lab's own stacks."""
         return f"{OWN}/{stack}:{self.tag}"
 
     def base_image(self) -> str:
-        """What images are built on."""
+        """The image that the lab's own are built on."""
         named = os.environ.get("LAB_BASE_IMAGE")
         if named:
             return named
         return OWN_BASE if self.has(OWN_BASE) and not self.has(DEFAULT_BASE) else DEFAULT_BASE
 
     def postgres_image(self) -> str:
-        """What the backend postgres runs in."""
+        """The image of the backend postgres."""
         named = os.environ.get("LAB_POSTGRES_IMAGE")
         if named and named != OWN_POSTGRES:
             return named
@@ -141,11 +141,11 @@ class Compose:
 
 
 class _Api(docker.APIClient):
-    """Docker's own, which takes from the environment neither proxies nor certificates: those are for the public network."""
+    """Docker's own client, which ignores the environment's proxies and certificates: those are for the public network."""
 
     @property
     def trust_env(self) -> bool:
-        """Of a session of the library requests, which would set it."""
+        """Read-only here: `requests`, of whose session this is an attribute, would set it."""
         return False
 
     @trust_env.setter
@@ -158,7 +158,7 @@ class _Client(docker.DockerClient):
 
 
 def _certificates(endpoint: Endpoint) -> TLSConfig | Literal[False]:
-    """For Docker's library, what its client reads from the folder by itself."""
+    """The endpoint's certificates for Docker's library; its command-line client reads the folder by itself."""
     if not endpoint.tls:
         return False
     ca, certificate, key = (str(Path(endpoint.tls, name)) for name in CERTIFICATES)

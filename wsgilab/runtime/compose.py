@@ -19,7 +19,7 @@ from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import POLL_S, ContainerBackend, ContainerTarget, engine_errors, written
 from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.protocol import (
-    BEACON,
+    CLOCK_SERVER,
     OWN_ADDRESS,
     SWARM,
     SWARM_MODULE,
@@ -28,7 +28,6 @@ from wsgilab.runtime.protocol import (
     Fleet,
     Say,
     not_up,
-    verify_pinning,
 )
 from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
 from wsgilab.runtime.starting import wait_until_ready
@@ -66,7 +65,8 @@ class ComposeRuntime:
         machine: SiteMachine | None = None,
         needs: Collection[str] = (SWARM,),
     ) -> None:
-        """`machine`: which of a site's it is, None for this one. `needs`: services that run beside the servers there."""
+        """`machine`: the machine of a site that the engine runs on, None for this machine. `needs`: services that run there
+        beside the servers."""
         self._project = project
         self._machine = machine
         self._needs = needs
@@ -90,22 +90,26 @@ class ComposeRuntime:
     def facts(self) -> MachineFacts:
         """What machine the engine runs on. Raises BuildError and EngineError."""
         clock_servers.build(self._compose)
-        project = self._beside_project(BEACON)
-        with self._torn_down(project):
+        with self._clock_server_project() as project:
             return clock_servers.facts(self._compose, project)
 
     def probe(self, host: str, port: int) -> Probed:
-        """What lies between the engine's machine and a beacon elsewhere. Raises EngineError where it cannot ask."""
-        project = self._beside_project(BEACON)
-        with self._torn_down(project):
+        """Measure the network from the engine's machine to a clock server elsewhere. Raises EngineError."""
+        with self._clock_server_project() as project:
             return clock_servers.probe(self._compose, project, host, port)
 
+    @contextlib.contextmanager
+    def _clock_server_project(self) -> Iterator[str]:
+        project = self._beside_project(CLOCK_SERVER)
+        with self._torn_down(project):
+            yield project
+
     def lost(self) -> str | None:
-        """Why the way to the engine is lost; None where it is not, or nobody knows."""
+        """Why the connection to the engine is lost; None while it is not, or where that is unknown."""
         return None if self._engine.tunnel is None else self._engine.tunnel.failure()
 
     def engine_id(self) -> str:
-        """Tells the engine from any other, whatever it is called."""
+        """Identifies the engine, whatever name it is reached by."""
         with engine_errors():
             return str(self._client.info()["ID"])
 
@@ -116,8 +120,7 @@ class ComposeRuntime:
         names = [backend.name for backend in backends]
         with self._up(self._backend_project, self._compose.lab_files, names, cpus) as containers:
             up = {each.name: ContainerBackend(each, cpus, containers[each.name]) for each in backends}
-            wait_until_ready(up.values(), POLL_S)
-            verify_pinning(up.values(), cpus)
+            wait_until_ready(up.values(), cpus, POLL_S)
             self._backends = {name: containers[name] for name in names}
             try:
                 yield up
@@ -134,8 +137,7 @@ class ComposeRuntime:
             fleet = {
                 each.name: ContainerTarget(each, cpus, containers[each.name], network, address) for each in servers
             }
-            wait_until_ready(fleet.values(), POLL_S)
-            verify_pinning(fleet.values(), cpus)
+            wait_until_ready(fleet.values(), cpus, POLL_S)
             with engine_errors():
                 for name, backend in self._backends.items():
                     self._client.networks.get(network).connect(backend, aliases=[name])
@@ -151,7 +153,7 @@ class ComposeRuntime:
     ) -> Iterator[Mapping[str, Any]]:
         """Services that were started: service -> container. Leaving it leaves nothing behind."""
         with self._torn_down(project):
-            # Without --wait, which would wait a minute for what listens elsewhere, and not say so.
+            # Without --wait, which would wait a minute for a server at a wrong address, and not report that.
             words = ["up", "--detach", "--no-build", *names]
             up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
             if up.code != 0:
@@ -159,21 +161,17 @@ class ComposeRuntime:
             yield self._containers(project)
 
     def _start_error(self, up: Finished, count: int) -> LabError:
+        where, otherwise = f"LAB_PORTS={self._ports}", "or unset LAB_PORTS"
+        if self._machine is not None:
+            where, otherwise = f"ports {self._machine.ports}", "or leave ports out of the site file"
         if _PORTS_GONE.search(up.stderr):
-            where = f"LAB_PORTS={self._ports}" if self._machine is None else f"ports {self._machine.ports}"
             return HostError(
                 f"{where}: {count} ports are needed, one for each server, but fewer of these are free; name a wider range, "
-                "or none to take any"
-            )
-        if PORT_TAKEN.search(up.stderr) and self._machine is not None:
-            return HostError(
-                f"ports {self._machine.ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); "
-                "name a free range in the site file, or none for any that are free"
+                f"{otherwise} to take any"
             )
         if PORT_TAKEN.search(up.stderr):
-            return HostError(
-                f"LAB_PORTS={self._ports}: a port is taken ({up.last_line.rpartition('): ')[2]}); name a free range, or unset LAB_PORTS"
-            )
+            cause = up.last_line.rpartition("): ")[2]
+            return HostError(f"{where}: a port is taken ({cause}); name a free range, {otherwise} to take any")
         return TargetError(f"containers did not start: {up.last_line}", detail=up.stderr)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
@@ -188,7 +186,7 @@ class ComposeRuntime:
     def serving_ui(
         self, cpus: frozenset[int], host: str, port: int, words: Collection[str], options: Collection[str] = ()
     ) -> Iterator[JsonChannel]:
-        """The web UI's container, which is reached at `ui_host(host)` and `port`; `words` are its arguments' last."""
+        """The web UI's container, reached at `ui_host(host)` and `port`. `words` are more of its arguments, `options` Compose's."""
         module = [UI_MODULE, OWN_ADDRESS, str(UI_PORT), *words]
         with contextlib.ExitStack() as up:
             published = f"{self._ui_address(host, port, up)}:{port}:{UI_PORT}"
@@ -201,26 +199,26 @@ class ComposeRuntime:
             yield channel
 
     def ui_host(self, host: str) -> str:
-        """Where the web UI is that is asked for at `host`: there, unless nothing brings it to this machine."""
+        """The host at which a web UI for `host` is reached: `host` itself, or the engine's machine where nothing forwards to
+        this one."""
         far = self._machine is not None and self._engine.endpoint.host.startswith("tcp:")
         return self._machine.address if self._machine is not None and far else host
 
     def _ui_address(self, host: str, port: int, up: contextlib.ExitStack) -> str:
-        """Where to publish the web UI on the engine's machine, for the rest to be brought about by `up`."""
+        """The address to publish the web UI at on the engine's machine. `up` gets what forwards it from there, if anything."""
         if self._engine.tunnel is not None:
             check_free(host, port)
             up.enter_context(self._engine.tunnel.forward(host, port, port))
-            return "127.0.0.1"
+            return LOOPBACK
         if self._machine is not None and self.ui_host(host) != host:
             return bracketed(self._machine.publish)
         return bracketed(check_free(host, port))
 
     @contextlib.contextmanager
-    def beacon(self) -> Iterator[int]:
-        """A beacon that serves on a machine of a site; the port at which it is published."""
-        assert self._machine is not None, "only a site has beacons"
-        project = self._beside_project(BEACON)
-        with self._torn_down(project):
+    def clock_server(self) -> Iterator[int]:
+        """A clock server on a machine of a site; the port at which it is published."""
+        assert self._machine is not None, "only a site has clock servers"
+        with self._clock_server_project() as project:
             yield clock_servers.serve(self._compose, project, self._machine.publish, self._machine.ports)
 
     @contextlib.contextmanager
@@ -274,8 +272,8 @@ class ComposeRuntime:
             return bool(self._client.info()["Name"] == socket.gethostname())
 
     def owns(self, pid: int) -> bool:
-        told = Path(f"/proc/{pid}/cgroup").read_text()
-        return any(container.id in told for container in self._running(f"{LABEL}={self._lab_id}"))
+        cgroup = Path(f"/proc/{pid}/cgroup").read_text()
+        return any(container.id in cgroup for container in self._running(f"{LABEL}={self._lab_id}"))
 
     def other_labs(self) -> Sequence[str]:
         others = [each for each in self._running(LABEL) if each.labels[LABEL] != self._lab_id]
@@ -297,7 +295,7 @@ class ComposeRuntime:
     def clean(self) -> None:
         images.clean(self._compose)
 
-    # --- what there is by what name
+    # --- names
 
     def _containers(self, project: str) -> dict[str, Any]:
         """Service -> container."""
@@ -307,7 +305,7 @@ class ComposeRuntime:
             return {container.labels[_SERVICE_LABEL]: container for container in found}
 
     def _beside_project(self, name: str) -> str:
-        """A Compose project of its own for what runs beside the fleets."""
+        """A name for a Compose project of its own, for what runs beside the fleets."""
         # Ports are published on the first of a container's networks by name. So that this is its own, and stays so
         # when it joins the fleets', the name sorts before theirs.
         where = "" if self._machine is None else f"{self._machine.name}-"

@@ -1,4 +1,4 @@
-"""Servers and backends as containers, and what the engine says of them."""
+"""Servers and backends as containers."""
 
 import contextlib
 import http
@@ -15,17 +15,16 @@ import requests
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import EngineError, TargetError
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.protocol import verify_pinning
 from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
 from wsgilab.system import cpus as cpusets
-from wsgilab.system.ports import bracketed
+from wsgilab.system.ports import http_url
 
 PORT = 8000
 """Where a server listens in its container."""
 POLL_S = 0.2
 
 _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
-"""What the engine answers about a container that was removed, is being removed, or does not run."""
+"""The engine's status codes for a container that was removed, is being removed, or does not run."""
 _LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
@@ -51,7 +50,7 @@ class RunningContainer:
         )
 
     def _state(self) -> Mapping[str, Any] | None:
-        """The container's state now; None where it was removed. Whoever started it last, its addresses are read too."""
+        """The container's state now; None where it was removed. Its addresses are read too: another process may have started it."""
         with engine_errors():
             try:
                 self._container.reload()
@@ -64,7 +63,7 @@ class RunningContainer:
         return state
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
-        """Note the addresses. A backend is known by its name, wherever it is."""
+        """Note the addresses. A backend has none: servers reach it by its name."""
 
     def restart(self) -> None:
         with engine_errors():
@@ -76,21 +75,20 @@ class RunningContainer:
                     f"{self.name} cannot be started again: {cause}; invoke lab.down, then lab.up"
                 ) from None
         try:
-            wait_until_ready([self], POLL_S)
-            verify_pinning([self], self._cpus)
+            wait_until_ready([self], self._cpus, POLL_S)
         except TargetError:
             with engine_errors(), contextlib.suppress(docker.errors.APIError):
                 self._container.kill()
             raise
 
     def is_ready(self) -> bool:
-        """Once it is healthy; where the catalogue has no check of that, once it listens."""
+        """Whether it is healthy; where the catalogue has no health check, whether it listens."""
         health = self._container.attrs["State"].get("Health", {}).get("Status")
         if health is None:
             return any(each.serves(self.wanted) for each in self.listening())
         if health != "healthy":
             return False
-        # The check is made within: to that, also a server answers that nobody else reaches.
+        # The health check runs inside the container: it passes also for a server that nobody outside reaches.
         check_listening(self)
         return True
 
@@ -108,7 +106,7 @@ class RunningContainer:
                 return ""
 
     def effective_cpus(self) -> frozenset[int]:
-        """Read from inside the container, so that it works whichever machine the engine runs on."""
+        """Read inside the container, so that it works for an engine on another machine."""
         with engine_errors(), self._alive():
             _, output = self._container.exec_run(["sh", "-c", "cat /proc/[0-9]*/task/[0-9]*/status 2>/dev/null"])
         found = set(re.findall(r"^Cpus_allowed_list:\s*(\S+)$", output.decode(), re.MULTILINE))
@@ -124,7 +122,7 @@ class RunningContainer:
         # As `docker stats` counts it: without the page cache that can be dropped (cgroup v1, then v2).
         cache = details.get("total_inactive_file", details.get("inactive_file", 0))
         return Usage(
-            # The engine's own clock: this one may be another machine's, and far away.
+            # By the engine's own clock: its machine may be far away.
             at_s=_seconds(stats["read"]),
             cpu_s=stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
             resident_bytes=max(0, memory.get("usage", 0) - cache),
@@ -134,7 +132,7 @@ class RunningContainer:
 
     @contextlib.contextmanager
     def _alive(self) -> Iterator[None]:
-        """What the engine refuses because the container does not run is the target's failure, not the engine's."""
+        """Turn what the engine refuses because the container does not run into a TargetError: the engine is well."""
         try:
             yield
         except docker.errors.APIError as error:
@@ -153,7 +151,7 @@ _FETCH = (
     "import sys,urllib.request as r;"
     "print(r.build_opener(r.ProxyHandler({})).open(sys.argv[1],timeout=15).read().decode())"
 )
-"""Of one argument, in a target's container; without the proxy that its environment may name."""
+"""Prints a page, run in a target's container with the URL as its argument; ignores the proxy that its environment may name."""
 
 
 class ContainerTarget(RunningContainer):
@@ -162,7 +160,7 @@ class ContainerTarget(RunningContainer):
     def __init__(
         self, server: Server, cpus: frozenset[int], container: Any, network: str, address: str | None = None
     ) -> None:
-        """`address`: of its machine, where the swarm runs on others; else they meet in `network`."""
+        """`address`: its machine's, where the swarm runs on other machines; else both are connected to `network`."""
         self.server = server
         self.base_url = self.published_url = ""
         self._network = network
@@ -170,7 +168,7 @@ class ContainerTarget(RunningContainer):
         super().__init__(server.name, cpus, PORT, container)
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
-        # One for each of the addresses, where several are published.
+        # One entry for each address at which it is published.
         published = next(iter(settings["Ports"].get(f"{PORT}/tcp") or ()), None)
         if published is None or self._network not in settings["Networks"]:
             raise TargetError(
@@ -178,21 +176,21 @@ class ContainerTarget(RunningContainer):
                 "catalogue with <<: *server"
             )
         if self._address is not None:
-            self.base_url = self.published_url = f"http://{bracketed(self._address)}:{published['HostPort']}"
+            self.base_url = self.published_url = http_url(self._address, published["HostPort"])
             return
-        self.base_url = f"http://{settings['Networks'][self._network]['IPAddress']}:{PORT}"
-        self.published_url = f"http://{published['HostIp']}:{published['HostPort']}"
+        self.base_url = http_url(settings["Networks"][self._network]["IPAddress"], PORT)
+        self.published_url = http_url(published["HostIp"], published["HostPort"])
 
     def fetch(self, page: str) -> str:
         if self._address is None:
             return fetched(self.published_url + page)
-        # Asked on its own machine: that only the swarm can reach it must be enough.
+        # Run on its own machine: this one may not be able to reach it.
         with engine_errors(), self._alive():
-            code, output = self._container.exec_run(["python", "-c", _FETCH, f"http://127.0.0.1:{PORT}{page}"])
-        told = str(output.decode(errors="replace")).strip()
+            code, output = self._container.exec_run(["python", "-c", _FETCH, http_url("127.0.0.1", PORT) + page])
+        text = str(output.decode(errors="replace")).strip()
         if code != 0:
-            raise TargetError(f"{self.name} answered {page} with nothing: {(told.splitlines() or ['?'])[-1]}")
-        return told
+            raise TargetError(f"{self.name} answered {page} with nothing: {(text.splitlines() or ['?'])[-1]}")
+        return text
 
 
 class ContainerBackend(RunningContainer):
@@ -204,7 +202,7 @@ class ContainerBackend(RunningContainer):
 
 
 def written(container: Any, *, follow: bool) -> Iterator[bytes]:
-    """What a container has written, and with `follow` what it still writes, in later starts too, until it is removed."""
+    """A container's log, and with `follow` what it still writes, in later starts too, until it is removed."""
     since = None
     with engine_errors():
         try:
@@ -225,31 +223,6 @@ def written(container: Any, *, follow: bool) -> Iterator[bytes]:
         except docker.errors.APIError as error:
             if error.status_code not in _GONE:
                 raise
-
-
-def remove_container(container: Any) -> bool:
-    """Remove a container; False where it went by itself meanwhile, or is being removed already."""
-    try:
-        container.remove(force=True, v=True)
-    except docker.errors.NotFound:
-        return False
-    except docker.errors.APIError as error:
-        if error.status_code != http.HTTPStatus.CONFLICT:
-            raise
-        time.sleep(0.1)
-        return False
-    return True
-
-
-def remove_network(network: Any) -> None:
-    """Remove a network, also where a backend, which outlives a fleet, is still connected to it."""
-    with contextlib.suppress(docker.errors.NotFound):
-        network.reload()
-        for container in network.attrs["Containers"]:
-            # It may be gone by now. Where it is not, the engine refuses to remove the network, and says why.
-            with contextlib.suppress(docker.errors.APIError):
-                network.disconnect(container, force=True)
-        network.remove()
 
 
 @contextlib.contextmanager

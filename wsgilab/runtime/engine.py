@@ -1,7 +1,7 @@
 """Finding a Docker engine and a client with Compose, on this machine or another.
 
-That there is none here is a normal case, and has a reason. Wherever an engine is, the client, Compose and Docker's
-library are told its endpoint in so many words: nothing depends on which context is the current one.
+A machine without one is a normal case, and gets a reason. The client, Compose and Docker's library are always given the
+engine's endpoint explicitly: nothing depends on which context is the current one.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ OLDEST_ENGINE = 25
 """The first with `start_interval` for health checks, which the catalogue uses."""
 
 CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
-"""What a folder for TLS holds, as Docker's client wants it."""
+"""The files of a folder for TLS, as Docker's client expects them."""
 
 _ANSWER_S = 15.0
 _IN_MEMORY = "<IN MEMORY>"
-"""What the client gives for the folder of the context `default`, which is made of variables."""
+"""What the client prints for the folder of the context `default`, which is made from variables."""
 _CHOICE = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 """The variables with which a user chooses an engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an engine is spoken with."""
+    """Where an engine is reached, and with which certificates."""
 
     host: str
     """`unix://` or `tcp://`."""
@@ -41,39 +41,39 @@ class Endpoint:
     """The folder of its CERTIFICATES; empty where there are none."""
 
     def environment(self) -> dict[str, str]:
-        """This process' variables, changed so that Docker's client and Compose speak with this engine and no other."""
+        """This process' variables, changed so that Docker's client and Compose use this engine and no other."""
         kept = {key: value for key, value in os.environ.items() if key not in _CHOICE}
         with_tls = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.tls} if self.tls else {}
         return {**kept, "DOCKER_HOST": self.host, **with_tls, **self._not_by_proxy(kept)}
 
     def _not_by_proxy(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What keeps Docker's client from asking the engine by a proxy, as it may others: registries, for what it builds."""
+        """Variables that keep Docker's client from using a proxy for the engine; it may still use one for registries."""
         address = urlsplit(self.host)
         if address.scheme != "tcp" or not address.hostname:
             return {}
-        said = variables.get("NO_PROXY") or variables.get("no_proxy") or ""
-        without = ",".join([*filter(None, [said]), address.hostname])
+        given = variables.get("NO_PROXY") or variables.get("no_proxy") or ""
+        without = ",".join([*filter(None, [given]), address.hostname])
         return {"NO_PROXY": without, "no_proxy": without}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A Docker engine that answers, and how to speak with it."""
+    """A Docker engine that answers, and how to use it."""
 
     docker: str
     """The client's path: the first on PATH that has Compose."""
     address: str
-    """As people know it; `ssh://...` where it is reached so."""
+    """As the user gave it; `ssh://...` where it is reached so."""
     endpoint: Endpoint
     version: str
     compose: str
     tunnel: Tunnel | None = None
-    """What brings it here, where it is reached by SSH."""
+    """What forwards it here, where it is reached by SSH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoEngine:
-    """Why there is none, and what to do about it."""
+    """Why there is no engine, and what to do about it."""
 
     reason: str
     remedy: str
@@ -81,13 +81,13 @@ class NoEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Context:
-    """A Docker context, as its client tells of it."""
+    """A Docker context, as its client describes it."""
 
     host: str
     tls: str
     """The folder of all the CERTIFICATES; empty where there is none."""
     verified: bool
-    """Whether its client would hold the engine's certificate against them."""
+    """Whether its client would verify the engine's certificate."""
 
 
 def find() -> Engine | NoEngine:
@@ -97,7 +97,7 @@ def find() -> Engine | NoEngine:
         return client
     docker, compose = client
     context = _context(docker)
-    # What DOCKER_HOST says is so, even where the client cannot make sense of it.
+    # DOCKER_HOST counts, even where the client cannot make sense of it.
     address = context.host if isinstance(context, _Context) else os.environ.get("DOCKER_HOST", "")
     if address.startswith("ssh://"):
         return NoEngine(
@@ -137,7 +137,7 @@ def reach(machine: SiteMachine) -> Iterator[Engine]:
 
 
 def _named(docker: str, machine: SiteMachine) -> Endpoint:
-    """What a machine's `engine` stands for; its host may begin with `ssh://`. Raises EngineError."""
+    """The endpoint that a machine's `engine` names; its host may begin with `ssh://`. Raises EngineError."""
     if "://" in machine.engine:
         context = _Context(host=machine.engine, tls=machine.tls, verified=True)
     else:
@@ -179,14 +179,14 @@ def _unanswered(name: str, address: str, cause: str, through: Tunnel | None) -> 
 
 
 def _context(docker: str, *name: str) -> _Context | str:
-    """A context of that name, or the current one without; where there is none, what the client says of it."""
+    """The context of that name, or the current one without a name; where there is none, the client's error."""
     try:
         finished = process.run([docker, "context", "inspect", *name, "--format", "json"], timeout_s=_ANSWER_S)
         if finished.code != 0:
             return finished.last_line
         # An older client gives a line for each, a newer one a list of them.
-        told = json.loads(finished.stdout)
-        (context,) = told if isinstance(told, list) else [told]
+        found = json.loads(finished.stdout)
+        (context,) = found if isinstance(found, list) else [found]
         endpoint, material, storage = context["Endpoints"]["docker"], context["TLSMaterial"], context["Storage"]
         host, verified = str(endpoint["Host"]), not endpoint.get("SkipTLSVerify")
         has_all = set(CERTIFICATES) <= set((material or {}).get("docker", []))
@@ -194,12 +194,12 @@ def _context(docker: str, *name: str) -> _Context | str:
     except (OSError, process.TooSlow) as error:
         return str(error)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "its client does not tell where it is"
+        return "its client does not show its address"
     return _Context(host=host, tls=_folder(tls) if tls else "", verified=verified)
 
 
 def _folder(tls: str) -> str:
-    """Where the certificates of a context are, of which its client says that their folders are in `tls`."""
+    """The folder of a context's certificates, where its client names `tls` as the folder above."""
     if tls != _IN_MEMORY:
         return str(Path(tls, "docker"))
     usual = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
@@ -216,7 +216,7 @@ def _version(docker: str, endpoint: Endpoint) -> tuple[str, str]:
         return "", str(error)
     if finished.code != 0:
         return "", finished.last_line
-    return finished.stdout.strip(), "it does not tell its version"
+    return finished.stdout.strip(), "it does not report its version"
 
 
 def _too_old(version: str) -> str:
@@ -233,7 +233,7 @@ def _client() -> tuple[str, str] | NoEngine:
     if not clients:
         return NoEngine(reason="no docker client on PATH", remedy="install Docker Engine with its Compose plug-in")
     for each in clients:
-        if compose := _say(each, "compose", "version", "--short"):
+        if compose := _output(each, "compose", "version", "--short"):
             return each, compose
     return NoEngine(
         reason=f"the docker client {clients[0]} has no Compose plug-in",
@@ -242,13 +242,13 @@ def _client() -> tuple[str, str] | NoEngine:
 
 
 def _clients() -> list[str]:
-    """Every docker client on PATH: an old one without plug-ins may stand before a whole one."""
+    """Every docker client on PATH: an old one without plug-ins may come before a complete one."""
     found = (Path(folder) / "docker" for folder in os.environ.get("PATH", os.defpath).split(os.pathsep))
     return list(dict.fromkeys(str(path) for path in found if path.is_file() and os.access(path, os.X_OK)))
 
 
-def _say(*argv: str) -> str:
-    """What a command prints; empty where it fails."""
+def _output(*argv: str) -> str:
+    """The output of a command; empty where it fails."""
     try:
         finished = process.run(argv, timeout_s=_ANSWER_S)
     except (OSError, process.TooSlow):

@@ -20,14 +20,14 @@ from wsgilab.system.process import Finished
 LABEL = "wsgilab.checkout"
 
 _POSTGRES = "postgres"
-"""The stack whose image may be one that others have made."""
+"""The stack whose image may be pulled."""
 _BUILD_S = 900.0
 
 
 def prepare(
     compose: Compose, servers: Collection[Server], backends: Collection[Backend], beside: Collection[str], say: Say
 ) -> Mapping[str, str]:
-    """Build or pull what they need, and the services `beside` them. Stack -> the image's digest. Raises BuildError."""
+    """Build or pull the images that these need, and the services `beside` them. Stack -> the image's digest. Raises BuildError."""
     stacks = {each.stack: (each.name, compose.server_files) for each in servers}
     stacks |= {each.stack: (each.name, compose.lab_files) for each in backends}
     stacks |= {each: (each, compose.lab_files) for each in beside}
@@ -42,9 +42,9 @@ def prepare(
     for stack, (service, files) in sorted(stacks.items()):
         by_files.setdefault(tuple(files), {})[stack] = service
     for where, services in by_files.items():
-        # Together: a command of its own for each takes a second, even where nothing is to be built.
+        # Together: a command for each takes a second, even where nothing is to be built.
         if _built(compose, services.values(), where).code != 0:
-            # One by one, to know which it is.
+            # One by one, to find out which fails.
             for stack, service in services.items():
                 build(compose, stack, service, where)
     _remove(compose, superseded=True)
@@ -52,7 +52,7 @@ def prepare(
 
 
 def _digest(compose: Compose, stack: str, image: str) -> str:
-    """SHA-256 over an image's layers. Not its id, which depends on its labels too. Raises BuildError where it is not there."""
+    """SHA-256 over an image's layers; its id depends on its labels too. Raises BuildError where there is no such image."""
     with engine_errors():
         try:
             layers = compose.client.images.get(image).attrs["RootFS"]["Layers"]
@@ -65,7 +65,7 @@ def _digest(compose: Compose, stack: str, image: str) -> str:
 
 
 def build(compose: Compose, stack: str, service: str, files: Collection[Path]) -> None:
-    """Build the image of one stack, by a service that runs in it. Raises BuildError."""
+    """Build the image of one stack, by the name of a service that runs in it. Raises BuildError."""
     finished = _built(compose, [service], files)
     if finished.code != 0:
         raise _build_error(compose, stack, finished)
@@ -76,7 +76,7 @@ def _built(compose: Compose, services: Collection[str], files: Collection[Path])
 
 
 def clean(compose: Compose) -> None:
-    """Remove all that this checkout has built, and that nobody uses. What was pulled stays, and what others have built."""
+    """Remove the images that this checkout has built and no container uses. Pulled and other images stay."""
     _remove(compose, superseded=False)
 
 
@@ -86,19 +86,19 @@ def _remove(compose: Compose, *, superseded: bool) -> None:
     with engine_errors():
         for image in compose.client.images.list(filters={"label": mine}):
             for name in image.tags:
-                # A name that the user gave to one of them is the user's.
+                # The user may have given one of them another name.
                 is_own = name.startswith(f"{OWN}/")
                 if is_own and not (superseded and name.endswith(f":{compose.tag}")):
                     with _unless_used():
                         compose.client.images.remove(name)
         with _unless_used():
-            # And those that lost their names, as where the base image is another one.
+            # And those that have lost their names, as after a change of the base image.
             compose.client.images.prune(filters={"dangling": True, "label": mine})
 
 
 @contextlib.contextmanager
 def _unless_used() -> Iterator[None]:
-    """Leave it where a container uses it, or where somebody else is removing it."""
+    """Ignore that a container uses the image, or that it is being removed already."""
     try:
         yield
     except docker.errors.APIError as error:
@@ -107,7 +107,7 @@ def _unless_used() -> Iterator[None]:
 
 
 def _pull(compose: Compose, image: str, say: Say) -> None:
-    """Have the image of PostgreSQL here. By the client, which knows the user's registries and logins."""
+    """Pull the image of PostgreSQL if it is missing, by Docker's client, which has the user's registries and logins."""
     if compose.has(image):
         return
     say(f"Pulling {image} ...")

@@ -1,6 +1,6 @@
-"""The runtime `local`: the catalogue's and the backends' commands as local processes, in an environment a stack.
+"""The runtime `local`: the catalogue's and the backends' commands as local processes, one environment for each stack.
 
-For machines without a Docker engine. Same file, same argv, same pinning; what is missing is the isolation.
+For machines without a Docker engine. Same file, same argv, same pinning; only the isolation is missing.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ from wsgilab.model import Backend, RuntimeName, Server
 from wsgilab.model.errors import BuildError, TargetError
 from wsgilab.runtime import logs
 from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
-from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up, verify_pinning
+from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up
 from wsgilab.runtime.starting import wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.ports import check_free, free_ports
 from wsgilab.system.process import Child, JsonChannel
 
 MARK = "WSGILAB_ID"
-"""The environment variable by which a later lab knows its own processes, even after a crash."""
+"""The environment variable by which a later lab recognizes its own processes, even after a crash."""
 
 _INSTALL_S = 300.0
 _HEALTH_S = 10.0
-# All that is inherited: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY, PYTHON* or PG* must not change anything.
+# Nothing else is inherited: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY, PYTHON* or PG* must not change anything.
 _INHERITED = ("HOME", "LANG", "TMPDIR")
 
 
@@ -51,7 +51,7 @@ class LocalRuntime:
         self._lab_id = lab_id
         self._ports = ports
         self._backends: dict[str, str] = {}
-        """Where each backend that is up listens, by the variable that tells servers so."""
+        """The address of each backend that is up, by the environment variable that servers read."""
         self.versions: Mapping[str, str] = {"python": platform.python_version()}
 
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
@@ -101,7 +101,7 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
-        # Not of the range that the user names: in containers they are not published either.
+        # Not from the user's range: that is for published ports, and backends in containers publish none.
         ports = free_ports(len(backends), "")
         up: dict[str, LocalBackend] = {}
         with contextlib.ExitStack() as kept, ended(up.values()):
@@ -111,8 +111,7 @@ class LocalRuntime:
                 spawn = functools.partial(self._spawn_backend, backend, port, cpus, log)
                 ready = functools.partial(self._is_healthy, backend, port)
                 up[backend.name] = LocalBackend(backend, cpus, port, log, spawn, ready)
-            wait_until_ready(up.values(), POLL_S)
-            verify_pinning(up.values(), cpus)
+            wait_until_ready(up.values(), cpus, POLL_S)
             self._backends = {
                 backend_variable(backend.name): f"{HOST}:{port}" for backend, port in zip(backends, ports, strict=True)
             }
@@ -128,45 +127,34 @@ class LocalRuntime:
                 log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
                 spawn = functools.partial(self._spawn_server, server, port, cpus, log)
                 fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
-            wait_until_ready(fleet.values(), POLL_S)
-            verify_pinning(fleet.values(), cpus)
+            wait_until_ready(fleet.values(), cpus, POLL_S)
             yield fleet
 
     def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
-        variables = {**_address(port), **self._backends}
-        argv, environment = self._filled_in(server, server.command, variables)
+        argv, environment = self._filled_in(server, server.command, {**_address(port), **self._backends})
         return _spawn(server.name, argv, self._project / "services" / "app", environment, cpus, log)
 
     def _spawn_backend(self, backend: Backend, port: int, cpus: frozenset[int], log: Path) -> Child:
-        argv, environment = self._for_backend(backend, backend.command, port)
-        return _spawn(backend.name, argv, self._project / "services" / "backends", environment, cpus, log)
+        argv, environment = self._filled_in(backend, [*backend.entrypoint, *backend.command], _address(port))
+        folder = self._project / "services" / "backends"
+        return _spawn(backend.name, argv, folder, _address(port) | environment, cpus, log)
 
     def _is_healthy(self, backend: Backend, port: int) -> bool:
-        argv, environment = self._for_backend(backend, backend.health, port)
+        argv, environment = self._filled_in(backend, [*backend.entrypoint, *backend.health], _address(port))
+        folder = self._project / "services" / "backends"
         try:
-            finished = process.run(
-                argv, cwd=self._project / "services" / "backends", env=environment, timeout_s=_HEALTH_S
-            )
+            return process.run(argv, cwd=folder, env=_address(port) | environment, timeout_s=_HEALTH_S).code == 0
         except process.TooSlow:
             return False
         except OSError as error:
-            raise TargetError(
-                f"{backend.name} cannot be asked whether it is ready: {argv[0]}: {error.strerror}"
-            ) from None
-        return finished.code == 0
-
-    def _for_backend(self, backend: Backend, words: Sequence[str], port: int) -> tuple[list[str], dict[str, str]]:
-        """`words` as an argv, as its image's entrypoint would take them, and the environment for it."""
-        variables = _address(port)
-        argv, environment = self._filled_in(backend, words, variables)
-        return [*backend.entrypoint, *argv], variables | environment
+            raise TargetError(f"{backend.name}: its health check cannot run: {argv[0]}: {error.strerror}") from None
 
     def _filled_in(
         self, part: Server | Backend, words: Sequence[str], variables: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
-        """`words` and the environment of a stanza, placeholders filled in, in the environment of its stack."""
-        said = {name: catalogue.interpolate(value, variables) for name, value in part.environment.items()}
-        return [catalogue.interpolate(word, variables) for word in words], self._base_environment(part.stack) | said
+        """`words` and the environment of a stanza with `variables` filled in, in the environment of its stack."""
+        own = {name: catalogue.interpolate(value, variables) for name, value in part.environment.items()}
+        return [catalogue.interpolate(word, variables) for word in words], self._base_environment(part.stack) | own
 
     def _base_environment(self, stack: str) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -189,7 +177,7 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def _beside(self, name: str, module: list[str], cpus: frozenset[int]) -> Iterator[JsonChannel]:
-        """A module of ours, with its arguments, as a process beside the fleets."""
+        """A module of the lab's own, with its arguments, as a process beside the fleets."""
         with logs.kept(self._logs, name) as log:
             channel = JsonChannel(
                 [str(self._environment(SWARM) / "bin" / "python"), "-m", *module],
@@ -222,9 +210,9 @@ class LocalRuntime:
 
     def sweep(self) -> int:
         ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
-        # Also what has lost its mark: PostgreSQL's processes write their titles over their environment.
+        # Also those that have lost their mark: PostgreSQL's processes write their titles over their environment.
         left = {*ours, *(child for each in ours for child in _children(each))} - {psutil.Process()}
-        # Each was started in a session of its own, so nobody else's process is among the children.
+        # Each was started in a session of its own, so no other program's process is among the children.
         for each in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -238,7 +226,7 @@ class LocalRuntime:
         return bool(environment.get(MARK) == self._lab_id) and each.pid != os.getpid()
 
     def _remove_scratch(self) -> None:
-        """Remove what backends that were killed could not: their folders among the system's temporary ones."""
+        """Remove the folders of backends that were killed from among the system's temporary ones."""
         for folder in Path(tempfile.gettempdir()).glob(f"wsgilab-{self._lab_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -256,12 +244,12 @@ def _spawn(
 
 
 def _address(port: int) -> dict[str, str]:
-    """Where to listen, as what is started is told it."""
+    """The variables by which a server or a backend learns where to listen."""
     return {"LAB_BIND": f"{HOST}:{port}", "LAB_HOST": HOST, "LAB_PORT": str(port)}
 
 
 def _log_name(name: str, cores: int | None) -> str:
-    """A backend's where there is no number of cores."""
+    """The name of a server's log; a backend's has no number of cores."""
     return name if cores is None else f"{name}-{cores}"
 
 

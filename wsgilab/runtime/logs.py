@@ -1,4 +1,4 @@
-"""The logs that a runtime keeps of its processes while they are up, and the lines in any log."""
+"""Log files that exist for as long as the processes that write them, and the lines of a log."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ _POLL_S = 0.2
 
 @contextlib.contextmanager
 def kept(folder: Path, name: str) -> Iterator[Path]:
-    """A new, empty `name`.log, for as long as what writes it. The folder goes with the last one."""
+    """A new, empty `name`.log, removed on exit; so is the folder, with its last log."""
     log = folder / f"{name}.log"
     try:
-        # Within, because an interrupt may come before this is done.
+        # Inside the try, because an interrupt may come before this is done.
         folder.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
         yield log
@@ -25,10 +25,10 @@ def kept(folder: Path, name: str) -> Iterator[Path]:
 
 
 def read(log: Path, *, follow: bool) -> Iterator[bytes]:
-    """What is in a log, and with `follow` what comes to it until it is removed; nothing where there is none."""
+    """A log's content, and with `follow` what is written to it until it is removed; nothing where there is no file."""
     with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
         while True:
-            # In this order: what was written last, before the removal, is read as well.
+            # First this, then reading: what was written just before the removal is then read too.
             removed = os.fstat(file.fileno()).st_nlink == 0
             if chunk := file.read():
                 yield chunk
@@ -39,7 +39,7 @@ def read(log: Path, *, follow: bool) -> Iterator[bytes]:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines in `chunks`, each as soon as it is whole, without its line end; a last one that has none as well."""
+    """The lines in `chunks`, each as soon as it is complete, without its line end; the last one may lack that."""
     pending = b""
     for chunk in chunks:
         *whole, pending = (pending + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""What a checkout measures, and with what: the content of its files, and which revision they are of."""
+"""The digests of the files that a checkout measures and measures with, and their revision."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ _PATTERNS: Mapping[str, Collection[str]] = {
     BACKENDS: ("services/backends/**/*", "compose/backends.yaml"),
 }
 _BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*")
-"""What images are built from, as .dockerignore has it."""
+"""What images are built from, as in .dockerignore."""
 _GIT_S = 10.0
 
 
 def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
-    """What is in the checkout `project` now: the locks of `stacks`, and where there are `backends` what these are.
+    """The files in the checkout `project` now, with the locks of `stacks`, and with those of the `backends` if there are any.
 
     Raises LabError where a file cannot be read.
     """
@@ -38,7 +38,7 @@ def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
 
 
 def of_images(project: Path, base_image: str) -> str:
-    """Tells what images are built from: SHA-256 over names and contents, and the name of their base. Raises LabError."""
+    """SHA-256 over names and contents of what images are built from, and the name of their base. Raises LabError."""
     files = _digests(project, (path for pattern in _BUILT_FROM for path in project.glob(pattern)))
     listed = "".join(f"{path} {content}\n" for path, content in files.items())
     return hashlib.sha256(f"{base_image}\n{listed}".encode()).hexdigest()
@@ -53,7 +53,7 @@ def digest(path: Path) -> str:
 
 
 def _digests(project: Path, paths: Iterable[Path]) -> Mapping[str, str]:
-    """Path within the project -> digest. Bytecode, and what an editor hides, are of no account."""
+    """Path within the project -> digest. Without bytecode, and without an editor's hidden files."""
     return {
         str(path.relative_to(project)): digest(path)
         for path in sorted(set(paths))
@@ -62,21 +62,21 @@ def _digests(project: Path, paths: Iterable[Path]) -> Mapping[str, str]:
 
 
 def _revision(project: Path) -> str | None:
-    """None where the project is no git checkout by itself: a folder within somebody else's is not."""
+    """None where the project is no git checkout by itself, such as a folder within another one."""
     if _git(project, "rev-parse", "--show-prefix") != "":
         return None
     return _git(project, "rev-parse", "--verify", "--quiet", "HEAD") or None
 
 
 def _is_dirty(project: Path) -> bool | None:
-    """Whether files differ from the revision, or are not part of it. None where git does not say."""
-    told = _git(project, "status", "--porcelain")
-    return None if told is None else told != ""
+    """Whether files differ from the revision, or are not part of it. None where git cannot tell."""
+    status = _git(project, "status", "--porcelain")
+    return None if status is None else status != ""
 
 
 def _git(project: Path, *words: str) -> str | None:
-    """What git says; None where there is no git, or it refuses."""
-    # The user's own GIT_DIR and the like are about something else. No lock is taken, and no hook is run.
+    """The output of git; None where there is no git, or it fails."""
+    # Without the user's own GIT_DIR and the like. No lock is taken, and no hook is run.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     argv = ["git", "-C", str(project), "-c", "core.fsmonitor=false", *words]
     try:

@@ -1,4 +1,4 @@
-"""A page of a server, asked for once; and what its page `/lab` tells."""
+"""Getting a page of a server once, and reading its page `/lab`."""
 
 import http.client
 import json
@@ -15,27 +15,27 @@ _GET_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a server runs on, as it tells."""
+    """What a server runs on, by its page `/lab`."""
 
     python: str
     packages: Mapping[str, str]
 
 
 def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
-    """What the page `/lab` of a server tells. Raises TargetError unless it answers from the cores `cpus`."""
-    told = json.loads(page)
-    if frozenset(told["cpus"]) != cpus:
+    """The facts on the page `/lab` of a server. Raises TargetError unless it answers from the cores `cpus`."""
+    content = json.loads(page)
+    if frozenset(content["cpus"]) != cpus:
         raise TargetError(
-            f"{name} answers from cores {spell(told['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
+            f"{name} answers from cores {spell(content['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
         )
-    return ServerFacts(python=told["python"], packages=told["packages"])
+    return ServerFacts(python=content["python"], packages=content["packages"])
 
 
-def fetched(url: str) -> str:
+def fetched(url: str, timeout_s: float = _GET_S) -> str:
     """The body of one plain GET from this machine. Raises TargetError unless it is a 200."""
     split = urlsplit(url)
     page = split.path + (f"?{split.query}" if split.query else "")
-    connection = http.client.HTTPConnection(split.netloc, timeout=_GET_S)
+    connection = http.client.HTTPConnection(split.netloc, timeout=timeout_s)
     try:
         connection.request("GET", page, headers={"Connection": "close"})
         answer = connection.getresponse()

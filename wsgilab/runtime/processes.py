@@ -1,8 +1,6 @@
 """Servers and backends as processes of this machine."""
 
 import contextlib
-import functools
-import http.client
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -13,14 +11,16 @@ import psutil
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.protocol import verify_pinning
 from wsgilab.runtime.starting import Address, wait_until_ready
 from wsgilab.system import process
+from wsgilab.system.ports import http_url
 from wsgilab.system.process import Child
 
 HOST = "127.0.0.1"
-"""Where all of them listen."""
+"""The address that all of them listen at."""
 POLL_S = 0.05
+_READY_S = 5.0
+"""How long one answer may take while a server starts."""
 
 Spawn = Callable[[], Child]
 Ready = Callable[[], bool]
@@ -49,8 +49,7 @@ class RunningProcess:
         self.end()
         self._child = self._spawn()
         try:
-            wait_until_ready([self], POLL_S)
-            verify_pinning([self], self._cpus)
+            wait_until_ready([self], self._cpus, POLL_S)
         except TargetError:
             self.end()
             raise
@@ -116,11 +115,18 @@ class LocalTarget(RunningProcess):
 
     def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Spawn) -> None:
         self.server = server
-        self.base_url = self.published_url = f"http://{HOST}:{port}"
-        super().__init__(server.name, cpus, port, log, spawn, functools.partial(_answers, port))
+        self.base_url = self.published_url = http_url(HOST, port)
+        super().__init__(server.name, cpus, port, log, spawn, self._answers)
 
     def fetch(self, page: str) -> str:
         return fetched(self.published_url + page)
+
+    def _answers(self) -> bool:
+        try:
+            fetched(f"{self.base_url}/hello", timeout_s=_READY_S)
+        except TargetError:
+            return False
+        return True
 
 
 class LocalBackend(RunningProcess):
@@ -133,21 +139,9 @@ class LocalBackend(RunningProcess):
         super().__init__(backend.name, cpus, port, log, spawn, ready)
 
 
-def _answers(port: int) -> bool:
-    """Whether `/hello` is answered with 200."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/hello", headers={"Connection": "close"})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 @contextlib.contextmanager
 def ended(started: Collection[RunningProcess]) -> Iterator[None]:
-    """Whatever is in `started` by then has ended when this is left: all are asked to first, and then waited for."""
+    """On exit, end all that is in `started` by then: first send each SIGTERM, then wait for each."""
     try:
         yield
     finally:

@@ -1,26 +1,26 @@
-"""What a runtime does, whichever it is."""
+"""What every runtime offers."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from wsgilab.model import Backend, RuntimeName, Server, Usage
 from wsgilab.model.errors import TargetError
 from wsgilab.model.text import counted
-from wsgilab.system.cpus import spell
 from wsgilab.system.process import JsonChannel
 
 Say = Callable[[str], None]
 
 SWARM = "swarm"
 """The stack and image of what runs beside the fleets: the generator and the web UI."""
-BEACON = "beacon"
-"""The service and image of what the machines of a site ask about each other."""
+CLOCK_SERVER = "clock-server"
+"""The service and image of the clock server, which runs on a site's machines of targets."""
 SWARM_MODULE = "wsgilab.load.driver"
 UI_MODULE = "wsgilab.web.server"
-"""Started with the address and the port that it has to bind."""
+"""Its arguments are the address and the port that it has to bind."""
 OWN_ADDRESS = "own"
-"""For that address: the one that its container has on its own network. On the fleets' it would be the servers' too."""
+"""As that address: the one of its container on its own network. Bound to those of the fleets' networks, it would be open to
+the servers."""
 
 
 class Running(Protocol):
@@ -30,9 +30,9 @@ class Running(Protocol):
     def name(self) -> str: ...
 
     def failure(self) -> str | None:
-        """Why it runs no more, as what is said of it, such as `ended with exit code 3`; None while it runs.
+        """Why it no longer runs, as the predicate of a sentence, such as `ended with exit code 3`; None while it runs.
 
-        Somebody else may have started it again meanwhile: then this also finds where it listens now.
+        Where another process has started it again, this also finds where it listens now.
         """
 
     def restart(self) -> None:
@@ -42,7 +42,7 @@ class Running(Protocol):
         """
 
     def log_tail(self, lines: int = 10) -> str:
-        """The last lines that it wrote."""
+        """The last lines of its log."""
 
     def effective_cpus(self) -> frozenset[int]:
         """The cores that its processes may really use. Raises TargetError where they differ among themselves."""
@@ -63,7 +63,7 @@ class Target(Running, Protocol):
 
     @property
     def published_url(self) -> str:
-        """Where it is published: on 127.0.0.1, or where the machines of a site reach it."""
+        """Where it is published: on 127.0.0.1, or at an address that the machines of a site reach."""
 
     def fetch(self, page: str) -> str:
         """The body of one plain GET of a page, such as `/lab`. Raises TargetError unless it is a 200."""
@@ -119,17 +119,17 @@ class Runtime(Protocol):
         """
 
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
-        """The lines that a server with so many cores, or with None a backend, has written so far; of each start.
+        """The lines that a server with so many cores, or with None a backend, has written so far, in all its starts.
 
-        Whichever process started it. With `follow` also those that it still writes, until it is gone for good or the
-        caller stops asking for more. Raises TargetError, before the first line is asked for, where it is not up.
+        It may have been started by another process. With `follow` also the lines that it still writes, until it is gone for
+        good or the caller stops iterating. Raises TargetError at once, not with the first line, where it is not up.
         """
 
     def is_here(self) -> bool:
         """Whether what it starts runs on this machine."""
 
     def owns(self, pid: int) -> bool:
-        """Whether a process of this machine is one that it started. Raises OSError where that cannot be told."""
+        """Whether it has started this process of this machine. Raises OSError where that cannot be found out."""
 
     def other_labs(self) -> Sequence[str]:
         """Other labs that run where this one does, each in a few words."""
@@ -141,31 +141,8 @@ class Runtime(Protocol):
         """Remove what `prepare` installed."""
 
 
-def verify_pinning(started: Iterable[Running], cpus: frozenset[int]) -> None:
-    """Raises TargetError unless everything in `started` really runs on `cpus`, whatever was asked of the system."""
-    for each in started:
-        effective = each.effective_cpus()
-        if effective != cpus:
-            raise TargetError(
-                f"{each.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
-                "not honour cpusets, or something moves processes, so nothing here could be compared"
-            )
-
-
 def not_up(name: str, cores: int | None) -> TargetError:
-    """That there is nothing whose log could be read."""
+    """The error for a server, or with None a backend, whose log cannot be read because it is not up."""
     if cores is None:
         return TargetError(f"{name}: is not up; invoke lab.up brings it up")
     return TargetError(f"{name}: is not up on {counted(cores, 'core')}; invoke lab.up --servers {name} brings it up")
-
-
-def did_not_start(started: Running, cause: str) -> TargetError:
-    """That something has ended before it was ready."""
-    told, detail = last_words(started)
-    return TargetError(f"{started.name} did not start: {cause}; {told}", detail=detail)
-
-
-def last_words(started: Running) -> tuple[str, str]:
-    """What to say of a log's last lines, and these."""
-    lines = started.log_tail()
-    return ("see its last lines below" if lines.strip() else "it has written nothing"), lines

@@ -1,25 +1,26 @@
-"""The runtime of a site's lane: targets and backends in containers of one machine's engine, the swarm on others'."""
+"""The runtime of a site's lane: targets and backends in containers of one machine's engine, the swarm on other machines."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from wsgilab.load.client import ProcessClient
 from wsgilab.model import Backend, Host, Machine, RuntimeName, Server, SiteMachine
-from wsgilab.model.errors import LabError, SwarmError
+from wsgilab.model.errors import LabError
 from wsgilab.model.site import MASTER_PORT
 from wsgilab.runtime.protocol import SWARM_MODULE, Backends, Fleet, Say
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import bracketed, port_range
-from wsgilab.system.process import ChannelClosed, JsonChannel, tail
+from wsgilab.system.process import JsonChannel
 
 if TYPE_CHECKING:
     from wsgilab.runtime.compose import ComposeRuntime
 
-OUTPOST_MODULE = "wsgilab.load.remote_workers"
-_OUTPOST_S = 60.0
+REMOTE_WORKERS_MODULE = "wsgilab.load.remote_workers"
 
 Entered = TypeVar("Entered")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class RemoteHost:
 
     @property
     def recorded(self) -> Machine:
-        """As results know it."""
+        """As results record it."""
         return Machine(name=self.machine.name, host=self.host, cpus=cpusets.spell(self.cpus))
 
 
@@ -49,94 +50,86 @@ class RemoteRuntime:
         self.swarm_hosts = tuple(swarm)
         self.versions: Mapping[str, str] = targets.runtime.versions
         self._is_loading = False
-        """Whether the swarm is up: then a web UI only shows what that does."""
+        """Whether the swarm is up: then a web UI only watches it."""
 
     def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
         digests: dict[str, str] = {}
-        # The targets' last: whatever an image is called on both, theirs is what was measured.
-        for station in reversed(self._stations):
-            here = station is self.targets
-            with of(station):
-                digests |= station.runtime.prepare(
-                    servers if here else (),
-                    backends if here else (),
-                    lambda text, name=station.machine.name: say(f"{name}: {text}"),  # type: ignore[misc]
+        # The targets' last: where both have an image of one name, the targets' is what was measured.
+        for host in reversed(self._hosts):
+            has_targets = host is self.targets
+            with _named(host):
+                digests |= host.runtime.prepare(
+                    servers if has_targets else (),
+                    backends if has_targets else (),
+                    lambda text, name=host.machine.name: say(f"{name}: {text}"),  # type: ignore[misc]
                 )
         return digests
 
     # --- what is up
 
-    @contextlib.contextmanager
-    def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
-        with _entered(self.targets, self.targets.runtime.backends(backends, cpus)) as up:
-            yield up
+    def backends(
+        self, backends: Collection[Backend], cpus: frozenset[int]
+    ) -> contextlib.AbstractContextManager[Backends]:
+        return _entered(self.targets, self.targets.runtime.backends(backends, cpus))
 
-    @contextlib.contextmanager
-    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
-        with _entered(self.targets, self.targets.runtime.start(servers, cpus)) as fleet:
-            yield fleet
+    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> contextlib.AbstractContextManager[Fleet]:
+        return _entered(self.targets, self.targets.runtime.start(servers, cpus))
 
     @contextlib.contextmanager
     def swarm(self, cpus: frozenset[int]) -> Iterator[JsonChannel]:
-        first = self.swarm_hosts[0]
-        with self._beacon() as beacon, contextlib.ExitStack() as up:
-            words, options = self._for_master(beacon)
-            swarm = first.runtime.beside("swarm", [SWARM_MODULE, *words], cpus, options)
-            channel = up.enter_context(_entered(first, swarm))
-            self._add_outposts("swarm", beacon, up)
+        runtime = self.swarm_hosts[0].runtime
+        with self._with_workers(
+            "swarm", lambda words, options: runtime.beside("swarm", [SWARM_MODULE, *words], cpus, options)
+        ) as channel:
             self._is_loading = True
             try:
                 yield channel
             finally:
                 self._is_loading = False
 
-    @contextlib.contextmanager
-    def ui(self, cpus: frozenset[int], host: str, port: int) -> Iterator[JsonChannel]:
+    def ui(self, cpus: frozenset[int], host: str, port: int) -> contextlib.AbstractContextManager[JsonChannel]:
         first = self.swarm_hosts[0]
         if self._is_loading:
-            with _entered(first, first.runtime.serving_ui(cpus, host, port, ())) as channel:
-                yield channel
-            return
-        with self._beacon() as beacon, contextlib.ExitStack() as up:
-            words, options = self._for_master(beacon)
-            serving = first.runtime.serving_ui(cpus, host, port, words, options)
-            channel = up.enter_context(_entered(first, serving))
-            self._add_outposts("ui", beacon, up)
-            yield channel
+            return _entered(first, first.runtime.serving_ui(cpus, host, port, ()))
+        return self._with_workers(
+            "ui", lambda words, options: first.runtime.serving_ui(cpus, host, port, words, options)
+        )
 
     def ui_host(self, host: str) -> str:
-        """Where the web UI is that is asked for at `host`: there, unless nothing brings it to this machine."""
+        """The host at which a web UI for `host` is reached: `host` itself, or the swarm's machine where nothing forwards to
+        this one."""
         return self.swarm_hosts[0].runtime.ui_host(host)
 
     @contextlib.contextmanager
-    def _beacon(self) -> Iterator[str]:
-        """A beacon on the targets' machine, as the swarm reaches it."""
-        with _entered(self.targets, self.targets.runtime.beacon()) as port:
-            yield f"{bracketed(self.targets.machine.address)}:{port}"
+    def _with_workers(
+        self,
+        kind: str,
+        start_master: Callable[[Sequence[str], Sequence[str]], contextlib.AbstractContextManager[JsonChannel]],
+    ) -> Iterator[JsonChannel]:
+        """A clock server on the targets' machine, Locust's master on the swarm's first, and workers on its others.
 
-    def _for_master(self, beacon: str) -> tuple[Sequence[str], Sequence[str]]:
-        """What Locust's master is told, and how its container is to be run."""
+        `start_master` is given more arguments for the master, and options for its container.
+        """
         first, *others = self.swarm_hosts
-        words = ["--beacon", beacon]
-        if not others:
-            return words, []
-        workers = sum(len(each.cpus) for each in others)
-        published = f"{bracketed(first.machine.publish)}:{self._master_port}:{MASTER_PORT}"
-        return [*words, "--listen", str(MASTER_PORT), "--workers", str(workers)], ["--publish", published]
-
-    def _add_outposts(self, kind: str, beacon: str, up: contextlib.ExitStack) -> None:
-        """Workers on the swarm's machines but the first."""
-        first, *others = self.swarm_hosts
-        words = [OUTPOST_MODULE, kind, first.machine.address, str(self._master_port), "--beacon", beacon]
-        for other in others:
-            named = [*words, "--machine", other.machine.name]
-            outpost = up.enter_context(_entered(other, other.runtime.beside(f"{kind}-outpost", named, other.cpus)))
-            _check_outpost(other, outpost)
-
-    @property
-    def _master_port(self) -> int:
-        ports = self.swarm_hosts[0].machine.ports
-        return port_range(ports)[0] if ports else MASTER_PORT
+        with contextlib.ExitStack() as up:
+            clock_port = up.enter_context(_entered(self.targets, self.targets.runtime.clock_server()))
+            words = ["--clock-server", f"{bracketed(self.targets.machine.address)}:{clock_port}"]
+            ports = first.machine.ports
+            port = port_range(ports)[0] if ports else MASTER_PORT
+            listening: list[str] = []
+            options: list[str] = []
+            if others:
+                workers = sum(len(each.cpus) for each in others)
+                listening = ["--listen", str(MASTER_PORT), "--workers", str(workers)]
+                options = ["--publish", f"{bracketed(first.machine.publish)}:{port}:{MASTER_PORT}"]
+            channel = up.enter_context(_entered(first, start_master([*words, *listening], options)))
+            for other in others:
+                name = other.machine.name
+                argv = [REMOTE_WORKERS_MODULE, kind, first.machine.address, str(port), *words, "--machine", name]
+                started = up.enter_context(_entered(other, other.runtime.beside(f"{kind}-workers", argv, other.cpus)))
+                # Raises SwarmError where they do not run, or on other cores than these.
+                ProcessClient(f"{name}: the process of the workers", started, other.cpus)
+            yield channel
 
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
         return self.targets.runtime.log(name, cores, follow=follow)
@@ -150,65 +143,48 @@ class RemoteRuntime:
         return False
 
     def other_labs(self) -> Sequence[str]:
-        return [
-            f"{told} (on {station.machine.name})" for station in self._stations for told in station.runtime.other_labs()
-        ]
+        return [f"{lab} (on {host.machine.name})" for host in self._hosts for lab in host.runtime.other_labs()]
 
     # --- leaving nothing behind
 
     def sweep(self) -> int:
         """End what is left on every engine that can be reached. Raises LabError, at the end, for those that cannot."""
-        return sum(self._on_each("sweep"))
+        return sum(self._on_each(lambda runtime: runtime.sweep()))
 
     def clean(self) -> None:
-        self._on_each("clean")
+        self._on_each(lambda runtime: runtime.clean())
 
-    def _on_each(self, what: str) -> list[int]:
-        found: list[int] = []
+    def _on_each(self, do: "Callable[[ComposeRuntime], Done]") -> Sequence[Done]:
+        done: list[Done] = []
         failed: list[LabError] = []
-        for station in self._stations:
+        for host in self._hosts:
             try:
-                with of(station):
-                    found.append(getattr(station.runtime, what)() or 0)
+                with _named(host):
+                    done.append(do(host.runtime))
             except LabError as error:
                 failed.append(error)
         if failed:
             raise failed[0]
-        return found
+        return done
 
     @property
-    def _stations(self) -> Sequence[RemoteHost]:
+    def _hosts(self) -> Sequence[RemoteHost]:
         return (self.targets, *self.swarm_hosts)
 
 
-def _check_outpost(station: RemoteHost, outpost: JsonChannel) -> None:
-    """Raises SwarmError unless its workers run, on the cores that they were given."""
-    try:
-        told = outpost.receive(_OUTPOST_S)
-    except ChannelClosed as error:
-        raise SwarmError(
-            f"{station.machine.name}: the workers did not start: {error}", detail=tail(outpost.log, 10)
-        ) from None
-    if not isinstance(told, dict) or frozenset(told.get("cpus", ())) != station.cpus:
-        raise SwarmError(
-            f"{station.machine.name}: the workers are not on cores {cpusets.spell(station.cpus)} as asked, but said "
-            f"{str(told)[:200]}; the engine does not honour cpusets"
-        )
-
-
 @contextlib.contextmanager
-def of(station: RemoteHost) -> Iterator[None]:
-    """Name the machine in what goes wrong on it."""
+def _named(host: RemoteHost) -> Iterator[None]:
+    """Prefix errors with the machine's name."""
     try:
         yield
     except LabError as error:
-        raise type(error)(f"{station.machine.name}: {error.message}", detail=error.detail) from None
+        raise type(error)(f"{host.machine.name}: {error.message}", detail=error.detail) from None
 
 
 @contextlib.contextmanager
-def _entered(station: RemoteHost, manager: contextlib.AbstractContextManager[Entered]) -> Iterator[Entered]:
-    """`manager`, with the machine named in what goes wrong while it is entered."""
+def _entered(host: RemoteHost, manager: contextlib.AbstractContextManager[Entered]) -> Iterator[Entered]:
+    """`manager`; errors while it is entered are prefixed with the machine's name."""
     with contextlib.ExitStack() as up:
-        with of(station):
+        with _named(host):
             entered = up.enter_context(manager)
         yield entered

@@ -1,14 +1,17 @@
-"""Leaving nothing behind on an engine: a project's containers and networks go, whatever happened meanwhile."""
+"""Leaving nothing behind on an engine: removing a project's containers and networks, whatever happens meanwhile."""
 
 import contextlib
+import http
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import docker
+import docker.errors
 
 from wsgilab.model.errors import EngineError
-from wsgilab.runtime.containers import engine_errors, remove_container, remove_network
+from wsgilab.runtime.containers import engine_errors
 
 PROJECT_LABEL = "com.docker.compose.project"
 
@@ -17,7 +20,7 @@ _AFTERMATH_S = 0.5
 
 @contextlib.contextmanager
 def torn_down(client: docker.DockerClient, project: str) -> Iterator[None]:
-    """Within, a Compose project may be started; it is gone when this is left. Raises EngineError where that cannot be."""
+    """On exit, remove the Compose project that was started within. Raises EngineError where that cannot be done."""
     try:
         yield
     except BaseException:
@@ -32,16 +35,41 @@ def torn_down(client: docker.DockerClient, project: str) -> Iterator[None]:
 
 
 def remove(client: docker.DockerClient, label: str, project_prefix: str) -> int:
-    """Remove all containers with `label`, and the networks of projects that begin so. How many containers.
+    """Remove all containers with `label`, and the networks of projects whose names begin with `project_prefix`.
 
-    Raises EngineError.
+    Returns the number of containers. Raises EngineError.
     """
     removed = 0
     with engine_errors(), ThreadPoolExecutor(max_workers=8) as pool:
         # Again until there are none: the engine may still be making one that an interrupted command asked for.
         while containers := client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
-            removed += sum(pool.map(remove_container, containers))
+            removed += sum(pool.map(_remove_container, containers))
         for network in client.networks.list(filters={"label": PROJECT_LABEL}):
             if network.attrs["Labels"][PROJECT_LABEL].startswith(project_prefix):
-                remove_network(network)
+                _remove_network(network)
     return removed
+
+
+def _remove_container(container: Any) -> bool:
+    """Remove a container; False where it is gone already, or is being removed."""
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return False
+    except docker.errors.APIError as error:
+        if error.status_code != http.HTTPStatus.CONFLICT:
+            raise
+        time.sleep(0.1)
+        return False
+    return True
+
+
+def _remove_network(network: Any) -> None:
+    """Remove a network, also where a backend, which outlives a fleet, is still connected to it."""
+    with contextlib.suppress(docker.errors.NotFound):
+        network.reload()
+        for container in network.attrs["Containers"]:
+            # It may be gone by now. Where it is not, the engine's refusal to remove the network has the reason.
+            with contextlib.suppress(docker.errors.APIError):
+                network.disconnect(container, force=True)
+        network.remove()

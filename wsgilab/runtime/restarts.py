@@ -1,4 +1,4 @@
-"""Starting again, within a run, what has ended: a few times, and only if it then is what it was at first."""
+"""Starting again, within a run, what has ended: a few times, and only if it then is the same as at first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ Get = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revived:
-    """What had ended before a trial."""
+    """What was done about the parts that had ended before a trial."""
 
     names: tuple[str, ...] = ()
-    """Of what was started again."""
+    """Of the parts that were started again."""
     reason: str | None = None
-    """Why there can be no trial all the same; None where there can."""
+    """Why there can be no trial even so; None where there can."""
 
 
 class Restarts:
@@ -39,7 +39,7 @@ class Restarts:
     ) -> Revived:
         """Start again those of a trial's `backends`, and its `target` with so many `cores`, that have ended.
 
-        They are up then, pinned and verified as at their first start. `say` is told of each, before it is waited for.
+        They are up then, pinned and verified as at their first start. Each is announced by `say` before the wait for it.
         """
         names: list[str] = []
         for backend in backends:
@@ -76,7 +76,7 @@ class Restarts:
 
 def _check_alike(run: Run, cores: int, target: Target, get: Get) -> None:
     """Raises TargetError unless a server is what it was when the run began: its cores, its Python, its packages."""
-    told = facts(target.name, get(f"{target.base_url}/lab"), cpus.parse(run.server_cpus[cores]))
+    found = facts(target.name, get(f"{target.base_url}/lab"), cpus.parse(run.server_cpus[cores]))
     before = run.stacks[target.server.stack]
-    if (told.python, dict(told.packages)) != (before.python, dict(before.packages)):
+    if (found.python, dict(found.packages)) != (before.python, dict(before.packages)):
         raise TargetError(f"{target.name} runs on other packages than before; start a new run")

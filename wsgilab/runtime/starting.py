@@ -1,4 +1,4 @@
-"""Waiting until what was started can be used; and noticing, long before patience is at its end, that it listens elsewhere."""
+"""Waiting until what was started can be used, and finding out early where it listens at another address than asked."""
 
 import time
 from collections.abc import Collection
@@ -6,13 +6,14 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.protocol import Running, did_not_start, last_words
+from wsgilab.runtime.protocol import Running
+from wsgilab.system.cpus import spell
 from wsgilab.system.ports import bracketed
 
 START_S = 60.0
 """How long something may take until it is ready."""
 LOOK_S = 5.0
-"""How often it is looked at where those listen that are not ready. A look costs CPU on a container's cores; and a server may
+"""How often to find out where the parts listen that are not ready. This costs CPU on a container's cores; and a server may
 open another port first, such as one for metrics, while it still loads."""
 
 _LISTENS = "0A"
@@ -30,7 +31,7 @@ class Address(NamedTuple):
         return f"{bracketed(self.host)}:{self.port}"
 
     def serves(self, wanted: "Address") -> bool:
-        """Whether who listens here is reached where it was `wanted`; at no address in particular: from elsewhere."""
+        """Whether a connection to `wanted` reaches a listener here. An unspecified `wanted` is reached from another machine."""
         here, there = ip_address(_plain(self.host)), ip_address(wanted.host)
         if self.port != wanted.port:
             return False
@@ -38,7 +39,7 @@ class Address(NamedTuple):
 
 
 def listeners(table: str) -> frozenset[Address]:
-    """Who listens, by the text of /proc/net/tcp or tcp6 or both (proc_pid_net(5)), of a little-endian machine."""
+    """The listeners in the text of /proc/net/tcp or tcp6 or both (proc_pid_net(5)), of a little-endian machine."""
     found = set()
     for line in table.splitlines():
         match line.split():
@@ -50,14 +51,14 @@ def listeners(table: str) -> frozenset[Address]:
 
 
 def _plain(given: str | bytes) -> str:
-    """An address; one of IPv4 that IPv6 has mapped, as that of IPv4 (RFC 4291, section 2.5.5.2)."""
+    """An address; an IPv4 address that is mapped into IPv6 as that of IPv4 (RFC 4291, section 2.5.5.2)."""
     address = ip_address(given)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
 
 
 class Starting(Running, Protocol):
-    """A server or a backend that was started, and is to be used once it is ready."""
+    """A server or a backend that was started, and may not be ready yet."""
 
     @property
     def wanted(self) -> Address:
@@ -67,13 +68,14 @@ class Starting(Running, Protocol):
         """Whether it can be used. Raises TargetError where it never will be."""
 
     def listening(self) -> Collection[Address]:
-        """Where its processes listen by now, as far as that can be told."""
+        """Where its processes listen by now, as far as that is known."""
 
 
-def wait_until_ready(started: Collection[Starting], poll_s: float) -> None:
-    """Returns when all of `started` are; they are asked every `poll_s`.
+def wait_until_ready(started: Collection[Starting], cpus: frozenset[int], poll_s: float) -> None:
+    """Returns when all of `started` are ready, and pinned to `cpus`. They are polled every `poll_s`.
 
-    Raises TargetError where one has ended, has not got ready in time, or is seen twice to listen elsewhere alone.
+    Raises TargetError where one has ended, is not ready in time, listens only elsewhere at two looks, or where its
+    processes may use other cores.
     """
     deadline = time.monotonic() + START_S
     look_due = time.monotonic() + LOOK_S
@@ -83,7 +85,7 @@ def wait_until_ready(started: Collection[Starting], poll_s: float) -> None:
         looks = time.monotonic() >= look_due
         for each in list(waiting):
             if (failure := each.failure()) is not None:
-                raise did_not_start(each, failure)
+                raise _error(each, f"did not start: {failure}")
             if each.is_ready():
                 waiting.remove(each)
             elif looks and each.name in elsewhere:
@@ -95,12 +97,19 @@ def wait_until_ready(started: Collection[Starting], poll_s: float) -> None:
         if waiting and time.monotonic() > deadline:
             raise _not_ready(waiting[0])
         time.sleep(poll_s)
+    for each in started:
+        effective = each.effective_cpus()
+        if effective != cpus:
+            raise TargetError(
+                f"{each.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
+                "not honour cpusets, or something moves processes, so nothing here could be compared"
+            )
 
 
 def check_listening(started: Starting) -> None:
-    """Raises TargetError where something listens elsewhere, and not where it is wanted."""
+    """Raises TargetError where it listens elsewhere, and not at the address that it was given."""
     if _is_elsewhere(found := started.listening(), started.wanted):
-        raise _failed(started, f"listens at {_spelt(found)}, not at {started.wanted} as asked", _MUST_BIND)
+        raise _error(started, f"listens at {_listed(found)}, not at {started.wanted} as asked", _MUST_BIND)
 
 
 _MUST_BIND = "have it bind LAB_BIND, or LAB_HOST and LAB_PORT"
@@ -114,17 +123,20 @@ def _not_ready(started: Starting) -> TargetError:
     found = started.listening()
     late = f"did not answer within {START_S:.0f} s of its start"
     if any(each.serves(started.wanted) for each in found):
-        return _failed(started, f"{late}, though it listens at {started.wanted} as asked")
+        return _error(started, f"{late}, though it listens at {started.wanted} as asked")
     where = (
-        f"at {_spelt(found)}, not at {started.wanted} as asked" if found else f"nowhere, not at {started.wanted} either"
+        f"at {_listed(found)}, not at {started.wanted} as asked"
+        if found
+        else f"nowhere, not at {started.wanted} either"
     )
-    return _failed(started, f"{late}: it listens {where}", _MUST_BIND)
+    return _error(started, f"{late}: it listens {where}", _MUST_BIND)
 
 
-def _failed(started: Starting, what: str, *remedy: str) -> TargetError:
-    told, detail = last_words(started)
-    return TargetError("; ".join([f"{started.name} {what}", *remedy, told]), detail=detail)
+def _error(started: Starting, what: str, *remedy: str) -> TargetError:
+    log = started.log_tail()
+    last = "see its last lines below" if log.strip() else "it has written nothing"
+    return TargetError("; ".join([f"{started.name} {what}", *remedy, last]), detail=log)
 
 
-def _spelt(found: Collection[Address]) -> str:
+def _listed(found: Collection[Address]) -> str:
     return " and ".join(map(str, sorted(found)))

@@ -1,8 +1,7 @@
-"""Machines that are reached by SSH: one `ssh` process for each thing that is brought here.
+"""Machines that are reached by SSH: one `ssh` process for each socket or port that is forwarded here.
 
-The user's own ssh, with the user's own configuration, keys and known hosts. It never asks: what needs a password or a
-yes has to be settled before. Its remote command waits for the end of a pipe, so it ends when the lab does, however that
-ends.
+The user's own ssh, with the user's own configuration, keys and known hosts. It never prompts: passwords and unknown hosts
+have to be settled before. Its remote command waits for the end of a pipe, so it ends when the lab does, however that ends.
 """
 
 import contextlib
@@ -19,6 +18,7 @@ import psutil
 from wsgilab.experiment.site import SshAddress, ssh_address
 from wsgilab.model.errors import EngineError
 from wsgilab.system import process
+from wsgilab.system.ports import bracketed
 from wsgilab.system.process import ChannelClosed, JsonChannel
 
 SOCKET = "/var/run/docker.sock"
@@ -26,7 +26,7 @@ SOCKET = "/var/run/docker.sock"
 
 _OPTIONS = (
     "BatchMode=yes",
-    # A connection of its own: one that other programs share would keep what is forwarded beyond our end.
+    # A connection of its own: one that other programs share would go on forwarding after the lab has ended.
     "ControlMaster=no",
     "ControlPath=none",
     "ExitOnForwardFailure=yes",
@@ -39,45 +39,45 @@ _OPTIONS = (
 _READY = "ready"
 _REMOTE = f"echo '\"{_READY}\"'; cat >/dev/null"
 _REPEATS = re.compile(r"request local forwarding|cannot listen to (?:port|path)")
-"""What ssh says after the line that tells why."""
+"""Lines of ssh's that follow the one with the reason."""
 _READY_S = 30.0
 _POLL_S = 0.05
 _PREFIX = "wsgilab-ssh-"
 
 
 class Tunnel:
-    """A machine's engine, brought here by SSH."""
+    """A machine's engine, forwarded here by SSH."""
 
     def __init__(self, name: str, address: str, folder: Path, channel: JsonChannel) -> None:
         self.socket = folder / "docker.sock"
-        """Where the engine is reached here."""
+        """Where the engine is reached on this machine."""
         self._name = name
         self._address = address
         self._channel = channel
 
     def failure(self) -> str | None:
-        """Why the connection is lost; None while it stands."""
+        """Why the connection is lost; None while it is up."""
         code = self._channel.exit_code()
         return None if code is None else self.complaint() or _ended(code)
 
     def complaint(self) -> str:
-        """What ssh has said last, if anything."""
+        """The last error in ssh's log; empty where there is none."""
         return _complaint(self._channel.log)
 
     @contextlib.contextmanager
     def forward(self, host: str, port: int, remote_port: int) -> Iterator[None]:
-        """Have connections to `host:port` here, an IP address, reach `remote_port` on that machine's own loopback.
+        """Forward connections to `host:port` here, an IP address, to `remote_port` on that machine's loopback.
 
         Raises EngineError.
         """
-        local = f"[{host}]" if ":" in host else host
-        with _folder() as folder, _ssh(self._name, self._address, f"{local}:{port}:127.0.0.1:{remote_port}", folder):
+        forwarded = f"{bracketed(host)}:{port}:127.0.0.1:{remote_port}"
+        with _folder() as folder, _ssh(self._name, self._address, forwarded, folder):
             yield
 
 
 @contextlib.contextmanager
 def tunnel(name: str, address: str) -> Iterator[Tunnel]:
-    """Bring the engine of the machine `name`, at `ssh://...`, here. Raises EngineError."""
+    """Forward the engine of the machine `name`, at `ssh://...`, to this machine. Raises EngineError."""
     with _folder() as folder:
         forwarded = f"{folder / 'docker.sock'}:{ssh_address(address).path or SOCKET}"
         with _ssh(name, address, forwarded, folder) as channel:
@@ -86,11 +86,11 @@ def tunnel(name: str, address: str) -> Iterator[Tunnel]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder that nobody else may enter, gone afterwards; and with it those that killed labs have left."""
+    """A folder that only this user may enter, removed on exit; those that killed labs have left are removed first."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = left.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            # Others' cannot be removed, and need not be.
+            # Those of other users cannot be removed.
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     try:
@@ -101,7 +101,7 @@ def _folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _ssh(name: str, address: str, forwarded: str, folder: Path) -> Iterator[JsonChannel]:
-    """An ssh process that forwards, from the moment on at which it does. Raises EngineError."""
+    """An ssh process that is forwarding. Raises EngineError."""
     options = [word for option in _OPTIONS for word in ("-o", option)]
     argv = ["ssh", "-T", "-a", "-x", *options, "-L", forwarded, *_destination(ssh_address(address)), _REMOTE]
     try:
@@ -143,7 +143,7 @@ def _ended(code: int) -> str:
 
 
 def _complaint(log: Path) -> str:
-    """The last line of ssh's log that tells something."""
+    """The last line of ssh's log that has a reason."""
     lines = [line.strip() for line in process.tail(log, 20).splitlines()]
-    told = (line for line in reversed(lines) if line and not _REPEATS.search(line))
-    return next(told, "").rstrip(".")
+    reasons = (line for line in reversed(lines) if line and not _REPEATS.search(line))
+    return next(reasons, "").rstrip(".")

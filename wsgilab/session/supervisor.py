@@ -115,7 +115,7 @@ class Supervisor:
         with contextlib.suppress(TargetError):
             usage = target.usage()
             if target.failure() is None:
-                self._ui.tell_usage(self._loaded, usage)
+                self._ui.send_usage(self._loaded, usage)
         self._check(self._loaded)
 
     def _look_at_all(self) -> None:
@@ -144,7 +144,7 @@ class Supervisor:
         if self._check(name):
             return
         target = self._fleet[name]
-        self._ui.tell_target(target, self._seen[name].failure, target.log_tail(), restarting=True)
+        self._ui.send_target(target, self._seen[name].failure, target.log_tail(), restarting=True)
         self._starting = name
         self.write()
         try:
@@ -179,7 +179,7 @@ class Supervisor:
     def _tell(self, name: str, seen: _TargetState) -> None:
         target = self._fleet[name]
         self._seen[name] = seen
-        self._ui.tell_target(target, seen.failure, target.log_tail() if seen.failure else "")
+        self._ui.send_target(target, seen.failure, target.log_tail() if seen.failure else "")
         self.write()
 
     def write(self) -> None:

@@ -102,3 +102,8 @@ def _nowhere(host: str) -> HostError:
 def bracketed(address: str) -> str:
     """An address as it is written before a port: IPv6 in brackets."""
     return f"[{address}]" if ":" in address else address
+
+
+def http_url(host: str, port: int | str) -> str:
+    """The URL of an HTTP server, without a path."""
+    return f"http://{bracketed(host)}:{port}"

@@ -1,4 +1,4 @@
-"""Where the web UI is served, and who may log in."""
+"""The address of the web UI, and its login."""
 
 import ipaddress
 import os
@@ -7,20 +7,20 @@ from collections.abc import Mapping
 
 from wsgilab.model.errors import HostError, UsageError
 from wsgilab.model.site import HIGHEST_PORT
-from wsgilab.system.ports import bracketed, check_free, free_ports
+from wsgilab.system.ports import check_free, free_ports, http_url
 
 HOST, PORT = "127.0.0.1", 8089
 USER = "lab"
-"""Who logs in, where a login is required."""
+"""The user of the login, where one is required."""
 
 
 def ui_url(host: str, port: int) -> str:
     """The lab's own tab of a web UI."""
-    return f"http://{bracketed(host)}:{port}/?tab=lab"
+    return f"{http_url(host, port)}/?tab=lab"
 
 
 def choose_port(host: str, port: int) -> tuple[str, int]:
-    """The address that `host` stands for, and `port` there, or any free one where it is 0.
+    """The address that `host` resolves to, and `port` there, or any free one where it is 0.
 
     Raises UsageError for a host or port that cannot be, and HostError for one that is not this machine's, or not free.
     """
@@ -36,12 +36,12 @@ def choose_port(host: str, port: int) -> tuple[str, int]:
 
 
 def password_for(address: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Whoever can reach the web UI can load this machine: beyond loopback it takes a login."""
+    """The login's password; None on loopback. Anybody who can reach the web UI can load this machine."""
     if ipaddress.ip_address(address).is_loopback:
         return None
     return environment.get("LAB_PASSWORD") or new_password()
 
 
 def new_password() -> str:
-    """A password that nobody guesses."""
+    """A random password, 96 bits."""
     return secrets.token_urlsafe(12)

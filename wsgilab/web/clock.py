@@ -1,33 +1,32 @@
-"""The clock that live figures are told in: the targets' machine's."""
+"""The clock that live figures are timed by: the targets' machine's."""
 
 import contextlib
 import time
 
 import gevent
 
-from wsgilab.load.reachability import RETRY_S, Reachability, Unreached
+from wsgilab.load.reachability import RETRY_S, Reachability, Unreachable
 
 CLOCK_S = 60.0
-"""How often the targets' machine's clock is asked for, where that is another: clocks drift apart, some ms a minute."""
+"""How often the clock of another machine is read: clocks drift apart, some ms a minute."""
 
 
-class TheirClock:
+class TargetsClock:
     """CLOCK_MONOTONIC of the targets' machine: this one's own, where there is no other."""
 
-    def __init__(self, reach: Reachability | None) -> None:
-        """Raises Unreached."""
-        self._reach = reach
+    def __init__(self, reachability: Reachability | None) -> None:
+        """Raises Unreachable."""
         self._offset_ns = 0
-        if reach is not None:
-            self._offset_ns = reach.look(RETRY_S).offset_ns
-            gevent.spawn(self._ask_on, reach)
+        if reachability is not None:
+            self._offset_ns = reachability.read(RETRY_S).offset_ns
+            gevent.spawn(self._keep_reading, reachability)
 
     def __call__(self) -> int:
         return time.monotonic_ns() + self._offset_ns
 
-    def _ask_on(self, reach: Reachability) -> None:
+    def _keep_reading(self, reachability: Reachability) -> None:
         while True:
             gevent.sleep(CLOCK_S)
-            # While it is not reached, there are no answers to tell of either.
-            with contextlib.suppress(Unreached):
-                self._offset_ns = reach.look(0).offset_ns
+            # While it is not reached, there are no answers to time either.
+            with contextlib.suppress(Unreachable):
+                self._offset_ns = reachability.read(0).offset_ns

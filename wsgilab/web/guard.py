@@ -1,9 +1,9 @@
-"""Who may ask the web UI: whoever comes to it by a name of its own, and not the page of another site.
+"""Which requests the web UI answers: those to one of its own names that do not come from another site's page.
 
-A browser says by `Host` what name it was led by, and by `Origin` and `Sec-Fetch-Site` whose page asks (RFC 6454, section 7;
-W3C, Fetch Metadata Request Headers). A page of another site may make it ask anything of any address, also by a name of that
-site's own which stands for this machine's address (DNS rebinding). Programs that are no browsers may say what they like:
-what keeps those out is the address that is bound, and the login.
+A browser sends the name that it used in `Host`, and the page that made the request in `Origin` and `Sec-Fetch-Site` (RFC
+6454, section 7; W3C, Fetch Metadata Request Headers). A page of another site can make a browser send any request to any
+address, also by a name of that site's own that resolves to this machine (DNS rebinding). Other programs can send whatever
+headers they like: the address that is bound and the login keep those out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,27 +14,25 @@ from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PAGES = frozenset({"/", "/lab", "/login"})
-"""What a link on another site may lead to."""
+"""The pages that a link on another site may lead to."""
 ALWAYS = (
-    # Nor may its buttons be shown within another site's page, for a click that means something else.
+    # Another site's page must not show its buttons in a frame, for a click that is meant for something else.
     ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("X-Content-Type-Options", "nosniff"),
 )
 _ANY_ORIGIN = "access-control-"
-_OTHER_NAME = (
-    "this web UI has another name: open it at localhost, or at the address or name that it was given with --host"
-)
-_OTHER_SITE = "asked by a page of another site"
+_OTHER_NAME = "this web UI has another name: open it at localhost, or at the address or name that was given with --host"
+_OTHER_SITE = "the request comes from a page of another site"
 
 
 class Guard:
-    """A WSGI application that lets through what may be asked, and lets no other site read what is answered."""
+    """A WSGI application that passes on the permitted requests, and keeps other sites from reading the answers."""
 
     def __init__(self, app: WSGIApplication, names: Collection[str]) -> None:
         """`names`: host names and addresses that `app` is reached by, beside those of loopback, each without a port.
 
-        Where one of them is 0.0.0.0 or ::, so is every address: it cannot be made to stand for another, as a name can.
+        With 0.0.0.0 or :: among them every address counts: unlike a name, it cannot be made to resolve to another machine.
         """
         self._app = app
         self._names = {_plain(name) for name in names}
@@ -56,7 +54,7 @@ class Guard:
         return self._app(environ, start)
 
     def _refusal(self, environ: Mapping[str, Any]) -> str | None:
-        """Why it is not answered; None where it is."""
+        """Why the request is refused; None where it is passed on."""
         if not self._is_own(environ.get("HTTP_HOST", "")):
             return _OTHER_NAME
         if _is_from_elsewhere(environ) and not _is_followed_link(environ):
@@ -76,16 +74,16 @@ class Guard:
 
 
 def _is_from_elsewhere(environ: Mapping[str, Any]) -> bool:
-    """Whether a page of another origin asks. That of another port is one, and so is one that does not tell its own."""
+    """Whether a page of another origin made the request. Another port, and an origin that is hidden, count as another."""
     origin: str | None = environ.get("HTTP_ORIGIN")
-    asked: str = environ["HTTP_HOST"]
+    host: str = environ["HTTP_HOST"]
     if origin is not None:
-        return origin.partition("://")[2].lower() != asked.lower()
+        return origin.partition("://")[2].lower() != host.lower()
     return environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("none", "same-origin")
 
 
 def _is_followed_link(environ: Mapping[str, Any]) -> bool:
-    """Whether somebody came by a link: the page is then the browser's whole, and the other site cannot read it."""
+    """Whether the request follows a link: its answer then fills the browser's window, and the other site cannot read it."""
     return (
         environ["REQUEST_METHOD"] == "GET"
         and "HTTP_ORIGIN" not in environ

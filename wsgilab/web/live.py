@@ -1,8 +1,8 @@
-"""A load test second by second: from what workers tell to figures. Pure: clocks and readings are given.
+"""A load test second by second: from workers' reports to figures. Pure: clocks and readings are given.
 
 A test is cut into windows of a second each. Each is measured as the window of a trial is, by the same code, so that the
-tab and a run mean the same by the same word. What counts for a cell are the windows in which as many users were at work
-as were asked for and each of them had had an answer before: the load is settled then, as in a trial.
+same word means the same in the tab and in a run. A window counts for a cell where as many users were at work as were wanted
+and each of them had had an answer before: the load is settled then, as in a trial.
 """
 
 from collections import deque
@@ -10,26 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from wsgilab.load.samples import EVER, Sample, Span, read_stamp, report, said
+from wsgilab.load.samples import EVER, Sample, Span, error_text, read_stamp, report
 from wsgilab.model import Cell, Observation, TrialReport, Usage
 from wsgilab.web.meter import Meter
-from wsgilab.web.view import Phase, Pulse
+from wsgilab.web.view import Now, Phase, Pulse
 
 WINDOW_NS = 1_000_000_000
 KEPT = 60
-"""Windows that a cell's figures are made of: its last minute."""
+"""Windows that a cell's figures are made from: its last minute."""
 OPEN = 10
-"""Windows that late answers are still added to; an answer that comes later counts only for those."""
+"""The latest windows, to which late answers are still added; an answer that is later yet counts for these alone."""
 DELAY_NS = 300_000_000
-"""A window is looked at when every worker has told of this much beyond its end: until then most requests that were under
-way there have been answered."""
+"""A window is evaluated when every worker has reported this much beyond its end: by then most requests that were under way
+in it have been answered."""
 SILENCE_NS = 5_000_000_000
 """A worker that has been silent for so long is not waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a worker tells a few times a second."""
+class WorkerReport:
+    """What a worker sends a few times a second."""
 
     worker: str
     at_ns: int
@@ -37,23 +37,23 @@ class Told:
     cpu_s: float
     """CPU seconds it has used so far."""
     users: int
-    """At work by now."""
+    """At work at this moment."""
     answered: int
     """Users that have had an answer since their number last changed."""
     failed: int
     """Users that have had a failure since."""
     samples: Sequence[Sample]
-    """What has ended since it told last."""
+    """Of the requests that have ended since the report before."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Window:
-    """The samples of one second, and what was made of them."""
+    """The samples of one second, and the report made from them."""
 
     begin_ns: int
     samples: list[Sample] = field(default_factory=list)
     report: TrialReport | None = None
-    """None: to be made, or made anew. Without the generator's CPU, which comes from readings."""
+    """None where samples have been added since. Without the generator's CPU, which comes from readings."""
 
     @property
     def end_ns(self) -> int:
@@ -62,7 +62,7 @@ class _Window:
 
 @dataclass(slots=True, kw_only=True)
 class _Stage:
-    """A time in which the number of users was the same."""
+    """A period with one number of users."""
 
     users: int
     settled_ns: int | None = None
@@ -75,7 +75,7 @@ class _Stage:
         return self.ended_ns is None or window.end_ns <= self.ended_ns
 
 
-class LoadTest:
+class LiveTest:
     """One test of one target, from its start to its end."""
 
     def __init__(self, cell: Cell, *, users_wanted: int, began_ns: int, epoch_ns: int) -> None:
@@ -84,12 +84,12 @@ class LoadTest:
         self._epoch_ns = epoch_ns
         self._began_ns = began_ns
         self._windows: deque[_Window] = deque([_Window(begin_ns=began_ns)])
-        self._latest: dict[str, Told] = {}
+        self._latest: dict[str, WorkerReport] = {}
         self._generator: dict[str, Meter] = {}
         self._target = Meter()
         self._usage: Usage | None = None
         self._usage_lag_ns = 0
-        """The least time from a reading of usage, by its own clock, until it was heard of."""
+        """The shortest time from a reading of usage, by its own clock, until it arrived."""
         self._stage = _Stage(users=0)
         self._stages = [self._stage]
         self._done: dict[Cell, deque[Observation]] = {}
@@ -97,42 +97,42 @@ class LoadTest:
         self._users_wanted = users_wanted
         self._stopped = False
 
-    # --- hearing
+    # --- what arrives
 
-    def hear(self, told: Told) -> None:
-        """Take in what a worker tells."""
-        self._latest[told.worker] = told
-        self._generator.setdefault(told.worker, Meter()).read(told.at_ns, told.cpu_s)
-        for sample in told.samples:
-            self._place(sample, told.at_ns)
+    def add_report(self, report: WorkerReport) -> None:
+        """Add a worker's report."""
+        self._latest[report.worker] = report
+        self._generator.setdefault(report.worker, Meter()).read(report.at_ns, report.cpu_s)
+        for sample in report.samples:
+            self._place(sample, report.at_ns)
         if self._working != self._stage.users or self._stage.ended_ns is not None:
-            self._end_stage(told.at_ns)
+            self._end_stage(report.at_ns)
             self._stage = _Stage(users=self._working)
             self._stages.append(self._stage)
-        everyone = self._latest.values()
-        heard = max(sum(each.answered for each in everyone), sum(each.failed for each in everyone))
-        if self._stage.settled_ns is None and heard >= self._working == self._users_wanted:
-            self._stage.settled_ns = told.at_ns
+        latest = self._latest.values()
+        done = max(sum(each.answered for each in latest), sum(each.failed for each in latest))
+        if self._stage.settled_ns is None and done >= self._working == self._users_wanted:
+            self._stage.settled_ns = report.at_ns
 
-    def read_usage(self, heard_ns: int, usage: Usage) -> None:
-        """What the target had consumed, heard at a moment.
+    def add_usage(self, arrived_ns: int, usage: Usage) -> None:
+        """Add a reading of what the target had consumed.
 
-        Readings tell when they were taken by a clock of which only the rate is known. They lie as far apart as it
-        says, and no later than they were heard of: the quickest tells best where they lie.
+        Readings are timed by a clock of which only the rate is known. The distances between them are exact, and each was
+        taken before it arrived: the one that took the shortest way dates all others best.
         """
         read_ns = round(usage.at_s * 1e9)
-        lag_ns = heard_ns - read_ns
+        lag_ns = arrived_ns - read_ns
         self._usage_lag_ns = lag_ns if self._usage is None else min(lag_ns, self._usage_lag_ns)
         self._target.read(read_ns, usage.cpu_s)
         self._usage = usage
 
-    def want(self, users: int, at_ns: int) -> None:
-        """Another number of users is asked for. What comes counts again once it has settled."""
+    def set_users(self, users: int, at_ns: int) -> None:
+        """Another number of users is wanted. Windows count again once the load has settled."""
         self._users_wanted = users
         self._end_stage(at_ns)
 
     def stop(self, at_ns: int) -> None:
-        """Users are asked to stop. Nothing later counts."""
+        """Users are being stopped. Nothing later counts."""
         self._stopped = True
         self._end_stage(at_ns)
 
@@ -148,15 +148,15 @@ class LoadTest:
         if self._stage.ended_ns is None:
             self._stage.ended_ns = at_ns
 
-    def _place(self, sample: Sample, heard_ns: int) -> None:
+    def _place(self, sample: Sample, reported_ns: int) -> None:
         """Add a sample to every window in which its request was in the application; a failure, to the one it ended in."""
-        entered_ns = left_ns = heard_ns
+        entered_ns = left_ns = reported_ns
         if sample.error is None:
             try:
-                stamp = read_stamp(sample, (self._began_ns, heard_ns))
+                stamp = read_stamp(sample, (self._began_ns, reported_ns))
                 entered_ns, left_ns = stamp.entered_ns, stamp.left_ns
             except ValueError as error:
-                sample = sample._replace(error=said(error))
+                sample = sample._replace(error=error_text(error))
         self._reach(left_ns)
         for window in self._windows:
             if window.begin_ns <= left_ns and entered_ns < window.end_ns:
@@ -168,10 +168,10 @@ class LoadTest:
         while self._windows[-1].end_ns <= at_ns:
             self._windows.append(_Window(begin_ns=self._windows[-1].end_ns))
 
-    # --- telling
+    # --- what there is to show
 
-    def look(self, now_ns: int) -> "Seen":
-        """What there is to see by now."""
+    def state(self, now_ns: int) -> "LiveTestState":
+        """The test as it is at a moment."""
         if not self._stopped:
             self._reach(now_ns)
         known_ns = self._known_until(now_ns)
@@ -183,19 +183,21 @@ class LoadTest:
             if (observation := self._observation(window)) is not None:
                 windows.setdefault(observation.cell, []).append(observation)
         working = self._users_wanted if self._stopped else self._working
-        return Seen(
-            cell=replace(self._cell, users=working),
-            phase=self._phase,
-            users_wanted=self._users_wanted,
+        return LiveTestState(
+            now=Now(
+                cell=replace(self._cell, users=working),
+                phase=self._phase,
+                users_wanted=self._users_wanted,
+                pulses=(*self._pulses, *map(self._pulse, closed))[-KEPT:],
+            ),
             windows={
                 cell: [replace(each, block=block, position=block) for block, each in enumerate(found[-KEPT:])]
                 for cell, found in windows.items()
             },
-            pulses=(*self._pulses, *map(self._pulse, closed))[-KEPT:],
         )
 
     def _known_until(self, now_ns: int) -> int:
-        """The moment up to which every worker has told what happened."""
+        """The moment up to which every worker has reported."""
         if self._stopped and not self._working:
             return now_ns
         return max(now_ns - SILENCE_NS, min((each.at_ns for each in self._latest.values()), default=now_ns))
@@ -268,14 +270,10 @@ class LoadTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class LiveTestState:
     """A test at one moment."""
 
-    cell: Cell
-    """With the users at work; those asked for, once it is stopped."""
-    phase: Phase
-    users_wanted: int
+    now: Now
+    """Without a result. Its pulses are of all seconds, also of those that count for no cell."""
     windows: Mapping[Cell, Sequence[Observation]]
     """Those that count, oldest first, at most KEPT for each number of users. The last OPEN may still change."""
-    pulses: Sequence[Pulse]
-    """All seconds, also those that count for no cell; at most KEPT."""

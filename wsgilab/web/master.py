@@ -1,4 +1,4 @@
-"""Locust's master and its workers under the web UI: what somebody asks for there becomes a test of one target."""
+"""Locust's master and its workers behind the web UI: each request of its form becomes a test of one target."""
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
@@ -14,58 +14,60 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
 from wsgilab.experiment import workloads
-from wsgilab.load.local import POLL_S, user_classes
+from wsgilab.load.distributed import Workers, make_master
+from wsgilab.load.local import POLL_S
+from wsgilab.load.locustfiles import user_classes
 from wsgilab.load.samples import Sample
-from wsgilab.load.workers import Workers, make_master
 from wsgilab.model import Cell, Connection, Run
-from wsgilab.web.live import Told
-from wsgilab.web.session import Session
+from wsgilab.web.live import WorkerReport
+from wsgilab.web.sources import InteractiveTests
 
 DEFAULT_USERS = 32
 DEFAULT_WORKLOAD = "sleep"
 NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
-"""Options of the Locust files that experiments are for, and that the lab's tab could not show rightly."""
+"""Options of the Locust files that are for experiments alone: the lab's tab cannot show what they do."""
 CONNECTIONS: Sequence[str] = get_args(Connection)
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "user_count": (int, 1, 10_000),
     **{name: (each.kind, each.least, each.most) for name, each in workloads.OPTIONS.items()},
 }
-"""Numbers that are asked for: their type, least and most."""
+"""The form's numbers: their type, least and most."""
 SPAWN_RATE = (float, 0.01, 10_000)
 """Users that are started in a second."""
 BUSY = "wait a moment: the test before is still being stopped"
 IDLE_S = 5.0
-"""How long workers whose users have all stopped may take until they are ready again: they say so within a second."""
+"""How long workers whose users have all stopped may take until they are ready again: usually less than a second."""
 WORKER_MODULE = "wsgilab.web.worker"
 
 
 class Master:
-    """The users of the web UI, in a worker on each of `cpus`, and in `elsewhere` more that come to `port` from outposts."""
+    """The users of the web UI, in a worker on each of `cpus`, and in `remote` more that connect to `port`."""
 
     def __init__(
         self,
-        session: Session,
+        tests: InteractiveTests,
         base_urls: Mapping[str, str],
         cpus: frozenset[int],
         loading: Callable[[str | None], None],
         *,
-        beacon: str | None = None,
+        clock_server: str | None = None,
         port: int = 0,
-        elsewhere: int = 0,
+        remote: int = 0,
     ) -> None:
-        """`loading` is told which server is under load from now on. `beacon` is where workers ask the time, if not here.
+        """`loading` is called with the server under load from now on, or None. `clock_server` is the address of the one on the
+        targets' machine, where that is another.
 
-        Raises Lost.
+        Raises WorkerLost.
         """
         self.base_urls = dict(base_urls)
-        self._session = session
+        self._tests = tests
         self._loading = loading
         self._users_wanted = 0
-        self._usual = usual(session.run)
+        self._usual = usual(tests.run)
         # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
         # for this UI can be hidden only after.
         events.init_command_line_parser.add_listener(self._add_choices)
-        self._classes = {name: user_classes(name.replace("-", "_")) for name in session.run.experiment.parameters}
+        self._classes = {name: user_classes(name.replace("-", "_")) for name in tests.run.experiment.parameters}
         events.init_command_line_parser.add_listener(self._adapt_options)
         events.test_start.add_listener(self._on_start)
         events.test_stopping.add_listener(self._on_stopping)
@@ -75,18 +77,18 @@ class Master:
             events=events,
             locustfile="wsgilab",
         )
-        self._runner = make_master(self.environment, port, elsewhere)
-        self._runner.register_message("lab_told", self._on_told)
-        words = ["--beacon", beacon] if beacon else []
-        self._workers = Workers(self._runner, WORKER_MODULE, cpus, elsewhere, words)
+        self._runner = make_master(self.environment, port, remote)
+        self._runner.register_message("lab_report", self._on_report)
+        arguments = ["--clock-server", clock_server] if clock_server else []
+        self._workers = Workers(self._runner, WORKER_MODULE, cpus, remote, arguments)
 
     def check(self) -> None:
-        """Notice what nobody tells. Raises Lost where a worker has gone."""
+        """Notice a changed number of users, of which Locust fires no event. Raises WorkerLost where a worker has gone."""
         self._workers.check()
         wanted = self._runner.target_user_count
         if self._is_running() and wanted != self._users_wanted:
             self._users_wanted = wanted
-            self._session.want(wanted)
+            self._tests.set_users(wanted)
 
     def end(self) -> None:
         """End the workers."""
@@ -95,14 +97,14 @@ class Master:
     # --- options
 
     def _add_choices(self, parser: LocustArgumentParser) -> None:
-        targets, workload = list(self._session.targets), self._options.get("workload", DEFAULT_WORKLOAD)
+        targets, workload = list(self._tests.targets), self._options.get("workload", DEFAULT_WORKLOAD)
         target = self._options.get("target", targets[0])
         parser.add_argument("--target", choices=targets, default=target, help="the server to load")
         parser.add_argument("--workload", choices=list(self._classes), default=workload, help="what a request does")
 
     def _adapt_options(self, parser: LocustArgumentParser) -> None:
         usual = {"num_users": DEFAULT_USERS, "spawn_rate": float(DEFAULT_USERS), **self._usual}
-        # Whoever comes back to the page finds what was chosen last.
+        # The form keeps what was chosen last.
         parser.set_defaults(**{name: self._options.get(name, value) for name, value in usual.items()})
         shown = parser.args_included_in_web_ui
         for option in NOT_HERE & shown.keys():
@@ -110,14 +112,14 @@ class Master:
 
     @property
     def _options(self) -> Mapping[str, Any]:
-        """As they were chosen last; empty before there are any."""
+        """As they were chosen last; empty before the first time."""
         environment: Environment | None = getattr(self, "environment", None)
         return {} if environment is None else vars(environment.parsed_options)
 
-    # --- what somebody asks for
+    # --- requests
 
     def prepare(self, form: Mapping[str, str], stop: Callable[[], object]) -> str | None:
-        """Prepare for a test as the form asks. Why there can be none, in one line; None where Locust may start it.
+        """Prepare for the test that the form describes. Why there can be none, in one line; None where Locust may start it.
 
         Users can be more or fewer while a test runs. Where anything else changes, it is another test: the one under way is
         ended first, by `stop`.
@@ -136,7 +138,7 @@ class Master:
         return None
 
     def _wrong(self, form: Mapping[str, str]) -> str | None:
-        """What of the form cannot be tested; None where all can."""
+        """What is wrong with the form, in one line; None where nothing is."""
         for name in NOT_HERE & form.keys():
             return f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
         for name, (kind, least, most) in {**LIMITS, "spawn_rate": SPAWN_RATE}.items():
@@ -145,7 +147,7 @@ class Master:
                     f"{name.replace('_', ' ')}: must be a number from {least:.15g} to {most:.15g}, not {form[name]!r}"
                 )
         known: Mapping[str, Collection[str]] = {
-            "target": self._session.targets,
+            "target": self._tests.targets,
             "workload": self._classes,
             "connection": CONNECTIONS,
         }
@@ -155,13 +157,13 @@ class Master:
         chosen = form.get("workload", self._options["workload"])
         if has_no_share(chosen, {**self._options, **form}):
             return f"{chosen}: one share at least must be more than 0"
-        target = self._session.targets[form.get("target", self._options["target"])]
+        target = self._tests.targets[form.get("target", self._options["target"])]
         if target.failure is not None and not (self._is_running() and not self._is_another(form)):
             return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
         return None
 
     def _is_another(self, form: Mapping[str, str]) -> bool:
-        """Whether the form asks for a test of something else than the last one was of."""
+        """Whether the form describes another test than the last one, the number of users apart."""
         options = self._options
         return any(
             # As numbers: the page writes 50 for 50.0.
@@ -171,7 +173,7 @@ class Master:
         )
 
     def _is_idle(self) -> bool:
-        """Whether a test can start. Waits a moment for workers that have stopped and have yet to say so."""
+        """Whether a test can start. Waits up to IDLE_S for workers that are not ready yet."""
         deadline = time.monotonic() + IDLE_S
         while self._runner.state == STATE_STOPPING or not self._workers.are_ready:
             if time.monotonic() > deadline:
@@ -185,16 +187,16 @@ class Master:
     def _on_start(self, **_: Any) -> None:
         options = self._options
         server = options["target"]
-        # Whatever the form says of a host: the lab loads its own targets, and nothing else.
+        # Whatever host the form has: the lab loads its own targets, and nothing else.
         self.environment.host = self.base_urls[server]
         self._users_wanted = self._runner.target_user_count
         cell = Cell(
             server=server,
-            cores=next(iter(self._session.run.server_cpus)),
+            cores=next(iter(self._tests.run.server_cpus)),
             workload=self._workload(options),
             connection=options["connection"],
         )
-        self._session.begin(cell, self._users_wanted)
+        self._tests.begin(cell, self._users_wanted)
         self._loading(server)
 
     def _workload(self, options: Mapping[str, Any]) -> str:
@@ -202,16 +204,16 @@ class Master:
         return cell_name(options["workload"], {name: options[name] for name in self._usual}, self._usual)
 
     def _on_stopping(self, **_: Any) -> None:
-        self._session.stop()
+        self._tests.stop()
         self._loading(None)
 
-    def _on_told(self, msg: Any, **_: Any) -> None:
+    def _on_report(self, msg: Any, **_: Any) -> None:
         samples = [Sample(*row) for row in msg.data.pop("samples")]
-        self._session.hear(Told(worker=msg.node_id, samples=samples, **msg.data))
+        self._tests.add_report(WorkerReport(worker=msg.node_id, samples=samples, **msg.data))
 
 
 def usual(run: Run) -> Mapping[str, int | float]:
-    """Option -> what it is by default. Computing is told in iterations, as they were calibrated for this run."""
+    """Option -> its default. Computing is given in iterations, as they were calibrated for this run."""
     given = run.experiment.parameters
     return {
         option: LIMITS[option][0](value)
@@ -227,15 +229,15 @@ def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
 
 
 def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
-    """A workload with those of its options, and of what it is made of, that are not as usual: `sleep-20-ms`."""
-    told = workload
+    """A workload with those of its options, and of its parts', that are not as usual: `sleep-20-ms`."""
+    found = workload
     for owner in (workload, *workloads.WORKLOADS[workload].parts):
         prefix = f"{owner}_".replace("-", "_")
         for option in usual:
             if option.startswith(prefix) and options[option] != usual[option]:
                 name = option.removeprefix(prefix) if owner == workload else option
-                told += f"-{options[option]:g}-{name.replace('_', '-')}"
-    return told
+                found += f"-{options[option]:g}-{name.replace('_', '-')}"
+    return found
 
 
 def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:

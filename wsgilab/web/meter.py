@@ -7,14 +7,14 @@ _KEPT = 120
 
 
 class Meter:
-    """CPU seconds at moments, and in between: readings come when they come, windows begin and end when they do."""
+    """CPU seconds at moments, and by interpolation in between: readings and windows do not fall on the same moments."""
 
     def __init__(self) -> None:
         self._at_ns: list[int] = []
         self._cpu_s: list[float] = []
 
     def read(self, at_ns: int, cpu_s: float) -> None:
-        """A reading; later than all before. One that is lower is that of another process: it starts anew."""
+        """Add a reading, later than all before. Where it is lower, it is of another process, and those before are dropped."""
         if self._cpu_s and cpu_s < self._cpu_s[-1]:
             self._at_ns.clear()
             self._cpu_s.clear()

@@ -1,4 +1,4 @@
-"""Locust's web UI with the lab in it: drop-downs for what to test, a tab of the lab's own, downloads, and a login."""
+"""Locust's web UI with the lab in it: drop-downs for what to test, the lab's tab, downloads, and a login."""
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
@@ -42,10 +42,10 @@ from wsgilab.model import CellResult, TrialReport
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.markdown import comparison_md
 from wsgilab.web import tab
+from wsgilab.web.access import USER
 from wsgilab.web.guard import Guard
-from wsgilab.web.session import Knowing, Watch
+from wsgilab.web.sources import ViewSource, WatchedRun
 
-USER = "lab"
 LOGIN = "login"
 HOST_SHOWN = "the target's"
 STATIC = Path(__file__).parent / "static"
@@ -55,8 +55,8 @@ WATCHING = "<script>document.documentElement.dataset.labWatching = ''</script>\n
 Stop = Callable[[], object]
 """Stops the test under way, as Locust's own button does."""
 Prepare = Callable[[Mapping[str, str], Stop], str | None]
-"""Prepares for a test as a form asks, and stops the one under way where that cannot become it. Why there can be none, in
-one line; None where it can start."""
+"""Prepares for the test that a form describes, and first stops the one under way where that is another. Why there can be
+none, in one line; None where it can start."""
 
 
 def _nothing_to_prepare(_: Mapping[str, str], __: Stop) -> None: ...
@@ -70,16 +70,16 @@ def make_web_ui(
     bind: str,
     port: int,
     *,
-    known: Knowing,
+    source: ViewSource,
     names: Collection[str] = (),
     password: str | None,
     prepare: Prepare = _nothing_to_prepare,
     start_again: Callable[[str], None] = _nothing_to_start,
 ) -> WebUI:
-    """Locust's web UI for `environment`, with the lab's pages, to be started. A password demands a login, of `lab`.
+    """Locust's web UI for `environment`, with the lab's pages, not started yet. With a password it requires a login.
 
-    `names` are what it is reached by, beside loopback's; see `Guard`. `prepare` is called whenever a test is to start. `start_again` is told
-    the server that somebody asks for.
+    `source` is what the lab's pages show. `names` are what the UI is reached by, beside loopback's; see `Guard`. `prepare` is called
+    whenever a test is to start, `start_again` with a server that somebody wants to be started again.
     """
     ui = environment.create_web_ui(bind, port, web_login=password is not None, delayed_start=True)
     app = ui.app
@@ -90,14 +90,14 @@ def make_web_ui(
     app.jinja_env.policies["json.dumps_kwargs"] = {}
     ui.template_args = {"extended_tabs": [{"title": "Lab", "key": "lab"}]}
     _show_no_host(ui)
-    app.jinja_loader = DictLoader({"index.html": _index(watching=isinstance(known, Watch))})
-    app.register_blueprint(_pages(ui, known, start_again))
+    app.jinja_loader = DictLoader({"index.html": _index(watching=isinstance(source, WatchedRun))})
+    app.register_blueprint(_pages(ui, source, start_again))
     if password is not None:
         _require_login(ui, app, password)
     app.wsgi_app = Guard(app.wsgi_app, names)  # type: ignore[method-assign]
-    if isinstance(known, Watch):
+    if isinstance(source, WatchedRun):
         app.before_request(_read_only)
-        _replace(ui, app, "locust.request_stats", lambda _: jsonify(_as_locust_tells(known)))
+        _replace(ui, app, "locust.request_stats", lambda _: jsonify(_as_locust_stats(source)))
     else:
         _replace(ui, app, "locust.swarm", functools.partial(_swarm, app, prepare, Semaphore()))
         app.after_request(_running_until_stopped)
@@ -105,12 +105,12 @@ def make_web_ui(
 
 
 def _replace(ui: WebUI, app: Flask, endpoint: str, view: Callable[[Callable[[], Any]], Any]) -> None:
-    """Put `view`, which is given Locust's own, in the place of that. For those who are logged in, as Locust's own is."""
+    """Replace Locust's view of `endpoint` by `view`, which is called with Locust's own; the login is required as before."""
     app.view_functions[endpoint] = ui.auth_required_if_enabled(functools.partial(view, app.view_functions[endpoint]))
 
 
 def _show_no_host(ui: WebUI) -> None:
-    """In place of the host, which Locust's page keeps from the test before: the target's name is in the lab's tab."""
+    """Hide the host, which Locust's page keeps from the test before: the lab's tab has the target's name."""
     update = ui.update_template_args
 
     def without_host() -> None:
@@ -128,19 +128,19 @@ def _index(*, watching: bool) -> str:
     return text.replace("</body>", (WATCHING if watching else "") + INTO_PAGE + "</body>")
 
 
-def _pages(ui: WebUI, known: Knowing, start_again: Callable[[str], None]) -> Blueprint:
+def _pages(ui: WebUI, source: ViewSource, start_again: Callable[[str], None]) -> Blueprint:
     pages = Blueprint("lab", __name__, url_prefix="/lab")
     guarded = ui.auth_required_if_enabled
 
     @pages.get("")
     @guarded
     def whole() -> str:
-        return tab.page(known.view())
+        return tab.page(source.view())
 
     @pages.get("/figures")
     @guarded
     def figures() -> str:
-        return tab.fragment(known.view())
+        return tab.fragment(source.view())
 
     @pages.get("/<any('lab.css', 'lab.js'):name>")
     def asset(name: str) -> Response:
@@ -149,16 +149,16 @@ def _pages(ui: WebUI, known: Knowing, start_again: Callable[[str], None]) -> Blu
     @pages.get("/<name>")
     @guarded
     def download(name: str) -> Response:
-        comparison = known.view().comparison
+        comparison = source.view().comparison
         files = {**comparison_yaml(comparison), **comparison_md(comparison)}
         if name not in files:
             return make_response(f"{name}: there is no such file", HTTPStatus.NOT_FOUND)
-        return send_file(io.BytesIO(files[name]), as_attachment=True, download_name=f"{known.run.id}-{name}")
+        return send_file(io.BytesIO(files[name]), as_attachment=True, download_name=f"{source.run.id}-{name}")
 
     @pages.post("/start-again/<server>")
     @guarded
     def again(server: str) -> tuple[str, int]:
-        if server not in known.targets:
+        if server not in source.targets:
             return f"{server}: no such server is up", HTTPStatus.NOT_FOUND
         start_again(server)
         return "", HTTPStatus.ACCEPTED
@@ -174,7 +174,7 @@ class _User(UserMixin):  # type: ignore[misc]
 
 
 def _require_login(ui: WebUI, app: Flask, password: str) -> None:
-    """Locust's own login page, and the check that it leaves to its users."""
+    """Serve Locust's own login page, with the check of user and password that Locust leaves to its users."""
     app.secret_key = secrets.token_bytes(32)
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     ui.login_manager.user_loader(lambda name: _User() if name == USER else None)
@@ -183,7 +183,7 @@ def _require_login(ui: WebUI, app: Flask, password: str) -> None:
     @app.post("/lab/login", endpoint=LOGIN)
     def login() -> Any:
         given, theirs = (request.form.get(name, "").encode() for name in ("username", "password"))
-        # Compared in a time that tells nothing.
+        # Compared in a time that reveals nothing.
         if hmac.compare_digest(given, USER.encode()) & hmac.compare_digest(theirs, password.encode()):
             login_user(_User())
             return redirect(url_for("locust.index") + "?tab=lab")
@@ -195,14 +195,14 @@ def _require_login(ui: WebUI, app: Flask, password: str) -> None:
 
 
 def _swarm(app: Flask, prepare: Prepare, one_at_a_time: Semaphore, start: Callable[[], Any]) -> Any:
-    """What Locust's page asks when somebody starts a test or changes the one under way, answered as it expects."""
+    """Answer the request by which Locust's page starts a test, or changes the one under way, as that page expects."""
     if not one_at_a_time.acquire(blocking=False):
         return jsonify({"success": False, "message": "wait a moment: another test is being started"})
     try:
         if (why := prepare(request.form, app.view_functions["locust.stop"])) is not None:
             return jsonify({"success": False, "message": why})
         answer = start()
-        # Until it runs, for whoever asks next to see.
+        # Let it start, so that the next request finds it running.
         gevent.sleep(0)
         return answer
     finally:
@@ -210,14 +210,14 @@ def _swarm(app: Flask, prepare: Prepare, one_at_a_time: Semaphore, start: Callab
 
 
 def _running_until_stopped(response: Response) -> Response:
-    """A test that is being stopped is still running.
+    """Report a test that is being stopped as running.
 
-    Locust's page asks no more once it has heard `stopping`, and would show that for ever.
+    Locust's page stops polling once it has received `stopping`, and would show that for ever.
     """
     if request.path == "/stats/requests" and response.is_json:
-        told = response.get_json()
-        if told["state"] == STATE_STOPPING:
-            response.set_data(json.dumps(told | {"state": STATE_RUNNING}))
+        figures = response.get_json()
+        if figures["state"] == STATE_STOPPING:
+            response.set_data(json.dumps(figures | {"state": STATE_RUNNING}))
     return response
 
 
@@ -230,12 +230,14 @@ def _read_only() -> Any:
     return None
 
 
-def _as_locust_tells(watch: Watch) -> dict[str, Any]:
-    """The figures of the run in the words of Locust's own tables and charts: a row a cell, and the latest trial."""
+def _as_locust_stats(watched: WatchedRun) -> dict[str, Any]:
+    """The run's figures as Locust's own tables and charts expect them: a row a cell, and the latest trial as the total."""
     rows = [
-        _row(result, watch.reports(result.cell)) for result in watch.comparison().cells if result.figures is not None
+        _row(result, watched.reports(result.cell))
+        for result in watched.comparison().cells
+        if result.figures is not None
     ]
-    last = watch.last
+    last = watched.last
     requests, failures = sum(row["num_requests"] for row in rows), sum(row["num_failures"] for row in rows)
     total = _shown("Aggregated", requests, failures, {} if last is None else last.latency_ms) | {
         "current_rps": 0.0 if last is None else last.throughput_rps,
@@ -254,8 +256,8 @@ def _as_locust_tells(watch: Watch) -> dict[str, Any]:
             f"response_time_percentile_{share}": None if last is None else last.latency_ms.get(f"p{share * 100:.0f}")
             for share in stats.PERCENTILES_TO_CHART
         },
-        "state": STATE_STOPPED if watch.ended else STATE_RUNNING,
-        "user_count": 0 if watch.cell is None or watch.ended else watch.cell.users or 1,
+        "state": STATE_STOPPED if watched.ended else STATE_RUNNING,
+        "user_count": 0 if watched.cell is None or watched.ended else watched.cell.users or 1,
     }
 
 

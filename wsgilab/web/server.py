@@ -1,8 +1,8 @@
-"""The web UI's process: what the lab tells it, and Locust's web UI with the lab in it.
+"""The web UI's process: Locust's web UI with the lab's tab, and the channel to the lab.
 
-Run as `python -m wsgilab.web.server BIND PORT [--beacon HOST:PORT] [--listen PORT --workers N]` from the folder that holds
-`locustfiles/`. BIND is an address, or `own` for the one that this machine's (a container's) name stands for. The options
-are those of `swarm.agent`. One JSON object a line:
+Run as `python -m wsgilab.web.server BIND PORT [--clock-server HOST:PORT] [--listen PORT --workers N]` from the folder that holds
+`locustfiles/`. BIND is an address, or `own` for the one that this machine's (a container's) name resolves to. The options
+are those of `load.driver`. One JSON object a line:
 
     in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "names": [...],
           "password": ...}
@@ -10,7 +10,7 @@ are those of `swarm.agent`. One JSON object a line:
          {"op": "trial", ...}  {"op": "observation", ...}  {"op": "end"}  of a run that is watched
     out  {"event": "ready", "cpus": [...]}     {"event": "open"}          when it answers
          {"event": "loading", "server": ...}   users load that server from now on; null: none
-         {"event": "start-again", "server": ...}
+         {"event": "start-again", "server": ...}  somebody wants that server to be started again
          {"event": "error", "message": ...}    and then it ends
 
 It ends at the end of its input, so it never outlives the lab.
@@ -39,48 +39,33 @@ from locust.log import setup_logging
 from locust.runners import STATE_RUNNING, STATE_STOPPED
 from locust.stats import stats_history
 from locust.web import WebUI
-from pydantic import TypeAdapter
 
-from wsgilab.load.local import BadLocustfile
-from wsgilab.load.reachability import Reachability, Unreached
-from wsgilab.load.workers import Lost
-from wsgilab.model import Cell, Observation, Run, Usage
+from wsgilab.load.distributed import WorkerLost, master_options
+from wsgilab.load.events import EventWriter
+from wsgilab.load.locustfiles import BadLocustfile
+from wsgilab.load.reachability import Unreachable
+from wsgilab.model import Run, Usage
 from wsgilab.runtime.protocol import OWN_ADDRESS
-from wsgilab.web.clock import TheirClock
+from wsgilab.web.client import CELL, OBSERVATION, RUN
+from wsgilab.web.clock import TargetsClock
 from wsgilab.web.master import Master
 from wsgilab.web.routes import make_web_ui
-from wsgilab.web.session import Session, Watch
+from wsgilab.web.sources import InteractiveTests, WatchedRun
 from wsgilab.web.view import TargetState
 
 TICK_S = 0.5
 LOWEST_PRIORITY = 19
 _ANSWERS_S = 10.0
 
-_RUN = TypeAdapter(Run)
-_CELL = TypeAdapter(Cell)
-_OBSERVATION = TypeAdapter(Observation)
 
-
-class Voice:
-    """What is said to the lab. Nothing but messages may reach the real standard output."""
-
-    def __init__(self) -> None:
-        self._output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        self._output.write(json.dumps({"event": event, **fields}) + "\n")
-        self._output.flush()
-
-
-class Served(Protocol):
-    """What the web UI is opened for."""
+class ServedUI(Protocol):
+    """The web UI, in one of its two kinds."""
 
     @property
     def web(self) -> WebUI: ...
 
-    def tell(self, op: str, told: dict[str, Any]) -> None:
-        """Take in what the lab says."""
+    def receive(self, op: str, fields: dict[str, Any]) -> None:
+        """Take in a message of the lab's."""
 
     def tick(self) -> None:
         """Called every TICK_S."""
@@ -88,33 +73,33 @@ class Served(Protocol):
     def end(self) -> None: ...
 
 
-class Interactive:
-    """Tests of targets, by whoever is at the web UI."""
+class InteractiveUI:
+    """For tests of targets, which somebody starts in the web UI."""
 
-    def __init__(self, message: Mapping[str, Any], bind: str, options: argparse.Namespace, say: Voice) -> None:
-        """Raises Lost and Unreached."""
-        run, targets = _RUN.validate_python(message["run"]), message["targets"]
-        self._say = say
-        self._session = Session(run, _states(run, targets), TheirClock(options.beacon))
+    def __init__(self, message: Mapping[str, Any], bind: str, options: argparse.Namespace, send: EventWriter) -> None:
+        """Raises WorkerLost and Unreachable."""
+        run, targets = RUN.validate_python(message["run"]), message["targets"]
+        self._send = send
+        self._tests = InteractiveTests(run, _states(run, targets), TargetsClock(options.clock_server))
         cpus = frozenset(os.sched_getaffinity(0))
         base_urls = {each["server"]: each["base_url"] for each in targets}
         self._master = Master(
-            self._session,
+            self._tests,
             base_urls,
             cpus,
-            lambda server: say("loading", server=server),
-            beacon=str(options.beacon) if options.beacon else None,
+            lambda server: send("loading", server=server),
+            clock_server=str(options.clock_server) if options.clock_server else None,
             port=options.listen,
-            elsewhere=options.workers,
+            remote=options.workers,
         )
-        # After the workers, which inherit it: what is shown must not hold up those who measure, on the same cores.
+        # After the workers, which would inherit it: serving pages must not hold up the workers on the same cores.
         os.nice(LOWEST_PRIORITY)
         gevent.spawn(stats_history, self._master.environment.runner)
         self.web = make_web_ui(
             self._master.environment,
             bind,
             options.port,
-            known=self._session,
+            source=self._tests,
             names=message["names"],
             password=message["password"],
             prepare=self._master.prepare,
@@ -122,50 +107,50 @@ class Interactive:
         )
 
     def _start_again(self, server: str) -> None:
-        # So that nobody asks twice, before the lab has said so.
-        self._session.targets[server] = replace(self._session.targets[server], restarting=True)
-        self._say("start-again", server=server)
+        # At once, so that nobody asks twice before the lab has sent the new state.
+        self._tests.targets[server] = replace(self._tests.targets[server], restarting=True)
+        self._send("start-again", server=server)
 
-    def tell(self, op: str, told: dict[str, Any]) -> None:
+    def receive(self, op: str, fields: dict[str, Any]) -> None:
         match op:
             case "usage":
-                self._session.read_usage(told.pop("server"), Usage(**told))
+                self._tests.add_usage(fields.pop("server"), Usage(**fields))
             case "target":
-                self._master.base_urls[told["server"]] = told.pop("base_url")
-                before = self._session.targets[told.pop("server")]
-                self._session.targets[before.server.name] = TargetState(server=before.server, **told)
+                self._master.base_urls[fields["server"]] = fields.pop("base_url")
+                before = self._tests.targets[fields.pop("server")]
+                self._tests.targets[before.server.name] = TargetState(server=before.server, **fields)
 
     def tick(self) -> None:
         self._master.check()
-        self._session.look()
+        self._tests.state()
 
     def end(self) -> None:
         self._master.end()
 
 
-class Watching:
-    """A run that is watched."""
+class WatchingUI:
+    """For a run that is watched."""
 
     def __init__(self, message: Mapping[str, Any], bind: str, port: int) -> None:
-        run = _RUN.validate_python(message["run"])
-        self._watch = Watch(run, _states(run, message["targets"]))
+        run = RUN.validate_python(message["run"])
+        self._watched = WatchedRun(run, _states(run, message["targets"]))
         environment = Environment(user_classes=[], parsed_options=get_parser().parse_args([]), locustfile="wsgilab")
-        # Nobody is started here; Locust's page shows its tables while a test runs.
+        # No users are started here; Locust's page shows its tables only while a test runs.
         self._runner = environment.create_local_runner()
         self._runner.state = STATE_RUNNING
         os.nice(LOWEST_PRIORITY)
         self.web = make_web_ui(
-            environment, bind, port, known=self._watch, names=message["names"], password=message["password"]
+            environment, bind, port, source=self._watched, names=message["names"], password=message["password"]
         )
 
-    def tell(self, op: str, told: dict[str, Any]) -> None:
+    def receive(self, op: str, fields: dict[str, Any]) -> None:
         match op:
             case "trial":
-                self._watch.trial(_CELL.validate_python(told["cell"]), told["progress"])
+                self._watched.begin_trial(CELL.validate_python(fields["cell"]), fields["progress"])
             case "observation":
-                self._watch.observe(_OBSERVATION.validate_python(told["observation"]))
+                self._watched.add(OBSERVATION.validate_python(fields["observation"]))
             case "end":
-                self._watch.end()
+                self._watched.end()
                 self._runner.state = STATE_STOPPED
 
     def tick(self) -> None: ...
@@ -194,61 +179,56 @@ def _start(web: WebUI, bind: str, port: int) -> None:
             return
 
 
-def serve(bind: str, options: argparse.Namespace, say: Voice) -> None:
-    """Until the input ends. Raises RuntimeError, Lost and Unreached where something fails for good."""
+def serve(bind: str, options: argparse.Namespace, send: EventWriter) -> None:
+    """Serve until the input ends. Raises RuntimeError, WorkerLost and Unreachable where something fails for good."""
     messages = FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False)
     first = messages.readline()
     if not first:
         return
     message = json.loads(first)
     with ExitStack() as ending:
-        served: Served = (
-            Watching(message, bind, options.port) if message["watching"] else Interactive(message, bind, options, say)
+        served: ServedUI = (
+            WatchingUI(message, bind, options.port)
+            if message["watching"]
+            else InteractiveUI(message, bind, options, send)
         )
         ending.callback(served.end)
         _start(served.web, bind, options.port)
-        say("open")
+        send("open")
 
-        def listen() -> None:
+        def receive() -> None:
             for line in messages:
-                told = json.loads(line)
-                served.tell(told.pop("op"), told)
+                fields = json.loads(line)
+                served.receive(fields.pop("op"), fields)
 
-        listening = gevent.spawn(listen)
-        while not listening.ready():
+        receiving = gevent.spawn(receive)
+        while not receiving.ready():
             served.tick()
-            listening.join(timeout=TICK_S)
-        # What went wrong there is what went wrong.
-        listening.get()
+            receiving.join(timeout=TICK_S)
+        # Raises what was raised there.
+        receiving.get()
 
 
 def main() -> None:
-    """Serve, and say what goes wrong."""
-    say = Voice()
-    options = _options()
+    """Serve, and send the lab what goes wrong."""
+    send = EventWriter()
+    parser = master_options("the web UI")
+    parser.add_argument("bind")
+    parser.add_argument("port", type=int)
+    options = parser.parse_args()
     # Locust reads the command line again whenever it shows its form.
     del sys.argv[1:]
     setup_logging("INFO")
-    # Its page looks every two seconds.
+    # Its page polls every two seconds.
     runners.WORKER_REPORT_INTERVAL = 1.0
-    say("ready", cpus=sorted(os.sched_getaffinity(0)))
+    send("ready", cpus=sorted(os.sched_getaffinity(0)))
     try:
         own = options.bind == OWN_ADDRESS
-        serve(socket.gethostbyname(socket.gethostname()) if own else options.bind, options, say)
-    except (BadLocustfile, Lost, Unreached) as error:
-        say("error", message=str(error))
-    except Exception as error:  # noqa: BLE001 - told to the lab, which decides
-        say("error", message=f"{type(error).__name__}: {error}")
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="the web UI")
-    parser.add_argument("bind")
-    parser.add_argument("port", type=int)
-    parser.add_argument("--beacon", metavar="HOST:PORT", type=Reachability)
-    parser.add_argument("--listen", metavar="PORT", type=int, default=0)
-    parser.add_argument("--workers", metavar="N", type=int, default=0)
-    return parser.parse_args()
+        serve(socket.gethostbyname(socket.gethostname()) if own else options.bind, options, send)
+    except (BadLocustfile, WorkerLost, Unreachable) as error:
+        send("error", message=str(error))
+    except Exception as error:  # noqa: BLE001 - the lab decides what to do about it
+        send("error", message=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

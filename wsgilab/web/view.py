@@ -6,7 +6,7 @@ from typing import Literal
 from wsgilab.model import Cell, CellResult, Comparison, Run, Server
 
 STARTING_AGAIN = "starting again"
-"""What a server does that has ended, once somebody has asked for it."""
+"""The state of a server that has ended, once somebody has asked for it to be started again."""
 
 Phase = Literal["ramping", "settling", "measuring", "stopping", "stopped"]
 
@@ -26,14 +26,14 @@ class Now:
     """The test under way, or the last one."""
 
     cell: Cell
-    """Its `users` are those at work; while they are still being started, those so far."""
+    """Its `users` are those at work so far; once the test is stopped, those that were wanted."""
     phase: Phase
     """`ramping`: users are being started. `settling`: not every one has had an answer yet. Figures count from
     `measuring` on."""
     users_wanted: int
-    pulses: tuple[Pulse, ...]
-    """The last minute, oldest first."""
-    result: CellResult | None
+    pulses: tuple[Pulse, ...] = ()
+    """The last minute, oldest first. Empty for a watched run, of which nothing is known by second."""
+    result: CellResult | None = None
     """None before the first second that counts."""
 
 
@@ -45,10 +45,19 @@ class TargetState:
     url: str
     """Where this machine reaches it."""
     failure: str | None = None
-    """Why it runs no more; None while it runs."""
+    """Why it no longer runs; None while it runs."""
     log: str = ""
-    """Its last lines, where it runs no more."""
+    """Its last lines, where it no longer runs."""
     restarting: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.failure is not None
+
+    @property
+    def state(self) -> str:
+        """In a few words."""
+        return STARTING_AGAIN if self.restarting else self.failure or "running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ def observed(of: Cell, speed: float = 1.0, *, blocks: int = BLOCKS, seed: int = 
     found = []
     for block in range(blocks):
         factor = speed * (1 + source.uniform(-0.02, 0.02))
-        report = testing.swarm_report(throughput_rps=20 * factor, latency_mean_ms=1600 / factor, **swarm)
+        report = testing.trial_report(throughput_rps=20 * factor, latency_mean_ms=1600 / factor, **swarm)
         found.append(testing.observation(of, block=block, swarm=report))
     return found
 
@@ -163,7 +163,7 @@ def quiet(speed: float, **swarm: Any) -> list[Observation]:
         testing.observation(
             cell,
             block=block,
-            swarm=testing.swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps, **swarm),
+            swarm=testing.trial_report(throughput_rps=rps, latency_mean_ms=32_000 / rps, **swarm),
         )
         for cell in (ONE, TWO, THREE)
         for block, rps in rates.items()
@@ -180,7 +180,7 @@ def test_a_cell_that_scatters_more_than_others_of_its_workload_reaches_as_far_as
         rates |= {(restless, block): 20.0 * each for block, each in times.items()}
         return [
             testing.observation(
-                cell, block=block, swarm=testing.swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps)
+                cell, block=block, swarm=testing.trial_report(throughput_rps=rps, latency_mean_ms=32_000 / rps)
             )
             for (cell, block), rps in rates.items()
         ]
@@ -416,7 +416,7 @@ def test_a_shift_that_most_cells_share_is_told(
     # Nothing scatters, so that nothing moves that should not.
     given = [
         [
-            testing.observation(cell, block=block, swarm=testing.swarm_report(throughput_rps=20 * speed))
+            testing.observation(cell, block=block, swarm=testing.trial_report(throughput_rps=20 * speed))
             for cell, speed in zip((ONE, TWO, THREE), (factors), strict=True)
             for block in range(BLOCKS)
         ]

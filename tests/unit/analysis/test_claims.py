@@ -221,7 +221,7 @@ def test_a_machine_that_can_measure_nothing_is_told_what_would_be_needed() -> No
 def trial(of: Cell = ONE, block: int = 0, **changes: Any) -> Observation:
     """A trial whose report has changes; those of the observation itself are named so."""
     own = {name: changes.pop(name) for name in ("os_threads", "server_cpu_s") if name in changes}
-    return testing.observation(of, block=block, swarm=testing.swarm_report(**{"completed": 600, **changes}), **own)
+    return testing.observation(of, block=block, swarm=testing.trial_report(**{"completed": 600, **changes}), **own)
 
 
 def changes(figure: str, value: float) -> dict[str, Any]:

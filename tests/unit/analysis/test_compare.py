@@ -41,7 +41,7 @@ def observed(
 ) -> list[Observation]:
     """The same observation in every block, its swarm's report with changes."""
     return [
-        testing.observation(of, block=block, swarm=testing.swarm_report(**swarm), server_cpu_s=server_cpu_s)
+        testing.observation(of, block=block, swarm=testing.trial_report(**swarm), server_cpu_s=server_cpu_s)
         for block in range(blocks)
     ]
 
@@ -77,7 +77,7 @@ def test_figures_are_taken_over_the_blocks() -> None:
     blocks = [
         testing.observation(
             block=block,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 throughput_rps=rps,
                 service_ms=service_ms,
                 generator_cpu=generator_cpu,
@@ -140,7 +140,7 @@ def test_the_servers_share_is_of_all_its_cores_and_unknown_where_it_was_not_read
 def test_blocks_in_which_nothing_had_settled_take_no_latency_from_the_others() -> None:
     """A window may have answers, but none that counts for latency: those due in it came after it, for instance."""
     latencies = stats.merged_latency_ms([testing.histogram()])
-    silent = testing.swarm_report(latency_histogram=testing.histogram(), latency_ms=latencies, latency_mean_ms=0.0)
+    silent = testing.trial_report(latency_histogram=testing.histogram(), latency_ms=latencies, latency_mean_ms=0.0)
     for number in range(3):
         blocks = observed()
         blocks[number] = replace(blocks[number], swarm=silent)
@@ -212,7 +212,7 @@ def test_the_share_of_each_process_is_the_mean_over_the_windows_idle_ones_includ
     blocks = [
         testing.observation(
             block=block,
-            swarm=testing.swarm_report(in_flight=replace(ALIKE, requests_per_process=requests)),
+            swarm=testing.trial_report(in_flight=replace(ALIKE, requests_per_process=requests)),
         )
         for block, requests in enumerate(windows)
     ]
@@ -223,7 +223,7 @@ def test_the_share_of_each_process_is_the_mean_over_the_windows_idle_ones_includ
 def test_a_cell_has_the_timeline_of_its_first_block_that_has_one() -> None:
     first, second = (Timeline(span_us=span_us, stays=()) for span_us in (1, 2))
     blocks = [
-        testing.observation(block=block, swarm=testing.swarm_report(timeline=timeline))
+        testing.observation(block=block, swarm=testing.trial_report(timeline=timeline))
         for block, timeline in enumerate((None, first, second))
     ]
 
@@ -260,7 +260,7 @@ def test_threads_as_the_operating_system_counts_them_are_the_median_of_the_block
 
 def test_connections_are_counted_over_all_blocks_that_counted_them() -> None:
     blocks = observed(reopened=2, slow_connections=2)
-    before = replace(blocks[0], swarm=testing.swarm_report(reopened=None))
+    before = replace(blocks[0], swarm=testing.trial_report(reopened=None))
 
     assert (figures(single(blocks)).reopened, figures(single(blocks)).slow_connections) == (6, 6)
     assert figures(single([before, *blocks[1:]])).reopened == 4
@@ -380,7 +380,7 @@ def test_servers_whose_requests_go_to_any_process_alike_are_never_bound_by_balan
         blocks = [
             testing.observation(
                 block=block,
-                swarm=testing.swarm_report(
+                swarm=testing.trial_report(
                     in_flight=InFlight(peak=4, mean=2.0, threads=1, requests_per_process=tuple(each))
                 ),
             )
@@ -669,7 +669,7 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
         (observed(failures=2, errors={"x": 1, "refused": 1}), {}, "6 requests failed: refused; x"),
         (observed(cut_off=2), {}, "6 requests given up unanswered; requests in flight may be undercounted"),
         (
-            [*observed(blocks=2), testing.observation(block=2, swarm=testing.swarm_report(unanswered=5))],
+            [*observed(blocks=2), testing.observation(block=2, swarm=testing.trial_report(unanswered=5))],
             {},
             "up to 5 of 32 users had no answer within the window; latencies may be too low",
         ),
@@ -832,7 +832,7 @@ def rates(of: Cell, by_block: Mapping[int, float], **swarm: Any) -> list[Observa
         testing.observation(
             of,
             block=block,
-            swarm=testing.swarm_report(**{"throughput_rps": rps, "latency_mean_ms": 32_000 / rps, **swarm}),
+            swarm=testing.trial_report(**{"throughput_rps": rps, "latency_mean_ms": 32_000 / rps, **swarm}),
         )
         for block, rps in by_block.items()
     ]
@@ -869,7 +869,7 @@ def test_a_block_missing_on_one_side_is_left_out() -> None:
     ours = {0: 20.0, 1: 999.0, 2: 40.0, 3: 60.0, 4: 50.0, 5: 30.0, 6: 20.0, 7: 35.0}
     theirs = dict.fromkeys([0, 2, 3, 4, 5, 6, 7], 10.0)
 
-    nothing = testing.observation(ONE, block=8, swarm=testing.swarm_report(completed=0, throughput_rps=0.0))
+    nothing = testing.observation(ONE, block=8, swarm=testing.trial_report(completed=0, throughput_rps=0.0))
     pair = only_pair([*rates(TWO, {**ours, 8: 1.0}), *rates(ONE, theirs), failed(ONE, block=1), nothing])
 
     assert pair.ratio == Interval(median=3.5, low=2.0, high=6.0)
@@ -1318,7 +1318,7 @@ def test_cells_are_in_the_order_of_workload_cores_load_connection_and_server() -
 
 def test_a_window_whose_only_request_has_no_weight_has_no_cost_and_no_ratio() -> None:
     asked = testing.experiment(testing.cell(), testing.cell("gunicorn-gevent"))
-    silent = testing.swarm_report(completed=1, throughput_rps=0.0)
+    silent = testing.trial_report(completed=1, throughput_rps=0.0)
     comparison = compare(
         testing.run(asked),
         [testing.observation(testing.cell()), testing.observation(testing.cell("gunicorn-gevent"), swarm=silent)],
@@ -1350,7 +1350,7 @@ def test_a_session_has_the_figures_of_a_run_but_claims_no_interval() -> None:
     seconds = [
         testing.observation(
             block=block,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 throughput_rps=20.0 + block,
                 service_ms=50.0 + block,
                 generator_cpu=0.01 * (block + 1),

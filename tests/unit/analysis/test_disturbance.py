@@ -24,7 +24,7 @@ def trial(
 ) -> Observation:
     """A trial of whose cores others had these shares."""
     busy = {"server_busy": min(1.0, USED + server), "generator_others": generator}
-    swarm = testing.swarm_report(**{**busy, **changes.pop("swarm", {})})
+    swarm = testing.trial_report(**{**busy, **changes.pop("swarm", {})})
     return testing.observation(of, block=block, swarm=swarm, **changes)
 
 
@@ -62,7 +62,7 @@ def test_others_have_what_is_neither_idle_nor_the_labs_own(
 def test_on_several_cores_others_have_a_share_of_all_of_them() -> None:
     cell = testing.cell("one", cores=2)
     run = testing.run(testing.experiment(cell))
-    busy = testing.swarm_report(server_busy=0.5, generator_others=0.0)
+    busy = testing.trial_report(server_busy=0.5, generator_others=0.0)
 
     found = taken(run, testing.observation(cell, swarm=busy, server_cpu_s=0.24, server_span_s=0.3))
 
@@ -71,7 +71,7 @@ def test_on_several_cores_others_have_a_share_of_all_of_them() -> None:
 
 def test_where_server_and_generator_share_a_core_neither_is_the_others_neighbour() -> None:
     run = testing.run(generator_cpus="0")
-    busy = testing.swarm_report(server_busy=0.9, generator_others=0.6, generator_cpu=0.3)
+    busy = testing.trial_report(server_busy=0.9, generator_others=0.6, generator_cpu=0.3)
 
     found = taken(run, testing.observation(swarm=busy, server_cpu_s=0.15, server_span_s=0.3, lab_cpu=0.02))
 

@@ -13,7 +13,7 @@ SECOND = 1_000_000_000
 
 
 def stamp(entered_ns: int, left_ns: int, *, process: int = 1, thread: int = 1) -> Stamp:
-    return Stamp(process=process, thread=thread, lane=thread, entered_ns=entered_ns, left_ns=left_ns)
+    return Stamp(process=process, thread=thread, greenlet_id=thread, entered_ns=entered_ns, left_ns=left_ns)
 
 
 @given(INTERVALS, WINDOWS)
@@ -107,7 +107,9 @@ def test_a_rate_is_never_negative_and_its_events_outside_the_window_count_for_no
 
 
 def test_a_stamp_is_parsed_in_the_order_of_its_header() -> None:
-    assert inflight.parse_stamp("10 20 30 40 50") == Stamp(process=10, thread=20, lane=30, entered_ns=40, left_ns=50)
+    assert inflight.parse_stamp("10 20 30 40 50") == Stamp(
+        process=10, thread=20, greenlet_id=30, entered_ns=40, left_ns=50
+    )
 
 
 def test_a_request_may_leave_in_the_nanosecond_in_which_it_entered() -> None:
@@ -158,7 +160,7 @@ EVERYTHING = 10**6
 
 def served(process: int, thread: int, lane: int, entered_ms: float, left_ms: float) -> Stamp:
     return Stamp(
-        process=process, thread=thread, lane=lane, entered_ns=round(entered_ms * MS), left_ns=round(left_ms * MS)
+        process=process, thread=thread, greenlet_id=lane, entered_ns=round(entered_ms * MS), left_ns=round(left_ms * MS)
     )
 
 
@@ -176,10 +178,10 @@ def test_processes_threads_and_lanes_are_numbered_as_they_appear() -> None:
     )
 
     assert found == (
-        RequestSpan(process=0, thread=0, lane=0, entered_us=0, left_us=30_000),
-        RequestSpan(process=0, thread=1, lane=0, entered_us=5_000, left_us=15_000),
-        RequestSpan(process=1, thread=0, lane=0, entered_us=10_000, left_us=20_000),
-        RequestSpan(process=0, thread=0, lane=1, entered_us=12_000, left_us=18_000),
+        RequestSpan(process=0, thread=0, greenlet_id=0, entered_us=0, left_us=30_000),
+        RequestSpan(process=0, thread=1, greenlet_id=0, entered_us=5_000, left_us=15_000),
+        RequestSpan(process=1, thread=0, greenlet_id=0, entered_us=10_000, left_us=20_000),
+        RequestSpan(process=0, thread=0, greenlet_id=1, entered_us=12_000, left_us=18_000),
     )
 
 
@@ -212,7 +214,7 @@ def test_it_is_no_longer_than_it_may_be() -> None:
 
     assert found is not None
     assert found.span_us == 40_000
-    assert found.stays == (RequestSpan(process=0, thread=0, lane=0, entered_us=-60_000, left_us=39_000),)
+    assert found.stays == (RequestSpan(process=0, thread=0, greenlet_id=0, entered_us=-60_000, left_us=39_000),)
 
 
 def test_where_nobody_was_inside_there_is_none() -> None:

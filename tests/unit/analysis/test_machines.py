@@ -41,7 +41,7 @@ def observed(speeds: Speeds) -> list[Observation]:
             block=block,
             position=2 * block + place,
             machine=machine,
-            swarm=testing.swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps if rps else 0.0),
+            swarm=testing.trial_report(throughput_rps=rps, latency_mean_ms=32_000 / rps if rps else 0.0),
         )
         for block, (machine, figures) in enumerate(speeds)
         for place, (cell, rps) in enumerate(figures.items())
@@ -306,7 +306,7 @@ def test_what_is_bound_by_the_network_is_no_servers_own_speed() -> None:
             testing.observation(
                 cell,
                 block=block,
-                swarm=testing.swarm_report(
+                swarm=testing.trial_report(
                     throughput_rps=1500.0, latency_mean_ms=21.3, round_trip_ms=20.0, in_flight=IDLE, service_ms=0.1
                 ),
             ),
@@ -322,7 +322,7 @@ def test_what_is_bound_by_the_network_is_no_servers_own_speed() -> None:
     assert "All are bound by the network: their own speed is not what was measured." in advice.why
 
 
-IDLE = replace(testing.swarm_report().in_flight, mean=0.2)
+IDLE = replace(testing.trial_report().in_flight, mean=0.2)
 
 
 def test_a_run_on_lanes_is_stored_and_read_again(tmp_path: Path) -> None:

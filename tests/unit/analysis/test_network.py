@@ -11,7 +11,7 @@ from tests.unit import lanes
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Cell, CellFigures, CellResult, InFlight, Interval, Observation, Run
-from wsgilab.testing import observation, swarm_report
+from wsgilab.testing import observation, trial_report
 
 USERS = 32
 CLOSE = testing.cell("gunicorn-gevent", workload="hello", users=USERS)
@@ -55,7 +55,7 @@ def result(
         **swarm,
     }
     blocks = [
-        observation(cell, block=block, swarm=swarm_report(**told), server_cpu_s=server_cpu, server_span_s=1.0)
+        observation(cell, block=block, swarm=trial_report(**told), server_cpu_s=server_cpu, server_span_s=1.0)
         for block in range(3)
     ]
     (found,) = compare(run(cell, slots, **(server or {})), [replace(each, machine="alpha") for each in blocks]).cells
@@ -84,7 +84,7 @@ def test_the_round_trip_has_its_interval_over_the_blocks_and_losses_are_added_up
             observation(
                 CLOSE,
                 block=block,
-                swarm=swarm_report(
+                swarm=trial_report(
                     window_s=2.0,
                     round_trip_ms=round_trip_ms,
                     received_bytes=received,
@@ -107,7 +107,7 @@ def test_the_round_trip_has_its_interval_over_the_blocks_and_losses_are_added_up
 
 
 def test_on_one_machine_there_is_no_round_trip_and_no_loss() -> None:
-    one = compare(testing.run(), [observation(swarm=swarm_report(received_bytes=37_500))])
+    one = compare(testing.run(), [observation(swarm=trial_report(received_bytes=37_500))])
     (uncounted,) = compare(testing.run(), [observation()]).cells
 
     (found,) = one.cells
@@ -156,7 +156,7 @@ def test_each_block_is_held_against_the_link_of_its_own_lane() -> None:
                 CLOSE,
                 block=block,
                 machine=where,
-                swarm=swarm_report(window_s=1.0, received_bytes=round(mbps * MEGABIT), in_flight=IDLE),
+                swarm=trial_report(window_s=1.0, received_bytes=round(mbps * MEGABIT), in_flight=IDLE),
             )
             for block, (where, mbps) in enumerate([("alpha", 500.0), ("gamma", on_gamma), ("gamma", on_gamma)])
         ]

@@ -29,7 +29,7 @@ def observed(speeds: Speeds) -> list[Observation]:
         testing.observation(
             testing.cell(name),
             block=block,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 throughput_rps=rps,
                 latency_mean_ms=32_000 / rps,
                 latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 32_000 / rps),
@@ -217,7 +217,7 @@ def test_a_server_that_scatters_more_than_others_reaches_as_far_as_it_does_itsel
         testing.observation(
             cell,
             block=block,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 throughput_rps=20 * each, latency_mean_ms=50 * (cell.users or 0) / each, window_s=9.0
             ),
         )

@@ -46,7 +46,7 @@ def trials(
     found = []
     for block in range(blocks):
         rate = rps * wave[block % len(wave)]
-        report = testing.swarm_report(
+        report = testing.trial_report(
             **{
                 "throughput_rps": rate,
                 # By Little's law, so that no gate is broken.
@@ -310,7 +310,7 @@ def at_rate(server: str, latency_ms: float, **swarm: Any) -> list[Observation]:
         testing.observation(
             of,
             block=block,
-            swarm=testing.swarm_report(**{**changes, "latency_mean_ms": latency_ms * STEADY[block % len(STEADY)]}),
+            swarm=testing.trial_report(**{**changes, "latency_mean_ms": latency_ms * STEADY[block % len(STEADY)]}),
         )
         for block in range(MANY)
     ]

@@ -9,7 +9,7 @@ import pytest
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, so_far
 from wsgilab.model import Cell, Comparison, Interval, Observation
-from wsgilab.testing import observation, swarm_report
+from wsgilab.testing import observation, trial_report
 
 ONE, TWO, FOUR = (testing.cell("gunicorn-sync-4", workload="cpu", cores=cores) for cores in (1, 2, 4))
 
@@ -22,7 +22,7 @@ def observed(blocks: Sequence[Mapping[Cell, float]]) -> list[Observation]:
             block=block,
             position=block * 10 + place,
             # As long as 32 users wait at that rate, by Little's law.
-            swarm=swarm_report(throughput_rps=rps, latency_mean_ms=32_000 / rps),
+            swarm=trial_report(throughput_rps=rps, latency_mean_ms=32_000 / rps),
         )
         for block, figures in enumerate(blocks)
         for place, (cell, rps) in enumerate(figures.items())

@@ -214,7 +214,7 @@ COMPARISONS: Mapping[str, Callable[[], Comparison]] = {
     "a rate": lambda: compare(testing.run(testing.experiment(AT_RATE)), [testing.observation(AT_RATE)]),
     "no latency": lambda: compare(
         testing.run(testing.experiment(ONE)),
-        [testing.observation(ONE, swarm=testing.swarm_report(latency_ms={}, latency_histogram=testing.histogram()))],
+        [testing.observation(ONE, swarm=testing.trial_report(latency_ms={}, latency_histogram=testing.histogram()))],
     ),
     "everything": lambda: EVERYTHING,
 }

@@ -1,4 +1,4 @@
-"""What the doctor finds of a site: how facts are judged, and how they are come by."""
+"""The doctor's findings about a site: how facts are judged, and how they are collected."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wsgilab.doctor import Finding, examine_site
-from wsgilab.doctor.judged import Asked, Way, judge
+from wsgilab.doctor.findings import ExaminedMachine, NetworkPath, judge
 from wsgilab.experiment.site import parse_site
 from wsgilab.model import Host, SiteMachine
 from wsgilab.model.errors import EngineError
@@ -39,9 +39,9 @@ HOST = Host(
 # Judging.
 
 
-def told(machine: SiteMachine, **more: Any) -> Asked:
-    """What a machine tells that is in order, but for `more`."""
-    usual = Asked(
+def usual(machine: SiteMachine, **more: Any) -> ExaminedMachine:
+    """The facts of a machine in order, but for `more`."""
+    facts = ExaminedMachine(
         machine=machine,
         engine="Docker Engine 26.1.5 at somewhere",
         compose="Compose 2.26.1",
@@ -50,19 +50,23 @@ def told(machine: SiteMachine, **more: Any) -> Asked:
         boot=machine.name,
         engine_id=machine.name,
     )
-    return replace(usual, **more)
+    return replace(facts, **more)
 
 
-def judged(text: str = SITE, ways: tuple[Way, ...] = (), servers: int = 13, **more: Mapping[str, Any]) -> list[Finding]:
-    """The findings of a site whose machines tell what is usual, but for `more` by their names."""
+def judged(
+    text: str = SITE, paths: tuple[NetworkPath, ...] = (), servers: int = 13, **more: Mapping[str, Any]
+) -> list[Finding]:
+    """The findings of a site whose machines are in order, but for `more` by their names."""
     site = parse_site(text, "s.yaml")
-    asked = {each.name: told(each, **more.get(each.name, {})) for each in (*site.targets, *site.swarm)}
-    return list(judge(site, asked, ways, servers))
+    found = {each.name: usual(each, **more.get(each.name, {})) for each in (*site.targets, *site.swarm)}
+    return list(judge(site, found, paths, servers))
 
 
-def trouble(text: str = SITE, ways: tuple[Way, ...] = (), servers: int = 13, **more: Mapping[str, Any]) -> Finding:
+def trouble(
+    text: str = SITE, paths: tuple[NetworkPath, ...] = (), servers: int = 13, **more: Mapping[str, Any]
+) -> Finding:
     """The one finding that is not well."""
-    (found,) = [each for each in judged(text, ways, servers, **more) if each.remedy]
+    (found,) = [each for each in judged(text, paths, servers, **more) if each.remedy]
     return found
 
 
@@ -73,7 +77,9 @@ def of(name: str, text: str = SITE) -> SiteMachine:
 
 @pytest.mark.parametrize("text", [SITE, TWO])
 def test_a_site_in_order_needs_no_remedy(text: str) -> None:
-    findings = judged(text, (Way(origin=of("beta"), to=of("alpha"), port=8100, round_trip_ms=0.2, bandwidth_mbps=940),))
+    findings = judged(
+        text, (NetworkPath(origin=of("beta"), to=of("alpha"), port=8100, round_trip_ms=0.2, bandwidth_mbps=940),)
+    )
     assert [each for each in findings if each.remedy] == []
     names = {"alpha", "beta", "gamma"} | ({"delta"} if text == TWO else set())
     for subject in ("engine", "compose", "machine", "cores", "clock", "clocksource"):
@@ -97,68 +103,93 @@ def test_a_machine_that_is_not_reached_is_told_once_and_costs_only_its_own_findi
 
 
 def test_an_engine_that_cannot_say_what_its_machine_is_has_a_remedy_all_the_same() -> None:
-    found = trouble(beta={"host": None, "failure": "the beacon did not run: no space left"})
-    assert (found.subject, found.found) == ("beta: engine", "the beacon did not run: no space left")
+    found = trouble(beta={"host": None, "failure": "the clock server did not run: no space left"})
+    assert (found.subject, found.found) == ("beta: engine", "the clock server did not run: no space left")
     assert found.remedy
 
 
-def test_cores_that_there_are_not() -> None:
-    text = SITE.replace("ports: 8100-8199", "cores: 2-5")
-    found = trouble(text)
-    assert (found.subject, found.found) == ("alpha: cores", "2-5 of 0-3, sharing physical cores: 2-3")
-    assert found.remedy.startswith("there is no core 4-5; name others")
+def cores(**of: str) -> str:
+    """The site, with only these cores of its machines in use."""
+    text = SITE.replace(", ports: 8100-8199", "")
+    for name, used in of.items():
+        text = text.replace(f"name: {name},", f"name: {name}, cores: '{used}',")
+    return text
+
+
+ONE = {"alpha": {"boot": "x"}, "beta": {"boot": "x"}}
+"""One machine under two names."""
+WRONG: list[tuple[str, dict[str, Any], str, str, str]] = [
+    (cores(alpha="2-5"), {}, "alpha: cores", "2-5 of 0-3, sharing physical cores: 2-3", "there is no core 4-5; name o"),
+    (SITE, {"alpha": {"clock_off_s": 2.4}}, "alpha: clock", "2 s ahead of this machine's", "set both by NTP"),
+    (SITE, {"alpha": {"clock_off_s": -90.0}}, "alpha: clock", "90 s behind this machine's", "set both by NTP"),
+    (SITE, {"alpha": {"clocksource": "hpet"}}, "alpha: clocksource", "hpet", "each stamp asks the kernel"),
+    (SITE, {"alpha": {"clocksource": "xen"}}, "alpha: clocksource", "xen", "each stamp asks the kernel"),
+    (SITE.replace("8199", "8112"), {}, "alpha: ports", "13 in 8100-8112", "name 14 for all 13 servers"),
+    (
+        TWO,
+        {"alpha": {"boot": "x", "engine_id": "y"}, "delta": {"boot": "x", "engine_id": "y"}},
+        *("alpha, delta: machine", "one and the same engine", "blocks side by side need a machine each"),
+    ),
+    (
+        cores(alpha="0-1", beta="1-3"),
+        ONE,
+        *("alpha, beta: machine", "one and the same, and both would use core 1", "give each cores of its own"),
+    ),
+    (
+        cores(alpha="0", beta="1-3"),
+        ONE,
+        "alpha, beta: machine",
+        "one and the same, and both would use one physical core (logical cores 0-1)",
+        "figures will be noisier",
+    ),
+    (
+        cores(beta="0", gamma="0-1"),
+        {},
+        *("beta, gamma: strength", "3 for the 4 of alpha, in cores", "servers on more than 3 cores may outrun"),
+    ),
+    *(
+        (TWO, {"delta": {"host": replace(HOST, **other)}}, "delta: like alpha", f"they differ in {what}", "blocks on")
+        for other, what in (
+            ({"cpu": "Model 2"}, "CPU (Model 1 and Model 2)"),
+            ({"architecture": "aarch64"}, "architecture (x86_64 and aarch64)"),
+            ({"siblings": ("0", "1", "2", "3")}, "physical cores (2 and 4)"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "more", "subject", "found", "remedy"), WRONG)
+def test_what_is_wrong_with_machines_is_found_with_its_remedy(
+    text: str, more: dict[str, Any], subject: str, found: str, remedy: str
+) -> None:
+    finding = trouble(text, **more)
+
+    assert (finding.subject, finding.found) == (subject, found)
+    assert finding.remedy.startswith(remedy)
+
+
+RIGHT: list[tuple[str, dict[str, Any]]] = [
+    (cores(alpha="0,2"), {}),
+    (cores(alpha="0-1", beta="2-3"), ONE),
+    (SITE, {"alpha": {"boot": ""}, "beta": {"boot": ""}}),
+    (SITE, {"beta": {"host": replace(HOST, cpu="Model 2", architecture="aarch64")}}),
+    (SITE.replace("8199", "8113"), {}),
+    (SITE, {"alpha": {"clock_off_s": 0.9}}),
+    (SITE, {"alpha": {"clock_off_s": -0.9}}),
+    *(
+        (SITE, {"alpha": {"clocksource": source}})
+        for source in ("tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "")
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "more"), RIGHT)
+def test_what_is_well_needs_no_remedy(text: str, more: dict[str, Any]) -> None:
+    assert not any(each.remedy for each in judged(text, **more))
 
 
 def test_a_core_on_each_physical_one_shares_none() -> None:
-    text = SITE.replace("ports: 8100-8199", "cores: '0,2'")
-    assert "0,2 of 0-3" in [each.found for each in judged(text) if each.subject == "alpha: cores"]
-
-
-@pytest.mark.parametrize(
-    ("off_s", "found"), [(2.4, "2 s ahead of this machine's"), (-90.0, "90 s behind this machine's")]
-)
-def test_a_clock_that_is_off(off_s: float, found: str) -> None:
-    finding = trouble(alpha={"clock_off_s": off_s})
-    assert (finding.subject, finding.found) == ("alpha: clock", found)
-    assert "NTP" in finding.remedy
-
-
-@pytest.mark.parametrize("off_s", [0.9, -0.9])
-def test_a_clock_that_is_off_by_less_than_a_second_agrees(off_s: float) -> None:
-    assert not any(each.remedy for each in judged(alpha={"clock_off_s": off_s}))
-
-
-@pytest.mark.parametrize("source", ["hpet", "acpi_pm", "xen", "jiffies"])
-def test_a_clock_that_only_the_kernel_reads(source: str) -> None:
-    finding = trouble(alpha={"clocksource": source})
-    assert (finding.subject, finding.found) == ("alpha: clocksource", source)
-    assert "each stamp asks the kernel" in finding.remedy
-
-
-@pytest.mark.parametrize("source", ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", ""])
-def test_a_clock_that_is_read_without_the_kernel_or_not_known(source: str) -> None:
-    assert not any(each.remedy for each in judged(alpha={"clocksource": source}))
-
-
-def test_a_range_of_ports_that_is_too_short_for_the_servers_and_the_beacon() -> None:
-    text = SITE.replace("8100-8199", "8100-8112")
-    assert trouble(text, servers=13).remedy.startswith("name 14 for all 13 servers")
-    assert not any(each.remedy for each in judged(text, servers=12))
-
-
-@pytest.mark.parametrize(
-    ("other", "told_of"),
-    [
-        ({"cpu": "Model 2"}, "CPU (Model 1 and Model 2)"),
-        ({"architecture": "aarch64"}, "architecture (x86_64 and aarch64)"),
-        ({"siblings": ("0", "1", "2", "3")}, "physical cores (2 and 4)"),
-    ],
-)
-def test_targets_of_two_kinds(other: dict[str, Any], told_of: str) -> None:
-    finding = trouble(TWO, delta={"host": replace(HOST, **other)})
-    assert finding.subject == "delta: like alpha"
-    assert finding.found == f"they differ in {told_of}"
-    assert "blocks on machines of two kinds cannot be compared" in finding.remedy
+    assert "0,2 of 0-3" in [each.found for each in judged(cores(alpha="0,2")) if each.subject == "alpha: cores"]
 
 
 def test_targets_with_other_numbers_of_cores() -> None:
@@ -166,57 +197,16 @@ def test_targets_with_other_numbers_of_cores() -> None:
     assert found == ["they differ in cores (0-3 and 0-1), physical cores (2 and 1)"]
 
 
-def test_machines_of_the_swarm_may_be_of_any_kind() -> None:
-    assert not any(each.remedy for each in judged(beta={"host": replace(HOST, cpu="Model 2", architecture="aarch64")}))
-
-
-def test_two_names_of_one_engine() -> None:
-    finding = trouble(TWO, alpha={"boot": "x", "engine_id": "y"}, delta={"boot": "x", "engine_id": "y"})
-    assert finding.subject == "alpha, delta: machine"
-    assert finding.found == "one and the same engine"
-
-
-def test_two_engines_of_one_machine_that_share_a_core() -> None:
-    text = SITE.replace("ports: 8100-8199", "cores: 0-1").replace("10.0.0.3", "10.0.0.3, cores: 1-3")
-    finding = trouble(text, alpha={"boot": "x"}, beta={"boot": "x"})
-    assert (finding.subject, finding.found) == (
-        "alpha, beta: machine",
-        "one and the same, and both would use core 1",
-    )
-
-
-def test_two_engines_of_one_machine_that_share_a_physical_core() -> None:
-    text = SITE.replace("ports: 8100-8199", "cores: 0").replace("10.0.0.3", "10.0.0.3, cores: 1-3")
-    finding = trouble(text, alpha={"boot": "x"}, beta={"boot": "x"})
-    assert finding.found == "one and the same, and both would use one physical core (logical cores 0-1)"
-
-
-def test_two_engines_of_one_machine_with_cores_of_their_own() -> None:
-    text = SITE.replace("ports: 8100-8199", "cores: 0-1").replace("10.0.0.3", "10.0.0.3, cores: 2-3")
-    assert not any(each.remedy for each in judged(text, alpha={"boot": "x"}, beta={"boot": "x"}))
-
-
-def test_machines_whose_start_is_not_known_are_not_taken_for_one() -> None:
-    assert not any(each.remedy for each in judged(alpha={"boot": ""}, beta={"boot": ""}))
-
-
-def test_a_swarm_with_fewer_cores_than_its_targets() -> None:
-    text = SITE.replace("10.0.0.3", "10.0.0.3, cores: 0").replace("10.0.0.4", "10.0.0.4, cores: 0-1")
-    finding = trouble(text)
-    assert (finding.subject, finding.found) == ("beta, gamma: strength", "3 for the 4 of alpha, in cores")
-    assert "more than 3 cores" in finding.remedy
-
-
-def test_a_way_that_is_closed_names_address_and_ports() -> None:
+def test_a_path_that_is_closed_names_address_and_ports() -> None:
     error = "10.0.0.2:8100 is not reached: timed out"
-    finding = trouble(ways=(Way(origin=of("beta"), to=of("alpha"), port=8100, error=error),))
+    finding = trouble(paths=(NetworkPath(origin=of("beta"), to=of("alpha"), port=8100, error=error),))
     assert (finding.subject, finding.found) == ("beta to alpha", error)
     assert "let beta through the firewalls of alpha to TCP ports 8100-8199" in finding.remedy
     assert "address 10.0.0.2" in finding.remedy
 
 
-def test_a_way_to_any_free_port_names_those_that_there_are() -> None:
-    finding = trouble(TWO, ways=(Way(origin=of("beta"), to=of("delta", TWO), port=32768, error="refused"),))
+def test_a_path_to_any_free_port_names_those_that_there_are() -> None:
+    finding = trouble(TWO, paths=(NetworkPath(origin=of("beta"), to=of("delta", TWO), port=32768, error="refused"),))
     assert "all TCP ports from 32768 to 60999" in finding.remedy
 
 
@@ -233,21 +223,21 @@ def test_a_way_to_any_free_port_names_those_that_there_are() -> None:
     ],
 )
 def test_a_machine_that_cannot_publish(error: str, remedy: str) -> None:
-    finding = trouble(ways=(Way(origin=of("alpha"), to=of("alpha"), error=error),))
+    finding = trouble(paths=(NetworkPath(origin=of("alpha"), to=of("alpha"), error=error),))
     assert (finding.subject, finding.found) == ("alpha: publish", error)
     assert finding.remedy.startswith(remedy)
 
 
-# Asking.
+# Examining.
 
 
 @dataclass(kw_only=True)
 class Machines:
-    """What the machines of a site do when they are asked."""
+    """How the machines of a site behave when they are examined."""
 
     unreached: set[str] = field(default_factory=set)
     mute: set[str] = field(default_factory=set)
-    """Those whose beacon does not run."""
+    """Those whose clock server does not run."""
     cannot_publish: set[str] = field(default_factory=set)
     off_s: float = 0.0
     reached: list[str] = field(default_factory=list)
@@ -257,7 +247,7 @@ class Machines:
 
 
 class FakeRuntime:
-    """Stands where Compose's runtime does."""
+    """In place of Compose's runtime."""
 
     def __init__(self, machines: Machines, machine: SiteMachine) -> None:
         self._machines = machines
@@ -265,17 +255,17 @@ class FakeRuntime:
 
     def facts(self) -> MachineFacts:
         if self._machine.name in self._machines.mute:
-            raise EngineError("the beacon did not run: no space left")
+            raise EngineError("the clock server did not run: no space left")
         return MachineFacts(host=HOST, time=1000.0 + self._machines.off_s, clocksource="tsc", boot=self._machine.name)
 
     def engine_id(self) -> str:
         return self._machine.name
 
     @contextlib.contextmanager
-    def beacon(self) -> Iterator[int]:
+    def clock_server(self) -> Iterator[int]:
         if self._machine.name in self._machines.cannot_publish:
             raise EngineError(
-                "the beacon did not start: listen tcp4 10.0.0.2:8100: bind: cannot assign requested address",
+                "the clock server did not start: listen tcp4 10.0.0.2:8100: bind: cannot assign requested address",
             )
         self._machines.serving.append(self._machine.name)
         try:
@@ -313,7 +303,7 @@ def examined(machines: Machines, monkeypatch: pytest.MonkeyPatch, text: str = SI
     return list(examine_site(site, project=Path("p"), state=Path("s"), lab_id="id", servers=13))
 
 
-def test_the_swarm_asks_the_targets_and_its_others_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_lead_from_the_swarm_to_the_targets_and_to_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines()
     findings = examined(machines, monkeypatch)
     assert machines.probed == [
@@ -325,14 +315,14 @@ def test_the_swarm_asks_the_targets_and_its_others_the_master(monkeypatch: pytes
     assert machines.reached == machines.serving == []
 
 
-def test_each_lane_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_lane_has_paths_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines()
     examined(machines, monkeypatch, TWO)
     assert machines.probed == [("beta", "10.0.0.2", 8100), ("gamma", "10.0.0.5", 8100)]
 
 
 @pytest.mark.parametrize("how", ["unreached", "mute"])
-def test_a_machine_that_cannot_be_asked_is_left_out(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_facts_has_no_paths(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines()
     setattr(machines, how, {"beta"})
     findings = examined(machines, monkeypatch)

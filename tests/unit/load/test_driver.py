@@ -1,8 +1,8 @@
 """One trial, as the generator carries it out: what the lab is told and when, and how long load goes on."""
 
-import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -10,7 +10,8 @@ import pytest
 from gevent.queue import Queue
 
 from wsgilab.load import driver
-from wsgilab.load.driver import Lab, trial
+from wsgilab.load.driver import LabChannel, trial
+from wsgilab.load.events import EventWriter
 from wsgilab.load.local import Progress, TargetCores
 from wsgilab.load.samples import Sample
 from wsgilab.model import TrialSpec
@@ -24,15 +25,7 @@ CLOSED = TrialSpec(
     patience_s=1.0,
     options={},
 )
-SCHEDULED = TrialSpec(
-    locustfile="hello",
-    base_url="http://127.0.0.1:8000",
-    users=1,
-    rate=40.0,
-    window_s=0.02,
-    patience_s=1.0,
-    options={},
-)
+SCHEDULED = replace(CLOSED, users=1, rate=40.0)
 
 
 class Users:
@@ -44,7 +37,7 @@ class Users:
         """Of the window, and of what must be worked off, as often as they were told."""
         self.marks = 0
 
-    def look(self, _: float) -> Sequence[Any]:
+    def read_network(self, _: float) -> Sequence[Any]:
         return ()
 
     def start(self) -> None:
@@ -81,16 +74,16 @@ class Reader:
         self.reading_s = reading_s
         self._users = users
         self._looks = looks
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.waited_s: list[float] = []
         self.read_under_load = False
 
-    def let_read(self, event: str) -> None:
+    def request_reading(self, event: str) -> None:
         assert self._users.are_at_work
-        self.told.append(event)
+        self.events.append(event)
 
     def wait_until_read(self, timeout_s: float) -> bool:
-        assert self.told == ["window", "closed"]
+        assert self.events == ["window", "closed"]
         self.waited_s.append(timeout_s)
         gevent.sleep(max(0.0, timeout_s))
         self._looks -= 1
@@ -100,29 +93,29 @@ class Reader:
         return True
 
 
-@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
-def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(order: TrialSpec) -> None:
+@pytest.mark.parametrize("spec", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(spec: TrialSpec) -> None:
     users = Users()
     reader = Reader(users, looks=3)
 
-    report = trial(order, users, TargetCores("", None), reader)
+    report = trial(spec, users, TargetCores("", None), reader)
 
     assert reader.read_under_load
     assert not users.are_at_work
     assert not report.read_late
     assert report.held_s >= sum(reader.waited_s)
-    assert report.window_s == pytest.approx(order.window_s, abs=0.001), "not until the lab had read"
+    assert report.window_s == pytest.approx(spec.window_s, abs=0.001), "not until the lab had read"
     assert users.marks == 2
 
 
-@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+@pytest.mark.parametrize("spec", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
 def test_requests_are_void_only_after_the_lab_has_read_also_where_it_takes_longer_than_the_last_time(
-    order: TrialSpec,
+    spec: TrialSpec,
 ) -> None:
     users = Users()
     reader = Reader(users, looks=3, reading_s=0.1)
 
-    trial(order, users, TargetCores("", None), reader)
+    trial(spec, users, TargetCores("", None), reader)
 
     ends_ns, voids_ns = {end for end, _ in users.ends}, [void for _, void in users.ends]
     assert len(ends_ns) == 1, "the window's end does not move"
@@ -136,14 +129,14 @@ def test_requests_are_void_only_after_the_lab_has_read_also_where_it_takes_longe
     assert reader.waited_s == [pytest.approx(allowed_s * 2**time - driver.VOID_AFTER_S / 2) for time in range(3)]
 
 
-@pytest.mark.parametrize("order", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
+@pytest.mark.parametrize("spec", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
 def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_so(
-    order: TrialSpec, monkeypatch: pytest.MonkeyPatch
+    spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "LONGEST_READING_S", 0.05)
     users = Users()
 
-    report = trial(order, users, TargetCores("", None), Reader(users, looks=10**9))
+    report = trial(spec, users, TargetCores("", None), Reader(users, looks=10**9))
 
     assert report.read_late
     assert report.held_s >= 0.05
@@ -154,20 +147,20 @@ def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_
 
 
 class Lines:
-    """What the lab says, as it comes."""
+    """The lab's messages, as they come."""
 
     def __init__(self) -> None:
-        self._said: Queue[bytes | None] = Queue()
+        self._lines: Queue[bytes | None] = Queue()
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._said.get, None)
+        return iter(self._lines.get, None)
 
-    def say(self, **message: Any) -> None:
-        self._said.put(json.dumps(message).encode() + b"\n")
+    def send(self, **message: Any) -> None:
+        self._lines.put(json.dumps(message).encode() + b"\n")
         gevent.sleep(0.001)
 
     def end(self) -> None:
-        self._said.put(None)
+        self._lines.put(None)
         gevent.sleep(0.001)
 
 
@@ -176,36 +169,46 @@ def lines() -> Lines:
     return Lines()
 
 
-def test_what_the_lab_says_of_reading_is_heard_between_orders_and_is_none(lines: Lines) -> None:
-    output = io.StringIO()
-    lab = Lab(lines, output)
-    lab.let_read("closed")
-    lines.say(op="get", url="a")
+class Writer(EventWriter):
+    """Keeps the events in place of writing them."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def __call__(self, event: str, **_: Any) -> None:
+        self.events.append(event)
+
+
+def test_that_the_lab_has_read_is_received_between_requests_and_is_none(lines: Lines) -> None:
+    writer = Writer()
+    lab = LabChannel(lines, writer)
+    lab.request_reading("closed")
+    lines.send(op="get", url="a")
     assert not lab.wait_until_read(0)
 
-    lines.say(op="read", at="closed")
+    lines.send(op="read", at="closed")
     assert lab.wait_until_read(0)
     assert 0 < lab.reading_s != driver.READING_S
     lines.end()
-    assert list(lab.orders()) == [{"op": "get", "url": "a"}]
-    assert json.loads(output.getvalue()) == {"event": "closed"}
+    assert list(lab.requests()) == [{"op": "get", "url": "a"}]
+    assert writer.events == ["closed"]
 
 
 def test_that_the_lab_has_read_at_the_windows_begin_does_not_end_load_after_its_end(lines: Lines) -> None:
-    lab = Lab(lines, io.StringIO())
-    lab.let_read("window")
-    lab.let_read("closed")
-    lines.say(op="read", at="window")
+    lab = LabChannel(lines, Writer())
+    lab.request_reading("window")
+    lab.request_reading("closed")
+    lines.send(op="read", at="window")
     assert not lab.wait_until_read(0)
     assert lab.reading_s == driver.READING_S, "it cannot be told how long that took"
-    lines.say(op="read", at="closed")
+    lines.send(op="read", at="closed")
     assert lab.wait_until_read(0)
 
 
 def test_a_lab_that_has_gone_is_not_waited_for(lines: Lines) -> None:
-    lab = Lab(lines, io.StringIO())
-    lab.let_read("window")
+    lab = LabChannel(lines, Writer())
+    lab.request_reading("window")
     lines.end()
-    lab.let_read("closed")
+    lab.request_reading("closed")
     assert lab.wait_until_read(60)
-    assert list(lab.orders()) == []
+    assert list(lab.requests()) == []

@@ -12,9 +12,10 @@ import gevent
 import pytest
 from locust import User
 
-from wsgilab.load import local
-from wsgilab.load.local import BadLocustfile, TargetCores, every_user_class, user_classes
-from wsgilab.load.reachability import Reachability, Unreached
+from wsgilab.load import locustfiles
+from wsgilab.load.local import TargetCores
+from wsgilab.load.locustfiles import BadLocustfile, every_user_class, user_classes
+from wsgilab.load.reachability import Reachability, Unreachable
 
 WHOLE = "from lab_user import Get, LabUser\n\n\nclass {name}(LabUser):\n    get = Get('/hello', b'hello')\n"
 
@@ -34,8 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of Locust files."""
     made = tmp_path / "locustfiles"
     made.mkdir()
-    monkeypatch.setattr(local, "LOCUSTFILES", made)
-    monkeypatch.setattr(local, "_loaded", {})
+    monkeypatch.setattr(locustfiles, "LOCUSTFILES", made)
+    monkeypatch.setattr(locustfiles, "_loaded", {})
     # A file that has just been written is found too.
     importlib.invalidate_caches()
     return made
@@ -100,17 +101,14 @@ def test_what_is_wrong_with_a_locust_file_is_one_line_that_says_where(
         assert message.startswith(str(path)) if told is None else message == f"{path}{told}"
 
 
-def test_a_fault_in_what_a_locust_file_imports_is_told_there(folder: Path) -> None:
+def test_a_fault_in_an_imported_file_and_a_missing_file_are_named(folder: Path) -> None:
     (folder / "mine.py").write_text("import other\n")
     (folder / "other.py").write_text("\nbroken(\n")
 
     with pytest.raises(BadLocustfile, match=r"other\.py, line 2: '\(' was never closed$"):
         user_classes("mine")
-
-
-def test_a_locust_file_that_is_missing_is_said_to_be(folder: Path) -> None:
-    with pytest.raises(BadLocustfile, match=r"^there is no .*/mine\.py$"):
-        user_classes("mine")
+    with pytest.raises(BadLocustfile, match=r"^there is no .*/theirs\.py$"):
+        user_classes("theirs")
 
 
 def test_a_locust_file_that_is_broken_troubles_no_other_workload(folder: Path) -> None:
@@ -135,23 +133,17 @@ def test_of_two_users_with_one_name_the_first_is_known(folder: Path) -> None:
 # How busy the target's cores are.
 
 
-def test_cores_of_this_machine_are_busy_by_some_share() -> None:
-    cores = TargetCores(str(min(os.sched_getaffinity(0))), None)
-    cores.mark()
-    gevent.sleep(0.05)
-    cores.mark()
+def test_cores_of_this_machine_are_busy_by_some_share_where_they_are_watched() -> None:
+    watched, unwatched = TargetCores(str(min(os.sched_getaffinity(0))), None), TargetCores("", None)
+    for _ in range(2):
+        watched.mark()
+        unwatched.mark()
+        gevent.sleep(0.05)
 
-    busy = cores.busy()
+    busy = watched.busy()
     assert busy is not None
     assert 0 <= busy <= 1
-
-
-def test_cores_that_are_not_to_be_watched_are_not() -> None:
-    cores = TargetCores("", None)
-    cores.mark()
-    cores.mark()
-
-    assert cores.busy() is None
+    assert unwatched.busy() is None
 
 
 def test_a_machine_that_is_not_reached_is_told_by_the_reading_and_by_nothing_else(
@@ -163,6 +155,6 @@ def test_a_machine_that_is_not_reached_is_told_by_the_reading_and_by_nothing_els
     cores.mark()
     cores.mark()
 
-    with pytest.raises(Unreached, match="the targets' machine is not reached"):
+    with pytest.raises(Unreachable, match="the targets' machine is not reached"):
         cores.busy()
     assert capfd.readouterr().err == ""

@@ -4,7 +4,7 @@ import pytest
 
 from tests.elsewhere import DAY_NS, clock_server
 from wsgilab.load import reachability
-from wsgilab.load.reachability import Reachability, ReachReading, Unreached, segments_between
+from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable, segments_between
 
 SNMP = """\
 Ip: Forwarding DefaultTTL InReceives
@@ -16,17 +16,19 @@ Udp: 5
 """
 
 
-def seen(namespace: str, sent: int, resent: int) -> ReachReading:
-    return ReachReading(offset_ns=0, round_trip_ms=1.0, namespace=namespace, sent_segments=sent, resent_segments=resent)
+def reading(namespace: str, sent: int, resent: int) -> NetworkReading:
+    return NetworkReading(
+        offset_ns=0, round_trip_ms=1.0, namespace=namespace, sent_segments=sent, resent_segments=resent
+    )
 
 
 def test_segments_are_read_by_name() -> None:
     assert reachability._segments(SNMP) == (20, 3)
 
 
-def test_segments_between_two_looks_are_counted_once_for_each_network_namespace() -> None:
-    before = [seen("alpha", 100, 1), seen("alpha", 101, 1), seen("beta", 1000, 50)]
-    after = [seen("alpha", 150, 3), seen("alpha", 150, 3), seen("beta", 1700, 51)]
+def test_segments_between_two_readings_are_counted_once_for_each_network_namespace() -> None:
+    before = [reading("alpha", 100, 1), reading("alpha", 101, 1), reading("beta", 1000, 50)]
+    after = [reading("alpha", 150, 3), reading("alpha", 150, 3), reading("beta", 1700, 51)]
 
     sent, resent = segments_between(before, after)
 
@@ -34,14 +36,14 @@ def test_segments_between_two_looks_are_counted_once_for_each_network_namespace(
 
 
 def test_segments_of_a_namespace_that_is_seen_once_are_unknown() -> None:
-    assert segments_between([seen("alpha", 100, 1)], [seen("beta", 200, 2)]) == (0, 0)
+    assert segments_between([reading("alpha", 100, 1)], [reading("beta", 200, 2)]) == (0, 0)
 
 
-def test_a_look_tells_the_clock_and_the_network() -> None:
+def test_a_reading_has_the_clock_and_the_network() -> None:
     with clock_server(DAY_NS) as port:
-        way = Reachability(f"127.0.0.1:{port}")
-        first, second = way.look(1), way.look(1)
-        way.close()
+        network = Reachability(f"127.0.0.1:{port}")
+        first, second = network.read(1), network.read(1)
+        network.close()
 
     assert first.offset_ns == pytest.approx(DAY_NS, abs=10**9)
     assert first.namespace == second.namespace
@@ -52,19 +54,19 @@ def test_a_look_tells_the_clock_and_the_network() -> None:
 
 def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line() -> None:
     with clock_server() as port:
-        way = Reachability(f"127.0.0.1:{port}")
-        way.look(1)
+        network = Reachability(f"127.0.0.1:{port}")
+        network.read(1)
     for _ in range(2):
         with pytest.raises(
-            Unreached, match=rf"^the targets' machine is not reached any more at 127\.0\.0\.1:{port}: .+$"
+            Unreachable, match=rf"^the targets' machine is not reached any more at 127\.0\.0\.1:{port}: .+$"
         ):
-            way.look(0.3)
-    with pytest.raises(Unreached, match=rf"^the targets' machine is not reached at 127\.0\.0\.1:{port}: "):
+            network.read(0.3)
+    with pytest.raises(Unreachable, match=rf"^the targets' machine is not reached at 127\.0\.0\.1:{port}: "):
         Reachability(f"127.0.0.1:{port}").bandwidth_mbps()
     with clock_server(port=port):
-        assert way.look(1).round_trip_ms > 0
-        assert way.bandwidth_mbps() > 1
-        way.close()
+        assert network.read(1).round_trip_ms > 0
+        assert network.bandwidth_mbps() > 1
+        network.close()
 
 
 def test_what_is_no_address_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What users saw, and what that means for a window."""
+"""Samples of requests, and the report of a window that is made from them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wsgilab import testing
 from wsgilab.analysis import inflight, stats
 from wsgilab.load.samples import CLOCKS_NS, EVER, LATE_MS, STAMP_HEADER, Recorder, Sample, Span, report
-from wsgilab.model import Stamp, TrialReport
+from wsgilab.model import TrialReport
 
 MS = 10**6
 BEGIN, SETTLED, END = 1000 * MS, 1400 * MS, 2000 * MS
@@ -44,7 +44,7 @@ def given_up(latency_ms: float = 900.0, *, due_ns: int = 0, late_ms: float = 0.0
     return Sample(latency_ms, None, "given up", True, due_ns, late_ms)
 
 
-def told(*samples: Sample, span: Span = SPAN) -> TrialReport:
+def reported(*samples: Sample, span: Span = SPAN) -> TrialReport:
     return report(samples, span, unanswered=0, generator_cpu=0.1)
 
 
@@ -52,12 +52,12 @@ def told(*samples: Sample, span: Span = SPAN) -> TrialReport:
 
 
 def response(stamp: object) -> Any:
-    """An answer with its headers, as far as a recorder asks for them."""
+    """An answer with the one header that a recorder reads."""
     return SimpleNamespace(get={STAMP_HEADER: stamp}.get)
 
 
 def recorded(*calls: Mapping[str, Any]) -> Recorder:
-    """A recorder that heard of requests as Locust tells of them."""
+    """A recorder of requests, as Locust calls it."""
     recorder = Recorder()
     for call in calls:
         recorder.on_request(request_type="GET", name="/hello", url="/hello", start_time=1.0, response_length=6, **call)
@@ -108,51 +108,51 @@ def test_what_cannot_be_recorded_is_a_failure_and_is_not_lost() -> None:
 
     recorder = recorded({"response_time": 1.0, "response": SimpleNamespace(get=trouble)})
 
-    assert told(*recorder.samples).errors == {"not understood: LookupError: no headers here": 1}
+    assert reported(*recorder.samples).errors == {"not understood: LookupError: no headers here": 1}
 
 
-@pytest.mark.parametrize("exception", [ValueError("wrong"), ConnectionRefusedError("refused")])
-def test_a_failure_is_recorded_with_its_kind_and_what_it_says(exception: Exception) -> None:
-    recorder = recorded({"response_time": 1.0, "exception": exception, "context": {"user": 7}})
+@pytest.mark.parametrize(
+    ("exception", "stamp", "error"),
+    [
+        (ValueError("wrong"), None, "ValueError: wrong"),
+        (ConnectionRefusedError("refused"), None, "ConnectionRefusedError: refused"),
+        (ValueError("wrong"), "1 2 3 4 5", "ValueError: wrong"),
+        (ValueError("x" * 1000), None, ("ValueError: " + "x" * 1000)[:200]),
+    ],
+)
+def test_a_failure_is_recorded_with_its_kind_and_its_message_cut(
+    exception: Exception, stamp: str | None, error: str
+) -> None:
+    call = {"response_time": 1.0, "response": response(stamp), "exception": exception, "context": {"user": 7}}
+    recorder = recorded(call)
 
-    (sample,) = recorder.samples
-    assert sample.error == f"{type(exception).__name__}: {exception}"
-    assert (sample.stamp, sample.cut_off) == (None, False)
+    assert [(each.stamp, each.error, each.cut_off) for each in recorder.samples] == [(stamp, error, False)]
     assert (recorder.answered, recorder.failed) == (set(), {7})
-
-
-def test_a_wrong_answer_is_a_failure_whatever_its_stamp() -> None:
-    (sample,) = recorded(
-        {"response_time": 1.0, "response": response("1 2 3 4 5"), "exception": ValueError("wrong")}
-    ).samples
-
-    assert (sample.stamp, sample.error) == ("1 2 3 4 5", "ValueError: wrong")
-
-
-def test_a_long_failure_is_cut() -> None:
-    (sample,) = recorded({"response_time": 1.0, "exception": ValueError("x" * 1000)}).samples
-
-    assert sample.error == ("ValueError: " + "x" * 1000)[:200]
 
 
 def test_what_was_given_up_is_cut_off_and_no_failure_of_the_server() -> None:
     (sample,) = recorded({"response_time": 1.0, "exception": GivenUp()}).samples
 
     assert sample.cut_off
-    assert told(sample).failures == 0
+    assert reported(sample).failures == 0
 
 
-def test_a_scheduled_request_is_recorded_with_when_it_was_due_and_how_late_it_began() -> None:
+@pytest.mark.parametrize("offset_ns", [0, -500 * MS])
+def test_a_scheduled_request_is_recorded_with_when_it_was_due_in_the_targets_clock(offset_ns: int) -> None:
     context = {"user": 1, "due_ns": BEGIN, "begun_ns": BEGIN + 7 * MS}
+    recorder = Recorder(clock_offset_ns=offset_ns)
     calls: list[dict[str, Any]] = [
         {"response": response("1 2 3 4 5")},
         {"exception": ValueError("wrong")},
         {"exception": GivenUp()},
     ]
+    for call in calls:
+        recorder.on_request(response_time=9.0, context=context, **call)
+    for unscheduled in (None, {}, {"user": 1, "due_ns": None}):
+        recorder.on_request(response_time=9.0, response=response("1 2 3 4 5"), context=unscheduled)
 
-    found = recorded(*({"response_time": 9.0, "context": context, **call} for call in calls)).samples
-
-    assert [(sample.due_ns, sample.late_ms) for sample in found] == [(BEGIN, 7.0)] * 3
+    found = [(sample.due_ns, sample.late_ms) for sample in recorder.samples]
+    assert found == [(BEGIN + offset_ns, 7.0)] * 3 + [(0, 0.0)] * 3
 
 
 @pytest.mark.parametrize(
@@ -174,23 +174,6 @@ def test_what_was_remarkable_about_a_request_is_recorded_whatever_became_of_it(
 
     assert (sample.slow_connection, sample.client_ms, sample.reading_ms) == (slow_connection, client_ms, reading_ms)
     assert sample.reopened == told.get("reopened", False)
-
-
-@pytest.mark.parametrize("context", [None, {}, {"user": 1, "due_ns": None}])
-def test_a_request_that_followed_another_was_never_due_nor_late(context: dict[str, Any] | None) -> None:
-    (sample,) = recorded({"response_time": 1.0, "response": response("1 2 3 4 5"), "context": context}).samples
-
-    assert (sample.due_ns, sample.late_ms) == (0, 0.0)
-
-
-def test_when_a_request_was_due_is_recorded_in_the_clock_of_the_targets_machine() -> None:
-    recorder = Recorder(clock_offset_ns=-500 * MS)
-    due, not_due = {"user": 1, "due_ns": BEGIN, "begun_ns": BEGIN + 7 * MS}, {"user": 2}
-
-    for context in (due, not_due):
-        recorder.on_request(response_time=9.0, response=response("1 2 3 4 5"), context=context)
-
-    assert [(sample.due_ns, sample.late_ms) for sample in recorder.samples] == [(BEGIN - 500 * MS, 7.0), (0, 0.0)]
 
 
 def test_users_are_known_by_their_answers_and_their_failures() -> None:
@@ -218,7 +201,7 @@ def test_a_trials_moments_are_told_in_seconds() -> None:
 
 @pytest.mark.parametrize(("left_ns", "counted"), [(BEGIN - 1, 0), (BEGIN, 1), (END - 1, 1), (END, 0)])
 def test_a_request_counts_for_the_window_in_which_it_left(left_ns: int, counted: int) -> None:
-    found = told(answered(left_ns))
+    found = reported(answered(left_ns))
 
     assert found.completed == counted
     assert sum(found.in_flight.requests_per_process) == counted
@@ -230,7 +213,7 @@ def test_throughput_is_of_all_the_window_and_so_are_requests_in_flight_and_servi
     samples = [answered(left, service_ns=service) for left, service in zip(lefts, services, strict=True)]
     outside = answered(END + 10 * MS, service_ns=200 * MS)
 
-    found = told(*samples, outside)
+    found = reported(*samples, outside)
 
     assert found.completed == 3
     assert found.throughput_rps == pytest.approx(inflight.rate(lefts, BEGIN, END))
@@ -241,7 +224,7 @@ def test_throughput_is_of_all_the_window_and_so_are_requests_in_flight_and_servi
 
 @pytest.mark.parametrize(("left_ns", "counts"), [(SETTLED - 1, False), (SETTLED, True), (END - 1, True), (END, False)])
 def test_latencies_are_of_the_requests_that_left_once_the_load_had_settled(left_ns: int, counts: bool) -> None:
-    found = told(answered(SETTLED + 1, 10.0), answered(left_ns, 30.0))
+    found = reported(answered(SETTLED + 1, 10.0), answered(left_ns, 30.0))
 
     assert found.latency_mean_ms == (20.0 if counts else 10.0)
     assert found.latency_ms["max"] == pytest.approx(30.0 if counts else 10.0, rel=1e-3)
@@ -249,21 +232,21 @@ def test_latencies_are_of_the_requests_that_left_once_the_load_had_settled(left_
 
 
 def test_percentiles_are_those_of_the_latencies() -> None:
-    found = told(*(answered(SETTLED + at * MS, float(at)) for at in range(1, 101)))
+    found = reported(*(answered(SETTLED + at * MS, float(at)) for at in range(1, 101)))
 
     assert found.latency_ms == pytest.approx({"p50": 50, "p95": 95, "p99": 99, "max": 100}, rel=1e-3)
     assert found.latency_mean_ms == 50.5
 
 
 def test_a_latency_beyond_the_histograms_range_is_its_end() -> None:
-    found = told(answered(SETTLED, 0.0), answered(SETTLED, 1e9))
+    found = reported(answered(SETTLED, 0.0), answered(SETTLED, 1e9))
 
     assert found.latency_ms["p50"] == stats.LOWEST_US / 1000
     assert found.latency_ms["max"] == pytest.approx(stats.HIGHEST_US / 1000, rel=1e-3)
 
 
 def test_a_window_without_a_request_has_figures_of_nothing() -> None:
-    found = told()
+    found = reported()
 
     assert (found.completed, found.throughput_rps, found.latency_mean_ms, found.service_ms) == (0, 0.0, 0.0, 0.0)
     assert (found.failures, found.cut_off, found.late, found.errors) == (0, 0, 0, {})
@@ -280,7 +263,7 @@ def test_the_latency_of_a_scheduled_request_counts_in_the_window_in_which_it_was
     due_ns: int, counts: bool, left_ns: int
 ) -> None:
     """Whenever it was answered: what the server held up must not be lost with the window's end."""
-    found = told(answered(left_ns, 30.0, due_ns=due_ns))
+    found = reported(answered(left_ns, 30.0, due_ns=due_ns))
 
     assert found.latency_mean_ms == (30.0 if counts else 0.0)
     assert found.completed == (left_ns < END), "throughput is of what left in the window all the same"
@@ -288,7 +271,7 @@ def test_the_latency_of_a_scheduled_request_counts_in_the_window_in_which_it_was
 
 @pytest.mark.parametrize(("due_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
 def test_a_scheduled_request_that_was_given_up_has_waited_at_least_so_long(due_ns: int, counts: bool) -> None:
-    found = told(answered(SETTLED, 30.0, due_ns=BEGIN), given_up(1200.0, due_ns=due_ns))
+    found = reported(answered(SETTLED, 30.0, due_ns=BEGIN), given_up(1200.0, due_ns=due_ns))
 
     assert found.latency_ms["max"] == pytest.approx(1200.0 if counts else 30.0, rel=1e-3)
     assert found.latency_mean_ms == (615.0 if counts else 30.0)
@@ -296,85 +279,64 @@ def test_a_scheduled_request_that_was_given_up_has_waited_at_least_so_long(due_n
 
 
 def test_a_request_without_a_schedule_that_was_given_up_has_no_latency() -> None:
-    found = told(answered(SETTLED, 30.0), given_up())
+    found = reported(answered(SETTLED, 30.0), given_up())
 
     assert (found.latency_mean_ms, found.cut_off) == (30.0, 1)
 
 
 @pytest.mark.parametrize("make", [lambda **given: answered(SETTLED, **given), failed, given_up])
 @pytest.mark.parametrize(
-    ("due_ns", "late_ms", "late"),
+    ("due_ns", "late_ms", "due", "late"),
     [
-        (BEGIN, LATE_MS + 0.01, 1),
-        (END - 1, LATE_MS + 0.01, 1),
-        (BEGIN, LATE_MS, 0),
-        (BEGIN - 1, LATE_MS + 0.01, 0),
-        (END, LATE_MS + 0.01, 0),
+        (BEGIN, LATE_MS + 0.01, 1, 1),
+        (END - 1, LATE_MS + 0.01, 1, 1),
+        (BEGIN, LATE_MS, 1, 0),
+        (BEGIN - 1, LATE_MS + 0.01, 0, 0),
+        (END, LATE_MS + 0.01, 0, 0),
+        (0, 0.0, 0, 0),
     ],
 )
 def test_a_request_that_was_due_in_the_window_and_begun_noticeably_later_is_late(
-    make: Callable[..., Sample], due_ns: int, late_ms: float, late: int
+    make: Callable[..., Sample], due_ns: int, late_ms: float, due: int, late: int
 ) -> None:
-    assert told(make(due_ns=due_ns, late_ms=late_ms)).late == late
+    found = reported(make(due_ns=due_ns, late_ms=late_ms))
+
+    assert (found.due, found.late) == (due, late)
 
 
-@pytest.mark.parametrize("make", [lambda **given: answered(SETTLED, **given), failed, given_up])
-@pytest.mark.parametrize(("due_ns", "due"), [(0, 0), (BEGIN - 1, 0), (BEGIN, 1), (END - 1, 1), (END, 0)])
-def test_a_request_was_due_in_the_window_whatever_became_of_it(
-    make: Callable[..., Sample], due_ns: int, due: int
-) -> None:
-    assert told(make(due_ns=due_ns)).due == due
-
-
-# Connections, and users who dawdle.
+# Connections, and slow users.
 
 
 @pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
-def test_slow_connections_are_counted_over_the_whole_trial_whatever_became_of_them(make: Callable[[], Sample]) -> None:
-    slow = make()._replace(slow_connection=True)
-
-    assert told(slow, make(), slow).slow_connections == 2
-
-
-@pytest.mark.parametrize("make", [lambda: answered(BEGIN - 1), lambda: answered(SETTLED), failed, given_up])
-def test_connections_opened_anew_are_counted_over_the_whole_trial_whatever_became_of_them(
+def test_slow_and_reopened_connections_are_counted_over_the_whole_trial_whatever_became_of_them(
     make: Callable[[], Sample],
 ) -> None:
-    reopened = make()._replace(reopened=True)
+    slow, reopened = make()._replace(slow_connection=True), make()._replace(reopened=True)
 
-    assert told(reopened, make(), reopened).reopened == 2
-    assert told().reopened == 0
+    assert reported(slow, make(), slow).slow_connections == 2
+    assert reported(reopened, make(), reopened).reopened == 2
+    assert reported().reopened == 0
 
 
 @pytest.mark.parametrize(("left_ns", "counts"), [(BEGIN - 1, False), (BEGIN, True), (END - 1, True), (END, False)])
-def test_what_users_let_pass_is_the_median_of_the_windows_requests(left_ns: int, counts: bool) -> None:
-    samples = [
-        answered(SETTLED)._replace(client_ms=100.0, reading_ms=10.0),
-        answered(left_ns)._replace(client_ms=300.0, reading_ms=30.0),
-    ]
-
-    assert told(*samples).client_ms == (200.0 if counts else 100.0)
-    assert told(*samples).reading_ms == (20.0 if counts else 10.0)
-    assert told().client_ms == told().reading_ms == 0.0
-
-
-@pytest.mark.parametrize(("left_ns", "counted"), [(BEGIN - 1, 1000), (BEGIN, 1500), (END - 1, 1500), (END, 1000)])
-def test_bytes_received_are_those_of_the_windows_requests(left_ns: int, counted: int) -> None:
-    answers = [
-        answered(SETTLED)._replace(received_bytes=1000),
-        answered(left_ns)._replace(received_bytes=500),
+def test_users_pauses_and_bytes_received_are_those_of_the_windows_requests(left_ns: int, counts: bool) -> None:
+    found = reported(
+        answered(SETTLED)._replace(client_ms=100.0, reading_ms=10.0, received_bytes=1000),
+        answered(left_ns)._replace(client_ms=300.0, reading_ms=30.0, received_bytes=500),
         failed()._replace(received_bytes=70),
-    ]
+    )
 
-    assert told(*answers).received_bytes == counted
-    assert told().received_bytes == 0
+    assert (found.client_ms, found.reading_ms) == ((200.0, 20.0) if counts else (100.0, 10.0)), "medians"
+    assert found.received_bytes == (1500 if counts else 1000)
+    nothing = reported()
+    assert nothing.client_ms == nothing.reading_ms == nothing.received_bytes == 0
 
 
 # Failures.
 
 
 def test_failures_are_counted_by_kind_over_the_whole_trial() -> None:
-    found = told(failed(), failed(), failed("ValueError: wrong"), answered(SETTLED))
+    found = reported(failed(), failed(), failed("ValueError: wrong"), answered(SETTLED))
 
     assert (found.failures, found.completed) == (3, 1)
     assert found.errors == {"OSError: refused": 2, "ValueError: wrong": 1}
@@ -396,7 +358,7 @@ def test_failures_are_counted_by_kind_over_the_whole_trial() -> None:
     ],
 )
 def test_an_answer_without_a_proper_stamp_is_a_failure(given: str | None, error: str) -> None:
-    found = told(Sample(1.0, given, None, False, 0, 0.0))
+    found = reported(Sample(1.0, given, None, False, 0, 0.0))
 
     assert (found.failures, found.errors, found.completed) == (1, {error: 1}, 0)
 
@@ -405,7 +367,7 @@ def test_an_answer_that_was_begun_anew_has_left_when_it_was_begun_last() -> None
     """Gunicorn and cheroot send the headers of both beginnings."""
     begun, anew = stamp(SETTLED, service_ns=20 * MS), stamp(SETTLED + 30 * MS, service_ns=50 * MS)
 
-    found = told(Sample(60.0, f"{begun}, {anew}", None, False, 0, 0.0))
+    found = reported(Sample(60.0, f"{begun}, {anew}", None, False, 0, 0.0))
 
     assert (found.completed, found.failures, found.service_ms) == (1, 0, 50.0)
 
@@ -421,7 +383,7 @@ def test_a_stamp_of_before_the_trial_is_a_failure_unless_stamps_may_be_of_any_ti
 
 
 def test_of_many_kinds_of_failures_the_ten_most_frequent_are_told_but_all_are_counted() -> None:
-    found = told(*(failed(f"kind {kind}") for kind in range(12) for _ in range(kind + 1)))
+    found = reported(*(failed(f"kind {kind}") for kind in range(12) for _ in range(kind + 1)))
 
     assert found.failures == sum(range(1, 13))
     assert found.errors == {f"kind {kind}": kind + 1 for kind in range(2, 12)}
@@ -452,7 +414,7 @@ SAMPLES = st.one_of(
 def test_the_samples_of_several_workers_make_exactly_the_report_of_one(samples: Sequence[tuple[Sample, int]]) -> None:
     by_worker = [sample for worker in range(3) for sample, of in samples if of == worker]
 
-    assert told(*by_worker) == told(*(sample for sample, _ in samples))
+    assert reported(*by_worker) == reported(*(sample for sample, _ in samples))
 
 
 def elsewhere(sample: Sample, by_ns: int) -> Sample:
@@ -471,13 +433,13 @@ def test_the_report_is_the_same_whatever_the_clock_of_the_targets_machine(
 ) -> None:
     there = [elsewhere(sample, by_ns) for sample in samples]
 
-    assert told(*there, span=SPAN.shifted(by_ns)) == told(*samples)
+    assert reported(*there, span=SPAN.shifted(by_ns)) == reported(*samples)
 
 
 def test_which_failures_are_told_does_not_depend_on_which_worker_saw_them() -> None:
     kinds = [failed(f"kind {kind}") for kind in range(12)]
 
-    assert told(*kinds).errors == told(*reversed(kinds)).errors
+    assert reported(*kinds).errors == reported(*reversed(kinds)).errors
 
 
 @settings(max_examples=50)
@@ -485,22 +447,16 @@ def test_which_failures_are_told_does_not_depend_on_which_worker_saw_them() -> N
 def test_every_request_is_counted_as_what_it_was(samples: Sequence[Sample]) -> None:
     everything = replace(SPAN, begin_ns=1, settled_ns=1, end_ns=10 * END, stopped_ns=10 * END, drained_ns=10 * END)
 
-    found = told(*samples, span=everything)
+    found = reported(*samples, span=everything)
 
     assert found.completed + found.failures + found.cut_off == len(samples)
     assert sum(found.errors.values()) == found.failures
     assert sum(found.in_flight.requests_per_process) == found.completed
 
 
-def test_a_stamp_that_is_recorded_is_the_applications() -> None:
-    assert inflight.parse_stamp(stamp(SETTLED)) == Stamp(
-        process=1, thread=2, lane=3, entered_ns=SETTLED - 50 * MS, left_ns=SETTLED
-    )
-
-
 def test_the_builders_report_is_one_that_a_trial_could_have_made() -> None:
     """Tests elsewhere stand on it: 32 users on one slot of 50 ms."""
-    built = testing.swarm_report()
+    built = testing.trial_report()
 
     assert stats.merged_latency_ms([built.latency_histogram]) == pytest.approx(built.latency_ms, rel=1e-3)
-    assert built.latency_ms.keys() == told(answered(SETTLED)).latency_ms.keys()
+    assert built.latency_ms.keys() == reported(answered(SETTLED)).latency_ms.keys()

@@ -40,7 +40,7 @@ def blocks(language: str) -> Sequence[str]:
 
 
 def assert_has_room(site: Site) -> None:
-    """For every server of the catalogue, and the beacon."""
+    """For every server of the catalogue, and the clock_server."""
     for machine in site.targets:
         assert len(port_range(machine.ports)) >= len(SERVERS) + 1
 

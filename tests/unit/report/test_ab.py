@@ -36,7 +36,7 @@ def observed(of: Cell, speed: float = 1.0, blocks: int = 8, **swarm: Any) -> lis
     """Blocks that scatter by a percent around 20 requests/s, so many times as fast."""
     factors = [speed * (1 + (block % 5 - 2) / 200) for block in range(blocks)]
     reports = [
-        testing.swarm_report(**{"throughput_rps": 20 * each, "latency_mean_ms": 1600 / each, **swarm})
+        testing.trial_report(**{"throughput_rps": 20 * each, "latency_mean_ms": 1600 / each, **swarm})
         for each in factors
     ]
     return [testing.observation(of, block=block, swarm=report) for block, report in enumerate(reports)]

@@ -58,7 +58,7 @@ def measured(of: Cell, *blocks: int, memory: int | None = 56_000_000, **swarm: A
     rps = swarm.get("throughput_rps", 20.0)
     swarm.setdefault("latency_mean_ms", (of.users or 32) / rps * 1000)
     return [
-        testing.observation(of, block=block, swarm=testing.swarm_report(**swarm), resident_bytes=memory)
+        testing.observation(of, block=block, swarm=testing.trial_report(**swarm), resident_bytes=memory)
         for block in blocks or BLOCKS
     ]
 
@@ -248,7 +248,7 @@ def test_latencies_have_their_intervals_on_a_logarithmic_axis() -> None:
         testing.observation(
             testing.cell("one"),
             block=block,
-            swarm=testing.swarm_report(latency_ms={"p50": 50.0 + block, "p95": 90.0, "p99": 100.0, "max": 1000.0}),
+            swarm=testing.trial_report(latency_ms={"p50": 50.0 + block, "p95": 90.0, "p99": 100.0, "max": 1000.0}),
         )
         for block in BLOCKS
     ]
@@ -703,7 +703,7 @@ def test_of_many_servers_those_on_the_frontier_and_the_reference_have_names() ->
 def test_drift_shows_each_block_about_1_and_says_that_the_axis_does_not_begin_at_0() -> None:
     observations = [
         testing.observation(
-            testing.cell("one"), block=block, swarm=testing.swarm_report(throughput_rps=20.0 if block else 10.0)
+            testing.cell("one"), block=block, swarm=testing.trial_report(throughput_rps=20.0 if block else 10.0)
         )
         for block in BLOCKS
     ]

@@ -115,7 +115,7 @@ def told(one: str, two: str, words: str) -> Comparison:
             block=block,
             position=block,
             started=words,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 timeline=timeline,
                 failures=1,
                 errors={words: 1},
@@ -342,7 +342,7 @@ def test_broken_gates_and_failed_trials_are_told_with_their_cells() -> None:
 
 def test_where_nothing_went_wrong_it_says_so() -> None:
     cell = testing.cell("one", users=1)
-    swarm = testing.swarm_report(latency_mean_ms=50.0)
+    swarm = testing.trial_report(latency_mean_ms=50.0)
     clean = compare(
         testing.run(testing.experiment(cell)),
         [testing.observation(cell, block=block, swarm=swarm) for block in range(3)],
@@ -489,7 +489,7 @@ def test_a_page_of_very_many_cells_stays_small() -> None:
     """25 servers under 10 conditions, each with a timeline of hundreds of requests."""
     cells = [testing.cell(f"server-{server}", users=users + 1) for users in range(10) for server in range(25)]
     stays = tuple(RequestSpan(0, at % 30, 0, at * 1000, at * 1000 + 29_000) for at in range(300))
-    swarm = testing.swarm_report(timeline=Timeline(span_us=330_000, stays=stays))
+    swarm = testing.trial_report(timeline=Timeline(span_us=330_000, stays=stays))
     made = report(
         compare(
             testing.run(testing.experiment(*cells, blocks=2)),

@@ -35,7 +35,7 @@ def failed(of: Cell, block: int, reason: str = "the server had ended") -> Observ
 
 
 def measured(of: Cell, *blocks: int, **swarm: Any) -> list[Observation]:
-    return [testing.observation(of, block=block, swarm=testing.swarm_report(**swarm)) for block in blocks]
+    return [testing.observation(of, block=block, swarm=testing.trial_report(**swarm)) for block in blocks]
 
 
 def comparison(*observations: Observation, cells: tuple[Cell, ...] = (ONE, TWO), **run: Any) -> Comparison:
@@ -197,7 +197,7 @@ def test_medians_have_their_intervals_beside_them() -> None:
         testing.observation(
             ONE,
             block=block,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 generator_cpu=0.01 * (block + 1),
                 service_ms=50.0 + block,
                 latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 1600.0 + block),
@@ -250,7 +250,7 @@ def test_figures_are_rounded_to_what_the_method_can_tell() -> None:
     blocks = [
         testing.observation(
             cell,
-            swarm=testing.swarm_report(
+            swarm=testing.trial_report(
                 throughput_rps=rps, generator_cpu=0.0123456, service_ms=0.1234567, in_flight=uneven
             ),
             server_cpu_s=0.0123,

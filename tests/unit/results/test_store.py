@@ -239,7 +239,7 @@ def test_a_run_at_a_rate_with_precision_is_read_back_as_it_was(tmp_path: Path) -
 
 def test_observations_are_read_back_in_order_as_they_were(store: Store) -> None:
     rich = testing.observation(
-        testing.cell("two"), block=7, reason="été\n| \xa0\tx", swarm=testing.swarm_report(errors={"x": 2}, failures=2)
+        testing.cell("two"), block=7, reason="été\n| \xa0\tx", swarm=testing.trial_report(errors={"x": 2}, failures=2)
     )
     missing = testing.observation(block=8, position=53, swarm=None, status="failed", reason="no", server_cpu_s=None)
     record(store, SECOND, rich, FIRST, missing)
@@ -253,7 +253,7 @@ def test_a_run_that_has_not_begun_has_no_observations(store: Store) -> None:
 
 
 def test_a_trial_that_others_disturbed_is_worth_another_try(store: Store) -> None:
-    busy = testing.swarm_report(server_busy=1.0, generator_others=0.0)
+    busy = testing.trial_report(server_busy=1.0, generator_others=0.0)
     record(store, FIRST, testing.observation(block=1, position=1, swarm=busy))
     assert store.done() == {(0, FIRST.cell)}
 
@@ -345,7 +345,7 @@ def without(store: Store, *keys: str) -> None:
 
 
 def test_an_observation_without_the_keys_that_have_a_default_is_read_with_them(store: Store) -> None:
-    record(store, testing.observation(swarm=testing.swarm_report(settling_s=0.5, late=3)))
+    record(store, testing.observation(swarm=testing.trial_report(settling_s=0.5, late=3)))
     without(store, "settling_s", "late")
 
     (observation,) = store.observations()
@@ -647,6 +647,6 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, spoilt: dic
         journal.append(testing.observation())
         with pytest.raises(StoreError, match="cannot be recorded"):
             journal.append(
-                testing.observation(block=1, swarm=testing.swarm_report(latency_mean_ms=float("nan")), **spoilt)
+                testing.observation(block=1, swarm=testing.trial_report(latency_mean_ms=float("nan")), **spoilt)
             )
     assert store.observations() == [testing.observation()]

@@ -46,7 +46,7 @@ def test_lanes_work_at_the_same_time_each_on_its_own_trials() -> None:
     def answer(_: TrialSpec) -> TrialReport:
         # Neither gets on without the other.
         together.wait()
-        return testing.swarm_report()
+        return testing.trial_report()
 
     heard = Recorder()
     lanes = [lane("alpha", FakeSwarm(answer=answer)), lane("beta", FakeSwarm(answer=answer))]
@@ -61,7 +61,7 @@ def test_one_lane_works_in_this_thread_so_that_a_signal_reaches_it() -> None:
 
     def answer(_: TrialSpec) -> TrialReport:
         threads.add(threading.current_thread())
-        return testing.swarm_report()
+        return testing.trial_report()
 
     heard = Recorder()
     carry_out(RUN, [lane("", FakeSwarm(answer=answer))], TRIALS, heard, repeats=True)
@@ -115,7 +115,7 @@ def test_what_ends_on_a_lane_is_started_again_three_times_in_all_parts_of_a_run_
         target = lanes[0].started.fleets[1]["one"]
         assert isinstance(target, FakeTarget)
         target.died = "ended by signal 9"
-        return testing.swarm_report()
+        return testing.trial_report()
 
     heard = Recorder()
     lanes = [lane("alpha", FakeSwarm(answer=answer)), lane("beta", FakeSwarm())]

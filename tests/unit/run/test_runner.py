@@ -123,9 +123,9 @@ def test_whatever_signal_ends_it_when_what_was_measured_is_compared(
     made: Lab, when: str, signum: signal.Signals
 ) -> None:
     def in_a_trial(_: TrialSpec) -> TrialReport:
-        if len(made.swarm.orders) == 3:
+        if len(made.swarm.specs) == 3:
             signal.raise_signal(signum)
-        return testing.swarm_report()
+        return testing.trial_report()
 
     def conclude(store: Store, console: Console) -> Comparison:
         if not made.events.count("concluded"):
@@ -185,10 +185,10 @@ def test_a_disk_that_is_full_before_the_end_does_not_hide_what_ended_it(
     made: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: TrialSpec) -> TrialReport:
-        if len(made.swarm.orders) == 3:
+        if len(made.swarm.specs) == 3:
             full(monkeypatch)
             raise LabError("the generator is lost")
-        return testing.swarm_report()
+        return testing.trial_report()
 
     made.swarm.answer = fails
     with pytest.raises(LabError, match="the generator is lost"):
@@ -209,7 +209,7 @@ def test_a_run_that_ends_at_its_most_blocks_says_what_is_not_settled(made: Lab) 
 
     def scattered(_: TrialSpec) -> TrialReport:
         rate = 20.0 + 10 * (next(rates) % 3)
-        return testing.swarm_report(throughput_rps=rate, latency_mean_ms=32_000 / rate)
+        return testing.trial_report(throughput_rps=rate, latency_mean_ms=32_000 / rate)
 
     made.swarm.answer = scattered
     made.experiment = testing.experiment(*made.experiment.cells, blocks=4, precision=0.001, max_blocks=5)
@@ -245,12 +245,12 @@ def test_fewer_ports_than_servers_are_told_before_anything_is_started(made: Lab,
 
 def busy(_: TrialSpec) -> TrialReport:
     """What a trial saw all of whose cores others had."""
-    return testing.swarm_report(server_busy=1.0, generator_others=9.0)
+    return testing.trial_report(server_busy=1.0, generator_others=9.0)
 
 
 def test_a_run_that_is_interrupted_while_all_is_disturbed_is_compared_all_the_same(made: Lab) -> None:
     def answer(order: TrialSpec) -> TrialReport:
-        if len(made.swarm.orders) == 3:
+        if len(made.swarm.specs) == 3:
             raise Interrupted(signal.SIGTERM)
         return busy(order)
 
@@ -278,5 +278,5 @@ def test_where_cores_are_shared_with_other_labs_nothing_is_repeated(made: Lab) -
     made.experiment = replace(made.experiment, blocks=20)
     comparison = made.run()
 
-    assert len(made.swarm.orders) == comparison.measured == 40
+    assert len(made.swarm.specs) == comparison.measured == 40
     assert len(Store(made.folder).done(disturbed=True)) == 40

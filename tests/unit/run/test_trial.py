@@ -110,7 +110,7 @@ def test_trials_are_carried_out_in_order_and_each_is_saved_before_the_next() -> 
 
     def answer(order: TrialSpec) -> TrialReport:
         seen.append((order.base_url, len(lab.saved)))
-        return testing.swarm_report()
+        return testing.trial_report()
 
     planned = plan.schedule(BOTH.experiment, seed=1)
     saved = lab.answer(answer).execute(*planned)
@@ -123,7 +123,7 @@ def test_trials_are_carried_out_in_order_and_each_is_saved_before_the_next() -> 
 
 def test_only_the_first_block_keeps_its_timelines() -> None:
     timeline = Timeline(span_us=1, stays=())
-    lab = Lab().answer(lambda _: testing.swarm_report(timeline=timeline))
+    lab = Lab().answer(lambda _: testing.trial_report(timeline=timeline))
 
     saved = lab.execute(trial(ONE, block=0), trial(TWO, block=0), trial(ONE, block=1))
 
@@ -249,7 +249,7 @@ def test_a_measured_trial_has_the_swarms_report_and_what_the_target_used_in_the_
 
     assert saved.status == "measured"
     assert saved.reason == ""
-    assert saved.swarm == testing.swarm_report()
+    assert saved.swarm == testing.trial_report()
     assert saved.server_cpu_s == pytest.approx(0.01), "the fake uses 10 ms from one reading to the next"
     assert saved.server_span_s is not None
     assert saved.server_span_s >= 0
@@ -276,7 +276,7 @@ def test_backends_are_metered_together_where_the_workload_waits_for_them() -> No
 
 
 def test_what_was_read_after_the_users_had_left_is_not_what_the_target_used_under_load() -> None:
-    lab = Lab(run=MANY).answer(lambda _: testing.swarm_report(read_late=True))
+    lab = Lab(run=MANY).answer(lambda _: testing.trial_report(read_late=True))
     (saved,) = lab.execute(trial(DATABASE))
 
     assert saved.status == "measured"
@@ -301,7 +301,7 @@ def test_a_target_that_dies_makes_its_trial_a_failed_one_with_its_last_words_and
         if "one" in order.base_url:
             lab.targets["one"].died = "exited with 3"
             lab.targets["one"].log = "Traceback\nKeyError: 'x'"
-        return testing.swarm_report()
+        return testing.trial_report()
 
     first, second = lab.answer(answer).execute(*trials("one", "two"))
 
@@ -353,7 +353,7 @@ def test_a_backend_that_dies_while_it_is_metered_fails_its_trial_and_not_the_run
 
 
 def test_a_trial_without_an_answer_is_failed_with_what_the_users_saw() -> None:
-    lab = Lab().answer(lambda _: testing.swarm_report(completed=0, errors={"connection refused": 9}, failures=9))
+    lab = Lab().answer(lambda _: testing.trial_report(completed=0, errors={"connection refused": 9}, failures=9))
 
     (saved,) = lab.execute(*trials("one"))
 
@@ -362,7 +362,7 @@ def test_a_trial_without_an_answer_is_failed_with_what_the_users_saw() -> None:
 
 
 def test_a_window_too_short_for_an_answer_is_failed_with_the_remedy() -> None:
-    (saved,) = Lab().answer(lambda _: testing.swarm_report(completed=0)).execute(*trials("one"))
+    (saved,) = Lab().answer(lambda _: testing.trial_report(completed=0)).execute(*trials("one"))
 
     assert saved.reason == "no answer within the window of 0.3 s; a longer window_s may hold one"
 
@@ -372,10 +372,10 @@ def test_a_suspect_that_answers_is_loaded_again_and_then_no_suspect() -> None:
 
     def answer(_: TrialSpec) -> TrialReport:
         if not lab.saved:
-            return testing.swarm_report(completed=0)
+            return testing.trial_report(completed=0)
         # From here on a suspect's `/hello` would fail; one that is none is not asked.
         lab.swarm.bodies = {}
-        return testing.swarm_report()
+        return testing.trial_report()
 
     saved = lab.answer(answer).execute(*trials("one", "one", "one"))
 
@@ -383,21 +383,21 @@ def test_a_suspect_that_answers_is_loaded_again_and_then_no_suspect() -> None:
 
 
 def test_a_suspect_that_does_not_answer_is_not_loaded() -> None:
-    lab = Lab().answer(lambda _: testing.swarm_report(completed=0))
+    lab = Lab().answer(lambda _: testing.trial_report(completed=0))
     lab.swarm.bodies = {}
 
     first, second = lab.execute(*trials("one", "one"))
 
     assert first.status == second.status == "failed"
     assert second.reason.startswith("the server does not answer: http://one.invalid/hello")
-    assert len(lab.swarm.orders) == 1
+    assert len(lab.swarm.specs) == 1
 
 
 def test_a_target_is_under_suspicion_for_itself_alone() -> None:
     lab = Lab()
     lab.swarm.bodies = {}
 
-    saved = lab.answer(lambda order: testing.swarm_report(completed=int("two" in order.base_url))).execute(
+    saved = lab.answer(lambda order: testing.trial_report(completed=int("two" in order.base_url))).execute(
         *trials("one", "two", "one", "two")
     )
 
@@ -405,13 +405,13 @@ def test_a_target_is_under_suspicion_for_itself_alone() -> None:
 
 
 def test_requests_cut_off_by_a_target_that_still_answers_are_measured_all_the_same() -> None:
-    (saved,) = Lab().answer(lambda _: testing.swarm_report(cut_off=3)).execute(*trials("one"))
+    (saved,) = Lab().answer(lambda _: testing.trial_report(cut_off=3)).execute(*trials("one"))
 
     assert saved.status == "measured"
 
 
 def test_requests_cut_off_by_a_target_that_answers_no_more_make_a_failed_trial() -> None:
-    lab = Lab().answer(lambda _: testing.swarm_report(cut_off=3))
+    lab = Lab().answer(lambda _: testing.trial_report(cut_off=3))
     lab.swarm.bodies = {}
 
     (saved,) = lab.execute(*trials("one"))
@@ -427,7 +427,7 @@ def test_a_backend_that_dies_makes_its_trial_a_failed_one_with_its_last_words() 
         lab.backends["postgres"].died = "ended with exit code 1"
         lab.backends["postgres"].log = "PANIC"
         # What its server makes of that is not the cause.
-        return testing.swarm_report(completed=0, errors={"status 503": 9})
+        return testing.trial_report(completed=0, errors={"status 503": 9})
 
     (saved,) = lab.answer(answer).execute(trial(DATABASE))
 
@@ -443,7 +443,7 @@ def test_a_server_is_warmed_up_before_its_first_trial_with_a_workload_that_needs
 
     assert len(saved) == 4
     window_s = MANY.experiment.window_s
-    assert [(order.locustfile, order.window_s) for order in lab.swarm.orders] == [
+    assert [(spec.locustfile, spec.window_s) for spec in lab.swarm.specs] == [
         ("sleep", window_s),
         ("db", WARM_UP_S),
         ("db", window_s),
@@ -454,12 +454,12 @@ def test_a_server_is_warmed_up_before_its_first_trial_with_a_workload_that_needs
 
 
 def test_a_server_is_warmed_up_again_after_a_trial_that_failed() -> None:
-    lab = Lab(run=MANY).answer(lambda _: testing.swarm_report(completed=int(len(lab.swarm.orders) > 2)))
+    lab = Lab(run=MANY).answer(lambda _: testing.trial_report(completed=int(len(lab.swarm.specs) > 2)))
 
     saved = lab.execute(trial(DATABASE), trial(DATABASE, 1))
 
     assert [each.status for each in saved] == ["failed", "measured"]
-    assert [order.window_s == WARM_UP_S for order in lab.swarm.orders] == [True, False, True, False]
+    assert [spec.window_s == WARM_UP_S for spec in lab.swarm.specs] == [True, False, True, False]
 
 
 def test_a_server_whose_backend_died_is_under_suspicion() -> None:
@@ -469,7 +469,7 @@ def test_a_server_whose_backend_died_is_under_suspicion() -> None:
 
     def answer(_: TrialSpec) -> TrialReport:
         lab.backends["postgres"].died = "ended with exit code 1"
-        return testing.swarm_report()
+        return testing.trial_report()
 
     _, second = lab.answer(answer).execute(trial(DATABASE), trial(ONE, 1))
 
@@ -509,13 +509,13 @@ def test_a_generator_that_fails_ends_the_run_with_what_was_finished_saved() -> N
     def answer(_: TrialSpec) -> TrialReport:
         if lab.saved:
             raise SwarmError("the generator is lost")
-        return testing.swarm_report()
+        return testing.trial_report()
 
     with pytest.raises(SwarmError, match="the generator is lost"):
         lab.answer(answer).execute(*trials("one", "two", "one"))
 
     assert [each.block for each in lab.saved] == [0]
-    assert len(lab.swarm.orders) == 2
+    assert len(lab.swarm.specs) == 2
 
 
 # What has ended is started again.
@@ -527,7 +527,7 @@ def mortal(lab: Lab, *deaths: int) -> Lab:
     def answer(order: TrialSpec) -> TrialReport:
         if order.window_s != WARM_UP_S and len(lab.saved) in deaths:
             lab.targets["one"].died = "ended with exit code 3"
-        return testing.swarm_report()
+        return testing.trial_report()
 
     return lab.answer(answer)
 
@@ -562,7 +562,7 @@ def test_a_target_is_started_again_three_times_in_a_run_and_then_no_more() -> No
     assert lab.saved[-1].reason == (
         "the server ended with exit code 3 before the trial, after it had been started again 3 times"
     )
-    assert len(lab.swarm.orders) == 4, "it is not loaded when it does not run"
+    assert len(lab.swarm.specs) == 4, "it is not loaded when it does not run"
 
 
 def test_each_server_with_each_number_of_cores_is_counted_by_itself() -> None:
@@ -629,14 +629,14 @@ def test_a_target_that_is_another_after_its_restart_is_never_loaded(told: dict[s
     assert first.reason.startswith(f"the server was started again, but {why}")
     assert second.reason == first.reason
     assert (first.restarted, second.restarted, other.status) == (("one",), (), "measured")
-    assert len(lab.swarm.orders) == 1
+    assert len(lab.swarm.specs) == 1
 
 
 def test_a_backend_that_has_died_is_started_again_for_what_waits_for_it_and_servers_are_warmed_up_anew() -> None:
     lab = Lab(run=MANY)
     lab.execute(trial(DATABASE), trial(DATABASE, 1))
     lab.backends["postgres"].died = "ended with exit code 1"
-    lab.swarm.orders.clear()
+    lab.swarm.specs.clear()
     upstream = testing.cell("one", workload="upstream")
 
     saved = lab.execute(trial(upstream, 2), trial(ONE, 3), trial(DATABASE, 4), trial(DATABASE, 5))[2:]
@@ -647,7 +647,7 @@ def test_a_backend_that_has_died_is_started_again_for_what_waits_for_it_and_serv
         ("measured", ("postgres",)),
         ("measured", ()),
     ]
-    warm_ups = [order.locustfile for order in lab.swarm.orders if order.window_s == WARM_UP_S]
+    warm_ups = [spec.locustfile for spec in lab.swarm.specs if spec.window_s == WARM_UP_S]
     assert warm_ups == ["upstream", "db"], "once before the first with each, and after the restart"
 
 
@@ -671,7 +671,7 @@ def test_only_what_waits_for_a_backend_that_does_not_come_up_again_is_not_loaded
     )
     assert [each.reason for each in saved] == [reason, "", "", reason]
     # The first of its server with a backend is a warm-up.
-    assert [order.locustfile for order in lab.swarm.orders] == ["upstream", "upstream", "sleep"]
+    assert [spec.locustfile for spec in lab.swarm.specs] == ["upstream", "upstream", "sleep"]
 
 
 def test_a_trial_of_an_earlier_lab_knows_of_no_restarts() -> None:
@@ -698,7 +698,7 @@ def answering(lab: Lab, *others: float, takes_s: float = 1.0) -> Lab:
         nonlocal share
         lab.clock_s += takes_s
         share = next(shares, share)
-        return testing.swarm_report(server_busy=0.0, generator_others=share)
+        return testing.trial_report(server_busy=0.0, generator_others=share)
 
     return lab.answer(answer)
 
@@ -777,7 +777,7 @@ def test_where_the_kernel_tells_the_lab_to_the_nanosecond_that_is_what_counts(mo
 
     monkeypatch.setattr(neighbours, "snapshot", snapshot)
     lab = Lab(owns=lambda _: False).answer(
-        lambda _: testing.swarm_report(server_busy=0.5, generator_used=0.4, generator_others=0.01)
+        lambda _: testing.trial_report(server_busy=0.5, generator_used=0.4, generator_others=0.01)
     )
 
     told, untold = lab.execute(trial(ONE), trial(ONE, 1))

@@ -1,4 +1,4 @@
-"""Engines, here and on other machines: who is asked, with which variables, and what is said where nobody answers.
+"""Engines, here and on other machines: which one is used, with which variables, and the error where none answers.
 
 The docker client and ssh are scripts that stand before all others on PATH.
 """
@@ -22,7 +22,7 @@ from wsgilab.model.errors import EngineError, LabError
 from wsgilab.runtime import command, engine
 from wsgilab.runtime.command import Compose
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine, find, reach
-from wsgilab.runtime.tunnel import Tunnel, tunnel
+from wsgilab.runtime.tunnel import tunnel
 
 DOCKER = """
 case "$1" in
@@ -123,38 +123,33 @@ def test_the_engine_is_that_of_the_current_context(here: Path) -> None:
     assert asked(here) == ["unix:///somewhere", "", "", ""], "told in so many words"
 
 
-def test_a_context_with_certificates_is_asked_with_them(here: Path) -> None:
+def test_a_context_with_certificates_is_used_with_them(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_context(here, "tcp://h:2376", material=list(engine.CERTIFICATES))
-    found = find()
-    assert isinstance(found, Engine)
-    assert found.endpoint == Endpoint(host="tcp://h:2376", tls=str(here / "tls" / "docker"))
-    assert asked(here) == ["tcp://h:2376", "1", str(here / "tls" / "docker"), ""]
+    folder = str(here / "tls" / "docker")
+    assert endpoint(find()) == Endpoint(host="tcp://h:2376", tls=folder)
+    assert asked(here) == ["tcp://h:2376", "1", folder, ""]
 
-
-def test_certificates_that_variables_name_are_where_these_say(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_context(here, "tcp://h:2376", material=list(engine.CERTIFICATES), tls="<IN MEMORY>")
-    monkeypatch.setenv("DOCKER_CONFIG", "/config")
-    assert asked_of(find()) == Endpoint(host="tcp://h:2376", tls="/config")
-    monkeypatch.setenv("DOCKER_CERT_PATH", "/certificates")
-    assert asked_of(find()) == Endpoint(host="tcp://h:2376", tls="/certificates")
+    for variable, named in (("DOCKER_CONFIG", "/config"), ("DOCKER_CERT_PATH", "/certificates")):
+        monkeypatch.setenv(variable, named)
+        assert endpoint(find()) == Endpoint(host="tcp://h:2376", tls=named)
 
 
-def asked_of(found: Engine | NoEngine) -> Endpoint:
+def endpoint(found: Engine | NoEngine) -> Endpoint:
     assert isinstance(found, Engine)
     return found.endpoint
 
 
-def test_docker_host_holds_even_where_the_client_can_tell_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_host_counts_even_where_the_client_shows_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///mine")
-    assert asked_of(find()) == Endpoint(host="unix:///mine")
+    assert endpoint(find()) == Endpoint(host="unix:///mine")
 
 
 def test_an_engine_of_another_machine_is_for_a_site_file(here: Path) -> None:
     has_context(here, "ssh://lab@h")
-    found = find()
-    assert isinstance(found, NoEngine)
-    assert found.reason == "ssh://lab@h is the engine of another machine"
-    assert "--site" in found.remedy
+    assert find() == NoEngine(
+        reason="ssh://lab@h is the engine of another machine", remedy="name it in a site file, and that with --site"
+    )
 
 
 @pytest.mark.parametrize(("version", "reason"), [("24.0.7", "is older than 25"), ("dev", "Docker Engine dev is older")])
@@ -170,21 +165,26 @@ def test_an_engine_that_is_too_old(version: str, reason: str, here: Path) -> Non
 # What Docker's client, Compose and Docker's library are told.
 
 
-def test_no_choice_of_the_users_gets_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("used", "variables"),
+    [
+        (Endpoint(host="unix:///s"), {"DOCKER_HOST": "unix:///s"}),
+        (
+            Endpoint(host="tcp://h:1", tls="/c"),
+            {"DOCKER_HOST": "tcp://h:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"},
+        ),
+    ],
+)
+def test_the_users_own_choice_of_an_engine_is_removed(
+    used: Endpoint, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         monkeypatch.setenv(variable, "mine")
     monkeypatch.setenv("ELSE", "kept")
 
-    plain = Endpoint(host="unix:///s").environment()
-    assert {key: value for key, value in plain.items() if key.startswith("DOCKER_")} == {"DOCKER_HOST": "unix:///s"}
-    assert plain["ELSE"] == "kept"
-
-    secured = Endpoint(host="tcp://h:1", tls="/c").environment()
-    assert {key: value for key, value in secured.items() if key.startswith("DOCKER_")} == {
-        "DOCKER_HOST": "tcp://h:1",
-        "DOCKER_TLS_VERIFY": "1",
-        "DOCKER_CERT_PATH": "/c",
-    }
+    found = used.environment()
+    assert {key: value for key, value in found.items() if key.startswith("DOCKER_")} == variables
+    assert found["ELSE"] == "kept"
 
 
 @pytest.mark.parametrize(("publish", "told"), [(None, "127.0.0.1"), ("10.0.0.2", "10.0.0.2"), ("fd00::1", "[fd00::1]")])
@@ -233,27 +233,17 @@ def test_an_engine_is_held_against_its_own_certificates_whatever_the_public_netw
 # A machine of a site.
 
 
-def test_a_context_is_asked_by_its_name(here: Path) -> None:
+@pytest.mark.parametrize("variable", ["DOCKER_HOST", "DOCKER_CONTEXT"])
+@pytest.mark.parametrize("named", ["cloud", "unix:///somewhere"])
+def test_a_machine_is_the_engine_of_the_site_file_whatever_the_user_has_chosen(
+    variable: str, named: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     has_context(here, "unix:///somewhere")
-    with reach(machine("cloud")) as reached:
+    monkeypatch.setenv(variable, "tcp://mine:1")
+    with reach(machine(named)) as reached:
         assert (reached.address, reached.endpoint) == ("unix:///somewhere", Endpoint(host="unix:///somewhere"))
         assert (reached.version, reached.compose, reached.tunnel) == ("26.1.5", "2.26.1", None)
-    assert asked(here)[0] == "unix:///somewhere"
-
-
-@pytest.mark.parametrize("variable", ["DOCKER_HOST", "DOCKER_CONTEXT"])
-def test_a_machine_is_what_the_site_file_says_whatever_the_user_has_chosen(
-    variable: str, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, "tcp://mine:1")
-    with reach(machine("unix:///somewhere")):
-        pass
     assert asked(here) == ["unix:///somewhere", "", "", ""]
-
-
-def test_a_context_that_is_not_there(here: Path) -> None:
-    message = refusal("cloud")
-    assert message.startswith("alpha: no Docker context 'cloud' (context not found); make one")
 
 
 @pytest.mark.parametrize(("material", "skip"), [(None, False), (["ca.pem"], False), (list(engine.CERTIFICATES), True)])
@@ -270,55 +260,56 @@ def test_a_context_without_tls_is_refused_unless_the_site_says_so(
         assert reached.endpoint == Endpoint(host="tcp://h:2375")
 
 
-def test_an_address_without_tls_is_refused_even_where_no_file_was_read(here: Path) -> None:
-    assert "has no TLS" in refusal("tcp://h:2375")
-
-
-def test_certificates_are_those_of_the_folder(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_certificates(tmp_path / "certs")
+def test_certificates_are_those_of_the_folder_which_has_all(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_certificates(tmp_path / "certs")
     monkeypatch.chdir(tmp_path)
     with reach(machine("tcp://h:2376", tls="certs")) as reached:
         # Compose runs in another folder.
-        assert reached.endpoint == Endpoint(host="tcp://h:2376", tls=str(tmp_path / "certs"))
-    assert asked(here)[:3] == ["tcp://h:2376", "1", str(tmp_path / "certs")]
-
-
-def test_a_folder_that_lacks_a_certificate(here: Path, tmp_path: Path) -> None:
-    folder = with_certificates(tmp_path / "certs")
+        assert reached.endpoint == Endpoint(host="tcp://h:2376", tls=str(folder))
+    assert asked(here)[:3] == ["tcp://h:2376", "1", str(folder)]
     (folder / "key.pem").unlink()
     message = refusal("tcp://h:2376", tls=str(folder))
     assert message.startswith(f"alpha: the folder {folder} lacks key.pem; tls needs ca.pem, cert.pem, key.pem")
 
 
-@pytest.mark.parametrize("host", ["npipe:////./pipe/docker", "fd://"])
-def test_a_context_of_another_kind(host: str, here: Path) -> None:
-    has_context(here, host)
-    assert f"is at {host}, which cannot be used; name one at unix://, ssh:// or tcp://" in refusal("cloud")
-
-
-def test_a_context_whose_address_could_be_an_option(here: Path) -> None:
-    has_context(here, "ssh://-oProxyCommand=true")
-    assert "is no address such as ssh://user@host; change the Docker context 'cloud'" in refusal("cloud")
-
-
-def test_nobody_answers(here: Path) -> None:
+@pytest.mark.parametrize(
+    ("context", "engine_name", "begin", "end"),
+    [
+        ("", "cloud", "no Docker context 'cloud' (context not found); make one", "by its address"),
+        ("", "tcp://h:2375", "tcp://h:2375 has no TLS", ""),
+        (
+            "npipe:////./pipe/docker",
+            "cloud",
+            "the engine of context 'cloud' is at npipe:////./pipe/docker",
+            "or tcp://",
+        ),
+        ("fd://", "cloud", "the engine of context 'cloud' is at fd://, which cannot be used; name one at", "tcp://"),
+        ("ssh://-oProxyCommand=true", "cloud", "", "such as ssh://user@host; change the Docker context 'cloud'"),
+        (
+            "",
+            "unix:///s",
+            "no Docker engine answers at unix:///s (Cannot connect to the Docker",
+            "this machine reach it",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_be_used(context: str, engine_name: str, begin: str, end: str, here: Path) -> None:
     (here / "version").unlink()
-    message = refusal("unix:///somewhere")
-    assert message.startswith(
-        "alpha: no Docker engine answers at unix:///somewhere (Cannot connect to the Docker daemon"
-    )
-    assert message.endswith("start it there, and let this machine reach it")
+    if context:
+        has_context(here, context)
+    message = refusal(engine_name)
+    assert message.removeprefix("alpha: ").startswith(begin)
+    assert message.endswith(end)
 
 
-def test_somebody_is_there_but_does_not_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_hangs_and_one_without_compose(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_ANSWER_S", 1.0)
-    put(here, "docker", '[ "$1" = compose ] && echo 2.26.1 || sleep 60')
-    assert "(" + str(here / "docker") + " did not end within 1 s)" in refusal("unix:///somewhere")
-
-
-def test_a_client_without_compose(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(here, "docker", "exit 1")
     monkeypatch.setenv("PATH", str(here))
+    put(here, "docker", '[ "$1" = compose ] && echo 2.26.1 || /bin/sleep 60')
+    assert f"({here / 'docker'} did not end within 1 s)" in refusal("unix:///somewhere")
+    put(here, "docker", "exit 1")
     assert refusal("unix:///s").startswith(
         f"alpha: the docker client {here / 'docker'} has no Compose plug-in; install"
     )
@@ -345,20 +336,16 @@ def test_an_engine_is_brought_here_by_one_ssh_and_nothing_is_left_of_it(here: Pa
     assert isinstance(reached.tunnel.failure(), str)
 
 
-def test_a_context_may_be_at_an_address_of_ssh(here: Path) -> None:
+def test_a_context_may_be_at_an_address_of_ssh_whose_login_script_prints_something(here: Path) -> None:
     has_context(here, "ssh://lab@far")
-    put(here, "ssh", REMOTE)
+    put(here, "ssh", f"echo 'Welcome!'; echo; echo '{{}}'\n{REMOTE}")
     with reach(machine("cloud")) as reached:
         assert reached.address == "ssh://lab@far"
+        assert reached.tunnel is not None
+        assert reached.tunnel.failure() is None
     words = (here / "words").read_text().splitlines()
     assert words[words.index("-L") + 1].endswith(":/var/run/docker.sock")
     assert words[-4:-1] == ["lab", "--", "far"]
-
-
-def test_what_a_login_script_says_first_is_passed_over(here: Path) -> None:
-    put(here, "ssh", f"echo 'Welcome!'; echo; echo '{{}}'\n{REMOTE}")
-    with tunnel("alpha", "ssh://far") as through:
-        assert through.failure() is None
 
 
 @pytest.mark.parametrize(
@@ -387,15 +374,12 @@ def test_an_ssh_that_fails_is_quoted_with_its_last_line(script: str, cause: str,
     assert f"{cause}; make `ssh -p 2222 lab@far true` work without a question" in message
 
 
-def test_a_machine_without_ssh(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(here))
-    put(here, "docker", DOCKER.replace("cat", "/bin/cat"))
-    assert "alpha: ssh does not start (No such file or directory); install an OpenSSH client" in refusal("ssh://far")
-
-
-def test_an_ssh_that_says_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_ssh_and_an_ssh_without_an_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsgilab.runtime.tunnel._READY_S", 1.0)
-    put(here, "ssh", "exec sleep 60")
+    put(here, "docker", DOCKER.replace("cat", "/bin/cat"))
+    monkeypatch.setenv("PATH", str(here))
+    assert "alpha: ssh does not start (No such file or directory); install an OpenSSH client" in refusal("ssh://far")
+    put(here, "ssh", "exec /bin/sleep 60")
     assert "is not reached: no answer within 1 s; make" in refusal("ssh://far")
 
 
@@ -423,16 +407,12 @@ def test_a_lost_connection_is_noticed_with_its_reason(here: Path) -> None:
 def test_a_port_is_forwarded_by_an_ssh_of_its_own(here: Path) -> None:
     put(here, "ssh", REMOTE)
     with tunnel("alpha", "ssh://lab@far") as through:
-        forwards(through, "127.0.0.1", here, "127.0.0.1:8089:127.0.0.1:18089")
-        forwards(through, "::1", here, "[::1]:8089:127.0.0.1:18089")
+        for host, local in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+            with through.forward(host, 8089, 18089):
+                assert f"{local}:8089:127.0.0.1:18089" in (here / "words").read_text().splitlines()
+                assert len(children_of_ssh(here)) == 2
+            assert len(children_of_ssh(here)) == 1
         assert through.failure() is None
-
-
-def forwards(through: Tunnel, host: str, here: Path, words: str) -> None:
-    with through.forward(host, 8089, 18089):
-        assert words in (here / "words").read_text().splitlines()
-        assert len(children_of_ssh(here)) == 2
-    assert len(children_of_ssh(here)) == 1
 
 
 def children_of_ssh(here: Path) -> list[psutil.Process]:

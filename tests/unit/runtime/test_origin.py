@@ -1,55 +1,16 @@
-"""What files a run began with, and that it does not go on with others."""
+"""The files that a checkout measures, and their revision."""
 
-import io
 import shutil
 import subprocess
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from wsgilab import commands, testing
-from wsgilab.commands import Workspace
-from wsgilab.experiment import catalogue
-from wsgilab.model import Comparison, Experiment, Origin, Run
-from wsgilab.model.errors import LabError, StoreError
-from wsgilab.results.reading import dump_run
-from wsgilab.results.store import Store
-from wsgilab.run import runner, startup
-from wsgilab.run.options import RunOptions
+from tests.unit.checkout import CHANGED, edit, project, read
+from wsgilab.model.errors import LabError
 from wsgilab.runtime import origin
-from wsgilab.system import host
 
-FOLDERS = ("services", "locustfiles", "compose", "wsgilab/load")
-CHANGED = (
-    ("services/app/work.py", "application"),
-    ("locustfiles/lab_user.py", "Locust files"),
-    ("wsgilab/load/samples.py", "generator"),
-    ("wsgilab/analysis/inflight.py", "generator"),
-    ("services/stacks/gunicorn/requirements.txt", "locks"),
-    ("services/stacks/swarm/requirements.txt", "locks"),
-)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of what the checkout measures, without git."""
-    made = tmp_path / "project"
-    for folder in FOLDERS:
-        shutil.copytree(commands.PROJECT / folder, made / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (made / "wsgilab" / "analysis").mkdir()
-    shutil.copy(commands.PROJECT / "wsgilab" / "analysis" / "inflight.py", made / "wsgilab" / "analysis")
-    return made
-
-
-def read(project: Path, stacks: Iterable[str] = ("gunicorn", "swarm"), *, backends: bool = False) -> Origin:
-    return origin.read(project, stacks, backends=backends)
-
-
-def edit(file: Path) -> None:
-    file.write_text(file.read_text() + "# once more\n")
+__all__ = ["project"]
 
 
 @pytest.mark.parametrize(("path", "part"), CHANGED)
@@ -139,91 +100,3 @@ def test_the_revision_says_whether_files_differ_from_it(project: Path, monkeypat
     assert len(clean.revision) == 40
     assert (clean.dirty, edited.dirty) == (False, True)
     assert edited.revision == clean.revision
-
-
-# Going on with a run.
-
-
-class Began(Exception):
-    """All was well, and something would have been started next."""
-
-
-@pytest.fixture
-def workspace(project: Path, tmp_path: Path) -> Workspace:
-    made = commands.workspace({"LAB_STATE": str(tmp_path / "state"), "LAB_RESULTS": str(tmp_path / "results")})
-    return replace(made, project=project, catalogue=project / "compose" / "servers.yaml")
-
-
-def store(workspace: Workspace, origin: Origin | None) -> Run:
-    servers = catalogue.parse((workspace.project / "compose" / "servers.yaml").read_text(), "servers.yaml")
-    run = replace(testing.run(testing.experiment(), servers["gunicorn-sync-1"]), host=host.fingerprint(), origin=origin)
-    Store.create(workspace.results, run)
-    return run
-
-
-def go_on(workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What was said until something would have been started. Raises StoreError."""
-
-    def begin(*_: object) -> None:
-        raise Began
-
-    def choose(*_: object) -> Experiment:
-        raise AssertionError("it is the run's own")
-
-    def conclude(*_: object) -> Comparison:
-        raise AssertionError("nothing was measured")
-
-    monkeypatch.setattr(startup, "sweep", begin)
-    said = io.StringIO()
-    manner = RunOptions(task="lab.run", runtime="local", resume=run.id)
-    with pytest.raises(Began):
-        runner.run(manner, choose, conclude, Console(file=said, width=200), workspace)
-    return said.getvalue()
-
-
-def test_a_run_goes_on_with_the_files_that_it_began_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = store(workspace, read(workspace.project))
-    # Which nothing knows of that was there then.
-    (workspace.project / "locustfiles" / "mine.py").write_text("import lab_user\n")
-
-    assert "not recorded" not in go_on(workspace, run, monkeypatch)
-
-
-@pytest.mark.parametrize(("path", "part"), CHANGED)
-def test_a_run_does_not_go_on_with_files_that_were_changed_or_removed(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, path: str, part: str
-) -> None:
-    run = store(workspace, read(workspace.project))
-    for change in (edit, Path.unlink):
-        change(workspace.project / path)
-        with pytest.raises(StoreError) as caught:
-            go_on(workspace, run, monkeypatch)
-        assert caught.value.message == (
-            f"--resume {run.id}: {part}: {path} changed since it began; put it back, or start a new run"
-        )
-
-
-def test_of_several_files_that_were_changed_one_is_named_and_the_others_are_counted(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = store(workspace, read(workspace.project))
-    for name in ("app", "stamp", "work"):
-        edit(workspace.project / "services" / "app" / f"{name}.py")
-    with pytest.raises(StoreError, match=r"application: services/app/app\.py and 2 more changed since it began"):
-        go_on(workspace, run, monkeypatch)
-
-
-def test_a_run_of_a_lab_that_did_not_record_its_files_goes_on_and_that_is_said(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = store(workspace, None)
-
-    assert f"the files that {run.id} began with are not recorded" in go_on(workspace, run, monkeypatch)
-
-
-def test_what_is_recorded_is_read_again(workspace: Workspace) -> None:
-    found = read(workspace.project, backends=True)
-    run = store(workspace, found)
-
-    assert Store.find(workspace.results, run.id).run().origin == found
-    assert dump_run(run)["origin"]["files"]["application"]["services/app/app.py"]

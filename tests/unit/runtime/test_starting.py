@@ -18,6 +18,7 @@ from wsgilab.system import process
 from wsgilab.system.process import Child
 from wsgilab.testing import FakeTarget, server
 
+CPUS = frozenset({0})
 WANTED = Address("127.0.0.1", 8100)
 ELSEWHERE = Address("0.0.0.0", 8080)
 TABLE = """\
@@ -113,7 +114,7 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def refusal(*started: Starting) -> TargetError:
     with pytest.raises(TargetError) as caught:
-        wait_until_ready(started, 0.05)
+        wait_until_ready(started, CPUS, 0.05)
     return caught.value
 
 
@@ -138,15 +139,17 @@ def test_who_listens_elsewhere_first_and_then_as_asked_is_waited_for(now_s: list
         sockets=lambda: [ELSEWHERE] if now_s[0] < 1008 else [ELSEWHERE, WANTED],
     )
 
-    wait_until_ready([fake], 0.05)
+    soon = Fake(server=server("own"), ready=lambda: now_s[0] > 1002)
+    wait_until_ready([soon], CPUS, 0.05)
+    assert soon.looks == 0, "it is ready before the first look"
+    wait_until_ready([fake], CPUS, 0.05)
 
 
-def test_who_is_ready_soon_is_not_looked_at(now_s: list[float]) -> None:
-    fake = Fake(server=server("own"), ready=lambda: now_s[0] > 1002)
+def test_what_runs_on_other_cores_than_asked_is_refused(now_s: list[float]) -> None:
+    error = refusal(Fake(server=server("own"), ready=lambda: True, cpus=frozenset({0, 1})))
 
-    wait_until_ready([fake], 0.05)
-
-    assert fake.looks == 0
+    assert error.message.startswith("own runs on cores 0-1, not on 0 as asked; ")
+    assert now_s[0] - 1000 < 1
 
 
 @pytest.mark.parametrize(
@@ -188,6 +191,6 @@ def test_processes_of_this_machine_are_found_to_listen(tmp_path: Path, monkeypat
     running = RunningProcess("own", cpus, WANTED.port, tmp_path / "log", spawn, lambda: False)
     try:
         with pytest.raises(TargetError, match=r"^own listens at 127\.0\.0\.1:\d+, not at 127\.0\.0\.1:8100 as asked"):
-            wait_until_ready([running], 0.01)
+            wait_until_ready([running], cpus, 0.01)
     finally:
         running.end()

@@ -204,7 +204,11 @@ def test_every_answer_carries_one_stamp_of_who_served_it_and_when(client: FlaskC
     after_ns = time.monotonic_ns()
 
     found = inflight.parse_stamp(header)
-    assert (found.process, found.thread, found.lane) == (os.getpid(), threading.get_native_id(), threading.get_ident())
+    assert (found.process, found.thread, found.greenlet_id) == (
+        os.getpid(),
+        threading.get_native_id(),
+        threading.get_ident(),
+    )
     assert before_ns <= found.entered_ns <= found.left_ns <= after_ns
 
 

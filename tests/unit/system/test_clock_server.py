@@ -1,4 +1,4 @@
-"""A machine's clock and network, as a clock server answers over a real socket of this machine."""
+"""A machine's clock and network, as a clock server tells them over a real socket of this machine."""
 
 import json
 import socket
@@ -41,7 +41,7 @@ def _closed() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("ahead_ns", [0, 3 * DAY_NS, BEHIND_NS], ids=["one-clock", "ahead", "behind"])
-def test_the_offset_is_how_far_the_servers_clock_is_ahead(ahead_ns: int) -> None:
+def test_the_offset_is_how_far_the_clock_servers_clock_is_ahead(ahead_ns: int) -> None:
     with clock_server(ahead_ns) as port:
         reading = link(port).read()
 

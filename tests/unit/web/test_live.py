@@ -14,7 +14,7 @@ from wsgilab import testing
 from wsgilab.analysis.compare import survey
 from wsgilab.load.samples import Sample
 from wsgilab.model import Cell, Observation, Run, Usage
-from wsgilab.web.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LoadTest, Seen, Told
+from wsgilab.web.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LiveTest, LiveTestState, WorkerReport
 from wsgilab.web.meter import Meter
 from wsgilab.web.view import Phase
 
@@ -36,23 +36,23 @@ def recorded() -> list[Sample]:
     return [sample(*row) for row in json.loads(RECORDED.read_text())]
 
 
-def told(
+def worker_report(
     at_ns: int, samples: Sequence[Sample] = (), *, users: int = USERS, worker: str = "a", **changes: float
-) -> Told:
-    plain = Told(
+) -> WorkerReport:
+    plain = WorkerReport(
         worker=worker, at_ns=at_ns, cpu_s=at_ns / 1e9 * 0.2, users=users, answered=users, failed=0, samples=samples
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def load_test(*messages: Told, users: int = USERS) -> LoadTest:
-    made = LoadTest(CELL, users_wanted=users, began_ns=0, epoch_ns=0)
+def load_test(*messages: WorkerReport, users: int = USERS) -> LiveTest:
+    made = LiveTest(CELL, users_wanted=users, began_ns=0, epoch_ns=0)
     for message in messages:
-        made.hear(message)
+        made.add_report(message)
     return made
 
 
-def windows(seen: Seen, users: int = USERS) -> Sequence[Observation]:
+def windows(seen: LiveTestState, users: int = USERS) -> Sequence[Observation]:
     return seen.windows.get(replace(CELL, users=users), ())
 
 
@@ -61,24 +61,24 @@ def left_s(each: Sample) -> float:
     return int(each.stamp.split()[-1]) / 1e9
 
 
-def split(samples: Iterable[Sample], workers: int, chooser: random.Random) -> Iterable[Told]:
-    """The same samples as `workers` tell them: each has some of the users, and speaks at moments of its own."""
+def split(samples: Iterable[Sample], workers: int, chooser: random.Random) -> Iterable[WorkerReport]:
+    """The same samples in the reports of `workers`: each has some of the users, and reports at moments of its own."""
     shares: list[list[Sample]] = [[] for _ in range(workers)]
     for each in samples:
         chooser.choice(shares).append(each)
     for number, share in enumerate(shares):
         users = USERS // workers + (number < USERS % workers)
-        yield told(0, users=users, worker=str(number))
+        yield worker_report(0, users=users, worker=str(number))
         at_s = 0.0
         while at_s < 5:
             next_s = at_s + chooser.uniform(0.05, 0.9)
-            heard = [each for each in share if at_s <= left_s(each) < next_s]
-            chooser.shuffle(heard)
-            yield told(round(next_s * 1e9), heard, users=users, worker=str(number))
+            sent = [each for each in share if at_s <= left_s(each) < next_s]
+            chooser.shuffle(sent)
+            yield worker_report(round(next_s * 1e9), sent, users=users, worker=str(number))
             at_s = next_s
 
 
-def without_generator(seen: Seen) -> Sequence[Observation]:
+def without_generator(seen: LiveTestState) -> Sequence[Observation]:
     return [
         each if each.swarm is None else replace(each, swarm=replace(each.swarm, generator_cpu=0.0))
         for each in windows(seen)
@@ -87,19 +87,19 @@ def without_generator(seen: Seen) -> Sequence[Observation]:
 
 @settings(deadline=None, max_examples=25)
 @given(workers=st.integers(2, 5), seed=st.integers(0, 2**32))
-def test_what_several_workers_tell_adds_up_to_exactly_what_one_tells(workers: int, seed: int) -> None:
+def test_the_reports_of_several_workers_add_up_to_exactly_that_of_one(workers: int, seed: int) -> None:
     samples = [sample(*row) for row in json.loads(RECORDED.read_text())]
-    alone = load_test(told(0), told(5 * S, samples)).look(LATER)
+    alone = load_test(worker_report(0), worker_report(5 * S, samples)).state(LATER)
     # In the order of the clock, as messages arrive.
     messages = sorted(split(samples, workers, random.Random(seed)), key=lambda each: each.at_ns)
-    merged = load_test(*messages).look(LATER)
+    merged = load_test(*messages).state(LATER)
     assert len(windows(alone)) == 5
     assert without_generator(merged) == without_generator(alone)
-    assert merged.pulses == alone.pulses
+    assert merged.now.pulses == alone.now.pulses
 
 
 def test_figures_are_those_of_the_recorded_requests(recorded: list[Sample]) -> None:
-    seen = load_test(told(0), told(5 * S, recorded)).look(LATER)
+    seen = load_test(worker_report(0), worker_report(5 * S, recorded)).state(LATER)
     completed = [each.swarm.completed for each in windows(seen)[:4] if each.swarm]
     assert completed == [sum(second <= left_s(each) < second + 1 for each in recorded) for second in range(4)]
     (result,) = survey(run(), windows(seen)[:4]).cells
@@ -122,63 +122,63 @@ def run() -> Run:
 
 def test_nothing_counts_before_every_user_has_had_an_answer(recorded: list[Sample]) -> None:
     test = load_test(
-        told(S // 4, users=4),
-        told(S // 2, users=USERS, answered=0),
-        told(2 * S - S // 10, [each for each in recorded if left_s(each) < 1.9], answered=USERS - 1),
-        told(2 * S + S // 10, [each for each in recorded if 1.9 <= left_s(each) < 2.1]),
-        told(5 * S, [each for each in recorded if left_s(each) >= 2.1]),
+        worker_report(S // 4, users=4),
+        worker_report(S // 2, users=USERS, answered=0),
+        worker_report(2 * S - S // 10, [each for each in recorded if left_s(each) < 1.9], answered=USERS - 1),
+        worker_report(2 * S + S // 10, [each for each in recorded if 1.9 <= left_s(each) < 2.1]),
+        worker_report(5 * S, [each for each in recorded if left_s(each) >= 2.1]),
     )
-    seen = test.look(LATER)
+    seen = test.state(LATER)
     assert [each.started for each in windows(seen)] == [f"1970-01-01T00:00:0{second}+00:00" for second in (3, 4)]
     # The graph shows all of it.
-    assert len(seen.pulses) == 5
-    assert seen.pulses[0].throughput_rps > 0
+    assert len(seen.now.pulses) == 5
+    assert seen.now.pulses[0].throughput_rps > 0
 
 
 @pytest.mark.parametrize(
     ("messages", "phase"),
     [
         ([], "ramping"),
-        ([told(S, users=4)], "ramping"),
-        ([told(S, answered=3)], "settling"),
-        ([told(S)], "measuring"),
-        ([told(S, answered=0, failed=USERS)], "measuring"),
+        ([worker_report(S, users=4)], "ramping"),
+        ([worker_report(S, answered=3)], "settling"),
+        ([worker_report(S)], "measuring"),
+        ([worker_report(S, answered=0, failed=USERS)], "measuring"),
     ],
 )
-def test_the_phase_says_what_is_waited_for(messages: list[Told], phase: Phase) -> None:
-    assert load_test(*messages).look(2 * S).phase == phase
+def test_the_phase_is_what_the_test_waits_for(messages: list[WorkerReport], phase: Phase) -> None:
+    assert load_test(*messages).state(2 * S).now.phase == phase
 
 
 def test_another_number_of_users_is_another_cell(recorded: list[Sample]) -> None:
-    test = load_test(told(0), told(2 * S + S // 2, [each for each in recorded if left_s(each) < 2.5]))
-    test.want(8, 2 * S + S // 2)
-    assert test.look(2 * S + S // 2).phase == "ramping"
-    test.hear(told(2 * S + 3 * S // 4, users=12))
-    test.hear(told(3 * S - S // 5, users=8))
-    test.hear(told(5 * S, [each for each in recorded if left_s(each) >= 2.5], users=8))
-    seen = test.look(LATER)
+    test = load_test(worker_report(0), worker_report(2 * S + S // 2, [each for each in recorded if left_s(each) < 2.5]))
+    test.set_users(8, 2 * S + S // 2)
+    assert test.state(2 * S + S // 2).now.phase == "ramping"
+    test.add_report(worker_report(2 * S + 3 * S // 4, users=12))
+    test.add_report(worker_report(3 * S - S // 5, users=8))
+    test.add_report(worker_report(5 * S, [each for each in recorded if left_s(each) >= 2.5], users=8))
+    seen = test.state(LATER)
     assert len(windows(seen, 16)) == 2
     assert len(windows(seen, 8)) == 2
     assert windows(seen, 12) == ()
-    assert seen.cell.users == 8
+    assert seen.now.cell.users == 8
 
 
 def test_nothing_counts_after_the_stop(recorded: list[Sample]) -> None:
-    test = load_test(told(0), told(3 * S - S // 5, [each for each in recorded if left_s(each) < 2.8]))
+    test = load_test(worker_report(0), worker_report(3 * S - S // 5, [each for each in recorded if left_s(each) < 2.8]))
     test.stop(3 * S - S // 10)
-    assert test.look(3 * S).phase == "stopping"
-    test.hear(told(4 * S, [each for each in recorded if left_s(each) >= 2.8], users=0))
-    seen = test.look(LATER)
-    assert seen.phase == "stopped"
+    assert test.state(3 * S).now.phase == "stopping"
+    test.add_report(worker_report(4 * S, [each for each in recorded if left_s(each) >= 2.8], users=0))
+    seen = test.state(LATER)
+    assert seen.now.phase == "stopped"
     assert len(windows(seen)) == 2
-    assert seen.cell.users == USERS
+    assert seen.now.cell.users == USERS
 
 
 def test_a_late_answer_still_counts_for_the_second_that_it_was_served_in() -> None:
-    test = load_test(told(0), told(3 * S, [sample(10, 1, 1, 1, S + 1, S + 2)]))
-    early = windows(test.look(4 * S))[1].swarm
-    test.hear(told(4 * S, [sample(2500, 1, 1, 2, S, 3 * S)]))
-    late = windows(test.look(4 * S))[1].swarm
+    test = load_test(worker_report(0), worker_report(3 * S, [sample(10, 1, 1, 1, S + 1, S + 2)]))
+    early = windows(test.state(4 * S))[1].swarm
+    test.add_report(worker_report(4 * S, [sample(2500, 1, 1, 2, S, 3 * S)]))
+    late = windows(test.state(4 * S))[1].swarm
     assert early is not None
     assert late is not None
     assert (early.in_flight.peak, late.in_flight.peak) == (1, 2)
@@ -187,11 +187,13 @@ def test_a_late_answer_still_counts_for_the_second_that_it_was_served_in() -> No
     assert (early.completed, late.completed) == (1, 1)
 
 
-def test_a_failure_counts_once_in_the_second_in_which_it_was_heard_of() -> None:
+def test_a_failure_counts_once_in_the_second_in_which_it_was_reported() -> None:
     wrong = Sample(5.0, "1 1 1 100 2500000000", "WrongAnswer: no", False, 0, 0.0)
     refused = Sample(0.2, None, "ConnectionRefusedError: no", False, 0, 0.0)
     good = [sample(10, 1, 1, 1, second * S + 1, second * S + 2) for second in range(4)]
-    seen = load_test(told(0), told(2 * S + 1, [wrong, refused]), told(4 * S, good)).look(LATER)
+    seen = load_test(worker_report(0), worker_report(2 * S + 1, [wrong, refused]), worker_report(4 * S, good)).state(
+        LATER
+    )
     failures = [0 if each.swarm is None else each.swarm.failures for each in windows(seen)]
     assert failures == [0, 0, 2, 0, 0]
 
@@ -202,9 +204,9 @@ def test_a_failure_counts_once_in_the_second_in_which_it_was_heard_of() -> None:
 def test_a_stamp_that_is_none_of_this_test_is_a_failure_whatever_moment_it_names(odd: str) -> None:
     """One of a clock far ahead would else stand for more seconds than memory holds."""
     good = [sample(10, 1, 1, 1, second * S + 1, second * S + 2) for second in range(3)]
-    test = load_test(told(0), told(3 * S - 1, [*good, Sample(5.0, odd, None, False, 0, 0.0)]))
+    test = load_test(worker_report(0), worker_report(3 * S - 1, [*good, Sample(5.0, odd, None, False, 0, 0.0)]))
 
-    third = windows(test.look(LATER))[2].swarm
+    third = windows(test.state(LATER))[2].swarm
 
     assert len(test._windows) <= OPEN + 3
     assert third is not None
@@ -214,28 +216,28 @@ def test_a_stamp_that_is_none_of_this_test_is_a_failure_whatever_moment_it_names
 
 def test_a_second_without_an_answer_failed_and_says_why() -> None:
     refused = Sample(0.2, None, "ConnectionRefusedError: refused", False, 0, 0.0)
-    seen = load_test(told(0), told(S // 2, [refused]), told(3 * S - 1)).look(3 * S)
+    seen = load_test(worker_report(0), worker_report(S // 2, [refused]), worker_report(3 * S - 1)).state(3 * S)
     first, second = windows(seen)
     assert (first.status, second.status) == ("failed", "failed")
     assert "ConnectionRefusedError" in first.reason
     assert "none at all" in second.reason
 
 
-def test_a_second_is_shown_when_every_worker_has_told_of_it() -> None:
-    test = load_test(told(0, users=8), told(0, users=8, worker="b"), told(4 * S, users=8))
-    assert len(windows(test.look(4 * S))) == 0
-    test.hear(told(2 * S + S // 2, users=8, worker="b"))
-    assert len(windows(test.look(4 * S))) == 2
-    # One that does not come back is not waited for: it was the generator that failed then.
-    assert len(windows(test.look(4 * S + SILENCE_NS))) == 3
+def test_a_second_is_shown_when_every_worker_has_reported_beyond_it() -> None:
+    test = load_test(worker_report(0, users=8), worker_report(0, users=8, worker="b"), worker_report(4 * S, users=8))
+    assert len(windows(test.state(4 * S))) == 0
+    test.add_report(worker_report(2 * S + S // 2, users=8, worker="b"))
+    assert len(windows(test.state(4 * S))) == 2
+    # A worker that stays silent is not waited for: then it is the generator that has failed.
+    assert len(windows(test.state(4 * S + SILENCE_NS))) == 3
 
 
 def test_only_the_last_minute_is_kept_and_nothing_piles_up() -> None:
-    test = load_test(told(0))
+    test = load_test(worker_report(0))
     for second in range(3 * KEPT):
-        test.hear(told((second + 1) * S, [sample(1.0, 1, 1, 1, second * S + 5, second * S + 9)]))
-        seen = test.look((second + 1) * S)
-    assert len(windows(seen)) == len(seen.pulses) == KEPT
+        test.add_report(worker_report((second + 1) * S, [sample(1.0, 1, 1, 1, second * S + 5, second * S + 9)]))
+        seen = test.state((second + 1) * S)
+    assert len(windows(seen)) == len(seen.now.pulses) == KEPT
     assert [each.block for each in windows(seen)] == list(range(KEPT))
     assert len(test._windows) <= OPEN + 3
 
@@ -243,39 +245,37 @@ def test_only_the_last_minute_is_kept_and_nothing_piles_up() -> None:
 # --- CPU
 
 
-def test_cpu_between_readings_lies_on_straight_lines() -> None:
+@pytest.mark.parametrize(
+    ("readings", "begin_s", "end_s", "used_s"),
+    [
+        (((1, 10.0), (2, 10.5), (4, 12.5)), 1, 4, 2.5),
+        (((1, 10.0), (2, 10.5), (4, 12.5)), 1.5, 3, 1.25),
+        ((), 0, 1, None),
+        (((1, 1.0), (2, 2.0)), 0.5, 2, None),
+        (((1, 1.0), (2, 2.0)), 1, 3, None),
+        (((1, 1.0), (2, 2.0)), 1, 2, 1.0),
+        # A target that was started again counts from nothing.
+        (((1, 10.0), (2, 11.0), (3, 0.25), (4, 0.75)), 2, 3, None),
+        (((1, 10.0), (2, 11.0), (3, 0.25), (4, 0.75)), 3, 4, 0.5),
+    ],
+)
+def test_cpu_between_readings_lies_on_straight_lines_and_is_unknown_beyond_them(
+    readings: Sequence[tuple[float, float]], begin_s: float, end_s: float, used_s: float | None
+) -> None:
     meter = Meter()
-    for at_s, cpu_s in ((1, 10.0), (2, 10.5), (4, 12.5)):
-        meter.read(at_s * S, cpu_s)
-    assert meter.used_s(1 * S, 4 * S) == 2.5
-    assert meter.used_s(S + S // 2, 3 * S) == pytest.approx(1.25)
+    for at_s, cpu_s in readings:
+        meter.read(round(at_s * S), cpu_s)
 
-
-def test_cpu_is_unknown_where_the_readings_do_not_reach() -> None:
-    meter = Meter()
-    assert meter.used_s(0, S) is None
-    meter.read(S, 1.0)
-    meter.read(2 * S, 2.0)
-    assert meter.used_s(S // 2, 2 * S) is None
-    assert meter.used_s(S, 3 * S) is None
-    assert meter.used_s(S, 2 * S) == 1.0
-
-
-def test_a_target_that_was_started_again_counts_from_nothing() -> None:
-    meter = Meter()
-    for at_s, cpu_s in ((1, 10.0), (2, 11.0), (3, 0.25), (4, 0.75)):
-        meter.read(at_s * S, cpu_s)
-    assert meter.used_s(2 * S, 3 * S) is None
-    assert meter.used_s(3 * S, 4 * S) == 0.5
+    assert meter.used_s(round(begin_s * S), round(end_s * S)) == pytest.approx(used_s)
 
 
 def test_cpu_of_target_and_generator_are_shares_of_a_core(recorded: list[Sample]) -> None:
-    test = load_test(told(0), told(0, worker="b", users=0), told(5 * S, recorded, cpu_s=1.0))
-    test.hear(told(5 * S, worker="b", users=0, cpu_s=2.0))
+    test = load_test(worker_report(0), worker_report(0, worker="b", users=0), worker_report(5 * S, recorded, cpu_s=1.0))
+    test.add_report(worker_report(5 * S, worker="b", users=0, cpu_s=2.0))
     # Of a clock that began long ago; heard of a while later, once soon and once late.
-    test.read_usage(S // 10, Usage(at_s=10_000.0, cpu_s=3.0, resident_bytes=1, os_threads=1))
-    test.read_usage(7 * S, Usage(at_s=10_005.0, cpu_s=5.5, resident_bytes=7_000_000, os_threads=9))
-    before, first, *_, last = windows(test.look(LATER))
+    test.add_usage(S // 10, Usage(at_s=10_000.0, cpu_s=3.0, resident_bytes=1, os_threads=1))
+    test.add_usage(7 * S, Usage(at_s=10_005.0, cpu_s=5.5, resident_bytes=7_000_000, os_threads=9))
+    before, first, *_, last = windows(test.state(LATER))
     assert before.server_cpu_s is None, "the first reading lies a tenth of a second within it"
     assert last.server_cpu_s == pytest.approx(0.5), "the last reaches beyond it, as it was heard of late"
     assert first.swarm is not None

@@ -13,7 +13,7 @@ from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.model import Cell, CellResult, Comparison, InFlight, Observation
 from wsgilab.report.tables import MISSING
-from wsgilab.web import tab
+from wsgilab.web import graphs, tab
 from wsgilab.web.view import Now, Phase, Pulse, TargetState, View
 
 UI = Path(tab.__file__).parent
@@ -38,7 +38,7 @@ def observation(cell: Cell = SLEEP, *, block: int = 0, peak: int = 4, rps: float
         "latency_mean_ms": latency_ms,
         "latency_histogram": testing.histogram(*[latency_ms] * 80),
     }
-    return testing.observation(cell, block=block, swarm=testing.swarm_report(**{**steady, **swarm}))
+    return testing.observation(cell, block=block, swarm=testing.trial_report(**{**steady, **swarm}))
 
 
 def session(*observations: Observation) -> Comparison:
@@ -176,9 +176,6 @@ def test_a_row_tells_its_cell_and_its_figures() -> None:
         "bound": "slots",
     }
     assert not row.ended
-
-
-def test_a_figure_is_found_by_its_hook_alone() -> None:
     assert '<td data-figure="peak">4</td>' in tab.fragment(view(observation()))
 
 
@@ -207,29 +204,22 @@ def test_the_reason_and_warnings_are_below_the_figures() -> None:
     assert told not in html, "that is no reason where requests failed"
 
 
-def test_unbounded_slots_are_told() -> None:
+def test_unbounded_slots_are_an_infinity_sign() -> None:
     result = session(observation(testing.cell("gunicorn-gevent"), peak=32)).cells[0]
-    shown = view(observation(result.cell, peak=32), now=now(result, result.cell))
+    shown = read(view(observation(result.cell, peak=32), now=now(result, result.cell)))
 
-    assert read(shown).row("gunicorn-gevent").figures["slots"] == "∞"
-    assert read(shown).now["slots"] == "∞"
+    assert shown.row("gunicorn-gevent").figures["slots"] == shown.now["slots"] == "∞"
 
 
-def test_a_cell_without_figures_has_dashes_and_its_reason() -> None:
-    failed = testing.observation(SLEEP, status="failed", swarm=None, reason="the server had ended")
-    shown = view(failed)
-    row = read(shown).row("gunicorn-sync-4")
+def test_figures_that_there_are_not_are_dashes() -> None:
+    failed = view(testing.observation(SLEEP, status="failed", swarm=None, reason="the server had ended"))
+    row = read(failed).row("gunicorn-sync-4")
+    without_cpu = read(view(replace(observation(), server_cpu_s=None))).row("gunicorn-sync-4")
 
     assert set(row.figures.values()) == {MISSING, "4"}
     assert row.figures["slots"] == "4"
-    assert "1 of 1 seconds failed: the server had ended" in tab.fragment(shown)
-
-
-def test_figures_that_were_not_measured_are_dashes() -> None:
-    row = read(view(replace(observation(), server_cpu_s=None))).row("gunicorn-sync-4")
-
-    assert row.figures["cpu"] == MISSING
-    assert row.figures["rps"] == "77.3"
+    assert "1 of 1 seconds failed: the server had ended" in tab.fragment(failed)
+    assert (without_cpu.figures["cpu"], without_cpu.figures["rps"]) == (MISSING, "77.3")
 
 
 @pytest.mark.parametrize(("phase", "marked"), [("measuring", ["gunicorn-sync-4"]), ("stopped", [])])
@@ -240,9 +230,10 @@ def test_the_row_under_way_is_marked(phase: Phase, marked: list[str]) -> None:
     assert [row.attributes["data-server"] for row in rows if row.attributes.get("aria-current") == "true"] == marked
 
 
-def test_an_interactive_session_says_that_it_compares_nothing() -> None:
+def test_an_interactive_session_compares_nothing_and_says_so() -> None:
     assert "Figures of single tests" in tab.fragment(view(observation()))
     assert "Figures of single tests" not in tab.fragment(watched(observation()))
+    assert {"rank", "ratio"}.isdisjoint(read(view(observation())).row("gunicorn-sync-4").figures)
 
 
 def test_downloads_are_offered_once_there_is_something() -> None:
@@ -307,19 +298,14 @@ def test_a_target_that_ended_untried_has_a_row_too() -> None:
     assert "no port" in tab.fragment(shown)
 
 
-def test_while_it_starts_again_there_is_no_button() -> None:
+def test_only_a_target_that_has_ended_and_is_not_starting_has_a_button() -> None:
     ended = target("gunicorn-sync-4", failure="ended with exit status 3", log="last words", restarting=True)
-    shown = view(observation(), targets=(ended,))
+    starting, running = view(observation(), targets=(ended,)), read(view(observation()))
 
-    assert "starting again" in tab.fragment(shown)
-    assert not read(shown).all("data-start-again")
-
-
-def test_while_all_run_there_is_no_button_and_nothing_red() -> None:
-    shown = read(view(observation()))
-
-    assert not shown.all("data-start-again")
-    assert not any(row.ended for row in shown.rows)
+    assert "starting again" in tab.fragment(starting)
+    assert not read(starting).all("data-start-again")
+    assert not running.all("data-start-again")
+    assert not any(row.ended for row in running.rows)
 
 
 # Now.
@@ -352,30 +338,24 @@ def test_before_figures_count_there_are_dashes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "watching", "title", "phase"),
     [
-        ({"phase": "ramping", "cell": replace(SLEEP, users=12)}, "12 of 32 users at work"),
-        ({"phase": "settling"}, "waiting until every user has had an answer"),
-        ({"phase": "measuring"}, "measuring"),
-        ({"phase": "stopping"}, "stopping"),
-        ({"phase": "stopped"}, "stopped"),
+        ({"phase": "ramping", "cell": replace(SLEEP, users=12)}, False, "Now", "12 of 32 users at work"),
+        ({"phase": "settling"}, False, "Now", "waiting until every user has had an answer"),
+        ({"phase": "measuring"}, False, "Now", "measuring"),
+        ({"phase": "measuring"}, True, "Now", "measuring"),
+        ({"phase": "stopping"}, False, "Now", "stopping"),
+        ({"phase": "stopped"}, False, "Last test", "stopped"),
+        ({"phase": "stopped"}, True, "Last trial", "stopped"),
     ],
 )
-def test_the_phase_is_told_in_words(changes: Mapping[str, Any], told: str) -> None:
-    assert f'<span class="lab-phase">{told}</span>' in tab.fragment(view(now=now(**changes)))
+def test_the_title_and_the_phase_are_in_words(
+    changes: Mapping[str, Any], watching: bool, title: str, phase: str
+) -> None:
+    html = tab.fragment(view(now=now(**changes), watching=watching))
 
-
-@pytest.mark.parametrize(
-    ("phase", "watching", "title"),
-    [
-        ("measuring", False, "Now"),
-        ("stopped", False, "Last test"),
-        ("measuring", True, "Now"),
-        ("stopped", True, "Last trial"),
-    ],
-)
-def test_a_test_that_is_over_is_the_last_one(phase: Phase, watching: bool, title: str) -> None:
-    assert f"<h2>{title}</h2>" in tab.fragment(view(now=now(phase=phase), watching=watching))
+    assert f"<h2>{title}</h2>" in html
+    assert f'<span class="lab-phase">{phase}</span>' in html
 
 
 def test_before_the_first_test_it_says_what_to_do() -> None:
@@ -396,19 +376,15 @@ def test_the_warnings_and_the_end_of_its_target_are_told_there_too() -> None:
     assert "gunicorn-sync-4: ended with exit status 3" in told
 
 
-def test_the_graph_has_the_slots_as_a_dashed_line() -> None:
+def test_the_graph_has_the_slots_as_a_dashed_line_where_they_are_bounded() -> None:
     html = tab.fragment(view(now=now()))
+    unbounded = tab.fragment(view(now=now(cell=testing.cell("gunicorn-gevent"))))
 
     # Four of a top of 1.25 x 4.
     assert 'class="lab-limit" x1="0" x2="600" y1="20.0" y2="20.0"' in html
     assert ">4 slots</span>" in html
-
-
-def test_unbounded_there_is_no_such_line() -> None:
-    html = tab.fragment(view(now=now(cell=testing.cell("gunicorn-gevent"))))
-
-    assert "lab-line" in html
-    assert "lab-limit" not in html
+    assert "lab-line" in unbounded
+    assert "lab-limit" not in unbounded
 
 
 def test_the_graph_s_newest_second_is_at_the_right_and_oldest_drop_out() -> None:
@@ -416,50 +392,41 @@ def test_the_graph_s_newest_second_is_at_the_right_and_oldest_drop_out() -> None
     (bars, _) = (given["d"] for tag, given in read(view(now=now(pulses=pulses))).attributes if tag == "path")
     assert bars
 
-    assert bars.count("M") == tab.SECONDS
+    assert bars.count("M") == graphs.SECONDS
     assert bars.startswith("M0,100V67.2h9")  # the 41st of a top of 125
     assert bars.endswith("M590,100V20h9V100z")
 
 
-def test_a_graph_of_a_few_seconds_ends_at_the_right_too() -> None:
+def test_a_graph_of_a_few_seconds_ends_at_the_right_too_and_has_a_description() -> None:
     html = tab.fragment(view(now=now()))
+    labels = [given["aria-label"] or "" for tag, given in Reader(html).attributes if tag == "svg"]
 
     assert 'd="M580,100V40h9V100zM590,100V20h9V100z"' in html
     assert 'points="584.5,50 594.5,22"' in html
-
-
-def test_the_graph_is_told_to_those_who_do_not_see_it() -> None:
-    labels = [given["aria-label"] or "" for tag, given in read(view(now=now())).attributes if tag == "svg"]
-
     assert labels[0].startswith("Requests in flight over the last 2 seconds: at most 4 of 4 slots")
     assert labels[1].startswith("Answers over the last 2 seconds: at most 77.0 a second")
-
-
-def test_where_nothing_is_known_by_second_there_is_no_graph() -> None:
     assert "<svg" not in tab.fragment(view(now=now(pulses=())))
 
 
 # A run that is watched.
 
 
-def test_a_watched_run_tells_how_far_it_is() -> None:
-    html = tab.fragment(watched())
+def both(**changes: Any) -> list[Observation]:
+    """Six blocks of two servers, the second 2.59 times as fast, with `changes` of their reports."""
+    pairs = ((SLEEP, 77.34), (testing.cell("gunicorn-gevent"), 200.0))
+    return [observation(cell, block=block, rps=rps, **changes) for block in range(6) for cell, rps in pairs]
+
+
+def test_a_watched_run_has_its_progress_ranks_and_verdicts() -> None:
+    shown = watched(*both())
+    html, rows = tab.fragment(shown), read(shown)
 
     assert "Watching 20260102-030405-trial-run: 12 of 45 trials" in html
     assert "press Start" not in html
-
-
-def test_a_watched_run_has_ranks_and_verdicts() -> None:
-    other = testing.cell("gunicorn-gevent")
-    both = [
-        each for block in range(6) for each in (observation(block=block), observation(other, block=block, rps=200.0))
-    ]
-    shown = watched(*both)
-
-    assert read(shown).row("gunicorn-gevent").figures["rank"] == "1"
-    assert read(shown).row("gunicorn-gevent").figures["ratio"] == "2.59 faster"
-    assert read(shown).row("gunicorn-sync-4").figures["ratio"] == MISSING
-    assert "; reference: gunicorn-sync-4" in tab.fragment(shown)
+    assert rows.row("gunicorn-gevent").figures["rank"] == "1"
+    assert rows.row("gunicorn-gevent").figures["ratio"] == "2.59 faster"
+    assert rows.row("gunicorn-sync-4").figures["ratio"] == MISSING
+    assert "; reference: gunicorn-sync-4" in html
 
 
 def test_who_watches_a_run_starts_nothing_again() -> None:
@@ -471,23 +438,10 @@ def test_who_watches_a_run_starts_nothing_again() -> None:
     assert not read(shown).all("data-start-again")
 
 
-def test_a_watched_run_says_why_nothing_is_concluded_yet() -> None:
-    other = testing.cell("gunicorn-gevent")
-    html = tab.fragment(watched(observation(), observation(other)))
-
-    assert "undecided against gunicorn-sync-4, with 1 of the" in html
-
-
-def test_a_watched_run_says_what_keeps_it_from_a_verdict() -> None:
-    other = testing.cell("gunicorn-gevent")
-    both = [each for block in range(6) for each in (observation(block=block), observation(other, block=block))]
-    spoilt = [replace(each, swarm=replace(each.swarm, generator_cpu=0.9)) if each.swarm else each for each in both]
-
-    assert "not compared with gunicorn-sync-4, because of: generator" in tab.fragment(watched(*spoilt))
-
-
-def test_an_interactive_session_has_no_ranks_and_verdicts() -> None:
-    assert {"rank", "ratio"}.isdisjoint(read(view(observation())).row("gunicorn-sync-4").figures)
+def test_a_watched_run_says_why_there_is_no_verdict() -> None:
+    assert "undecided against gunicorn-sync-4, with 1 of the" in tab.fragment(watched(*both()[:2]))
+    spoilt = tab.fragment(watched(*both(generator_cpu=0.9)))
+    assert "not compared with gunicorn-sync-4, because of: generator" in spoilt
 
 
 # Catalogue and legend.
@@ -507,12 +461,6 @@ def test_the_catalogue_has_every_target() -> None:
     assert "ended with exit status 1" in second.text
 
 
-def test_a_command_is_spelt_for_a_shell() -> None:
-    spaced = replace(FOUR, command=("gunicorn", "--name=a b"))
-
-    assert "&#39;--name=a b&#39;" in tab.fragment(view(targets=(TargetState(server=spaced, url=""),)))
-
-
 def test_the_legend_is_of_what_is_shown() -> None:
     terms = re.findall(r"<dt>([^<]*)</dt><dd>", tab.fragment(view(observation())).split("lab-legend")[1])
 
@@ -521,8 +469,7 @@ def test_the_legend_is_of_what_is_shown() -> None:
 
 
 def test_every_term_of_the_legend_that_columns_name_exists() -> None:
-    both = [observation(block=block) for block in range(6)]
-    html = tab.fragment(watched(*both, *(observation(testing.cell("gunicorn-gevent"), block=b) for b in range(6))))
+    html = tab.fragment(watched(*both()))
 
     for column in tab.COLUMNS:
         if column.term:
@@ -553,36 +500,27 @@ def test_nothing_from_outside_becomes_markup(shown: View) -> None:
         assert "alert(" not in html.replace(ESCAPED, "")
 
 
-def test_a_command_does_not_either() -> None:
-    shown = view(targets=(TargetState(server=replace(IDLE, command=("<b>",)), url=""),))
+def test_a_command_is_spelt_for_a_shell_and_becomes_no_markup_either() -> None:
+    spaced = replace(FOUR, command=("gunicorn", "--name=a b", "<b>"))
+    html = tab.fragment(view(targets=(TargetState(server=spaced, url=""),)))
 
-    assert "<span>&#39;&lt;b&gt;&#39;</span>" in tab.fragment(shown)
+    assert "<span>&#39;--name=a b&#39;</span>" in html
+    assert "<span>&#39;&lt;b&gt;&#39;</span>" in html
 
 
 # The page of its own, and the files.
 
 
-def test_the_page_holds_the_fragment_and_works_without_script() -> None:
+def test_the_page_holds_the_fragment_what_the_script_needs_and_works_without_it() -> None:
     shown = view(observation())
-    html = tab.page(shown)
+    html, script = tab.page(shown), (UI / "static" / "lab.js").read_text()
 
     assert tab.fragment(shown) in html
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
-
-
-def test_the_page_has_what_the_script_puts_into_locust_s() -> None:
-    script = (UI / "static" / "lab.js").read_text()
-    silence = '<p class="lab-silence" role="status" hidden></p>'
-
-    assert silence in script
-    assert silence in tab.page(view())
-    assert '<div class="lab-parts">' in script
-    assert '<div class="lab-parts">' in tab.page(view())
-
-
-def test_the_page_s_own_files_exist() -> None:
-    used = {*Reader(tab.page(view())).all("href"), *Reader(tab.page(view())).all("src")}
-
+    for part in ('<p class="lab-silence" role="status" hidden></p>', '<div class="lab-parts">'):
+        assert part in script
+        assert part in html
+    used = {*Reader(html).all("href"), *Reader(html).all("src")}
     for name in ("lab.css", "lab.js"):
         assert f"./lab/{name}" in used
         assert (UI / "static" / name).is_file()

@@ -191,7 +191,7 @@ def _workers(stays: Sequence[RequestSpan]) -> Sequence[tuple[RequestSpan, ...]]:
 
 def _served(stays: Iterable[RequestSpan]) -> tuple[int, int]:
     """How many threads and how many lanes."""
-    lanes = {(stay.thread, stay.lane) for stay in stays}
+    lanes = {(stay.thread, stay.greenlet_id) for stay in stays}
     return len({thread for thread, _ in lanes}), len(lanes)
 
 

@@ -2,7 +2,7 @@
 //
 // Locust's page is a React application. Its own nodes are never changed here, with one exception: the form's "Custom
 // parameters" are opened, as a click would. Ours is one <section>, always the last child of where it is shown, so that
-// React, which only knows its own nodes, finds them where it left them; it is taken out when another tab is selected.
+// React, which only knows its own nodes, finds them where it left them; it is removed when another tab is selected.
 
 const TAB = "Lab";
 const PARAMETERS = "Custom parameters";
@@ -29,7 +29,7 @@ function blank() {
 
 // --- Where it is shown
 
-// The element whose last child the section has to be; null: it is not to be seen.
+// The element whose last child the section has to be; null where it is not shown.
 function home() {
   const main = document.querySelector("#root main");
   const tabs = main?.querySelector('[role="tablist"]');
@@ -56,8 +56,7 @@ function matchGround() {
   if (section.style.getPropertyValue("--lab-ground") !== ground) section.style.setProperty("--lab-ground", ground);
 }
 
-// What is chosen there, target, workload and connection, is what a test is about. Once for each form: whoever closes
-// it means it.
+// A test's target, workload and connection are chosen there. Once for each form: a user who closes it wants it closed.
 const opened = new WeakSet();
 
 function openParameters() {
@@ -85,10 +84,10 @@ async function refresh() {
       matchChildren(parts, fresh.content);
       shown = html;
     }
-    tell("figures", "");
+    report("figures", "");
   } catch (error) {
     const ended = error instanceof TypeError ? "; it was ended, or the run is over" : "";
-    tell("figures", `The lab does not answer: ${error.message}${ended}. What it said last:`);
+    report("figures", `The lab does not answer: ${error.message}${ended}. Its last figures:`);
   } finally {
     asking = false;
   }
@@ -104,15 +103,15 @@ async function ask(path, options) {
 
 const troubles = new Map();
 
-function tell(about, trouble) {
+function report(about, trouble) {
   troubles.set(about, trouble);
   const text = [...troubles.values()].filter(Boolean).join("\n");
   if (silence.textContent !== text) silence.textContent = text;
   silence.hidden = !text;
 }
 
-// Make `old` like `fresh` with as few changes as there are differences, so that whoever selects text, scrolls a table
-// or has moved the focus is not disturbed by the figures beside it.
+// Make `old` like `fresh` with as few changes as there are differences, so that new figures do not disturb a reader who
+// selects text, scrolls a table or has moved the focus.
 function match(old, fresh) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
@@ -154,7 +153,7 @@ function keyOf(node) {
   return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
 }
 
-// Which details are open, and which button waits for its answer, is not for an update to say.
+// An update must not change which details are open, nor which button waits for its answer.
 function belongsToReader(element, attribute) {
   return (element.nodeName === "DETAILS" && attribute === "open") || (element.nodeName === "BUTTON" && attribute === "disabled");
 }
@@ -166,9 +165,9 @@ async function startAgain(button) {
   button.disabled = true;
   try {
     await ask(`start-again/${encodeURIComponent(server)}`, { method: "POST" });
-    tell("start-again", "");
+    report("start-again", "");
   } catch (error) {
-    tell("start-again", `${server} is not started again: ${error.message}`);
+    report("start-again", `${server} is not started again: ${error.message}`);
   }
   await refresh();
   button.disabled = false;
@@ -181,9 +180,9 @@ section.addEventListener("click", (event) => {
 
 // --- What comes of the form
 
-// Locust's page says in its form why a test does not start, but closes the one that changes a test under way before
-// anybody can read it; and shows nothing while that test is being stopped for another.
-function tellOfTheForm() {
+// Locust's page shows in its form why a test does not start. But it closes the form that changes a test under way before
+// that can be read, and shows nothing while that test is being stopped for another.
+function watchForm() {
   const theirs = window.fetch;
   window.fetch = async (...request) => {
     const { pathname } = new URL(request[0].url ?? request[0], location);
@@ -192,8 +191,8 @@ function tellOfTheForm() {
     const waiting = setTimeout(note, SHOWN_MS, "The test under way is being stopped first ...");
     try {
       const response = await theirs(...request);
-      // Not waited for: whoever asked goes on with the answer.
-      response.clone().json().then(tellRefusal, () => tellRefusal({ message: `status ${response.status}` }));
+      // Without waiting for it: the page goes on with the answer.
+      response.clone().json().then(showRefusal, () => showRefusal({ message: `status ${response.status}` }));
       return response;
     } finally {
       clearTimeout(waiting);
@@ -202,7 +201,7 @@ function tellOfTheForm() {
   };
 }
 
-function tellRefusal({ success, message }) {
+function showRefusal({ success, message }) {
   if (success) return;
   // When Locust's page has done what it does with it.
   setTimeout(() => {
@@ -225,7 +224,7 @@ function note(text, role = "status") {
 }
 
 if (!onItsOwn) {
-  tellOfTheForm();
+  watchForm();
   const follow = () => {
     place();
     openParameters();

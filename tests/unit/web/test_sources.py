@@ -1,11 +1,11 @@
-"""What the UI knows of an interactive session: one test after the other, and what was known before."""
+"""The sources of the web pages: the tests of a session one after the other, and a watched run."""
 
 from wsgilab import testing
 from wsgilab.load.samples import Sample
 from wsgilab.model import Cell, Run, Usage
 from wsgilab.report import tables
-from wsgilab.web.live import Told
-from wsgilab.web.session import Session, Watch
+from wsgilab.web.live import WorkerReport
+from wsgilab.web.sources import InteractiveTests, WatchedRun
 from wsgilab.web.view import View
 
 S = 10**9
@@ -13,7 +13,7 @@ SYNC, GEVENT = testing.cell("gunicorn-sync-4", users=2), testing.cell("gunicorn-
 
 
 class Clock:
-    """Says what it is told to."""
+    """Shows the time that it is set to."""
 
     now_ns = 0
 
@@ -31,26 +31,28 @@ class Played:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.session = Session(run(), {}, clock_ns=self.clock)
+        self.session = InteractiveTests(run(), {}, clock_ns=self.clock)
 
     def test(self, cell: Cell, together: int, seconds: int = 3) -> View:
         begin_s = self.clock.now_ns // S
         self.session.begin(cell, 2)
-        self.tell([])
+        self.report([])
         for second in range(begin_s, begin_s + seconds):
             self.clock.now_ns = (second + 1) * S
-            self.tell(testing.samples([(second + 0.2, second + 0.6)] * together))
+            self.report(testing.samples([(second + 0.2, second + 0.6)] * together))
         self.clock.now_ns += S // 2
-        self.tell([])
+        self.report([])
         view = self.session.view()
         self.session.stop()
         self.clock.now_ns += S // 2
         return view
 
-    def tell(self, samples: list[Sample]) -> None:
+    def report(self, samples: list[Sample]) -> None:
         now_ns = self.clock.now_ns
-        told = Told(worker="a", at_ns=now_ns, cpu_s=now_ns / S / 10, users=2, answered=2, failed=0, samples=samples)
-        self.session.hear(told)
+        told = WorkerReport(
+            worker="a", at_ns=now_ns, cpu_s=now_ns / S / 10, users=2, answered=2, failed=0, samples=samples
+        )
+        self.session.add_report(told)
 
 
 def peaks(view: View) -> dict[str, int]:
@@ -97,26 +99,24 @@ def test_seconds_without_an_answer_are_counted_as_failed() -> None:
     assert view.now.result.figures is None
 
 
-def usage(at_s: float, cpu_s: float) -> Usage:
-    return Usage(at_s=at_s, cpu_s=cpu_s, resident_bytes=1, os_threads=2)
-
-
 def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
     played = Played()
     played.session.begin(SYNC, 2)
     for at_s in range(5):
-        played.session.read_usage("gunicorn-gevent", usage(at_s, at_s))
-    played.tell([])
+        played.session.add_usage("gunicorn-gevent", Usage(at_s=at_s, cpu_s=at_s, resident_bytes=1, os_threads=2))
+    played.report([])
     played.clock.now_ns = S
-    played.tell(testing.samples([(0.1, 0.2)]))
+    played.report(testing.samples([(0.1, 0.2)]))
     played.clock.now_ns = 2 * S - 1
-    played.tell([])
+    played.report([])
     (result,) = played.session.view().comparison.cells
     assert result.figures is not None
     assert result.figures.server_cpu is None
     for at_s in range(5):
         played.clock.now_ns = at_s * S
-        played.session.read_usage("gunicorn-sync-4", usage(1000 + at_s, at_s / 2))
+        played.session.add_usage(
+            "gunicorn-sync-4", Usage(at_s=1000 + at_s, cpu_s=at_s / 2, resident_bytes=1, os_threads=2)
+        )
     (result,) = played.session.view().comparison.cells
     assert result.figures is not None
     assert result.figures.server_cpu is not None
@@ -125,12 +125,12 @@ def test_usage_of_a_server_that_is_not_under_test_is_not_its() -> None:
 
 def test_a_watched_run_is_compared_only_when_it_has_ended() -> None:
     """Looking after every trial would find differences that are none."""
-    watch = Watch(run(), {})
+    watch = WatchedRun(run(), {})
     for block in range(6):
         for cell, rps in ((SYNC, 20.0), (GEVENT, 200.0)):
-            watch.trial(cell, "so many trials")
-            swarm = testing.swarm_report(throughput_rps=rps, latency_mean_ms=2000 / rps)
-            watch.observe(testing.observation(cell, block=block, swarm=swarm))
+            watch.begin_trial(cell, "so many trials")
+            swarm = testing.trial_report(throughput_rps=rps, latency_mean_ms=2000 / rps)
+            watch.add(testing.observation(cell, block=block, swarm=swarm))
     before = watch.view().comparison
     assert before.measured == 12
     assert before.pairs == ()
@@ -145,9 +145,9 @@ def test_a_watched_run_is_compared_only_when_it_has_ended() -> None:
 
 def test_of_a_trial_that_was_repeated_a_watched_run_shows_the_last() -> None:
     cell = testing.cell()
-    watch = Watch(testing.run(testing.experiment(cell)), {})
+    watch = WatchedRun(testing.run(testing.experiment(cell)), {})
     for rps in (10.0, 20.0):
-        watch.observe(testing.observation(cell, swarm=testing.swarm_report(throughput_rps=rps)))
+        watch.add(testing.observation(cell, swarm=testing.trial_report(throughput_rps=rps)))
 
     (result,) = watch.comparison().cells
     assert result.blocks == 1

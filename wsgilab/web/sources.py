@@ -1,0 +1,169 @@
+"""Where the web pages get what they show: the tests of an interactive session, or a run that is watched."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from wsgilab.analysis.compare import compare, order, so_far, survey
+from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, TrialReport, Usage
+from wsgilab.web.live import WINDOW_NS, LiveTest, LiveTestState, WorkerReport
+from wsgilab.web.view import Now, TargetState, View
+
+
+class ViewSource(Protocol):
+    """What the web pages read from."""
+
+    @property
+    def run(self) -> Run: ...
+
+    @property
+    def targets(self) -> dict[str, TargetState]: ...
+
+    def view(self) -> View:
+        """Everything that there is to show at this moment."""
+
+
+class InteractiveTests:
+    """The tests of an interactive session, one after the other. A new test of a cell replaces the figures of the old one."""
+
+    def __init__(self, run: Run, targets: Mapping[str, TargetState], clock_ns: Callable[[], int] = time.monotonic_ns):
+        """`clock_ns` is CLOCK_MONOTONIC of the targets' machine."""
+        self.run = run
+        self.targets = dict(targets)
+        self._clock_ns = clock_ns
+        self._epoch_ns = time.time_ns() - clock_ns()
+        self._test: LiveTest | None = None
+        self._earlier: Mapping[Cell, Sequence[Observation]] = {}
+        """Of all tests but the last one."""
+        self._earlier_comparison = survey(run, ())
+
+    # --- what happens
+
+    def begin(self, cell: Cell, users_wanted: int) -> None:
+        """A test of `cell` (without its users) starts."""
+        if self._test is not None:
+            self._earlier = {**self._earlier, **self._test.state(self._clock_ns()).windows}
+            self._earlier_comparison = survey(self.run, itertools.chain.from_iterable(self._earlier.values()))
+        self._test = LiveTest(cell, users_wanted=users_wanted, began_ns=self._clock_ns(), epoch_ns=self._epoch_ns)
+
+    def add_report(self, report: WorkerReport) -> None:
+        """A worker has reported; before the first test that is ignored."""
+        if self._test is not None:
+            self._test.add_report(report)
+
+    def add_usage(self, server: str, usage: Usage) -> None:
+        """What a target has consumed, as it arrives now; ignored for a target that is not under test."""
+        if self._test is not None and self._test.server == server:
+            self._test.add_usage(self._clock_ns(), usage)
+
+    def set_users(self, users: int) -> None:
+        """The test under way is to have another number of users."""
+        if self._test is not None:
+            self._test.set_users(users, self._clock_ns())
+
+    def stop(self) -> None:
+        """The users are being stopped."""
+        if self._test is not None:
+            self._test.stop(self._clock_ns())
+
+    # --- what there is to show
+
+    def state(self) -> LiveTestState | None:
+        """Of the test under way, or the last one. To be called every second or so, so that nothing piles up."""
+        return None if self._test is None else self._test.state(self._clock_ns())
+
+    def view(self) -> View:
+        state = self.state()
+        comparison = self._comparison(state)
+        now = None
+        if state is not None:
+            now = replace(state.now, result=_result(comparison, state.now.cell))
+        return View(run=self.run, watching=False, now=now, comparison=comparison, targets=tuple(self.targets.values()))
+
+    def _comparison(self, state: LiveTestState | None) -> Comparison:
+        """Of all tests. Only the last one can still change."""
+        if state is None:
+            return self._earlier_comparison
+        latest = survey(self.run, itertools.chain.from_iterable(state.windows.values()))
+        kept = [result for result in self._earlier_comparison.cells if result.cell not in state.windows]
+        results = sorted([*kept, *latest.cells], key=lambda result: order(self.run, result.cell))
+        observations = list(itertools.chain.from_iterable({**self._earlier, **state.windows}.values()))
+        measured = sum(each.swarm is not None for each in observations)
+        return replace(
+            latest,
+            cells=tuple(results),
+            trials=measured,
+            measured=measured,
+            failed=len(observations) - measured,
+            window_s=measured * WINDOW_NS / 1e9,
+        )
+
+
+class WatchedRun:
+    """A run that another process executes."""
+
+    def __init__(self, run: Run, targets: Mapping[str, TargetState]) -> None:
+        self.run = run
+        self.targets = dict(targets)
+        self.cell: Cell | None = None
+        """Of the trial under way."""
+        self.last: TrialReport | None = None
+        """Of the latest measured trial."""
+        self.ended = False
+        self._progress = ""
+        self._observations: dict[tuple[int, Cell], Observation] = {}
+        """By block and cell: of a trial that was repeated, the last."""
+        self._comparison: Comparison | None = None
+
+    def begin_trial(self, cell: Cell, progress: str) -> None:
+        """A trial begins."""
+        self.cell, self._progress = cell, progress
+
+    def add(self, observation: Observation) -> None:
+        """A trial has ended."""
+        self._observations[observation.block, observation.cell] = observation
+        self._comparison = None
+        if observation.swarm is not None:
+            self.last = observation.swarm
+
+    def end(self) -> None:
+        """The run has ended."""
+        self.ended = True
+        self._comparison = None
+
+    def reports(self, cell: Cell) -> Sequence[TrialReport]:
+        """The reports of a cell's measured trials."""
+        found = (each.swarm for (_, of), each in self._observations.items() if of == cell)
+        return [swarm for swarm in found if swarm is not None]
+
+    def comparison(self) -> Comparison:
+        """Of the trials so far. Computed only when it is needed: a trial is under way, on a core nearby."""
+        if self._comparison is None:
+            self._comparison = (compare if self.ended else so_far)(self.run, self._observations.values())
+        return self._comparison
+
+    def view(self) -> View:
+        comparison = self.comparison()
+        now = None
+        if self.cell is not None:
+            result = _result(comparison, self.cell)
+            now = Now(
+                cell=self.cell,
+                phase="stopped" if self.ended else "measuring",
+                users_wanted=self.cell.users or 1,
+                result=result if result is not None and result.figures else None,
+            )
+        return View(
+            run=self.run,
+            watching=True,
+            now=now,
+            comparison=comparison,
+            targets=tuple(self.targets.values()),
+            progress=self._progress,
+        )
+
+
+def _result(comparison: Comparison, cell: Cell) -> CellResult | None:
+    return next((result for result in comparison.cells if result.cell == cell), None)
