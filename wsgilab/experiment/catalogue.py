@@ -5,99 +5,102 @@ config`, service by service.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field
 
-from wsgilab.experiment.parsing import complaint, load_yaml, strings, told
+from wsgilab.experiment.parsing import check_known, load_yaml, strings, validated
 from wsgilab.experiment.workloads import WORKLOADS, backend_variable, backends
 from wsgilab.model import STRICT, Backend, ExecutionModel, Server
 from wsgilab.model.errors import SpecError
+from wsgilab.model.limits import Must, Processes, Range, Slots
 from wsgilab.model.site import HIGHEST_PORT
 
 ADDRESS_VARIABLES = frozenset({"LAB_BIND", "LAB_HOST", "LAB_PORT"})
 """Where to listen: host:port, and each by itself."""
 
-KNOWN_VARIABLES = frozenset(
-    {
-        *ADDRESS_VARIABLES,
-        "LAB_SERVER_CPUS",
-        "LAB_PORTS",
-        "LAB_PUBLISH",
-        "LAB_BASE_IMAGE",
-        "LAB_ID",
-        "LAB_TAG",
-        "LAB_CHECKOUT",
-        *map(backend_variable, backends(WORKLOADS)),
-    }
-)
+_EVERYWHERE = ADDRESS_VARIABLES | {"LAB_BASE_IMAGE", "LAB_CHECKOUT", "LAB_ID", "LAB_TAG"}
+
+KNOWN_VARIABLES = _EVERYWHERE | {
+    "LAB_SERVER_CPUS",
+    "LAB_PORTS",
+    "LAB_PUBLISH",
+    *map(backend_variable, backends(WORKLOADS)),
+}
 """The placeholders that a server's stanza may use; the lab sets each of them."""
 
-BACKEND_VARIABLES = ADDRESS_VARIABLES | {
-    "LAB_BACKEND_CPUS",
-    "LAB_POSTGRES_IMAGE",
-    "LAB_BASE_IMAGE",
-    "LAB_ID",
-    "LAB_TAG",
-    "LAB_CHECKOUT",
-}
+BACKEND_VARIABLES = _EVERYWHERE | {"LAB_BACKEND_CPUS", "LAB_POSTGRES_IMAGE"}
 """Those of a backend's stanza."""
 
-MODELS: tuple[ExecutionModel, ...] = get_args(ExecutionModel)
-
 # What a stanza may say. Keys that only a container can honour are listed so that a misspelt one is not taken for one.
-_READ_KEYS = frozenset({"build", "command", "environment", "healthcheck", "x-lab"})
-_CONTAINER_KEYS = frozenset(
-    [
-        "cap_add",
-        "cap_drop",
-        "container_name",
-        "cpuset",
-        "deploy",
-        "depends_on",
-        "dns",
-        "expose",
-        "extra_hosts",
-        "hostname",
-        "image",
-        "init",
-        "ipc",
-        "labels",
-        "logging",
-        "mem_limit",
-        "memswap_limit",
-        "networks",
-        "oom_score_adj",
-        "pids_limit",
-        "ports",
-        "privileged",
-        "profiles",
-        "pull_policy",
-        "read_only",
-        "restart",
-        "security_opt",
-        "shm_size",
-        "stop_grace_period",
-        "stop_signal",
-        "sysctls",
-        "tmpfs",
-        "ulimits",
-        "user",
-        "volumes",
-    ]
+_KEYS = (
+    "build",
+    "command",
+    "environment",
+    "healthcheck",
+    "x-lab",
+    "cap_add",
+    "cap_drop",
+    "container_name",
+    "cpuset",
+    "deploy",
+    "depends_on",
+    "dns",
+    "expose",
+    "extra_hosts",
+    "hostname",
+    "image",
+    "init",
+    "ipc",
+    "labels",
+    "logging",
+    "mem_limit",
+    "memswap_limit",
+    "networks",
+    "oom_score_adj",
+    "pids_limit",
+    "ports",
+    "privileged",
+    "profiles",
+    "pull_policy",
+    "read_only",
+    "restart",
+    "security_opt",
+    "shm_size",
+    "stop_grace_period",
+    "stop_signal",
+    "sysctls",
+    "tmpfs",
+    "ulimits",
+    "user",
+    "volumes",
 )
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """All of a service's name."""
 
 _LAB = {**STRICT, "regex_engine": "python-re"}
 """As JSON Schema has it, so that both mean the same by a space."""
-_Number = Annotated[
-    Annotated[int, Field(ge=1, strict=True)] | Literal["unbounded"],
-    told("must be a whole number from 1, or unbounded"),
+_OR_UNBOUNDED = Must("be a whole number from 1, or unbounded")
+_Stack = Annotated[str, Must("name a folder of services/stacks")]
+_SAME_WORDS = "so that both runtimes run the same words"
+_Command = Annotated[list[str], Field(min_length=1), Must(f"be a list of strings, {_SAME_WORDS}")]
+_Environment = Annotated[
+    dict[str, str | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]],
+    Must("map names to strings or numbers"),
 ]
-_Strings = list[Annotated[str, Field(strict=True)]]
+
+
+def _words_of_check(test: list[str]) -> list[str]:
+    """The words of a health check, without the `CMD` before them."""
+    first, *words = test
+    if first != "CMD" or not words:
+        raise ValueError
+    return words
+
+
+_Health = Annotated[_Command, AfterValidator(_words_of_check), Must(f"be a list of CMD and strings, {_SAME_WORDS}")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +109,13 @@ class ServerLab:
 
     __pydantic_config__: ClassVar = _LAB
 
-    slots: _Number
+    slots: Annotated[Slots | Literal["unbounded"], _OR_UNBOUNDED]
     """How many requests it processes at once, or `unbounded`."""
-    processes: _Number
+    processes: Annotated[Processes | Literal["unbounded"], _OR_UNBOUNDED]
     """In how many processes, or `unbounded` where a request or a connection gets a process of its own."""
     model: ExecutionModel
     """What runs a request."""
-    summary: Annotated[str, Field(pattern=r"\S", strict=True), told("must be a few words")]
+    summary: Annotated[str, Field(pattern=r"\S"), Must("be a few words")]
     """The configuration in a few words."""
 
 
@@ -122,13 +125,11 @@ class BackendLab:
 
     __pydantic_config__: ClassVar = _LAB
 
-    stack: Annotated[str, Field(strict=True), told("must name a folder of services/stacks")]
+    stack: _Stack
     """A folder of services/stacks, which has what it needs."""
-    entrypoint: Annotated[_Strings, Field(strict=True), told("must be a list of strings")]
+    entrypoint: Annotated[list[str], Must("be a list of strings")]
     """Goes before the words of its command and its health check, as an image's own entrypoint does."""
-    port: Annotated[
-        int, Field(ge=1, le=HIGHEST_PORT, strict=True), told(f"must be a whole number from 1 to {HIGHEST_PORT}")
-    ]
+    port: Annotated[int, Range(1, HIGHEST_PORT)]
     """Where it listens in a container."""
 
 
@@ -189,13 +190,13 @@ def _server(name: str, stanza: Any, where: str) -> Server:
     lab = _lab(name, stanza, where, "server", ServerLab, KNOWN_VARIABLES)
     return Server(
         name=name,
-        stack=_stack(stanza.get("build"), where),
-        command=_command(stanza.get("command"), where),
-        environment=_environment(stanza.get("environment", {}), where),
+        stack=validated(_inside(stanza, "build", "args", "STACK"), _Stack, f"{where}: build.args.STACK"),
         slots=None if lab.slots == "unbounded" else lab.slots,
         processes=None if lab.processes == "unbounded" else lab.processes,
         model=lab.model,
         summary=lab.summary,
+        command=_command(stanza, where),
+        environment=_environment(stanza, where),
     )
 
 
@@ -205,10 +206,10 @@ def _backend(name: str, stanza: Any, where: str) -> Backend:
         name=name,
         stack=lab.stack,
         entrypoint=tuple(lab.entrypoint),
-        command=_command(stanza.get("command"), where),
-        health=_health(stanza.get("healthcheck"), where),
-        environment=_environment(stanza.get("environment", {}), where),
+        health=tuple(validated(_inside(stanza, "healthcheck", "test"), _Health, f"{where}: healthcheck.test")),
         port=lab.port,
+        command=_command(stanza, where),
+        environment=_environment(stanza, where),
     )
 
 
@@ -217,39 +218,14 @@ def _lab(name: str, stanza: Any, where: str, what: str, kind: type[Lab], variabl
     if not isinstance(stanza, dict):
         raise SpecError(f"{where}: is not a service, but {type(stanza).__name__}")
     if not NAME.fullmatch(name):
-        raise SpecError(f"{where}: a {what}'s name has lower-case letters, digits and hyphens only")
-    _only(stanza, _READ_KEYS | _CONTAINER_KEYS, where, "a service's keys")
+        raise SpecError(f"{where}: a {what}'s name has lower-case letters, digits and hyphens only, 100 at most")
+    check_known(stanza, _KEYS, where, "key")
     for template in strings(stanza):
         _check_placeholders(template, where, variables)
-    lab, keys = stanza.get("x-lab"), frozenset(each.name for each in fields(kind))
-    if not isinstance(lab, dict):
-        raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(sorted(keys))}")
-    _only(lab, keys, f"{where}: x-lab", "its keys")
-    if missing := sorted(keys - lab.keys()):
-        raise SpecError(f"{where}: x-lab lacks {', '.join(missing)}")
-    try:
-        read: Lab = _ADAPTERS[kind].validate_python(lab)
-    except ValidationError as error:
-        raise SpecError(f"{where}: x-lab: {_first(error)}") from None
-    return read
-
-
-_ADAPTERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (ServerLab, BackendLab)}
-
-
-def _first(error: ValidationError) -> str:
-    """The first of pydantic's complaints about a stanza."""
-    first = error.errors(include_url=False)[0]
-    key, given = first["loc"][0], first["input"]
-    if first["type"] == "literal_error":
-        return f"{key} {given!r} is none of {', '.join(MODELS)}"
-    return f"{key} {complaint(first['msg'])}, not {given!r}"
-
-
-def _only(mapping: Mapping[Any, Any], known: frozenset[str], where: str, what: str) -> None:
-    for key in mapping:
-        if key not in known:
-            raise SpecError(f"{where}: unknown key {key!r}; {what} are {', '.join(sorted(known))}")
+    if not isinstance(stanza.get("x-lab"), dict):
+        raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(each.name for each in fields(kind))}")
+    lab: Lab = validated(stanza["x-lab"], kind, f"{where}: x-lab")
+    return lab
 
 
 def _check_placeholders(template: str, where: str, known: frozenset[str]) -> None:
@@ -263,38 +239,17 @@ def _check_placeholders(template: str, where: str, known: frozenset[str]) -> Non
         )
 
 
-def _stack(build: Any, where: str) -> str:
-    args = build.get("args") if isinstance(build, dict) else None
-    stack = args.get("STACK") if isinstance(args, dict) else None
-    if not isinstance(stack, str):
-        raise SpecError(f"{where}: build.args.STACK must name a folder of services/stacks")
-    return stack
+def _inside(value: Any, *keys: str) -> Any:
+    """What is under `keys`, one within the other; None where there is nothing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def _command(command: Any, where: str) -> tuple[str, ...]:
-    wrong = f"{where}: command must be a list of strings, so that both runtimes run the same words"
-    if not command:
-        raise SpecError(wrong)
-    return _words(command, wrong)
+def _command(stanza: Any, where: str) -> tuple[str, ...]:
+    return tuple(validated(stanza.get("command"), _Command, f"{where}: command"))
 
 
-def _health(healthcheck: Any, where: str) -> tuple[str, ...]:
-    wrong = f"{where}: healthcheck.test must be a list of CMD and strings, so that both runtimes run the same words"
-    first, *words = _words(healthcheck.get("test") if isinstance(healthcheck, dict) else None, wrong) or ("",)
-    if first != "CMD" or not words:
-        raise SpecError(wrong)
-    return tuple(words)
-
-
-def _words(value: Any, wrong: str) -> tuple[str, ...]:
-    """A list of strings, which may be empty. Raises SpecError with `wrong`."""
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise SpecError(wrong)
-    return tuple(value)
-
-
-def _environment(environment: Any, where: str) -> Mapping[str, str]:
-    scalars: Callable[[Any], bool] = lambda value: isinstance(value, str | int | float) and not isinstance(value, bool)  # noqa: E731
-    if not isinstance(environment, dict) or not all(scalars(value) for value in environment.values()):
-        raise SpecError(f"{where}: environment must map names to strings or numbers")
-    return {str(name): str(value) for name, value in environment.items()}
+def _environment(stanza: Any, where: str) -> Mapping[str, str]:
+    given = validated(stanza.get("environment", {}), _Environment, f"{where}: environment")
+    return {name: str(value) for name, value in given.items()}

@@ -1,6 +1,6 @@
 """What an experiment file may say. The JSON Schema that editors help with follows from it, descriptions included.
 
-An experiment file lists groups of cells; each group is the product of its lists, and a cell that stands in several
+An experiment file lists groups of cells; each group is the product of its lists, and a cell that is in several
 groups counts once:
 
     name: answer
@@ -24,29 +24,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from wsgilab.experiment.parsing import told
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
+from wsgilab.model.limits import Blocks, Cores, Duration, Must, Name, Precision, Rate, Users
 
 ALL = "all"
 
-MOST_BLOCKS = 1000
-"""More are never measured."""
-
-# What a value can be. Strict: a text or a yes is no number, and a set, which has no order, no list.
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", strict=True)]
-Text = Annotated[str, Field(strict=True)]
-WorkloadName = Annotated[Text, Field(json_schema_extra={"enum": list(WORKLOADS)})]
-Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
-Rate = Annotated[float, Field(gt=0, le=100_000, strict=True)]
-Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS, strict=True)]
-_Seconds = Annotated[float, Field(gt=0, le=3600, strict=True)]
-_Parameter = Annotated[float, Field(strict=True)]
-_List = Field(strict=True)
+WorkloadName = Annotated[str, Field(json_schema_extra={"enum": list(WORKLOADS)})]
 
 
 class _KnownParameters:
-    """Says in the schema which workloads there are, and which parameters they have. `resolve` holds files against it."""
+    """Says in the schema which workloads there are, and which parameters they have. `resolve` checks this."""
 
     @staticmethod
     def __get_pydantic_json_schema__(core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
@@ -78,6 +66,17 @@ def _described(parameter: Parameter) -> dict[str, object]:
     }
 
 
+def users_or_rate(*, users: dict[str, object], rate: dict[str, object], none: dict[str, object]) -> dict[str, object]:
+    """What `loads` checks, as JSON Schema: users or a rate, and not both. `none` is what either is without a value."""
+    closed = {"users": users, "rate": none, "arrivals": {"type": "null"}}
+    return {
+        "oneOf": [
+            {"required": ["users"], "properties": closed},
+            {"required": ["rate"], "properties": {"rate": rate, "users": none}},
+        ]
+    }
+
+
 def _all_or_numbers(given: object) -> object:
     if given == ALL:
         return None
@@ -97,61 +96,50 @@ class Settings:
     blocks: Blocks = 3
     """Passes over every cell, each in an order of its own. A verdict needs 4; the report says how many make its
     intervals exact."""
-    window_s: _Seconds = 1.0
+    window_s: Duration = 1.0
     """How long one trial is observed, in seconds, once every user has had an answer."""
-    patience_s: _Seconds = 10.0
+    patience_s: Duration = 10.0
     """How long to wait, in seconds and at most, until every user has had an answer, and after the window until the
     requests under way are answered."""
     generator: GeneratorCores = "own"
     """`own`: servers and generator never share a core. `shared`: they may, where there are no others, and every number
     says so."""
-    generator_cores: Count = 1
+    generator_cores: Cores = 1
     """How many cores the generator has, a Locust worker on each."""
-    workloads: Annotated[dict[Text, dict[Text, _Parameter]], _KnownParameters] = field(default_factory=dict)
+    workloads: Annotated[dict[str, dict[str, Annotated[float, Field(strict=True)]]], _KnownParameters] = field(
+        default_factory=dict
+    )
     """What a request does, where it is not as usual: workload, parameter and value. Times are in milliseconds, sizes in
     KiB; those of `mixed` are weights, of which some may be 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellGroup:
-    """Cells: every combination of what its lists hold. A cell that stands in several groups counts once."""
+    """Cells: every combination of what its lists hold. A cell that is in several groups counts once."""
 
     __pydantic_config__: ClassVar = {
         **STRICT,
-        # Users or a rate, and not both; `loads` says so of a file.
-        "json_schema_extra": {
-            "oneOf": [
-                {
-                    "required": ["users"],
-                    "properties": {
-                        "users": {"minItems": 1},
-                        "rate": {"maxItems": 0},
-                        "arrivals": {"type": "null"},
-                    },
-                },
-                {"required": ["rate"], "properties": {"rate": {"minItems": 1}, "users": {"maxItems": 0}}},
-            ]
-        },
+        "json_schema_extra": users_or_rate(users={"minItems": 1}, rate={"minItems": 1}, none={"maxItems": 0}),
     }
 
     servers: Annotated[
-        Literal["all"] | Annotated[list[Text], _List],
-        told("must be all, or a list of names such as [gunicorn-sync-1, gunicorn-gevent]"),
+        Literal["all"] | list[str],
+        Must("be all, or a list of names such as [gunicorn-sync-1, gunicorn-gevent]"),
     ]
     """`all` those of the catalogue, or a list of their names."""
-    workloads: Annotated[list[WorkloadName], _List]
+    workloads: list[WorkloadName]
     """What a request does."""
-    users: Annotated[list[Count], _List] = field(default_factory=list)
+    users: list[Users] = field(default_factory=list)
     """A closed loop: so many users at a time, each waiting for its answer before it asks again."""
-    rate: Annotated[list[Rate], _List] = field(default_factory=list)
+    rate: list[Rate] = field(default_factory=list)
     """An open loop, in place of users: so many requests a second, due on a schedule whether or not the server keeps
     up."""
     arrivals: Arrivals | None = None
-    """How a rate is spaced: evenly (`constant`, as it is unless said), or at random (`poisson`)."""
-    connections: Annotated[list[Connection], _List] = field(default_factory=lambda: ["close"])
+    """How a rate is spaced: evenly (`constant`, the default), or at random (`poisson`)."""
+    connections: list[Connection] = field(default_factory=lambda: ["close"])
     """`close`: a connection for each request. `keep-alive`: one for each user, kept."""
     cores: Annotated[
-        list[Count] | None, BeforeValidator(_all_or_numbers, json_schema_input_type=Literal["all"] | list[Count])
+        list[Cores] | None, BeforeValidator(_all_or_numbers, json_schema_input_type=Literal["all"] | list[Cores])
     ] = field(default_factory=lambda: [1])
     """To how many cores servers are pinned; `all`: to 1, 2, 4 and so on, up to as many as they may have."""
 
@@ -162,19 +150,19 @@ class ExperimentFile(Settings):
 
     __pydantic_config__: ClassVar = {
         **STRICT,
-        # `parse` says so of a file.
+        # `parse` checks this.
         "json_schema_extra": {
             "if": {"required": ["max_blocks"], "properties": {"max_blocks": {"type": "integer"}}},
             "then": {"required": ["precision"], "properties": {"precision": {"type": "number"}}},
         },
     }
 
-    cells: Annotated[list[CellGroup], Field(min_length=1, strict=True)]
+    cells: Annotated[list[CellGroup], Field(min_length=1)]
     """What is measured, group by group."""
-    reference: Text
+    reference: str
     """The server that the others are compared with."""
-    precision: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    precision: Precision | None = None
     """Go on beyond `blocks` until each comparison is decided, or its interval within so much of its median: a share
     such as 0.03."""
     max_blocks: Blocks | None = None
-    """Where a run with precision ends all the same; 50, or `blocks` if those are more, unless said."""
+    """Where a run with precision ends all the same; by default 50, or `blocks` if those are more."""

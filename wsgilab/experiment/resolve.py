@@ -4,18 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from pydantic import TypeAdapter
-
-from wsgilab.experiment.file import ALL, MOST_BLOCKS, CellGroup, ExperimentFile, Settings
-from wsgilab.experiment.parsing import Place, check_known, read
+from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
+from wsgilab.experiment.parsing import check_known, read, validated
 from wsgilab.experiment.workloads import WORKLOADS, complaint, parameters
 from wsgilab.model import Arrivals, Cell, Experiment, Server
 from wsgilab.model.errors import SpecError
+from wsgilab.model.limits import Blocks, Cores, Precision
 
 MAX_BLOCKS = 50
 """Where a run with `precision` ends, unless the experiment says otherwise."""
-
-_ADAPTER = TypeAdapter(ExperimentFile)
 
 
 def parse(
@@ -34,7 +31,7 @@ def parse(
     file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`). All of
     them where the generator is `apart`, on other machines.
     """
-    file = read(text, source, _ADAPTER, "an experiment", _shape)
+    file = read(text, source, ExperimentFile, "an experiment")
     check_known([file.reference], catalogue, f"{source}: reference", "server")
     shared = share_generator or file.generator == "shared"
     most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
@@ -48,10 +45,6 @@ def parse(
     return sequential(
         resolve(file, list(cells), file.reference, source), file.precision, file.max_blocks, f"{source}: max_blocks"
     )
-
-
-def _shape(place: Place) -> type:
-    return CellGroup if place[0] == "cells" else ExperimentFile
 
 
 def _cells(group: CellGroup, where: str, catalogue: Mapping[str, Server], every: Sequence[int]) -> Iterator[Cell]:
@@ -83,7 +76,9 @@ def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: s
             raise SpecError(f"{source}: workloads.{name}{wrong}")
     for cell in cells:
         if cell.rate is not None and WORKLOADS[cell.workload].needs_users:
-            raise SpecError(f"{source}: workload {cell.workload!r} tells its users apart; give users, not rate")
+            raise SpecError(
+                f"{source}: workload {cell.workload!r} gives each of its users other work; give users, not rate"
+            )
     return Experiment(
         name=settings.name,
         cells=tuple(cells),
@@ -113,7 +108,7 @@ def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | Non
 
 
 def sequential(experiment: Experiment, precision: float | None, max_blocks: int | None, where: str) -> Experiment:
-    """The experiment with sequential stopping, where a precision is asked for. Raises SpecError."""
+    """The experiment with sequential stopping, where there is a precision. Raises SpecError."""
     if precision is None:
         return experiment
     most = max_blocks or max(MAX_BLOCKS, experiment.blocks)
@@ -145,18 +140,14 @@ def narrow(
         check_known(servers, catalogue, "--servers", "server")
         cells = _of_servers(cells, servers)
         reference = reference if reference in servers else servers[0]
-    if any(count < 1 for count in cores):
-        raise SpecError(f"--cores must be whole numbers from 1, not {', '.join(map(str, cores))}")
+    for count in cores:
+        validated(count, Cores, "--cores")
     if cores:
         cells = list(dict.fromkeys(replace(cell, cores=count) for cell in cells for count in cores))
-    for option, count in (("blocks", blocks), ("max-blocks", max_blocks), ("generator-cores", generator_cores)):
-        if count is not None and count < 1:
-            raise SpecError(f"--{option} must be a whole number from 1, not {count}")
-    for option, count in (("blocks", blocks), ("max-blocks", max_blocks)):
-        if count is not None and count > MOST_BLOCKS:
-            raise SpecError(f"--{option} must be {MOST_BLOCKS} at most, not {count}")
-    if precision is not None and not 0 < precision < 1:
-        raise SpecError(f"--precision must be a share such as 0.03, not {precision:g}")
+    validated(blocks, Blocks | None, "--blocks")
+    validated(max_blocks, Blocks | None, "--max-blocks")
+    validated(generator_cores, Cores | None, "--generator-cores")
+    validated(precision, Precision | None, "--precision")
     if max_blocks is not None and precision is None and experiment.precision is None:
         raise SpecError("--max-blocks says where a run with precision ends; give --precision too")
     narrowed = replace(

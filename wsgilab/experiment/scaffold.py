@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
-from wsgilab.experiment.file import MOST_BLOCKS, Name
+from wsgilab.experiment.parsing import validated
 from wsgilab.experiment.resolve import MAX_BLOCKS
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Server
-from wsgilab.model.errors import SpecError
-
-_NAME = TypeAdapter[str](Name)
+from wsgilab.model.limits import MOST_BLOCKS, Name
 
 _USUAL = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
 """One slot, eight threads, coroutines: who cannot choose yet begins with these, where the catalogue has them."""
@@ -32,7 +29,7 @@ name: @SAFE_NAME@
 blocks: 11
 
 # Go on beyond them until each comparison is decided, or its interval is within 3 % of its median; but stop after so many
-# blocks all the same (from `blocks` to @MOST_BLOCKS@; @MAX_BLOCKS@ unless said).
+# blocks all the same (from `blocks` to @MOST_BLOCKS@; @MAX_BLOCKS@ by default).
 #precision: 0.03
 #max_blocks: @MAX_BLOCKS@
 
@@ -60,7 +57,7 @@ workloads:
   sleep: {ms: 50}
   cpu: {ms: 5}
 
-# What is measured: groups of cells. Each is every combination of what its lists hold, and a cell that stands in several
+# What is measured: groups of cells. Each is every combination of what its lists hold, and a cell that is in several
 # groups counts once.
 cells:
   # Names from the catalogue, which invoke lab.list shows.
@@ -69,9 +66,9 @@ cells:
     workloads: [sleep, cpu]
     # A closed loop: so many users at a time, each waiting for its answer before it asks again.
     users: [16]
-    # `close` is a connection for each request, `keep-alive` one for each user, kept. Unless said: close.
+    # `close` is a connection for each request, `keep-alive` one for each user, kept. By default: close.
     #connections: [close, keep-alive]
-    # To how many cores servers are pinned. Unless said: one.
+    # To how many cores servers are pinned. By default: one.
     #cores: [1, 2]
     # Or to 1, 2, 4 and so on, up to as many as there are beside the generator's.
     #cores: all
@@ -90,13 +87,7 @@ def new_experiment(name: str, catalogue: Mapping[str, Server]) -> str:
 
     Raises SpecError where `name` cannot name an experiment.
     """
-    try:
-        _NAME.validate_python(name)
-    except ValidationError:
-        raise SpecError(
-            f"{name!r} cannot name an experiment: take lower-case letters, digits and hyphens, 64 at most, and begin "
-            "with a letter or a digit"
-        ) from None
+    validated(name, Name, "the name of an experiment")
     servers = [usual for usual in _USUAL if usual in catalogue] or list(catalogue)[: len(_USUAL)]
     filled = {
         "NAME": name,

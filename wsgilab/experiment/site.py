@@ -14,12 +14,12 @@ from ipaddress import ip_address
 from itertools import combinations
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from wsgilab.experiment.file import Name, Text
-from wsgilab.experiment.parsing import Place, read, told
+from wsgilab.experiment.parsing import read
 from wsgilab.model import STRICT
 from wsgilab.model.errors import SpecError
+from wsgilab.model.limits import CpuSet, Must, Name
 from wsgilab.model.site import HIGHEST_PORT, MASTER_PORT, Site, SiteMachine
 from wsgilab.system import cpus
 
@@ -42,10 +42,10 @@ class SshAddress:
     """An engine's address that begins with `ssh://`, taken apart."""
 
     user: str
-    """Empty for whom ssh takes by itself."""
+    """Empty: the one that ssh chooses."""
     host: str
     port: str
-    """Empty for the one that ssh takes by itself."""
+    """Empty: the one that ssh chooses."""
     path: str
     """Of the engine's socket there; empty for the usual one."""
 
@@ -97,10 +97,6 @@ def _ports(text: str) -> str:
     return text
 
 
-def _cores(text: str) -> str:
-    return cpus.spell(cpus.parse(text))
-
-
 def _number(given: object) -> object:
     """A single port or core, which YAML reads as a number, as the text that a list of them is."""
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
@@ -108,25 +104,23 @@ def _number(given: object) -> object:
 
 _Engine = Annotated[
     str,
-    Field(pattern=_ENGINE, strict=True),
-    told("must be a Docker context's name, or unix:///path, ssh://user@host or tcp://host:port"),
+    Field(pattern=_ENGINE),
+    Must("be a Docker context's name, or unix:///path, ssh://user@host or tcp://host:port"),
     AfterValidator(_port_in_range),
 ]
-_PortsText = Annotated[str, Field(pattern=r"^[0-9]{1,5}(?:-[0-9]{1,5})?$", strict=True)]
+_PortsText = Annotated[str, Field(pattern=r"^[0-9]{1,5}(?:-[0-9]{1,5})?$")]
 _Ports = Annotated[
     _PortsText,
-    told("must be a port or a range such as 8100-8199"),
+    Must("be a port or a range such as 8100-8199"),
     AfterValidator(_ports),
     BeforeValidator(_number, json_schema_input_type=_PortsText | Annotated[int, Field(ge=1, le=HIGHEST_PORT)]),
 ]
-_CoresText = Annotated[str, Field(pattern=r"^[0-9]{1,4}(?:-[0-9]{1,4})?(?:,[0-9]{1,4}(?:-[0-9]{1,4})?)*$", strict=True)]
 _Cores = Annotated[
-    _CoresText,
-    told("must be a list of cores such as 0,2-3"),
-    AfterValidator(_cores),
-    BeforeValidator(_number, json_schema_input_type=_CoresText | Annotated[int, Field(ge=0, le=9999)]),
+    CpuSet,
+    AfterValidator(lambda text: cpus.spell(cpus.parse(text))),
+    BeforeValidator(_number, json_schema_input_type=CpuSet | Annotated[int, Field(ge=0, le=9999)]),
 ]
-_AddressText = Annotated[Text, Field(json_schema_extra={"pattern": "^[0-9A-Za-z:][0-9A-Za-z.:-]*$"})]
+_AddressText = Annotated[str, Field(json_schema_extra={"pattern": "^[0-9A-Za-z:][0-9A-Za-z.:-]*$"})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +129,7 @@ class MachineEntry:
 
     __pydantic_config__: ClassVar = {
         **STRICT,
-        # `_machine` says so of a file.
+        # `_machine` checks this.
         "json_schema_extra": {
             "if": {"properties": {"engine": {"pattern": "^tcp://"}}},
             "then": {
@@ -149,7 +143,7 @@ class MachineEntry:
     }
 
     name: Name | None = None
-    """By which results know it: lower-case letters, digits and hyphens; target-1, swarm-1 and so on unless said."""
+    """By which results know it: lower-case letters, digits and hyphens; by default target-1, swarm-1 and so on."""
     engine: _Engine
     """A Docker context's name such as `default`, or an engine's address: `ssh://user@host`, `tcp://host:port` with
     `tls`, `unix:///path`."""
@@ -158,17 +152,17 @@ class MachineEntry:
     publish: Annotated[_AddressText, AfterValidator(_ip)] | None = None
     """The IP address, of this machine's own, to publish at, where it is another than `address`."""
     ports: _Ports | None = None
-    """A port or a range to publish in: any that are free unless said. Of a machine of the swarm the first is where
-    workers of other machines reach Locust's master: 5557 unless said."""
+    """A port or a range to publish in: by default any that are free. Of a machine of the swarm the first is where
+    workers of other machines reach Locust's master, by default 5557."""
     cores: _Cores | None = None
-    """A cpuset list of the cores to use; all that its engine has unless said."""
-    tls: Annotated[Text, Field(pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    """A cpuset list of the cores to use; by default all that its engine has."""
+    tls: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     """For `tcp://`: a folder with `ca.pem`, `cert.pem` and `key.pem`, relative to this file."""
-    plain_tcp: Annotated[Text, Field(json_schema_extra={"const": PLAIN_TCP})] | None = None
+    plain_tcp: Annotated[str, Field(json_schema_extra={"const": PLAIN_TCP})] | None = None
     """This very sentence accepts an engine without SSH or TLS, with all that it means."""
 
 
-_Machines = Annotated[list[MachineEntry], Field(min_length=1, strict=True)]
+_Machines = Annotated[list[MachineEntry], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +177,12 @@ class SiteFile:
     """Where the load is made: as many machines for each of the targets', the first ones for the first."""
 
 
-_ADAPTER = TypeAdapter(SiteFile)
-
-
 def parse_site(text: str, source: str) -> Site:
     """Read a site file. Raises SpecError naming `source`, the key and what would be right.
 
-    Folders of certificates stay as the file names them: seen from where it is.
+    Folders of certificates stay as the file names them, relative to it.
     """
-    file = read(text, source, _ADAPTER, "a site", _shape, begins="targets and swarm")
+    file = read(text, source, SiteFile, "a site", begins="targets and swarm")
     site = Site(
         targets=tuple(
             _machine(entry, f"target-{index + 1}", "", f"{source}: targets[{index}]")
@@ -220,12 +211,8 @@ def plain_tcp_refusal(address: str) -> str:
     )
 
 
-def _shape(place: Place) -> type:
-    return MachineEntry if place[0] in ("targets", "swarm") else SiteFile
-
-
 def _machine(entry: MachineEntry, name: str, ports: str, where: str) -> SiteMachine:
-    """The machine of an entry, by `name` and with `ports` unless it says its own. Raises SpecError."""
+    """The machine of an entry; `name` and `ports` are its defaults. Raises SpecError."""
     tcp = entry.engine.startswith("tcp://")
     if entry.plain_tcp not in (None, PLAIN_TCP):
         raise SpecError(f'{where}.plain_tcp: must be the sentence "{PLAIN_TCP}", not {entry.plain_tcp!r}')

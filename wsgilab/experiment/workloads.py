@@ -6,7 +6,7 @@ standard library.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from wsgilab.model import Parameter, Workload
 
@@ -97,16 +97,15 @@ MOST_STEPS = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Parameter):
     """A parameter as its Locust file has it, on the command line and in the web UI's form."""
 
     name: str
     """As Locust's parsed options have it: `slow_client_send_ms`."""
-    kind: type[int] | type[float]
-    usual: float
-    least: float
-    most: float
-    about: str
+
+    @property
+    def kind(self) -> type[int] | type[float]:
+        return int if self.is_whole else float
 
     @property
     def flag(self) -> str:
@@ -114,27 +113,16 @@ class Option:
 
 
 def option(workload: str, parameter: str) -> Option:
-    """The option that tells users a parameter. Computing is told in steps of work."""
+    """The option by which users get a parameter. CPU time is given in steps of work."""
     known = WORKLOADS[workload].parameters[parameter]
-    prefix = f"{workload}_".replace("-", "_")
+    name = f"{workload}_{parameter}"
     if known.is_computing:
-        return Option(
-            name=f"{prefix}iterations",
-            kind=int,
-            usual=round(known.usual * STEPS_PER_MS),
-            least=1,
-            most=MOST_STEPS,
-            about="steps of work that a request does",
-        )
-    kind = int if known.is_whole else float
-    return Option(
-        name=prefix + parameter.replace("-", "_"),
-        kind=kind,
-        usual=kind(known.usual),
-        least=known.least,
-        most=known.most,
-        about=known.about,
-    )
+        name = f"{workload}_iterations"
+        steps = known.usual * STEPS_PER_MS
+        about = "steps of work that a request does"
+        known = replace(known, usual=steps, least=1, most=MOST_STEPS, about=about, is_whole=True)
+    usual = round(known.usual) if known.is_whole else known.usual
+    return Option(name=name.replace("-", "_"), **{**asdict(known), "usual": usual})
 
 
 OPTIONS: Mapping[str, Option] = {
@@ -174,15 +162,15 @@ def options(
 ) -> Mapping[str, float | int]:
     """The options of a workload's Locust file for the parameters `given`: `{"slow_client_kib": 1024.0}`.
 
-    Computing is told in iterations, of which `cpu_iterations` take the time that `cpu` is given; None: not calibrated.
+    CPU time is given in iterations, of which `cpu_iterations` take as long as `cpu` is to take; None: not calibrated.
     """
     found: dict[str, float | int] = {}
     for name, value in given[workload].items():
-        told = option(workload, name)
+        known = option(workload, name)
         if not WORKLOADS[workload].parameters[name].is_computing:
-            found[told.name] = value
+            found[known.name] = value
         elif cpu_iterations is not None:
-            found[told.name] = round(cpu_iterations * value / given["cpu"]["ms"])
+            found[known.name] = round(cpu_iterations * value / given["cpu"]["ms"])
     return found
 
 
@@ -192,5 +180,5 @@ def backends(workloads: Iterable[str]) -> Sequence[str]:
 
 
 def backend_variable(backend: str) -> str:
-    """The environment variable that tells servers where a backend listens: `LAB_POSTGRES`."""
+    """The environment variable that has a backend's address: `LAB_POSTGRES`."""
     return f"LAB_{backend.upper().replace('-', '_')}"

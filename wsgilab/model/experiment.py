@@ -2,7 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from wsgilab.model.limits import (
+    Blocks,
+    Cores,
+    Duration,
+    Length,
+    Milliseconds,
+    Name,
+    Precision,
+    Processes,
+    Rate,
+    ServerName,
+    Slots,
+    Users,
+)
 
 Connection = Literal["keep-alive", "close"]
 Arrivals = Literal["constant", "poisson"]
@@ -17,14 +32,14 @@ STRICT = {"extra": "forbid", "allow_inf_nan": False}
 class Server:
     """A named server configuration: one Compose service of the catalogue."""
 
-    name: str
+    name: ServerName
     stack: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
-    slots: int | None
+    slots: Slots | None
     """How many requests it declares to process at once; None is unbounded."""
-    processes: int | None
+    processes: Processes | None
     """In how many processes; None where a request or a connection gets a process of its own."""
     model: ExecutionModel
     summary: str
@@ -53,14 +68,14 @@ class Parameter:
     """A number that says how much of something a workload's request does."""
 
     usual: float
-    """What it is unless said."""
+    """The default."""
     least: float = 0.0
     most: float
     about: str
     """What it is, with its unit: `how long a request waits, in milliseconds`."""
     is_whole: bool = False
     is_computing: bool = False
-    """It is CPU time in milliseconds, which users are told in steps of work. The workload is `cpu`, or has it for a part."""
+    """It is CPU time in milliseconds, which users get as steps of work. The workload is `cpu`, or has it for a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +99,12 @@ class Cell:
 
     __pydantic_config__: ClassVar = STRICT
 
-    server: str
-    cores: int
+    server: ServerName
+    cores: Cores
     workload: str
-    users: int | None = None
+    users: Users | None = None
     """So many at a time, each waiting for its answer: a closed loop. None where requests come on a schedule."""
-    rate: float | None = None
+    rate: Rate | None = None
     """Requests a second on a schedule, whether or not the server keeps up: an open loop. None with `users`."""
     arrivals: Arrivals | None = None
     """How the schedule is spaced; None with `users`."""
@@ -124,22 +139,22 @@ class Experiment:
 
     __pydantic_config__: ClassVar = STRICT
 
-    name: str
-    cells: tuple[Cell, ...]
-    blocks: int
-    window_s: float
+    name: Name
+    cells: Annotated[tuple[Cell, ...], Length(1, 10_000)]
+    blocks: Blocks
+    window_s: Duration
     """How long one trial is observed once every user has had an answer."""
-    patience_s: float
+    patience_s: Duration
     """How long to wait, at most, until every user has had an answer, and after the window until the requests under
     way are answered."""
-    reference: str
-    """The server that the others are compared with."""
+    reference: ServerName
+    """The server that the others are compared with; it need not be in a cell: then nothing is compared."""
     generator: GeneratorCores
     """`own`: servers and generator never share a core. `shared`: they may, and every number says so."""
-    parameters: Mapping[str, Mapping[str, float]]
+    parameters: Mapping[str, Mapping[str, Milliseconds]]
     """Workload -> parameter -> value, such as `{"sleep": {"ms": 50.0}}`."""
-    precision: float | None = None
+    precision: Precision | None = None
     """Go on beyond `blocks` until each comparison is decided or its interval is within so much of its median."""
-    max_blocks: int | None = None
+    max_blocks: Blocks | None = None
     """Where to stop all the same; None without `precision`."""
-    generator_cores: int = 1
+    generator_cores: Cores = 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wsgilab.model.experiment import STRICT
+from wsgilab.model.limits import Bytes, CpuSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +17,11 @@ class Host:
     """The processor's name."""
     architecture: str
     """Such as x86_64."""
-    usable_cpus: str
+    usable_cpus: CpuSet
     """The cores that the lab might use, as a list such as `0,2-3`."""
-    siblings: tuple[str, ...]
+    siblings: tuple[CpuSet, ...]
     """Lists of logical cores that share one physical core."""
-    memory_bytes: int
+    memory_bytes: Bytes
     """Main memory, in bytes."""
     kernel: str
     """The operating system's release."""

@@ -1,10 +1,23 @@
-"""What is seen of one trial: by the application, by the swarm, and by the lab."""
+"""What is recorded of one trial: by the application, by the swarm, and by the lab."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from wsgilab.model.experiment import STRICT, Cell
+from wsgilab.model.limits import (
+    Bytes,
+    Count,
+    CountFromOne,
+    Length,
+    Microseconds,
+    Milliseconds,
+    Moment,
+    Range,
+    Seconds,
+    ServerName,
+    Share,
+)
 
 TrialStatus = Literal["measured", "failed"]
 
@@ -25,13 +38,13 @@ class Stamp:
 class RequestSpan(NamedTuple):
     """One request's time inside the application. A tuple, because a line of `observations.jsonl` holds hundreds."""
 
-    process: int
-    thread: int
-    greenlet_id: int
+    process: Count
+    thread: Count
+    greenlet_id: Count
     """Who served it, each numbered from 0 in the order in which they appear in the timeline. A thread is numbered within its
     process, a greenlet within its thread; a thread without greenlets has one number."""
-    entered_us: int
-    left_us: int
+    entered_us: Microseconds
+    left_us: Microseconds
     """Microseconds after the timeline's begin; one that was inside already has entered before 0."""
 
 
@@ -41,9 +54,9 @@ class Timeline:
 
     __pydantic_config__: ClassVar = STRICT
 
-    span_us: int
+    span_us: CountFromOne
     """How long that part is."""
-    stays: tuple[RequestSpan, ...]
+    stays: Annotated[tuple[RequestSpan, ...], Length(0, 200_000)]
     """By when they entered."""
 
 
@@ -53,12 +66,12 @@ class InFlight:
 
     __pydantic_config__: ClassVar = STRICT
 
-    peak: int
-    mean: float
+    peak: Count
+    mean: Annotated[float, Range(0, 10**12)]
     """Weighted by time."""
-    threads: int
+    threads: Count
     """OS threads that finished a request in the window."""
-    requests_per_process: tuple[int, ...]
+    requests_per_process: tuple[CountFromOne, ...]
     """For each process that finished a request in the window, how many; most first."""
 
 
@@ -76,7 +89,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
-    """What the swarm is told to do: one trial, in the generator's terms."""
+    """One trial for the swarm to carry out, in the generator's terms."""
 
     locustfile: str
     base_url: str
@@ -101,70 +114,70 @@ class TrialReport:
 
     __pydantic_config__: ClassVar = STRICT
 
-    window_s: float
-    warmup_s: float
+    window_s: Annotated[float, Range(0, 10**6, above=True)]
+    warmup_s: Seconds
     """Before the window: until all users were at work, or while a schedule's first requests arrived."""
-    settling_s: float = 0.0
+    settling_s: Seconds = 0.0
     """The window's first part, until every user had had an answer; latencies are of the rest."""
-    held_s: float = 0.0
+    held_s: Seconds = 0.0
     """After the window: how long load went on, until the lab had read what the target used."""
     read_late: bool = False
     """The lab had not read by the time that load goes on at most (`driver.LONGEST_READING_S`): what it read is of less load."""
-    drain_s: float
+    drain_s: Seconds
     """From when users began no more requests until the last one was answered, or given up."""
-    unanswered: int
+    unanswered: Count
     """Users that never had an answer within the window."""
-    completed: int
+    completed: Count
     """Requests of the window."""
-    throughput_rps: float
+    throughput_rps: Annotated[float, Range(0, 10**9)]
     """How often a request left, as `inflight.rate` has it: `completed / window_s`, but for what the ends cut."""
-    failures: int
+    failures: Count
     """Requests answered wrongly or not at all, over the whole trial."""
-    errors: Mapping[str, int]
+    errors: Mapping[str, Count]
     """What the failures were, and how often."""
-    cut_off: int
+    cut_off: Count
     """Requests given up because they were unanswered when the drain ended."""
-    due: int = 0
+    due: Count = 0
     """Scheduled requests that were due in the window."""
-    late: int = 0
+    late: Count = 0
     """Scheduled requests that the generator began noticeably after they were due."""
-    slow_connections: int = 0
+    slow_connections: Count = 0
     """Connections, over the whole trial, that took so long to open that the first attempt must have been dropped."""
-    reopened: int | None = None
+    reopened: Count | None = None
     """Kept connections, over the whole trial, that the server had closed without saying so in its last answer; None in runs
     of a lab in which such requests failed."""
-    client_ms: float = 0.0
+    client_ms: Milliseconds = 0.0
     """Median time, of a request of the window, that its user itself let pass while it sent and read."""
-    reading_ms: float = 0.0
+    reading_ms: Milliseconds = 0.0
     """The part of it that passed while the user read: until then it may have stood in a queue, and held nobody up."""
-    latency_mean_ms: float
-    latency_ms: Mapping[str, float]
+    latency_mean_ms: Milliseconds
+    latency_ms: Mapping[str, Milliseconds]
     """`p50`, `p95`, `p99` and `max`."""
     latency_histogram: str
     """Microseconds; HdrHistogram V2, compressed, base64."""
     in_flight: InFlight
-    service_ms: float
+    service_ms: Milliseconds
     """Median time of a request inside the application."""
-    generator_cpu: float
+    generator_cpu: Share
     """CPU time of the generator over the window, on the busiest of its cores: 1.0 is all of it."""
-    generator_used: float | None = None
+    generator_used: Share | None = None
     """CPU time of the generator over the window, on all of its cores of its first machine: 2.0 is all of two cores. None: not
     measured."""
-    server_busy: float | None = None
+    server_busy: Share | None = None
     """Share of the target's cores that was busy in the window, whoever used it, or that a hypervisor took away. None: not
     measured."""
-    generator_others: float | None = None
+    generator_others: Share | None = None
     """Share of the generator's cores that others than it used in the window, or that a hypervisor took away; on several
     machines, where that was most. None: not measured."""
-    round_trip_ms: float | None = None
+    round_trip_ms: Milliseconds | None = None
     """Median of a small message to the targets' machine and its answer, just before the trial: all was idle. None where
     users and targets share a machine."""
-    received_bytes: int | None = None
+    received_bytes: Bytes | None = None
     """Of the answers' bodies, over the requests of the window; None in runs of a lab that did not count them."""
-    sent_segments: int | None = None
+    sent_segments: Count | None = None
     """TCP segments that the swarm's machines sent over the whole trial, for the first time (RFC 4022, tcpOutSegs). None
     where users and targets share a machine."""
-    resent_segments: int | None = None
+    resent_segments: Count | None = None
     """And those that had to be sent again, each as often as it was (RFC 4022, tcpRetransSegs)."""
     timeline: Timeline | None = None
     """The window's last part; kept for the first block only, since the next looks alike."""
@@ -179,24 +192,24 @@ class Observation:
 
     __pydantic_config__: ClassVar = STRICT
 
-    block: int
-    position: int
+    block: Count
+    position: Count
     cell: Cell
-    started: str
+    started: Moment
     status: TrialStatus
     reason: str = ""
     swarm: TrialReport | None = None
-    server_cpu_s: float | None = None
+    server_cpu_s: Seconds | None = None
     """CPU time of all the target's processes over `server_span_s`."""
-    server_span_s: float | None = None
-    resident_bytes: int | None = None
-    os_threads: int | None = None
+    server_span_s: Seconds | None = None
+    resident_bytes: Bytes | None = None
+    os_threads: Count | None = None
     """The more of what the window's two ends saw."""
-    backend_cpu_s: float | None = None
+    backend_cpu_s: Seconds | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
-    restarted: tuple[str, ...] = ()
+    restarted: tuple[ServerName, ...] = ()
     """The server and those of its backends that had ended and were started again right before."""
-    lab_cpu: float | None = None
+    lab_cpu: Share | None = None
     """What the lab itself used of the generator's cores meanwhile, in CPU seconds a second; None: not measured, or it runs
     elsewhere."""
     neighbours: tuple[str, ...] = ()

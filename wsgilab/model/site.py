@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from wsgilab.model.experiment import STRICT
 from wsgilab.model.host import Host
+from wsgilab.model.limits import CpuSet, Length, Milliseconds, Name, Range
 from wsgilab.model.rounding import Digits
 
 HIGHEST_PORT = 65535
@@ -64,11 +65,11 @@ class Machine:
 
     __pydantic_config__: ClassVar = STRICT
 
-    name: str
+    name: Name
     """As the site file had it."""
     host: Host
     """What it is."""
-    cpus: str
+    cpus: CpuSet
     """The cores that the lab could use there, as a list."""
 
 
@@ -80,9 +81,9 @@ class LaneRecord:
 
     targets: Machine
     """Where the servers ran, and the backends."""
-    swarm: tuple[Machine, ...]
+    swarm: Annotated[tuple[Machine, ...], Length(1, 10_000)]
     """Where the users were; the first had Locust's master."""
-    round_trip_ms: Annotated[float, Digits(3)]
+    round_trip_ms: Annotated[Milliseconds, Digits(3)]
     """Milliseconds for a small message and its answer, both machines idle: the median."""
-    bandwidth_mbps: Annotated[float, Digits(1)]
+    bandwidth_mbps: Annotated[float, Range(0, 10**9, above=True), Digits(1)]
     """Megabits a second that one connection brought from the targets' machine to the first of the users'."""

@@ -9,7 +9,6 @@ from collections import Counter
 from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis import stats
-from wsgilab.results.unsound import Unsound
 
 MOST_REQUESTS = 10**12
 """In one window."""
@@ -26,29 +25,30 @@ _LARGEST = _HEADER.size + _COUNTS * _LONGEST_VALUE
 
 
 def check(encoded: str, key: str) -> None:
-    """Raises Unsound unless `encoded` is a histogram as the lab makes them: base64, zlib, V2, of its range and digits.
+    """Raises ValueError, with the key, unless `encoded` is a histogram as the lab makes them.
 
-    No more is decompressed than the largest of them is, and the counts are read here before any other code, some of it
-    in C, does: they are whole, not negative, not too many, and lie within the range.
+    It is base64, zlib, and V2, of the lab's own range and digits. No more is decompressed than the largest of them is, and
+    the counts are read here before any other code, some of it in C, does: they are whole, not negative, not too many, and
+    lie within the range.
     """
     try:
         outer = base64.b64decode(encoded.encode("ascii"), validate=True)
     except ValueError:
-        raise Unsound(key, "is not base64") from None
+        raise ValueError(f"{key}: is not base64") from None
     if len(outer) < _OUTER.size or _OUTER.unpack_from(outer) != (_OUTER_COOKIE, len(outer) - _OUTER.size):
-        raise Unsound(key, "is no compressed HdrHistogram V2")
+        raise ValueError(f"{key}: is no compressed HdrHistogram V2")
     inflate = zlib.decompressobj()
     try:
         inner = inflate.decompress(outer[_OUTER.size :], _LARGEST + 1)
     except zlib.error:
-        raise Unsound(key, "cannot be decompressed") from None
+        raise ValueError(f"{key}: cannot be decompressed") from None
     if not inflate.eof or inflate.unused_data or len(inner) > _LARGEST:
-        raise Unsound(key, "is cut, or larger than any of this lab")
+        raise ValueError(f"{key}: is cut, or larger than any of this lab")
     if len(inner) < _HEADER.size:
-        raise Unsound(key, "has no header")
+        raise ValueError(f"{key}: has no header")
     cookie, length, *settings = _HEADER.unpack_from(inner)
     if (cookie, length, *settings) != (_COOKIE, len(inner) - _HEADER.size, *_SETTINGS):
-        raise Unsound(key, "is a histogram of another range or other digits than this lab's")
+        raise ValueError(f"{key}: is a histogram of another range or other digits than this lab's")
     _check_counts(inner[_HEADER.size :], key)
 
 
@@ -57,7 +57,7 @@ def _check_counts(counts: bytes, key: str) -> None:
     numbers = _NUMBER.findall(counts)
     # Only at the end can there be bytes that make no number.
     if sum(map(len, numbers)) < len(counts):
-        raise Unsound(key, "is cut within a count")
+        raise ValueError(f"{key}: is cut within a count")
     index = total = 0
     # Most counts are alike, so that few of them must be looked at.
     for number, times in Counter(numbers).items():
@@ -65,7 +65,7 @@ def _check_counts(counts: bytes, key: str) -> None:
         index += times * (1 if value >= 0 else -value)
         total += times * max(0, value)
     if index > _COUNTS or total > MOST_REQUESTS:
-        raise Unsound(key, "holds more than such a histogram can")
+        raise ValueError(f"{key}: holds more than such a histogram can")
 
 
 def _value(number: bytes) -> int:

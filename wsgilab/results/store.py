@@ -71,7 +71,7 @@ class Store:
         raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
 
     def run(self) -> Run:
-        """What `run.yaml` says. Raises StoreError where it is of another schema or damaged, or was never the lab's."""
+        """What `run.yaml` says. Raises StoreError where it is of another schema, damaged, or no run of the lab."""
         path = self.folder / RUN_FILE
         with _reading(path, LARGEST_RUN) as file:
             return reading.run(file.read(LARGEST_RUN), str(path))
@@ -154,7 +154,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What a full disk did not take is told by then.
+        # That a disk is full was reported when it was written to.
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -163,8 +163,8 @@ class Journal:
         try:
             line = reading.dump_observation(observation)
         except ValueError as error:
-            told = " ".join(str(error).split())[:200]
-            raise StoreError(f"{self._path}: cannot be recorded: {told}") from None
+            problem = " ".join(str(error).split())[:200]
+            raise StoreError(f"{self._path}: cannot be recorded: {problem}") from None
         # What could not be read again must not be written: it would spoil all the others.
         self._read(line, f"{self._path}: cannot be recorded")
         try:
@@ -178,7 +178,7 @@ class Journal:
         size = self._file.seek(0, os.SEEK_END)
         begin = self._file.seek(max(0, size - LONGEST_LINE - 1))
         whole = self._file.read().rfind(b"\n") + 1
-        # A last line longer than any is no torn one: whoever reads it says what is wrong.
+        # A last line that is longer than any is not torn: the reader reports it.
         if (whole or not begin) and begin + whole < size:
             self._file.truncate(begin + whole)
 
@@ -188,7 +188,7 @@ def _open(path: Path, flags: int) -> BinaryIO:
     OSError as `os.open`."""
     if path.is_symlink():
         raise StoreError(f"{path}: is a link, not a file; put the file itself there")
-    # Not to wait for whoever writes into a pipe.
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -106,7 +106,7 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
             "users: 32, arrivals: poisson",
             "cells.single.arrivals: says how a rate is spaced, but there are",
         ),
-        ("users: 32", "users: 0", "cells.single.users: input should be greater than or equal to 1, not 0"),
+        ("users: 32", "users: 0", "cells.single.users: must be a whole number from 1 to 100000, not 0"),
         ("users: 32", "user: 32", "unknown key 'cells.single.user'; known are server, workload, users, rate"),
         (
             "{server: one, workload: sleep, users: 32}",
@@ -120,7 +120,7 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
         ),
         ("claims:\n", "  idle: {server: two, workload: sleep, users: 1}\nclaims:\n", "cells.idle: no claim uses it"),
         ("id: second", "id: first", "claims[0].id: 'first' is given to 2 claims"),
-        ("id: second", "id: Second one", "claims[1].id: string should match pattern"),
+        ("id: second", "id: Second one", "claims[1].id: must be lower-case letters, digits and hyphens"),
         ("id: second", "ids: second", "unknown key 'claims[1].ids'; known are id, claim, met, holds, shows"),
         ("    met: nowhere\n", "", "lacks the key 'claims[1].met'"),
         (
@@ -138,12 +138,20 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
         (", at_least: 1.5", "", "claims[0].holds[1]: needs a limit, at_least or at_most"),
         ("failures, of: single", "failures, of: single, at_most: 1", "claims[0].shows[0]: has a limit, but shows"),
         ("at_least: 1, at_most: 2", "at_least: 2.5, at_most: 2", "claims[0].holds[0]: nothing is at least 2.5 and at"),
-        ("at_least: 1.5", "at_least: -1", "claims[0].holds[1].at_least: input should be greater than or equal to 0"),
-        ("at_least: 1.5", "at_least: .nan", "claims[0].holds[1].at_least: input should be"),
+        (
+            "at_least: 1.5",
+            "at_least: -1",
+            "claims[0].holds[1].at_least: must be a number from 0 to 1000000000000, not -1",
+        ),
+        (
+            "at_least: 1.5",
+            "at_least: .nan",
+            "claims[0].holds[1].at_least: must be a number from 0 to 1000000000000, not nan",
+        ),
         ("at_least: 1.5", "least: 1.5", "unknown key 'claims[0].holds[1].least'; known are figure, of, over, at_least"),
         ("[{figure: latency_p99_ms, of: single, at_most: 100}]", "[]", "claims[1].holds: list should have at least 1"),
         ("advice: Do not.", "advice: ''", "claims[1].advice: string should have at least 1 character"),
-        ("name: claims", "name: claims\nblocks: 3", "blocks: input should be greater than or equal to 4, not 3"),
+        ("name: claims", "name: claims\nblocks: 3", "blocks: must be a whole number from 4 to 1000, not 3"),
         (
             "name: claims",
             "name: claims\nreference: four",

@@ -215,22 +215,23 @@ def test_all_cores_are_a_list_like_any_other() -> None:
     ("more", "parts"),
     [
         ("block: 3", ["unknown key 'block'", "known are", "name", "cells", "blocks", "generator"]),
-        ("blocks: 0", ["blocks", "greater than or equal to 1", "not 0"]),
-        ("blocks: 1001", ["blocks", "less than or equal to 1000", "not 1001"]),
-        ("blocks: some", ["blocks", "valid integer", "not 'some'"]),
-        ("window_s: 0", ["window_s", "greater than 0", "not 0"]),
+        ("blocks: 0", ["blocks: must be a whole number from 1 to 1000, not 0"]),
+        ("blocks: 1001", ["blocks: must be a whole number from 1 to 1000, not 1001"]),
+        ("blocks: some", ["blocks: must be a whole number from 1 to 1000, not 'some'"]),
+        ("window_s: 0", ["window_s: must be a number above 0 and at most 3600, not 0"]),
+        ("window_s: 1.0e-12", ["window_s: must be a number above 0", "not 1e-12"]),
         ("window_s: .inf", ["window_s", "not inf"]),
         ("window_s: .nan", ["window_s", "not nan"]),
-        ("patience_s: -1", ["patience_s", "greater than 0", "not -1"]),
+        ("patience_s: -1", ["patience_s: must be a number above 0 and at most 3600, not -1"]),
         ("generator: mine", ["generator", "'own' or 'shared'", "not 'mine'"]),
-        ("generator_cores: 0", ["generator_cores", "greater than or equal to 1", "not 0"]),
+        ("generator_cores: 0", ["generator_cores: must be a whole number from 1 to 100000, not 0"]),
         ("generator_cores: 1.5", ["generator_cores", "not 1.5"]),
-        ("precision: 0", ["precision", "greater than 0", "not 0"]),
-        ("precision: 1", ["precision", "less than 1", "not 1"]),
-        ("precision: 3%", ["precision", "valid number", "not '3%'"]),
+        ("precision: 0", ["precision: must be a share such as 0.03, not 0"]),
+        ("precision: 1", ["precision: must be a share such as 0.03, not 1"]),
+        ("precision: 3%", ["precision: must be a share such as 0.03, not '3%'"]),
         ("precision: .nan", ["precision", "not nan"]),
-        ("precision: 0.03\nmax_blocks: 0", ["max_blocks", "greater than or equal to 1", "not 0"]),
-        ("precision: 0.03\nmax_blocks: 1001", ["max_blocks", "less than or equal to 1000", "not 1001"]),
+        ("precision: 0.03\nmax_blocks: 0", ["max_blocks: must be a whole number from 1 to 1000, not 0"]),
+        ("precision: 0.03\nmax_blocks: 1001", ["max_blocks: must be a whole number from 1 to 1000, not 1001"]),
         (
             "blocks: 9\nprecision: 0.03\nmax_blocks: 8",
             ["max_blocks: 8 is less than the 9 blocks to begin with"],
@@ -260,7 +261,7 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
 @pytest.mark.parametrize(
     ("before", "after", "parts"),
     [
-        ("users: [32]", "users: [0]", ["cells[1].users[0]", "greater than or equal to 1", "not 0"]),
+        ("users: [32]", "users: [0]", ["cells[1].users[0]: must be a whole number from 1 to 100000, not 0"]),
         ("users: [32]", "users: 32", ["cells[1].users", "valid list", "not 32"]),
         (", users: [32]", "", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
         ("users: [32]", "users: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
@@ -272,15 +273,23 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
             ["cells[1].arrivals: says how a rate is spaced, but there are users"],
         ),
         ("users: [32]", "rate: [10], arrivals: bursts", ["cells[1].arrivals", "'constant' or 'poisson'", "'bursts'"]),
-        ("users: [32]", "rate: [0]", ["cells[1].rate[0]", "greater than 0", "not 0"]),
-        ("users: [32]", "rate: [-1]", ["cells[1].rate[0]", "greater than 0", "not -1"]),
+        ("users: [32]", "rate: [0]", ["cells[1].rate[0]: must be a number above 0 and at most 100000, not 0"]),
+        ("users: [32]", "rate: [-1]", ["cells[1].rate[0]: must be a number above 0", "not -1"]),
         ("users: [32]", "rate: [.inf]", ["cells[1].rate[0]", "not inf"]),
         ("users: [32]", "rate: [.nan]", ["cells[1].rate[0]", "not nan"]),
-        ("users: [32]", "rate: [100001]", ["cells[1].rate[0]", "less than or equal to 100000"]),
+        (
+            "users: [32]",
+            "rate: [100001]",
+            ["cells[1].rate[0]: must be a number above 0 and at most 100000, not 100001"],
+        ),
         ("users: [32]", "rate: 10", ["cells[1].rate", "valid list", "not 10"]),
-        ("users: [32]", "users: [32], cores: [0]", ["cells[1].cores[0]", "greater than or equal to 1"]),
+        (
+            "users: [32]",
+            "users: [32], cores: [0]",
+            ["cells[1].cores[0]: must be a whole number from 1 to 100000, not 0"],
+        ),
         ("users: [32]", "users: [32], cores: [1.5]", ["cells[1].cores[0]", "not 1.5"]),
-        ("users: [32]", "users: [32], cores: [all]", ["cells[1].cores[0]", "valid integer", "not 'all'"]),
+        ("users: [32]", "users: [32], cores: [all]", ["cells[1].cores[0]: must be a whole number", "not 'all'"]),
         (
             "users: [32]",
             "users: [32], cores: 2",
@@ -294,7 +303,7 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
             ["unknown key 'cells[1].connection'", "servers", "connections"],
         ),
         ("users: [32]", "user: [32]", ["unknown key 'cells[1].user'"]),
-        ("users: [32]", "users: [100001]", ["cells[1].users[0]", "less than or equal to 100000"]),
+        ("users: [32]", "users: [100001]", ["cells[1].users[0]: must be a whole number from 1 to 100000, not 100001"]),
         ("users: [32]", "users: [32], connections: [open]", ["cells[1].connections[0]", "'keep-alive' or 'close'"]),
         ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; did you mean hello?"]),
         ("[hello]", "[x]", ["cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more"]),
@@ -323,7 +332,7 @@ def test_users_that_are_told_apart_cannot_come_at_a_rate() -> None:
 
     message = refusal(f"name: x\nreference: one\ncells: [{group}]")
 
-    assert message == "e.yaml: workload 'stall' tells its users apart; give users, not rate"
+    assert message == "e.yaml: workload 'stall' gives each of its users other work; give users, not rate"
 
 
 @pytest.mark.parametrize("key", ["name", "reference", "cells"])
@@ -404,11 +413,12 @@ def test_one_block_may_be_asked_for() -> None:
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_number_below_one_is_refused_with_its_option(option: str, count: int) -> None:
     asked: dict[str, Any] = {"precision": 0.03, option: count}
+    most = 100_000 if option == "generator_cores" else 1000
 
     with pytest.raises(SpecError) as caught:
         resolve.narrow(WIDE, SERVERS, **asked)
 
-    assert caught.value.message == f"--{option.replace('_', '-')} must be a whole number from 1, not {count}"
+    assert caught.value.message == f"--{option.replace('_', '-')}: must be a whole number from 1 to {most}, not {count}"
 
 
 @pytest.mark.parametrize("option", ["blocks", "max_blocks"])
@@ -419,7 +429,7 @@ def test_more_blocks_than_a_file_may_ask_for_are_refused(option: str) -> None:
     assert getattr(resolve.narrow(WIDE, SERVERS, **most), option) == 1000
     with pytest.raises(SpecError) as caught:
         resolve.narrow(WIDE, SERVERS, **more)
-    assert caught.value.message == f"--{option.replace('_', '-')} must be 1000 at most, not 1001"
+    assert caught.value.message == f"--{option.replace('_', '-')}: must be a whole number from 1 to 1000, not 1001"
 
 
 def test_parameters_of_workloads_that_no_cell_is_left_of_are_left_out() -> None:
@@ -457,7 +467,7 @@ def test_a_precision_that_is_no_share_is_refused(precision: float) -> None:
     with pytest.raises(SpecError) as caught:
         resolve.narrow(WIDE, SERVERS, precision=precision)
 
-    assert caught.value.message == f"--precision must be a share such as 0.03, not {precision:g}"
+    assert caught.value.message == f"--precision: must be a share such as 0.03, not {precision}"
 
 
 def test_an_end_without_a_precision_is_refused() -> None:

@@ -15,6 +15,7 @@ from wsgilab.analysis.compare import compare
 from wsgilab.commands import schemas
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.experiment.file import CellGroup, ExperimentFile
+from wsgilab.experiment.parsing import short
 from wsgilab.experiment.scaffold import new_experiment
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Experiment
@@ -140,8 +141,10 @@ def test_a_name_that_could_not_name_an_experiment_is_refused_with_what_could(nam
     with pytest.raises(SpecError) as caught:
         new_experiment(name, SERVERS)
 
-    assert caught.value.message.startswith(f"{name!r} cannot name an experiment: take lower-case letters, digits")
-    assert "\n" not in caught.value.message
+    assert caught.value.message.startswith(
+        "the name of an experiment: must be lower-case letters, digits and hyphens, 64 "
+    )
+    assert caught.value.message.endswith(f", not {short(name)}")
 
 
 def test_a_catalogue_without_the_usual_servers_gives_its_first_three() -> None:

@@ -165,7 +165,7 @@ def test_a_port_that_is_none(engine: str) -> None:
         ("ports: 9-8", "targets[0].ports: must be a port or a range from 1 to 65535"),
         ("ports: 8100-", "targets[0].ports: must be a port or a range such as 8100-8199"),
         ("ports: true", "targets[0].ports: must be a port or a range such as 8100-8199"),
-        ("cores: 3-1", "targets[0].cores: '3-1': the range 3-1 runs backwards"),
+        ("cores: 3-1", "targets[0].cores: must be a list of cores such as 0,2-3, not '3-1'"),
         ("cores: 0-99999", "targets[0].cores: must be a list of cores such as 0,2-3"),
         ("cores: all", "targets[0].cores: must be a list of cores such as 0,2-3"),
         ("name: Alpha", "targets[0].name:"),

@@ -24,19 +24,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from wsgilab.analysis.claims.figures import FIGURES
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.experiment import resolve, workloads
-from wsgilab.experiment.file import MOST_BLOCKS, Count, Name, Rate, Settings, Text, WorkloadName
-from wsgilab.experiment.parsing import Place, check_known, read
+from wsgilab.experiment.file import Settings, WorkloadName, users_or_rate
+from wsgilab.experiment.parsing import check_known, read
 from wsgilab.model import STRICT, Arrivals, Cell, Claim, Condition, Connection, Experiment, Server
 from wsgilab.model.errors import SpecError
+from wsgilab.model.limits import MOST_BLOCKS, Cores, Name, Range, Rate, Users
 
-_Limit = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-_Text = Annotated[str, Field(min_length=1, strict=True)]
-_Figure = Annotated[Text, Field(json_schema_extra={"enum": list(FIGURES)})]
+_Limit = Annotated[float, Range(0, 10**12)]
+_Text = Annotated[str, Field(min_length=1)]
+_Figure = Annotated[str, Field(json_schema_extra={"enum": list(FIGURES)})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,36 +54,23 @@ class ClaimCell:
 
     __pydantic_config__: ClassVar = {
         **STRICT,
-        # Users or a rate, and not both; `spec.loads` says so of a file.
-        "json_schema_extra": {
-            "oneOf": [
-                {
-                    "required": ["users"],
-                    "properties": {
-                        "users": {"type": "integer"},
-                        "rate": {"type": "null"},
-                        "arrivals": {"type": "null"},
-                    },
-                },
-                {"required": ["rate"], "properties": {"rate": {"type": "number"}, "users": {"type": "null"}}},
-            ]
-        },
+        "json_schema_extra": users_or_rate(users={"type": "integer"}, rate={"type": "number"}, none={"type": "null"}),
     }
 
-    server: Text
+    server: str
     """One of the catalogue's."""
     workload: WorkloadName
     """What a request does."""
-    users: Count | None = None
+    users: Users | None = None
     """A closed loop: so many users at a time, each waiting for its answer before it asks again."""
     rate: Rate | None = None
     """An open loop, in place of users: so many requests a second, due on a schedule whether or not the server keeps
     up."""
     arrivals: Arrivals | None = None
-    """How a rate is spaced: evenly (`constant`, as it is unless said), or at random (`poisson`)."""
+    """How a rate is spaced: evenly (`constant`, the default), or at random (`poisson`)."""
     connection: Connection = "close"
     """`close`: a connection for each request. `keep-alive`: one for each user, kept."""
-    cores: Count = 1
+    cores: Cores = 1
     """To how many cores the server is pinned."""
 
 
@@ -94,9 +82,9 @@ class Limits:
 
     figure: _Figure
     """Times are in milliseconds, throughput in requests a second, `server_cpu` is a share of the server's cores."""
-    of: Text
+    of: str
     """The name of a cell of this file."""
-    over: Text | None = None
+    over: str | None = None
     """The name of another cell: the figure is then the ratio of the first to it, paired by block."""
     at_least: _Limit | None = None
     """The figure, or the ratio, is at least this."""
@@ -104,7 +92,7 @@ class Limits:
     """The figure, or the ratio, is at most this."""
 
 
-# `_conditions` says so of a file.
+# `_conditions` checks this.
 _Deciding = Annotated[
     Limits, Field(json_schema_extra={"anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}]})
 ]
@@ -125,10 +113,10 @@ class ClaimEntry:
     """The sentence."""
     met: _Text
     """Where it is met."""
-    holds: Annotated[list[_Deciding], Field(min_length=1, strict=True)]
+    holds: Annotated[list[_Deciding], Field(min_length=1)]
     """It is true if all of these are, and false if any is false."""
-    shows: Annotated[list[_Shown], Field(strict=True)] = field(default_factory=list)
-    """Figures that are told beside the verdict, and decide nothing."""
+    shows: list[_Shown] = field(default_factory=list)
+    """Figures that are shown beside the verdict, and decide nothing."""
     explanation: _Text
     """Why it is so."""
     advice: _Text
@@ -141,22 +129,19 @@ class ClaimsFile(Settings):
 
     __pydantic_config__: ClassVar = STRICT
 
-    blocks: Annotated[int, Field(ge=FEWEST_BLOCKS, le=MOST_BLOCKS, strict=True)] = 6
+    blocks: Annotated[int, Range(FEWEST_BLOCKS, MOST_BLOCKS)] = 6
     """Passes over every cell, each in an order of its own."""
-    cells: Annotated[dict[Text, ClaimCell], Field(min_length=1)]
+    cells: Annotated[dict[str, ClaimCell], Field(min_length=1)]
     """What is measured: a name, and a cell. Each is one that a claim uses."""
-    claims: Annotated[list[ClaimEntry], Field(min_length=1, strict=True)]
+    claims: Annotated[list[ClaimEntry], Field(min_length=1)]
     """What is tested."""
-    reference: Text | None = None
-    """The server that the comparison beside the verdicts is with; the first cell's, unless said."""
-
-
-_ADAPTER = TypeAdapter(ClaimsFile)
+    reference: str | None = None
+    """The server that the comparison beside the verdicts is with; by default the first cell's."""
 
 
 def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> ClaimSet:
     """Read a file of claims. Raises SpecError naming `source`, the key and what would be right."""
-    file = read(text, source, _ADAPTER, "a file of claims", _shape)
+    file = read(text, source, ClaimsFile, "a file of claims")
     cells = {name: _cell(given, f"{source}: cells.{name}", catalogue) for name, given in file.cells.items()}
     names: dict[Cell, str] = {}
     for name, cell in cells.items():
@@ -233,17 +218,6 @@ def cores_needed(cell: Cell, experiment: Experiment) -> int:
     return cell.cores + (experiment.generator_cores if experiment.generator == "own" else 0)
 
 
-def _shape(place: Place) -> type:
-    match place:
-        case ("cells", _, *_):
-            return ClaimCell
-        case ("claims", _, "holds" | "shows", _, *_):
-            return Limits
-        case ("claims", _, *_):
-            return ClaimEntry
-    return ClaimsFile
-
-
 def _cell(given: ClaimCell, where: str, catalogue: Mapping[str, Server]) -> Cell:
     check_known([given.server], catalogue, f"{where}.server", "server")
     check_known([given.workload], workloads.WORKLOADS, f"{where}.workload", "workload")
@@ -272,7 +246,7 @@ def _conditions(
             raise SpecError(f"{at}.over: {each.over!r} is the cell itself; name another, or none")
         limits = [limit for limit in (each.at_least, each.at_most) if limit is not None]
         if decides and not limits:
-            raise SpecError(f"{at}: needs a limit, at_least or at_most; what is only to be told belongs in shows")
+            raise SpecError(f"{at}: needs a limit, at_least or at_most; a figure without one belongs in shows")
         if not decides and limits:
             raise SpecError(f"{at}: has a limit, but shows decides nothing; what is to decide belongs in holds")
         if limits != sorted(limits):

@@ -1,0 +1,99 @@
+"""Checks of what goes with what in a stored run; the types check each value by itself. Pure."""
+
+from collections.abc import Collection
+
+from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.model import Cell, Observation, Run, TrialReport
+from wsgilab.results import histogram
+from wsgilab.system import cpus
+
+PERCENTILES = frozenset({"p50", "p95", "p99", "max"})
+
+
+def check_run(run: Run) -> None:
+    """Raises ValueError, with the key, for what no run of the lab has."""
+    _check_experiment(run)
+    names: set[str] = set()
+    for number, lane in enumerate(run.lanes):
+        for machine in (lane.targets, *lane.swarm):
+            if machine.name in names:
+                raise ValueError(f"lanes[{number}]: {machine.name!r} is another machine's name too")
+            names.add(machine.name)
+    for count, cores in run.server_cpus.items():
+        if len(cpus.parse(cores)) != count:
+            raise ValueError(f"server_cpus[{count}]: {cores!r} is not so many cores")
+    for name, server in run.servers.items():
+        if server.name != name:
+            raise ValueError(f"servers.{name}.name: is {server.name!r}, not its key in servers")
+
+
+def _check_experiment(run: Run) -> None:
+    experiment = run.experiment
+    for workload, parameters in experiment.parameters.items():
+        key = f"experiment.parameters.{workload}"
+        if workload not in WORKLOADS:
+            raise ValueError(f"{key}: is no workload of this lab; a newer one may have it")
+        for name in parameters:
+            if name not in WORKLOADS[workload].parameters:
+                raise ValueError(f"{key}.{name}: is no parameter of {workload}")
+    if (experiment.precision is None) != (experiment.max_blocks is None):
+        raise ValueError("experiment.max_blocks: goes with precision; one of the two is missing")
+    if experiment.max_blocks is not None and experiment.max_blocks < experiment.blocks:
+        raise ValueError(f"experiment.max_blocks: is less than the {experiment.blocks} blocks to begin with")
+    known: set[Cell] = set()
+    for number, cell in enumerate(experiment.cells):
+        _check_cell(run, cell, f"experiment.cells[{number}]")
+        if cell in known:
+            raise ValueError(f"experiment.cells[{number}]: is there twice")
+        known.add(cell)
+
+
+def _check_cell(run: Run, cell: Cell, key: str) -> None:
+    if cell.server not in run.servers:
+        raise ValueError(f"{key}.server: {cell.server!r} is none of servers")
+    if cell.workload not in run.experiment.parameters:
+        raise ValueError(f"{key}.workload: {cell.workload!r} is none of experiment.parameters")
+    if cell.cores not in run.server_cpus:
+        raise ValueError(f"{key}.cores: {cell.cores} is none of server_cpus")
+    if (cell.users is None) == (cell.rate is None):
+        raise ValueError(f"{key}.users: needs users or rate, and not both")
+    if (cell.rate is None) != (cell.arrivals is None):
+        raise ValueError(f"{key}.arrivals: goes with rate")
+
+
+def machines(run: Run) -> frozenset[str]:
+    """Those that its trials can be on; one without a name where all is on one machine."""
+    return frozenset(lane.targets.name for lane in run.lanes) or frozenset({""})
+
+
+def check_observation(observation: Observation, run: Run, cells: Collection[Cell], machines: Collection[str]) -> None:
+    """Raises ValueError, with the key, for what no trial of `run`, which has `cells` on `machines`, can have left."""
+    if observation.cell not in cells:
+        raise ValueError(f"cell: {observation.cell.server!r} so is no cell of the experiment")
+    most = run.experiment.max_blocks or run.experiment.blocks
+    if observation.block >= most:
+        raise ValueError(f"block: {observation.block} is none of the run's {most}, counted from 0")
+    if observation.position >= most * len(cells):
+        raise ValueError(f"position: {observation.position} is beyond the run's {most * len(cells)} trials")
+    if observation.machine not in machines:
+        problem = "is no lane's machine of targets" if run.lanes else "is named, but the run has no lanes"
+        raise ValueError(f"machine: {observation.machine!r} {problem}")
+    if (observation.status == "measured") != (observation.swarm is not None):
+        raise ValueError(f"status: is {observation.status}, {'with' if observation.swarm else 'without'} figures")
+    if observation.swarm is not None:
+        _check_report(observation.swarm, observation.cell)
+
+
+def _check_report(swarm: TrialReport, cell: Cell) -> None:
+    if cell.users is not None and swarm.unanswered > cell.users:
+        raise ValueError(f"swarm.unanswered: {swarm.unanswered} is more than the {cell.users} users")
+    if (swarm.sent_segments is None) != (swarm.resent_segments is None):
+        raise ValueError("swarm.resent_segments: goes with sent_segments; one of the two is missing")
+    if swarm.latency_ms and swarm.latency_ms.keys() != PERCENTILES:
+        raise ValueError(f"swarm.latency_ms: must have {', '.join(sorted(PERCENTILES))}, or nothing")
+    histogram.check(swarm.latency_histogram, "swarm.latency_histogram")
+    if list(swarm.in_flight.requests_per_process) != sorted(swarm.in_flight.requests_per_process, reverse=True):
+        raise ValueError("swarm.in_flight.requests_per_process: does not begin with the most")
+    for number, stay in enumerate(swarm.timeline.stays if swarm.timeline else ()):
+        if stay.left_us < stay.entered_us:
+            raise ValueError(f"swarm.timeline.stays[{number}]: left before it entered")
