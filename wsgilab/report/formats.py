@@ -6,9 +6,9 @@ A new format is a function and an entry in `FORMATS`. An import of this module i
 from collections.abc import Callable, Mapping
 
 from wsgilab.model import Comparison
+from wsgilab.report.charts.figures import figures
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
-from wsgilab.report.figures import figures
 from wsgilab.report.html import report
 from wsgilab.report.markdown import comparison_md
 

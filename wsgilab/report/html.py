@@ -10,9 +10,10 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison
-from wsgilab.report import charts, machines, markdown, recommendation, reproduce, tables
-from wsgilab.report.figures import Figure, Section, figures
-from wsgilab.report.figures.values import workload_words, workloads
+from wsgilab.report import machines, markdown, recommendation, reproduce, tables
+from wsgilab.report.charts import svg
+from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
+from wsgilab.report.charts.figures import figures
 from wsgilab.report.page import page
 from wsgilab.report.tables import Column, Table
 
@@ -38,29 +39,17 @@ class _Sheet:
     """A table, which of its columns is the rows' heading, and what each column is: `number`, `words`, or `long` where it
     holds sentences."""
 
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
+    table: Table
     heading: int
     kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Chart:
-    """A panel, drawn."""
-
-    title: str
-    svg: Markup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """A figure, drawn, with its table."""
+    """A figure with its drawings and its table."""
 
-    title: str
-    caption: str
-    charts: tuple[_Chart, ...]
+    figure: Figure
+    drawings: tuple[Markup, ...]
     sheet: _Sheet
 
 
@@ -68,7 +57,6 @@ class _Shown:
 class _Group:
     """Servers under the same conditions: what is in sight, and everything."""
 
-    title: str
     brief: _Sheet
     whole: _Sheet
 
@@ -86,17 +74,15 @@ def report(comparison: Comparison) -> Mapping[str, bytes]:
     """The page and the charts' files; none for an interactive session, which compares nothing."""
     if not comparison.interleaved:
         return {}
-    found = figures(comparison)
-    drawn = {each.name: [charts.draw(panel) for panel in each.panels] for each in found}
-    files = {f"{PLOTS}/{each.name}.svg": charts.as_file(each, drawn[each.name]) for each in found}
-    return {"report.html": _page(comparison, found, drawn).encode(), **files}
+    drawn = [(figure, [svg.draw(panel) for panel in figure.panels]) for figure in figures(comparison)]
+    files = {f"{PLOTS}/{figure.name}.svg": svg.as_file(figure, panels) for figure, panels in drawn}
+    shown = [_shown(figure, panels) for figure, panels in drawn]
+    return {"report.html": _page(comparison, shown).encode(), **files}
 
 
-def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, Sequence[charts.Drawn]]) -> str:
-    shown = dict(zip((each.name for each in found), _shown(found, drawn), strict=True))
-
+def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
     def of(section: Section, workload: str = "") -> tuple[_Shown, ...]:
-        return tuple(shown[each.name] for each in found if each.section == section and each.workload == workload)
+        return tuple(each for each in shown if (each.figure.section, each.figure.workload) == (section, workload))
 
     run = comparison.run
     answer, effects = tables.answer(comparison), machines.effects(comparison)
@@ -116,7 +102,7 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
         advice=recommendation.recommendations(comparison),
         workloads=[
             _Workload(
-                title=workload_words(comparison, name),
+                title=tables.workload(run, name),
                 shown=of("load", name),
                 groups=tuple(group for (workload, _), group in grouped.items() if workload == name),
             )
@@ -139,17 +125,16 @@ def _page(comparison: Comparison, found: Sequence[Figure], drawn: Mapping[str, S
     )
 
 
-def _shown(found: Iterable[Figure], drawn: Mapping[str, Sequence[charts.Drawn]]) -> Iterable[_Shown]:
-    """Each figure, with its panels numbered over the whole page."""
-    number = 0
-    for figure in found:
-        panels = []
-        for panel in drawn[figure.name]:
-            label = f"{figure.title}. {panel.title}. The table below has its figures."
-            # Vega has escaped what comes from the run, and the rest is ours.
-            panels.append(_Chart(title=panel.title, svg=Markup(charts.inline(panel, number, label))))  # noqa: S704
-            number += 1
-        yield _Shown(title=figure.title, caption=figure.caption, charts=tuple(panels), sheet=_sheet(figure.table))
+def _shown(figure: Figure, drawn: Sequence[str]) -> _Shown:
+    drawings = tuple(_named(each, figure, panel) for each, panel in zip(drawn, figure.panels, strict=True))
+    return _Shown(figure=figure, drawings=drawings, sheet=_sheet(figure.table))
+
+
+def _named(drawn: str, figure: Figure, panel: Panel) -> Markup:
+    """A drawing that says what it shows, to those who do not see it."""
+    label = one_line(f"{figure.title}. {', '.join(panel.title)}. The table below has its figures.")
+    # Vega has escaped what comes from the run, and here the label is.
+    return Markup(drawn).replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1)  # noqa: S704
 
 
 def _sheet(table: Table) -> _Sheet:
@@ -158,9 +143,7 @@ def _sheet(table: Table) -> _Sheet:
         "number" if column.numeric else "long" if any(len(row[index]) > _SENTENCE for row in table.rows) else "words"
         for index, column in enumerate(table.columns)
     )
-    return _Sheet(
-        title=table.title, columns=table.columns, rows=table.rows, notes=table.notes, heading=heading, kinds=kinds
-    )
+    return _Sheet(table=table, heading=heading, kinds=kinds)
 
 
 def _conditions(comparison: Comparison) -> Iterable[tuple[str, int]]:
@@ -177,7 +160,7 @@ def _group(table: Table) -> _Group:
         rows=tuple(tuple(compress(row, chosen)) for row in table.rows),
         notes=table.notes,
     )
-    return _Group(title=table.title, brief=_sheet(brief), whole=_sheet(table))
+    return _Group(brief=_sheet(brief), whole=_sheet(table))
 
 
 def _warnings(comparison: Comparison) -> Table:

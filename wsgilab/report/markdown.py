@@ -7,8 +7,7 @@ from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Comparison, Conditions, Run
 from wsgilab.model.text import visible
 from wsgilab.report import machines, reproduce, tables
-from wsgilab.report.figures import Figure, Section
-from wsgilab.report.figures.values import one_line
+from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 # Names, versions and log lines come from files and servers: they must not become markup.

@@ -418,7 +418,11 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
         "swarm.timeline.stays: tuple should have at most 200000 items",
     ),
     ("swarm/timeline/stays/0", [0, 0], "lacks the key 'swarm.timeline.stays[0][2]'"),
-    ("swarm/timeline/stays/0", {"x": 1}, "unknown key 'swarm.timeline.stays[0].x'; known are process, thread, greenlet_id, "),
+    (
+        "swarm/timeline/stays/0",
+        {"x": 1},
+        "unknown key 'swarm.timeline.stays[0].x'; known are process, thread, greenlet_id, ",
+    ),
     ("swarm/completed", "6", "swarm.completed: must be a whole number from 0 to 1000000000000, not '6'"),
     ("swarm/server_busy", True, "swarm.server_busy: must be a number from 0 to 1000000, not True"),
     ("x" * 10**6, 1, "unknown key 'xxxx"),

@@ -1,5 +1,1 @@
-"""Figures as SVG, by Vega-Lite: the only part of the lab that imports a drawing library."""
-
-from wsgilab.report.charts.svg import Drawn, as_file, draw, inline
-
-__all__ = ["Drawn", "as_file", "draw", "inline"]
+"""A comparison as figures: one module for each, which makes its tables and its Altair charts; and their SVG, by Vega."""

@@ -3,24 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
-from wsgilab.model import Comparison, Conditions, Scaling
+from wsgilab.model import Comparison, Conditions, Interval, Scaling
 from wsgilab.model.text import counted
 from wsgilab.report import tables
-from wsgilab.report.figures.values import (
-    MOST_PANELS,
-    Axis,
-    Figure,
-    Line,
-    Lines,
-    Mark,
-    Panel,
-    kept,
-    short,
-    spread,
-    styles,
-    workload_words,
-)
+from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, ends, kept, labels, styles
+from wsgilab.report.charts.marks import PADDING, Line, lines, point
+from wsgilab.report.charts.theme import NumberAxis, from_zero
 from wsgilab.report.tables import Column, Table
 
 COLUMNS = (
@@ -47,7 +37,6 @@ def scaling(comparison: Comparison) -> Iterable[Figure]:
     yield Figure(
         name="scaling",
         section="scaling",
-        workload="",
         title="Scaling by cores",
         caption=(
             "Throughput over that with the fewest cores, the median of ratios paired by block, and its interval; all "
@@ -59,29 +48,25 @@ def scaling(comparison: Comparison) -> Iterable[Figure]:
 
 
 def _panel(comparison: Comparison, found: Sequence[Scaling]) -> Panel:
-    fewest = found[0].over_cores
-    of_style = styles(comparison)
-    servers = list(dict.fromkeys(each.cell.server for each in found))
+    fewest, cell = found[0].over_cores, found[0].cell
     cores = sorted({each.cell.cores for each in found} | {fewest})
-    highest = max(cores[-1] / fewest, *(spread(each.ratio)[1] for each in found))
-    cell = found[0].cell
-    lines = []
-    for server, name in zip(servers, short(servers), strict=True):
-        marks = [
-            Mark(x=each.cell.cores, value=each.ratio.median, low=each.ratio.low, high=each.ratio.high)
-            for each in found
-            if each.cell.server == server
-        ]
-        lines.append(Line(name=name, style=of_style[server], marks=(Mark(x=fewest, value=1.0), *marks)))
+    style = styles(comparison)
+    itself = point(Interval(median=1.0, low=None, high=None))
+    shown = [
+        Line(
+            name=name,
+            style=style[server],
+            points={float(fewest): itself}
+            | {float(each.cell.cores): point(each.ratio) for each in found if each.cell.server == server},
+        )
+        for server, name in labels(each.cell.server for each in found).items()
+    ]
+    x = NumberAxis(title="cores", low=cores[0], high=cores[-1], ticks=tuple(cores), padding=PADDING)
+    highest = (cores[-1] / fewest, *(ends(each.ratio)[1] for each in found))
+    y = from_zero(f"throughput over that of {counted(fewest, 'core')}", highest)
     return Panel(
-        title=f"{workload_words(comparison, cell.workload)}, {cell.load}, connection: {cell.connection}",
-        drawing=Lines(
-            x=Axis(title="cores", low=cores[0], high=cores[-1], ticks=tuple(cores)),
-            y=Axis(title=f"throughput over that of {counted(fewest, 'core')}", low=0.0, high=highest * 1.04),
-            lines=tuple(lines),
-            guide=((fewest, 1.0), (cores[-1], cores[-1] / fewest)),
-            guide_name="ideal",
-        ),
+        title=(tables.workload(comparison.run, cell.workload), f"{cell.load}, connection: {cell.connection}"),
+        chart=partial(lines, shown, x, y, [(fewest, 1.0), (cores[-1], cores[-1] / fewest)]),
     )
 
 
@@ -90,7 +75,7 @@ def _rows(comparison: Comparison) -> Iterable[tuple[str, ...]]:
         cell = each.cell
         yield (
             cell.server,
-            workload_words(comparison, cell.workload),
+            tables.workload(comparison.run, cell.workload),
             cell.load,
             cell.connection,
             str(cell.cores),

@@ -1,10 +1,15 @@
 """How the machine changed in the course of the run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import altair as alt
 
 from wsgilab.model import Comparison, Drift, Interval
 from wsgilab.report import tables
-from wsgilab.report.figures.values import Axis, Figure, Line, Lines, Mark, Panel, spread
+from wsgilab.report.charts.figure import Figure, Panel, ends
+from wsgilab.report.charts.marks import data, guide_line, point
+from wsgilab.report.charts.theme import COLOURS, HEIGHT, NumberAxis
 from wsgilab.report.tables import Column, Table
 
 _COLUMNS = (
@@ -32,7 +37,6 @@ def drift(comparison: Comparison) -> Iterable[Figure]:
     yield Figure(
         name="drift",
         section="drift",
-        workload="",
         title="Drift: each block against the whole run",
         caption=(
             "Each trial's figure over the median of its cell: the line is the median over a block's trials, the band their "
@@ -46,26 +50,25 @@ def drift(comparison: Comparison) -> Iterable[Figure]:
 
 
 def _panel(title: str, blocks: Sequence[Drift], read: Callable[[Drift], Interval | None]) -> Panel | None:
-    marks = tuple(
-        Mark(x=each.block + 1, value=value.median, low=value.low, high=value.high)
-        for each in blocks
-        if (value := read(each)) is not None
-    )
-    if len(marks) < _FEWEST:
-        return None
-    ends = [end for each in blocks if (value := read(each)) is not None for end in spread(value)]
+    found = {float(each.block + 1): value for each in blocks if (value := read(each)) is not None}
+    return None if len(found) < _FEWEST else Panel(title=(title,), chart=partial(_chart, found))
+
+
+def _chart(found: Mapping[float, Interval]) -> alt.TopLevelMixin:
+    """A line through the blocks' medians, in a band from quartile to quartile."""
+    reach = [end for value in found.values() for end in ends(value)]
+    first, *_, last = found
+    x = NumberAxis(title="block", low=first, high=last)
     # A calm run looks calm: the axis is never tighter than this.
-    low, high = min(0.9, min(ends) - 0.02), max(1.1, max(ends) + 0.02)
-    last = marks[-1].x
-    return Panel(
-        title=title,
-        drawing=Lines(
-            x=Axis(title="block", low=marks[0].x, high=last),
-            y=Axis(title="over the cell's median", low=low, high=high),
-            lines=(Line(name="", style=0, marks=marks),),
-            guide=((marks[0].x, 1.0), (last, 1.0)),
-            band=True,
-        ),
+    low, high = min(0.9, min(reach) - 0.02), max(1.1, max(reach) + 0.02)
+    y = NumberAxis(title="over the cell's median", low=low, high=high)
+    base = alt.Chart(data({"x": block, **point(value)} for block, value in found.items())).encode(x=x.x("x"))
+    line = base.mark_line(color=COLOURS[0], strokeWidth=1.75, point={"color": COLOURS[0], "size": 18})
+    return alt.layer(
+        guide_line([(first, 1.0), (last, 1.0)], x, y),
+        base.mark_area(color=COLOURS[0], opacity=0.25).encode(y=y.y("low"), y2=alt.Y2("high:Q")),
+        line.encode(y=y.y("value")),
+        height=HEIGHT,
     )
 
 

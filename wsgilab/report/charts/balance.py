@@ -1,14 +1,27 @@
 """How evenly requests fall to a server's processes."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+
+import altair as alt
 
 from wsgilab.model import CellResult, Comparison
 from wsgilab.report import tables
-from wsgilab.report.figures.values import MOST_PANELS, MOST_ROWS, Figure, Panel, Stacks, kept, short, telling
+from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, kept, kept_rows, labels, place, telling
+from wsgilab.report.charts.marks import Row, data
+from wsgilab.report.charts.theme import COLOURS, TEXT, NumberAxis, name_rows
 from wsgilab.report.tables import Column, Table
 
 _FEWEST = 2
 """Processes; a single one does it all."""
+
+_ROW, _BAR = 24, 14
+"""Pixels of a row, and of the bar in it; the strokes of even shares are longer than the bar."""
+
+_LEGIBLE = 0.15
+"""The least share whose bar has room for its figure."""
+
+_AXIS = NumberAxis(title="share of the requests", low=0.0, high=1.0, percent=True, ticks=(0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def balance(comparison: Comparison) -> Iterable[Figure]:
@@ -32,7 +45,6 @@ def balance(comparison: Comparison) -> Iterable[Figure]:
     yield Figure(
         name="balance",
         section="balance",
-        workload="",
         title="Balance across processes",
         caption=(
             "What share of the requests each process finished, the busiest first; the strokes are where the borders would "
@@ -63,11 +75,35 @@ def balance(comparison: Comparison) -> Iterable[Figure]:
 
 
 def _panel(comparison: Comparison, results: Sequence[CellResult]) -> Panel:
-    drawn = results[:MOST_ROWS]
-    more = f" ({MOST_ROWS} of {len(results)} servers)" if len(results) > MOST_ROWS else ""
-    return Panel(
-        title=tables.describe(comparison, drawn[0].cell) + more,
-        drawing=Stacks(names=tuple(short([each.cell.server for each in drawn])), shares=tuple(map(_shares, drawn))),
+    drawn, more = kept_rows(results)
+    cell = drawn[0].cell
+    workload = tables.workload(comparison.run, cell.workload)
+    return Panel(title=(workload, f"{cell.load}, {place(cell)}{more}"), chart=partial(_chart, drawn))
+
+
+def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
+    """A bar for each share of a server, and strokes where the borders would be if all were even."""
+    names = labels(each.cell.server for each in drawn)
+    bars: list[Row] = []
+    evens: list[Row] = []
+    for each in drawn:
+        server, shares, begin = names[each.cell.server], _shares(each), 0.0
+        for number, share in enumerate(shares):
+            text = f"{share:.0%}" if share >= _LEGIBLE else ""
+            place_of = {"begin": begin, "end": begin + share, "middle": begin + share / 2}
+            bars.append({"server": server, **place_of, "shade": (0.4, 0.15)[number % 2], "text": text})
+            begin += share
+        evens += [{"server": server, "even": number / len(shares)} for number in range(1, len(shares))]
+    rows, blue = name_rows(names.values()), COLOURS[0]
+    base = alt.Chart(data(bars)).encode(y=rows)
+    strokes = alt.Chart(data(evens)).mark_tick(color=COLOURS[1], thickness=2, size=_ROW - 2)
+    return alt.layer(
+        strokes.encode(x=_AXIS.x("even"), y=rows),
+        base.mark_bar(height=_BAR, fill=blue, stroke=blue, strokeWidth=1.5).encode(
+            x=_AXIS.x("begin"), x2=alt.X2("end:Q"), fillOpacity=alt.FillOpacity("shade:Q", scale=None)
+        ),
+        base.mark_text(fontSize=TEXT - 1).encode(x=_AXIS.x("middle"), text=alt.Text("text:N")),
+        height=alt.Step(_ROW),
     )
 
 
