@@ -18,7 +18,7 @@ class _Load(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
+class _CellGroup:
     """A product of lists, the first the slowest to change: the order in which an experiment file spells cells out."""
 
     servers: tuple[str, ...]
@@ -74,7 +74,7 @@ def _document(experiment: Experiment) -> Mapping[str, object]:
     }
 
 
-def _entry(group: _Group) -> Mapping[str, object]:
+def _entry(group: _CellGroup) -> Mapping[str, object]:
     first, amounts = group.loads[0], [_short(load.amount) for load in group.loads]
     return {
         "servers": list(group.servers),
@@ -85,11 +85,11 @@ def _entry(group: _Group) -> Mapping[str, object]:
     }
 
 
-def _groups(cells: Sequence[Cell]) -> Sequence[_Group]:
+def _groups(cells: Sequence[Cell]) -> Sequence[_CellGroup]:
     """The cells in their order, as the few products that are left when neighbours are joined list by list."""
     groups = [_single(cell) for cell in cells]
     for name in _FASTEST_FIRST:
-        joined: list[_Group] = []
+        joined: list[_CellGroup] = []
         for group in groups:
             both = _joined(joined[-1], group, name) if joined else None
             if both is None:
@@ -100,13 +100,13 @@ def _groups(cells: Sequence[Cell]) -> Sequence[_Group]:
     return groups
 
 
-def _single(cell: Cell) -> _Group:
+def _single(cell: Cell) -> _CellGroup:
     load = (
         _Load(amount=cell.users or 0, arrivals=None, scheduled=False)
         if cell.rate is None
         else _Load(amount=cell.rate, arrivals=cell.arrivals, scheduled=True)
     )
-    return _Group(
+    return _CellGroup(
         servers=(cell.server,),
         cores=(cell.cores,),
         workloads=(cell.workload,),
@@ -115,12 +115,12 @@ def _single(cell: Cell) -> _Group:
     )
 
 
-def _joined(first: _Group, second: _Group, name: str) -> _Group | None:
+def _joined(first: _CellGroup, second: _CellGroup, name: str) -> _CellGroup | None:
     """One group with the list `name` of both; None if the two differ in anything else."""
     values = (*getattr(first, name), *getattr(second, name))
     if name == "loads" and len({load[1:] for load in values}) > 1:
         return None  # a group has users or a rate, and all its rates are spaced alike
-    both: _Group = replace(first, **{name: values})
+    both: _CellGroup = replace(first, **{name: values})
     return both if replace(second, **{name: values}) == both else None
 
 

@@ -54,7 +54,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
+class _ReportGroup:
     """Servers under the same conditions: what is in sight, and everything."""
 
     brief: _Sheet
@@ -67,7 +67,7 @@ class _Workload:
 
     title: str
     shown: tuple[_Shown, ...]
-    groups: tuple[_Group, ...]
+    groups: tuple[_ReportGroup, ...]
 
 
 def report(comparison: Comparison) -> Mapping[str, bytes]:
@@ -152,7 +152,7 @@ def _conditions(comparison: Comparison) -> Iterable[tuple[str, int]]:
     return [(conditions[0], index) for index, conditions in enumerate(groups)]
 
 
-def _group(table: Table) -> _Group:
+def _group(table: Table) -> _ReportGroup:
     chosen = [column.heading in _BRIEF for column in table.columns]
     brief = Table(
         title=table.title,
@@ -160,7 +160,7 @@ def _group(table: Table) -> _Group:
         rows=tuple(tuple(compress(row, chosen)) for row in table.rows),
         notes=table.notes,
     )
-    return _Group(brief=_sheet(brief), whole=_sheet(table))
+    return _ReportGroup(brief=_sheet(brief), whole=_sheet(table))
 
 
 def _warnings(comparison: Comparison) -> Table:

@@ -48,7 +48,7 @@ class Identity(TypedDict):
     lanes: tuple[LaneRecord, ...]
 
 
-class Load(TypedDict):
+class LoadConditions(TypedDict):
     """Users, or a rate with its arrivals."""
 
     users: NotRequired[int | None]
@@ -59,7 +59,7 @@ class Load(TypedDict):
     """How a rate is spaced. Absent where there are users."""
 
 
-class Conditions(Load):
+class Conditions(LoadConditions):
     """All of a cell but its server: cells under the same conditions can be compared."""
 
     workload: str
@@ -79,7 +79,9 @@ class NamedCell(Conditions):
 
 def conditions(cell: Cell) -> Conditions:
     """A cell without its server."""
-    load: Load = {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
+    load: LoadConditions = (
+        {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
+    )
     return {"workload": cell.workload, "cores": cell.cores, **load, "connection": cell.connection}
 
 

@@ -10,7 +10,7 @@ from wsgilab.runtime.protocol import Running, RunningBackend, Target
 from wsgilab.system import cpus, neighbours
 
 
-class Meter:
+class TrialMeter:
     """What a target, and its backends, consumed between the window's ends, over the time between the two readings; and what
     else ran on this machine, where `owns` is given."""
 

@@ -12,7 +12,7 @@ from wsgilab.load.client import Swarm
 from wsgilab.model import Cell, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.model.text import counted
-from wsgilab.run.meter import Meter
+from wsgilab.run.meter import TrialMeter
 from wsgilab.run.observer import Observer
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
 from wsgilab.runtime.restarts import Restarts
@@ -161,7 +161,7 @@ def _observe(
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
-    meter = Meter(run, trial.cell, target, backends, owns)
+    meter = TrialMeter(run, trial.cell, target, backends, owns)
     spec = trial_spec(trial, run, target.base_url)
     try:
         if not warm:
@@ -175,7 +175,7 @@ def _observe(
         raise
     if report.read_late:
         # Of a time in which the users had left.
-        meter = Meter(run, trial.cell, target, backends, owns)
+        meter = TrialMeter(run, trial.cell, target, backends, owns)
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:

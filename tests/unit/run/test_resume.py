@@ -53,9 +53,9 @@ def go_on(workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> st
 
     monkeypatch.setattr(startup, "sweep", begin)
     said = io.StringIO()
-    manner = RunOptions(task="lab.run", runtime="local", resume=run.id)
+    options = RunOptions(task="lab.run", runtime="local", resume=run.id)
     with pytest.raises(Began):
-        runner.run(manner, choose, conclude, Console(file=said, width=200), workspace)
+        runner.run(options, choose, conclude, Console(file=said, width=200), workspace)
     return said.getvalue()
 
 

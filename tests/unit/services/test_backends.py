@@ -1,4 +1,4 @@
-"""The backends' own programs: the slow service over real connections, and PostgreSQL's keeper with programs of ours."""
+"""The backends' own programs: the slow service over real connections, and PostgreSQL's launcher with programs of ours."""
 
 import asyncio
 import os
@@ -116,7 +116,7 @@ def test_a_slow_service_whose_address_is_taken_is_one_line_that_says_so() -> Non
     assert re.fullmatch(r"upstream.py: .*address already in use\n", ended.stderr)
 
 
-# PostgreSQL's keeper.
+# PostgreSQL's launcher.
 
 PROGRAMS = {
     # Whoever is asked tells so in $SEEN.
@@ -135,7 +135,7 @@ while :; do sleep 0.1 & wait $!; done
 
 
 class Installed:
-    """PostgreSQL on PATH, as far as the keeper needs it, and a folder for what is temporary."""
+    """PostgreSQL on PATH, as far as the launcher needs it, and a folder for what is temporary."""
 
     def __init__(self, home: Path) -> None:
         programs, self.temporary, self._seen = home / "bin", home / "temporary", home / "seen"
