@@ -21,10 +21,10 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
 test: check ## Every check and every test; those of the runtimes need a few minutes
-	$(BIN)/pytest -n 2 tests/unit
-	# What holds no figure that a busy machine would spoil runs two at a time, the rest by itself.
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m beside tests/contract tests/e2e
-	$(BIN)/pytest -m "not beside" tests/contract tests/e2e
+	$(BIN)/pytest -n 2 --durations=10 tests/unit
+	# What holds no figure that a busy machine would spoil runs four at a time, for it waits half of the time; the rest by itself.
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
+	$(BIN)/pytest --durations=10 -m alone tests/contract tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order
 	$(BIN)/ruff format --check .

@@ -1,10 +1,17 @@
 """What several suites share: the runtimes, on a state of their own so that no lab of the user's is touched."""
 
+import contextlib
+import fcntl
+import functools
 import os
+import shutil
+import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
+import psutil
 import pytest
 
 from wsgilab import commands
@@ -12,7 +19,8 @@ from wsgilab.commands import Workspace
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine
-from wsgilab.runtime.engine import NoEngine
+from wsgilab.runtime.engine import Engine, NoEngine
+from wsgilab.runtime.local import MARK
 from wsgilab.runtime.protocol import Runtime
 
 RUNTIMES = ("local", "compose")
@@ -40,10 +48,73 @@ def require(runtime: str) -> None:
         pytest.skip(found.reason)
 
 
+@functools.cache
+def has_engine() -> bool:
+    return isinstance(engine.find(), Engine)
+
+
+def processes(workspace: Workspace) -> list[psutil.Process]:
+    """Those of a lab that run on this machine; PostgreSQL's name the folder of their cluster instead."""
+    return [
+        each
+        for each in psutil.process_iter(["environ", "status", "cmdline"])
+        if (each.info["environ"] or {}).get(MARK) == workspace.lab_id
+        or any(workspace.lab_id in word for word in each.info["cmdline"] or [])
+        if each.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+def leftovers(workspace: Workspace) -> list[str]:
+    """Every process, container, network and temporary folder of a lab."""
+    found = [" ".join(each.info["cmdline"] or []) for each in processes(workspace)]
+    if has_engine():
+        with contextlib.closing(docker.from_env()) as client:
+            names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
+            names += [str(each.name) for each in client.networks.list()]
+        found += [name for name in names if workspace.lab_id in name]
+    return found + [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{workspace.lab_id}-*")]
+
+
+def copy_checkout(folder: Path) -> Path:
+    """What the lab's runtimes need of this checkout, in `folder`, to be changed there."""
+    for name in ("compose", "services", "locustfiles", "wsgilab"):
+        shutil.copytree(commands.PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(commands.PROJECT / ".dockerignore", folder)
+    return folder
+
+
+def prepare(workspace: Workspace, runtime: str) -> None:
+    """Install everything in the catalogue."""
+    made, _ = choose_runtime(workspace, runtime)
+    made.prepare(read_catalogue(workspace).values(), read_backends(workspace).values(), print)
+
+
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lab's state for this test run: its stacks are installed once."""
-    return tmp_path_factory.mktemp("state")
+def stacks(pytestconfig: pytest.Config) -> Path:
+    """Every stack, installed once for all processes and test runs of this checkout: a new lock makes a new folder there."""
+    folder = pytestconfig.cache.mkdir("lab")
+    with (folder / "installing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepare(commands.workspace({"LAB_STATE": str(folder)}), "local")
+    return folder / "stacks"
+
+
+@pytest.fixture(scope="session")
+def make_state(stacks: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes the folder of a lab's state that no other test uses, with every stack in it."""
+
+    def make(name: str) -> Path:
+        state = tmp_path_factory.mktemp(name)
+        (state / "stacks").symlink_to(stacks)
+        return state
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def state(make_state: Callable[[str], Path]) -> Path:
+    """The lab's state for the tests of this process."""
+    return make_state("state")
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +126,7 @@ def session_places(state: Path) -> Workspace:
 def runtime(request: pytest.FixtureRequest, session_places: Workspace) -> Iterator[Runtime]:
     """Each runtime in turn, everything in the catalogue installed. Whatever the tests leave behind is ended."""
     require(request.param)
+    prepare(session_places, request.param)
     made, _ = choose_runtime(session_places, request.param)
-    made.prepare(read_catalogue(session_places).values(), read_backends(session_places).values(), print)
     yield made
     made.sweep()

@@ -4,12 +4,10 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 import urllib.request
@@ -23,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import require
+from tests.conftest import copy_checkout, leftovers, processes, require
 from wsgilab import commands
 from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
@@ -32,10 +30,9 @@ from wsgilab.model import Server, TrialSpec
 from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_backends, read_catalogue
-from wsgilab.runtime import engine
+from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.local import MARK
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import Backends, Fleet, Running, Runtime, Target
 from wsgilab.system import host
@@ -43,7 +40,7 @@ from wsgilab.system.ports import free_ports
 from wsgilab.testing import cell, experiment, run
 from wsgilab.web.client import LabUI
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 SERVERS = ("flask-processes-3", "gunicorn-sync-4", "gunicorn25-eventlet")
 SERVER_CORE = frozenset({min(host.usable_cpus())})
@@ -83,24 +80,6 @@ def order(target: Target, users: int = 8, window_s: float = 0.3) -> TrialSpec:
         patience_s=10.0,
         options={"connection": "close", "sleep_ms": 20.0},
     )
-
-
-def leftovers(workspace: Workspace, runtime: Runtime) -> list[str]:
-    """Every process, container, network and temporary folder that belongs to this test run's lab."""
-    if runtime.name == "local":
-        found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{workspace.lab_id}-*")]
-        for each in psutil.process_iter(["environ", "cmdline", "status"]):
-            words = " ".join(each.info["cmdline"] or [str(each.pid)])
-            # PostgreSQL's processes are told by the folder of their cluster too.
-            ours = (each.info["environ"] or {}).get(MARK) == workspace.lab_id or workspace.lab_id in words
-            if ours and each.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(words)
-        return found
-    client = docker.from_env()
-    names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
-    names += [str(each.name) for each in client.networks.list()]
-    client.close()
-    return [name for name in names if workspace.lab_id in name]
 
 
 def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: LocustSwarm) -> None:
@@ -219,7 +198,7 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(
     with pytest.raises(TargetError, match=r"gunicorn-sync-4 did not start: ended with exit code \d") as caught, start:
         pytest.fail("a fleet with a dead server came up")
     assert "Failed to find attribute 'nothing' in 'app'" in caught.value.detail
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def changed(workspace: Workspace, name: str, command: str) -> Server:
@@ -232,10 +211,11 @@ def changed(workspace: Workspace, name: str, command: str) -> Server:
     return read_catalogue(workspace)[name]
 
 
-@pytest.mark.parametrize("bind", ["0.0.0.0:0", "127.0.0.2:${LAB_PORT:-8000}", "127.0.0.1:${LAB_PORT:-8000}"])
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", "127.0.0.1:${LAB_PORT:-8000}"])
 def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_and_its_last_lines(
-    bind: str, fresh: Callable[[str], tuple[Workspace, Runtime]]
+    bind: str, fresh: Callable[[str], tuple[Workspace, Runtime]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(starting, "LOOK_S", 1.0)
     workspace, own = fresh("misplaced")
     server = changed(workspace, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "app:app"]')
     start = own.start([server], SERVER_CORE)
@@ -253,7 +233,7 @@ def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_an
     with pytest.raises(TargetError, match=told) as caught, start:
         pytest.fail("a fleet that listens elsewhere came up")
     assert listens(caught.value.detail)
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
@@ -267,7 +247,7 @@ def test_a_container_that_nobody_can_reach_is_told_with_the_remedy(
     told = r"^gunicorn-sync-1 does not publish its port 8000, .*; begin its stanza in the catalogue with <<: \*server$"
     with pytest.raises(TargetError, match=told), start:
         pytest.fail("a server that nobody can reach came up")
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
@@ -278,7 +258,7 @@ def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
     server = changed(workspace, "gunicorn-sync-1", f"[sh, -c, '[ $$LAB_HOST:$$LAB_PORT = $$LAB_BIND ] && {word}']")
     with own.start([server], SERVER_CORE) as fleet:
         assert hello(fleet[server.name].published_url) == b"hello\n"
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str], tuple[Workspace, Runtime]]) -> None:
@@ -293,7 +273,7 @@ def test_a_server_on_other_cores_than_asked_for_is_an_error(fresh: Callable[[str
     told = rf"gunicorn-sync-4 runs on cores {other}, not on {min(SERVER_CORE)} as asked"
     with pytest.raises(TargetError, match=told), start:
         pytest.fail("a fleet on the wrong cores came up")
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
@@ -306,14 +286,14 @@ def test_leaving_backends_and_their_fleet_by_an_exception_leaves_nothing(
             own.backends(read_backends(workspace).values(), GENERATOR_CORE),
             own.start([catalogue["gunicorn-sync-1"]], SERVER_CORE) as fleet,
         ):
-            assert leftovers(workspace, own)
+            assert leftovers(workspace)
             assert fleet["gunicorn-sync-1"].failure() is None
             assert get(fleet["gunicorn-sync-1"], "/db?ms=1&item=3").startswith("read 4e07408562")
             raise Deliberate
 
     with pytest.raises(Deliberate):
         start_and_fail()
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_a_backend_that_dies_says_how_and_is_reached_again_after_a_restart(
@@ -333,7 +313,7 @@ def test_a_backend_that_dies_says_how_and_is_reached_again_after_a_restart(
             assert get(fleet["gunicorn-sync-1"], "/upstream?ms=1") == "waited 1 ms\n"
         (log, *_) = own.log("postgres", None, follow=False)
         assert log
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
     with pytest.raises(TargetError, match=r"^postgres: is not up; invoke lab\.up brings it up$"):
         own.log("postgres", None, follow=False)
 
@@ -354,10 +334,7 @@ def test_a_backend_that_cannot_start_shows_its_last_lines(
     before: str, after: str, told: str, fresh: Callable[[str], tuple[Workspace, Runtime]], tmp_path: Path
 ) -> None:
     workspace, own = fresh("backends-broken")
-    for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(workspace.project / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(workspace.project / ".dockerignore", tmp_path)
-    file = tmp_path / "compose" / "backends.yaml"
+    file = copy_checkout(tmp_path) / "compose" / "backends.yaml"
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, after))
     workspace = replace(workspace, project=tmp_path)
@@ -370,7 +347,7 @@ def test_a_backend_that_cannot_start_shows_its_last_lines(
         # Images are of a checkout, and this one is gone after the test.
         own.clean()
     assert ("nothing.py" if "python" in before else "many") in caught.value.detail
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
@@ -438,10 +415,9 @@ def kill(workspace: Workspace, runtime: Runtime, target: Running) -> None:
             for container in found:
                 container.kill()
     else:
-        for each in psutil.process_iter(["environ"]):
-            if (each.info["environ"] or {}).get(MARK) == workspace.lab_id:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
+        for each in processes(workspace):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
     for _ in range(100):
         if target.failure() is not None:
             return
@@ -480,7 +456,7 @@ def test_a_target_that_died_says_how_keeps_its_log_and_can_be_started_again(
             assert hello(target.published_url) == b"hello\n"
         with own.swarm(GENERATOR_CORE) as channel:
             assert LocustSwarm(channel, GENERATOR_CORE).get(f"{target.base_url}/hello") == "hello\n"
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_a_target_that_does_not_come_up_again_has_ended(
@@ -501,7 +477,7 @@ def test_a_target_that_does_not_come_up_again_has_ended(
         with pytest.raises(TargetError, match=told):
             target.restart()
         assert target.failure() is not None
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
@@ -530,7 +506,7 @@ def test_a_container_that_the_user_brought_back_is_found_and_one_that_was_remove
             target.usage()
         with pytest.raises(TargetError, match=r"it was removed; invoke lab\.down, then lab\.up"):
             target.restart()
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(
@@ -556,7 +532,7 @@ def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(
     for name, cores in (("gunicorn-sync-1", 1), ("gunicorn-sync-1", 2), ("nothing", 1)):
         with pytest.raises(TargetError, match=f"{name}: is not up on {cores} core"):
             elsewhere.log(name, cores, follow=False)
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def test_the_web_ui_is_pinned_and_reached_from_here_alone(
@@ -578,7 +554,7 @@ def test_the_web_ui_is_pinned_and_reached_from_here_alone(
         told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
         with pytest.raises(HostError, match=f"^{told}$"), second:
             pytest.fail("a second web UI came up at the same port")
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def assert_hidden_from_servers(workspace: Workspace) -> None:
@@ -620,7 +596,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_told_alike(
         told = f"--port {port}: is taken on 127.0.0.1; name another with --port"
         with pytest.raises(HostError, match=f"^{told}$"), own.ui(GENERATOR_CORE, "127.0.0.1", port):
             pytest.fail("a web UI came up at a port that is taken")
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 def listens(line: str) -> bool:
@@ -652,22 +628,20 @@ def test_what_a_killed_lab_left_behind_is_swept(fresh: Callable[[str], tuple[Wor
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
         child.send_signal(signal.SIGKILL)
-    left = leftovers(workspace, own)
+    left = leftovers(workspace)
     assert any("postgres" in each for each in left)
     assert own.sweep() > 0
-    assert leftovers(workspace, own) == []
+    assert leftovers(workspace) == []
 
 
 @pytest.fixture
 def fresh(
-    runtime: Runtime, session_places: Workspace, tmp_path_factory: pytest.TempPathFactory
+    runtime: Runtime, session_places: Workspace, make_state: Callable[[str], Path]
 ) -> Callable[[str], tuple[Workspace, Runtime]]:
-    """A lab of its own, so that what it leaves can be told from all else; stacks are linked, not installed again."""
+    """A lab of its own, so that what it leaves can be told from all else."""
 
     def make(name: str) -> tuple[Workspace, Runtime]:
-        state = tmp_path_factory.mktemp(name)
-        if runtime.name == "local":
-            (state / "stacks").symlink_to(session_places.state / "stacks")
+        state = make_state(name)
         catalogue = state / "servers.yaml"
         catalogue.write_text(session_places.catalogue.read_text())
         workspace = replace(session_places, state=state, catalogue=catalogue)
@@ -699,10 +673,7 @@ def checkouts(runtime: Runtime, tmp_path: Path) -> Iterator[tuple[Workspace, Wor
     """Two that are alike, on the same engine; nothing is left of their images."""
     made = []
     for name in ("first", "second"):
-        project = tmp_path / name
-        for folder in ("compose", "services", "locustfiles", "wsgilab"):
-            shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(commands.PROJECT / ".dockerignore", project)
+        project = copy_checkout(tmp_path / name)
         workspace = commands.workspace({"LAB_STATE": str(tmp_path / f"{name}-state")})
         made.append(replace(workspace, project=project, catalogue=project / "compose" / "servers.yaml"))
     first, second = made

@@ -1,14 +1,14 @@
-"""The lab as a user runs it: `invoke` in a process of its own, its results in a folder of the test's."""
+"""The lab as a user runs it: `invoke`, its results in a folder of the test's."""
 
 import contextlib
-import functools
 import http.client
+import io
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,23 +20,37 @@ import docker
 import psutil
 import pytest
 import yaml
+from invoke.program import Program
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.conftest import RUNTIMES, require
+from tests.conftest import RUNTIMES, leftovers, processes, require
 from tests.e2e import machines
 from tests.e2e.machines import Machine
+from tests.e2e.uncharted import formats as uncharted
 from wsgilab import commands
 from wsgilab.commands import Workspace
-from wsgilab.runtime import engine
-from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.local import MARK
 from wsgilab.session import state_file
 
 HERE = Path(__file__).parent
 
 
-@functools.cache
-def has_engine() -> bool:
-    return isinstance(engine.find(), Engine)
+class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests that share what is up run in one process: those of a file in the same runtime, and those on several machines."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, *words = re.split(r"::|[\[\]-]", nodeid)
+        runtime = next((each for each in RUNTIMES if each in words), "")
+        return "machines" if "test_site" in file else f"{file} {runtime}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest in one process begins first."""
+    items.sort(key=lambda item: "test_site" not in item.nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatIsShared:
+    return ByWhatIsShared(config, log)
 
 
 @dataclass(kw_only=True)
@@ -58,32 +72,56 @@ class Cli:
     workspace: Workspace
     runtime: str
     variables: dict[str, str] = field(default_factory=dict)
+    charts: bool = False
+    """Whether runs have a report, with charts, which takes two seconds of computing."""
 
-    def start(
-        self, *words: str, project: Path = commands.PROJECT, python: Sequence[str] = (), terminal: int | None = None
-    ) -> "subprocess.Popen[str]":
-        """`python`: its own options. `terminal`: a descriptor of one, for the command to be at."""
-        environment = {
-            **os.environ,
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that the command has, beside this process' own."""
+        return {
             "LAB_STATE": str(self.workspace.state),
             "LAB_RESULTS": str(self.workspace.results),
             "LAB_CATALOGUE": str(self.workspace.catalogue),
+            **({} if self.charts else {"PYTHONPATH": str(HERE / "uncharted")}),
             **self.variables,
         }
+
+    def start(self, *words: str, python: Sequence[str] = (), terminal: int | None = None) -> "subprocess.Popen[str]":
+        """In a process of its own. `python`: its own options. `terminal`: a descriptor of one, for the command to be at."""
         return subprocess.Popen(
             [*([] if terminal is None else ["setsid", "--ctty"]), sys.executable, *python, "-m", "invoke", *words],
-            cwd=project,
-            env=environment,
+            cwd=commands.PROJECT,
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def __call__(self, *words: str, seconds: float = 110) -> Ended:
+    def in_own_process(self, *words: str, seconds: float = 110) -> Ended:
+        """As `start`, to its end."""
         with self.start(*words) as child:
             output, _ = child.communicate(timeout=seconds)
         return Ended(code=child.returncode, output=output)
+
+    def __call__(self, *words: str) -> Ended:
+        """In this process, to its end: a new one needs a second of computing to import the lab."""
+        said = io.StringIO()
+        code: Any = 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            if not self.charts:
+                patch.setitem(sys.modules, "wsgilab.report.formats", uncharted)
+            try:
+                Program(binary="invoke").run(["invoke", *words])
+            except SystemExit as ended:
+                code = ended.code or 0
+        return Ended(code=code, output=said.getvalue())
 
     def run(self, *words: str, experiment: str = "small.yaml") -> Ended:
         return self("lab.run", "--runtime", self.runtime, "--experiment", str(HERE / experiment), *words)
@@ -98,33 +136,18 @@ class Cli:
 
     def up(self, *words: str, servers: str = "gunicorn-sync-4") -> Ended:
         """The interactive lab, its web UI at any free port."""
-        return self("lab.up", "--runtime", self.runtime, "--servers", servers, "--port", "0", *words)
+        # Its process has to end, as it does for a user: else the lab that stays up would be a child of the tests.
+        return self.in_own_process("lab.up", "--runtime", self.runtime, "--servers", servers, "--port", "0", *words)
 
-    def standing(self) -> state_file.SessionState:
+    def session(self) -> state_file.SessionState:
         """What the state file says is up."""
         found = state_file.read(self.workspace.state)
         assert found is not None
         return found
 
-    def targets(self) -> list["psutil.Process"]:
-        """The processes of the lab's own servers, swarm, keeper and web UI, on this machine."""
-        return [
-            each
-            for each in psutil.process_iter(["environ", "status", "cmdline"])
-            if (each.info["environ"] or {}).get(MARK) == self.workspace.lab_id
-            and each.info["status"] != psutil.STATUS_ZOMBIE
-        ]
-
     def leftovers(self) -> list[str]:
-        """Everything of this lab that still runs or stands: processes, containers, networks, logs, what is said up."""
-        found = [" ".join(each.info["cmdline"] or []) for each in self.targets()]
-        if has_engine():
-            with contextlib.closing(docker.from_env()) as client:
-                names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
-                names += [str(each.name) for each in client.networks.list()]
-            found += [name for name in names if self.workspace.lab_id in name]
-        found += [str(path) for path in (self.workspace.state / "logs").glob("*")]
-        found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{self.workspace.lab_id}-*")]
+        """Everything of this lab that still runs or stands: also logs, and what is said to be up."""
+        found = [*leftovers(self.workspace), *map(str, (self.workspace.state / "logs").glob("*"))]
         return found + [str(path) for path in self.workspace.state.glob("*up.json*")]
 
     def assert_nothing_left(self) -> None:
@@ -158,7 +181,7 @@ def built(trait: str, slots: int, processes: int = 1) -> str:
     return BUILT.format(trait=trait, script=HERE / "built.py", slots=slots, processes=processes)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -225,10 +248,11 @@ def kill_target(cli: Cli, server: str, argument: str) -> None:
                 container.kill()
         client.close()
         return
-    victims = [each for each in cli.targets() if argument in each.info["cmdline"]]
+    victims = [each for each in processes(cli.workspace) if argument in each.info["cmdline"]]
     assert victims
     for each in victims:
-        each.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 @dataclass(kw_only=True)

@@ -20,18 +20,7 @@ def make_certificates(folder: Path, address: str) -> None:
     """An authority, and in `folder`/server and `folder`/client what each side needs: ca.pem, cert.pem and key.pem."""
     authority = folder / "authority"
     authority.mkdir(parents=True)
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
+    made = shlex.split("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2")
     ours = [*made, "-keyout", str(authority / "key.pem"), "-out", str(authority / "ca.pem")]
     _openssl(*ours, "-subj", "/CN=authority of a test", "-addext", "keyUsage=critical,keyCertSign")
     for side, purpose in (("server", "serverAuth"), ("client", "clientAuth")):

@@ -224,7 +224,7 @@ class Machine:
 
     def names(self, lab_id: str) -> list[str]:
         """The containers and networks of a lab that stand here."""
-        return standing(self.client(), lab_id)
+        return left_running(self.client(), lab_id)
 
     def containers(self, lab_id: str, service: str) -> list[Any]:
         """The containers of one of a lab's services that run here."""
@@ -238,7 +238,7 @@ def _ids(client: docker.DockerClient) -> dict[str, str]:
     return {str(tag): str(image.id) for image in client.images.list() for tag in image.tags}
 
 
-def standing(client: docker.DockerClient, lab_id: str) -> list[str]:
+def left_running(client: docker.DockerClient, lab_id: str) -> list[str]:
     """The containers and networks of a lab that stand on an engine."""
     with contextlib.closing(client):
         names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]

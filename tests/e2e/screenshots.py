@@ -42,6 +42,7 @@ def take_report(browser: Browser, results: Path) -> None:
     """The report's beginning, and who ran when."""
     shutil.copytree(RECORDED, results / RECORDED.name)
     cli = make_cli("local", commands.workspace().state, results)
+    cli.charts = True
     assert cli("lab.report", "--run", RECORDED.name).code == 0
     for width, height in SIZES.items():
         for theme in THEMES:

@@ -56,7 +56,7 @@ class SiteCli(Cli):
         return self
 
     def task(self, name: str, *words: str) -> Ended:
-        return self(name, "--site", str(self.file), *words, seconds=SECONDS)
+        return self(name, "--site", str(self.file), *words)
 
     def measure(self, experiment: Path, *words: str) -> Ended:
         return self.task("lab.run", "--experiment", str(experiment), *words)

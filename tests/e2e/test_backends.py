@@ -1,33 +1,19 @@
-"""Runs whose requests wait for backends, and what comes of it where a backend fails."""
+"""Runs whose requests wait for backends, and the end of those that have not begun to measure."""
 
 import json
 import re
-import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.e2e.conftest import Cli, Ended, end, observations
-from tests.e2e.test_bad_input import assert_one_line
-from wsgilab import commands
+from tests.e2e.conftest import HERE, Cli, end, observations
 from wsgilab.experiment.workloads import WORKLOADS
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 UNREACHED = "registry.invalid/postgres:17"
-WAITING = """
-name: waiting
-blocks: 1
-window_s: 0.3
-reference: gunicorn-gevent
-workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
-cells:
-  - {servers: [gunicorn-gevent], workloads: [db, upstream, sleep], users: [8], connections: [close]}
-patience_s: 5
-"""
 EVERYTHING = """
 name: everything
 blocks: 1
@@ -41,19 +27,17 @@ cells:
 
 
 @pytest.fixture
-def waiting(tmp_path: Path) -> Path:
-    file = tmp_path / "waiting.yaml"
-    file.write_text(WAITING)
+def everything(tmp_path: Path) -> Path:
+    file = tmp_path / "everything.yaml"
+    file.write_text(EVERYTHING.replace("WORKLOADS", ", ".join(WORKLOADS)))
     return file
 
 
-def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "everything.yaml"
-    file.write_text(EVERYTHING.replace("WORKLOADS", ", ".join(WORKLOADS)))
+def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli: Cli, everything: Path) -> None:
     if cli.runtime == "local":
         # Processes need no image.
         cli.variables["LAB_POSTGRES_IMAGE"] = UNREACHED
-    ended = cli.run(experiment=str(file))
+    ended = cli.run(experiment=str(everything))
     assert ended.code == 0, ended.output
     assert any(
         re.fullmatch(r"Cores: servers on \S+, generator on \S+, backends on \S+\.", each) for each in ended.lines
@@ -80,37 +64,14 @@ def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli:
     assert by_name["gunicorn-gevent", "mixed"]["in_flight"]["peak"] > 1
 
 
-def test_an_interrupt_while_backends_start_leaves_nothing(cli: Cli, waiting: Path) -> None:
-    for wait_s in (0.0, 0.5):
-        child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(waiting))
-        assert child.stdout is not None
-        while not child.stdout.readline().startswith("Starting 1 server and postgres and upstream"):
-            assert child.poll() is None
-        time.sleep(wait_s)
-        ended = end(child, signal.SIGINT)
-        assert ended.code == 130, ended.output
-        assert "Traceback" not in ended.output
-        assert cli.leftovers() == []
-
-
-def test_a_backend_that_cannot_start_is_an_error(local: Cli, waiting: Path, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(commands.PROJECT / "tasks.py", project)
-    file = project / "compose" / "backends.yaml"
-    text = file.read_text()
-    assert "max_connections=1000" in text
-    file.write_text(text.replace("max_connections=1000", "max_connections=many"))
-    with local.start("lab.run", "--runtime", "local", "--experiment", str(waiting), project=project) as child:
-        output, _ = child.communicate(timeout=100)
-    ended = Ended(code=child.returncode, output=output)
-    assert_one_line(ended, "postgres did not start: ended with exit code 1; see its last lines below")
-    assert any("many" in line for line in ended.lines if line.startswith("  | "))
-
-
-@pytest.mark.parametrize("cli", ["compose"], indirect=True)
-def test_an_image_of_postgresql_that_cannot_be_had_is_an_error(cli: Cli, waiting: Path) -> None:
-    cli.variables["LAB_POSTGRES_IMAGE"] = UNREACHED
-    ended = cli.run(experiment=str(waiting))
-    assert_one_line(ended, f"the image {UNREACHED}", "neither here nor to be had", "LAB_POSTGRES_IMAGE")
+@pytest.mark.parametrize("with_backends", [False, True])
+def test_an_interrupt_while_all_starts_leaves_nothing(cli: Cli, everything: Path, *, with_backends: bool) -> None:
+    experiment = everything if with_backends else HERE / "small.yaml"
+    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(experiment))
+    assert child.stdout is not None
+    while not child.stdout.readline().startswith(f"Starting 2 servers{' and postgres' if with_backends else ' ...'}"):
+        assert child.poll() is None
+    ended = end(child, signal.SIGINT)
+    assert ended.code == 130, ended.output
+    assert "Traceback" not in ended.output
+    assert cli.leftovers() == []

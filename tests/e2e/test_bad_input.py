@@ -3,32 +3,33 @@
 What stands in one file alone is tested with its parser; here is what takes the whole lab to go wrong.
 """
 
+import contextlib
 import fcntl
 import json
 import re
-import shutil
 import signal
 import socket
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import RUNTIMES, require
-from tests.e2e.conftest import HERE, Cli, Ended, end, observations, wait_for
-from tests.e2e.proxy import stoppable
-from wsgilab import commands, testing
+from tests.conftest import RUNTIMES, copy_checkout, processes, require
+from tests.e2e.conftest import HERE, Cli, Ended, end, make_cli, observations, wait_for
+from tests.e2e.wire import Detour
+from wsgilab import testing
 from wsgilab.commands import Workspace
 from wsgilab.model.errors import BuildError, TrialsFailed, UsageError
 from wsgilab.results.store import Journal, Store
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime import engine
-from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
+from wsgilab.runtime.engine import Endpoint, Engine
 from wsgilab.system import host
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 USAGE = UsageError.exit_code
 
@@ -97,10 +98,10 @@ def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path
     assert_one_line(ended, "the servers in the catalogue changed", "start a new run")
 
 
-def test_fewer_ports_than_servers(cli: Cli) -> None:
+def test_fewer_ports_than_servers(local: Cli) -> None:
     """Told before anything is installed or started, and not as ports that are taken."""
-    cli.variables["LAB_PORTS"] = "8100"
-    ended = cli.run("--servers", "gunicorn-sync-4,gunicorn-gevent")
+    local.variables["LAB_PORTS"] = "8100"
+    ended = local.run("--servers", "gunicorn-sync-4,gunicorn-gevent")
     assert_one_line(ended, "LAB_PORTS=8100: 2 ports are needed", "the range has 1", "--servers", "unset LAB_PORTS")
     assert "Starting" not in ended.output
 
@@ -146,9 +147,7 @@ def test_a_server_that_dies_when_the_lab_comes_up(local: Cli, tmp_path: Path) ->
 @pytest.mark.parametrize("runtime_name", RUNTIMES)
 def test_a_stack_that_does_not_install(runtime_name: str, session_places: Workspace, tmp_path: Path) -> None:
     require(runtime_name)
-    project = tmp_path / "project"
-    for folder in ("compose", "services", "locustfiles", "wsgilab"):
-        shutil.copytree(commands.PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    project = copy_checkout(tmp_path / "project")
     lock = project / "services" / "stacks" / "gunicorn" / "requirements.txt"
     lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock.read_text()))
     workspace = replace(
@@ -165,23 +164,12 @@ def test_a_stack_that_does_not_install(runtime_name: str, session_places: Worksp
     assert "\n" not in caught.value.message
 
 
-def test_a_server_that_dies_at_start(local: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "servers.yaml"
-    file.write_text(
-        local.workspace.catalogue.read_text().replace("[gunicorn, --workers=4,", "[gunicorn, --workers=none,")
-    )
-    local.variables["LAB_CATALOGUE"] = str(file)
-    ended = local.run()
-    assert_one_line(ended, "gunicorn-sync-4 did not start: ended with exit code 2")
-    assert any("--workers: invalid int value: 'none'" in line for line in ended.lines if line.startswith("  | "))
-
-
 def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "hang.yaml"
     file.write_text((HERE / "small.yaml").read_text().replace("patience_s: 2", "patience_s: 1"))
     child = local.start("lab.run", "--runtime", "local", "--experiment", str(file), "--blocks", "2")
     wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
-    for each in local.targets():
+    for each in processes(local.workspace):
         if "--worker-class=gevent" in each.info["cmdline"]:
             each.suspend()
     output, _ = child.communicate(timeout=100)
@@ -196,7 +184,7 @@ def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tm
 def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -> None:
     child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
     wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
-    for each in local.targets():
+    for each in processes(local.workspace):
         if "wsgilab.load.driver" in each.info["cmdline"]:
             each.send_signal(signal.SIGKILL)
     output, _ = child.communicate(timeout=60)
@@ -205,29 +193,7 @@ def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -
     assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
 
 
-def test_a_pipe_that_nobody_reads_any_more_ends_the_run_with_what_was_measured(local: Cli) -> None:
-    """As in `invoke lab.run | head -4`."""
-    child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "40")
-    assert child.stdout is not None
-    assert any(line.startswith("Trials: 1 of ") for line in child.stdout)
-    child.stdout.close()
-    assert child.wait(timeout=60) == 128 + signal.SIGPIPE
-    assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
-    assert local.leftovers() == []
-
-
-EARLY = (
-    "signal",
-    "invoke.collection",
-    "invoke.config",
-    "wsgilab.model.errors",
-    "rich.console",
-    "pydantic",
-    "wsgilab.commands",
-)
-
-
-@pytest.mark.parametrize("module", EARLY)
+@pytest.mark.parametrize("module", ["signal", "invoke.config", "pydantic", "wsgilab.commands"])
 def test_an_interrupt_while_the_lab_is_imported_is_no_traceback(local: Cli, module: str) -> None:
     child = local.start("lab.list", python=["-X", "importtime"])
     assert child.stdout is not None
@@ -241,14 +207,14 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
     require("compose")
     found = engine.find()
     assert isinstance(found, Engine)
-    results = {"LAB_STATE": str(state), "LAB_RESULTS": str(tmp_path / "results")}
-    cli = Cli(workspace=commands.workspace(results), runtime="compose")
+    cli = make_cli("compose", state, tmp_path / "results")
     # Not below tmp_path: a socket's path may have 107 bytes at most.
-    with tempfile.TemporaryDirectory() as folder, stoppable(Path(folder) / "s", found.address) as stopping:
-        cli.variables["DOCKER_HOST"] = stopping.address
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as reached:
+        reached.enter_context(Detour(f"{folder}/s", urlsplit(found.address).path, [0]).open())
+        cli.variables["DOCKER_HOST"] = f"unix://{folder}/s"
         child = cli.start("lab.run", "--runtime", "compose", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
         wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
-        stopping.stop()
+        reached.close()
         output, _ = child.communicate(timeout=60)
     assert_one_line(Ended(code=child.returncode, output=output), "the Docker engine stopped answering", "--resume")
     assert len(observations(cli.latest)) >= 2
@@ -316,28 +282,6 @@ def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path
     assert ended.code == 0, ended.output
     assert ended.lines[0] == "Runtime: local (no docker client on PATH)."
     assert_one_line(local("lab.run", "--runtime", "compose"), "no docker client on PATH", "use --runtime local")
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("exit 1", "has no Compose plug-in"),
-        ('[ "$1" = compose ] && echo 2.26.1; [ "$1" = compose ]', "no Docker engine answers at"),
-        (
-            f"case $1 in compose) echo 2.26.1;; version) echo 24.0.7;; context) echo '{CONTEXT}';; esac",
-            "is older than 25",
-        ),
-    ],
-)
-def test_a_docker_client_that_does_not_suffice(
-    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", fake_docker(tmp_path, script) + ":/usr/sbin:/sbin")
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    found = engine.find()
-    assert isinstance(found, NoEngine)
-    assert reason in found.reason
-    assert found.remedy
 
 
 def test_an_old_client_earlier_on_path_does_not_hide_a_whole_one(

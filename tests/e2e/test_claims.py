@@ -27,6 +27,7 @@ PHYSICS = {
     "blocking-driver": "confirmed",
 }
 """Claims that waiting alone decides, and so any machine."""
+IN_CONTAINERS = ("sync-with-threads", "blocking-driver")
 
 DATABASE = """
 name: claims
@@ -70,17 +71,19 @@ def shipped(tmp_path: Path) -> str:
 
 
 def test_claims_have_the_same_verdicts_in_both_runtimes(cli: Cli, shipped: str) -> None:
-    words = ("--claims", shipped, "--only", ",".join(PHYSICS))
+    # Verdicts are judged in one place: in containers one that is refuted, and one that asks a backend.
+    expected = PHYSICS if cli.runtime == "local" else {name: PHYSICS[name] for name in IN_CONTAINERS}
+    words = ("--claims", shipped, "--only", ",".join(expected))
     ended = cli("lab.claims", "--runtime", cli.runtime, *words, "--blocks", "4")
 
     assert ended.code == 0, ended.output
     found = verdicts(cli.latest)
-    # What somebody else on this machine disturbs is undecided; it is never decided wrongly.
-    decided = {name: each["verdict"] for name, each in found.items() if each["verdict"] != "undecided"}
-    assert decided == {name: PHYSICS[name] for name in decided}
-    assert len(decided) >= len(PHYSICS) - 2
-    assert found.keys() == PHYSICS.keys()
-    assert ended.lines[-1].endswith("/claims.md")
+    assert found.keys() == expected.keys()
+    for name, each in found.items():
+        # What somebody else on this machine disturbs is undecided; it is never decided wrongly.
+        is_disturbed = each["verdict"] == "undecided" and "others took" in str(each)
+        assert each["verdict"] == expected[name] or is_disturbed, each
+    assert any(line.endswith("/claims.md") for line in ended.lines)
     markdown = (cli.latest / "claims.md").read_text()
     assert all(each["claim"].replace("`", "") in markdown.replace("\\`", "") for each in found.values())
     assert (cli.latest / "comparison.yaml").exists()
@@ -124,7 +127,7 @@ def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: C
     assert "Traceback" not in output
     found = verdicts(local.latest)
     # Who looks for something to kill is a neighbour, by which it may be undecided.
-    assert "postgres" not in str(found["sleeping"]["conditions"])
+    assert "the backend postgres" not in str(found["sleeping"]["conditions"])
     assert found["asking"]["verdict"] == "undecided"
     assert "the backend postgres ended" in found["asking"]["conditions"][0]["reason"]
 
@@ -145,7 +148,6 @@ def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, tmp_path: P
         assert found["verdict"] == expected or "others took" in str(found)
 
 
-@pytest.mark.beside
 def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:
     ended = local("lab.claims", "--only", "nonsense")
     assert_one_line(ended, "--only: unknown claim 'nonsense'", "known are development-server-single", code=USAGE)

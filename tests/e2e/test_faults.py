@@ -18,7 +18,7 @@ from tests.e2e.conftest import Cli, at_a_terminal, end, kill_target, make_cli, o
 from tests.e2e.containers import assert_confined
 from tests.e2e.test_run import cells
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 ADDED = """
   gunicorn-sync-two:
@@ -28,7 +28,7 @@ ADDED = """
 """
 EXPERIMENT = """
 name: broken
-blocks: 5
+blocks: 4
 window_s: 0.3
 reference: gunicorn-sync-two
 workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
@@ -37,7 +37,7 @@ cells:
   - {servers: [gunicorn-sync-two], workloads: [upstream], users: [8], connections: [close]}
 patience_s: 2
 """
-TRIALS = 25
+TRIALS = 20
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)

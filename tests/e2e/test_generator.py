@@ -115,9 +115,13 @@ def at_40(port: int) -> TrialSpec:
 # --- generators
 
 
+def python(log: Path, core: int, *words: str) -> JsonChannel:
+    environment = {**os.environ, "PYTHONWARNINGS": ""}
+    return JsonChannel([sys.executable, *words], cwd=PROJECT, env=environment, cpus={core}, log=log)
+
+
 def channel(log: Path, core: int, *words: str) -> JsonChannel:
-    argv = [sys.executable, "-m", *words]
-    return JsonChannel(argv, cwd=PROJECT, env={**os.environ, "PYTHONWARNINGS": ""}, cpus={core}, log=log)
+    return python(log, core, "-m", *words)
 
 
 @contextmanager
@@ -272,12 +276,15 @@ def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_a
 
 
 @pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
-@pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("cores", "body", "told"),
     [
-        ("    pass\n", "mine.py: AttributeError: 'Mine' object has no attribute 'get'"),
-        ("    def on_start(self):\n        self.get = 1 / 0\n", "mine.py, line 4: ZeroDivisionError: division by zero"),
+        (CORES[:1], "    pass\n", "mine.py: AttributeError: 'Mine' object has no attribute 'get'"),
+        (
+            CORES[:2],
+            "    def on_start(self):\n        self.get = 1 / 0\n",
+            "mine.py, line 4: ZeroDivisionError: division by zero",
+        ),
     ],
 )
 def test_users_that_fail_by_themselves_are_told_of_at_once(
@@ -299,17 +306,16 @@ def test_users_that_fail_by_themselves_are_told_of_at_once(
 # --- another clock
 
 
-@pytest.mark.parametrize("ahead_ns", [None, 3 * DAY_NS, BEHIND_NS], ids=["one-clock", "ahead", "behind"])
+@pytest.mark.alone
+@pytest.mark.parametrize("ahead_ns", [3 * DAY_NS, BEHIND_NS], ids=["ahead", "behind"])
 def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
-    monkeypatch: pytest.MonkeyPatch, log: Path, ahead_ns: int | None
+    monkeypatch: pytest.MonkeyPatch, log: Path, ahead_ns: int
 ) -> None:
     with ExitStack() as up:
-        port = up.enter_context(target(ahead_ns or 0, monkeypatch))
-        words = []
-        if ahead_ns is not None:
-            words = ["--clock-server", f"127.0.0.1:{up.enter_context(clock_server(ahead_ns))}"]
-        swarm = up.enter_context(generator(log, *words))
+        port, asked = up.enter_context(target(ahead_ns, monkeypatch)), up.enter_context(clock_server(ahead_ns))
+        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
         closed, scheduled = (swarm.load(order, nothing, nothing) for order in (sleeping(port), at_40(port)))
+        crowded = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
 
     check_four_slots(closed)
     assert closed.window_s == pytest.approx(0.6, abs=0.3)
@@ -319,27 +325,15 @@ def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
     assert scheduled.throughput_rps == pytest.approx(40, rel=0.15)
     assert 0 < scheduled.latency_ms["p50"] < 100
     for report in (closed, scheduled):
-        if ahead_ns is None:
-            assert report.round_trip_ms is report.sent_segments is report.resent_segments is None
-        else:
-            assert report.round_trip_ms is not None
-            assert 0 < report.round_trip_ms < 20
-            assert report.sent_segments is not None
-            assert report.sent_segments > report.completed
-            assert report.resent_segments is not None
-
-
-def test_requests_after_the_window_are_void_by_the_targets_machines_clock(
-    monkeypatch: pytest.MonkeyPatch, log: Path
-) -> None:
-    """Else all requests would be, or none, and the queue would be worked off for nothing."""
-    with ExitStack() as up:
-        port, asked = up.enter_context(target(BEHIND_NS, monkeypatch)), up.enter_context(clock_server(BEHIND_NS))
-        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
-        report = swarm.load(replace(sleeping(port, users=40), window_s=0.3), nothing, nothing)
-    assert report.failures == 0
-    # Ten rounds of the four slots would be 0.5 s.
-    assert report.drain_s < 0.35
+        assert report.round_trip_ms is not None
+        assert 0 < report.round_trip_ms < 20
+        assert report.sent_segments is not None
+        assert report.sent_segments > report.completed
+        assert report.resent_segments is not None
+    # Requests after the window are void by the clock there. Else all requests would be, or none, and the queue would be
+    # worked off for nothing: ten rounds of the four slots would be 0.5 s.
+    assert crowded.failures == 0
+    assert crowded.drain_s < 0.35
 
 
 # --- far away
@@ -368,38 +362,45 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
     assert link.bandwidth_mbps > 1
 
 
-def test_without_a_clock_server_there_is_no_link_to_tell_of(log: Path) -> None:
-    with generator(log) as swarm, pytest.raises(SwarmError, match="there is no clock server to read"):
-        swarm.link()
+def test_without_a_clock_server_there_is_no_link_to_tell_of(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    with target(0, monkeypatch) as port, generator(log) as swarm:
+        report = swarm.load(sleeping(port), nothing, nothing)
+        with pytest.raises(SwarmError, match="there is no clock server to read"):
+            swarm.link()
+    check_four_slots(report)
+    assert report.round_trip_ms is report.sent_segments is report.resent_segments is None
+
+
+# Less patient than the generator is.
+IMPATIENT = """
+import wsgilab.load.reachability as reachability
+reachability.RETRY_S, reachability.AFTER_S = 2.0, 1.0
+import wsgilab.load.driver as driver
+driver.main()
+"""
 
 
 def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_may_succeed(
     monkeypatch: pytest.MonkeyPatch, log: Path
 ) -> None:
+    """Before a trial, and during one."""
     asked = free_port()
     lost = rf"the generator failed: the targets' machine is not reached any more at 127\.0\.0\.1:{asked}: "
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
-        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
-        with clock_server(port=asked):
-            swarm.load(sleeping(port), nothing, nothing)
+        started = python(log, CORES[0], "-c", IMPATIENT, "--clock-server", f"127.0.0.1:{asked}")
+        up.callback(started.end)
+        swarm = LocustSwarm(started, frozenset(CORES[:1]))
+        link = up.enter_context(ExitStack())
+        link.enter_context(clock_server(port=asked))
+        swarm.load(sleeping(port), nothing, nothing)
+        with pytest.raises(SwarmError, match=lost):
+            swarm.load(sleeping(port), nothing, link.close)
         begin = time.monotonic()
         with pytest.raises(SwarmError, match=lost) as caught:
             swarm.load(sleeping(port), nothing, nothing)
         assert "\n" not in caught.value.message
-        assert 9 < time.monotonic() - begin < 30
-        with clock_server(port=asked):
-            check_four_slots(swarm.load(sleeping(port), nothing, nothing))
-
-
-def test_a_link_that_is_lost_during_a_trial_fails_it(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    with ExitStack() as up:
-        port = up.enter_context(target(0, monkeypatch))
-        link = up.enter_context(ExitStack())
-        asked = link.enter_context(clock_server())
-        swarm = up.enter_context(generator(log, "--clock-server", f"127.0.0.1:{asked}"))
-        with pytest.raises(SwarmError, match=rf"is not reached any more at 127\.0\.0\.1:{asked}: "):
-            swarm.load(sleeping(port), nothing, link.close)
+        assert 1.9 < time.monotonic() - begin < 20
         link.enter_context(clock_server(port=asked))
         check_four_slots(swarm.load(sleeping(port), nothing, nothing))
 
@@ -502,11 +503,9 @@ def test_a_generator_whose_lab_goes_while_it_reads_ends(monkeypatch: pytest.Monk
         assert started._popen.wait(timeout=4) == 0
 
 
-@pytest.mark.parametrize("one_way_s", [0.0, 0.05])
-def test_users_are_spread_over_machines_and_what_they_saw_is_merged(
-    monkeypatch: pytest.MonkeyPatch, log: Path, one_way_s: float
-) -> None:
+def test_users_are_spread_over_machines_and_what_they_saw_is_merged(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     """Also where one of the machines is far away from both others."""
+    one_way_s = 0.05
     seen: list[int] = []
     with ExitStack() as up:
         port, listened = up.enter_context(target(DAY_NS, monkeypatch)), free_port()
@@ -587,8 +586,7 @@ def test_a_port_that_is_taken_is_said_to_be(log: Path) -> None:
 def test_workers_that_do_not_come_are_said_to_be_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     late = "import wsgilab.load.distributed as w, wsgilab.load.driver as a; w.ARRIVE_S = 3.0; a.main()"
-    argv = [sys.executable, "-c", late, "--listen", str(port), "--workers", "2"]
-    waiting = JsonChannel(argv, cwd=PROJECT, env=dict(os.environ), cpus={CORES[0]}, log=log)
+    waiting = python(log, CORES[0], "-c", late, "--listen", str(port), "--workers", "2")
     try:
         with (
             remote_workers(log, port),
@@ -629,7 +627,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/swarm", form, timeout=10) as response:
             assert json.load(response)["success"]
         assert ui.receive(5) == Loading(server="gunicorn-sync-4")
-        seconds = 8
+        seconds = 6
         for second in range(seconds):
             ui.send_usage(
                 "gunicorn-sync-4", Usage(at_s=1e6 + second, cpu_s=second * 0.3, resident_bytes=1, os_threads=1)

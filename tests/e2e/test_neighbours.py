@@ -2,7 +2,7 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import Cli
 from wsgilab.system import cpus, neighbours
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 ONE_BLOCK = ("--blocks", "1")
 
@@ -28,27 +28,35 @@ def busy(core: int) -> Iterator[str]:
         subprocess.run(["kill", str(pid)], check=True)
 
 
-@pytest.mark.parametrize("whose", ["server's", "generator's"])
-def test_a_program_on_either_core_breaks_the_gate_and_is_named(cli: Cli, whose: str) -> None:
-    core = 0 if whose == "server's" else 1
+@pytest.mark.parametrize(
+    ("cli", "sides"),
+    [("local", ("server's",)), ("local", ("generator's",)), ("compose", ("server's", "generator's"))],
+    indirect=["cli"],
+)
+def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Collection[str]) -> None:
+    cores = {"server's": 0, "generator's": 1}
+    cli.charts = cli.runtime == "local"
 
-    with busy(core) as name:
+    with contextlib.ExitStack() as running:
+        names = {side: running.enter_context(busy(cores[side])) for side in sides}
         ended = cli.run(*ONE_BLOCK)
 
     assert ended.code == 0, ended.output
-    assert f"of core {core} ({name}" in ended.output, "it was seen before the run began"
     comparison = cli.comparison()
+    for side, name in names.items():
+        assert f"of core {cores[side]} ({name}" in ended.output, "it was seen before the run began"
     for cell in comparison["cells"]:
         assert "neighbour" in cell["broken_gates"], cell
         assert cell["bound_by"] == "neighbour"
         assert cell["rank"] is None
         (told,) = (each for each in cell["warnings"] if each.startswith("others took "))
-        assert f"of the {whose} core {core} (in 1 of 1 windows)" in told
-        assert name in told
+        for side, name in names.items():
+            assert f"of the {side} core {cores[side]} (in 1 of 1 windows)" in told
+            assert name in told
     assert {pair["verdict"] for pair in comparison["comparisons"]} == {"undecided"}
     assert all(advice["server"] is None for advice in comparison["advice"])
-    recorded = [path.read_text() for path in (cli.latest / "comparison.md", cli.latest / "report.html")]
-    assert all("neighbour" in text for text in recorded)
+    files = ("comparison.md", "report.html") if cli.charts else ("comparison.md",)
+    assert all("neighbour" in (cli.latest / file).read_text() for file in files)
 
 
 def test_the_doctor_sees_it_too(local: Cli) -> None:
@@ -61,14 +69,14 @@ def test_the_doctor_sees_it_too(local: Cli) -> None:
 
 
 def test_a_second_lab_is_refused_the_cores_of_the_first_whatever_checkout_it_is_of(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
+    local: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LAB_SHARE_CORES", raising=False)
     with neighbours.held(cpus.parse("1")):
-        ended = cli.run(*ONE_BLOCK)
+        ended = local.run(*ONE_BLOCK)
 
     assert ended.code == 1
     (error,) = (line for line in ended.lines if line.startswith("error:"))
     assert "core 1: another lab is at work on it" in error
     assert str(Path.cwd()) in error
-    assert not cli.workspace.results.exists() or not list(cli.workspace.results.iterdir())
+    assert not local.workspace.results.exists() or not list(local.workspace.results.iterdir())

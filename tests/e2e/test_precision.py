@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Cli, end, observations, wait_for, with_servers
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 # One of one slot, against one of four and its twin: four times as fast, and as fast.
 TWIN = """
@@ -53,17 +53,6 @@ def is_disturbed(comparison: dict[str, Any]) -> bool:
 
 def verdicts(comparison: dict[str, Any]) -> dict[str, str]:
     return {each["server"]: each["verdict"] for each in comparison["comparisons"]}
-
-
-def test_servers_that_differ_widely_are_told_apart_at_the_first_look(local: Cli, tmp_path: Path) -> None:
-    words = [*start(local, tmp_path), "--servers", "gunicorn-sync-4,gunicorn-sync-1", "--precision", "0.05"]
-    ended = local(*words, "--blocks", "4", "--max-blocks", "12")
-    assert ended.code == 0, ended.output
-    assert blocks(local) == {"gunicorn-sync-4": [0, 1, 2, 3], "gunicorn-sync-1": [0, 1, 2, 3]}
-    comparison = local.comparison()
-    assert verdicts(comparison) == {"gunicorn-sync-1": "slower"} or is_disturbed(comparison)
-    assert comparison["run"]["trials"] == {"planned": 8, "measured": 8, "failed": 0}
-    assert not any("not run" in warning for cell in comparison["cells"] for warning in cell["warnings"])
 
 
 def test_twins_are_measured_on_and_what_is_settled_is_not_also_after_an_interruption(

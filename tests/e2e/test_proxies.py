@@ -14,7 +14,7 @@ from tests.e2e.conftest import Cli
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_backends, read_catalogue
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 ASKING = """
 name: asking

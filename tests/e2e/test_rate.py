@@ -22,7 +22,7 @@ from wsgilab.model import TrialSpec
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.system import host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 RATE = 100
 TOO_FAST = 40
@@ -81,8 +81,9 @@ def test_a_server_that_keeps_up_answers_at_the_rate(cells: Cells, arrivals: str,
     cell = cells["gunicorn-gthread-8", arrivals]
     assert cell["throughput_rps"]["median"] == pytest.approx(RATE, rel=tolerance)
     assert (cell["bound_by"] in ("demand", "neighbour"), cell["failures"], cell["cut_off"]) == (True, 0, 0), cell
-    answered, due = _numbers(r"it answered (\d+) requests of (\d+) that were due", cell["because"])
-    assert answered >= 0.95 * due > 0
+    if cell["bound_by"] == "demand":
+        answered, due = _numbers(r"it answered (\d+) requests of (\d+) that were due", cell["because"])
+        assert answered >= 0.95 * due > 0
     assert cell["late"] <= RATE / 4
 
 

@@ -14,8 +14,6 @@ from tests.e2e.browser import launched
 from tests.e2e.conftest import Cli, make_cli
 from wsgilab import commands
 
-pytestmark = pytest.mark.beside
-
 RECORDED = commands.PROJECT / "tests" / "recorded"
 WIDTHS = (1280, 400)
 MOST_BYTES = 3_000_000
@@ -30,6 +28,7 @@ def browser() -> Iterator[Browser]:
 
 def recorded(cli: Cli) -> Cli:
     """The recorded runs become stored ones."""
+    cli.charts = True
     for folder in RECORDED.iterdir():
         shutil.copytree(folder, cli.workspace.results / folder.name)
     return cli

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import HERE, Cli, end
+from tests.e2e.conftest import Cli
 from wsgilab import commands
 from wsgilab.analysis import inflight
 from wsgilab.experiment import resolve
@@ -61,6 +60,7 @@ def cells(comparison: dict[str, Any], **conditions: object) -> dict[str, dict[st
 
 
 def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
+    cli.charts = cli.runtime == "local"
     ended = cli.run("--seed", "7", experiment="table.yaml")
     assert ended.code == 0, ended.output
     assert ended.lines[0].startswith(f"Runtime: {cli.runtime} (")
@@ -79,12 +79,14 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
         assert cell["failures"] == cell["cut_off"] == 0, name
         # A server never has more answers than its slots allow: 50 ms of sleep a request, a slot.
         assert name in UNBOUNDED or cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
-        assert cell["generator_cpu"] < 0.8, name
+        assert cell["generator_cpu"] < 0.8 or "neighbour" in cell["broken_gates"], name
 
     computing = cells(comparison, workload="cpu")
     assert computing["gunicorn-gevent"]["in_flight"]["peak"] == 1
-    # All that its core has to spare; on a busy machine others have their share. The limit is in test_reasons.py.
-    assert computing["gunicorn-gevent"]["server_cpu"] > 0.4
+    # All that its core has to spare: how much that is where others spare it all is in test_reasons.py.
+    assert (
+        computing["gunicorn-gevent"]["server_cpu"] > 0.4 or "neighbour" in computing["gunicorn-gevent"]["broken_gates"]
+    )
     kept = cells(comparison, connection="keep-alive")["gunicorn-gthread-2x4"]
     assert 1 <= kept["in_flight"]["busiest_share"] <= 2
 
@@ -109,9 +111,8 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
     shown = ((stay.entered_us, stay.left_us) for stay in timeline.stays)
     assert inflight.sweep(shown, 0, timeline.span_us)[0] == 8
 
-    # And all of it again from the folder alone, to the byte, whichever runtime it came from.
-    assert (cli.latest / "report.html").exists()
-    if cli.runtime == "local":
+    # And all of it again from the folder alone, to the byte.
+    if cli.charts:
         assert_made_of_what_is_stored(cli)
 
 
@@ -127,17 +128,6 @@ def assert_made_of_what_is_stored(cli: Cli) -> None:
     ended = cli("lab.report")
     assert ended.code == 0, ended.output
     assert written() == before
-
-
-def test_an_interrupt_while_the_fleet_starts_leaves_nothing(cli: Cli) -> None:
-    child = cli.start("lab.run", "--runtime", cli.runtime, "--experiment", str(HERE / "small.yaml"))
-    assert child.stdout is not None
-    while not child.stdout.readline().startswith("Starting 2 servers"):
-        assert child.poll() is None
-    ended = end(child, signal.SIGINT)
-    assert ended.code == 130, ended.output
-    assert "Traceback" not in ended.output
-    assert cli.leftovers() == []
 
 
 def test_more_cores_share_the_generators_only_when_told_to(local: Cli) -> None:

@@ -15,12 +15,12 @@ import pytest
 from tests.conftest import require
 from tests.e2e.conftest import HERE, Ended, observations, wait_for
 from tests.e2e.keys import Ssh
-from tests.e2e.machines import Machine, standing
+from tests.e2e.machines import Machine, left_running
 from tests.e2e.sites import LAST, SECONDS, SiteCli, entry, first, site_cli
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-BLOCKS = 12
+BLOCKS = 10
 """So many that trials are left after each fault."""
 
 
@@ -66,7 +66,7 @@ def assert_broken_off(cli: SiteCli, child: "subprocess.Popen[str]", *told: str) 
 
 
 def on_this(cli: SiteCli) -> list[str]:
-    return standing(docker.from_env(), cli.workspace.lab_id)
+    return left_running(docker.from_env(), cli.workspace.lab_id)
 
 
 def test_a_machine_of_the_swarm_is_lost(cli: SiteCli, gamma: Machine) -> None:

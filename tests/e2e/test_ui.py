@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 def up(cli: Cli, *words: str) -> str:
     """Bring the lab up, without backends; the URL of its UI."""
-    ended = cli("lab.up", "--runtime", cli.runtime, "--no-backends", "--port", "0", *words)
+    ended = cli.in_own_process("lab.up", "--runtime", cli.runtime, "--no-backends", "--port", "0", *words)
     assert ended.code == 0, ended.output
     assert "ackends" not in ended.output
     found = re.search(r"http://127\.0\.0\.1:\d+/\?tab=lab", ended.output)
@@ -58,6 +58,7 @@ def local(local: Cli) -> Iterator[Cli]:
     local("lab.down")
 
 
+@pytest.mark.alone
 def test_two_workers_say_together_what_one_says(local: Cli) -> None:
     said = {}
     for workers in (1, 2):
@@ -133,13 +134,13 @@ def test_what_the_form_asks_is_done_or_refused_in_one_line(local: Cli) -> None:
     assert json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 2
     assert swarm(sleep_ms=20) == ""
     cells = settled_cells(lab, 3)
-    assert cells["gunicorn-sync-4", "sleep-20-ms", 8]["service_ms"] == pytest.approx(20, rel=0.3)
+    assert 20 <= cells["gunicorn-sync-4", "sleep-20-ms", 8]["service_ms"] < 40
     assert swarm(target="gunicorn-gevent", connection="keep-alive") == ""
     cells = settled_cells(lab, 4)
     assert cells["gunicorn-gevent", "sleep-20-ms", 8]["connection"] == "keep-alive"
     ask(f"{lab}/stop", stop=1)
-    # Requests of three seconds: it takes as long to stop, and another browser may not wait.
-    assert swarm(sleep_ms=3000) == ""
+    # Requests of 1.5 seconds: it takes as long to stop, and another browser may not wait.
+    assert swarm(sleep_ms=1500) == ""
     wait_for(lambda: json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 8, "eight users")
     with ThreadPoolExecutor() as elsewhere:
         changing = elsewhere.submit(swarm, sleep_ms=10)
@@ -147,9 +148,9 @@ def test_what_the_form_asks_is_done_or_refused_in_one_line(local: Cli) -> None:
         assert swarm(sleep_ms=20) == "wait a moment: another test is being started"
         assert changing.result() == ""
     cells = settled_cells(lab, 5)
-    assert cells["gunicorn-sync-4", "sleep-10-ms", 8]["service_ms"] == pytest.approx(10, rel=0.5)
+    assert 10 <= cells["gunicorn-sync-4", "sleep-10-ms", 8]["service_ms"] < 20
     ask(f"{lab}/stop", stop=1)
-    assert swarm(sleep_ms=3000) == ""
+    assert swarm(sleep_ms=1500) == ""
     wait_for(lambda: json.loads(ask(f"{lab}/stats/requests"))["user_count"] == 8, "eight users")
     with ThreadPoolExecutor() as elsewhere:
         stopping = elsewhere.submit(ask, f"{lab}/stop", stop=1)
@@ -191,6 +192,9 @@ def lab_up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest
     yield Up(cli=cli, url=up(cli, "--servers", "gunicorn-sync-4,gunicorn-gevent,talkative"))
     assert cli("lab.down").lines == ["Ended 4 processes or containers."]
     cli.assert_nothing_left()
+
+
+in_one_runtime = pytest.mark.parametrize("lab_up", ["local"], indirect=True)
 
 
 def test_what_a_server_handles_at_once_is_seen_in_the_tab(lab_up: Up, browser: Browser, tmp_path: Path) -> None:
@@ -239,6 +243,7 @@ def test_what_a_server_handles_at_once_is_seen_in_the_tab(lab_up: Up, browser: B
     assert lab.errors == []
 
 
+@in_one_runtime
 def test_the_form_changes_a_test_under_way_or_says_why_not(lab_up: Up, browser: Browser) -> None:
     lab = LabPage.open(browser, lab_up.url)
     page = lab.page
@@ -310,6 +315,7 @@ POST_A_FORM = """
 CHANGING = ("/swarm", "/stop", "/stats/reset", "/lab/start-again/gunicorn-gevent")
 
 
+@in_one_runtime
 @pytest.mark.parametrize("host", ["localhost", "elsewhere.example", "rebound.example"])
 def test_a_page_of_another_site_starts_nothing_stops_nothing_and_reads_nothing(
     lab_up: Up, browser: Browser, host: str, tmp_path: Path
@@ -354,6 +360,7 @@ def attack(page: Page, url: str, there: str, form: Mapping[str, str]) -> list[tu
     return [(path, status, text) for path, status, text in page.evaluate(ATTACK, [there, CHANGING, form])]
 
 
+@in_one_runtime
 def test_a_link_on_another_site_leads_to_the_lab(lab_up: Up, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(f'{ELSEWHERE}<a href="{lab_up.url}">the lab</a>')
     with serving(tmp_path) as other:
@@ -390,7 +397,7 @@ def known_cells(lab: str) -> set[tuple[str, str, int]]:
 
 
 # What the page is told, and that it is told alike in containers, is in test_up.py.
-@pytest.mark.parametrize("lab_up", ["local"], indirect=True)
+@in_one_runtime
 def test_a_target_that_is_killed_turns_red_and_comes_back(lab_up: Up, browser: Browser) -> None:
     lab = LabPage.open(browser, lab_up.url)
     page = lab.page

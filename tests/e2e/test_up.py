@@ -14,7 +14,7 @@ from tests.conftest import RUNTIMES, require
 from tests.e2e.conftest import Cli, Ended, end, fetch, kill_target, make_cli, wait_for, with_servers
 from tests.e2e.test_bad_input import assert_one_line
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 TALKS = """
   talks:
@@ -40,7 +40,7 @@ class Up:
     @property
     def ui(self) -> str:
         """The web UI's address, without a path."""
-        return f"http://127.0.0.1:{self.cli.standing().port}"
+        return f"http://127.0.0.1:{self.cli.session().port}"
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -59,7 +59,7 @@ def up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Tem
 
 
 def test_it_says_what_it_does_and_where_everything_is(up: Up) -> None:
-    stands = up.cli.standing()
+    stands = up.cli.session()
     assert up.said.lines[0].startswith(f"Runtime: {up.cli.runtime} (")
     cores_told = r"Cores: servers on \S+, generator on \S+, backends on \S+\."
     assert any(re.fullmatch(cores_told, line) for line in up.said.lines)
@@ -84,13 +84,13 @@ def test_it_says_what_it_does_and_where_everything_is(up: Up) -> None:
 
 
 def test_status_and_a_second_up_say_the_same_and_change_nothing(up: Up) -> None:
-    before = up.cli.standing()
+    before = up.cli.session()
     status = up.cli("lab.status")
     assert (status.code, status.lines) == (0, up.table)
     again = up.cli("lab.up", "--servers", "talks,gunicorn-gevent", "--port", "0", "--cores", "1")
     assert again.code == 0, again.output
     assert again.lines[1:] == up.table
-    after = up.cli.standing()
+    after = up.cli.session()
     assert (after.pid, after.servers, after.port) == (before.pid, before.servers, before.port)
 
 
@@ -113,11 +113,11 @@ def test_only_this_machine_reaches_it_and_only_its_user_reads_the_file(up: Up) -
     assert own, "this machine has no address but loopback"
     for address in own:
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((address, up.cli.standing().port), timeout=5)
+            socket.create_connection((address, up.cli.session().port), timeout=5)
 
 
 def test_logs_are_shown_and_followed(up: Up) -> None:
-    address = up.cli.standing().servers["talks"].address
+    address = up.cli.session().servers["talks"].address
     fetch(f"{address}/first")
     child = up.cli.start("lab.logs", "talks", "--follow")
     assert child.stdout is not None
@@ -135,9 +135,9 @@ def test_logs_are_shown_and_followed(up: Up) -> None:
 
 
 def test_a_server_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> None:
-    before = up.cli.standing()
+    before = up.cli.session()
     kill_target(up.cli, "gunicorn-gevent", "--worker-class=gevent")
-    # At once, whatever the keeper knows by then.
+    # At once, whatever the daemon knows by then.
     status = up.cli("lab.status")
     assert_one_line(status, "gunicorn-gevent: ", "invoke lab.logs gunicorn-gevent", "invoke lab.up starts it again")
     assert "state" in next(line for line in status.lines if "address" in line)
@@ -149,7 +149,7 @@ def test_a_server_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> N
     again = up.cli("lab.up")
     assert again.code == 0, again.output
     assert "state" not in again.output
-    stands = up.cli.standing()
+    stands = up.cli.session()
     assert stands.pid == before.pid
     assert stands.servers["talks"] == before.servers["talks"]
     assert fetch(f"{stands.servers['gunicorn-gevent'].address}/hello").body == "hello\n"
@@ -157,20 +157,20 @@ def test_a_server_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> N
 
 def test_the_web_ui_is_told_of_a_server_that_ended_and_has_it_started_again(up: Up) -> None:
     kill_target(up.cli, "gunicorn-gevent", "--worker-class=gevent")
-    wait_for(lambda: up.cli.standing().servers["gunicorn-gevent"].failure, "the keeper's notice", seconds=15)
+    wait_for(lambda: up.cli.session().servers["gunicorn-gevent"].failure, "the daemon's notice", seconds=15)
     wait_for(lambda: "ended" in fetch(f"{up.ui}/lab/figures").body, "the UI's notice", seconds=5)
     assert fetch(f"{up.ui}/lab/start-again/gunicorn-gevent", form={}).status == 202
-    wait_for(lambda: up.cli.standing().servers["gunicorn-gevent"].failure is None, "the start", seconds=30)
-    assert fetch(f"{up.cli.standing().servers['gunicorn-gevent'].address}/hello").body == "hello\n"
+    wait_for(lambda: up.cli.session().servers["gunicorn-gevent"].failure is None, "the start", seconds=30)
+    assert fetch(f"{up.cli.session().servers['gunicorn-gevent'].address}/hello").body == "hello\n"
 
 
 def test_a_backend_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> None:
-    backends = f"Backends, on core {up.cli.standing().backend_cpus}: postgres; upstream"
+    backends = f"Backends, on core {up.cli.session().backend_cpus}: postgres; upstream"
     assert backends in up.table
     assert_one_line(up.cli("lab.up", "--no-backends"), "is up with backends, not with --no-backends")
 
     kill_target(up.cli, "upstream", "upstream.py")
-    wait_for(lambda: up.cli.standing().backends["upstream"], "the keeper's notice", seconds=15)
+    wait_for(lambda: up.cli.session().backends["upstream"], "the daemon's notice", seconds=15)
     assert_one_line(
         up.cli("lab.status"), "upstream: ended ", "see invoke lab.logs upstream", "invoke lab.up starts it again"
     )

@@ -8,11 +8,12 @@ import sys
 import psutil
 import pytest
 
+from tests.conftest import processes
 from tests.e2e.conftest import HERE, Cli, at_a_terminal, end, fetch, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab.session import state_file
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside]
+pytestmark = pytest.mark.lab
 
 
 def begun(cli: Cli) -> "subprocess.Popen[str]":
@@ -24,16 +25,16 @@ def begun(cli: Cli) -> "subprocess.Popen[str]":
     return child
 
 
-def test_an_interrupt_while_it_comes_up_leaves_nothing(cli: Cli) -> None:
-    ended = end(begun(cli), signal.SIGINT)
+def test_an_interrupt_while_it_comes_up_leaves_nothing(local: Cli) -> None:
+    ended = end(begun(local), signal.SIGINT)
     assert ended.code == 130, ended.output
     assert "Traceback" not in ended.output
-    assert cli.leftovers() == []
+    assert local.leftovers() == []
 
 
 def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(local: Cli) -> None:
     end(begun(local), signal.SIGKILL)
-    wait_for(lambda: local.leftovers() == [], "the keeper's end", seconds=30)
+    wait_for(lambda: local.leftovers() == [], "the daemon's end", seconds=30)
 
 
 def test_it_outlives_the_terminal_at_which_it_was_brought_up(local: Cli) -> None:
@@ -64,35 +65,34 @@ def test_down_ends_one_that_comes_up(local: Cli) -> None:
     assert "ended by SIGTERM" in output
 
 
-def test_a_keeper_that_is_killed_is_missed_and_what_it_left_is_ended(cli: Cli) -> None:
-    assert cli.up().code == 0
-    psutil.Process(cli.standing().pid).kill()
-    assert_one_line(cli("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
-    if cli.runtime == "local":
-        again = cli.up("--no-backends")
-        assert again.code == 0, again.output
-        assert "that an earlier run had left behind" in again.output
-        psutil.Process(cli.standing().pid).kill()
-    assert cli.leftovers()
-    ended = cli("lab.down")
+def test_a_keeper_that_is_killed_is_missed_and_what_it_left_is_ended(local: Cli) -> None:
+    assert local.up("--no-backends").code == 0
+    psutil.Process(local.session().pid).kill()
+    assert_one_line(local("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
+    again = local.up("--no-backends")
+    assert again.code == 0, again.output
+    assert "that an earlier run had left behind" in again.output
+    psutil.Process(local.session().pid).kill()
+    assert local.leftovers()
+    ended = local("lab.down")
     assert ended.code == 0, ended.output
     assert int(ended.output.split()[1]) > 0
-    assert cli.leftovers() == []
+    assert local.leftovers() == []
 
 
 def test_a_web_ui_that_is_lost_ends_it_all_and_the_file_says_why(local: Cli) -> None:
     assert local.up("--no-backends").code == 0
-    keeper = local.standing().pid
+    daemon = local.session().pid
     kill_ui(local)
-    wait_for(lambda: state_file.started_ticks(keeper) is None, "the keeper's end", seconds=30)
-    assert local.standing().servers == {}
+    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=30)
+    assert local.session().servers == {}
     told = "the interactive lab has ended: the web UI is lost"
     assert_one_line(local("lab.status"), told, "lab.up brings it up again")
     assert local("lab.down").lines == ["Ended 0 processes or containers."]
 
 
 def kill_ui(local: Cli) -> None:
-    (ui,) = (each for each in local.targets() if "wsgilab.web.server" in each.info["cmdline"])
+    (ui,) = (each for each in processes(local.workspace) if "wsgilab.web.server" in each.info["cmdline"])
     ui.kill()
 
 
@@ -126,7 +126,7 @@ def test_beyond_this_machine_it_takes_a_login(local: Cli) -> None:
     local.variables["LAB_PASSWORD"] = "open sesame"
     said = local.up("--host", "0.0.0.0", "--no-backends")
     assert said.code == 0, said.output
-    stands = local.standing()
+    stands = local.session()
     assert f"Web UI: http://0.0.0.0:{stands.port}/?tab=lab" in said.lines
     (login,) = (line for line in said.lines if line.startswith("Login: "))
     password = login.removeprefix("Login: user lab, password ")
@@ -150,22 +150,21 @@ def test_beyond_this_machine_it_takes_a_login(local: Cli) -> None:
 # --- a run that is watched
 
 
-def test_a_run_is_watched_by_whoever_cannot_change_it(cli: Cli) -> None:
+def test_a_run_is_watched_by_whoever_cannot_change_it(local: Cli) -> None:
     words = ("--experiment", str(HERE / "small.yaml"), "--watch", "--port", "0")
-    child = cli.start("lab.run", "--runtime", cli.runtime, *words)
+    child = local.start("lab.run", "--runtime", "local", *words)
     assert child.stdout is not None
     said = next(line for line in child.stdout if line.startswith("Watch it at "))
     found = re.fullmatch(r"Watch it at (http://127\.0\.0\.1:\d+)/\?tab=lab\n", said)
     assert found, said
-    wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+    wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
     watched = fetch(f"{found[1]}/lab")
     assert watched.status == 200
     assert " of 6 trials" in watched.body
     assert "gunicorn-sync-4" in watched.body
     assert fetch(f"{found[1]}/swarm", form={"user_count": "1", "spawn_rate": "1"}).status == 403
-    if cli.runtime == "local":
-        kill_ui(cli)
+    kill_ui(local)
     output, _ = child.communicate(timeout=60)
     assert child.returncode == 0, output
-    assert output.count("the run goes on without it") == (1 if cli.runtime == "local" else 0)
-    assert len(observations(cli.latest)) == 6
+    assert output.count("the run goes on without it") == 1
+    assert len(observations(local.latest)) == 6

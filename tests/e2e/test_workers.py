@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -28,12 +29,9 @@ two_cores = pytest.mark.skipif(len(CORES) < 2, reason="one usable core: no secon
 
 
 @pytest.fixture(scope="module")
-def workspace(session_places: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A lab of its own, whose processes can be told from all others; stacks are linked, not installed again."""
-    state = tmp_path_factory.mktemp("workers")
-    (session_places.state / "stacks").mkdir(parents=True, exist_ok=True)
-    (state / "stacks").symlink_to(session_places.state / "stacks")
-    return replace(session_places, state=state)
+def workspace(session_places: Workspace, make_state: Callable[[str], Path]) -> Workspace:
+    """A lab of its own, whose processes can be told from all others."""
+    return replace(session_places, state=make_state("workers"))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +87,7 @@ def nothing() -> None:
     """What a trial without a meter does at its window's ends."""
 
 
+@pytest.mark.alone
 @two_cores
 def test_two_cores_measure_what_one_measures(workspace: Workspace, runtime: Runtime, target: Target) -> None:
     seen: list[str] = []

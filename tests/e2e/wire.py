@@ -25,7 +25,7 @@ def _way() -> _Way:
 
 
 class Detour:
-    """Forwards ports of one address to the same of another, or to a socket's path, in a thread of its own."""
+    """Forwards ports of one address to the same of another, in a thread of its own. Either may be a socket's path."""
 
     def __init__(
         self, near: str, far: str, ports: Collection[int], *, delay_s: float = 0.0, mbps: float | None = None
@@ -79,7 +79,10 @@ class Detour:
         async with contextlib.AsyncExitStack() as servers:
             for port in self._ports:
                 handler = functools.partial(accepted, port)
-                server = await asyncio.start_server(handler, self._near, port, backlog=_BACKLOG, limit=_CHUNK)
+                if self._near.startswith("/"):
+                    server = await asyncio.start_unix_server(handler, self._near, backlog=_BACKLOG, limit=_CHUNK)
+                else:
+                    server = await asyncio.start_server(handler, self._near, port, backlog=_BACKLOG, limit=_CHUNK)
                 servers.push_async_callback(_close, server)
             self._began.set()
             await self._ended.wait()
