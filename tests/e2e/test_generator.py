@@ -447,6 +447,7 @@ def two_machines(
         started.end()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("several", [False, True], ids=["one-process", "two-machines"])
 def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
     monkeypatch: pytest.MonkeyPatch, log: Path, several: bool

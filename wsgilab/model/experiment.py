@@ -10,6 +10,7 @@ from wsgilab.model.limits import (
     Duration,
     Length,
     Milliseconds,
+    Must,
     Name,
     Precision,
     Processes,
@@ -93,6 +94,9 @@ class Workload:
     """Its parameters are shares, of which one at least must be more than 0."""
 
 
+_Reference = Annotated[ServerName | Literal[""], Must("be the name of a server, or empty")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One combination that is measured: server x cores x workload x users x connection mode."""
@@ -140,15 +144,16 @@ class Experiment:
     __pydantic_config__: ClassVar = STRICT
 
     name: Name
-    cells: Annotated[tuple[Cell, ...], Length(1, 10_000)]
+    cells: Annotated[tuple[Cell, ...], Length(0, 10_000)]
+    """Empty in the interactive lab alone, where a person chooses what is measured."""
     blocks: Blocks
     window_s: Duration
     """How long one trial is observed once every user has had an answer."""
     patience_s: Duration
     """How long to wait, at most, until every user has had an answer, and after the window until the requests under
     way are answered."""
-    reference: ServerName
-    """The server that the others are compared with; it need not be in a cell: then nothing is compared."""
+    reference: _Reference
+    """The server that the others are compared with; it need not be in a cell, or there is none: then nothing is compared."""
     generator: GeneratorCores
     """`own`: servers and generator never share a core. `shared`: they may, and every number says so."""
     parameters: Mapping[str, Mapping[str, Milliseconds]]

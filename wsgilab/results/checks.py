@@ -40,6 +40,10 @@ def _check_experiment(run: Run) -> None:
         raise ValueError("experiment.max_blocks: goes with precision; one of the two is missing")
     if experiment.max_blocks is not None and experiment.max_blocks < experiment.blocks:
         raise ValueError(f"experiment.max_blocks: is less than the {experiment.blocks} blocks to begin with")
+    # Only the interactive lab, which stores nothing, has neither.
+    for key, value in (("cells", experiment.cells), ("reference", experiment.reference)):
+        if not value:
+            raise ValueError(f"experiment.{key}: is empty")
     known: set[Cell] = set()
     for number, cell in enumerate(experiment.cells):
         _check_cell(run, cell, f"experiment.cells[{number}]")

@@ -145,7 +145,7 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     (
         "experiment/reference",
         "no server!",
-        "experiment.reference: must be the name of a server or a backend, not 'no server!'",
+        "experiment.reference: must be the name of a server, or empty, not 'no server!'",
     ),
     ("experiment/blocks", 0, "experiment.blocks: must be a whole number from 1 to 1000, not 0"),
     ("experiment/blocks", "4", "experiment.blocks: must be a whole number from 1 to 1000, not '4'"),
@@ -158,7 +158,8 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ("experiment/generator_cores", 0, "experiment.generator_cores: "),
     ("experiment/precision", 0.1, "experiment.max_blocks: goes with precision"),
     ("experiment/max_blocks", 9, "experiment.max_blocks: goes with precision"),
-    ("experiment/cells", [], "experiment.cells: tuple should have at least 1 item"),
+    ("experiment/cells", [], "experiment.cells: is empty"),
+    ("experiment/reference", "", "experiment.reference: is empty"),
     (f"{CELL_0}/server", "nobody", "experiment.cells[0].server: 'nobody' is none of servers"),
     (f"{CELL_0}/workload", "db", "experiment.cells[0].workload: 'db' is none of experiment.parameters"),
     (f"{CELL_0}/cores", 7, "experiment.cells[0].cores: 7 is none of server_cpus"),

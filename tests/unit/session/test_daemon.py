@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pydantic import TypeAdapter
 
 from tests.unit.session.test_state_file import own
 from wsgilab import testing
+from wsgilab.model import Experiment
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.workspace import workspace
-from wsgilab.session import state_file
+from wsgilab.session import daemon, state_file
 from wsgilab.session.spec import SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.session.supervisor import ROUND_S, TICK_S, Supervisor
@@ -290,6 +292,14 @@ def charge(state: Path, **changes: Any) -> SessionSpec:
         ),
         **changes,
     )
+
+
+def test_the_web_ui_takes_the_run_of_an_interactive_lab(tmp_path: Path) -> None:
+    """It has no cells and no reference, and is sent to another process."""
+    experiment = daemon._experiment(charge(tmp_path))
+    adapter = TypeAdapter(Experiment)
+
+    assert adapter.validate_python(adapter.dump_python(experiment, mode="json")) == experiment
 
 
 def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) -> None:
