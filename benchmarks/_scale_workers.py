@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from argparse import Namespace
 from typing import Any
 
 import gevent
@@ -48,8 +49,13 @@ def main(workers: int, port: int) -> None:
     clock = ClockServer(0, bind="127.0.0.1")
     gevent.spawn(clock.serve)
     for number in range(workers):
-        machine = f"machine {os.getpid()} {number // PER_MACHINE}"
-        gevent.spawn(Worker, "127.0.0.1", port, machine, Reachability(f"127.0.0.1:{clock.port}"))
+        options = Namespace(
+            host="127.0.0.1",
+            port=port,
+            machine=f"machine {os.getpid()} {number // PER_MACHINE}",
+            clock_server=Reachability(f"127.0.0.1:{clock.port}"),
+        )
+        gevent.spawn(Worker, options)
     sys.stdout.write(json.dumps({"target": target.server_port, "clock": clock.port}) + "\n")
     sys.stdout.flush()
     FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False).read()

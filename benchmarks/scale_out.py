@@ -146,7 +146,7 @@ def _measure_master(
         crowds = [start({others_core}, "benchmarks._scale_workers", each, port) for each in workers]
         ports: Any
         ports, *_ = [each.receive(60) for each in crowds]
-        words = ("--beacon", f"127.0.0.1:{ports['clock']}", "--listen", port, "--workers", count)
+        words = ("--clock-server", f"127.0.0.1:{ports['clock']}", "--listen", port, "--workers", count)
         swarm = LocustSwarm(start({core}, "wsgilab.load.driver", *words), frozenset({core}))
         [master] = [each.pid for each in psutil.Process().children() if "wsgilab.load.driver" in each.cmdline()]
         # What is left to do of the start is done by then.
