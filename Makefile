@@ -22,8 +22,8 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 
 test: check ## Every check and every test; those of the runtimes need a few minutes
 	$(BIN)/pytest -n 2 --durations=10 tests/unit
-	# What holds no figure that a busy machine would spoil runs four at a time, for it waits half of the time; the rest by itself.
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
+	# What holds no figure that a busy machine would spoil runs three at a time, for it waits half of the time; the rest by itself.
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 3 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
 	$(BIN)/pytest --durations=10 -m alone tests/contract tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order

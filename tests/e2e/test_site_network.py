@@ -10,7 +10,8 @@ from tests.e2e.sites import SiteCli, entry, experiment, first, site_cli
 from tests.e2e.test_run import cells
 from tests.e2e.wire import Detour
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+# What binds is a figure, which a busy machine changes.
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(300)]
 
 DELAY_S = 0.02
 """Each way."""

@@ -68,6 +68,9 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                         break
             # Stop: everything has ended here, and nothing runs while the results are computed and written.
         except (LabError, Interrupted) as error:
+            if isinstance(error, Interrupted):
+                # It may have come between the start of a process and the note that it was started.
+                _sweep(prepared)
             if store is not None:
                 _conclude_early(error, store, options, conclude, console)
             raise
@@ -81,6 +84,13 @@ def _web_ui(prepared: Prepared, lane: Lane, run: Run, say: Say) -> AbstractConte
     """The web UI, where the run is watched, with what an earlier run has observed."""
     earlier = prepared.store.observations() if prepared.web_ui_at and prepared.store else ()
     return watch.opened(prepared.web_ui_at, prepared.testbeds[0], lane.started, run, earlier, say)
+
+
+def _sweep(prepared: Prepared) -> None:
+    """End what is still there. Where that fails, the engine is gone, and the interrupt is what to say."""
+    with contextlib.suppress(LabError):
+        for testbed in prepared.testbeds:
+            testbed.runtime.sweep()
 
 
 def _announce(run: Run, trials: int, first: int, cells: int, say: Say) -> None:

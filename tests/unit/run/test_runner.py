@@ -31,7 +31,11 @@ class FakeRuntime:
     name = "local"
     versions: Mapping[str, str] = MappingProxyType({})
 
+    def __init__(self) -> None:
+        self.sweeps = 0
+
     def sweep(self) -> int:
+        self.sweeps += 1
         return 0
 
     def is_here(self) -> bool:
@@ -53,6 +57,7 @@ class Lab:
     swarm: testing.FakeSwarm
     at_the_end: Callable[[], None] = nothing
     """While all that was started is being ended."""
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
     events: list[str] = field(default_factory=list)
     said: io.StringIO = field(default_factory=io.StringIO)
 
@@ -85,7 +90,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     cells = [testing.cell("gunicorn-sync-1"), testing.cell("gunicorn-sync-4")]
     found = Lab(workspace=workspace, experiment=testing.experiment(*cells, blocks=2), swarm=testing.FakeSwarm())
     layout = Layout(servers={1: frozenset({0})}, generator=frozenset({1}), backends=frozenset(), notes=())
-    testbed = Testbed(runtime=FakeRuntime(), host=host.fingerprint())  # type: ignore[arg-type]
+    testbed = Testbed(runtime=found.runtime, host=host.fingerprint())  # type: ignore[arg-type]
 
     @contextlib.contextmanager
     def opened(*_: object) -> Iterator[list[Testbed]]:
@@ -141,6 +146,8 @@ def test_whatever_signal_ends_it_when_what_was_measured_is_compared(
         made.run(conclude if when == "while it is concluded" else None)
 
     assert ended.value.exit_code == 128 + signum
+    # Before it starts, and once more: a signal may come between the start of a process and the note that it was started.
+    assert made.runtime.sweeps == (1 if when == "while it is concluded" else 2)
     assert made.events == ["ended", "concluded"]
     measured = 2 if when == "in a trial" else 4
     assert re.search(rf"\bmeasured: {measured}\b", (made.folder / "comparison.yaml").read_text())
