@@ -117,13 +117,13 @@ class Cluster:
         pipe = subprocess.PIPE
         with self._begin(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             try:
-                _, told = process.communicate(statements)
+                _, output = process.communicate(statements)
             except BaseException:
                 process.kill()
                 raise
         # A server of a single user goes on after a statement that failed.
-        if process.returncode or "ERROR:" in told:
-            last = told.strip().splitlines() or [f"exit code {process.returncode}"]
+        if process.returncode or "ERROR:" in output:
+            last = output.strip().splitlines() or [f"exit code {process.returncode}"]
             raise Refused(f"no cluster in {self._home}: {argv[0]}: {last[-1]}")
 
 

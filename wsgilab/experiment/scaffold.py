@@ -16,7 +16,7 @@ _USUAL = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
 _FILE = """\
 # yaml-language-server: $schema=../schemas/experiment.json
 #
-# What is the question? Say it here: whoever reads the results will want to know.
+# What is the question? Say it here: readers of the results will want to know.
 #
 # Run it with: invoke lab.run --experiment experiments/@NAME@.yaml
 # A line that begins with # and no space after it is an alternative: take the # away, and it counts.

@@ -10,9 +10,9 @@
     ├── SwarmError           a load generator that failed
     ├── StoreError           a results folder that cannot be written, read or resumed
     ├── TrialsFailed         a run that went to its end, but some trials failed
-    └── LimitBreached        a comparison that found what it was told to fail on
+    └── LimitBreached        a comparison that found what it has to fail on
 
-`Interrupted` stands beside it: a signal is no error, and must not be caught as one.
+`Interrupted` is apart from it: a signal is no error, and must not be caught as one.
 
 Each has the exit code of a task that ends with it (README.md has the table): 0 is a task that did all that it was asked
 to, and 128 + n one that signal n ended.
@@ -80,7 +80,7 @@ class TrialsFailed(LabError):
 
 
 class LimitBreached(LabError):
-    """A comparison that found what it was told to fail on."""
+    """A comparison that found what it has to fail on."""
 
     exit_code = 4
 

@@ -1,6 +1,6 @@
 """What a value may be: constraints on the fields of dataclasses, which pydantic applies where it reads a file.
 
-They are far wider than what is ever measured. They are there so that whoever computes with a stored run may rely on it:
+They are far wider than what is ever measured. They are there so that code that computes with a stored run may rely on it:
 nothing overflows, divides by zero or fills the memory, names are names, and cores are cores.
 
 This module needs only the standard library. pydantic calls `__get_pydantic_core_schema__` where it reads a type; the

@@ -213,7 +213,7 @@ class Observation:
     """What the lab itself used of the generator's cores meanwhile, in CPU seconds a second; None: not measured, or it runs
     elsewhere."""
     neighbours: tuple[str, ...] = ()
-    """Programs of others that ran beside the trial, such as `yes (4711)`, where they disturbed it and could be told; most
+    """Programs of others that ran beside the trial, such as `yes (4711)`, where they disturbed it and are known; most
     first."""
     machine: str = ""
     """The machine of the targets, where there are several machines."""

@@ -109,7 +109,7 @@ def _ends(value: Interval, spelt: Callable[[float], str]) -> str:
 
 
 def label(cell: Cell, among: Iterable[Cell]) -> str:
-    """The server's name, and what tells its cell from others of `among`, such as `gunicorn-gthread-4, cpu, 2 cores`."""
+    """The server's name, and what distinguishes its cell from others of `among`, such as `gunicorn-gthread-4, cpu, 2 cores`."""
     others = list(map(_apart, among))
     return ", ".join(
         [cell.server, *(each for at, each in enumerate(_apart(cell)) if any(each != other[at] for other in others))]

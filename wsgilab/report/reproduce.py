@@ -31,7 +31,7 @@ def command(run: Run) -> str:
 
 
 def where(run: Run) -> Sequence[str]:
-    """The options that say where to run it. Results do not hold the site file: whoever repeats the run names own machines."""
+    """The options that say where to run it. Results do not hold the site file: a person who repeats the run names their own machines."""
     return ["--site", "sites.yaml"] if run.lanes else ["--runtime", run.runtime]
 
 

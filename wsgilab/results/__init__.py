@@ -1,1 +1,1 @@
-"""A run's folder: written while it is measured, read afterwards, whoever it comes from."""
+"""A run's folder: written while it is measured, read afterwards, from a stranger too."""

@@ -2,7 +2,7 @@
 
 A results folder may come from a stranger. The types of the values say what each may be (`wsgilab.model.limits`), and pydantic
 holds a file against them; `checks` has what goes with what; `histogram` and the reader of YAML see that what is decoded stays
-small. So whoever computes with a `Run` and its observations may rely on them: names are names, cores are cores, every number
+small. So code that computes with a `Run` and its observations may rely on them: names are names, cores are cores, every number
 is one that arithmetic can take, and no text holds characters that do not print.
 """
 

@@ -30,7 +30,7 @@ class Graph:
     line: str = ""
     """A polyline's points."""
     limit: str = ""
-    """What the dashed line stands for; empty where there is none."""
+    """What the dashed line shows; empty where there is none."""
     limit_y: float = 0.0
     width: int = WIDTH
     height: int = HEIGHT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis import stats
+from wsgilab.analysis import ab, stats
 from wsgilab.analysis.ab import breaches, parse_limit, runs
 from wsgilab.model import Cell, CellOfRuns, Difference, Interval, Limit, Observation, Origin, Run, RunsComparison, Stack
 from wsgilab.model.errors import SpecError
@@ -781,3 +781,11 @@ def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() ->
     assert not breaches(found, parse_limit("slower=5%"))
     with pytest.raises(SpecError, match="nothing to be compared: in A, others took"):
         runs(made([ONE]), observed(ONE, **busy), made([ONE], id="later"), observed(ONE, 0.5))
+
+
+def test_of_many_reasons_why_nothing_is_compared_three_are_named() -> None:
+    refused = {testing.cell("one", users=users): f"reason {users}" for users in range(1, 6)}
+
+    message = ab._nothing(made([ONE], id="a"), made([ONE], id="b"), refused)
+
+    assert message.startswith("a and b: nothing to be compared: reason 1; reason 2; reason 3 and 2 more; ")

@@ -1,4 +1,4 @@
-"""The look that all charts share: sizes, colours, shapes, axes, and what Vega is told of each."""
+"""The look that all charts share: sizes, colours, shapes, axes, and the Vega configuration of each."""
 
 import math
 from collections.abc import Iterable, Sequence

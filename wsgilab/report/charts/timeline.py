@@ -247,7 +247,7 @@ def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
     nothing = dict.fromkeys(("labels", "ticks", "domain", "grid"), False)
     beside = {"title": None, **nothing, "minExtent": _LABEL}
     of_rows = alt.Chart(data(rows)).encode(x=x.x("begin"), y=alt.Y("middle:Q", scale=downward, axis=beside))
-    # A bar ends a pixel early, so that it is told from the next.
+    # A bar ends a pixel early, so that it is seen apart from the next.
     of_bars = alt.Chart(data(bars)).mark_rect(x2Offset=-1)
     return alt.layer(
         of_rows.mark_rule(color=INK, opacity=0.12).encode(x2=alt.X2("end:Q")),
