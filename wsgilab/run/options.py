@@ -38,7 +38,7 @@ class RunOptions:
 
     def others(self, expected: Collection[str]) -> Collection[str]:
         """The options that were given, beside those that are `expected`."""
-        given = (each.name for each in fields(self) if getattr(self, each.name) not in (None, (), False))
+        given = (each.name for each in fields(self) if getattr(self, each.name) != each.default)
         return [name for name in given if name != "task" and name not in expected]
 
     @property
