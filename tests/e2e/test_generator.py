@@ -197,6 +197,7 @@ def greeting(port: int, **options: str | float | int) -> TrialSpec:
     return replace(sleeping(port, users=8), locustfile="hello", window_s=0.3, options={**plain, **options})
 
 
+@pytest.mark.alone
 def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_goes_on(
     monkeypatch: pytest.MonkeyPatch, log: Path
 ) -> None:
@@ -250,6 +251,7 @@ def generator_in(folder: Path, log: Path, cores: Sequence[int]) -> Iterator[Locu
         started.end()
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
 @pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
 def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_at_once(
@@ -339,6 +341,7 @@ def test_a_trial_measures_the_same_whatever_the_clock_of_the_targets_machine(
 # --- far away
 
 
+@pytest.mark.alone
 def test_measured_concurrency_is_right_however_far_away_the_target_is(
     monkeypatch: pytest.MonkeyPatch, log: Path
 ) -> None:
@@ -362,6 +365,7 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
     assert link.bandwidth_mbps > 1
 
 
+@pytest.mark.alone
 def test_without_a_clock_server_there_is_no_link_to_tell_of(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     with target(0, monkeypatch) as port, generator(log) as swarm:
         report = swarm.load(sleeping(port), nothing, nothing)
@@ -380,6 +384,7 @@ driver.main()
 """
 
 
+@pytest.mark.alone
 def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_may_succeed(
     monkeypatch: pytest.MonkeyPatch, log: Path
 ) -> None:
@@ -504,6 +509,7 @@ def test_a_generator_whose_lab_goes_while_it_reads_ends(monkeypatch: pytest.Monk
         assert started._popen.wait(timeout=4) == 0
 
 
+@pytest.mark.alone
 def test_users_are_spread_over_machines_and_what_they_saw_is_merged(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     """Also where one of the machines is far away from both others."""
     one_way_s = 0.05
@@ -529,6 +535,7 @@ def test_users_are_spread_over_machines_and_what_they_saw_is_merged(monkeypatch:
 
 
 # One that is stopped is as silent as one whose link is down.
+@pytest.mark.alone
 @pytest.mark.parametrize(("signum", "when"), [(signal.SIGKILL, "during"), (signal.SIGSTOP, "between")])
 def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(
     monkeypatch: pytest.MonkeyPatch, log: Path, signum: signal.Signals, when: str
@@ -607,6 +614,7 @@ def receive_all(ui: LabUI) -> None:
         pass
 
 
+@pytest.mark.alone
 def test_the_web_ui_measures_the_same_over_two_machines(
     monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
 ) -> None:
