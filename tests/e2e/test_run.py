@@ -77,8 +77,9 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
         assert sleeping[name]["in_flight"]["peak"] > 12, name
     for name, cell in sleeping.items():
         assert cell["failures"] == cell["cut_off"] == 0, name
-        # A server never has more answers than its slots allow: 50 ms of sleep a request, a slot.
-        assert name in UNBOUNDED or cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
+        # A server never has more answers than its slots allow: 150 ms of sleep a request, a slot. So long, because a busy machine
+        # has to start 16 requests meanwhile.
+        assert name in UNBOUNDED or cell["throughput_rps"]["median"] <= PEAKS[name] / 0.150 * 1.02, name
         assert cell["generator_cpu"] < 0.8 or "neighbour" in cell["broken_gates"], name
 
     computing = cells(comparison, workload="cpu")

@@ -126,7 +126,9 @@ def test_logs_are_shown_and_followed(up: Up) -> None:
     fetch(f"{address}/second")
     assert any("GET /second" in line for line in told)
     ended = end(child, signal.SIGINT)
-    assert (ended.code, ended.output.strip()) == (130, "ended by SIGINT")
+    assert ended.code == 130
+    assert "ended by SIGINT" in ended.lines
+    assert "Traceback" not in ended.output
 
     shown = up.cli("lab.logs", "talks")
     assert shown.code == 0
