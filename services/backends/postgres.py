@@ -79,8 +79,9 @@ def folder(lab_id: str) -> Iterator[Path]:
 class Cluster:
     """PostgreSQL's programs at work on a cluster in `home`, as a user that they accept."""
 
-    def __init__(self, home: Path, installed: Path) -> None:
+    def __init__(self, home: Path, installed: Path, signals: "Signals") -> None:
         self.data = home / "data"
+        self._signals = signals
         self._home = home
         self._bin = installed
         self._user: int | None = None
@@ -98,29 +99,37 @@ class Cluster:
         (self.data / "pg_hba.conf").write_text(_WHO_MAY_CONNECT)
         self._finish(["postgres", "--single", "-D", str(self.data), "postgres"], _ROLE)
 
-    def start(self, arguments: Sequence[str], host: str, port: str) -> "subprocess.Popen[bytes]":
-        """The server, listening at nothing but this address."""
+    @contextlib.contextmanager
+    def started(self, arguments: Sequence[str], host: str, port: str) -> "Iterator[subprocess.Popen[bytes]]":
+        """The server, listening at nothing but this address. It has ended when this is left."""
         where = ("-D", str(self.data), "-c", f"listen_addresses={host}", "-p", port, "-c", "unix_socket_directories=")
-        return self._begin(["postgres", *where, *arguments])
+        # Not SIGTERM: the server would wait until every client has gone.
+        with self._running(["postgres", *where, *arguments], signal.SIGINT) as server:
+            yield server
 
-    def _begin(self, argv: Sequence[str], **streams: Any) -> "subprocess.Popen[Any]":
-        return subprocess.Popen(
-            [str(self._bin / argv[0]), *argv[1:]],
-            cwd=self._home,
-            user=self._user,
-            group=self._group,
-            extra_groups=None if self._group is None else [],
-            **streams,
-        )
+    @contextlib.contextmanager
+    def _running(
+        self, argv: Sequence[str], ended_by: signal.Signals, **streams: Any
+    ) -> "Iterator[subprocess.Popen[Any]]":
+        with contextlib.ExitStack() as ending:
+            with self._signals.held():
+                process = subprocess.Popen(
+                    [str(self._bin / argv[0]), *argv[1:]],
+                    cwd=self._home,
+                    user=self._user,
+                    group=self._group,
+                    extra_groups=None if self._group is None else [],
+                    **streams,
+                )
+                ending.enter_context(process)
+                ending.callback(process.send_signal, ended_by)
+            yield process
 
     def _finish(self, argv: Sequence[str], statements: str = "") -> None:
         pipe = subprocess.PIPE
-        with self._begin(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-            try:
-                _, output = process.communicate(statements)
-            except BaseException:
-                process.kill()
-                raise
+        streams = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+        with self._running(argv, signal.SIGKILL, **streams, text=True) as process:
+            _, output = process.communicate(statements)
         # A server of a single user goes on after a statement that failed.
         if process.returncode or "ERROR:" in output:
             last = output.strip().splitlines() or [f"exit code {process.returncode}"]
@@ -131,27 +140,45 @@ class Told(Exception):
     """To end."""
 
 
-def _told(_number: int, _frame: FrameType | None) -> None:
-    # From here on nothing may keep the server from being ended and the folder from being removed.
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)
-    raise Told
+class Signals:
+    """SIGTERM and SIGINT raise Told, once. What comes while they are held is raised at the end of that."""
+
+    def __init__(self) -> None:
+        self._held = self._told = False
+        for each in ENDING:
+            signal.signal(each, self._on_signal)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For the start of a process: told before its start has returned, it would be left running."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._told:
+                self._end()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+        if not self._held:
+            self._end()
+
+    def _end(self) -> None:
+        # From here on nothing may keep what runs from being ended and the folder from being removed.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise Told
 
 
 def serve(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a server until it ends or is told to. Its exit code. Raises Refused where there can be none."""
-    for each in ENDING:
-        signal.signal(each, _told)
+    signals = Signals()
     with contextlib.suppress(Told), folder(environment.get("WSGILAB_ID", "by-hand")) as home:
-        cluster = Cluster(home, programs())
+        cluster = Cluster(home, programs(), signals)
         cluster.make()
-        server = cluster.start(arguments, *address(environment))
-        try:
+        with cluster.started(arguments, *address(environment)) as server:
             return server.wait()
-        finally:
-            # Not SIGTERM: the server would wait until every client has gone.
-            server.send_signal(signal.SIGINT)
-            server.wait()
     return 0
 
 

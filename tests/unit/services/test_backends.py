@@ -230,6 +230,35 @@ def test_a_second_signal_does_not_keep_the_folder_from_being_removed(installed: 
     assert installed.left() == []
 
 
+TOLD_WHILE_IT_STARTS = """
+import os, signal, subprocess, sys
+import {module} as launcher
+
+class Popen(subprocess.Popen):
+    def __init__(self, argv, **more):
+        super().__init__(argv, **more)
+        if {starts} in argv[0] and "--single" not in argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Popen
+sys.exit({call})
+"""
+
+
+@pytest.mark.parametrize("starts", ["initdb", "postgres"])
+def test_told_to_end_while_a_program_starts_it_leaves_nothing_running(installed: Installed, starts: str) -> None:
+    text = TOLD_WHILE_IT_STARTS.format(
+        module="postgres", starts=repr(f"/{starts}"), call="launcher.main(['postgres'], os.environ)"
+    )
+    argv = [sys.executable, "-S", "-c", text]
+    with subprocess.Popen(argv, cwd=BACKENDS, env=installed.environment, stderr=subprocess.PIPE, text=True) as running:
+        # What was left running would hold this open.
+        _, errors = running.communicate(timeout=60)
+
+    assert (running.returncode, errors) == (0, "")
+    assert installed.left() == []
+
+
 def test_a_server_that_ends_by_itself_tells_its_exit_code_and_leaves_nothing(installed: Installed) -> None:
     running = installed.begin("postgres", FAILS="3")
 

@@ -54,7 +54,9 @@ class House:
             path.write_text(PROGRAM.format(python=sys.executable, name=name, ends=ends, other=other))
             path.chmod(0o755)
 
-    def begin(self, **more: str) -> "subprocess.Popen[str]":
+    def begin(self, text: str | None = None, **more: str) -> "subprocess.Popen[str]":
+        """The launcher, or a program of its module's own `text`."""
+        program = ["behind_nginx.py", "gunicorn", "--workers=4", "app:app"] if text is None else ["-c", text]
         environment = {
             "PATH": f"{self._home / 'bin'}:/usr/bin:/bin",
             "TMPDIR": str(self.temporary),
@@ -64,7 +66,7 @@ class House:
             **more,
         }
         return subprocess.Popen(
-            [sys.executable, "behind_nginx.py", "gunicorn", "--workers=4", "app:app"],
+            [sys.executable, *program],
             cwd=APPLICATION,
             env=environment,
             stderr=subprocess.PIPE,
@@ -123,6 +125,31 @@ def test_both_end_when_told_to_without_waiting_for_requests_and_leave_nothing(
 
     assert (running.returncode, errors) == (0, "")
     assert "gunicorn SIGQUIT" in house.seen()
+    assert house.left() == []
+
+
+TOLD_WHILE_IT_STARTS = """
+import os, signal, subprocess, sys
+import behind_nginx
+
+class Popen(subprocess.Popen):
+    def __init__(self, argv):
+        super().__init__(argv)
+        if argv[0].startswith("{starts}"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Popen
+sys.exit(behind_nginx.serve(["gunicorn", "app:app"], os.environ))
+"""
+
+
+@pytest.mark.parametrize("starts", ["gunicorn", "nginx"])
+def test_told_to_end_while_either_starts_it_leaves_nothing_running(house: House, starts: str) -> None:
+    running = house.begin(TOLD_WHILE_IT_STARTS.format(starts=starts))
+    # What was left running would hold this open.
+    _, errors = running.communicate(timeout=60)
+
+    assert (running.returncode, errors) == (0, "")
     assert house.left() == []
 
 
