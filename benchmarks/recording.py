@@ -73,10 +73,9 @@ def _in_sequence(swarm: LocustSwarm, urls: Mapping[str, str], number: int, run_s
 
 def _server(bench: Bench, name: str, burden: int) -> Server:
     model = bench.servers[_MODEL]
-    command = tuple("burdened:app" if word == "app:app" else word for word in model.command)
     here = str(bench.project / "benchmarks" / "wsgi")
-    environment = {**model.environment, "PYTHONPATH": here, "BURDEN_ITERATIONS": str(burden)}
-    return replace(model, name=name, command=command, environment=environment)
+    more = {"LAB_APP": "burdened:app", "PYTHONPATH": here, "BURDEN_ITERATIONS": str(burden)}
+    return replace(model, name=name, environment={**model.environment, **more})
 
 
 @contextmanager

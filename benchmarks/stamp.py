@@ -18,7 +18,7 @@ from wsgilab.model import Server
 SERVERS = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
 CONNECTIONS = 16
 AT_LEAST = 0.98
-_APPLICATION = "app:app"
+_APPLICATION = "wsgilab_door.wsgi:app"
 _WSGI = Path(__file__).resolve().parent / "wsgi"
 
 

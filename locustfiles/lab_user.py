@@ -46,7 +46,7 @@ CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
 
 VOID_HEADER = "Lab-Void"
-"""Marks the answer to a request that came too late to count; see services/app/stamp.py."""
+"""Marks the answer to a request that came too late to count; see services/door/wsgilab_door/stamp.py."""
 VOID_WAITS = 3
 VOID_NOTICE_NS = 20_000_000
 """A request carries the moment until which it counts only if it may still be waiting then: for VOID_WAITS times as long as

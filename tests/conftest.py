@@ -72,7 +72,8 @@ def leftovers(workspace: Workspace) -> list[str]:
             names = [str(each.name) for each in client.containers.list(all=True, ignore_removed=True)]
             names += [str(each.name) for each in client.networks.list()]
         found += [name for name in names if workspace.lab_id in name]
-    return found + [str(path) for path in Path(tempfile.gettempdir()).glob(f"wsgilab-{workspace.lab_id}-*")]
+    temporary = (Path(tempfile.gettempdir()), Path("/dev/shm"))
+    return found + [str(path) for folder in temporary for path in folder.glob(f"wsgilab-{workspace.lab_id}-*")]
 
 
 def copy_checkout(folder: Path) -> Path:

@@ -236,8 +236,8 @@ class FakeSwarm:
     bodies: Mapping[str, str] = field(
         default_factory=lambda: {
             # As `run` has it of its stack.
-            "lab": json.dumps({"cpus": [0], "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}),
-            "hello": "hello\n",
+            "__lab__/facts": json.dumps({"cpus": [0], "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}),
+            "__lab__/ready": "ready\n",
         }
     )
     specs: list[TrialSpec] = field(default_factory=list)

@@ -1,7 +1,6 @@
-"""The application under test without the stamping middleware. Runs where `services/app` is the working folder."""
+"""What the door serves, without the stamping middleware."""
 
-from app import app
-from stamp import StampMiddleware
+from wsgilab_door.pages import Pages
+from wsgilab_door.wsgi import application, late
 
-assert isinstance(app.wsgi_app, StampMiddleware)
-app.wsgi_app = app.wsgi_app.application  # type: ignore[assignment, method-assign]
+app = Pages(application, late)

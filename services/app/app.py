@@ -4,15 +4,10 @@ Every answer is a fixed text, so that the swarm can check it to the byte.
 """
 
 import functools
-import os
-import platform
-import re
 import time
-from importlib import metadata
 
-from flask import Flask, Response, abort, jsonify, request
+from flask import Flask, Response, abort, request
 
-from stamp import StampMiddleware
 from waits import ITEMS, Down, ask_upstream, read_item
 from work import iterations_for, state_after
 
@@ -21,7 +16,6 @@ LARGEST_KIB = 65_536.0
 MOST_ITERATIONS = 1e9
 
 app = Flask(__name__)
-app.wsgi_app = StampMiddleware(app.wsgi_app)  # type: ignore[method-assign]
 
 
 def text(body: str | bytes) -> Response:
@@ -105,23 +99,3 @@ def _lines(kib: int) -> bytes:
 def calibrate() -> Response:
     """How many iterations of `/cpu` take `ms` milliseconds of CPU time in this very process."""
     return text(f"{iterations_for(argument('ms', default=5.0, most=10_000.0))}\n")
-
-
-@app.get("/lab")
-def lab() -> Response:
-    """What this server is in effect: the process that answers, its cores, its Python and every package beside it."""
-    return jsonify(
-        pid=os.getpid(),
-        cpus=sorted(os.sched_getaffinity(0)),
-        python=platform.python_version(),
-        implementation=platform.python_implementation(),
-        packages=installed(),
-    )
-
-
-def installed() -> dict[str, str]:
-    """The versions of all packages of this environment, by their names as package indexes spell them."""
-    found = {re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(): each.version for each in metadata.distributions()}
-    # It made the environment of a container, and nothing that serves needs it.
-    found.pop("pip", None)
-    return found

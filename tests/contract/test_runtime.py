@@ -33,6 +33,7 @@ from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
 from wsgilab.runtime.engine import Engine
+from wsgilab.runtime.pages import FACTS
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import Backends, Fleet, Running, Runtime, Target
 from wsgilab.system import host
@@ -95,12 +96,12 @@ def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: Lo
 def test_every_process_is_pinned_to_the_cores_asked_for(fleet: Fleet, swarm: LocustSwarm) -> None:
     for target in fleet.values():
         assert target.effective_cpus() == SERVER_CORE
-        assert frozenset(json.loads(swarm.get(f"{target.base_url}/lab"))["cpus"]) == SERVER_CORE
+        assert frozenset(json.loads(swarm.get(target.base_url + FACTS))["cpus"]) == SERVER_CORE
 
 
 def test_each_stack_has_the_packages_of_its_lock(fleet: Fleet, swarm: LocustSwarm) -> None:
-    old = json.loads(swarm.get(f"{fleet['gunicorn25-eventlet'].base_url}/lab"))["packages"]
-    new = json.loads(swarm.get(f"{fleet['gunicorn-sync-4'].base_url}/lab"))["packages"]
+    old = json.loads(swarm.get(fleet["gunicorn25-eventlet"].base_url + FACTS))["packages"]
+    new = json.loads(swarm.get(fleet["gunicorn-sync-4"].base_url + FACTS))["packages"]
     assert old["gunicorn"] == "25.3.0"
     assert "eventlet" in old
     assert int(new["gunicorn"].split(".")[0]) > 25
@@ -177,7 +178,7 @@ def test_two_fleets_with_different_cores_are_up_together(
         swarm = LocustSwarm(channel, GENERATOR_CORE)
         for target, cpus in ((wide["gunicorn-sync-4"], both), (fleet["gunicorn-sync-4"], SERVER_CORE)):
             assert target.effective_cpus() == cpus
-            assert frozenset(json.loads(swarm.get(f"{target.base_url}/lab"))["cpus"]) == cpus
+            assert frozenset(json.loads(swarm.get(target.base_url + FACTS))["cpus"]) == cpus
 
 
 class Deliberate(Exception):
@@ -190,14 +191,16 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(
     workspace, own = fresh("dies")
     # In containers the file says what runs, so the command that fails has to stand in a file.
     workspace.catalogue.write_text(
-        workspace.catalogue.read_text().replace('[gunicorn, --workers=4, "app:app"]', '[gunicorn, "app:nothing"]')
+        workspace.catalogue.read_text().replace(
+            '[gunicorn, --workers=4, "wsgilab_door.wsgi:app"]', '[gunicorn, "wsgilab_door.wsgi:nothing"]'
+        )
     )
     broken = read_catalogue(workspace)["gunicorn-sync-4"]
-    assert broken.command == ("gunicorn", "app:nothing")
+    assert broken.command == ("gunicorn", "wsgilab_door.wsgi:nothing")
     start = own.start([catalogue["gunicorn-sync-1"], broken], SERVER_CORE)
     with pytest.raises(TargetError, match=r"gunicorn-sync-4 did not start: ended with exit code \d") as caught, start:
         pytest.fail("a fleet with a dead server came up")
-    assert "Failed to find attribute 'nothing' in 'app'" in caught.value.detail
+    assert "Failed to find attribute 'nothing' in 'wsgilab_door.wsgi'" in caught.value.detail
     assert leftovers(workspace) == []
 
 
@@ -217,7 +220,7 @@ def test_a_server_that_listens_elsewhere_is_told_where_with_what_it_must_bind_an
 ) -> None:
     monkeypatch.setattr(starting, "LOOK_S", 1.0)
     workspace, own = fresh("misplaced")
-    server = changed(workspace, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "app:app"]')
+    server = changed(workspace, "gunicorn-sync-1", f'[gunicorn, "--bind={bind}", "wsgilab_door.wsgi:app"]')
     start = own.start([server], SERVER_CORE)
     if own.name == "local" and bind.startswith("127.0.0.1"):
         # Just as asked. In a container nobody else would reach it there, though its own health check does.
@@ -254,7 +257,7 @@ def test_a_server_is_told_where_to_listen_in_one_word_and_in_two(
     fresh: Callable[[str], tuple[Workspace, Runtime]],
 ) -> None:
     workspace, own = fresh("told")
-    word = "exec gunicorn --bind=$$LAB_HOST:$$LAB_PORT app:app"
+    word = "exec gunicorn --bind=$$LAB_HOST:$$LAB_PORT wsgilab_door.wsgi:app"
     server = changed(workspace, "gunicorn-sync-1", f"[sh, -c, '[ $$LAB_HOST:$$LAB_PORT = $$LAB_BIND ] && {word}']")
     with own.start([server], SERVER_CORE) as fleet:
         assert hello(fleet[server.name].published_url) == b"hello\n"

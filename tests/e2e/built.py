@@ -1,6 +1,6 @@
-"""Servers built to have one trait each, and no other: `python built.py TRAIT`, from the folder of the application.
+"""Servers built to have one trait each, and no other: `python built.py TRAIT`, from the folder of the door.
 
-They serve the lab's own application, so stamps, `/lab` and workloads are the real ones; what is built is what stands
+They serve the lab's own application, so stamps, pages and workloads are the real ones; what is built is what stands
 between the socket and it. The address comes from LAB_BIND, as for every server of the catalogue.
 """
 
@@ -25,9 +25,9 @@ _END = b"\r\n\r\n"
 
 
 def application() -> Callable[..., Any]:
-    """The application of services/app, which is where the lab starts its servers."""
+    """The application as every server has it: the lab starts its servers in services/door."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - nothing but text is needed
-    from app import app
+    from wsgilab_door.wsgi import app
 
     return app
 

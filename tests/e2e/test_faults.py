@@ -23,7 +23,7 @@ pytestmark = pytest.mark.lab
 ADDED = """
   gunicorn-sync-two:
     <<: *server
-    command: [gunicorn, --workers=2, "app:app"]
+    command: [gunicorn, --workers=2, "wsgilab_door.wsgi:app"]
     x-lab: {slots: 2, processes: 2, model: process, summary: 2 sync workers}
 """
 EXPERIMENT = """

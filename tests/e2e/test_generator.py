@@ -26,7 +26,6 @@ import psutil
 import pytest
 import yaml
 
-import stamp
 from tests.elsewhere import BEHIND_NS, DAY_NS, clock_server, delayed
 from wsgilab import testing
 from wsgilab.load.client import LocustSwarm
@@ -34,6 +33,7 @@ from wsgilab.model import TrialReport, TrialSpec, Usage
 from wsgilab.model.errors import EngineError, SwarmError
 from wsgilab.system.process import JsonChannel
 from wsgilab.web.client import LabUI, Loading
+from wsgilab_door import stamp
 
 pytestmark = pytest.mark.lab
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.alone]
 TWIN = """
   twin:
     <<: *server
-    command: [gunicorn, --workers=4, "app:app"]
+    command: [gunicorn, --workers=4, "wsgilab_door.wsgi:app"]
     x-lab: {slots: 4, processes: 4, model: process, summary: gunicorn-sync-4 once more}
 """
 EXPERIMENT = """

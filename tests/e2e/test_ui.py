@@ -29,7 +29,7 @@ pytestmark = pytest.mark.lab
 TALKATIVE = """
   talkative:
     <<: *server
-    command: [gunicorn, --workers=2, --log-level=info, "app:app"]
+    command: [gunicorn, --workers=2, --log-level=info, "wsgilab_door.wsgi:app"]
     x-lab: {slots: 2, processes: 2, model: process, summary: writes what it does}
 """
 

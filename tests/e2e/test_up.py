@@ -19,7 +19,7 @@ pytestmark = pytest.mark.lab
 TALKS = """
   talks:
     <<: *server
-    command: [gunicorn, --access-logfile=-, --log-level=info, "app:app"]
+    command: [gunicorn, --access-logfile=-, --log-level=info, "wsgilab_door.wsgi:app"]
     x-lab: {slots: 1, processes: 1, model: process, summary: says what it does}
 """
 SERVERS = "gunicorn-gevent,talks"

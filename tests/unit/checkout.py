@@ -13,6 +13,7 @@ from wsgilab.runtime import origin
 FOLDERS = ("services", "locustfiles", "compose", "wsgilab/load")
 CHANGED = (
     ("services/app/work.py", "application"),
+    ("services/door/wsgilab_door/stamp.py", "application"),
     ("locustfiles/lab_user.py", "Locust files"),
     ("wsgilab/load/samples.py", "generator"),
     ("wsgilab/analysis/inflight.py", "generator"),

@@ -35,7 +35,7 @@ COSTS: Sequence[Cost] = ("memory", "cpu", "p95")
 
 DEPLOYING = "https://flask.palletsprojects.com/en/stable/deploying/"
 DEVELOPMENT = f"the development server is not made for production ({DEPLOYING})"
-_DEVELOPMENT_PROGRAMS = frozenset({"flask", "dev_server.py"})
+_DEVELOPMENT_PROGRAMS = frozenset({"flask", "dev_server.py", "wsgilab_door.dev_server"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

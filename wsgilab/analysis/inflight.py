@@ -12,7 +12,7 @@ MOST_DIGITS = 20
 
 
 def parse_stamp(header: str) -> Stamp:
-    """The stamp in a `Lab-Stamp` header (see services/app/stamp.py). Raises ValueError for anything else."""
+    """The stamp in a `Lab-Stamp` header (see services/door/wsgilab_door/stamp.py). Raises ValueError for anything else."""
     parts = header.split(" ")
     if len(parts) != len(fields(Stamp)) or not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         raise ValueError(f"{header!r} is no stamp")

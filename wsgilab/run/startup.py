@@ -9,13 +9,13 @@ from pathlib import Path
 from wsgilab import __version__
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.pages import facts
+from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 from wsgilab.system import cpus
 from wsgilab.system.host import now, package_versions
 
 Get = Callable[[Target, str], str]
-"""The body of one plain GET of a page, such as `/lab`, of a target. Raises TargetError unless it is a 200."""
+"""The body of one plain GET of a page, such as `/__lab__/facts`, of a target. Raises TargetError unless it is a 200."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
     for count, fleet in started.fleets.items():
         asked = started.layout.servers[count]
         for target in fleet.values():
-            reported = facts(target.name, get(target, "/lab"), asked)
+            reported = facts(target.name, get(target, FACTS), asked)
             stack = target.server.stack
             stacks[stack] = replace(stacks[stack], python=reported.python, packages=reported.packages, is_complete=True)
     return stacks

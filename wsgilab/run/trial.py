@@ -14,6 +14,7 @@ from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.model.text import counted
 from wsgilab.run.meter import TrialMeter
 from wsgilab.run.observer import Observer
+from wsgilab.runtime.pages import READY
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
 from wsgilab.runtime.restarts import Restarts
 from wsgilab.system import host, neighbours
@@ -209,7 +210,7 @@ def _unfit(target: Target, swarm: Swarm) -> str | None:
     if (failure := target.failure()) is not None:
         return f"the server {failure}"
     try:
-        swarm.get(f"{target.base_url}/hello")
+        swarm.get(target.base_url + READY)
     except TargetError as error:
         return f"the server does not answer: {error.message}"
     return None

@@ -35,6 +35,8 @@ MARK = "WSGILAB_ID"
 
 _INSTALL_S = 300.0
 _HEALTH_S = 10.0
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a tmpfs, and the files are the owner's alone
+"""Where servers note what leaves late."""
 # Nothing else is inherited: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY, PYTHON* or PG* must not change anything.
 _INHERITED = ("HOME", "LANG", "TMPDIR")
 
@@ -125,14 +127,20 @@ class LocalRuntime:
         with contextlib.ExitStack() as kept, ended(fleet.values()):
             for server, port in zip(servers, ports, strict=True):
                 log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
-                spawn = functools.partial(self._spawn_server, server, port, cpus, log)
+                late = _MEMORY / f"wsgilab-{self._lab_id}-{_log_name(server.name, len(cpus))}-late"
+                kept.callback(late.unlink, missing_ok=True)
+                spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
                 fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
             wait_until_ready(fleet.values(), cpus, POLL_S)
             yield fleet
 
-    def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path) -> Child:
+    def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path) -> Child:
         argv, environment = self._filled_in(server, server.command, {**_address(port), **self._backends})
-        return _spawn(server.name, argv, self._project / "services" / "app", environment, cpus, log)
+        services = self._project / "services"
+        # As services/Dockerfile sets them. A stanza may name others.
+        door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late)}
+        late.unlink(missing_ok=True)
+        return _spawn(server.name, argv, services / "door", door | environment, cpus, log)
 
     def _spawn_backend(self, backend: Backend, port: int, cpus: frozenset[int], log: Path) -> Child:
         argv, environment = self._filled_in(backend, [*backend.entrypoint, *backend.command], _address(port))
@@ -219,6 +227,8 @@ class LocalRuntime:
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(self._logs, ignore_errors=True)
         self._remove_scratch()
+        for late in _MEMORY.glob(f"wsgilab-{self._lab_id}-*-late"):
+            late.unlink(missing_ok=True)
         return len(left)
 
     def _is_ours(self, each: psutil.Process) -> bool:

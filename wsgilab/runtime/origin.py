@@ -12,7 +12,7 @@ from wsgilab.system import process
 APPLICATION, LOCUSTFILES, GENERATOR, LOCKS, BACKENDS = "application", "Locust files", "generator", "locks", "backends"
 
 _PATTERNS: Mapping[str, Collection[str]] = {
-    APPLICATION: ("services/app/**/*",),
+    APPLICATION: ("services/app/**/*", "services/door/**/*"),
     LOCUSTFILES: ("locustfiles/**/*",),
     GENERATOR: ("wsgilab/load/**/*.py", "wsgilab/analysis/inflight.py"),
     BACKENDS: ("services/backends/**/*", "compose/backends.yaml"),

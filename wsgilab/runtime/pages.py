@@ -1,4 +1,4 @@
-"""Getting a page of a server once, and reading its page `/lab`."""
+"""Getting a page of a server once, and reading what the door (services/door) tells of it."""
 
 import http.client
 import json
@@ -10,19 +10,26 @@ from urllib.parse import urlsplit
 from wsgilab.model.errors import TargetError
 from wsgilab.system.cpus import spell
 
+READY = "/__lab__/ready"
+"""Answered once the application is loaded."""
+FACTS = "/__lab__/facts"
+"""What a server runs on."""
+LATE = "/__lab__/late"
+"""What left later than its stamp says since it was last asked: a line for each."""
+
 _GET_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a server runs on, by its page `/lab`."""
+    """What a server runs on, by its page FACTS."""
 
     python: str
     packages: Mapping[str, str]
 
 
 def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
-    """The facts on the page `/lab` of a server. Raises TargetError unless it answers from the cores `cpus`."""
+    """The facts on the page FACTS of a server. Raises TargetError unless it answers from the cores `cpus`."""
     content = json.loads(page)
     if frozenset(content["cpus"]) != cpus:
         raise TargetError(

@@ -10,7 +10,7 @@ import psutil
 
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.pages import fetched
+from wsgilab.runtime.pages import READY, fetched
 from wsgilab.runtime.starting import Address, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.ports import http_url
@@ -123,7 +123,7 @@ class LocalTarget(RunningProcess):
 
     def _answers(self) -> bool:
         try:
-            fetched(f"{self.base_url}/hello", timeout_s=_READY_S)
+            fetched(self.base_url + READY, timeout_s=_READY_S)
         except TargetError:
             return False
         return True

@@ -66,7 +66,7 @@ class Target(Running, Protocol):
         """Where it is published: on 127.0.0.1, or at an address that the machines of a site reach."""
 
     def fetch(self, page: str) -> str:
-        """The body of one plain GET of a page, such as `/lab`. Raises TargetError unless it is a 200."""
+        """The body of one plain GET of a page, such as `/__lab__/facts`. Raises TargetError unless it is a 200."""
 
 
 class RunningBackend(Running, Protocol):

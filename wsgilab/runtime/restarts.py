@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from wsgilab.model import Run
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.pages import facts
+from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import Running, RunningBackend, Say, Target
 from wsgilab.system import cpus
 
@@ -76,7 +76,7 @@ class Restarts:
 
 def _check_alike(run: Run, cores: int, target: Target, get: Get) -> None:
     """Raises TargetError unless a server is what it was when the run began: its cores, its Python, its packages."""
-    found = facts(target.name, get(f"{target.base_url}/lab"), cpus.parse(run.server_cpus[cores]))
+    found = facts(target.name, get(target.base_url + FACTS), cpus.parse(run.server_cpus[cores]))
     before = run.stacks[target.server.stack]
     if (found.python, dict(found.packages)) != (before.python, dict(before.packages)):
         raise TargetError(f"{target.name} runs on other packages than before; start a new run")

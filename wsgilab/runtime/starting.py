@@ -16,6 +16,9 @@ LOOK_S = 5.0
 """How often to find out where the parts listen that are not ready. This costs CPU on a container's cores; and a server may
 open another port first, such as one for metrics, while it still loads."""
 
+TOLD = "wsgilab_door: "
+"""How the line begins in which the door says why an application cannot be served."""
+
 _LISTENS = "0A"
 _RESOLVER = "127.0.0.11"
 """Docker's own, in every container's network namespace."""
@@ -85,7 +88,7 @@ def wait_until_ready(started: Collection[Starting], cpus: frozenset[int], poll_s
         looks = time.monotonic() >= look_due
         for each in list(waiting):
             if (failure := each.failure()) is not None:
-                raise _error(each, f"did not start: {failure}")
+                raise _ended(each, failure)
             if each.is_ready():
                 waiting.remove(each)
             elif looks and each.name in elsewhere:
@@ -130,6 +133,20 @@ def _not_ready(started: Starting) -> TargetError:
         else f"nowhere, not at {started.wanted} either"
     )
     return _error(started, f"{late}: it listens {where}", _MUST_BIND)
+
+
+def _ended(started: Starting, failure: str) -> TargetError:
+    # What follows is how the server takes it, several times where it has several processes.
+    lines = started.log_tail(_LONG_TAIL).splitlines()
+    told = next((at for at, line in enumerate(lines) if line.startswith(TOLD)), None)
+    if told is None:
+        return _error(started, f"did not start: {failure}")
+    why, above = lines[told].removeprefix(TOLD), "\n".join(lines[max(0, told - _SHORT_TAIL) : told])
+    seen = "; see its last lines below" if above else ""
+    return TargetError(f"{started.name} did not start: {why}{seen}", detail=above)
+
+
+_LONG_TAIL, _SHORT_TAIL = 300, 12
 
 
 def _error(started: Starting, what: str, *remedy: str) -> TargetError:

@@ -379,11 +379,12 @@ def test_a_server_that_may_not_be_advised_is_left_out_however_fast_it_is(
     ("command", "expected"),
     [
         (("python", "dev_server.py"), True),
+        (("python", "-m", "wsgilab_door.dev_server"), True),
         (("python", "/srv/dev_server.py", "--no-threaded"), True),
         (("/opt/venv/bin/flask", "--app=app", "run"), True),
         (("python", "-m", "flask", "run"), True),
         (("gunicorn", "app:app"), False),
-        (("python", "behind_nginx.py", "gunicorn", "app:app"), False),
+        (("python", "-m", "wsgilab_door.behind_nginx", "gunicorn", "wsgilab_door.wsgi:app"), False),
         (("gunicorn", "flask_app:app"), False),
     ],
 )

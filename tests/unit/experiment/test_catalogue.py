@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev_server import parser as dev_server_parser
 from wsgilab.experiment import catalogue, workloads
 from wsgilab.model import Backend, ExecutionModel, Server
 from wsgilab.model.errors import SpecError
 from wsgilab.runtime.protocol import SWARM
+from wsgilab_door.dev_server import parser as dev_server_parser
 
 REAL = Path(__file__).parents[3] / "compose" / "servers.yaml"
 SERVERS = catalogue.parse(REAL.read_text(), str(REAL))
@@ -54,12 +54,12 @@ def gunicorn_parser() -> argparse.ArgumentParser:
 
 def as_commanded(command: Sequence[str]) -> tuple[int | None, int | None, str] | None:
     """Slots, processes and model of a command of Gunicorn or of the development server; None of any other."""
-    words = list(command[2:] if tuple(command[:2]) == ("python", "behind_nginx.py") else command)
-    if words[:2] == ["python", "dev_server.py"]:
-        given = vars(dev_server_parser.parse_args(words[2:]))
-        if given.get("processes", 1) > 1:
-            return given["processes"], None, "process"
-        return (None if given.get("threaded", True) else 1), 1, "threads"
+    words = list(command[3:] if tuple(command[:3]) == ("python", "-m", "wsgilab_door.behind_nginx") else command)
+    if words[:3] == ["python", "-m", "wsgilab_door.dev_server"]:
+        given = dev_server_parser.parse_args(words[3:])
+        if given.processes > 1:
+            return given.processes, None, "process"
+        return (None if given.threaded else 1), 1, "threads"
     if words[0] != "gunicorn":
         return None
     options, _ = gunicorn_parser().parse_known_args(words[1:])

@@ -24,10 +24,12 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.dispatch import UsersDispatcher
 from locust.runners import WorkerNode
+from werkzeug.test import Client
 
 import app as application
 import work
 from wsgilab.experiment.workloads import WORKLOADS, option
+from wsgilab_door.stamp import StampMiddleware
 
 MASK = 2**32 - 1
 
@@ -407,7 +409,7 @@ def test_what_was_due_in_the_window_is_worked_off_however_late_and_what_is_due_a
 def test_the_application_takes_what_a_user_says_of_when_it_counts() -> None:
     (name, _, value) = sent(ready(void_after_ns=1))[-1].partition(": ")
 
-    answer = application.app.test_client().get("/hello", headers={name: value})
+    answer = Client(StampMiddleware(application.app)).get("/hello", headers={name: value})
 
     assert answer.status_code == 503
     assert LAB_USER.VOID_HEADER in answer.headers

@@ -23,7 +23,7 @@ TESTS = (
 LAUNCHER = """\
 import a_package_of_the_stack_alone
 
-from app import app
+from wsgilab_door.wsgi import app
 
 if __name__ == "__main__":
     a_package_of_the_stack_alone.serve(app)
@@ -82,7 +82,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (stacks / "waitress" / "requirements.in").write_text(requirements)
     # In place of `make lock`, which needs a package index.
     shutil.copy(stacks / "gunicorn" / "requirements.txt", stacks / "waitress")
-    (copy / "services" / "app" / "serve.py").write_text(LAUNCHER)
+    (copy / "services" / "door" / "wsgilab_door" / "serve.py").write_text(LAUNCHER)
 
     stanza, route, locustfile = blocks("A workload")
     insert(copy / "wsgilab" / "experiment" / "workloads.py", '    "mixed": Workload(\n', stanza)
@@ -117,4 +117,4 @@ def test_the_checks_take_what_is_added(extended: Path) -> None:
     folders = ("locustfiles", "services", "wsgilab")
     run(extended, "-m", "ruff", "check", "--no-cache", *folders)
     run(extended, "-m", "ruff", "format", "--no-cache", "--check", *folders)
-    run(extended, "-m", "mypy", "--cache-dir", str(PROJECT / ".mypy_cache"), "services/app/serve.py")
+    run(extended, "-m", "mypy", "--cache-dir", str(PROJECT / ".mypy_cache"), "services/door/wsgilab_door/serve.py")

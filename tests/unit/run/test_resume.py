@@ -89,7 +89,7 @@ def test_of_several_files_that_were_changed_one_is_named_and_the_others_are_coun
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = store(workspace, read(workspace.project))
-    for name in ("app", "stamp", "work"):
+    for name in ("app", "waits", "work"):
         edit(workspace.project / "services" / "app" / f"{name}.py")
     with pytest.raises(StoreError, match=r"application: services/app/app\.py and 2 more changed since it began"):
         go_on(workspace, run, monkeypatch)

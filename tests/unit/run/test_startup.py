@@ -46,7 +46,7 @@ def started() -> Started:
 
 
 def answer(target: Target, page: str) -> str:
-    """What the application of services/app answers."""
+    """What a server answers."""
     if page.startswith("/calibrate"):
         return f"{len(page) + (target.server.name == 'two') * 1000}\n"
     return json.dumps({"cpus": sorted(target.effective_cpus()), "python": "3.13.0", "packages": {"flask": "3"}})

