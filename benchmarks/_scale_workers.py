@@ -22,6 +22,7 @@ from gevent.server import StreamServer
 from locust import argument_parser
 
 from wsgilab.load.reachability import Reachability
+from wsgilab.load.samples import LATE_PAGE
 from wsgilab.load.worker import Worker
 from wsgilab.system.clock_server import ClockServer
 
@@ -33,7 +34,10 @@ PER_MACHINE = 4
 def answer(connection: Any, _: Any) -> None:
     """Answer each request of a connection after ANSWER_S, stamped as if one thread served it."""
     thread = id(connection)
-    while connection.recv(1 << 16):
+    while heard := connection.recv(1 << 16):
+        if heard.startswith(f"GET {LATE_PAGE} ".encode()):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            continue
         entered_ns = time.monotonic_ns()
         gevent.sleep(ANSWER_S)
         stamp = f"{os.getpid()} {thread} {thread} {entered_ns} {time.monotonic_ns()}"

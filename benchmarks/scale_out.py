@@ -129,7 +129,8 @@ def measure_report(thousands: int, before: int, found: Found) -> None:
 def _sample(place: int, left_ns: int) -> Sample:
     thread = place % 8
     stamp = f"{1_234_567 + place % 4} {1_234_600 + thread} {140_234_567_890_000 + thread} {left_ns // 2} {left_ns}"
-    return Sample(50.3 + place % 1000 / 997, stamp, None, False, 0, 0.0, False, 0.051 + place % 10 / 997, 0.021, 6)
+    rest = (False, 0.051 + place % 10 / 997, 0.021, 6, False, left_ns // 2 - 60_000 - place % 997, 40_000 + place % 997)
+    return Sample(50.3 + place % 1000 / 997, stamp, None, False, 0, 0.0, *rest)
 
 
 def _measure_master(

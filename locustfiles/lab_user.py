@@ -140,6 +140,8 @@ class Wire:
         self._idle_since = 0.0
         self.remarks: dict[str, Any] = {}
         """What was unusual about the last exchange; see `LabUser`."""
+        self.connect_ns = 0
+        """How long its connection took to open; 0 where it was open."""
 
     def exchange(self, request: bytes, last: bytes | None) -> Answer:
         """Send one request, and read its answer. Raises OSError and HTTPException.
@@ -150,6 +152,7 @@ class Wire:
         """
         if self.remarks:
             self.remarks = {}
+        self.connect_ns = 0
         if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
         connection, received = self._begin(request)
@@ -205,12 +208,13 @@ class Wire:
     def _open(self) -> gevent.socket.socket:
         self._socket = connection = self.make_socket(self._family)
         connection.settimeout(self._timeout_s)
-        begin = time.monotonic()
+        begin_ns = time.monotonic_ns()
         try:
             connection.connect(self._address)
         finally:
             # Also where it could not be opened.
-            if time.monotonic() - begin >= SLOW_CONNECTION_S:
+            self.connect_ns = time.monotonic_ns() - begin_ns
+            if self.connect_ns >= SLOW_CONNECTION_S * 1e9:
                 self.remarks = {**self.remarks, "slow_connection": True}
         return connection
 
@@ -236,9 +240,9 @@ class Wire:
 class LabUser(User):
     """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
-    The `request` event's context has `user`, for scheduled requests `due_ns` and `begun_ns` (CLOCK_MONOTONIC), and where they
-    apply `slow_connection`, `reopened`, and `client_ms`: how long the user itself paused while it sent and read
-    (`reading_ms`: while it read).
+    The `request` event's context has `user` and `begun_ns` (CLOCK_MONOTONIC), for scheduled requests `due_ns`, where a
+    connection was opened `connect_ns`, and where they apply `slow_connection`, `reopened`, and `client_ms`: how long the user
+    itself paused while it sent and read (`reading_ms`: while it read).
     A request that is given up because its user was killed has gevent's GreenletExit as its exception.
     """
 
@@ -267,7 +271,7 @@ class LabUser(User):
         self._next_due_ns = 0
         self._under_way = Group()
         self._wires: list[Wire] = []
-        self._context = {"user": id(self)}
+        self._context: dict[str, Any] = {"user": id(self)}
         self._spelled: dict[Get, tuple[bytes, bytes | None]] = {}
         self._void_after_ns = 0
         """The moment in these; 0: none."""
@@ -363,11 +367,13 @@ class LabUser(User):
             if not is_void and due_ns is None:
                 gevent.sleep(PAUSE_AFTER_FAILURE_S)
             return
-        context = self._context
+        context = {**self._context, "begun_ns": begin_ns}
         if due_ns:
-            context = {**context, "due_ns": due_ns, "begun_ns": begin_ns}
+            context["due_ns"] = due_ns
+        if wire.connect_ns:
+            context["connect_ns"] = wire.connect_ns
         if wire.remarks:
-            context = {**context, **wire.remarks}
+            context.update(wire.remarks)
         self.environment.events.request.fire(
             request_type="GET",
             name=get.path,

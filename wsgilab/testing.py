@@ -23,7 +23,9 @@ from wsgilab.model import (
     Experiment,
     Host,
     InFlight,
+    LatencyParts,
     Observation,
+    PartTimes,
     Run,
     Server,
     Stack,
@@ -149,6 +151,17 @@ def trial_report(**changes: Any) -> TrialReport:
         generator_cpu=0.02,
     )
     return replace(plain, **changes)
+
+
+def latency_parts(
+    connect: float = 0.1, queue: float = 1549.4, service: float = 50.0, back: float = 0.5
+) -> LatencyParts:
+    """The parts of requests that all take the same, in milliseconds; by default those of `trial_report`'s latency."""
+
+    def always(time_ms: float) -> PartTimes:
+        return PartTimes(mean=time_ms, p50=time_ms, p95=time_ms, p99=time_ms)
+
+    return LatencyParts(connect=always(connect), queue=always(queue), service=always(service), back=always(back))
 
 
 def samples(served: Iterable[tuple[float, float]]) -> list[Sample]:

@@ -29,6 +29,7 @@ import yaml
 from tests.elsewhere import BEHIND_NS, DAY_NS, clock_server, delayed
 from wsgilab import testing
 from wsgilab.load.client import LocustSwarm
+from wsgilab.load.samples import LATE_PAGE
 from wsgilab.model import TrialReport, TrialSpec, Usage
 from wsgilab.model.errors import EngineError, SwarmError
 from wsgilab.system.process import JsonChannel
@@ -64,6 +65,9 @@ def target(ahead_ns: int, monkeypatch: pytest.MonkeyPatch, worked: Callable[[], 
     slots = threading.Semaphore(SLOTS)
 
     def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == LATE_PAGE:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
         sleeps = environ["PATH_INFO"] == "/sleep"
         if sleeps:
             time.sleep(SLEEP_S)
@@ -156,6 +160,9 @@ def check_four_slots(report: TrialReport, users: int = 12) -> None:
     assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
     assert 0 < report.generator_cpu < 1
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
+    assert report.parts is not None
+    assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
+    assert SLEEP_S * 1000 <= report.parts.service.mean < report.parts.latency_mean
 
 
 # --- servers that answer as they should not
@@ -168,9 +175,50 @@ def answering(*answers: bytes) -> Iterator[int]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            if self.request.recv(1 << 16):
+            heard = self.request.recv(1 << 16)
+            if heard.startswith(f"GET {LATE_PAGE} ".encode()):
+                self.request.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            elif heard:
                 now_ns = time.monotonic_ns()
                 self.request.sendall(next(turn).replace(b"NOW", b"1 1 1 %d %d" % (now_ns, now_ns + 1)))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 64
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+@contextmanager
+def streaming(told: bool = True) -> Iterator[int]:
+    """The port of a server of four slots that sends a body SLEEP_S after its head, and tells that, unless it fails to."""
+    slots, late = threading.Semaphore(SLOTS), SimpleNamespace(lines=[])
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            heard = self.request.recv(1 << 16)
+            if heard.startswith(f"GET {LATE_PAGE} ".encode()):
+                body, late.lines = "".join(late.lines).encode(), []
+                status = b"200 OK" if told else b"500 Internal Server Error"
+                self.request.sendall(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+            elif heard:
+                with slots:
+                    self.stream()
+
+        def stream(self) -> None:
+            now_ns, thread = time.monotonic_ns(), threading.get_native_id()
+            stamp = f"1 {thread} {thread} {now_ns} {now_ns + 1}"
+            self.request.sendall(hello(stamp).removesuffix(b"hello\n"))
+            time.sleep(SLEEP_S)
+            late.lines.append(f"{stamp} {time.monotonic_ns()}\n")
+            self.request.sendall(b"hello\n")
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -216,6 +264,34 @@ def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_go
         f"ValueError: {OTHER_TIME}",
     }
     assert report.completed > 0, "two stamps of one request are those of an answer that was begun anew"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("several", [False, True], ids=["one-process", "two-machines"])
+def test_a_stream_is_in_flight_until_its_last_byte_because_its_target_tells(log: Path, several: bool) -> None:
+    with ExitStack() as up:
+        port = up.enter_context(streaming())
+        swarm = up.enter_context(two_machines(log, free_port()))[0] if several else up.enter_context(generator(log))
+        reports = [swarm.load(replace(greeting(port), window_s=0.6), nothing, nothing) for _ in range(2)]
+
+    for report in reports:
+        assert report.failures == report.cut_off == 0
+        assert report.in_flight.peak == SLOTS
+        assert report.in_flight.mean == pytest.approx(SLOTS, rel=0.1)
+        assert report.service_ms == pytest.approx(SLEEP_S * 1000, rel=0.1)
+        assert report.parts is not None
+        # Eight users of four slots: each waits once for another.
+        assert report.parts.queue.mean == pytest.approx(SLEEP_S * 1000, rel=0.2)
+        assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
+
+
+def test_where_a_target_does_not_tell_what_left_later_nothing_is_concluded_from_its_answers(log: Path) -> None:
+    with streaming(told=False) as port, generator(log) as swarm:
+        report = swarm.load(greeting(port), nothing, nothing)
+
+    [(error, count)] = report.errors.items()
+    assert error.startswith(f"{LATE_PAGE}, which tells what left later, cannot be read: it answered with status 500")
+    assert count == report.failures > report.completed == 0
 
 
 def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log: Path) -> None:

@@ -101,6 +101,9 @@ def _observation(cell: Cell, block: int, position: int, where: str, scatter: ran
     mean = rps * service_ms / 1000
     requests = (completed - completed // 2, completed // 2) if cell.server == GTHREAD else (completed,)
     body = LARGE_KIB * 1024 if cell.workload == "large" else 6
+    connect_ms = ROUND_TRIPS_MS[where] if cell.connection == "close" else 0.0
+    outside_ms = latency_ms - connect_ms - service_ms
+    back_ms = min(ROUND_TRIPS_MS[where], outside_ms) / 2
     lossy = (cell.workload, cell.server) == ("large", GTHREAD)
     swarm = testing.trial_report(
         window_s=window_s,
@@ -117,6 +120,7 @@ def _observation(cell: Cell, block: int, position: int, where: str, scatter: ran
             requests_per_process=requests,
         ),
         service_ms=service_ms,
+        parts=testing.latency_parts(connect_ms, outside_ms - back_ms, service_ms, back_ms),
         generator_cpu=0.1,
         round_trip_ms=ROUND_TRIPS_MS[where] * scatter.gauss(1, 0.005),
         received_bytes=completed * body,

@@ -9,7 +9,7 @@ from wsgilab.analysis import stats
 from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
 from wsgilab.analysis.network import Network, lossy
 from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Run, Server, TrialReport
-from wsgilab.model.text import counted
+from wsgilab.model.text import counted, number
 from wsgilab.system import cpus
 
 GENERATOR_LIMIT = 0.8
@@ -31,6 +31,8 @@ BALANCE_LIMIT = 1.25
 """From this many times its even share on, the busiest process makes a server unevenly balanced..."""
 CHANCE_LIMIT = 0.001
 """... unless requests that go to any process alike would make one so busy with more than this chance."""
+QUEUE_LIMIT = 0.1
+"""Requests that spend more than this share of their latency in the queue are said to, where slots are free."""
 
 Reason = tuple[BoundBy, str]
 """What binds, and the figures that show it."""
@@ -180,8 +182,19 @@ def _by_balance(state: CellState) -> Reason | None:
         return None
     windows = [swarm.in_flight.requests_per_process for swarm in state.swarms]
     if stats.chance_of_busiest(windows, processes) <= CHANCE_LIMIT:
-        return "balance", f"{state.filled}; the busiest process had {busiest:.2f} times its even share"
+        because = f"{state.filled}; the busiest process had {busiest:.2f} times its even share"
+        return "balance", because + _queued(state)
     return None
+
+
+def _queued(state: CellState) -> str:
+    """How long requests queue, where they do while slots are free."""
+    parts = state.figures.parts
+    if parts is None or state.mean >= SLOTS_LIMIT * state.slots:
+        return ""
+    if parts.queue.mean <= QUEUE_LIMIT * parts.latency_mean:
+        return ""
+    return f", and requests queued for {number(parts.queue.mean)} ms on average while slots were free"
 
 
 def _by_loss(state: CellState) -> Reason | None:

@@ -8,7 +8,19 @@ from itertools import zip_longest
 
 from wsgilab.analysis import bottleneck, disturbance, stats, validity
 from wsgilab.analysis.network import network, received_mbps, resent_share
-from wsgilab.model import Cell, CellFigures, CellResult, Gate, Interval, Observation, Run, Server, TrialReport
+from wsgilab.model import (
+    Cell,
+    CellFigures,
+    CellResult,
+    Gate,
+    Interval,
+    LatencyParts,
+    Observation,
+    PartTimes,
+    Run,
+    Server,
+    TrialReport,
+)
 from wsgilab.system import cpus
 
 Summary = Callable[[Sequence[float]], Interval]
@@ -97,6 +109,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
             name: summary([swarm.latency_ms[name] for swarm in swarms if swarm.latency_ms]) for name in percentiles
         },
         service_ms=service_ms,
+        parts=_parts(swarms),
         limit_rps=limit,
         limit_share=throughput.median / limit if limit else None,
         cpu_ms_per_request=cpu_ms,
@@ -136,6 +149,29 @@ def _total(counts: Iterable[int | None]) -> int | None:
     """The sum over the trials that counted; None where none did."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
+
+
+def _parts(swarms: Iterable[TrialReport]) -> LatencyParts | None:
+    """The parts over the trials in which they were measured; None where that is none."""
+    known = [(stats.count(swarm.latency_histogram), swarm.parts) for swarm in swarms if swarm.parts is not None]
+    weights = [weight for weight, _ in known]
+    if not sum(weights):
+        return None
+
+    def pooled(of_trials: Sequence[PartTimes]) -> PartTimes:
+        return PartTimes(
+            mean=math.fsum(weight * each.mean for weight, each in zip(weights, of_trials, strict=True)) / sum(weights),
+            p50=statistics.median(each.p50 for each in of_trials),
+            p95=statistics.median(each.p95 for each in of_trials),
+            p99=statistics.median(each.p99 for each in of_trials),
+        )
+
+    return LatencyParts(
+        connect=pooled([parts.connect for _, parts in known]),
+        queue=pooled([parts.queue for _, parts in known]),
+        service=pooled([parts.service for _, parts in known]),
+        back=pooled([parts.back for _, parts in known]),
+    )
 
 
 def server_cpu(measured: Observation) -> float | None:

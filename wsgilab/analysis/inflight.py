@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from wsgilab.model import InFlight, RequestSpan, Stamp, Timeline
@@ -20,6 +20,21 @@ def parse_stamp(header: str) -> Stamp:
     if left_ns < entered_ns:
         raise ValueError(f"{header!r}: left before it was entered")
     return Stamp(process=process, thread=thread, greenlet_id=greenlet_id, entered_ns=entered_ns, left_ns=left_ns)
+
+
+def parse_late(text: str) -> Mapping[Stamp, int]:
+    """The requests that left later than their stamp says, and when, from lines of a stamp's numbers and that moment in
+    nanoseconds. Raises ValueError for anything else."""
+    found: dict[Stamp, int] = {}
+    for line in text.splitlines():
+        header, _, left = line.rpartition(" ")
+        if not header or not left.isdecimal() or len(left) > MOST_DIGITS:
+            raise ValueError(f"{line!r}: names no moment")
+        stamp = parse_stamp(header)
+        if int(left) < stamp.left_ns:
+            raise ValueError(f"{line!r}: names an earlier moment")
+        found[stamp] = max(int(left), found.get(stamp, 0))
+    return found
 
 
 def sweep(intervals: Iterable[tuple[int, int]], begin_ns: int, end_ns: int) -> tuple[int, float]:

@@ -273,6 +273,11 @@ def merged_latency_ms(histograms: Iterable[str]) -> Mapping[str, float]:
     return latency_ms(merged)
 
 
+def count(histogram: str) -> int:
+    """How many latencies an encoded histogram holds."""
+    return int(HdrHistogram.decode(histogram).get_total_count())
+
+
 def latency_ms(histogram: HdrHistogram) -> Mapping[str, float]:
     """`p50`, `p95`, `p99` and `max` of a histogram of microseconds, in milliseconds; empty where it holds nothing."""
     if not histogram.get_total_count():

@@ -28,8 +28,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from http import HTTPStatus
+from http.client import HTTPException
 from statistics import median
 from typing import Any, Protocol
 
@@ -38,13 +40,14 @@ from gevent.event import Event
 from gevent.fileobject import FileObjectPosix
 from gevent.queue import Queue
 
+from wsgilab.analysis.inflight import parse_late
 from wsgilab.load.distributed import DistributedLoad, WorkerLost, master_options
 from wsgilab.load.events import EventWriter
 from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.reachability import AFTER_S, RETRY_S, NetworkReading, Reachability, Unreachable, segments_between
-from wsgilab.load.samples import Span, report
-from wsgilab.model import TrialReport, TrialSpec
+from wsgilab.load.samples import LATE_PAGE, Sample, Span, report
+from wsgilab.model import Stamp, TrialReport, TrialSpec
 
 GET_TIMEOUT_S = 5.0
 # A proxy that the environment names is for the public network.
@@ -107,10 +110,11 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         reader.request_reading("closed")
         read_late = not _hold(load, reader, end_ns, offset_ns)
         stopped_ns = time.monotonic_ns()
-        samples = load.stop(spec.patience_s)
+        ended = load.stop(spec.patience_s)
         drained_ns = time.monotonic_ns()
     finally:
         gc.enable()
+    samples, late = _late(spec, ended)
     # A link that was lost meanwhile is not what was to be measured.
     after = load.read_network(AFTER_S)
     span = Span(
@@ -121,7 +125,7 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         stopped_ns=stopped_ns,
         drained_ns=drained_ns,
     )
-    figures = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest())
+    figures = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest(), late=late)
     figures = replace(
         figures,
         generator_used=load.used(),
@@ -130,6 +134,34 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         read_late=read_late,
     )
     return _with_network(figures, before, after) if before else figures
+
+
+def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample], Mapping[Stamp, int]]:
+    """The samples, and when those of them left that did so later than their stamp says.
+
+    If a target that has answered does not tell that, it is known of no answer when it left: then each is a failure.
+    """
+    if all(sample.stamp is None for sample in samples):
+        return samples, {}
+    try:
+        return samples, read_late(spec.base_url)
+    except ValueError as error:
+        return [each if each.error else each._replace(error=str(error)) for each in samples], {}
+
+
+def read_late(base_url: str) -> Mapping[Stamp, int]:
+    """The target's LATE_PAGE; nothing where it has no such page. Raises ValueError where it cannot be read."""
+    answer = fetch(base_url + LATE_PAGE)
+    status, body = answer["status"], str(answer["body"])
+    if status == HTTPStatus.NOT_FOUND:
+        return {}
+    try:
+        if status == HTTPStatus.OK:
+            return parse_late(body)
+        problem = f"it answered with {f'status {status}' if status else 'nothing'}: {body}"
+    except ValueError as error:
+        problem = str(error)
+    raise ValueError(f"{LATE_PAGE}, which tells what left later, cannot be read: {' '.join(problem.split())[:100]}")
 
 
 def _with_network(
@@ -200,10 +232,10 @@ def fetch(url: str) -> dict[str, Any]:
     """One plain GET, answered whatever the status; 0 where there was no answer."""
     try:
         with _DIRECT.open(url, timeout=GET_TIMEOUT_S) as response:
-            return {"status": response.status, "body": response.read().decode()}
+            return {"status": response.status, "body": response.read().decode(errors="replace")}
     except urllib.error.HTTPError as error:
         return {"status": error.code, "body": error.read().decode(errors="replace")}
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         return {"status": 0, "body": str(error)}
 
 

@@ -10,9 +10,11 @@ from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
-from wsgilab.model import Stamp, TrialReport
+from wsgilab.model import LatencyParts, PartTimes, Stamp, TrialReport
 
 STAMP_HEADER = "Lab-Stamp"
+LATE_PAGE = "/__lab__/late"
+"""Where a target tells which requests left its application later than their stamps say, and when: see `parse_late`."""
 
 MOST_ERRORS = 10
 TIMELINE_REQUESTS = 300
@@ -51,6 +53,10 @@ class Sample(NamedTuple):
     """Of the answer's body, or of as much as came of it."""
     reopened: bool = False
     """The server had closed the kept connection that it was sent on first."""
+    begun_ns: int = 0
+    """When it was begun; 0 where its user did not say."""
+    connect_ns: int = 0
+    """How long its connection took to open after that; 0 where it was open."""
 
 
 class Recorder:
@@ -83,15 +89,20 @@ class Recorder:
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
         late_ms = 0.0
+        begun_ns = known.get("begun_ns") or 0
         if due_ns:
-            late_ms = (known["begun_ns"] - due_ns) / 1e6
+            late_ms = (begun_ns - due_ns) / 1e6
             due_ns += self.clock_offset_ns
+        if begun_ns:
+            begun_ns += self.clock_offset_ns
         details = (
             known.get("slow_connection", False),
             known.get("client_ms", 0.0),
             known.get("reading_ms", 0.0),
             response_length,
             known.get("reopened", False),
+            begun_ns,
+            known.get("connect_ns", 0),
         )
         if exception is None:
             self.answered.add(known.get("user", 0))
@@ -130,9 +141,11 @@ def report(
     unanswered: int,
     generator_cpu: float,
     stamped: tuple[int, int] | None = None,
+    late: Mapping[Stamp, int] | None = None,
 ) -> TrialReport:
     """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
 
+    `late` has when those requests left that did so later than their stamp says, such as streams: that moment counts.
     Throughput, requests in flight and service times are of the requests that left the application in the window.
     Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
     were due in the window, those given up included with the time that they had waited by then.
@@ -154,13 +167,14 @@ def report(
             errors[sample.error] += 1
         else:
             try:
-                answered.append((read_stamp(sample, stamped), sample))
+                answered.append((_left_late(read_stamp(sample, stamped), late), sample))
             except ValueError as error:
                 errors[error_text(error)] += 1
 
     stamps = [stamp for stamp, _ in answered]
     counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
-    latencies_ms = _latencies_ms(answered, given_up, span)
+    timed = _timed(answered, given_up, span)
+    latencies_ms = [sample.latency_ms for _, sample in timed]
     histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for each in latencies_ms:
         histogram.record_value(min(HIGHEST_US, max(LOWEST_US, round(each * 1000))))
@@ -186,6 +200,7 @@ def report(
         latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),
+        parts=_parts(timed),
         in_flight=measure(stamps, span.begin_ns, span.end_ns),
         service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
         generator_cpu=generator_cpu,
@@ -195,12 +210,54 @@ def report(
     )
 
 
-def _latencies_ms(answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span) -> Sequence[float]:
+_Timed = Sequence[tuple[Stamp | None, Sample]]
+"""Requests whose latencies count; those that were given up have no stamp."""
+
+
+def _timed(answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span) -> _Timed:
     return [
-        sample.latency_ms
+        (stamp, sample)
         for stamp, sample in answered
         if (_is_due(sample, span) if sample.due_ns else span.settled_ns <= stamp.left_ns < span.end_ns)
-    ] + [sample.latency_ms for sample in given_up if _is_due(sample, span)]
+    ] + [(None, sample) for sample in given_up if _is_due(sample, span)]
+
+
+def _parts(timed: _Timed) -> LatencyParts | None:
+    """None without any, or where it is not known of all when they were begun."""
+    if not timed or not all(sample.due_ns or sample.begun_ns for _, sample in timed):
+        return None
+    columns = zip(*(parts_ns(stamp, sample) for stamp, sample in timed), strict=True)
+    connect, queue, service, back = map(_part_times, columns)
+    return LatencyParts(connect=connect, queue=queue, service=service, back=back)
+
+
+def parts_ns(stamp: Stamp | None, sample: Sample) -> tuple[int, int, int, int]:
+    """How long a request's connection took to open, how long it was in the queue, in the application, and on its way back.
+
+    None is negative, and they add up to the latency. One that was never answered counts as queued. The clock of another
+    machine is known to half a round trip, so that a request may seem to enter before it was sent, or to leave after its
+    answer was read: then its time in the application, which is of one clock, lies as near to where it seems to as it can.
+    """
+    latency_ns = round(sample.latency_ms * 1e6)
+    connect_ns = min(sample.connect_ns, latency_ns)
+    rest_ns = latency_ns - connect_ns
+    if stamp is None:
+        return connect_ns, rest_ns, 0, 0
+    service_ns = min(stamp.left_ns - stamp.entered_ns, rest_ns)
+    sent_ns = (sample.due_ns or sample.begun_ns) + connect_ns
+    queue_ns = min(max(0, stamp.entered_ns - sent_ns), rest_ns - service_ns)
+    return connect_ns, queue_ns, service_ns, rest_ns - queue_ns - service_ns
+
+
+def _part_times(times_ns: Sequence[int]) -> PartTimes:
+    """To the nanosecond."""
+    ordered = sorted(times_ns)
+    p50, p95, p99 = (ordered[-(-len(ordered) * percent // 100) - 1] / 1e6 for percent in (50, 95, 99))
+    return PartTimes(mean=round(sum(ordered) / len(ordered) / 1e6, 6), p50=p50, p95=p95, p99=p99)
+
+
+def _left_late(stamp: Stamp, late: Mapping[Stamp, int] | None) -> Stamp:
+    return replace(stamp, left_ns=late[stamp]) if late and stamp in late else stamp
 
 
 def _is_due(sample: Sample, span: Span) -> bool:

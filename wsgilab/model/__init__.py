@@ -42,7 +42,9 @@ from wsgilab.model.experiment import (
 from wsgilab.model.host import Host
 from wsgilab.model.observation import (
     InFlight,
+    LatencyParts,
     Observation,
+    PartTimes,
     RequestSpan,
     Stamp,
     Timeline,
@@ -89,6 +91,7 @@ __all__ = [
     "InFlight",
     "Interval",
     "LaneRecord",
+    "LatencyParts",
     "Limit",
     "Machine",
     "MachineEffect",
@@ -97,6 +100,7 @@ __all__ = [
     "Origin",
     "PairResult",
     "Parameter",
+    "PartTimes",
     "Place",
     "RequestSpan",
     "Run",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from wsgilab.model.experiment import Cell
-from wsgilab.model.observation import Timeline
+from wsgilab.model.observation import LatencyParts, Timeline
 from wsgilab.model.rounding import Digits
 from wsgilab.model.run import Run
 
@@ -76,6 +76,9 @@ class CellFigures:
     """The same of each block by itself, with the interval of their median."""
     service_ms: Interval
     """Median time of a request inside the application, in milliseconds."""
+    parts: LatencyParts | None
+    """What latencies consist of, in milliseconds: means over the requests of all blocks, and the medians of the blocks' own
+    percentiles. Null where it was not measured."""
     limit_rps: float | None
     """Requests a second: slots over service time, or cores over CPU time, whichever is lower. Null where neither is
     known."""

@@ -76,6 +76,43 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartTimes:
+    """How long a part of the latency took, in milliseconds."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    mean: Milliseconds
+    """Over all requests."""
+    p50: Milliseconds
+    """It took half of the requests so long at most."""
+    p95: Milliseconds
+    """And 95 % of them."""
+    p99: Milliseconds
+    """And 99 % of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyParts:
+    """What the latency of requests consists of. The parts of each request add up to its latency, and so do the means."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    connect: PartTimes
+    """Until its connection was open; 0 where it was kept."""
+    queue: PartTimes
+    """From then until it entered the application; of a request on a schedule, from when it was due, without `connect`."""
+    service: PartTimes
+    """Until it left the application."""
+    back: PartTimes
+    """Until its user had read the whole answer."""
+
+    @property
+    def latency_mean(self) -> float:
+        """Milliseconds."""
+        return self.connect.mean + self.queue.mean + self.service.mean + self.back.mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What a target has consumed so far, over all its processes."""
 
@@ -155,6 +192,9 @@ class TrialReport:
     """`p50`, `p95`, `p99` and `max`."""
     latency_histogram: str
     """Microseconds; HdrHistogram V2, compressed, base64."""
+    parts: LatencyParts | None = None
+    """Of the same requests. None without any, or where it is not known when they were begun, as in runs of a lab that did not
+    measure that."""
     in_flight: InFlight
     service_ms: Milliseconds
     """Median time of a request inside the application."""

@@ -13,6 +13,7 @@ from wsgilab.model import (
     Drift,
     Gate,
     Interval,
+    LatencyParts,
     MachineEffect,
     PairResult,
     Place,
@@ -114,6 +115,7 @@ class FiguresEntry(TypedDict):
     latency_ms: Annotated[LatencyEntry | None, Digits(1)]
     """Milliseconds."""
     service_ms: Annotated[Interval | None, Median(3)]
+    parts: Annotated[LatencyParts | None, Digits(3)]
     limit_rps: Annotated[float | None, Digits(1)]
     limit_share: Annotated[float | None, Digits(3)]
     cpu_ms_per_request: Annotated[Interval | None, Median(3)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Comparison, Conditions, Run
@@ -48,6 +49,9 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
             before = conditions[0]
             yield from _workload(comparison, before, figures)
         yield from titled(table)
+    if (parts := tables.parts(comparison)) is not None:
+        # Charts say it in their captions.
+        yield from titled(parts if figures else replace(parts, notes=(tables.PARTS,)))
     for section, heading in _SECTIONS:
         yield from _section(figures, section, heading)
     if (effects := machines.effects(comparison)) is not None:

@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
-from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, PairResult, Run
+from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, LatencyParts, PairResult, Run
 from wsgilab.model.text import counted, number
 
 MISSING = "–"
 SAME_WITHIN = f"same within {100 * ALIKE:g} %"
+PARTS = (
+    "Connect: until the connection was open. Queue: from then until the request entered the application, and on a schedule "
+    "what it was begun late. Service: until it left the application. Back: until its user had read the whole answer. "
+    "nginx, waitress and tornado read a request's body before they enter the application, so that a slow one is queue with "
+    "them, and service with others; tornado holds finished answers back and sends them together, and that wait is back."
+)
+"""What the parts of a latency are, and what they mean for servers that stand apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,17 @@ GROUP_COLUMNS = (
 )
 
 
+PARTS_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("conditions", 1, numeric=False),
+    Column("connect ms", 1),
+    Column("queue ms", 0),
+    Column("service ms", 0),
+    Column("back ms", 1),
+    Column("mean latency ms", 0),
+)
+
+
 def answer(comparison: Comparison) -> Table | None:
     """The answer to the lab's question: the slots that each server declares, and the requests in flight measured.
 
@@ -118,6 +136,33 @@ def groups(comparison: Comparison) -> Iterable[Table]:
             rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
             notes=tuple(_notes(results, pairs)),
         )
+
+
+def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
+    """What the mean latency of each cell consists of, of one workload or of all. None where that was not measured."""
+    found = [
+        (result.cell, result.figures.parts)
+        for result in comparison.cells
+        if result.figures is not None and result.figures.parts is not None
+    ]
+    rows = [
+        (
+            cell.server,
+            describe(comparison, cell),
+            *(number(each.mean) for each in (of.connect, of.queue, of.service, of.back)),
+            latency(of),
+        )
+        for cell, of in found
+        if workload in (None, cell.workload)
+    ]
+    if not rows:
+        return None
+    return Table(title="Where the time of a request goes", columns=PARTS_COLUMNS, rows=tuple(rows))
+
+
+def latency(parts: LatencyParts) -> str:
+    """The mean latency, of which these are the parts."""
+    return number(parts.latency_mean)
 
 
 def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Checks of what goes with what in a stored run; the types check each value by itself. Pure."""
 
+import math
 from collections.abc import Collection
 
 from wsgilab.experiment.workloads import WORKLOADS
@@ -96,6 +97,9 @@ def _check_report(swarm: TrialReport, cell: Cell) -> None:
     if swarm.latency_ms and swarm.latency_ms.keys() != PERCENTILES:
         raise ValueError(f"swarm.latency_ms: must have {', '.join(sorted(PERCENTILES))}, or nothing")
     histogram.check(swarm.latency_histogram, "swarm.latency_histogram")
+    # Either is rounded to the nanosecond.
+    if swarm.parts is not None and not math.isclose(swarm.parts.latency_mean, swarm.latency_mean_ms, abs_tol=1e-3):
+        raise ValueError(f"swarm.parts: add up to {swarm.parts.latency_mean:g} ms, not to latency_mean_ms")
     if list(swarm.in_flight.requests_per_process) != sorted(swarm.in_flight.requests_per_process, reverse=True):
         raise ValueError("swarm.in_flight.requests_per_process: does not begin with the most")
     for number, stay in enumerate(swarm.timeline.stays if swarm.timeline else ()):

@@ -16,17 +16,18 @@ class TargetsClock:
 
     def __init__(self, reachability: Reachability | None) -> None:
         """Raises Unreachable."""
-        self._offset_ns = 0
+        self.offset_ns = 0
+        """How far it is ahead of this one's."""
         if reachability is not None:
-            self._offset_ns = reachability.read(RETRY_S).offset_ns
+            self.offset_ns = reachability.read(RETRY_S).offset_ns
             gevent.spawn(self._keep_reading, reachability)
 
     def __call__(self) -> int:
-        return time.monotonic_ns() + self._offset_ns
+        return time.monotonic_ns() + self.offset_ns
 
     def _keep_reading(self, reachability: Reachability) -> None:
         while True:
             gevent.sleep(CLOCK_S)
             # While it is not reached, there are no answers to time either.
             with contextlib.suppress(Unreachable):
-                self._offset_ns = reachability.read(0).offset_ns
+                self.offset_ns = reachability.read(0).offset_ns

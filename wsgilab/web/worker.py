@@ -41,6 +41,7 @@ class UiWorker(RecordingWorker):
 
     def on_start(self, **_: Any) -> None:
         super().on_start()
+        self.recorder.clock_offset_ns = self._clock_ns.offset_ns
         self._users = 0
         self._reporting = gevent.spawn(self._keep_reporting)
 
@@ -69,6 +70,7 @@ class UiWorker(RecordingWorker):
             recorder.answered.clear()
             recorder.failed.clear()
         samples, recorder.samples = recorder.samples, []
+        recorder.clock_offset_ns = self._clock_ns.offset_ns
         # A WorkerReport, but for the worker's name, which every message carries.
         report = {
             "at_ns": self._clock_ns(),

@@ -27,6 +27,7 @@ from wsgilab.model import (
     Interval,
     Observation,
     PairResult,
+    PartTimes,
     Run,
     Server,
     Timeline,
@@ -127,6 +128,38 @@ def test_figures_are_taken_over_the_blocks() -> None:
     assert near(found.cpu_ms_per_request, 5.0, 1.0, 5.0)
     assert found.resident_mb == 9.0
     assert (found.failures, found.cut_off, found.late) == (3, 3, 6)
+
+
+def test_the_parts_of_latencies_are_means_over_all_requests_and_medians_of_the_blocks_percentiles() -> None:
+    """So that the means add up to the mean latency, whichever block had more requests."""
+
+    def times(mean: float, p99: float) -> PartTimes:
+        return PartTimes(mean=mean, p50=mean, p95=mean, p99=p99)
+
+    blocks = [
+        testing.observation(
+            block=block,
+            swarm=testing.trial_report(
+                latency_histogram=testing.histogram(*[200.0] * requests),
+                parts=replace(testing.latency_parts(connect=1.0, service=50.0, back=2.0), queue=times(queue, p99)),
+            ),
+        )
+        for block, (requests, queue, p99) in enumerate([(10, 100.0, 900.0), (30, 300.0, 700.0), (60, 500.0, 800.0)])
+    ]
+    unmeasured = testing.observation(block=3, swarm=testing.trial_report(latency_histogram=testing.histogram(9.0)))
+
+    found = figures(single([*blocks, unmeasured])).parts
+
+    assert found is not None
+    assert found.queue == PartTimes(mean=400.0, p50=300.0, p95=300.0, p99=800.0)
+    assert (found.connect.mean, found.service.mean, found.back.mean) == (1.0, 50.0, 2.0)
+    assert found.latency_mean == 453.0
+
+
+def test_there_are_no_parts_where_none_were_measured() -> None:
+    assert figures(single(observed())).parts is None
+    nothing = testing.trial_report(latency_histogram=testing.histogram(), parts=testing.latency_parts())
+    assert figures(single([testing.observation(swarm=nothing)])).parts is None
 
 
 def test_the_servers_share_is_of_all_its_cores_and_unknown_where_it_was_not_read() -> None:
@@ -367,6 +400,29 @@ def test_processes_that_fill_a_core_each_with_cores_left_over_are_bound_by_the_g
     requests = (3,) * (processes or 1)
 
     assert bound(processes=processes, cores=cores, server_cpu_s=server_cpu_s, requests=requests, slots=8) == expected
+
+
+@pytest.mark.parametrize(
+    ("queue_ms", "mean", "told"),
+    [
+        (400.0, 6.3, ", and requests queued for 400 ms on average while slots were free"),
+        (5.7, 6.3, ", and requests queued for 5.70 ms on average while slots were free"),
+        # A tenth of the latency is too little to speak of.
+        (5.6, 6.3, ""),
+        (None, 6.3, ""),
+    ],
+)
+def test_balance_says_how_long_requests_queue_while_slots_are_free(
+    queue_ms: float | None, mean: float, told: str
+) -> None:
+    parts = None if queue_ms is None else testing.latency_parts(queue=queue_ms)
+    of = InFlight(peak=8, mean=mean, threads=1, requests_per_process=(500, 300))
+    result = single(observed(in_flight=of, parts=parts), server=testing.server(slots=8, processes=2))
+
+    found = figures(result)
+
+    assert found.bound_by == "balance"
+    assert found.because.endswith(f"times its even share{told}")
 
 
 def test_servers_whose_requests_go_to_any_process_alike_are_never_bound_by_balance() -> None:

@@ -16,6 +16,22 @@ def stamp(entered_ns: int, left_ns: int, *, process: int = 1, thread: int = 1) -
     return Stamp(process=process, thread=thread, greenlet_id=thread, entered_ns=entered_ns, left_ns=left_ns)
 
 
+def test_what_left_later_is_told_by_its_stamp() -> None:
+    found = inflight.parse_late("1 2 3 40 50 60\n1 2 3 70 80 80\n1 2 3 40 50 55\n")
+
+    def of(entered_ns: int, left_ns: int) -> Stamp:
+        return Stamp(process=1, thread=2, greenlet_id=3, entered_ns=entered_ns, left_ns=left_ns)
+
+    assert found == {of(40, 50): 60, of(70, 80): 80}, "of two moments of one request the last"
+    assert inflight.parse_late("") == {}
+
+
+@pytest.mark.parametrize("line", ["", "60", "1 2 3 40 50", "1 2 3 40 50 49", "1 2 3 40 50 -1", f"1 2 3 4 5 {'9' * 21}"])
+def test_what_tells_no_stamp_and_later_moment_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"is no stamp|names no moment|names an earlier moment"):
+        inflight.parse_late(f"1 2 3 40 50 60\n{line}\n")
+
+
 @given(INTERVALS, WINDOWS)
 def test_the_sweep_agrees_with_counting_at_every_moment(
     intervals: list[tuple[int, int]], window: tuple[int, int]

@@ -1,6 +1,7 @@
 """One trial, as the generator carries it out: what the lab is told and when, and how long load goes on."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from wsgilab.load.driver import LabChannel, trial
 from wsgilab.load.events import EventWriter
 from wsgilab.load.local import Progress, TargetCores
 from wsgilab.load.samples import Sample
-from wsgilab.model import TrialSpec
+from wsgilab.model import TrialReport, TrialSpec
 
 CLOSED = TrialSpec(
     locustfile="hello",
@@ -141,6 +142,123 @@ def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_
     assert report.read_late
     assert report.held_s >= 0.05
     assert not users.are_at_work
+
+
+# Requests that left later than their stamps say.
+
+MS = 10**6
+
+
+class Asked:
+    """A target that answers each GET alike, and knows what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> None:
+        self.asked: list[str] = []
+        self._answer = {"status": status, "body": body}
+        monkeypatch.setattr(driver, "fetch", self._fetch)
+
+    def _fetch(self, url: str) -> dict[str, Any]:
+        self.asked.append(url)
+        return self._answer
+
+
+class Streamed(Users):
+    """Users who have had an answer in the window, by its header, which took 5 ms; and one that failed."""
+
+    def __init__(self, *stamps: str | None) -> None:
+        super().__init__()
+        self._stamps = stamps
+
+    def end_window(self, at_ns: int, void_ns: int) -> None:
+        super().end_window(at_ns, void_ns)
+        self.left_ns = at_ns - 10 * MS
+
+    def stop(self, _: float) -> list[Sample]:
+        super().stop(_)
+        right = [Sample(6.0, each, None, False, 0, 0.0) for each in self._stamps or (self.stamp,)]
+        return [*right, Sample(1.0, None, "OSError: refused", False, 0, 0.0)]
+
+    @property
+    def stamp(self) -> str:
+        return f"1 2 3 {self.left_ns - 5 * MS} {self.left_ns}"
+
+
+def loaded(users: Users) -> TrialReport:
+    return trial(CLOSED, users, TargetCores("", None), Reader(users, looks=1))
+
+
+def test_a_target_is_asked_once_after_the_drain_what_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    users, asked = Streamed(), []
+
+    def fetch(url: str) -> dict[str, Any]:
+        assert not users.are_at_work
+        asked.append(url)
+        return {"status": 200, "body": f"{users.stamp} {users.left_ns + 7 * MS}\n9 9 9 1 2 3\n"}
+
+    monkeypatch.setattr(driver, "fetch", fetch)
+    report = loaded(users)
+
+    assert asked == ["http://127.0.0.1:8000/__lab__/late"]
+    assert report.service_ms == 12.0
+    assert (report.completed, report.errors) == (1, {"OSError: refused": 1})
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, "no such page"), (200, "")])
+def test_a_target_without_such_a_page_or_without_such_requests_is_taken_at_its_word(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str
+) -> None:
+    Asked(monkeypatch, status, body)
+
+    report = loaded(Streamed())
+
+    assert (report.service_ms, report.completed, report.failures) == (5.0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        (0, "<urlopen error timed out>", "it answered with nothing: <urlopen error timed out>"),
+        (500, "Internal\nServer Error", "it answered with status 500: Internal Server Error"),
+        (200, "hello\n", "'hello': names no moment"),
+        (200, "1 2 3 40 50\n", "'1 2 3 40' is no stamp"),
+        (200, "1 2 3 40 50 49\n", "'1 2 3 40 50 49': names an earlier moment"),
+        (200, "1 2 3 40 50 x\n", "'1 2 3 40 50 x': names no moment"),
+    ],
+)
+def test_where_it_cannot_be_read_what_left_later_every_answer_is_a_failure_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str, problem: str
+) -> None:
+    Asked(monkeypatch, status, body)
+
+    report = loaded(Streamed())
+
+    told = f"/__lab__/late, which tells what left later, cannot be read: {problem}"
+    assert report.errors == {told: 1, "OSError: refused": 1}
+    assert (report.completed, report.latency_ms, report.parts) == (0, {}, None)
+
+
+def test_a_target_that_has_answered_nobody_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Asked(monkeypatch, 200, "")
+
+    loaded(Streamed(None))
+
+    assert target.asked == []
+
+
+def test_what_is_no_http_is_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail.invalid ESMTP\r\n")
+
+        serving = gevent.spawn(serve)
+        answer = driver.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/x")
+        serving.join()
+
+    assert answer["status"] == 0
 
 
 # The other end of the conversation.

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.analysis import inflight, stats
-from wsgilab.load.samples import CLOCKS_NS, EVER, LATE_MS, STAMP_HEADER, Recorder, Sample, Span, report
-from wsgilab.model import TrialReport
+from wsgilab.load.samples import (
+    CLOCKS_NS,
+    EVER,
+    LATE_MS,
+    STAMP_HEADER,
+    Recorder,
+    Sample,
+    Span,
+    parts_ns,
+    read_stamp,
+    report,
+)
+from wsgilab.model import PartTimes, Stamp, TrialReport
 
 MS = 10**6
 BEGIN, SETTLED, END = 1000 * MS, 1400 * MS, 2000 * MS
@@ -36,6 +47,14 @@ def answered(left_ns: int, latency_ms: float = 60.0, *, due_ns: int = 0, late_ms
     return Sample(latency_ms, stamp(left_ns, **more), None, False, due_ns, late_ms)
 
 
+def sent(begun_ns: int, connect_ms: float, queue_ms: float, service_ms: float, back_ms: float) -> Sample:
+    """A request that took so long in each of its parts."""
+    entered_ns = begun_ns + round((connect_ms + queue_ms) * MS)
+    latency_ms = connect_ms + queue_ms + service_ms + back_ms
+    made = answered(entered_ns + round(service_ms * MS), latency_ms, service_ns=round(service_ms * MS))
+    return made._replace(begun_ns=begun_ns, connect_ns=round(connect_ms * MS))
+
+
 def failed(error: str = "OSError: refused", *, due_ns: int = 0, late_ms: float = 0.0) -> Sample:
     return Sample(1.0, None, error, False, due_ns, late_ms)
 
@@ -44,8 +63,8 @@ def given_up(latency_ms: float = 900.0, *, due_ns: int = 0, late_ms: float = 0.0
     return Sample(latency_ms, None, "given up", True, due_ns, late_ms)
 
 
-def reported(*samples: Sample, span: Span = SPAN) -> TrialReport:
-    return report(samples, span, unanswered=0, generator_cpu=0.1)
+def reported(*samples: Sample, span: Span = SPAN, **more: Any) -> TrialReport:
+    return report(samples, span, unanswered=0, generator_cpu=0.1, **more)
 
 
 # The recorder.
@@ -153,6 +172,21 @@ def test_a_scheduled_request_is_recorded_with_when_it_was_due_in_the_targets_clo
 
     found = [(sample.due_ns, sample.late_ms) for sample in recorder.samples]
     assert found == [(BEGIN + offset_ns, 7.0)] * 3 + [(0, 0.0)] * 3
+
+
+@pytest.mark.parametrize("offset_ns", [0, -500 * MS])
+@pytest.mark.parametrize(
+    "call", [{"response": response("1 2 3 4 5")}, {"exception": ValueError("wrong")}, {"exception": GivenUp()}]
+)
+def test_a_request_is_recorded_with_when_it_was_begun_in_the_targets_clock_and_how_long_its_connection_took(
+    offset_ns: int, call: dict[str, Any]
+) -> None:
+    recorder = Recorder(clock_offset_ns=offset_ns)
+    for context in ({"begun_ns": BEGIN, "connect_ns": 3 * MS}, {"begun_ns": BEGIN}, {}, None):
+        recorder.on_request(response_time=9.0, context=context, **call)
+
+    found = [(sample.begun_ns, sample.connect_ns) for sample in recorder.samples]
+    assert found == [(BEGIN + offset_ns, 3 * MS), (BEGIN + offset_ns, 0), (0, 0), (0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -332,6 +366,200 @@ def test_users_pauses_and_bytes_received_are_those_of_the_windows_requests(left_
     assert nothing.client_ms == nothing.reading_ms == nothing.received_bytes == 0
 
 
+# The parts of a latency.
+
+
+def test_a_latency_is_connecting_queueing_service_and_the_way_back() -> None:
+    found = reported(sent(SETTLED, 1, 100, 50, 4), sent(SETTLED, 3, 300, 50, 2))
+
+    assert found.parts is not None
+    assert found.parts.connect == PartTimes(mean=2.0, p50=1.0, p95=3.0, p99=3.0)
+    assert found.parts.queue == PartTimes(mean=200.0, p50=100.0, p95=300.0, p99=300.0)
+    assert found.parts.service == PartTimes(mean=50.0, p50=50.0, p95=50.0, p99=50.0)
+    assert found.parts.back == PartTimes(mean=3.0, p50=2.0, p95=4.0, p99=4.0)
+    assert found.parts.latency_mean == found.latency_mean_ms == 255.0
+
+
+def test_percentiles_of_a_part_are_those_of_its_times_in_order() -> None:
+    found = reported(*(sent(SETTLED, 0, at, 1, 0) for at in range(200, 0, -1)))
+
+    assert found.parts is not None
+    assert found.parts.queue == PartTimes(mean=100.5, p50=100.0, p95=190.0, p99=198.0)
+
+
+@pytest.mark.parametrize("left_ns", [BEGIN - 1, BEGIN, SETTLED - 1, END, END + 1])
+def test_parts_are_of_the_requests_whose_latencies_count(left_ns: int) -> None:
+    outside = answered(left_ns, 900.0)._replace(begun_ns=BEGIN - 200 * MS)
+
+    found = reported(sent(SETTLED, 1, 100, 50, 4), outside, failed())
+
+    assert found.parts == reported(sent(SETTLED, 1, 100, 50, 4)).parts
+
+
+@pytest.mark.parametrize("begun_late_ms", [0.0, 7.0])
+def test_a_scheduled_request_queues_from_when_it_was_due(begun_late_ms: float) -> None:
+    due_ns = SETTLED
+    begun = sent(due_ns + round(begun_late_ms * MS), 1, 100, 50, 4)
+    scheduled = begun._replace(due_ns=due_ns, late_ms=begun_late_ms, latency_ms=begun.latency_ms + begun_late_ms)
+
+    found = reported(scheduled)
+
+    assert found.parts is not None
+    assert found.parts.queue.mean == 100 + begun_late_ms
+    assert (found.parts.connect.mean, found.parts.service.mean, found.parts.back.mean) == (1, 50, 4)
+
+
+def test_a_scheduled_request_that_was_given_up_was_in_the_queue_as_far_as_anybody_knows() -> None:
+    found = reported(given_up(1200.0, due_ns=BEGIN)._replace(begun_ns=BEGIN, connect_ns=2 * MS))
+
+    assert found.parts is not None
+    assert (found.parts.connect.mean, found.parts.queue.mean, found.parts.latency_mean) == (2.0, 1198.0, 1200.0)
+
+
+def test_there_are_no_parts_without_a_latency_or_where_a_user_did_not_say_when_it_began() -> None:
+    assert reported().parts is None
+    assert reported(answered(BEGIN)._replace(begun_ns=BEGIN - 60 * MS)).parts is None
+    assert reported(sent(SETTLED, 1, 100, 50, 4), answered(SETTLED)).parts is None
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "parts"),
+    [
+        # The clock there is known to half of a round trip: what seems to be before the request, or after its answer, is not.
+        (-5, (2, 0, 50, 9)),
+        (-3, (2, 0, 50, 9)),
+        (0, (2, 3, 50, 6)),
+        (6, (2, 9, 50, 0)),
+        (8, (2, 9, 50, 0)),
+    ],
+)
+def test_where_clocks_differ_the_time_in_the_application_is_moved_into_the_latency(
+    ahead_ms: int, parts: tuple[int, int, int, int]
+) -> None:
+    here = sent(SETTLED, 2, 3, 50, 6)
+    there = elsewhere(here, ahead_ms * MS)._replace(begun_ns=here.begun_ns)
+
+    assert parts_ns(read_stamp(there, EVER), there) == tuple(each * MS for each in parts)
+
+
+def test_a_time_in_the_application_that_is_longer_than_the_latency_is_all_of_it() -> None:
+    """An answer can have been read before the last of it has left: a server hands it over and then closes it."""
+    read_early = answered(SETTLED + 70 * MS, 60.0, service_ns=65 * MS)._replace(begun_ns=SETTLED, connect_ns=1 * MS)
+
+    assert parts_ns(read_stamp(read_early, EVER), read_early) == (1 * MS, 0, 59 * MS, 0)
+
+
+@settings(max_examples=200)
+@given(
+    latency_ms=st.floats(0, 5000),
+    connect_ns=st.integers(0, 6000 * MS),
+    due_ns=st.sampled_from([0, SETTLED]),
+    begun_ns=st.integers(SETTLED, SETTLED + 100 * MS),
+    entered_ns=st.integers(0, 3 * END),
+    service_ns=st.integers(0, 6000 * MS),
+    known=st.booleans(),
+)
+def test_no_part_is_negative_and_they_add_up_to_the_latency(
+    latency_ms: float, connect_ns: int, due_ns: int, begun_ns: int, entered_ns: int, service_ns: int, known: bool
+) -> None:
+    left_ns = entered_ns + service_ns
+    stamp = Stamp(process=1, thread=2, greenlet_id=3, entered_ns=entered_ns, left_ns=left_ns) if known else None
+    sample = Sample(latency_ms, None, None, False, due_ns, 0.0, begun_ns=begun_ns, connect_ns=connect_ns)
+
+    parts = parts_ns(stamp, sample)
+
+    assert min(parts) >= 0
+    assert sum(parts) == round(latency_ms * 1e6)
+
+
+# Requests that leave later than their stamp says.
+
+
+def left_late(sample: Sample, by_ns: int) -> dict[Stamp, int]:
+    """What the target tells of a request that left so much later."""
+    stamp = read_stamp(sample, EVER)
+    return {stamp: stamp.left_ns + by_ns}
+
+
+def test_a_request_has_left_when_the_target_says_that_it_did_in_every_figure() -> None:
+    streamed = answered(SETTLED + 1 * MS, 320.0, service_ns=1 * MS)._replace(begun_ns=SETTLED - 10 * MS)
+    plain = answered(SETTLED + 100 * MS, 60.0)._replace(begun_ns=SETTLED + 45 * MS)
+
+    found = reported(streamed, plain, late=left_late(streamed, 299 * MS))
+
+    assert found.in_flight.peak == 2, "the other came and went while it was streamed"
+    assert found.in_flight.mean == pytest.approx((300 + 50) / 1000)
+    assert found.service_ms == pytest.approx((300 + 50) / 2)
+    assert found.throughput_rps == pytest.approx(inflight.rate([SETTLED + 300 * MS, SETTLED + 100 * MS], BEGIN, END))
+    assert found.timeline is not None
+    assert max(stay.left_us for stay in found.timeline.stays) == found.timeline.span_us - 300_000
+    assert found.parts is not None
+    assert (found.parts.queue.p99, found.parts.service.p99, found.parts.back.p99) == (10.0, 300.0, 10.0)
+    assert found.parts.latency_mean == pytest.approx(found.latency_mean_ms)
+
+
+def test_streams_of_two_seconds_on_eight_threads_with_sixteen_users() -> None:
+    """Each of eight threads sends one stream after the other; headers are on their way after a millisecond."""
+    second = 10**9
+    started_ns, begin_ns, settled_ns, end_ns, drained_ns = (at * second for at in (10, 12, 14, 22, 26))
+    span = Span(
+        started_ns=started_ns,
+        begin_ns=begin_ns,
+        settled_ns=settled_ns,
+        end_ns=end_ns,
+        stopped_ns=end_ns,
+        drained_ns=drained_ns,
+    )
+    samples: list[Sample] = []
+    late: dict[Stamp, int] = {}
+    for thread in range(8):
+        for turn in range(7):
+            entered_ns = started_ns + 2 * second * turn + thread * MS
+            stamp = f"1 {thread} {thread} {entered_ns} {entered_ns + MS}"
+            begun_ns = max(started_ns, entered_ns - 2 * second)
+            latency_ms = (entered_ns + 2 * second - begun_ns) / MS
+            samples.append(Sample(latency_ms, stamp, None, False, 0, 0.0, begun_ns=begun_ns))
+            late |= left_late(samples[-1], 2 * second - MS)
+
+    found = reported(*samples, span=span, late=late)
+
+    assert (found.in_flight.peak, found.in_flight.threads) == (8, 8)
+    assert found.in_flight.mean == pytest.approx(8, rel=0.01)
+    assert found.service_ms == 2000.0
+    assert found.parts is not None
+    assert (found.parts.queue.mean, found.parts.service.mean, found.parts.back.mean) == (2000.0, 2000.0, 0.0)
+    # By their headers alone they would hardly have been there.
+    assert reported(*samples, span=span).in_flight.mean < 0.01
+
+
+@pytest.mark.parametrize(("by_ns", "counted"), [(0, 1), (END - SETTLED - 1, 1), (END - SETTLED, 0)])
+def test_a_request_counts_for_the_window_in_which_it_left_at_last(by_ns: int, counted: int) -> None:
+    streamed = answered(SETTLED)
+
+    found = reported(streamed, late=left_late(streamed, by_ns))
+
+    assert found.completed == len(found.latency_ms) // 4 == counted
+
+
+def test_of_streams_that_were_not_all_late_those_that_were_are_joined_and_no_other() -> None:
+    streamed = [answered(SETTLED + at * MS, service_ns=MS, process=at) for at in range(1, 5)]
+    late = left_late(streamed[1], 30 * MS) | left_late(streamed[3], 50 * MS)
+    # Of another trial, or of one that was given up.
+    late |= left_late(answered(SETTLED + 400 * MS, process=9), 10 * MS)
+
+    found = reported(*streamed, late=late)
+
+    assert found.completed == 4
+    assert found.in_flight.mean == pytest.approx((1 + 31 + 1 + 51) / 1000)
+
+
+def test_an_answer_that_was_begun_anew_is_joined_by_the_last_of_its_stamps() -> None:
+    begun, anew = stamp(SETTLED, service_ns=20 * MS), stamp(SETTLED + 30 * MS, service_ns=50 * MS)
+    sample = Sample(200.0, f"{begun}, {anew}", None, False, 0, 0.0)
+
+    assert reported(sample, late=left_late(sample, 100 * MS)).service_ms == 150.0
+
+
 # Failures.
 
 
@@ -395,6 +623,14 @@ DUE = st.sampled_from([0, BEGIN - 50 * MS, BEGIN, SETTLED + 7, END - 1, END])
 LATENCIES = st.floats(0, 5000)
 SAMPLES = st.one_of(
     st.builds(
+        sent,
+        st.integers(BEGIN - 200 * MS, END + 200 * MS),
+        st.sampled_from([0.0, 0.1]),
+        st.integers(0, 300),
+        st.integers(0, 300),
+        st.integers(0, 3),
+    ),
+    st.builds(
         answered,
         st.integers(BEGIN - 200 * MS, END + 200 * MS),
         LATENCIES,
@@ -420,10 +656,12 @@ def test_the_samples_of_several_workers_make_exactly_the_report_of_one(samples: 
 def elsewhere(sample: Sample, by_ns: int) -> Sample:
     """The same request where the target's machine has another clock."""
     due_ns = sample.due_ns + by_ns if sample.due_ns else 0
+    begun_ns = sample.begun_ns + by_ns if sample.begun_ns else 0
+    sample = sample._replace(due_ns=due_ns, begun_ns=begun_ns)
     if sample.stamp is None or len(sample.stamp.split()) < 5:
-        return sample._replace(due_ns=due_ns)
+        return sample
     *who, entered, left = sample.stamp.split()
-    return sample._replace(due_ns=due_ns, stamp=" ".join([*who, str(int(entered) + by_ns), str(int(left) + by_ns)]))
+    return sample._replace(stamp=" ".join([*who, str(int(entered) + by_ns), str(int(left) + by_ns)]))
 
 
 @settings(max_examples=50)

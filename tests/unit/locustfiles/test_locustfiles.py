@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -393,9 +393,11 @@ def test_how_long_a_request_took_is_remembered(monkeypatch: pytest.MonkeyPatch) 
     )
     made = ready()
 
-    fired_by(made, Server(SPELLINGS["with its length"]))
+    (event,) = fired_by(made, Server(SPELLINGS["with its length"]))
 
-    assert made._took_ns == 7
+    # From the first look to the last; those between are of the connection.
+    assert made._took_ns == 21
+    assert event["context"]["connect_ns"] == 7
 
 
 def test_what_was_due_in_the_window_is_worked_off_however_late_and_what_is_due_after_it_need_not_be() -> None:
@@ -626,11 +628,16 @@ def fired_by(by: Any, server: Server, due_ns: int | None = None) -> list[dict[st
     return fired
 
 
+def remarks(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event's context but for moments, which every request has."""
+    return {key: value for key, value in event["context"].items() if key not in ("begun_ns", "connect_ns")}
+
+
 def test_a_right_answer_fires_an_event_with_its_user_and_how_long_it_took() -> None:
     (event,) = fired_by(ready(), Server(SPELLINGS["with its length"]))
 
     assert event["exception"] is None
-    assert event["context"] == {"user": 7}
+    assert remarks(event) == {"user": 7}
     assert event["response_length"] == 6
     assert event["response_time"] >= 0
 
@@ -675,6 +682,20 @@ def test_a_scheduled_request_fires_when_it_was_due_and_its_latency_counts_from_t
 
     assert event["context"] == {"user": 7, "due_ns": 2_000_000, "begun_ns": 5_000_000}
     assert event["response_time"] == 3.0
+
+
+def test_a_request_fires_when_it_was_begun_and_how_long_its_connection_took_to_open_if_it_opened_one(
+    now_s: list[float],
+) -> None:
+    kept = ready()
+    kept._connection = "keep-alive"
+    opened = Opening(*[SPELLINGS["with its length"]] * 2, seconds=0.25, clock=now_s)
+
+    events = fired_by(kept, opened) + fired_by(kept, opened)
+    events += fired_by(ready(), Opening(seconds=0.5, clock=now_s, error=TimeoutError("timed out")))
+
+    moments = [(event["context"]["begun_ns"], event["context"].get("connect_ns")) for event in events]
+    assert moments == [(1000 * 10**9, 250_000_000), (1000_250_000_000, None), (1000_250_000_000, 500_000_000)]
 
 
 def test_a_request_that_is_given_up_fires_its_exception_and_ends_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -845,7 +866,8 @@ def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and
         events, _ = twice(where)
 
     assert [event["exception"] for event in events] == [None, None]
-    assert [event["context"] for event in events] == [{"user": 7}, {"user": 7, "reopened": True}]
+    assert list(map(remarks, events)) == [{"user": 7}, {"user": 7, "reopened": True}]
+    assert all(event["context"]["connect_ns"] > 0 for event in events)
     assert opened == [2]
 
 
@@ -885,7 +907,7 @@ def test_a_connection_that_is_opened_anew_may_be_slow_to_open(monkeypatch: pytes
     with serving(answer_once, answer_once) as (where, _):
         events, _ = twice(where)
 
-    assert events[1]["context"] == {"user": 7, "slow_connection": True, "reopened": True}
+    assert remarks(events[1]) == {"user": 7, "slow_connection": True, "reopened": True}
 
 
 @pytest.mark.parametrize(
@@ -939,7 +961,7 @@ def test_a_connection_whose_first_syn_was_dropped_is_reported(now_s: list[float]
     (event,) = fired_by(ready(), Opening(SPELLINGS["with its length"], seconds=seconds, clock=now_s))
 
     assert event["exception"] is None
-    assert event["context"] == ({"user": 7, "slow_connection": True} if slow else {"user": 7})
+    assert remarks(event) == ({"user": 7, "slow_connection": True} if slow else {"user": 7})
 
 
 def test_a_slow_connection_counts_once_also_where_it_fails_in_the_end(now_s: list[float]) -> None:

@@ -18,6 +18,7 @@ from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.model import Cell, Comparison, InFlight, Observation, RequestSpan, Scaling, Timeline
 from wsgilab.model.comparison import Interval
+from wsgilab.report import tables
 from wsgilab.report.charts import marks, svg, theme
 from wsgilab.report.charts.cost import frontier
 from wsgilab.report.charts.figure import MOST_PANELS, MOST_ROWS, Figure, Panel, labels, slug
@@ -90,6 +91,61 @@ def channel(panel: Panel, mark: str, name: str) -> dict[str, Any]:
 
 def titles(figure: Figure) -> list[str]:
     return [", ".join(panel.title) for panel in figure.panels]
+
+
+# What latencies consist of.
+
+
+def with_parts(*queues_ms: float, server: str = "one", **swarm: Any) -> list[Observation]:
+    """A cell for each mean time in the queue, by users."""
+    return [
+        each
+        for users, queue_ms in enumerate(queues_ms, start=1)
+        for each in measured(
+            testing.cell(server, users=users),
+            latency_mean_ms=50 * users,
+            parts=testing.latency_parts(connect=0.5, queue=queue_ms, service=50.0, back=2.0),
+            **swarm,
+        )
+    ]
+
+
+def test_the_parts_of_a_latency_are_bars_one_after_the_other_with_their_sum() -> None:
+    found = figure(of(with_parts(0.0, 100.0) + measured(testing.cell("two", users=1))), "parts-sleep")
+
+    # Much load first, and no row of a server whose parts were not measured.
+    assert titles(found) == ["2 users, 1 core, connection: close", "1 users, 1 core, connection: close"]
+    assert drawn(found.panels[0], "bar", "server", "part", "begin", "end") == [
+        ("one", "connect", 0.0, 0.5),
+        ("one", "queue", 0.5, 100.5),
+        ("one", "service", 100.5, 150.5),
+        ("one", "back", 150.5, 152.5),
+    ]
+    assert drawn(found.panels[0], "text", "server", "end", "text") == [("one", 152.5, "152")]
+    assert [row[-5:] for row in found.table.rows] == [
+        ("0.50", "0.00", "50.0", "2.00", "52.5"),
+        ("0.50", "100", "50.0", "2.00", "152"),
+    ]
+    assert (found.section, found.workload) == ("load", "sleep")
+    assert found.caption == tables.PARTS
+
+
+def test_each_workload_has_its_parts_and_runs_that_did_not_measure_them_have_none() -> None:
+    hello = testing.cell("one", workload="hello")
+    of_hello = measured(hello, parts=testing.latency_parts())
+
+    assert [name for name in names(of(with_parts(1.0) + of_hello)) if "parts" in name] == ["parts-hello", "parts-sleep"]
+    assert not [name for name in names(of(loads(1, 2))) if "parts" in name]
+
+
+def test_parts_that_must_not_be_compared_are_pale_and_panels_without_room_are_counted() -> None:
+    spoilt = figure(of(with_parts(1.0) + with_parts(1.0, server="two", generator_cpu=0.9)), "parts-sleep")
+
+    assert set(drawn(spoilt.panels[0], "bar", "server", "fill")) == {("one", 1), ("two", 0.35)}
+    assert spoilt.caption.endswith("Pale: not to be compared, see the warnings.")
+    many = figure(of(with_parts(*[1.0] * (MOST_PANELS + 2))), "parts-sleep")
+    assert len(many.panels) == MOST_PANELS
+    assert f"Not drawn for want of room: 2 of {MOST_PANELS + 2} panels; see the table below." in many.caption
 
 
 # Which figures there are.

@@ -23,6 +23,7 @@ from wsgilab.report import markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.comparison import FiguresEntry
 from wsgilab.report.formats import FORMATS
+from wsgilab.report.markdown import comparison_md
 from wsgilab.results.reading import dump_run
 from wsgilab.run.workspace import read_catalogue
 
@@ -221,6 +222,40 @@ def test_medians_have_their_intervals_beside_them() -> None:
         "server_cpu": {"median": 0.2, "low": 0.1, "high": 0.3},
         "cpu_ms_per_request": {"median": 10.0, "low": 5.0, "high": 15.0},
     }
+
+
+IN_PARTS = of_blocks(
+    6, *measured(ONE, *BLOCKS, parts=testing.latency_parts(back=0.54321)), *measured(TWO, *BLOCKS, throughput_rps=40.0)
+)
+"""What latencies consist of is known of the first server."""
+
+
+def test_the_document_has_the_parts_of_latencies_and_null_where_they_were_not_measured() -> None:
+    first, second = as_yaml(IN_PARTS)["cells"]
+
+    assert first["parts"] == {
+        "connect": dict.fromkeys(("mean", "p50", "p95", "p99"), 0.1),
+        "queue": dict.fromkeys(("mean", "p50", "p95", "p99"), 1549.4),
+        "service": dict.fromkeys(("mean", "p50", "p95", "p99"), 50.0),
+        "back": dict.fromkeys(("mean", "p50", "p95", "p99"), 0.543),
+    }
+    assert second["parts"] is None
+
+
+def test_one_table_has_the_parts_of_each_cells_mean_latency_and_says_what_they_are() -> None:
+    with_charts, alone = as_markdown(IN_PARTS), comparison_md(IN_PARTS)["comparison.md"].decode()
+    _, _, after = alone.partition("## Where the time of a request goes\n\n")
+    lines = after.splitlines()
+
+    assert lines[0] == "| server | conditions | connect ms | queue ms | service ms | back ms | mean latency ms |"
+    assert lines[2] == (
+        "| one | sleep 50 ms, 32 users, 1 core, connection: close | 0.10 | 1,549 | 50.0 | 0.54 | 1,600 |"
+    )
+    assert lines[3] == "", "of the other nothing is known"
+    assert lines[4] == f"- {tables.PARTS}"
+    assert "\n".join(lines[:3]) in with_charts
+    assert with_charts.count(tables.PARTS) == 1, "below the chart"
+    assert "Where the time" not in as_markdown(USUAL)
 
 
 def test_broken_gates_are_in_the_document_on_both_sides_of_a_comparison() -> None:

@@ -373,6 +373,11 @@ def test_a_reference_may_be_a_server_that_the_run_has_not(tmp_path: Path) -> Non
     assert compare(store.run(), store.observations()).pairs == ()
 
 
+def in_parts(**times_ms: float) -> Document:
+    """The parts of latencies, as a line has them."""
+    return dataclasses.asdict(testing.latency_parts(**times_ms))
+
+
 OBSERVED: Sequence[tuple[str, Any, str]] = [
     ("block", -1, "block: must be a whole number from 0"),
     ("block", 4, "block: 4 is none of the run's 4"),
@@ -401,6 +406,10 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
     ("swarm/latency_ms", {"p50": 1.0}, "swarm.latency_ms: must have max, p50, p95, p99, or nothing"),
     ("swarm/latency_ms/p50", -1.0, "swarm.latency_ms.p50: "),
     ("swarm/latency_histogram", "", "swarm.latency_histogram: is no compressed HdrHistogram V2"),
+    ("swarm/parts", in_parts(queue=1.0), "swarm.parts: add up to 51.6 ms, not to latency_mean_ms"),
+    ("swarm/parts", in_parts() | {"back": {"mean": 0.0}}, "lacks the key 'swarm.parts.back.p50'"),
+    ("swarm/parts", in_parts(queue=-1.0), "swarm.parts.queue.mean: must be a number from 0"),
+    ("swarm/parts", in_parts() | {"lunch": 1.0}, "unknown key 'swarm.parts.lunch'"),
     ("swarm/in_flight/peak", -1, "swarm.in_flight.peak: "),
     ("swarm/in_flight/mean", 1e300, "swarm.in_flight.mean: "),
     (

@@ -10,6 +10,7 @@ from wsgilab.report.charts.cost import cost
 from wsgilab.report.charts.drift import drift
 from wsgilab.report.charts.figure import Figure
 from wsgilab.report.charts.load import load
+from wsgilab.report.charts.parts import parts as latency_parts
 from wsgilab.report.charts.scaling import scaling
 from wsgilab.report.charts.timeline import timeline
 
@@ -18,7 +19,7 @@ def figures(comparison: Comparison) -> Sequence[Figure]:
     """Every figure that has something to show. An interactive session has none, because it compares nothing."""
     if not comparison.interleaved:
         return ()
-    parts = (answer, load, timeline, balance, scaling, cost, drift)
+    parts = (answer, load, latency_parts, timeline, balance, scaling, cost, drift)
     return list(_with_own_names(figure for part in parts for figure in part(comparison)))
 
 
