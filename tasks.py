@@ -52,7 +52,10 @@ def build(_: Context, runtime: str | None = None, servers: str | None = None, si
 
 @task(
     help={
-        "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT})",
+        "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT}; with --app: {commands.APPLICATION_EXPERIMENT})",
+        "app": "measure your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": "the folder that --app's entry is imported from (default: the current one)",
+        "get": "what users ask --app's entry for (default: /)",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
         "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
@@ -72,6 +75,9 @@ def run(
     _: Context,
     *,
     experiment: str | None = None,
+    app: str | None = None,
+    source: str | None = None,
+    get: str | None = None,
     runtime: str | None = None,
     site: str | None = None,
     servers: str | None = None,
@@ -90,6 +96,9 @@ def run(
     options = commands.RunOptions(
         task="lab.run",
         file=experiment,
+        app=app,
+        source=source,
+        get=get,
         runtime=runtime,
         site=site,
         servers=names(servers, "--servers"),

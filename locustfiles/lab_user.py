@@ -1,7 +1,7 @@
 """The user that every workload's Locust file is made of.
 
-A user sends one GET after the other, without thinking, and checks each answer to the byte. A workload defines what to GET
-and what the answer must be, once for all or anew for each request; it may use a slower wire of its own. With `--rate` a user
+A user sends one request after the other, without thinking, and checks each answer. A workload defines what to ask and what
+the answer must be, once for all or anew for each request; it may use a slower wire of its own. With `--rate` a user
 sends them on a schedule instead, whether or not earlier ones have been answered, and counts latency from the moment at
 which each was due: a server that stalls cannot hide the requests that it kept from being sent.
 
@@ -111,14 +111,29 @@ class Option(Generic[Value]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Get:
-    """One GET, and the answer that it must have, to the byte."""
+    """One GET, and the answer that it must have, to the byte. Requests of another kind are derived from it."""
 
     path: str
     answer: bytes
+    method: str = "GET"
+    name: str = ""
+    """By which figures of a mix are told; empty: they are not."""
+
+    def fault(self, status: int, body: bytes) -> str | None:
+        """None where the answer is right; else what is wrong, to be read before the status and what came."""
+        return None if status == HTTPStatus.OK and body == self.answer else ""
+
+    def spell(self, lines: list[str]) -> bytes:
+        """The request's bytes, of its first line and the headers that every request has."""
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+
+    def last(self) -> bytes | None:
+        """The end of the answer, where its body comes whole; None where it is not known before."""
+        return b"\r\n\r\n" + self.answer
 
 
 class WrongAnswer(Exception):
-    """The target answered, but not with the status and body that the workload demands."""
+    """The target answered, but not as the workload demands."""
 
 
 class Answer(HTTPResponse):
@@ -143,7 +158,7 @@ class Wire:
         self.connect_ns = 0
         """How long its connection took to open; 0 where it was open."""
 
-    def exchange(self, request: bytes, last: bytes | None) -> Answer:
+    def exchange(self, request: bytes, last: bytes | None, method: str = "GET") -> Answer:
         """Send one request, and read its answer. Raises OSError and HTTPException.
 
         With `last`, the end of an answer whose body comes whole, the connection is closed the moment that it is read,
@@ -156,7 +171,7 @@ class Wire:
         if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
         connection, received = self._begin(request)
-        answer = Answer()
+        answer = Answer(method)
         while True:
             ended = not received
             if last is not None and received.endswith(last):
@@ -238,10 +253,10 @@ class Wire:
 
 
 class LabUser(User):
-    """A user that repeats one GET. A workload sets `get`, here or in `on_start`, or overrides `choose`.
+    """A user that repeats one request. A workload sets `get`, here or in `on_start`, or overrides `choose`.
 
     The `request` event's context has `user` and `begun_ns` (CLOCK_MONOTONIC), for scheduled requests `due_ns`, where a
-    connection was opened `connect_ns`, and where they apply `slow_connection`, `reopened`, and `client_ms`: how long the user
+    connection was opened `connect_ns`, and where they apply `name`, `slow_connection`, `reopened`, and `client_ms`: how long the user
     itself paused while it sent and read (`reading_ms`: while it read).
     A request that is given up because its user was killed has gevent's GreenletExit as its exception.
     """
@@ -283,7 +298,7 @@ class LabUser(User):
         """Which of the trial's users this is, from 0 on."""
 
     def choose(self) -> Get:
-        """What to GET next."""
+        """What to ask next."""
         return self.get
 
     def make_wire(self, family: int, address: tuple[Any, ...], timeout_s: float | None) -> Wire:
@@ -345,10 +360,10 @@ class LabUser(User):
         start_time = time.time()
         begin_ns = time.monotonic_ns()
         try:
-            response = wire.exchange(*self._spell(get, due_ns))
+            response = wire.exchange(*self._spell(get, due_ns), get.method)
             body = response.body
-            if response.status_code != HTTPStatus.OK or body != get.answer:
-                failure = WrongAnswer(f"{get.path}: status {response.status_code}, body {body[:60]!r}")
+            if (fault := get.fault(response.status_code, body)) is not None:
+                failure = WrongAnswer(f"{get.path}: {fault}status {response.status_code}, body {body[:60]!r}")
         except (OSError, HTTPException) as error:
             # HTTPException: what the parser raises.
             failure = error
@@ -374,9 +389,11 @@ class LabUser(User):
             context["connect_ns"] = wire.connect_ns
         if wire.remarks:
             context.update(wire.remarks)
+        if get.name:
+            context["name"] = get.name
         self.environment.events.request.fire(
-            request_type="GET",
-            name=get.path,
+            request_type=get.method,
+            name=get.name or get.path,
             response_time=(ended_ns - (due_ns or begin_ns)) / 1e6,
             response_length=len(body),
             response=response,
@@ -407,11 +424,11 @@ class LabUser(User):
             self._spelled.clear()
         spelled = self._spelled.get(get)
         if spelled is None:
-            lines = [f"GET {get.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
+            lines = [f"{get.method} {get.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
             if void_after_ns:
                 lines.append(f"Lab-Void-After: {void_after_ns}")
-            last = b"\r\n\r\n" + get.answer if self._connection == CLOSE else None
-            spelled = self._spelled[get] = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), last
+            last = get.last() if self._connection == CLOSE else None
+            spelled = self._spelled[get] = get.spell(lines), last
         return spelled
 
     def _may_wait_until(self, at_ns: int) -> bool:

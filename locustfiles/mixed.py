@@ -5,10 +5,7 @@ shuffled anew each time. So the shares are exact in the long run, and close to t
 always the same, but no two users' are alike.
 """
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
-from math import gcd, lcm
+from collections.abc import Mapping
 
 import cpu
 import db
@@ -16,27 +13,9 @@ import hello
 import large
 import upstream
 from lab_user import Get, LabUser, Option
-from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.experiment.workloads import WORKLOADS, deck, shuffled
 
 SHARES = {kind: Option[float]("mixed", kind) for kind in WORKLOADS["mixed"].parameters}
-
-
-def deck(shares: Mapping[str, float]) -> Sequence[str]:
-    """The smallest deck that has each kind exactly in its share. Raises ValueError where there is none."""
-    exact = {kind: Fraction(str(share)) for kind, share in shares.items()}
-    if min(exact.values()) < 0 or not any(exact.values()):
-        raise ValueError(f"shares must be 0 or more, and one of them more: {dict(shares)}")
-    whole = lcm(*(share.denominator for share in exact.values()))
-    counts = {kind: int(share * whole) for kind, share in exact.items()}
-    common = gcd(*counts.values())
-    return [kind for kind, count in counts.items() for _ in range(count // common)]
-
-
-def shuffled(cards: Sequence[str], number: int) -> Iterator[str]:
-    """The cards in the order of user `number`, without end."""
-    source = random.Random(number)  # noqa: S311 - a load, not a secret
-    while True:
-        yield from source.sample(cards, len(cards))
 
 
 class Mixed(LabUser):

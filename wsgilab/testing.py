@@ -18,14 +18,17 @@ from wsgilab.load.client import LinkReading
 from wsgilab.load.samples import Sample
 from wsgilab.model import (
     SCHEMA,
+    Application,
     Backend,
     Cell,
+    Expected,
     Experiment,
     Host,
     InFlight,
     LatencyParts,
     Observation,
     PartTimes,
+    Request,
     Run,
     Server,
     Stack,
@@ -83,7 +86,23 @@ def experiment(*cells: Cell, **changes: Any) -> Experiment:
         patience_s=5.0,
         reference=chosen[0].server,
         generator="own",
-        parameters=workloads.parameters({each.workload for each in chosen}, {"cpu": {"ms": 2.0}}),
+        parameters=workloads.parameters(
+            {each.workload for each in chosen}, {"cpu": {"ms": 2.0}}, changes.get("application")
+        ),
+    )
+    return replace(plain, **changes)
+
+
+def application(**changes: Any) -> Application:
+    """One with the requests `orders` and `buy`, and the mix `shop` of 3 and 1 of them, with `changes`."""
+    plain = Application(
+        entry="shop.wsgi:app",
+        source="../shop",
+        requests={
+            "orders": Request(method="GET", path="/orders?page=1"),
+            "buy": Request(method="POST", path="/orders", body="line\r\nline", expect=Expected(status=201)),
+        },
+        mixes={"shop": {"orders": 3.0, "buy": 1.0}},
     )
     return replace(plain, **changes)
 

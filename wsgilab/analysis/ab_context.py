@@ -1,10 +1,12 @@
 """What differs between two runs, where that matters to the cells that both have, and what follows for these cells."""
 
+import hashlib
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import Cell, Difference, Host, LaneRecord, Machine, Origin, Run, Stack, Weight
+from wsgilab.experiment import workloads
+from wsgilab.experiment.application import document, requests_of
+from wsgilab.model import Application, Cell, Difference, Host, LaneRecord, Machine, Origin, Run, Stack, Weight
 from wsgilab.model.text import counted, number
 
 ALIKE = 0.01
@@ -21,6 +23,8 @@ NOT_RECORDED = "not recorded"
 
 _SHOWN = 12
 """How many characters of a digest or a revision are shown."""
+_LONGEST = 80
+"""How many characters of what a user's own application says are shown at most."""
 
 _WEIGHTS: Sequence[Weight] = ("refuses", "warns", "told")
 
@@ -33,6 +37,7 @@ def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]
     found = [
         *_weighed("refuses", _parameters(a, b, cells)),
         *_calibration(a, b, cells),
+        *_weighed("warns", _application(a, b, cells)),
         *_weighed("warns", (*_host(a.host, b.host), *_settings(a, b, cells), *_servers(a, b, cells))),
         *_weighed("warns", _machines(a.lanes, b.lanes)),
         *_networks(a.lanes, b.lanes),
@@ -50,7 +55,11 @@ def refusal(a: Run, b: Run, cell: Cell) -> str:
     ]
     if different:
         return f"a request is not the same: {', '.join(different)}"
-    if cell.workload == COMPUTING and (a.cpu_iterations is None) != (b.cpu_iterations is None):
+    if (
+        _computes(a, cell.workload)
+        and cell.workload == COMPUTING
+        and (a.cpu_iterations is None) != (b.cpu_iterations is None)
+    ):
         return "a request is not the same: its work is calibrated in only one of the runs"
     return ""
 
@@ -62,7 +71,13 @@ def work(a: Run, b: Run, cell: Cell) -> float:
     Where this is above 1, what a request costs beside its work is spread over more work: with calibrations that differ by
     a tenth, and a tenth of a request's time for all else, the work done is overrated by one percent.
     """
-    if cell.workload != COMPUTING or cell.rate is not None or not a.cpu_iterations or not b.cpu_iterations:
+    if (
+        cell.workload != COMPUTING
+        or not _computes(a, cell.workload)
+        or cell.rate is not None
+        or not a.cpu_iterations
+        or not b.cpu_iterations
+    ):
         return 1.0
     return b.cpu_iterations / a.cpu_iterations
 
@@ -78,7 +93,7 @@ def uneven_work(a: Run, b: Run, cell: Cell) -> str:
     """A warning about a cell whose requests differ in their work by more than ALIKE, and are compared all the same;
     empty where they do not."""
     speed = speed_of_core(a, b)
-    if speed is None or abs(speed - 1) <= ALIKE or work(a, b, cell) != 1 or COMPUTING not in _parts(cell.workload):
+    if speed is None or abs(speed - 1) <= ALIKE or work(a, b, cell) != 1 or not _computes(a, cell.workload):
         return ""
     return f"where it computes, a request of B does {speed:.3f} times the work of one of A, by the runs' calibrations"
 
@@ -100,20 +115,69 @@ def _mappings(of: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterable[R
 # --- what a request does
 
 
-def _parts(workload: str) -> Sequence[str]:
+def _parts(run: Run, workload: str) -> Sequence[str]:
     """The workload and its parts; itself alone where this lab does not know it, as in a run of another lab."""
-    known = WORKLOADS.get(workload)
+    known = workloads.of(run.experiment.application).get(workload)
     return (workload, *(known.parts if known else ()))
 
 
+def _computes(run: Run, workload: str) -> bool:
+    """Whether its requests do work that is calibrated."""
+    return run.experiment.application is None and COMPUTING in _parts(run, workload)
+
+
 def _parameters(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
-    """The parameters of the cells' workloads and of their parts."""
-    for workload in dict.fromkeys(part for cell in cells for part in _parts(cell.workload)):
-        of_a, of_b = (
+    """The parameters of the cells' workloads and of their parts; of a user's own application, its requests."""
+    of_a, of_b = a.experiment.application, b.experiment.application
+    if (of_a is None) != (of_b is None):
+        yield "the application", _entry(of_a), _entry(of_b)
+    for workload in dict.fromkeys(part for cell in cells for part in _parts(a, cell.workload)):
+        values_a, values_b = (
             {name: f"{value:g}" for name, value in run.experiment.parameters.get(workload, {}).items()}
             for run in (a, b)
         )
-        yield from _mappings(workload, of_a, of_b)
+        yield from _mappings(workload, values_a, values_b)
+        if of_a is not None and of_b is not None:
+            yield from _mappings(workload, _sent(of_a, workload), _sent(of_b, workload))
+
+
+def _entry(application: Application | None) -> str:
+    return "the lab's own" if application is None else application.entry
+
+
+def _sent(application: Application, workload: str) -> Mapping[str, str]:
+    """What users send for a workload, in words."""
+    if workload not in workloads.of(application):
+        return {}
+    found = {}
+    for name, request in requests_of(application, workload).items():
+        headers = [f"{key}: {value}" for key, value in sorted(request.headers.items())]
+        bodies = [f"body {body}" for body in (request.body, request.body_base64) if body is not None]
+        found[f"sends {name}"] = _brief(", ".join([f"{request.method} {request.path}", *headers, *bodies]))
+    shares = application.mixes.get(workload, {})
+    return found | {f"share of {name}": f"{share:g}" for name, share in shares.items()}
+
+
+def _application(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
+    """What two applications of users' own are and need, and what answers must be like. Where only one run has one, that is
+    told with the requests."""
+    if a.experiment.application is None or b.experiment.application is None:
+        return
+    of_a, of_b = (document(each) for each in (a.experiment.application, b.experiment.application))
+    settings = ({key: _brief(str(value)) for key, value in each["application"].items()} for each in (of_a, of_b))
+    yield from _mappings("application:", *settings)
+    used = dict.fromkeys(name for cell in cells for name in requests_of(a.experiment.application, cell.workload))
+    for name in used:
+        expected = (each["requests"].get(name, {}).get("expect") for each in (of_a, of_b))
+        in_a, in_b = (None if each is None else _brief(str(each)) for each in expected)
+        yield f"expected of {name}", in_a, in_b
+
+
+def _brief(text: str) -> str:
+    """A text, or of a long one its beginning and the beginning of its digest."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… ({hashlib.sha256(text.encode()).hexdigest()[:_SHOWN]})"
 
 
 def _steps_per_ms(run: Run) -> float:
@@ -124,7 +188,7 @@ def _steps_per_ms(run: Run) -> float:
 
 def _calibration(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Difference]:
     """The calibration of `cpu`. A warning where requests are compared as they are; cells of `cpu` are compared by work."""
-    computing = [cell for cell in cells if COMPUTING in _parts(cell.workload)]
+    computing = [cell for cell in cells if _computes(a, cell.workload)]
     in_a, in_b = (f"{steps:,.0f}" if (steps := _steps_per_ms(each)) else None for each in (a, b))
     weight: Weight = "warns" if any(uneven_work(a, b, cell) for cell in computing) else "told"
     if computing:

@@ -17,6 +17,7 @@ from wsgilab.model import (
     LatencyParts,
     Observation,
     PartTimes,
+    RequestFigures,
     Run,
     Server,
     TrialReport,
@@ -131,12 +132,28 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         resent_share=resent_share(swarms),
         bound_by="unexplained",
         because="",
+        by_request=_by_request(swarms, summary),
     )
     state = bottleneck.CellState(
         run=run, server=server, cell=cell, figures=found, swarms=swarms, network=network(run, cell, measured)
     )
     bound_by, because = bottleneck.bound_by(state)
     return replace(found, bound_by=bound_by, because=because)
+
+
+def _by_request(swarms: Sequence[TrialReport], summary: Summary) -> Mapping[str, RequestFigures]:
+    """Of each request of a mix, by name."""
+    found = {}
+    for name in sorted({name for swarm in swarms for name in swarm.by_request}):
+        known = [swarm.by_request[name] for swarm in swarms if name in swarm.by_request]
+        found[name] = RequestFigures(
+            completed=sum(each.completed for each in known),
+            throughput_rps=summary([each.throughput_rps for each in known]),
+            latency_mean_ms=_known((each.latency_mean_ms for each in known), summary),
+            latency_p50_ms=_known((each.latency_p50_ms for each in known), summary),
+            latency_p95_ms=_known((each.latency_p95_ms for each in known), summary),
+        )
+    return found
 
 
 def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:

@@ -2,7 +2,7 @@
 
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_experiment
 from wsgilab.commands.interactive import logs, open_browser, status, up
-from wsgilab.commands.measure import DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, claims, run
+from wsgilab.commands.measure import APPLICATION_EXPERIMENT, DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, claims, run
 from wsgilab.commands.stored import compare_runs, recommend, report
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
@@ -10,6 +10,7 @@ from wsgilab.run.workspace import PROJECT, Workspace, workspace
 from wsgilab.session.spec import SessionOptions
 
 __all__ = [
+    "APPLICATION_EXPERIMENT",
     "DEFAULT_CLAIMS",
     "DEFAULT_EXPERIMENT",
     "PROJECT",

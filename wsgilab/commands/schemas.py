@@ -20,6 +20,7 @@ from pydantic_core import core_schema
 
 from wsgilab.analysis.claims.file import ClaimsFile
 from wsgilab.experiment import catalogue
+from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.file import ExperimentFile
 from wsgilab.experiment.site import SiteFile
 from wsgilab.model import CellFigures, Run
@@ -44,6 +45,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def schemas() -> Mapping[str, bytes]:
     """File name -> the schema, as JSON."""
     made = {
+        "application.json": _of(ApplicationFile),
         "experiment.json": _of(ExperimentFile),
         "claims.json": _of(ClaimsFile),
         "site.json": _of(SiteFile),
@@ -120,6 +122,11 @@ class _Described(GenerateJsonSchema):
             described["required"] = list(described["properties"])
             described.pop("additionalProperties", None)
         return described
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        # Keys that the pattern does not have are refused, and not left to themselves.
+        return {**found, "additionalProperties": False} if "patternProperties" in found else found
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         return _described(super().typed_dict_schema(schema), schema["cls"])

@@ -21,9 +21,15 @@ due on a schedule whether or not the server keeps up.
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+)
 from pydantic_core import CoreSchema
 
+from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
 from wsgilab.model.limits import Blocks, Cores, Duration, Must, Name, Precision, Rate, Users
@@ -77,6 +83,22 @@ def users_or_rate(*, users: dict[str, object], rate: dict[str, object], none: di
     }
 
 
+_LABS_OWN = {"cells": {"items": {"properties": {"workloads": {"items": {"enum": [ALL, *WORKLOADS]}}}}}}
+"""Without an application, groups name the lab's workloads, and no others; `resolve` checks this."""
+
+
+def _path_or_content(given: object) -> object:
+    if given is None or isinstance(given, str):
+        return given
+    if not isinstance(given, dict):
+        raise ValueError("must be the path of an application file, or what it has")
+    # As the file has it, so that a complaint is about its keys.
+    return _APPLICATION_FILE.validate_python(given)
+
+
+_APPLICATION_FILE = TypeAdapter(ApplicationFile)
+
+
 def _all_or_numbers(given: object) -> object:
     if given == ALL:
         return None
@@ -127,8 +149,8 @@ class CellGroup:
         Must("be all, or a list of names such as [gunicorn-sync-1, gunicorn-gevent]"),
     ]
     """`all` those of the catalogue, or a list of their names."""
-    workloads: list[WorkloadName]
-    """What a request does."""
+    workloads: Annotated[Literal["all"] | list[str], Must("be all, or a list of names such as [hello, sleep]")]
+    """What a request does: workloads of the lab or, with `application`, its requests. `all` that there are."""
     users: list[Users] = field(default_factory=list)
     """A closed loop: so many users at a time, each waiting for its answer before it asks again."""
     rate: list[Rate] = field(default_factory=list)
@@ -152,10 +174,26 @@ class ExperimentFile(Settings):
         **STRICT,
         # `parse` checks this.
         "json_schema_extra": {
-            "if": {"required": ["max_blocks"], "properties": {"max_blocks": {"type": "integer"}}},
-            "then": {"required": ["precision"], "properties": {"precision": {"type": "number"}}},
+            "allOf": [
+                {
+                    "if": {"required": ["max_blocks"], "properties": {"max_blocks": {"type": "integer"}}},
+                    "then": {"required": ["precision"], "properties": {"precision": {"type": "number"}}},
+                },
+                {
+                    "if": {"properties": {"application": {"type": "null"}}},
+                    "then": {"properties": _LABS_OWN},
+                    "else": {"properties": {"workloads": {"maxProperties": 0}}},
+                },
+            ]
         },
     }
+
+    application: Annotated[
+        ApplicationFile | str | None,
+        BeforeValidator(_path_or_content, json_schema_input_type=ApplicationFile | str | None),
+    ] = None
+    """An application of your own: the path of its file, relative to this one; or what that file would have, with paths
+    relative to where the lab is called. By default, the lab's own application."""
 
     cells: Annotated[list[CellGroup], Field(min_length=1)]
     """What is measured, group by group."""

@@ -1,18 +1,25 @@
 """From what an experiment file asks for to an `Experiment` with every cell spelled out."""
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from wsgilab.experiment import application as applications
+from wsgilab.experiment import workloads
+from wsgilab.experiment.application import ReadFile
 from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
 from wsgilab.experiment.parsing import check_known, read, validated
-from wsgilab.experiment.workloads import WORKLOADS, complaint, parameters
-from wsgilab.model import Arrivals, Cell, Experiment, Server
+from wsgilab.model import Application, Arrivals, Cell, Experiment, Server
 from wsgilab.model.errors import SpecError
 from wsgilab.model.limits import Blocks, Cores, Precision
 
 MAX_BLOCKS = 50
 """Where a run with `precision` ends, unless the experiment says otherwise."""
+
+
+def _no_file(path: str) -> bytes:
+    raise SpecError(f"{path}: no files can be read from here; give what it has in place")
 
 
 def parse(
@@ -24,8 +31,14 @@ def parse(
     share_generator: bool = False,
     generator_cores: int | None = None,
     apart: bool = False,
+    application: Application | None = None,
+    folder: str = ".",
+    read_file: ReadFile = _no_file,
 ) -> Experiment:
     """Read an experiment file. Raises SpecError naming `source`, the key and what would be right.
+
+    `application` is measured in place of the file's; where that is a path, it is relative to `folder`, itself relative to
+    where the lab was called, and `read_file` reads it.
 
     A machine on which the lab may use so many `cores` resolves `cores: all`: what the generator leaves of them, as the
     file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`). All of
@@ -35,28 +48,52 @@ def parse(
     check_known([file.reference], catalogue, f"{source}: reference", "server")
     shared = share_generator or file.generator == "shared"
     most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
+    used = application or _application(file, source, folder, read_file)
     cells: dict[Cell, None] = {}
     for number, group in enumerate(file.cells):
-        cells |= dict.fromkeys(_cells(group, f"{source}: cells[{number}]", catalogue, doubling(most)))
+        cells |= dict.fromkeys(_cells(group, f"{source}: cells[{number}]", catalogue, used, doubling(most)))
     if not cells:
         raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
     if file.max_blocks is not None and file.precision is None:
         raise SpecError(f"{source}: max_blocks: says where a run with precision ends, but there is no precision")
     return sequential(
-        resolve(file, list(cells), file.reference, source), file.precision, file.max_blocks, f"{source}: max_blocks"
+        resolve(file, list(cells), file.reference, source, used),
+        file.precision,
+        file.max_blocks,
+        f"{source}: max_blocks",
     )
 
 
-def _cells(group: CellGroup, where: str, catalogue: Mapping[str, Server], every: Sequence[int]) -> Iterator[Cell]:
+def _application(file: ExperimentFile, source: str, folder: str, read_file: ReadFile) -> Application | None:
+    """The file's, if it has one. Raises SpecError."""
+    if isinstance(file.application, str):
+        path = posixpath.normpath(posixpath.join(folder, file.application))
+        try:
+            text = read_file(path).decode()
+        except UnicodeDecodeError:
+            raise SpecError(f"{path}: is not UTF-8 text") from None
+        return applications.parse(text, path, folder=posixpath.dirname(path), read_file=read_file)
+    if file.application is None:
+        return None
+    return applications.resolve(file.application, f"{source}: application", folder="", read_file=read_file)
+
+
+def _cells(
+    group: CellGroup,
+    where: str,
+    catalogue: Mapping[str, Server],
+    application: Application | None,
+    every: Sequence[int],
+) -> Iterator[Cell]:
     """The cells of a group, those with `every` number of cores where it asks for all. Raises SpecError."""
     servers = list(catalogue) if group.servers in (ALL, [ALL]) else group.servers
     check_known(servers, catalogue, f"{where}.servers", "server")
-    check_known(group.workloads, WORKLOADS, f"{where}.workloads", "workload")
+    known = workloads.of(application)
+    names = list(known) if group.workloads in (ALL, [ALL]) else group.workloads
+    check_known(names, known, f"{where}.workloads", "workload")
     group_loads = loads(group.users, group.rate, group.arrivals, where)
     numbers = every if group.cores is None else group.cores
-    for server, cores, workload, load, connection in product(
-        servers, numbers, group.workloads, group_loads, group.connections
-    ):
+    for server, cores, workload, load, connection in product(servers, numbers, names, group_loads, group.connections):
         yield replace(load, server=server, cores=cores, workload=workload, connection=connection)
 
 
@@ -66,16 +103,23 @@ def doubling(most: int) -> Sequence[int]:
     return [*below, max(1, most)]
 
 
-def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: str) -> Experiment:
+def resolve(
+    settings: Settings, cells: Sequence[Cell], reference: str, source: str, application: Application | None = None
+) -> Experiment:
     """The experiment of `cells`, with every parameter filled in. Raises SpecError for a workload or a parameter of one
     that there is not, and for a value beyond the parameter's limits."""
+    known = workloads.of(application)
+    if application is not None and settings.workloads:
+        raise SpecError(
+            f"{source}: workloads: are of the lab's own application; requests of another have no parameters"
+        )
     for name, given in settings.workloads.items():
-        check_known([name], WORKLOADS, f"{source}: workloads", "workload")
-        check_known(given, WORKLOADS[name].parameters, f"{source}: workloads.{name}", "parameter")
-        if (wrong := complaint(name, given)) is not None:
+        check_known([name], known, f"{source}: workloads", "workload")
+        check_known(given, known[name].parameters, f"{source}: workloads.{name}", "parameter")
+        if (wrong := workloads.complaint(known[name], given)) is not None:
             raise SpecError(f"{source}: workloads.{name}{wrong}")
     for cell in cells:
-        if cell.rate is not None and WORKLOADS[cell.workload].needs_users:
+        if cell.rate is not None and known[cell.workload].needs_users:
             raise SpecError(
                 f"{source}: workload {cell.workload!r} gives each of its users other work; give users, not rate"
             )
@@ -87,8 +131,9 @@ def resolve(settings: Settings, cells: Sequence[Cell], reference: str, source: s
         patience_s=settings.patience_s,
         reference=reference,
         generator=settings.generator,
-        parameters=parameters({cell.workload for cell in cells}, settings.workloads),
+        parameters=workloads.parameters({cell.workload for cell in cells}, settings.workloads, application),
         generator_cores=settings.generator_cores,
+        application=application,
     )
 
 
@@ -157,7 +202,9 @@ def narrow(
         blocks=blocks or experiment.blocks,
         generator="shared" if share_generator else experiment.generator,
         # Only of what is left, so that it is the same experiment when it is read from a file again.
-        parameters=parameters({cell.workload for cell in cells}, experiment.parameters),
+        parameters=workloads.parameters(
+            {cell.workload for cell in cells}, experiment.parameters, experiment.application
+        ),
         generator_cores=generator_cores or experiment.generator_cores,
     )
     most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))

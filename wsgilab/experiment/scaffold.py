@@ -24,6 +24,10 @@ _FILE = """\
 # What its runs are called.
 name: @SAFE_NAME@
 
+# What is measured: the lab's own application (null), or one of your own by the path of its file. Its requests are the
+# workloads then, and what is said of `workloads` below does not hold; see docs/applications.md.
+application: null
+
 # Passes over every cell, each in an order of its own. A verdict needs 4; the comparison says how many make its intervals
 # exact. More comparisons need more blocks.
 blocks: 11

@@ -5,10 +5,13 @@ files all follow from it. So that a Locust file works by itself, this module and
 standard library.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import random
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from math import gcd, lcm
 
-from wsgilab.model import Parameter, Workload
+from wsgilab.model import Application, Parameter, Workload
 
 LONGEST_MS = 60_000.0
 LONGEST_COMPUTING_MS = 10_000.0
@@ -90,6 +93,15 @@ WORKLOADS: Mapping[str, Workload] = {
 }
 """By name. Each is a file in locustfiles/ (with _ for -), and its requests go to routes of services/app."""
 
+
+def of(application: Application | None) -> Mapping[str, Workload]:
+    """The workloads that there are, by name: of a user's own application its requests and mixes, and no others; with None,
+    the lab's."""
+    if application is None:
+        return WORKLOADS
+    return dict.fromkeys((*application.requests, *application.mixes), Workload(backends=application.backends))
+
+
 STEPS_PER_MS = 10_000
 """Of work, where nobody has calibrated a server."""
 MOST_STEPS = 1e9
@@ -132,27 +144,27 @@ OPTIONS: Mapping[str, Option] = {
 
 
 def parameters(
-    workloads: Collection[str], given: Mapping[str, Mapping[str, float]]
+    workloads: Collection[str], given: Mapping[str, Mapping[str, float]], application: Application | None = None
 ) -> Mapping[str, Mapping[str, float]]:
     """Workload -> parameter -> value, as `given` or else as usual: of `workloads` and of all that they are made of."""
-    used = {part for name in workloads for part in (name, *WORKLOADS[name].parts)}
+    there = of(application)
+    used = {part for name in workloads for part in (name, *there[name].parts)}
     return {
-        name: {key: given.get(name, {}).get(key, each.usual) for key, each in known.parameters.items()}
-        for name, known in WORKLOADS.items()
+        name: {key: given.get(name, {}).get(key, each.usual) for key, each in workload.parameters.items()}
+        for name, workload in there.items()
         if name in used
     }
 
 
-def complaint(workload: str, given: Mapping[str, float]) -> str | None:
+def complaint(workload: Workload, given: Mapping[str, float]) -> str | None:
     """What is wrong with the values `given` for parameters that a workload has, to be read after its name: `.ms must be a
     number from 0 to 60000, not 60001`. None: nothing."""
-    known = WORKLOADS[workload]
     for name, value in given.items():
-        each = known.parameters[name]
+        each = workload.parameters[name]
         if not each.least <= value <= each.most or (each.is_whole and not value.is_integer()):
             what = "a whole number" if each.is_whole else "a number"
             return f".{name} must be {what} from {each.least:.15g} to {each.most:.15g}, not {value:.15g}"
-    if known.has_shares and not any(given.get(key, each.usual) for key, each in known.parameters.items()):
+    if workload.has_shares and not any(given.get(key, each.usual) for key, each in workload.parameters.items()):
         return ": one share at least must be more than 0"
     return None
 
@@ -174,11 +186,43 @@ def options(
     return found
 
 
-def backends(workloads: Iterable[str]) -> Sequence[str]:
+def backends(workloads: Iterable[str], application: Application | None = None) -> Sequence[str]:
     """The names of the backends that requests of `workloads` wait for, in order."""
-    return list(dict.fromkeys(backend for name in workloads for backend in WORKLOADS[name].backends))
+    there = of(application)
+    return list(dict.fromkeys(backend for name in workloads for backend in there[name].backends))
 
 
 def backend_variable(backend: str) -> str:
     """The environment variable that has a backend's address: `LAB_POSTGRES`."""
     return f"LAB_{backend.upper().replace('-', '_')}"
+
+
+# --- requests in shares
+
+
+def deck(shares: Mapping[str, float]) -> Sequence[str]:
+    """The smallest deck that has each kind exactly in its share. Raises ValueError where there is none."""
+    counts = _counts(shares)
+    return [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def deck_size(shares: Mapping[str, float]) -> int:
+    """How many cards `deck` would have. Raises ValueError as it does."""
+    return sum(_counts(shares).values())
+
+
+def _counts(shares: Mapping[str, float]) -> Mapping[str, int]:
+    exact = {kind: Fraction(str(share)) for kind, share in shares.items()}
+    if min(exact.values(), default=0) < 0 or not any(exact.values()):
+        raise ValueError(f"shares must be 0 or more, and one of them more: {dict(shares)}")
+    whole = lcm(*(share.denominator for share in exact.values()))
+    counts = {kind: int(share * whole) for kind, share in exact.items()}
+    common = gcd(*counts.values())
+    return {kind: count // common for kind, count in counts.items()}
+
+
+def shuffled(cards: Sequence[str], number: int) -> Iterator[str]:
+    """The cards in the order of user `number`, again and again without end, shuffled anew each time."""
+    source = random.Random(number)  # noqa: S311 - a load, not a secret
+    while True:
+        yield from source.sample(cards, len(cards))

@@ -10,7 +10,7 @@ from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
-from wsgilab.model import LatencyParts, PartTimes, Stamp, TrialReport
+from wsgilab.model import LatencyParts, PartTimes, RequestReport, Stamp, TrialReport
 
 STAMP_HEADER = "Lab-Stamp"
 LATE_PAGE = "/__lab__/late"
@@ -57,6 +57,8 @@ class Sample(NamedTuple):
     """When it was begun; 0 where its user did not say."""
     connect_ns: int = 0
     """How long its connection took to open after that; 0 where it was open."""
+    name: str = ""
+    """Which request of a mix it is, where figures are told by that."""
 
 
 class Recorder:
@@ -104,15 +106,16 @@ class Recorder:
             begun_ns,
             known.get("connect_ns", 0),
         )
+        name: str = known.get("name", "")
         if exception is None:
             self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details, name=name))
             return
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
         error = "given up" if cut_off else error_text(exception)
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details))
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details, name=name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +178,8 @@ def report(
     counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
     timed = _timed(answered, given_up, span)
     latencies_ms = [sample.latency_ms for _, sample in timed]
-    histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-    for each in latencies_ms:
-        histogram.record_value(min(HIGHEST_US, max(LOWEST_US, round(each * 1000))))
+    histogram = _histogram(latencies_ms)
+    throughput_rps = rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns)
     return TrialReport(
         window_s=(span.end_ns - span.begin_ns) / 1e9,
         warmup_s=(span.begin_ns - span.started_ns) / 1e9,
@@ -186,7 +188,7 @@ def report(
         drain_s=(span.drained_ns - span.stopped_ns) / 1e9,
         unanswered=unanswered,
         completed=len(counted),
-        throughput_rps=rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns),
+        throughput_rps=throughput_rps,
         failures=errors.total(),
         errors=dict(sorted(errors.items(), key=lambda each: (-each[1], each[0]))[:MOST_ERRORS]),
         cut_off=len(given_up),
@@ -201,6 +203,7 @@ def report(
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),
         parts=_parts(timed),
+        by_request=_by_request(answered, given_up, span, throughput_rps),
         in_flight=measure(stamps, span.begin_ns, span.end_ns),
         service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
         generator_cpu=generator_cpu,
@@ -208,6 +211,34 @@ def report(
             stamps, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
         ),
     )
+
+
+def _histogram(latencies_ms: Iterable[float]) -> HdrHistogram:
+    made = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    for each in latencies_ms:
+        made.record_value(min(HIGHEST_US, max(LOWEST_US, round(each * 1000))))
+    return made
+
+
+def _by_request(
+    answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span, throughput_rps: float
+) -> Mapping[str, RequestReport]:
+    """The figures of each named request of a mix, those of the window alone; their throughputs add up to that of all."""
+    counts = Counter(sample.name for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns)
+    found = {}
+    for name in sorted({sample.name for _, sample in answered} - {""}):
+        of_name = [(stamp, sample) for stamp, sample in answered if sample.name == name]
+        timed = _timed(of_name, [sample for sample in given_up if sample.name == name], span)
+        latencies_ms = [sample.latency_ms for _, sample in timed]
+        known = latency_ms(_histogram(latencies_ms)) if latencies_ms else {}
+        found[name] = RequestReport(
+            completed=counts[name],
+            throughput_rps=throughput_rps * counts[name] / counts.total() if counts[name] else 0.0,
+            latency_mean_ms=fmean(latencies_ms) if latencies_ms else None,
+            latency_p50_ms=known.get("p50"),
+            latency_p95_ms=known.get("p95"),
+        )
+    return found
 
 
 _Timed = Sequence[tuple[Stamp | None, Sample]]

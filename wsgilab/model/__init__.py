@@ -1,6 +1,7 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
 from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     Advice,
@@ -19,13 +20,13 @@ from wsgilab.model.comparison import (
     Metric,
     PairResult,
     Place,
+    RequestFigures,
     Scaling,
     ServerContrast,
     Verdict,
     Wish,
 )
 from wsgilab.model.experiment import (
-    STRICT,
     Arrivals,
     Backend,
     Cell,
@@ -40,11 +41,13 @@ from wsgilab.model.experiment import (
     Workload,
 )
 from wsgilab.model.host import Host
+from wsgilab.model.limits import STRICT
 from wsgilab.model.observation import (
     InFlight,
     LatencyParts,
     Observation,
     PartTimes,
+    RequestReport,
     RequestSpan,
     Stamp,
     Timeline,
@@ -62,6 +65,8 @@ __all__ = [
     "Advice",
     "AdviceReason",
     "Alternative",
+    "Application",
+    "ApplicationSettings",
     "Arrivals",
     "Backend",
     "BoundBy",
@@ -84,6 +89,7 @@ __all__ = [
     "Drift",
     "Evidence",
     "ExecutionModel",
+    "Expected",
     "Experiment",
     "Gate",
     "GeneratorCores",
@@ -102,6 +108,9 @@ __all__ = [
     "Parameter",
     "PartTimes",
     "Place",
+    "Request",
+    "RequestFigures",
+    "RequestReport",
     "RequestSpan",
     "Run",
     "RunsComparison",

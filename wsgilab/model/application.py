@@ -2,15 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from wsgilab.model.limits import Must, Range
-
-STRICT = {"extra": "forbid", "allow_inf_nan": False}
+from wsgilab.model.limits import STRICT, Check, Must, Name, Pattern, Range, encodable, one_line
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Json = object
-"""Whatever JSON can spell: null, booleans, numbers, texts, lists and mappings of these."""
+
+Line = Annotated[str, Check(one_line), Must("be text on one line, without characters that do not print")]
+Text = Annotated[str, Check(encodable), Must("be text that UTF-8 can spell")]
+RequestPath = Annotated[
+    str,
+    Pattern(r'^/[!"$-~]*$'),
+    Must("begin with / and be printable ASCII without spaces and #; spell others as URLs do, such as %20"),
+]
+"""Path and query, as they are sent."""
+HeaderName = Annotated[str, Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Must("be the name of a header")]
+HeaderValue = Annotated[str, Pattern("^(?:[!-~](?:[ -~]*[!-~])?)?$"), Must("be printable ASCII, as headers are sent")]
+"""RFC 9110, section 5.5, without what is obsolete there."""
+VariableName = Annotated[
+    str, Pattern("^[A-Za-z_][A-Za-z0-9_]*$"), Must("be the name of an environment variable: letters, digits and _")
+]
+VariableValue = Annotated[str, Pattern("^[^\x00]*$"), Check(encodable), Must("be text without a NUL; quote a number")]
+Status = Annotated[int, Range(100, 599)]
+ShareOfMix = Annotated[float, Range(0, 10**6)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +33,16 @@ class Expected:
 
     __pydantic_config__: ClassVar = STRICT
 
-    status: Annotated[int, Range(100, 599)] | None = None
-    """Its status; None: any below 400."""
-    contains: str | None = None
+    status: Status | None = None
+    """Its status. By default, any below 400."""
+    contains: Text | None = None
     """A text within its body."""
-    matches: str | None = None
-    """A regular expression that finds something in its body."""
-    json: Json | None = None
-    """What its body, read as JSON, has: of a mapping these keys with these values, of anything else the same."""
-    body: str | None = None
+    matches: Text | None = None
+    """A regular expression, as Python has them, that finds something in its body."""
+    json: Any = None
+    """What its body has, read as JSON: of a mapping these keys with such values, of a list as many such values, of anything
+    else the same."""
+    body: Text | None = None
     """Its body, to the byte."""
 
 
@@ -38,69 +53,56 @@ class Request:
     __pydantic_config__: ClassVar = STRICT
 
     method: Method
-    path: Annotated[str, Must("begin with /")]
-    """Path and query, as they are sent."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: str | None = None
+    path: RequestPath
+    headers: Mapping[HeaderName, HeaderValue] = field(default_factory=dict)
+    body: Text | None = None
     """What is sent, as UTF-8."""
-    body_file: str | None = None
-    """A file with what is sent, relative to the application's source."""
+    body_base64: str | None = None
+    """What is sent, where it is no text."""
     expect: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """Requests in shares: of 9 requests, `{orders: 8, buy: 1}` sends 8 and 1."""
+class ApplicationSettings:
+    """A WSGI application of the user's own: where it is, and what it needs."""
 
     __pydantic_config__: ClassVar = STRICT
 
-    shares: Mapping[str, float]
-    """Name of another request of the application -> its share; one at least is more than 0."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnUsers:
-    """Users of a Locust file of the user's own."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    locustfile: str
-    """Relative to the application's source."""
-    user: str | None = None
-    """The class of it; None: all that it defines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
-    """A WSGI application of the user's own, and what it is measured with."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    entry: str
-    """`module:callable`, with dots, or a factory's call with literal arguments, as Gunicorn takes them: `shop:create_app('prod')`."""
-    source: str
-    """The folder that it is imported from, relative to where the lab was called."""
-    requirements: str | None = None
-    """A file of `source`: requirements.txt, pyproject.toml or uv.lock. None: the first of these that is there, or nothing."""
-    extras: tuple[str, ...] = ()
+    entry: Line
+    """`module:callable`, with dots, or a factory's call with literal arguments, as Gunicorn takes them:
+    `shop:create_app('prod')`."""
+    source: Line = "."
+    """The folder that it is imported from, relative to the file that says so, or else to where the lab is called."""
+    requirements: Line | None = None
+    """A file of `source`: requirements.txt, pyproject.toml or uv.lock. By default the first of these that is there, or nothing."""
+    extras: Annotated[tuple[Line, ...], Must("be a list such as [postgres, async]")] = ()
     """Of a pyproject.toml."""
-    python: str | None = None
-    """Such as `3.12`; None: the lab's own."""
-    env: Mapping[str, str] = field(default_factory=dict)
+    python: Annotated[str, Pattern(r"^3\.[0-9]{1,2}$"), Must('be a version such as "3.12", in quotes')] | None = None
+    """Such as `3.12`; by default, the lab's own."""
+    env: Mapping[VariableName, VariableValue] = field(default_factory=dict)
     """Environment variables. `{LAB_DATA}` in a value is the folder that is each server's own."""
-    env_file: str | None = None
+    env_file: Line | None = None
     """A file of `source` with more of them; their values are recorded nowhere."""
-    writable: tuple[str, ...] = ()
+    writable: Annotated[tuple[Line, ...], Must("be a list of folders such as [instance]")] = ()
     """Folders of `source` that each server has a copy of, of its own."""
-    prepare: tuple[str, ...] = ()
-    """A command that runs once for each server before it starts, in its environment."""
-    ready: str | None = None
-    """A path that is answered with a status below 500 once a server can be used; None: that of the first GET in `requests`."""
+    prepare: Annotated[tuple[Line, ...], Must("be a list of words such as [python, -m, shop.seed]")] = ()
+    """A command, word by word, that runs once for each server before it starts, in its environment."""
+    ready: RequestPath | None = None
+    """A path that is answered with a status below 500 once a server can be used. By default that of the first GET in
+    `requests`."""
     start_s: Annotated[float, Range(0, 3600, above=True)] | None = None
-    """How long a server may take until then; None: as long as the lab's own."""
+    """How many seconds a server may take until then. By default, as long as the lab's own."""
     memory_mb: Annotated[int, Range(16, 10**7)] | None = None
-    """What a server may take of memory, in a container; None: as the catalogue has it."""
-    backends: tuple[str, ...] = ()
+    """What a server may take of memory, in a container. By default, as the catalogue has it."""
+    backends: Annotated[tuple[Literal["postgres", "upstream"], ...], Must("be a list of postgres and upstream")] = ()
     """The lab's backends that its requests wait for."""
-    requests: Mapping[str, Request | Mix | OwnUsers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application(ApplicationSettings):
+    """A WSGI application, and the requests that it is measured with. Its `source` is relative to where the lab was called."""
+
+    requests: Mapping[Name, Request] = field(default_factory=dict)
     """By name. Each is a workload."""
+    mixes: Mapping[Name, Mapping[Name, ShareOfMix]] = field(default_factory=dict)
+    """By name. Name of a request -> its share: of 9 requests, `{orders: 8, buy: 1}` sends 8 and 1. Each is a workload."""

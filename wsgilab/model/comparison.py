@@ -50,6 +50,22 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFigures:
+    """The figures of a cell for one of the requests of a mix, over the blocks in which it was measured."""
+
+    completed: int
+    """Requests of all windows."""
+    throughput_rps: Annotated[Interval, Digits(1)]
+    """Its part of the cell's throughput, in requests a second."""
+    latency_mean_ms: Annotated[Interval | None, Digits(1)]
+    """Milliseconds, of each block's mean; null where none was answered once the load had settled."""
+    latency_p50_ms: Annotated[Interval | None, Digits(1)]
+    """Milliseconds, of each block's own median."""
+    latency_p95_ms: Annotated[Interval | None, Digits(1)]
+    """Milliseconds, of each block's own 95th percentile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellFigures:
     """The figures of a cell over the blocks in which it was measured."""
 
@@ -127,6 +143,8 @@ class CellFigures:
     """What keeps the throughput from being higher."""
     because: str
     """The figures that decided `bound_by`."""
+    by_request: Mapping[str, RequestFigures] = field(default_factory=dict)
+    """By name, where users send an application's requests in a mix; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+from wsgilab.model.application import Application
 from wsgilab.model.limits import (
+    STRICT,
     Blocks,
     Cores,
     Duration,
@@ -24,9 +26,6 @@ Connection = Literal["keep-alive", "close"]
 Arrivals = Literal["constant", "poisson"]
 ExecutionModel = Literal["process", "threads", "coroutines", "event-loop"]
 GeneratorCores = Literal["own", "shared"]
-
-STRICT = {"extra": "forbid", "allow_inf_nan": False}
-"""Read by pydantic where files are parsed: a key that is not a field is an error, and so is a number that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,3 +162,5 @@ class Experiment:
     max_blocks: Blocks | None = None
     """Where to stop all the same; None without `precision`."""
     generator_cores: Cores = 1
+    application: Application | None = None
+    """The user's own, whose requests are the workloads; None: the lab's, with the lab's workloads."""

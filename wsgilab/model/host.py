@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wsgilab.model.experiment import STRICT
-from wsgilab.model.limits import Bytes, CpuSet
+from wsgilab.model.limits import STRICT, Bytes, CpuSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,10 @@ from typing import Annotated, Any
 MOST_BLOCKS = 1000
 """More are never measured."""
 
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
+"""Of a dataclass. Read by pydantic where files are parsed: a key that is not a field is an error, and so is a number that is
+none."""
+
 _SMALLEST = 1e-9
 """What is closer to 0 was not measured, in no unit of the lab; and ratios of it are beyond what a float holds."""
 _MOST_CORES = 10_000
@@ -114,6 +118,19 @@ def _cpuset(text: str) -> str:
 def _moment(text: str) -> str:
     if datetime.fromisoformat(text).utcoffset() is None:
         raise ValueError
+    return text
+
+
+def one_line(text: str) -> str:
+    """`text`, which is printed as it is. Raises ValueError where it is empty, or has characters that do not print."""
+    if not text.isprintable() or not text.strip():
+        raise ValueError
+    return text
+
+
+def encodable(text: str) -> str:
+    """`text`, which UTF-8 can spell. Raises ValueError for lone surrogates."""
+    text.encode()
     return text
 
 

@@ -1,11 +1,12 @@
 """What is recorded of one trial: by the application, by the swarm, and by the lab."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from wsgilab.model.experiment import STRICT, Cell
+from wsgilab.model.experiment import Cell
 from wsgilab.model.limits import (
+    STRICT,
     Bytes,
     Count,
     CountFromOne,
@@ -13,6 +14,7 @@ from wsgilab.model.limits import (
     Microseconds,
     Milliseconds,
     Moment,
+    Name,
     Range,
     Seconds,
     ServerName,
@@ -142,6 +144,22 @@ class TrialSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReport:
+    """The figures of one trial for one of the requests of a mix."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    completed: Count
+    """Requests of the window."""
+    throughput_rps: Annotated[float, Range(0, 10**9)]
+    """Its part of the trial's throughput."""
+    latency_mean_ms: Milliseconds | None
+    """Latencies count as in the whole trial; None where none did."""
+    latency_p50_ms: Milliseconds | None
+    latency_p95_ms: Milliseconds | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
     """What the swarm saw in one trial.
 
@@ -195,6 +213,8 @@ class TrialReport:
     parts: LatencyParts | None = None
     """Of the same requests. None without any, or where it is not known when they were begun, as in runs of a lab that did not
     measure that."""
+    by_request: Mapping[Name, RequestReport] = field(default_factory=dict)
+    """By name, where users send an application's requests in a mix; else empty."""
     in_flight: InFlight
     service_ms: Milliseconds
     """Median time of a request inside the application."""

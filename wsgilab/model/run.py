@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from wsgilab.model.experiment import STRICT, Experiment, Server
+from wsgilab.model.experiment import Experiment, Server
 from wsgilab.model.host import Host
-from wsgilab.model.limits import Count, CountFromOne, CpuSet, Length, Moment, Must, Pattern, Range
+from wsgilab.model.limits import STRICT, Count, CountFromOne, CpuSet, Length, Moment, Must, Pattern, Range
 from wsgilab.model.site import LaneRecord
 
 RuntimeName = Literal["compose", "local"]

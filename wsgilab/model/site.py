@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from wsgilab.model.experiment import STRICT
 from wsgilab.model.host import Host
-from wsgilab.model.limits import CpuSet, Length, Milliseconds, Name, Range
+from wsgilab.model.limits import STRICT, CpuSet, Length, Milliseconds, Name, Range
 from wsgilab.model.rounding import Digits
 
 HIGHEST_PORT = 65535

@@ -17,6 +17,7 @@ from wsgilab.model import (
     MachineEffect,
     PairResult,
     Place,
+    RequestFigures,
     Scaling,
     Wish,
 )
@@ -151,6 +152,8 @@ class CellEntry(NamedCell, FiguresEntry):
     """Why no comparison is drawn from these figures; each has a warning too."""
     warnings: tuple[str, ...]
     """What a reader must know beside the figures."""
+    by_request: NotRequired[Mapping[str, RequestFigures]]
+    """By name, where users sent an application's requests in a mix."""
 
 
 class AdviceEntry(Conditions):
@@ -225,14 +228,17 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
 def _cell(result: CellResult) -> CellEntry:
     # Not measured: every key is there, and says so.
     unmeasured = cast("FiguresEntry", dict.fromkeys(FiguresEntry.__annotations__))
-    return {
+    by_request = result.figures.by_request if result.figures is not None else {}
+    found = {
         **named(result.cell),
         "slots": "unbounded" if result.slots is None else result.slots,
         **(unmeasured if result.figures is None else _figures(result.figures, result.rank)),
         "blocks": result.blocks,
         "broken_gates": result.broken_gates,
         "warnings": result.warnings,
+        **({"by_request": by_request} if by_request else {}),
     }
+    return cast("CellEntry", found)
 
 
 def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from wsgilab.experiment import application as applications
 from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
 from wsgilab.report.reproduce import where
 from wsgilab.report.yaml import dump
@@ -39,7 +40,7 @@ def experiment_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     run = comparison.run
     if not run.experiment.cells:
         return {}
-    return {"experiment.yaml": _comment(run).encode() + dump(_document(run.experiment))}
+    return {"experiment.yaml": _comment(run).encode() + dump(_document(run.experiment), ascii_only=True)}
 
 
 def _comment(run: Run) -> str:
@@ -56,8 +57,10 @@ def _document(experiment: Experiment) -> Mapping[str, object]:
     sequential = {} if experiment.precision is None else {"precision": experiment.precision}
     if experiment.max_blocks is not None:
         sequential["max_blocks"] = experiment.max_blocks
+    application = experiment.application
     return {
         "name": experiment.name,
+        **({} if application is None else {"application": applications.document(application)}),
         "blocks": experiment.blocks,
         **sequential,
         "window_s": _short(experiment.window_s),

@@ -49,6 +49,8 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
             before = conditions[0]
             yield from _workload(comparison, before, figures)
         yield from titled(table)
+        if (by_request := tables.by_request(comparison, conditions)) is not None:
+            yield from titled(by_request)
     if (parts := tables.parts(comparison)) is not None:
         # Charts say it in their captions.
         yield from titled(parts if figures else replace(parts, notes=(tables.PARTS,)))

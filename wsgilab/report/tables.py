@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
-from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Interval, LatencyParts, PairResult, Run
+from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Conditions, Interval, LatencyParts, PairResult, Run
 from wsgilab.model.text import counted, number
 
 MISSING = "–"
@@ -75,6 +75,15 @@ GROUP_COLUMNS = (
     Column("bound by", 0, numeric=False),
     Column("because", 9, numeric=False),
 )
+REQUEST_COLUMNS = (
+    Column("server", 0, numeric=False),
+    Column("request", 0, numeric=False),
+    Column("requests/s", 0),
+    Column("mean ms", 0),
+    Column("p50 ms", 0),
+    Column("p95 ms", 0),
+)
+"""Medians of the blocks."""
 
 
 PARTS_COLUMNS = (
@@ -115,6 +124,8 @@ def answer(comparison: Comparison) -> Table | None:
 
 def waiting(comparison: Comparison) -> Sequence[CellResult]:
     """The cells of `answer`; empty where no request waits."""
+    if comparison.run.experiment.application is not None:
+        return ()
     sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
     best = min(
         (result.cell for result in sleeping),
@@ -163,6 +174,28 @@ def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
 def latency(parts: LatencyParts) -> str:
     """The mean latency, of which these are the parts."""
     return number(parts.latency_mean)
+
+
+def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
+    """The figures of each request of a mix under these conditions; None where users send one request alone."""
+    results = [result for result in comparison.cells if result.cell.conditions == conditions]
+    rows = tuple(
+        (
+            result.cell.server,
+            name,
+            number(each.throughput_rps.median),
+            *(
+                _median(each_ms, "{:.1f}")
+                for each_ms in (each.latency_mean_ms, each.latency_p50_ms, each.latency_p95_ms)
+            ),
+        )
+        for result in results
+        if result.figures is not None
+        for name, each in result.figures.by_request.items()
+    )
+    if not rows:
+        return None
+    return Table(title=f"{describe(comparison, results[0].cell)}: by request", columns=REQUEST_COLUMNS, rows=rows)
 
 
 def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:

@@ -20,10 +20,15 @@ from wsgilab.model.rounding import ROUNDED
 Entry = TypeVar("Entry")
 
 
-def dump(document: object, kind: Any = object) -> bytes:
-    """A document as YAML, its numbers rounded as `kind`, its type, says."""
+def dump(document: object, kind: Any = object, *, ascii_only: bool = False) -> bytes:
+    """A document as YAML, its numbers rounded as `kind`, its type, says.
+
+    With `ascii_only` every text comes back as it was when it is read; else PyYAML folds some rare line ends.
+    """
     plain = TypeAdapter(kind).dump_python(document, context=ROUNDED)
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None).encode()
+    return yaml.safe_dump(
+        plain, sort_keys=False, allow_unicode=not ascii_only, width=120, default_flow_style=None
+    ).encode()
 
 
 def entry(kind: type[Entry], value: object, **others: object) -> Entry:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 
-from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Observation, Run, TrialReport
 from wsgilab.results import histogram
 from wsgilab.system import cpus
@@ -30,12 +30,18 @@ def check_run(run: Run) -> None:
 
 def _check_experiment(run: Run) -> None:
     experiment = run.experiment
+    there = workloads.of(experiment.application)
+    if experiment.application is not None:
+        for name, shares in experiment.application.mixes.items():
+            if unknown := shares.keys() - experiment.application.requests.keys():
+                raise ValueError(f"experiment.application.mixes.{name}: {min(unknown)!r} is none of its requests")
     for workload, parameters in experiment.parameters.items():
         key = f"experiment.parameters.{workload}"
-        if workload not in WORKLOADS:
-            raise ValueError(f"{key}: is no workload of this lab; a newer one may have it")
+        if workload not in there:
+            what = "of this lab; a newer one may have it" if experiment.application is None else "of its application"
+            raise ValueError(f"{key}: is no workload {what}")
         for name in parameters:
-            if name not in WORKLOADS[workload].parameters:
+            if name not in there[workload].parameters:
                 raise ValueError(f"{key}.{name}: is no parameter of {workload}")
     if (experiment.precision is None) != (experiment.max_blocks is None):
         raise ValueError("experiment.max_blocks: goes with precision; one of the two is missing")

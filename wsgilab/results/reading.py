@@ -48,7 +48,7 @@ def run(content: bytes, source: str, remedy: str = DAMAGED) -> Run:
             "use the version of the lab that wrote it"
         )
     try:
-        found = _RUN.validate_python(_visible(given))
+        found = _RUN.validate_python(_visible_but_for_application(given))
         check_run(found)
     except ValueError as error:
         raise StoreError(f"{source}: {complaint(error, Run)}; {remedy}") from None
@@ -87,6 +87,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {short(next(key for key in keys if keys.count(key) > 1))} is given twice")
+    return found
+
+
+def _visible_but_for_application(given: dict[Any, Any]) -> Any:
+    """As `_visible`; but what users send must stay as it is. Their types say which of an application's texts print."""
+    experiment = given.get("experiment")
+    if not isinstance(experiment, dict) or "application" not in experiment:
+        return _visible(given)
+    others = {key: value for key, value in experiment.items() if key != "application"}
+    found = _visible({**given, "experiment": others})
+    found["experiment"]["application"] = experiment["application"]
     return found
 
 

@@ -15,6 +15,12 @@ class RunOptions:
     """`lab.run` or `lab.claims`: the task that measures what is left of the run."""
     file: str | None = None
     """The experiment, or the claims to test."""
+    app: str | None = None
+    """A user's own application: its file, or its entry, such as `shop.wsgi:app`."""
+    source: str | None = None
+    """The folder that the entry is imported from; None: the current one."""
+    get: str | None = None
+    """The path that the entry's users GET; None: /."""
     only: tuple[str, ...] = ()
     """Ids of the claims to test."""
     run: str | None = None

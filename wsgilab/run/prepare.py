@@ -91,7 +91,7 @@ def prepare(
         )
     experiment = earlier.experiment if earlier else choose(catalogue, testbeds[0])
     servers = _used(experiment, catalogue)
-    backends = choose_backends(workspace, {cell.workload for cell in experiment.cells})
+    backends = choose_backends(workspace, {cell.workload for cell in experiment.cells}, experiment.application)
     stacks = {SWARM, *(each.stack for each in servers.values()), *(each.stack for each in backends)}
     files = origin.read(workspace.project, stacks, backends=bool(backends))
     layouts = [_layout(testbed, experiment, bool(backends), say) for testbed in testbeds]

@@ -131,7 +131,7 @@ def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> Non
 
 def _calibrate(experiment: Experiment, started: Started, get: Get) -> int | None:
     """How many iterations the fixed work of `cpu` has, from the reference server or else the first."""
-    if "cpu" not in experiment.parameters:
+    if experiment.application is not None or "cpu" not in experiment.parameters:
         return None
     fleet = started.fleets[min(started.fleets)]
     target = fleet.get(experiment.reference) or next(iter(fleet.values()))

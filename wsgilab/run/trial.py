@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import workloads
+from wsgilab.experiment.application import users_option
 from wsgilab.load.client import Swarm
 from wsgilab.model import Cell, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
@@ -60,7 +61,7 @@ def execute(
     def carry_out(trial: Trial) -> Observation:
         cell = trial.cell
         target = fleets[cell.cores][cell.server]
-        waits_for = [backends[name] for name in workloads.backends([cell.workload])]
+        waits_for = [backends[name] for name in workloads.backends([cell.workload], run.experiment.application)]
         observer.begin(trial)
         revived = known.revive(run, cell.cores, target, waits_for, swarm.get, observer.say)
         if revived.names:
@@ -120,14 +121,19 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         # A request is given up when the drain ends, not before.
         "request_timeout": 0,
     }
-    for workload in (cell.workload, *workloads.WORKLOADS[cell.workload].parts):
-        options |= workloads.options(workload, experiment.parameters, run.cpu_iterations)
+    if experiment.application is None:
+        locustfile = cell.workload.replace("-", "_")
+        for workload in (cell.workload, *workloads.WORKLOADS[cell.workload].parts):
+            options |= workloads.options(workload, experiment.parameters, run.cpu_iterations)
+    else:
+        locustfile = "application"
+        options["application"] = users_option(experiment.application, cell.workload)
     if cell.rate is not None:
         # Every server of a block meets the same arrivals, and every block others.
         options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
         options["arrivals_seed"] = zlib.crc32(f"{run.seed}/{trial.block}".encode())
     return TrialSpec(
-        locustfile=cell.workload.replace("-", "_"),
+        locustfile=locustfile,
         base_url=base_url,
         server_cpus=run.server_cpus[cell.cores],
         users=cell.users or 1,

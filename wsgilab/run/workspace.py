@@ -14,7 +14,7 @@ from types import FrameType
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.parsing import alternatives, check_known
 from wsgilab.experiment.workloads import backends as backends_of
-from wsgilab.model import Backend, Server
+from wsgilab.model import Application, Backend, Server
 from wsgilab.model.errors import Interrupted, LabError, SpecError, UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -71,9 +71,11 @@ def read_backends(workspace: Workspace) -> Mapping[str, Backend]:
     return catalogue.parse_backends(read_text(file, "backends"), shown(file))
 
 
-def choose_backends(workspace: Workspace, workloads: Iterable[str]) -> Collection[Backend]:
+def choose_backends(
+    workspace: Workspace, workloads: Iterable[str], application: Application | None = None
+) -> Collection[Backend]:
     """Those that requests of `workloads` wait for, in the file's order. Raises SpecError."""
-    if not (names := backends_of(workloads)):
+    if not (names := backends_of(workloads, application)):
         return ()
     known = read_backends(workspace)
     if missing := [name for name in names if name not in known]:

@@ -1,6 +1,7 @@
 """Two runs beside each other: what is compared, what is refused, what differs, and what breaches a limit."""
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,21 @@ import pytest
 from wsgilab import testing
 from wsgilab.analysis import ab, stats
 from wsgilab.analysis.ab import breaches, parse_limit, runs
-from wsgilab.model import Cell, CellOfRuns, Difference, Interval, Limit, Observation, Origin, Run, RunsComparison, Stack
+from wsgilab.model import (
+    Application,
+    Cell,
+    CellOfRuns,
+    Difference,
+    Expected,
+    Interval,
+    Limit,
+    Observation,
+    Origin,
+    Request,
+    Run,
+    RunsComparison,
+    Stack,
+)
 from wsgilab.model.errors import SpecError
 from wsgilab.results.store import Store
 
@@ -523,6 +538,97 @@ def test_a_cell_without_figures_is_shown_beside_those_with_some() -> None:
     ]
     assert found.cells[1].b.figure is None
     assert found.cells[1].b.warnings == ("12 of 12 blocks were not run",)
+
+
+# Applications of the user's own.
+
+
+def of(application: Application | None, workload: str = "shop", **changes: Any) -> Run:
+    cell = replace(ONE, workload=workload)
+    asked = testing.experiment(cell, blocks=BLOCKS, application=application)
+    return testing.run(asked, testing.server("one"), **changes)
+
+
+def against(a: Run, b: Run) -> RunsComparison:
+    (cell,) = a.experiment.cells
+    return runs(a, observed(cell), b, observed(cell, seed=1))
+
+
+def test_runs_of_the_same_application_are_compared_without_a_word() -> None:
+    found = against(of(testing.application()), of(testing.application(), id="later"))
+
+    assert found.cells[0].refused is None
+    assert found.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "a", "b"),
+    [
+        ({"entry": "other:app"}, "application: entry", "shop.wsgi:app", "other:app"),
+        ({"source": "."}, "application: source", "../shop", None),
+        ({"env": {"A": "1"}}, "application: env", None, "{'A': '1'}"),
+    ],
+)
+def test_what_differs_between_two_applications_is_a_warning(
+    changes: dict[str, Any], what: str, a: str | None, b: str | None
+) -> None:
+    found = against(of(testing.application()), of(testing.application(**changes), id="later"))
+
+    assert Difference(what=what, a=a, b=b, weight="warns") in found.differences
+    assert found.cells[0].refused is None
+
+
+def test_other_expectations_are_a_warning() -> None:
+    requests = testing.application().requests
+    other = {**requests, "orders": replace(requests["orders"], expect=Expected(status=200))}
+    found = against(of(testing.application()), of(testing.application(requests=other), id="later"))
+
+    assert found.differences == (Difference(what="expected of orders", a=None, b="{'status': 200}", weight="warns"),)
+
+
+def test_long_bodies_are_told_apart_by_more_than_their_beginning() -> None:
+    requests = testing.application().requests
+
+    def of_body(body: str) -> Application:
+        return testing.application(requests={**requests, "buy": replace(requests["buy"], body="x" * 1000 + body)})
+
+    with pytest.raises(SpecError) as caught:
+        against(of(of_body("1")), of(of_body("2"), id="later"))
+    told = re.findall(r"POST /orders, body x+… \((\w{12})\)", caught.value.message)
+    assert len(set(told)) == 2
+    assert len(caught.value.message) < 500
+
+
+def test_workloads_of_one_name_that_send_something_else_are_not_compared() -> None:
+    requests = testing.application().requests
+    for other, why in (
+        (
+            {"requests": {**requests, "orders": replace(requests["orders"], path="/all")}},
+            "shop sends orders is GET /orders",
+        ),
+        (
+            {"requests": {**requests, "buy": replace(requests["buy"], body="x")}},
+            "shop sends buy is POST /orders, body ",
+        ),
+        (
+            {"requests": {**requests, "buy": replace(requests["buy"], headers={"A": "b"})}},
+            "shop sends buy is POST /orders, ",
+        ),
+        ({"mixes": {"shop": {"orders": 1.0, "buy": 1.0}}}, "shop share of orders is 3 in A and 1 in B"),
+    ):
+        with pytest.raises(SpecError, match=f"a request is not the same: {re.escape(why)}"):
+            against(of(testing.application()), of(testing.application(**other), id="later"))
+
+
+def test_an_applications_requests_are_not_those_of_the_lab_that_have_their_name() -> None:
+    own = testing.application(requests={"cpu": Request(method="GET", path="/")}, mixes={})
+    with pytest.raises(
+        SpecError, match=r"a request is not the same: the application is the lab's own in A and shop\.wsgi:app in B"
+    ):
+        against(of(None, "cpu"), of(own, "cpu", id="later"))
+    found = against(of(own, "cpu", cpu_iterations=100), of(own, "cpu", id="later"))
+    assert found.cells[0].refused is None, "its requests are not calibrated"
+    assert found.cells[0].ratio is not None
 
 
 # What differs.

@@ -18,7 +18,7 @@ from wsgilab.analysis import claims
 from wsgilab.analysis.ab import runs
 from wsgilab.analysis.compare import compare
 from wsgilab.commands import schemas
-from wsgilab.experiment import catalogue, parsing, resolve
+from wsgilab.experiment import application, catalogue, parsing, resolve
 from wsgilab.experiment.site import parse_site
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Advice, Alternative, Comparison, Drift, Interval, Scaling, ServerContrast, Wish
@@ -38,9 +38,14 @@ def refuses(schema: str, document: object) -> bool:
     return not VALIDATORS[schema].is_valid(document)
 
 
+def a_file(path: str) -> bytes:
+    return APPLICATION.encode() if path == "shop.yaml" else b"bytes"
+
+
 def parser_refuses(schema: str, text: str) -> bool:
     parsers: Mapping[str, Callable[[], object]] = {
-        "experiment.json": lambda: resolve.parse(text, "e.yaml", SERVERS, cores=4),
+        "application.json": lambda: application.parse(text, "a.yaml", folder=".", read_file=lambda _: b"bytes"),
+        "experiment.json": lambda: resolve.parse(text, "e.yaml", SERVERS, cores=4, read_file=a_file),
         "claims.json": lambda: claims.parse(text, "c.yaml", SERVERS),
         "servers.json": lambda: catalogue.parse(text, "s.yaml"),
         "backends.json": lambda: catalogue.parse_backends(text, "b.yaml"),
@@ -108,7 +113,9 @@ def test_editors_are_told_defaults_workloads_parameters_and_figures() -> None:
     assert experiment["properties"]["blocks"]["default"] == 3
     assert group["properties"]["connections"]["default"] == ["close"]
     assert group["properties"]["cores"]["default"] == [1]
-    assert group["properties"]["workloads"]["items"]["enum"] == list(WORKLOADS)
+    (without,) = (each["then"] for each in experiment["allOf"] if "application" in each["if"]["properties"])
+    in_groups = without["properties"]["cells"]["items"]["properties"]["workloads"]["items"]
+    assert in_groups["enum"] == ["all", *WORKLOADS]
     parameters = experiment["properties"]["workloads"]["properties"]
     assert {
         name: {key: each["default"] for key, each in known["properties"].items()} for name, known in parameters.items()
@@ -353,6 +360,27 @@ cells:
   - {servers: all, workloads: [hello, sleep], users: [1, 32], connections: [close, keep-alive], cores: all}
   - {servers: [gunicorn-gevent], workloads: [mixed], rate: [0.5, 20], arrivals: poisson, cores: [1, 2]}
 """
+APPLICATION = """\
+application:
+  entry: "shop:create_app('prod')"
+  source: ../shop
+  requirements: pyproject.toml
+  extras: [postgres]
+  python: "3.12"
+  env: {SHOP_DB: "sqlite:///{LAB_DATA}/shop.db"}
+  env_file: .env
+  writable: [instance]
+  prepare: [python, -m, shop.seed]
+  ready: /healthz
+  start_s: 60
+  memory_mb: 512
+  backends: [postgres]
+requests:
+  orders: {get: "/orders?page=1", expect: {status: 200, contains: '"orders"', matches: "o.*s", json: {a: 1}}}
+  buy: {post: /orders, json: {sku: 7}, headers: {X-Key: k}, expect: 201}
+  upload: {put: /files/x, body_file: fixtures/1m.bin}
+  shop: {mix: {orders: 8, buy: 1}}
+"""
 CLAIMS = """\
 name: mine
 blocks: 6
@@ -402,6 +430,7 @@ swarm:
 """
 RIGHT = {
     "site.json": SITE,
+    "application.json": APPLICATION,
     "experiment.json": EXPERIMENT,
     "claims.json": CLAIMS,
     "servers.json": CATALOGUE,
@@ -418,6 +447,47 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
 @pytest.mark.parametrize(
     ("schema", "before", "after"),
     [
+        ("application.json", "entry:", "entri:"),
+        ("application.json", "  entry: \"shop:create_app('prod')\"\n", ""),
+        ("application.json", "source: ../shop", "source: 7"),
+        ("application.json", 'python: "3.12"', "python: 3.12"),
+        ("application.json", 'python: "3.12"', 'python: "2.7"'),
+        ("application.json", "{SHOP_DB: ", "{SHOP DB: "),
+        ("application.json", '"sqlite:///{LAB_DATA}/shop.db"', "7"),
+        ("application.json", "extras: [postgres]", "extras: postgres"),
+        ("application.json", "writable: [instance]", "writable: instance"),
+        ("application.json", "[python, -m, shop.seed]", "python -m shop.seed"),
+        ("application.json", "ready: /healthz", "ready: healthz"),
+        ("application.json", "start_s: 60", "start_s: 0"),
+        ("application.json", "start_s: 60", "start_s: '60'"),
+        ("application.json", "memory_mb: 512", "memory_mb: 1.5"),
+        ("application.json", "backends: [postgres]", "backends: [redis]"),
+        ("application.json", "backends: [postgres]", "backends: [postgres]\n  image: shop"),
+        ("application.json", "requests:", "request:"),
+        ("application.json", APPLICATION[APPLICATION.index("requests:") :], "requests: {}\n"),
+        ("application.json", "orders: {get", "Orders: {get"),
+        ("application.json", 'get: "/orders?page=1"', 'get: "orders"'),
+        ("application.json", 'get: "/orders?page=1"', 'get: "/all orders"'),
+        ("application.json", 'get: "/orders?page=1"', 'got: "/orders"'),
+        ("application.json", 'get: "/orders?page=1"', 'get: "/orders", post: /orders'),
+        ("application.json", 'get: "/orders?page=1", ', ""),
+        ("application.json", 'get: "/orders?page=1"', "get: null"),
+        ("application.json", "status: 200", "status: 99"),
+        ("application.json", "status: 200", "state: 200"),
+        ("application.json", "expect: 201", "expect: 600"),
+        ("application.json", "expect: 201", "expect: '201'"),
+        ("application.json", "expect: 201", "expect: yes"),
+        ("application.json", "contains: '\"orders\"'", "contains: 7"),
+        ("application.json", "headers: {X-Key: k}", "headers: {X Key: k}"),
+        ("application.json", "headers: {X-Key: k}", "headers: {X-Key: 1}"),
+        ("application.json", "headers: {X-Key: k}", 'headers: {X-Key: "a\\nb"}'),
+        ("application.json", "body_file: fixtures/1m.bin", "body_base64: '!'"),
+        ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: {orders: -1}}"),
+        ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: [orders]}"),
+        ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: {orders: 8}, get: /}"),
+        ("experiment.json", "name: mine", "name: mine\napplication: [shop]"),
+        ("experiment.json", "name: mine", "name: mine\napplication: {entry: 'shop:app'}"),
+        ("experiment.json", "[hello, sleep]", "some"),
         ("experiment.json", "blocks: 4", "block: 4"),
         ("experiment.json", "name: mine", "name: A Name"),
         ("experiment.json", "name: mine", "name: 1"),
@@ -610,6 +680,28 @@ def mutated(draw: st.DrawFn, text: str) -> Any:
             case _:
                 inner.insert(at, draw(VALUES))
     return document
+
+
+OF_SHOP = """\
+name: mine
+reference: gunicorn-sync-1
+application: shop.yaml
+cells: [{servers: all, workloads: [orders, shop], users: [1]}]
+"""
+
+
+def test_an_experiment_of_an_application_names_its_requests_alone_and_gives_the_lab_no_parameters() -> None:
+    for text in (OF_SHOP, OF_SHOP.replace("[orders, shop]", "all"), OF_SHOP.replace("[orders, shop]", "[all]")):
+        assert not parser_refuses("experiment.json", text)
+        assert not refuses("experiment.json", yaml.safe_load(text))
+    assert parser_refuses("experiment.json", OF_SHOP.replace("[orders, shop]", "[hello]"))
+    for text in (
+        OF_SHOP + "workloads: {sleep: {ms: 1}}\n",
+        OF_SHOP.replace("application: shop.yaml\n", ""),
+        OF_SHOP.replace("application: shop.yaml", "application: null"),
+    ):
+        assert parser_refuses("experiment.json", text)
+        assert refuses("experiment.json", yaml.safe_load(text))
 
 
 @given(st.sampled_from(sorted(RIGHT)).flatmap(lambda name: st.tuples(st.just(name), mutated(RIGHT[name]))))

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.commands import measure
 from wsgilab.experiment import catalogue, resolve
-from wsgilab.model import Cell, Experiment
-from wsgilab.model.errors import SpecError
+from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.model import Application, Cell, Experiment, Request
+from wsgilab.model.errors import LabError, SpecError
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
 from wsgilab.runtime.protocol import Runtime
@@ -549,3 +551,232 @@ def test_all_cores_are_those_of_the_machine_beside_the_generators_as_the_command
     experiment = measure._experiment(replace(options, file=str(file)), SERVERS, here)
 
     assert cores_of(experiment) == numbers
+
+
+# An application of the user's own.
+
+SHOP = """\
+application: {entry: 'shop:app', source: ../shop}
+requests:
+  orders: {get: /orders}
+  buy: {post: /orders, body_file: buy.json}
+  shop: {mix: {orders: 8, buy: 1}}
+"""
+OF_SHOP = "name: x\nreference: one\napplication: {}\ncells: [{{servers: all, workloads: {}, users: [1]}}]\n"
+
+
+def of_shop(application: str = "apps/shop.yaml", workloads: str = "all", **more: Any) -> Experiment:
+    files = {"lab/apps/shop.yaml": SHOP.encode(), "lab/apps/buy.json": b"{}", "buy.json": b"[]"}
+    text = OF_SHOP.format(application, workloads)
+    return resolve.parse(text, "lab/e.yaml", SERVERS, cores=2, folder="lab", read_file=files.__getitem__, **more)
+
+
+def test_the_path_of_an_application_is_relative_to_the_experiment_and_its_paths_are_relative_to_it() -> None:
+    experiment = of_shop()
+
+    assert experiment.application is not None
+    assert experiment.application.source == "lab/shop"
+    assert experiment.application.requests["buy"].body == "{}"
+    assert {cell.workload for cell in experiment.cells} == {"orders", "buy", "shop"}
+    assert experiment.parameters == {"orders": {}, "buy": {}, "shop": {}}
+    assert parse(f"name: x\nreference: one\ncells: [{GROUP}]").application is None
+
+
+def test_in_place_an_applications_paths_are_relative_to_where_the_lab_is_called() -> None:
+    experiment = of_shop(str(yaml.safe_load(SHOP)))
+
+    assert experiment.application is not None
+    assert experiment.application.source == "../shop"
+    assert experiment.application.requests["buy"].body == "[]"
+
+
+def test_an_application_of_the_command_line_is_measured_in_place_of_the_files() -> None:
+    own = testing.application()
+
+    experiment = resolve.parse(OF_SHOP.format("nowhere.yaml", "[shop]"), "e.yaml", SERVERS, cores=2, application=own)
+    assert experiment.application == own
+    assert {cell.workload for cell in experiment.cells} == {"shop"}
+
+
+def test_all_workloads_are_those_that_there_are() -> None:
+    assert {cell.workload for cell in of_group("{servers: [one], workloads: all, users: [1]}").cells} == set(WORKLOADS)
+    assert [cell.workload for cell in of_shop(workloads="[orders]").cells] == ["orders"] * 3
+
+
+@pytest.mark.parametrize(
+    ("application", "workloads", "more", "message"),
+    [
+        (
+            "apps/shop.yaml",
+            "[order]",
+            "",
+            "lab/e.yaml: cells[0].workloads: unknown workload 'order'; did you mean orders?",
+        ),
+        (
+            "apps/shop.yaml",
+            "[hello]",
+            "",
+            "lab/e.yaml: cells[0].workloads: unknown workload 'hello'; known are orders, ",
+        ),
+        (
+            "apps/shop.yaml",
+            "all",
+            "workloads: {sleep: {ms: 1}}",
+            "lab/e.yaml: workloads: are of the lab's own application",
+        ),
+        ("7", "all", "", "lab/e.yaml: application: must be the path of an application file, or what it has, not 7"),
+        ("{entry: 'a:b'}", "all", "", "lab/e.yaml: unknown key 'application.entry'; known are application, requests"),
+        (
+            "{application: {entry: a}, requests: {r: {get: /}}}",
+            "all",
+            "",
+            "lab/e.yaml: application: application.entry: must be module:callable, ",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_experiments_application_is_said_in_one_line(
+    application: str, workloads: str, more: str, message: str
+) -> None:
+    files = {"lab/apps/shop.yaml": SHOP.encode(), "lab/apps/buy.json": b"{}"}
+    with pytest.raises(SpecError) as caught:
+        resolve.parse(
+            OF_SHOP.format(application, workloads) + more,
+            "lab/e.yaml",
+            SERVERS,
+            cores=2,
+            folder="lab",
+            read_file=files.__getitem__,
+        )
+
+    assert caught.value.message.startswith(message)
+
+
+def test_what_is_wrong_in_the_file_of_an_application_names_that_file() -> None:
+    files = {"lab/shop.yaml": b"requests: {}"}
+    with pytest.raises(SpecError, match=r"^lab/shop\.yaml: lacks the key 'application'$"):
+        resolve.parse(
+            OF_SHOP.format("shop.yaml", "all"), "e.yaml", SERVERS, cores=2, folder="lab", read_file=files.__getitem__
+        )
+    with pytest.raises(SpecError, match=r"^lab/shop\.yaml: is not UTF-8 text$"):
+        resolve.parse(
+            OF_SHOP.format("shop.yaml", "all"), "e.yaml", SERVERS, cores=2, folder="lab", read_file=lambda _: b"\xff"
+        )
+
+
+def test_the_experiment_for_applications_plans_a_verdict_on_what_is_run_in_production() -> None:
+    servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
+    path = ROOT / "experiments/application.yaml"
+
+    experiment = resolve.parse(path.read_text(), str(path), servers, cores=1, application=testing.application(mixes={}))
+
+    assert experiment.application is not None
+    assert experiment.blocks >= stats.FEWEST_BLOCKS
+    assert {cell.workload for cell in experiment.cells} == {"orders", "buy"}
+    assert {(cell.users, cell.cores, cell.connection) for cell in experiment.cells} == {(32, 1, "close")}
+    asked = {cell.server for cell in experiment.cells}
+    assert len(asked) == 8, "its time is promised"
+    assert all(name.startswith("gunicorn-") for name in asked), "nothing that another lab's machine may lack"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an application and its file, beside the one where the lab is called."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "shop.yaml").write_text(SHOP.replace("../shop", "."))
+    (tmp_path / "shop" / "buy.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "shop"
+
+
+def asked(**options: Any) -> Experiment:
+    servers = catalogue.parse((ROOT / "compose/servers.yaml").read_text(), "servers.yaml")
+    here = Testbed(runtime=cast("Runtime", None), host=testing.run().host)
+    return measure._experiment(RunOptions(task="lab.run", **options), servers, here)
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_command_line_names_an_application_and_the_lab_plans_the_experiment() -> None:
+    experiment = asked(app="shop.wsgi:app", source="../shop", get="/orders")
+
+    assert experiment.name == "application"
+    assert experiment.application == Application(
+        entry="shop.wsgi:app", source="../shop", requests={"orders": Request(method="GET", path="/orders")}
+    )
+    bare = asked(app="shop.wsgi:app").application
+    assert bare == Application(entry="shop.wsgi:app", requests={"root": Request(method="GET", path="/")})
+
+
+def test_the_command_line_names_an_application_by_its_file(shop: Path) -> None:
+    for file in ("../shop/shop.yaml", str(shop / "shop.yaml")):
+        experiment = asked(app=file)
+
+        assert experiment.application is not None
+        assert experiment.application.source == "../shop"
+        assert experiment.application.requests["buy"].body == "{}"
+
+
+def test_the_command_line_gives_an_experiment_its_application(shop: Path) -> None:
+    file = shop / "e.yaml"
+    file.write_text(OF_SHOP.format("shop.yaml", "[orders]").replace("one", "gunicorn-sync-1"))
+
+    assert asked(file=str(file), app="shop:app", source=".", get="/orders").application == Application(
+        entry="shop:app", requests={"orders": Request(method="GET", path="/orders")}
+    )
+    own = asked(file=str(file)).application
+    assert own is not None
+    assert (own.source, list(own.requests)) == ("../shop", ["orders", "buy"])
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"source": "../shop"},
+            "--source: is of an application of your own; name that with --app, such as shop.wsgi:app",
+        ),
+        ({"get": "/"}, "--get: is of an application of your own"),
+        (
+            {"app": "../shop/shop.yaml", "get": "/"},
+            "--get: ../shop/shop.yaml says so already; leave it out, or change it",
+        ),
+        (
+            {"app": "../shop/shop.yml"},
+            "application ../shop/shop.yml: cannot be read (No such file or directory); did you ",
+        ),
+        ({"app": "shop"}, "--app: must be module:callable"),
+        ({"app": "shop:app", "get": "orders"}, "--get: must begin with /"),
+        (
+            {"app": "shop:app", "source": "../shap"},
+            "source ../shap: is no folder here; it is the one that shop:app is ",
+        ),
+    ],
+)
+def test_what_the_command_line_says_wrong_of_an_application_is_told_in_one_line(
+    options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(LabError) as caught:
+        asked(**options)
+
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("missing.json", "../shop/missing.json: cannot be read (No such file or directory); name a file that is there"),
+        (".", "../shop: is no file; name one"),
+        ("/dev/zero", "/dev/zero: is no file; name one"),
+        ("large", "../shop/large: is larger than the 16 MiB that such a file may have"),
+    ],
+)
+def test_a_file_that_is_sent_must_be_one(shop: Path, body: str, message: str) -> None:
+    with (shop / "large").open("wb") as large:
+        large.truncate(2**24 + 1)
+    (shop / "shop.yaml").write_text(SHOP.replace("../shop", ".").replace("buy.json", body))
+
+    with pytest.raises(LabError) as caught:
+        asked(app="../shop/shop.yaml")
+
+    assert caught.value.message == message

@@ -698,3 +698,39 @@ def test_the_builders_report_is_one_that_a_trial_could_have_made() -> None:
 
     assert stats.merged_latency_ms([built.latency_histogram]) == pytest.approx(built.latency_ms, rel=1e-3)
     assert built.latency_ms.keys() == reported(answered(SETTLED)).latency_ms.keys()
+
+
+# By request.
+
+
+def test_the_request_of_a_mix_is_recorded_by_its_name() -> None:
+    calls = [{"response_time": 1.0, "response": response("1 2 3 4 5"), "context": {"user": 7, "name": "buy"}}]
+    failing = [{"response_time": 1.0, "exception": ValueError("x"), "context": {"name": "buy"}}]
+
+    assert [each.name for each in recorded(*calls, *failing).samples] == ["buy", "buy"]
+    assert recorded({"response_time": 1.0, "response": response("1 2 3 4 5")}).samples[0].name == ""
+
+
+def test_figures_of_a_mix_are_told_by_request_and_add_up_to_those_of_all() -> None:
+    def of(name: str, left_ms: int, latency_ms: float) -> Sample:
+        return answered(left_ms * MS, latency_ms)._replace(name=name)
+
+    orders = [of("orders", at, 20.0 + at / 100) for at in range(1000, 2000, 20)]
+    buys = [of("buy", at, 60.0) for at in range(1005, 2000, 100)]
+    outside = [of("orders", 2010, 900.0), of("never", 2020, 900.0)]
+    found = reported(*orders, *buys, *outside)
+    by = found.by_request
+
+    assert {name: each.completed for name, each in by.items()} == {"buy": 10, "never": 0, "orders": 50}
+    assert sum(each.throughput_rps for each in by.values()) == pytest.approx(found.throughput_rps)
+    assert by["orders"].throughput_rps == pytest.approx(5 * by["buy"].throughput_rps)
+    assert by["buy"].latency_mean_ms == pytest.approx(by["buy"].latency_p50_ms, rel=0.001) == 60.0
+    # Once the load had settled, as of all requests.
+    settled = [each.latency_ms for each in orders if int((each.stamp or "").split()[-1]) >= SETTLED]
+    assert by["orders"].latency_mean_ms == pytest.approx(sum(settled) / len(settled))
+    assert by["orders"].latency_p95_ms == pytest.approx(39.4, abs=0.5)
+    assert (by["never"].throughput_rps, by["never"].latency_p50_ms) == (0.0, None)
+
+
+def test_one_request_alone_is_told_once() -> None:
+    assert reported(answered(1500 * MS)).by_request == {}

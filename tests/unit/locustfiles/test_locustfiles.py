@@ -257,42 +257,6 @@ def test_of_all_users_exactly_one_computes_on_however_many_workers(workers: int,
 
 # Requests of several kinds.
 
-MIXED = locustfile("mixed")
-
-
-@pytest.mark.parametrize(
-    ("shares", "cards"),
-    [
-        ({"a": 50.0, "b": 25.0, "c": 15.0, "d": 5.0, "e": 5.0}, {"a": 10, "b": 5, "c": 3, "d": 1, "e": 1}),
-        ({"a": 1.0, "b": 1.0}, {"a": 1, "b": 1}),
-        ({"a": 0.1, "b": 0.2}, {"a": 1, "b": 2}),
-        ({"a": 7.0, "b": 0.0}, {"a": 1}),
-        ({"a": 33.3, "b": 66.7}, {"a": 333, "b": 667}),
-    ],
-)
-def test_a_deck_is_the_smallest_that_has_each_kind_in_its_share(
-    shares: dict[str, float], cards: dict[str, int]
-) -> None:
-    assert Counter(MIXED.deck(shares)) == cards
-
-
-@pytest.mark.parametrize("shares", [{"a": 0.0, "b": 0.0}, {"a": 1.0, "b": -1.0}])
-def test_shares_of_nothing_are_refused(shares: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="shares must be 0 or more"):
-        MIXED.deck(shares)
-
-
-def test_each_user_goes_through_the_whole_deck_again_and_again_in_an_order_of_its_own() -> None:
-    cards = MIXED.deck({"a": 3.0, "b": 2.0, "c": 1.0})
-    source = MIXED.shuffled(cards, 7)
-    passes = [[next(source) for _ in cards] for _ in range(20)]
-
-    assert all(sorted(each) == sorted(cards) for each in passes)
-    assert len({tuple(each) for each in passes}) > 5, "shuffled anew each time"
-    again, other = MIXED.shuffled(cards, 7), MIXED.shuffled(cards, 8)
-    assert [[next(again) for _ in cards] for _ in range(20)] == passes
-    assert [[next(other) for _ in cards] for _ in range(20)] != passes
-
 
 def test_the_shares_are_those_of_the_options() -> None:
     made = user("mixed", "Mixed", mixed_hello=1.0, mixed_db=0.0, mixed_upstream=3.0, mixed_cpu=0.0, mixed_large=0.0)

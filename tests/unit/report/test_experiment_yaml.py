@@ -59,6 +59,15 @@ def test_the_seed_then_gives_the_same_order_of_trials() -> None:
     assert plan.schedule(repeated, run.seed) == plan.schedule(run.experiment, run.seed)
 
 
+def test_a_run_of_an_application_holds_it_whole() -> None:
+    own = testing.application(env={"A": "b: c\x85d"}, backends=("postgres",))
+    cells = [testing.cell("one", workload=name) for name in ("orders", "shop")]
+    experiment = testing.experiment(*cells, application=own)
+
+    assert again(experiment) == experiment
+    assert yaml.safe_load(written(testing.run(experiment)))["application"]["application"]["source"] == "../shop"
+
+
 # Any run.
 
 SECONDS = st.one_of(st.integers(1, 3600).map(float), st.floats(1e-9, 3600))

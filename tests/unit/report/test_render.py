@@ -16,12 +16,12 @@ from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
-from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation
+from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation, Request, RequestReport
 from wsgilab.model.text import number, visible
 from wsgilab.report import claims as rendered
 from wsgilab.report import markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
-from wsgilab.report.comparison import FiguresEntry
+from wsgilab.report.comparison import FiguresEntry, comparison_yaml
 from wsgilab.report.formats import FORMATS
 from wsgilab.report.markdown import comparison_md
 from wsgilab.results.reading import dump_run
@@ -1052,3 +1052,50 @@ def test_the_terminal_folds_claims_and_cuts_none(width: int) -> None:
     words = set(re.findall(r"\S+", text))
     for count, claim, verdict, evidence in rendered.verdicts(RESULTS):
         assert {count, verdict, *claim.split(), *" ".join(evidence).split()} <= words
+
+
+# By request.
+
+
+def test_a_mix_is_told_by_request_in_yaml_and_markdown_and_nothing_else_is() -> None:
+    of_mix = testing.cell("one", workload="shop")
+
+    def report(orders_rps: float) -> dict[str, Any]:
+        figures = {"latency_mean_ms": 20.04, "latency_p50_ms": 19.0, "latency_p95_ms": 30.0}
+        none = {"latency_mean_ms": None, "latency_p50_ms": None, "latency_p95_ms": None}
+        return {
+            "by_request": {
+                "orders": RequestReport(completed=5, throughput_rps=orders_rps, **figures),
+                "buy": RequestReport(completed=0, throughput_rps=0.0, **none),
+            }
+        }
+
+    asked = testing.experiment(of_mix, application=testing.application())
+    observations = [
+        testing.observation(of_mix, block=block, swarm=testing.trial_report(**report(15.0 + block)))
+        for block in range(3)
+    ]
+    found = compare(testing.run(asked), observations)
+    document = yaml.safe_load(comparison_yaml(found)["comparison.yaml"])
+    text = markdown.comparison_md(found)["comparison.md"].decode()
+
+    assert document["cells"][0]["by_request"]["orders"] == {
+        "completed": 15,
+        "throughput_rps": {"median": 16.0, "low": 15.0, "high": 17.0},
+        "latency_mean_ms": {"median": 20.0, "low": 20.0, "high": 20.0},
+        "latency_p50_ms": {"median": 19.0, "low": 19.0, "high": 19.0},
+        "latency_p95_ms": {"median": 30.0, "low": 30.0, "high": 30.0},
+    }
+    assert "| one | orders | 16.0 | 20.0 | 19.0 | 30.0 |" in text
+    assert "| one | buy | 0.00 | – | – | – |" in text
+    assert "by request" in text
+    assert "by_request" not in comparison_yaml(USUAL)["comparison.yaml"].decode()
+    assert "by request" not in markdown.comparison_md(USUAL)["comparison.md"].decode()
+
+
+def test_an_applications_request_that_is_called_as_a_workload_of_the_labs_is_not_taken_for_it() -> None:
+    cell = testing.cell("one", workload="sleep")
+    own = testing.application(requests={"sleep": Request(method="GET", path="/")}, mixes={})
+    found = compare(testing.run(testing.experiment(cell, application=own)), measured(cell, 0, 1, 2))
+
+    assert tables.answer(found) is None

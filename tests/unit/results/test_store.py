@@ -64,6 +64,39 @@ def test_a_run_with_every_kind_of_value_is_read_back_as_it_was(tmp_path: Path) -
     assert Store.create(tmp_path, run).run() == run
 
 
+OF_SHOP = testing.run(
+    testing.experiment(testing.cell("one", workload="shop"), application=testing.application(env={"A": "b\x1b\r\n"}))
+)
+
+
+def test_a_run_of_an_application_is_read_back_with_every_byte_that_its_users_send(tmp_path: Path) -> None:
+    store = Store.create(tmp_path, OF_SHOP)
+    record(store, testing.observation(testing.cell("one", workload="shop")))
+
+    assert store.run() == OF_SHOP
+    assert len(store.observations()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"entry": "a\x1b[2J:b"}, "experiment.application.entry: must be text on one line"),
+        ({"mixes": {"shop": {"sell": 1.0}}}, "experiment.application.mixes.shop: 'sell' is none of its requests"),
+        ({"mixes": {}}, "experiment.parameters.shop: is no workload of its application"),
+        ({"more": 1}, "unknown key 'experiment.application.more'"),
+    ],
+)
+def test_a_run_of_what_is_no_application_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    store = Store.create(tmp_path, OF_SHOP)
+    experiment = yaml.safe_load((store.folder / RUN_FILE).read_text())["experiment"]
+    change_run(store, experiment={**experiment, "application": {**experiment["application"], **changes}})
+
+    with pytest.raises(StoreError) as caught:
+        store.run()
+
+    assert caught.value.message.startswith(f"{store.folder / RUN_FILE}: {told}")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -158,6 +158,36 @@ def test_an_order_for_cpu_has_the_iterations_that_were_calibrated_for_the_run() 
     }
 
 
+def test_an_order_for_an_application_has_what_its_users_send_and_nothing_of_the_labs_own_workloads() -> None:
+    own = testing.application()
+    cells = [testing.cell("one", workload=name) for name in ("orders", "shop")]
+    run = testing.run(testing.experiment(*cells, application=own), cpu_iterations=12345)
+    orders, shop = (trial_spec(trial(cell), run, "") for cell in cells)
+
+    assert orders.locustfile == "application"
+    assert orders.options.keys() == {"connection", "request_timeout", "application"}
+    told = [json.loads(str(each.options["application"])) for each in (orders, shop)]
+    assert [each["shares"] for each in told] == [None, {"orders": 3.0, "buy": 1.0}]
+    assert [list(each["requests"]) for each in told] == [["orders"], ["orders", "buy"]]
+    assert told[1]["requests"]["buy"]["body"] == "line\r\nline"
+
+
+def test_requests_of_an_application_wait_for_its_backends() -> None:
+    cell = testing.cell("one", workload="orders")
+    run = testing.run(testing.experiment(cell, application=testing.application(backends=("postgres",))))
+    observer = Recorder()
+
+    with pytest.raises(KeyError, match="postgres"):
+        execute(
+            [trial(cell)],
+            run=run,
+            fleets={1: {"one": FakeTarget(server=testing.server("one"), base_url="")}},
+            backends={},
+            swarm=FakeSwarm(),
+            observer=observer,
+        )
+
+
 def test_iterations_are_for_cpu_alone() -> None:
     cell = testing.cell(workload="hello")
     run = testing.run(testing.experiment(cell), cpu_iterations=12345)
