@@ -100,7 +100,8 @@ PARTS_COLUMNS = (
 def answer(comparison: Comparison) -> Table | None:
     """The answer to the lab's question: the slots that each server declares, and the requests in flight measured.
 
-    Under the conditions that show it best: waiting requests and the most users. None where no request waits.
+    Under the conditions that show it best: waiting requests and the most users. None where no request waits; of a user's own
+    application the first request is taken for one that does.
     """
     chosen = waiting(comparison)
     if not chosen:
@@ -123,10 +124,11 @@ def answer(comparison: Comparison) -> Table | None:
 
 
 def waiting(comparison: Comparison) -> Sequence[CellResult]:
-    """The cells of `answer`; empty where no request waits."""
-    if comparison.run.experiment.application is not None:
-        return ()
-    sleeping = [result for result in comparison.cells if result.cell.workload == "sleep"]
+    """The cells of `answer`: of `sleep` or, with a user's own application, of its first request; empty where there are none."""
+    application = comparison.run.experiment.application
+    measured = {result.cell.workload for result in comparison.cells}
+    asked = "sleep" if application is None else next((name for name in application.requests if name in measured), "")
+    sleeping = [result for result in comparison.cells if result.cell.workload == asked]
     best = min(
         (result.cell for result in sleeping),
         key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)),

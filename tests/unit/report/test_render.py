@@ -16,7 +16,7 @@ from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
-from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation, Request, RequestReport
+from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation, RequestReport
 from wsgilab.model.text import number, visible
 from wsgilab.report import claims as rendered
 from wsgilab.report import markdown, tables, terminal
@@ -1093,9 +1093,15 @@ def test_a_mix_is_told_by_request_in_yaml_and_markdown_and_nothing_else_is() -> 
     assert "by request" not in markdown.comparison_md(USUAL)["comparison.md"].decode()
 
 
-def test_an_applications_request_that_is_called_as_a_workload_of_the_labs_is_not_taken_for_it() -> None:
-    cell = testing.cell("one", workload="sleep")
-    own = testing.application(requests={"sleep": Request(method="GET", path="/")}, mixes={})
-    found = compare(testing.run(testing.experiment(cell, application=own)), measured(cell, 0, 1, 2))
+def test_of_an_application_the_answer_is_that_of_its_first_request() -> None:
+    cells = [testing.cell("one", workload=name) for name in ("shop", "buy", "orders")]
+    asked = testing.experiment(*cells, application=testing.application())
+    found = compare(testing.run(asked), [each for cell in cells for each in measured(cell, 0, 1, 2)])
 
-    assert tables.answer(found) is None
+    answer = tables.answer(found)
+
+    assert answer is not None
+    assert answer.title == "How many requests at once? (orders, 32 users, 1 core, connection: close)"
+    assert len(answer.rows) == 1
+    of_mix = replace(asked, cells=tuple(cells[:1]))
+    assert tables.answer(compare(testing.run(of_mix), measured(cells[0], 0, 1, 2))) is None
