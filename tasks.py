@@ -167,6 +167,19 @@ def new_experiment(_: Context, name: str) -> None:
 
 
 @task(
+    name="new-app",
+    help={
+        "source": "the folder of your application, such as ../shop",
+        "name": "what the file is called, without .yaml (default: as the folder)",
+    },
+)
+def new_app(_: Context, *, source: str, name: str | None = None) -> None:
+    """Look at a folder, and write a commented application file for what is in it, NAME.yaml in the current folder."""
+    file = commands.new_app(source, name, commands.workspace()).name
+    print(f"Wrote {file}. Run it with: invoke lab.run --app {file}")
+
+
+@task(
     help={
         "claims": f"a file of claims (default: {commands.DEFAULT_CLAIMS})",
         "only": "only these claims, by their ids: a,b",
@@ -284,7 +297,7 @@ namespace = Collection()
 namespace.add_collection(
     Collection(
         "lab",
-        *(list_, doctor, build, new_experiment, run, report, compare, recommend, claims),
+        *(list_, doctor, build, new_experiment, new_app, run, report, compare, recommend, claims),
         *(up, status, logs, open_, down, clean),
     )
 )

@@ -1,6 +1,6 @@
 """The facade: one function a task. What `tasks.py` calls, and any program may."""
 
-from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_experiment
+from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
 from wsgilab.commands.interactive import logs, open_browser, status, up
 from wsgilab.commands.measure import APPLICATION_EXPERIMENT, DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, claims, run
 from wsgilab.commands.stored import compare_runs, recommend, report
@@ -29,6 +29,7 @@ __all__ = [
     "doctor",
     "down",
     "logs",
+    "new_app",
     "new_experiment",
     "open_browser",
     "recommend",

@@ -1,5 +1,6 @@
-"""What the lab has installed and can install: the catalogue, stacks and images, what a machine lacks, new experiment files."""
+"""What the lab has installed and can install: the catalogue, stacks and images, what a machine lacks, new files to edit."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from wsgilab.doctor import Finding, examine, examine_site
-from wsgilab.experiment import scaffold
+from wsgilab.experiment import application_scaffold, entry_points, scaffold
 from wsgilab.model.errors import LabError, UsageError
 from wsgilab.report import terminal
 from wsgilab.report.tables import slots
@@ -23,6 +24,7 @@ from wsgilab.run.workspace import (
 )
 from wsgilab.runtime.protocol import Say
 from wsgilab.session import control
+from wsgilab.system.folder import look
 from wsgilab.system.progress import reporter_for
 
 
@@ -45,6 +47,31 @@ def new_experiment(name: str, workspace: Workspace) -> Path:
     """Write `experiments/NAME.yaml`, an experiment to begin with. Raises LabError where it is there, or cannot be."""
     text = scaffold.new_experiment(name, read_catalogue(workspace))
     file = workspace.project / "experiments" / f"{name}.yaml"
+    _write_new(file, text)
+    return file
+
+
+def new_app(source: str, name: str | None, workspace: Workspace) -> Path:
+    """Write `NAME.yaml` into the current folder, an application file for what the folder `source` has; its name is that of the
+    folder where none is given. Nothing of it is imported or executed.
+
+    Raises LabError where it is there, cannot be, or has nothing that looks like a WSGI application.
+    """
+    folder = Path(source)
+    if not source.isprintable():
+        raise UsageError(f"--source {source}: has characters that do not print; rename the folder")
+    seen = look(folder, entry_points.enters, entry_points.reads)
+    # Relative to the file, whatever way it was given.
+    near = os.path.relpath(folder) if folder.is_absolute() else str(folder)
+    name = application_scaffold.name_of(Path(os.path.normpath(folder.absolute())).name) if name is None else name
+    schema = os.path.relpath(workspace.project / "schemas" / "application.json")
+    text = application_scaffold.new_application(name, near, seen, read_backends(workspace), schema=schema)
+    file = Path.cwd() / f"{name}.yaml"
+    _write_new(file, text)
+    return file
+
+
+def _write_new(file: Path, text: str) -> None:
     try:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
@@ -52,7 +79,6 @@ def new_experiment(name: str, workspace: Workspace) -> Path:
         raise UsageError(f"{shown(file)}: is there already; choose another name, or edit it") from None
     except OSError as error:
         raise LabError(f"{shown(file)}: cannot be written ({error.strerror})") from None
-    return file
 
 
 def build(
