@@ -230,7 +230,7 @@ def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
     local.workspace.state.mkdir(parents=True, exist_ok=True)
     with (local.workspace.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert_one_line(local.run(), "another lab is at work in this checkout")
+        assert_one_line(local.run(), "another lab is at work here")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
         (["lab.run", "--runtime", "podman"], ["--runtime: unknown runtime 'podman'", "known are compose, local"]),
         (["lab.run", "--cores", "one"], ["--cores one", "whole numbers"]),
         (["lab.run", "--runtime", "local", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
-        (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with lab.run"]),
+        (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with invoke lab.run"]),
         (["lab.report", "--run", "no-such-run"], ["no run 'no-such-run'"]),
         (["lab.build", "--runtime", "local", "--servers", "nope"], ["unknown server 'nope'"]),
         (["lab.run", "--port", "8089"], ["--port 8089", "give --watch too"]),

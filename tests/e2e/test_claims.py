@@ -157,4 +157,4 @@ def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:
     told = "--run latest: judges what is stored, and measures nothing; give no other option"
     assert_one_line(ended, told, code=USAGE)
     ended = local("lab.claims", "--run", "latest")
-    assert_one_line(ended, "no run 'latest'", "make one with lab.run", code=USAGE)
+    assert_one_line(ended, "no run 'latest'", "make one with invoke lab.run", code=USAGE)

@@ -99,7 +99,7 @@ def test_what_does_not_go_together_with_it_is_refused(up: Up) -> None:
     told = "is up with --cores 1, --servers gunicorn-gevent,talks, not with --cores 2, --servers talks"
     assert_one_line(ended, told, "invoke lab.down first")
     ended = up.cli("lab.run", "--runtime", "local")
-    assert_one_line(ended, "the interactive lab is up in this checkout", "invoke lab.down")
+    assert_one_line(ended, "the interactive lab is up here", "invoke lab.down")
 
 
 def test_only_this_machine_reaches_it_and_only_its_user_reads_the_file(up: Up) -> None:

@@ -1,4 +1,4 @@
-"""The facade: one function a task. What `tasks.py` calls, and any program may."""
+"""The facade: one function a task. What the module `tasks` calls, and any program may."""
 
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
 from wsgilab.commands.interactive import logs, open_browser, status, up

@@ -1,4 +1,4 @@
-"""What every task of tasks.py has in common: how it is called, how it ends, and what its options may hold.
+"""What every task of the module `tasks` has in common: how it is called, how it ends, and what its options may hold.
 
 `task` is Invoke's own, except that
 
@@ -18,16 +18,22 @@ import io
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.parser import parser
 from invoke.parser.context import to_flag
+from invoke.program import Program
 from invoke.tasks import Task
+from invoke.terminals import pty_size
 
+import wsgilab
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model.errors import Interrupted, LabError, UsageError
+from wsgilab.model.text import WSGILAB, call_tasks_by, called, program
 from wsgilab.run.workspace import output_is_gone, signals_raise
 
 Body = Callable[..., None]
@@ -148,13 +154,13 @@ class _Machine(parser.ParseMachine):
     def _refuse(self, token: str) -> None:
         task = self.context.name
         if token.startswith("-"):
-            message = f"{task or 'invoke'}: unknown option {token}"
+            message = f"{task or program()}: unknown option {token}"
             meant = alternatives(token, {each: each for each in self.context.flags})
-            help_ = f"invoke {task} --help shows its options" if task else "invoke --help shows them"
+            help_ = f"{called(task)} --help shows its options" if task else f"{program()} --help shows them"
         else:
             message = f"{task}: unexpected {token!r}" if task else f"unknown task {token!r}"
             meant = alternatives(token, {each: each for each in self.contexts})
-            help_ = f"invoke {task} --help shows what it takes" if task else "invoke --list shows them"
+            help_ = f"{called(task)} --help shows what it takes" if task else f"{program()} --list shows them"
         self.error(f"{message}; {meant or help_}")
 
     def complete_flag(self) -> None:
@@ -166,7 +172,9 @@ class _Machine(parser.ParseMachine):
     def complete_context(self) -> None:
         if self.context and (missing := self.context.missing_positional_args):
             message = " and ".join(str(each.name).upper().replace("_", "-") for each in missing)
-            self.error(f"{self.context.name}: needs {message}; invoke {self.context.name} --help shows what it takes")
+            self.error(
+                f"{self.context.name}: needs {message}; {called(str(self.context.name))} --help shows what it takes"
+            )
         super().complete_context()
 
     def error(self, msg: str) -> None:
@@ -177,6 +185,37 @@ class _Machine(parser.ParseMachine):
 _Machine._class_states = parser.ParseMachine._class_states
 _Machine._class_transitions = parser.ParseMachine._class_transitions
 parser.ParseMachine = _Machine  # type: ignore[misc]  # the one seam before tasks run
+
+
+class LabProgram(Program):
+    """The command `wsgilab`: Invoke's own, but for tasks that have no namespace, and for its help, which is about them."""
+
+    def __init__(self, tasks: Collection) -> None:
+        super().__init__(
+            name=WSGILAB, binary=WSGILAB, binary_names=[WSGILAB], namespace=tasks, version=wsgilab.__version__
+        )
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - as Invoke has it
+        call_tasks_by(WSGILAB)
+        super().run(argv, exit)
+
+    def print_help(self) -> None:
+        print(f"Usage: {WSGILAB} TASK [--options]\n")
+        self.list_tasks()
+        print(f"{WSGILAB} TASK --help shows what a task takes, {WSGILAB} --version the version.")
+
+    def print_task_help(self, name: str) -> None:
+        context = self.parser.contexts[name]
+        needed = [str(each.name).upper().replace("_", "-") for each in context.positional_args]
+        print("Usage:", " ".join([WSGILAB, name, *needed, "[--options]" if context.flags else ""]).rstrip(), end="\n\n")
+        for line in textwrap.wrap(inspect.getdoc(self.collection[name]) or "", pty_size()[0] - 1):
+            print(line)
+        if options := context.help_tuples():
+            print("\nOptions:\n")
+            self.print_columns(options)
+
+    def task_list_opener(self, extra: str = "") -> str:  # noqa: ARG002 - as Invoke has it
+        return "Tasks"
 
 
 # --- output

@@ -12,6 +12,7 @@ from wsgilab.experiment import application_scaffold, entry_points, scaffold
 from wsgilab.model.errors import LabError, UsageError
 from wsgilab.report import terminal
 from wsgilab.report.tables import slots
+from wsgilab.run import layout
 from wsgilab.run.testbed import all_runtimes, on_each, open_testbeds, read_site
 from wsgilab.run.workspace import (
     Workspace,
@@ -21,6 +22,7 @@ from wsgilab.run.workspace import (
     read_catalogue,
     shown,
     signals_raise,
+    versions,
 )
 from wsgilab.runtime.protocol import Say
 from wsgilab.session import control
@@ -43,17 +45,20 @@ def catalogue_table(workspace: Workspace, width: int) -> RenderableType:
     return terminal.grid(("server", "slots", "model", "stack", "command"), rows, width)
 
 
-def new_experiment(name: str, workspace: Workspace) -> Path:
-    """Write `experiments/NAME.yaml`, an experiment to begin with. Raises LabError where it is there, or cannot be."""
-    text = scaffold.new_experiment(name, read_catalogue(workspace))
-    file = workspace.project / "experiments" / f"{name}.yaml"
-    _write_new(file, text)
-    return file
+def new_experiment(name: str, workspace: Workspace) -> str:
+    """Write an experiment to begin with: NAME.yaml, among those of the checkout, or by an installed lab into the current
+    folder. Its path, as a user would type it. Raises LabError where it is there, or cannot be."""
+    if layout.is_installed():
+        file, schema = Path(f"{name}.yaml").absolute(), f"{workspace.project}/schemas/experiment.json"
+    else:
+        file, schema = workspace.project / "experiments" / f"{name}.yaml", "../schemas/experiment.json"
+    text = scaffold.new_experiment(name, read_catalogue(workspace), file=shown(file), schema=schema)
+    return _write_new(file, text)
 
 
-def new_app(source: str, name: str | None, workspace: Workspace) -> Path:
+def new_app(source: str, name: str | None, workspace: Workspace) -> str:
     """Write `NAME.yaml` into the current folder, an application file for what the folder `source` has; its name is that of the
-    folder where none is given. Nothing of it is imported or executed.
+    folder where none is given. Its path, as a user would type it. Nothing of the folder is imported or executed.
 
     Raises LabError where it is there, cannot be, or has nothing that looks like a WSGI application.
     """
@@ -64,14 +69,15 @@ def new_app(source: str, name: str | None, workspace: Workspace) -> Path:
     # Relative to the file, whatever way it was given.
     near = os.path.relpath(folder) if folder.is_absolute() else str(folder)
     name = application_scaffold.name_of(Path(os.path.normpath(folder.absolute())).name) if name is None else name
-    schema = os.path.relpath(workspace.project / "schemas" / "application.json")
+    schema = str(workspace.project / "schemas" / "application.json")
+    schema = schema if layout.is_installed() else os.path.relpath(schema)
     text = application_scaffold.new_application(name, near, seen, read_backends(workspace), schema=schema)
     file = Path.cwd() / f"{name}.yaml"
-    _write_new(file, text)
-    return file
+    return _write_new(file, text)
 
 
-def _write_new(file: Path, text: str) -> None:
+def _write_new(file: Path, text: str) -> str:
+    """Write a file that is not there yet. Its path, as a user would type it. Raises LabError."""
     try:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
@@ -79,6 +85,7 @@ def _write_new(file: Path, text: str) -> None:
         raise UsageError(f"{shown(file)}: is there already; choose another name, or edit it") from None
     except OSError as error:
         raise LabError(f"{shown(file)}: cannot be written ({error.strerror})") from None
+    return shown(file)
 
 
 def build(
@@ -112,19 +119,22 @@ def down(workspace: Workspace, site: str | None, say: Say) -> int:
 
 def clean(workspace: Workspace, site: str | None, say: Say) -> None:
     """End the interactive lab and what is left of others, and remove images and virtual environments; of a site too, where
-    one is named. Results stay.
+    one is named. Of an installed lab, those of its earlier versions too, and what was laid out. Results stay.
 
     Raises LabError where another lab is at work.
     """
     with signals_raise():
         control.end(workspace)
         with alone(workspace):
-            for runtime in all_runtimes(workspace):
-                runtime.sweep()
-                runtime.clean()
-            if (file := _file(site)) is not None:
-                on_each(workspace, file, lambda each: each.sweep(), say)
-                on_each(workspace, file, lambda each: each.clean(), say)
+            for version in versions(workspace):
+                for runtime in all_runtimes(version):
+                    runtime.sweep()
+                    runtime.clean()
+                if (file := _file(site)) is not None:
+                    on_each(version, file, lambda each: each.sweep(), say)
+                    on_each(version, file, lambda each: each.clean(), say)
+                if layout.is_installed():
+                    shutil.rmtree(version.project, ignore_errors=True)
         shutil.rmtree(workspace.state, ignore_errors=True)
 
 

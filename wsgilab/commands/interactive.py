@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from wsgilab.model.errors import LabError
+from wsgilab.model.text import called
 from wsgilab.report import terminal
 from wsgilab.report.tables import slots
 from wsgilab.run.workspace import Workspace, signals_raise
@@ -29,7 +30,7 @@ def status(console: Console, workspace: Workspace) -> None:
     with signals_raise():
         session = control.look(workspace)
         _show_up(session, console)
-    _raise_for_ended(session, "; invoke lab.up starts it again")
+    _raise_for_ended(session, f"; {called('lab.up')} starts it again")
 
 
 def _show_up(session: SessionState, console: Console) -> None:
@@ -51,13 +52,13 @@ def _show_up(session: SessionState, console: Console) -> None:
     if session.password is not None:
         say(f"Login: user {USER}, password {session.password}")
         say("http is not encrypted: anybody on the network can read both. Use a tunnel where that matters.")
-    say("End it all with: invoke lab.down")
+    say(f"End it all with: {called('lab.down')}")
 
 
 def _raise_for_ended(session: SessionState, remedy: str) -> None:
     if ended := session.failures:
         failures = "; ".join(f"{name}: {failure}" for name, failure in ended.items())
-        raise LabError(f"{failures}; see invoke lab.logs {next(iter(ended))}{remedy}")
+        raise LabError(f"{failures}; see {called('lab.logs')} {next(iter(ended))}{remedy}")
 
 
 def logs(name: str, workspace: Workspace, *, follow: bool) -> Iterator[str]:

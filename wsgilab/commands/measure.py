@@ -19,7 +19,7 @@ from wsgilab.results.store import Store
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
-from wsgilab.run.workspace import PROJECT, Workspace, read_catalogue, read_text, shown
+from wsgilab.run.workspace import PROJECT, Workspace, given, read_catalogue, read_text, shown
 
 DEFAULT_EXPERIMENT = "experiments/answer.yaml"
 APPLICATION_EXPERIMENT = "experiments/application.yaml"
@@ -53,7 +53,7 @@ def run(options: RunOptions, console: Console, workspace: Workspace) -> Comparis
 
 def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
     default = DEFAULT_EXPERIMENT if options.app is None else APPLICATION_EXPERIMENT
-    path = PROJECT / default if options.file is None else Path(options.file)
+    path = PROJECT / default if options.file is None else given(options.file)
     experiment = resolve.parse(
         read_text(path, "experiment"),
         shown(path),
@@ -121,7 +121,7 @@ def claims(options: RunOptions, console: Console, workspace: Workspace) -> Compa
 
     Whatever ends it early, what was measured by then is judged. Raises LabError or Interrupted.
     """
-    path = PROJECT / DEFAULT_CLAIMS if options.file is None else Path(options.file)
+    path = PROJECT / DEFAULT_CLAIMS if options.file is None else given(options.file)
     under_test = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(workspace))
     under_test = claims_under_test.only(under_test, options.only)
 

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from wsgilab.model import Host, Site, SiteMachine
 from wsgilab.model.site import PORT_TAKEN, PORTS_BESIDE
+from wsgilab.model.text import called
 from wsgilab.system import cpus
 
 MOST_CLOCK_OFF_S = 1.0
@@ -176,7 +177,8 @@ def _of_targets(targets: Sequence[ExaminedMachine]) -> Iterator[Finding]:
         yield Finding(
             subject=f"{other.name}: like {first.name}",
             found=f"they differ in {', '.join(differences)}" if differences else "of one kind",
-            remedy="blocks on machines of two kinds cannot be compared: run the experiment on each, and lab.compare them"
+            remedy="blocks on machines of two kinds cannot be compared: run the experiment on each, and hold the runs "
+            f"against each other with {called('lab.compare')}"
             if differences
             else "",
         )

@@ -19,7 +19,7 @@ from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model.errors import UsageError
 from wsgilab.model.folder import Folder
 from wsgilab.model.limits import Name
-from wsgilab.model.text import visible
+from wsgilab.model.text import called, visible
 
 _MOST_SHOWN = 6
 """Of each kind of thing."""
@@ -55,7 +55,7 @@ _HEAD = """\
 #
 # An application to measure: what the folder says of it, as text; nothing of it was run.
 #
-# Run it with: invoke lab.run --app @NAME@.yaml
+# Run it with: @RUN@ --app @NAME@.yaml
 # A line that begins with # and no space after it is an alternative: take the # away, and it counts.
 
 application:"""
@@ -83,8 +83,8 @@ def new_application(name: str, source: str, folder: Folder, backends: Collection
     """The text of an application file for what is in `folder`, which was looked at with `entry_points.enters` and `reads`.
 
     `source` is the folder, and `schema` leads to the JSON Schema of such files, both relative to the file; `backends` are those
-    that the lab has. Raises UsageError where the folder
-    has nothing that looks like a WSGI application, and SpecError where `name` can name no file.
+    that the lab has. Raises UsageError where the folder has nothing that looks like a WSGI application, and SpecError where
+    `name` can name no file.
     """
     validated(name, Name, "--name")
     entries = find(folder)
@@ -103,7 +103,7 @@ def new_application(name: str, source: str, folder: Folder, backends: Collection
         *_start(entries, best),
         _backends(folder, inside, backends),
     )
-    head = _HEAD.replace("@SCHEMA@", schema).replace("@NAME@", name).splitlines()
+    head = _HEAD.replace("@SCHEMA@", schema).replace("@NAME@", name).replace("@RUN@", called("lab.run")).splitlines()
     return "\n".join([*head, *_lines(keys), "requests:", *_requests(folder, entries, best)]) + "\n"
 
 
@@ -119,7 +119,8 @@ def _nothing(source: str, asgi: Sequence[str], not_looked_at: Sequence[str]) -> 
     return UsageError(
         f"--source {source}: nothing in it looks like a WSGI application{besides}; looked for are the commands of Procfile and "
         "Dockerfile, wsgi_app in gunicorn.conf.py, WSGI_APPLICATION, wsgi.py, app = Flask(...) and create_app(), outside of "
-        "tests, examples and docs; where there is one, name it: invoke lab.run --app MODULE:CALLABLE --source FOLDER"
+        "tests, examples and docs; where there is one, name it: "
+        f"{called('lab.run')} --app MODULE:CALLABLE --source FOLDER"
     )
 
 

@@ -9,16 +9,17 @@ from wsgilab.experiment.resolve import MAX_BLOCKS
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Server
 from wsgilab.model.limits import MOST_BLOCKS, Name
+from wsgilab.model.text import called
 
 _USUAL = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
 """One slot, eight threads, coroutines: who cannot choose yet begins with these, where the catalogue has them."""
 
 _FILE = """\
-# yaml-language-server: $schema=../schemas/experiment.json
+# yaml-language-server: $schema=@SCHEMA@
 #
 # What is the question? Say it here: readers of the results will want to know.
 #
-# Run it with: invoke lab.run --experiment experiments/@NAME@.yaml
+# Run it with: @RUN@ --experiment @FILE@
 # A line that begins with # and no space after it is an alternative: take the # away, and it counts.
 
 # What its runs are called.
@@ -64,7 +65,7 @@ workloads:
 # What is measured: groups of cells. Each is every combination of what its lists hold, and a cell that is in several
 # groups counts once.
 cells:
-  # Names from the catalogue, which invoke lab.list shows.
+  # Names from the catalogue, which @LIST@ shows.
   - servers: [@SERVERS@]
     # What a request does: @WORKLOADS@.
     workloads: [sleep, cpu]
@@ -86,14 +87,25 @@ cells:
 """
 
 
-def new_experiment(name: str, catalogue: Mapping[str, Server]) -> str:
+def new_experiment(
+    name: str,
+    catalogue: Mapping[str, Server],
+    *,
+    file: str = "experiments/@NAME@.yaml",
+    schema: str = "../schemas/experiment.json",
+) -> str:
     """The text of an experiment file, for servers of the catalogue, which is not empty.
 
+    `file` is what a person calls it by, and `schema` leads to its JSON Schema from there.
     Raises SpecError where `name` cannot name an experiment.
     """
     validated(name, Name, "the name of an experiment")
     servers = [usual for usual in _USUAL if usual in catalogue] or list(catalogue)[: len(_USUAL)]
     filled = {
+        "RUN": called("lab.run"),
+        "LIST": called("lab.list"),
+        "FILE": file,
+        "SCHEMA": schema,
         "NAME": name,
         "SAFE_NAME": _scalar(name),
         "REFERENCE": _scalar(servers[0]),

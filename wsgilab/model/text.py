@@ -1,6 +1,11 @@
-"""How numbers are written, and how text from elsewhere is made safe to show. Pure."""
+"""How numbers are written, how tasks are called, and how text from elsewhere is made safe to show. Pure."""
 
 import unicodedata
+
+INVOKE, WSGILAB = "invoke", "wsgilab"
+"""The programs that tasks are called by: Invoke in a checkout, and the lab's own command where it is installed."""
+
+_called = {"by": INVOKE}
 
 _KEPT = frozenset("\n\t")
 
@@ -16,6 +21,21 @@ def number(value: float) -> str:
 def counted(count: int, noun: str) -> str:
     """A count with its noun, such as `1 core` or `4 cores`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def call_tasks_by(name: str) -> None:
+    """From now on, messages of this process name the tasks as the program `name` has them."""
+    _called["by"] = name
+
+
+def program() -> str:
+    """The program that the tasks are called by."""
+    return _called["by"]
+
+
+def called(task: str) -> str:
+    """What a person types for a task, such as `lab.run`: `invoke lab.run`, or `wsgilab run`."""
+    return f"{INVOKE} {task}" if program() == INVOKE else f"{program()} {task.removeprefix('lab.')}"
 
 
 def visible(text: str) -> str:

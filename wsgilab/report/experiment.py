@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from wsgilab.experiment import application as applications
 from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
+from wsgilab.model.text import called
 from wsgilab.report.reproduce import where
 from wsgilab.report.yaml import dump
 
@@ -49,7 +50,7 @@ def _comment(run: Run) -> str:
     return (
         f"# What the run {named} measured, every cell and every parameter spelled out.\n"
         "# The same again, in the same order, where FILE is this one:\n"
-        f"#   invoke lab.run --experiment FILE {' '.join(where(run))} --seed {run.seed}\n"
+        f"#   {called('lab.run')} --experiment FILE {' '.join(where(run))} --seed {run.seed}\n"
     )
 
 

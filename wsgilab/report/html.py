@@ -117,6 +117,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         ],
         machines=None if effects is None else _sheet(effects),
         warnings=_sheet(_warnings(comparison)),
+        place=reproduce.place(),
         command=reproduce.command(run),
         facts=list(reproduce.facts(run)),
         servers=_sheet(reproduce.servers(run)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Comparison, Conditions, Run
-from wsgilab.model.text import visible
+from wsgilab.model.text import called, visible
 from wsgilab.report import machines, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
@@ -14,10 +14,13 @@ from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&$"})
 
-INTERACTIVE = (
-    "An interactive session: figures are medians over the seconds of one load test after another, so nothing is "
-    "compared, and no interval is claimed. `invoke lab.run` compares."
-)
+
+def interactive() -> str:
+    """What a comparison of an interactive session says in place of its statistics."""
+    return (
+        "An interactive session: figures are medians over the seconds of one load test after another, so nothing is "
+        f"compared, and no interval is claimed. `{called('lab.run')}` compares."
+    )
 
 
 def comparison_md(comparison: Comparison, figures: Sequence[Figure] = ()) -> Mapping[str, bytes]:
@@ -31,7 +34,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     yield ""
     yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""
-    yield escape(statistics(comparison)) if comparison.interleaved else INTERACTIVE
+    yield escape(statistics(comparison)) if comparison.interleaved else interactive()
     for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:

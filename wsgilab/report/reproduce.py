@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from wsgilab.model import Run
-from wsgilab.model.text import counted
+from wsgilab.model.text import INVOKE, called, counted, program
 from wsgilab.report import machines, tables
 from wsgilab.report.tables import Column, Table
 
@@ -26,8 +26,13 @@ _STACK_COLUMNS = (
 
 def command(run: Run) -> str:
     """What runs the same experiment again, from the file that the run's folder holds, in the same order of trials."""
-    words = ["invoke", "lab.run", "--experiment", f"results/{run.id}/experiment.yaml"]
-    return shlex.join([*words, *where(run), "--seed", str(run.seed)])
+    words = ["--experiment", f"results/{run.id}/experiment.yaml"]
+    return f"{called('lab.run')} {shlex.join([*words, *where(run), '--seed', str(run.seed)])}"
+
+
+def place() -> str:
+    """Where `command` can be given."""
+    return "In a checkout of the lab" if program() == INVOKE else "With an installed lab"
 
 
 def where(run: Run) -> Sequence[str]:

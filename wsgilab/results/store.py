@@ -15,6 +15,7 @@ from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model import Cell, Observation, Run
 from wsgilab.model.errors import StoreError, UsageError
+from wsgilab.model.text import called
 from wsgilab.results import reading
 
 RUN_FILE = "run.yaml"
@@ -67,7 +68,7 @@ class Store:
         folders = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
         known = [each for each in folders if each != "latest"]
         meant = alternatives(name, {each: each for each in known})
-        newest = f"the newest are {', '.join(known[:3])}" if known else "make one with lab.run"
+        newest = f"the newest are {', '.join(known[:3])}" if known else f"make one with {called('lab.run')}"
         raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
 
     def run(self) -> Run:
@@ -140,7 +141,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise StoreError(f"{self._path}: another lab.run is writing there; wait for it, or stop it") from None
+            raise StoreError(f"{self._path}: another run is writing there; wait for it, or stop it") from None
         except OSError as error:
             raise StoreError(f"{self._path}: cannot be written ({error.strerror})") from None
         try:

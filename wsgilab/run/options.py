@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wsgilab.model import Run
+from wsgilab.model.text import called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ class RunOptions:
 
     def resume_command(self, run: Run) -> str:
         """The command that measures what is left of `run`."""
-        return f"invoke {self.task} --resume {run.id}{'' if self.site is None else f' --site {self.site}'}"
+        return f"{called(self.task)} --resume {run.id}{'' if self.site is None else f' --site {self.site}'}"
 
     def report_command(self, run: Run) -> str:
         """The command that writes what a run says from its folder alone."""
-        return f"invoke {'lab.report' if self.task == 'lab.run' else self.task} --run {run.id}"
+        return f"{called('lab.report' if self.task == 'lab.run' else self.task)} --run {run.id}"

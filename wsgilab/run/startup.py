@@ -9,6 +9,7 @@ from pathlib import Path
 from wsgilab import __version__
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
 from wsgilab.model.errors import TargetError
+from wsgilab.model.text import called
 from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
 from wsgilab.system import cpus
@@ -124,7 +125,7 @@ def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> Non
         known = run.stacks[stack]
         if (each.python, dict(each.packages)) != (known.python, dict(known.packages)):
             raise TargetError(
-                f"{whose}: stack {stack} has other packages on one than on the other; invoke lab.clean and build anew, "
+                f"{whose}: stack {stack} has other packages on one than on the other; {called('lab.clean')} and build anew, "
                 "from the same base image"
             )
 

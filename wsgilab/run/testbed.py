@@ -14,6 +14,7 @@ from wsgilab.load.client import LinkReading
 from wsgilab.model import Host, LaneRecord, Site, SiteMachine
 from wsgilab.model.errors import EngineError, HostError, LabError, UsageError
 from wsgilab.model.site import PORTS_BESIDE
+from wsgilab.model.text import called
 from wsgilab.run.workspace import Workspace, read_text, shown
 from wsgilab.runtime import engine as engines
 from wsgilab.runtime.engine import Engine, NoEngine, reach
@@ -257,7 +258,8 @@ def _check_alike(targets: Sequence[RemoteHost]) -> None:
             if one != another:
                 raise HostError(
                     f"targets: {first.machine.name} and {other.machine.name} differ in {what} ({one}, {another}); "
-                    "blocks of one run need machines of one kind: run the experiment on each, and lab.compare them"
+                    "blocks of one run need machines of one kind: run the experiment on each, and hold the runs against "
+                    f"each other with {called('lab.compare')}"
                 )
 
 

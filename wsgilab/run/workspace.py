@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +16,10 @@ from wsgilab.experiment.parsing import alternatives, check_known
 from wsgilab.experiment.workloads import backends as backends_of
 from wsgilab.model import Application, Backend, Server
 from wsgilab.model.errors import Interrupted, LabError, SpecError, UsageError
+from wsgilab.run import layout
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = layout.project()
+"""The checkout; or where the lab is installed, the folder that its files are laid out in by `workspace`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +44,34 @@ class Workspace:
 
 def workspace(environment: Mapping[str, str] = os.environ) -> Workspace:
     """The checkout's own folders, or those that LAB_CATALOGUE, LAB_RESULTS, LAB_STATE and LAB_PORTS name; with LAB_SHARE_CORES
-    cores are shared with other labs."""
+    cores are shared with other labs.
+
+    Of an installed lab: its files are laid out, results are in the current folder, and the state in the user's cache folder.
+    Raises LabError where they cannot be laid out.
+    """
 
     def named(variable: str, default: Path) -> Path:
         return Path(environment.get(variable) or default).absolute()
 
+    results, state = PROJECT / "results", PROJECT / ".lab"
+    if layout.is_installed():
+        layout.lay_out(PROJECT)
+        results, state = Path("results"), PROJECT.with_name("state")
+
     return Workspace(
         project=PROJECT,
         catalogue=named("LAB_CATALOGUE", PROJECT / "compose" / "servers.yaml"),
-        results=named("LAB_RESULTS", PROJECT / "results"),
-        state=named("LAB_STATE", PROJECT / ".lab"),
+        results=named("LAB_RESULTS", results),
+        state=named("LAB_STATE", state),
         ports=environment.get("LAB_PORTS", ""),
         share_cores=bool(environment.get("LAB_SHARE_CORES")),
     )
+
+
+def versions(workspace: Workspace) -> Collection[Workspace]:
+    """`workspace` as each version of an installed lab has it that was laid out, for what is theirs by that folder: images."""
+    folders = layout.laid_out(workspace.project) if layout.is_installed() else [workspace.project]
+    return [replace(workspace, project=folder) for folder in folders]
 
 
 # --- what is read there
@@ -90,6 +107,12 @@ def choose_servers(workspace: Workspace, names: Collection[str]) -> dict[str, Se
     return {name: server for name, server in servers.items() if not names or name in names}
 
 
+def given(name: str) -> Path:
+    """A file that a user names: from the current folder, or else one of the lab's own, such as experiments/workers.yaml."""
+    own = PROJECT / name
+    return own if own.is_file() and not Path(name).exists() else Path(name)
+
+
 def read_text(path: Path, what: str) -> str:
     """A YAML file that a user names. Raises UsageError where it cannot be read."""
     try:
@@ -103,19 +126,19 @@ def read_text(path: Path, what: str) -> str:
 
 def _files_beside(path: Path) -> Mapping[str, str]:
     """YAML files that may have been meant, where there is none at `path`: name without its ending -> as one would type it."""
-    folders = dict.fromkeys((path.absolute().parent, PROJECT / "experiments"))
-    return {file.stem: shown(file) for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    own = {file.stem: str(file.relative_to(PROJECT)) for file in sorted(PROJECT.glob("experiments/*.yaml"))}
+    return own | {file.stem: shown(file) for file in sorted(path.absolute().parent.glob("*.yaml"))}
 
 
 def shown(path: Path) -> str:
-    """A path as a user would type it from the project's folder."""
+    """A path as a user would type it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 # --- at work
 
 
-AT_WORK = "another lab is at work in this checkout; wait for it, or stop it"
+AT_WORK = "another lab is at work here; wait for it, or stop it"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import requests
 
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import EngineError, TargetError
+from wsgilab.model.text import called
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
 from wsgilab.system import cpus as cpusets
@@ -72,7 +73,7 @@ class RunningContainer:
             except docker.errors.APIError as error:
                 cause = "it was removed" if self._state() is None else " ".join(str(error.explanation).split())
                 raise TargetError(
-                    f"{self.name} cannot be started again: {cause}; invoke lab.down, then lab.up"
+                    f"{self.name} cannot be started again: {cause}; {called('lab.down')}, then {called('lab.up')}"
                 ) from None
         try:
             wait_until_ready([self], self._cpus, POLL_S)

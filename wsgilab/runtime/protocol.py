@@ -6,7 +6,7 @@ from typing import Protocol
 
 from wsgilab.model import Backend, RuntimeName, Server, Usage
 from wsgilab.model.errors import TargetError
-from wsgilab.model.text import counted
+from wsgilab.model.text import called, counted
 from wsgilab.system.process import JsonChannel
 
 Say = Callable[[str], None]
@@ -144,5 +144,6 @@ class Runtime(Protocol):
 def not_up(name: str, cores: int | None) -> TargetError:
     """The error for a server, or with None a backend, whose log cannot be read because it is not up."""
     if cores is None:
-        return TargetError(f"{name}: is not up; invoke lab.up brings it up")
-    return TargetError(f"{name}: is not up on {counted(cores, 'core')}; invoke lab.up --servers {name} brings it up")
+        return TargetError(f"{name}: is not up; {called('lab.up')} brings it up")
+    up = f"{called('lab.up')} --servers {name}"
+    return TargetError(f"{name}: is not up on {counted(cores, 'core')}; {up} brings it up")

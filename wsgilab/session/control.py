@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wsgilab.experiment.parsing import unknown
 from wsgilab.model.errors import LabError, StoreError, UsageError
+from wsgilab.model.text import called, program
 from wsgilab.run.testbed import choose_runtime, first_targets
 from wsgilab.run.workspace import Workspace, make_state
 from wsgilab.runtime.local import MARK
@@ -61,6 +62,7 @@ def up(
         share_generator=options.share_generator,
         no_backends=options.no_backends,
         password=password_for(address, environment),
+        program=program(),
     )
     make_state(workspace)
     log = workspace.state / "daemon.log"
@@ -97,7 +99,7 @@ def _follow_until_up(channel: JsonChannel, spec: SessionSpec, say: Say) -> None:
                     raise (UsageError if usage else LabError)(message, detail=detail)
     except ChannelClosed as error:
         raise LabError(
-            f"the interactive lab did not come up: {error}; invoke lab.down ends what may be left of it",
+            f"the interactive lab did not come up: {error}; {called('lab.down')} ends what may be left of it",
             detail=process.tail(channel.log, 10),
         ) from None
 
@@ -113,10 +115,12 @@ def _check_numbers(options: SessionOptions) -> None:
 
 def _again(found: SessionState, options: SessionOptions, say: Say, workspace: Workspace) -> SessionState:
     if not found.servers:
-        raise LabError("the interactive lab is being brought up already; wait for it, or end it with invoke lab.down")
+        raise LabError(
+            f"the interactive lab is being brought up already; wait for it, or end it with {called('lab.down')}"
+        )
     if contradicted := contradictions(found, options):
         state, asked = (", ".join(side) for side in zip(*contradicted, strict=True))
-        raise LabError(f"the interactive lab is up with {state}, not with {asked}; invoke lab.down first")
+        raise LabError(f"the interactive lab is up with {state}, not with {asked}; {called('lab.down')} first")
     say("The interactive lab is up already; what has ended is started again.")
     found.signal(START_AGAIN)
     deadline = time.monotonic() + _AGAIN_S
@@ -125,7 +129,7 @@ def _again(found: SessionState, options: SessionOptions, say: Say, workspace: Wo
         if now.answered > found.answered:
             return now
         if time.monotonic() > deadline:
-            raise LabError(f"what has ended is not up again within {_AGAIN_S:.0f} s; see invoke lab.status")
+            raise LabError(f"what has ended is not up again within {_AGAIN_S:.0f} s; see {called('lab.status')}")
         time.sleep(_POLL_S)
 
 
@@ -157,19 +161,22 @@ def check(workspace: Workspace) -> SessionState:
     """What is up. Raises LabError, with the remedy, where nothing is."""
     found = state_file.read(workspace.state)
     if found is None:
-        raise LabError("the interactive lab is not up; invoke lab.up brings it up")
+        raise LabError(f"the interactive lab is not up; {called('lab.up')} brings it up")
     if found.ended:
         raise LabError(
-            f"the interactive lab has ended: {found.ended}; invoke lab.up brings it up again", detail=found.evidence
+            f"the interactive lab has ended: {found.ended}; {called('lab.up')} brings it up again",
+            detail=found.evidence,
         )
     if not found.is_alive():
         cause = "was killed" if found.boot == boot_id() else "is gone: this machine was started again since"
         raise LabError(
-            f"the interactive lab is not up: what kept it up {cause}; invoke lab.down ends what may be left of it, "
-            "invoke lab.up brings it up anew"
+            f"the interactive lab is not up: what kept it up {cause}; {called('lab.down')} ends what may be left of it, "
+            f"{called('lab.up')} brings it up anew"
         )
     if not found.servers:
-        raise LabError("the interactive lab is still being brought up; wait for it, or end it with invoke lab.down")
+        raise LabError(
+            f"the interactive lab is still being brought up; wait for it, or end it with {called('lab.down')}"
+        )
     return found
 
 

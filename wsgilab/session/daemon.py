@@ -25,6 +25,7 @@ from typing import IO, Any, Never
 from wsgilab.experiment.workloads import parameters
 from wsgilab.model import Backend, Experiment, Server
 from wsgilab.model.errors import Interrupted, LabError, UsageError
+from wsgilab.model.text import call_tasks_by, called
 from wsgilab.run import startup
 from wsgilab.run.testbed import Testbed, open_testbeds
 from wsgilab.run.workspace import ENDING, alone, choose_backends, choose_servers, signals_raise
@@ -39,8 +40,12 @@ from wsgilab.web.client import LabUI
 
 START_AGAIN, LOOK = signal.SIGHUP, signal.SIGUSR1
 
-OCCUPIED = "the interactive lab is up in this checkout; end it with invoke lab.down"
 _BUG = "it failed in a way that nobody foresaw; daemon.log in the lab's state says how"
+
+
+def occupied() -> str:
+    """What another lab is told meanwhile."""
+    return f"the interactive lab is up here; end it with {called('lab.down')}"
 
 
 # --- from a SessionSpec to what is up
@@ -206,11 +211,12 @@ def main() -> None:
     if not line:
         return
     spec = SESSION_SPEC.validate_json(line)
+    call_tasks_by(spec.program)
     up = threading.Event()
     try:
         with signals_raise():
             threading.Thread(target=_listen, args=(stdin, up), daemon=True).start()
-            with alone(spec.workspace, OCCUPIED):
+            with alone(spec.workspace, occupied()):
                 keep_up(spec, up)
     except Interrupted as interrupted:
         _say("failed", message=f"ended by {interrupted} before all was up", detail="", usage=False)

@@ -52,6 +52,8 @@ class SessionSpec:
     """Do without, and without the workloads that wait for them."""
     password: str | None
     """None: no login."""
+    program: str
+    """What the lab's tasks are called by, for messages that name one."""
 
     @property
     def workloads(self) -> Collection[str]:

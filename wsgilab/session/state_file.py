@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wsgilab.model import STRICT, RuntimeName
 from wsgilab.model.errors import StoreError
+from wsgilab.model.text import called
 from wsgilab.system.host import boot_id
 from wsgilab.web.access import ui_url
 
@@ -137,7 +138,7 @@ def read(state: Path) -> SessionState | None:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); see whose file it is") from None
     except ValidationError:
         raise StoreError(
-            f"{path}: was changed or damaged, or is another version's; clean up with invoke lab.down"
+            f"{path}: was changed or damaged, or is another version's; clean up with {called('lab.down')}"
         ) from None
 
 

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from wsgilab.load.client import START_S, ProcessClient
 from wsgilab.model import Cell, Observation, Run, Usage
+from wsgilab.model.text import program
 from wsgilab.runtime.protocol import Target
 from wsgilab.system.process import ChannelClosed, JsonChannel
 
@@ -57,6 +58,7 @@ class LabUI(ProcessClient):
             watching=watching,
             names=sorted(names),
             password=password,
+            program=program(),
         )
         self._receive("open", START_S)
 

@@ -19,6 +19,7 @@ from wsgilab.load.local import POLL_S
 from wsgilab.load.locustfiles import user_classes
 from wsgilab.load.samples import Sample
 from wsgilab.model import Cell, Connection, Run
+from wsgilab.model.text import called
 from wsgilab.web.live import WorkerReport
 from wsgilab.web.sources import InteractiveTests
 
@@ -159,7 +160,7 @@ class Master:
             return f"{chosen}: one share at least must be more than 0"
         target = self._tests.targets[form.get("target", self._options["target"])]
         if target.failure is not None and not (self._is_running() and not self._is_another(form)):
-            return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with invoke lab.up"
+            return f"{target.server.name} {target.failure}: start it again first, in the tab Lab or with {called('lab.up')}"
         return None
 
     def _is_another(self, form: Mapping[str, str]) -> bool:

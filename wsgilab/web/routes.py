@@ -39,6 +39,7 @@ from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 from locust.web import WebUI
 
 from wsgilab.model import CellResult, TrialReport
+from wsgilab.model.text import called
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.markdown import comparison_md
 from wsgilab.web import tab
@@ -187,7 +188,7 @@ def _require_login(ui: WebUI, app: Flask, password: str) -> None:
         if hmac.compare_digest(given, USER.encode()) & hmac.compare_digest(theirs, password.encode()):
             login_user(_User())
             return redirect(url_for("locust.index") + "?tab=lab")
-        session["auth_error"] = "This is not the user and the password that lab.up printed."
+        session["auth_error"] = f"This is not the user and the password that {called('lab.up')} printed."
         return redirect(url_for("locust.login"))
 
 

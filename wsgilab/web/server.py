@@ -5,7 +5,7 @@ Run as `python -m wsgilab.web.server BIND PORT [--clock-server HOST:PORT] [--lis
 are those of `load.driver`. One JSON object a line:
 
     in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "names": [...],
-          "password": ...}
+          "password": ..., "program": what the lab's tasks are called by}
          {"op": "usage", ...}  {"op": "target", ...}                      in an interactive session
          {"op": "trial", ...}  {"op": "observation", ...}  {"op": "end"}  of a run that is watched
     out  {"event": "ready", "cpus": [...]}     {"event": "open"}          when it answers
@@ -45,6 +45,7 @@ from wsgilab.load.events import EventWriter
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.reachability import Unreachable
 from wsgilab.model import Run, Usage
+from wsgilab.model.text import call_tasks_by
 from wsgilab.runtime.protocol import OWN_ADDRESS
 from wsgilab.web.client import CELL, OBSERVATION, RUN
 from wsgilab.web.clock import TargetsClock
@@ -186,6 +187,7 @@ def serve(bind: str, options: argparse.Namespace, send: EventWriter) -> None:
     if not first:
         return
     message = json.loads(first)
+    call_tasks_by(message["program"])
     with ExitStack() as ending:
         served: ServedUI = (
             WatchingUI(message, bind, options.port)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, PairResult, Run, Server
-from wsgilab.model.text import number
+from wsgilab.model.text import called, number
 from wsgilab.report import tables
 from wsgilab.report.tables import MISSING, optional, slots
 from wsgilab.system import cpus
@@ -30,6 +30,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"slots": slots, "quoted": shlex.quote}
+_TEMPLATES.globals["called"] = called
 
 
 @dataclass(frozen=True, slots=True)

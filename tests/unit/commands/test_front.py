@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 import tasks
-from wsgilab import commands
+from wsgilab import __version__, commands
 from wsgilab.commands import front
+from wsgilab.commands import tasks as lab_tasks
 from wsgilab.commands.front import names, numbers
-from wsgilab.model import errors
+from wsgilab.model import errors, text
 from wsgilab.model.errors import LabError, UsageError
 
 CONTEXTS = {str(context.name): context for context in tasks.namespace.to_contexts()}
@@ -52,7 +53,7 @@ def required(context: ParserContext) -> list[str]:
 
 def test_every_task_is_made_by_the_front() -> None:
     """With whatever else makes one, it would have none of what is tested here."""
-    tree = ast.parse((commands.PROJECT / "tasks.py").read_text())
+    tree = ast.parse((commands.PROJECT / "wsgilab" / "commands" / "tasks.py").read_text())
     made = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.decorator_list]
     assert len(made) == len(TASKS) > 10
     for function in made:
@@ -60,7 +61,7 @@ def test_every_task_is_made_by_the_front() -> None:
         assert isinstance(decorator, ast.Call)
         assert isinstance(decorator.func, ast.Name)
         assert decorator.func.id == "task"
-    assert vars(tasks)["task"] is front.task
+    assert vars(lab_tasks)["task"] is front.task
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -146,8 +147,8 @@ def test_lists_are_read() -> None:
             "'nginx-unit'; known are flask-default, flask-single, flask-threaded and",
         ),
         (["lab.claims", "--only", "gill"], "--only: unknown claim 'gill'; did you mean gil?"),
-        (["lab.report", "--run", "late"], "no run 'late'; make one with lab.run"),
-        (["lab.compare", "latest", "latest"], "no run 'latest'; make one with lab.run"),
+        (["lab.report", "--run", "late"], "no run 'late'; make one with invoke lab.run"),
+        (["lab.compare", "latest", "latest"], "no run 'latest'; make one with invoke lab.run"),
     ],
 )
 def test_wrong_usage_is_a_line_that_says_what_would_be_right(
@@ -157,6 +158,94 @@ def test_wrong_usage_is_a_line_that_says_what_would_be_right(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert told in line
+
+
+# --- the command of an installed lab
+
+
+@pytest.fixture
+def wsgilab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Calls it; the exit code, and what it said."""
+    monkeypatch.setitem(text._called, "by", text.INVOKE)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        try:
+            lab_tasks.program.run(["/somewhere/bin/wsgilab", *words])
+        except SystemExit as ended:
+            return int(ended.code or 0), *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return call
+
+
+Wsgilab = Callable[..., tuple[int, str, str]]
+
+
+def test_the_command_shows_its_tasks(wsgilab: Wsgilab) -> None:
+    helps = {wsgilab(*words) for words in ((), ("--help",), ("-h",))}
+    ((code, out, err),) = helps
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: wsgilab TASK [--options]\n")
+    assert "wsgilab TASK --help" in out
+    (_, listed, _) = wsgilab("--list")
+    assert listed.startswith("Tasks:\n")
+    for shown in (out, listed):
+        assert re.findall(r"^  ([a-z][a-z-]+) ", shown, re.MULTILINE) == [task.removeprefix("lab.") for task in TASKS]
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "lab." not in shown
+    assert wsgilab("--version") == (0, f"wsgilab {__version__}\n", "")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_command_shows_what_a_task_takes(task: str, wsgilab: Wsgilab) -> None:
+    name = task.removeprefix("lab.")
+    code, out, err = wsgilab(name, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: wsgilab {name}")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "lab." not in out
+    assert set(re.findall(r"^  (--[a-z0-9-]+)", out, re.MULTILINE)) >= {
+        each for each in CONTEXTS[task].flag_names() if not each.startswith("--no-")
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rn"], "unknown task 'rn'; did you mean run"),
+        (["lab.run"], "unknown task 'lab.run'; wsgilab --list shows them"),
+        (["run", "--nothing"], "run: unknown option --nothing; wsgilab run --help shows its options"),
+        (["--nothing"], "wsgilab: unknown option --nothing; wsgilab --help shows them"),
+        (["compare", "a"], "compare: needs RUN-B; wsgilab compare --help shows what it takes"),
+        (["report", "--run", "late"], "no run 'late'; make one with wsgilab run"),
+        (["status"], "the interactive lab is not up; wsgilab up brings it up"),
+    ],
+)
+def test_the_command_says_what_would_be_right_with_it(words: list[str], told: str, wsgilab: Wsgilab) -> None:
+    code, _, err = wsgilab(*words)
+    assert code in (UsageError.exit_code, LabError.exit_code)
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+def test_ctrl_c_while_it_is_being_imported_ends_the_command_without_a_word(tmp_path: Path) -> None:
+    # As slow as its imports are on a machine that has never read them.
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("import time; print('importing', flush=True); time.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsgilab", "list"],
+        cwd=commands.PROJECT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == b"importing\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=30) == -signal.SIGINT
+        assert child.stderr.read() == b""
 
 
 # --- exit codes

@@ -66,6 +66,7 @@ def test_a_file_that_is_missing_is_noticed() -> None:
 def test_every_task_target_and_module_that_is_named_exists(name: str) -> None:
     tasks = namespace.task_names
     assert set(re.findall(r"\b(?:invoke |`)(lab\.[a-z][a-z-]*)", PAGES[name])) <= set(tasks)
+    assert set(re.findall(r"`wsgilab ([a-z][a-z-]*)", PAGES[name])) <= {each.removeprefix("lab.") for each in tasks}
     targets = re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:^    |`)make ([a-z]+)", PAGES[name], re.MULTILINE)) <= set(targets)
     for module in re.findall(r"python -m ((?:benchmarks|tests|wsgilab)\.[a-z0-9_.]*[a-z])", PAGES[name]):

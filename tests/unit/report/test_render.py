@@ -458,10 +458,10 @@ def test_an_interactive_session_is_told_as_one() -> None:
     text = as_markdown(SESSION)
 
     assert text.startswith("# trial-run: 5 s of load\n")
-    assert f"\n\n{markdown.INTERACTIVE}\n" in text
+    assert f"\n\n{markdown.interactive()}\n" in text
     assert "runtime local, 1 s windows. A CPU" in unescaped(text)
     assert not re.search(r"seed|blocks|true median", text)
-    assert markdown.INTERACTIVE not in as_markdown(USUAL)
+    assert markdown.interactive() not in as_markdown(USUAL)
 
 
 def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables() -> None:

@@ -151,7 +151,7 @@ def test_a_run_that_is_not_there_is_answered_with_the_newest_that_are(store: Sto
 
 
 def test_where_there_are_no_runs_the_remedy_is_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no run 'latest'; make one with lab\.run"):
+    with pytest.raises(UsageError, match=r"no run 'latest'; make one with invoke lab\.run"):
         Store.find(tmp_path / "results", "latest")
 
 
@@ -442,7 +442,7 @@ def test_the_same_block_of_another_cell_is_another_trial(store: Store) -> None:
 def test_two_journals_of_one_run_are_refused_with_the_remedy(store: Store) -> None:
     with (
         Journal(store),
-        pytest.raises(StoreError, match=r"another lab\.run is writing there; wait for it, or stop it"),
+        pytest.raises(StoreError, match=r"another run is writing there; wait for it, or stop it"),
         Journal(store),
     ):
         pass

@@ -15,7 +15,7 @@ from wsgilab.commands import Workspace
 from wsgilab.model.errors import HostError, LabError, UsageError
 from wsgilab.run.workspace import AT_WORK, alone
 from wsgilab.session import control, state_file
-from wsgilab.session.daemon import LOOK, OCCUPIED
+from wsgilab.session.daemon import LOOK, occupied
 from wsgilab.session.spec import SessionOptions
 from wsgilab.session.state_file import ServerState
 from wsgilab.system import ports
@@ -169,7 +169,7 @@ def test_whether_somebody_listens() -> None:
     assert not ports.listens(url)
 
 
-@pytest.mark.parametrize("refusal", [AT_WORK, OCCUPIED])
+@pytest.mark.parametrize("refusal", [AT_WORK, occupied()])
 def test_a_second_lab_in_a_checkout_learns_what_the_first_one_is(workspace: Workspace, refusal: str) -> None:
     for _ in range(2):
         with alone(workspace, refusal):

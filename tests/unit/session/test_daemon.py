@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from tests.unit.session.test_state_file import own
 from wsgilab import testing
-from wsgilab.model import Experiment
+from wsgilab.model import Experiment, text
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.workspace import workspace
 from wsgilab.session import daemon, state_file
@@ -185,6 +185,14 @@ def test_on_a_site_only_the_swarm_need_reach_a_server(tmp_path: Path) -> None:
     assert lab.failures == {"one": None}
 
 
+def test_the_web_ui_is_told_what_the_lab_is_called_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(text._called, "by", text.WSGILAB)
+    channel = FakeChannel(to_say=[{"event": "ready", "cpus": [1]}, {"event": "open"}])
+    ui = LabUI(cast("JsonChannel", channel), frozenset({1}))
+    ui.open(testing.run(testing.experiment(testing.cell())), [], watching=False, password=None)
+    assert [message["program"] for message in channel.told("open")] == ["wsgilab"]
+
+
 def test_while_a_server_is_started_again_the_file_and_the_web_ui_say_so(tmp_path: Path) -> None:
     seen: list[object] = []
 
@@ -289,6 +297,7 @@ def charge(state: Path, **changes: Any) -> SessionSpec:
             share_generator=False,
             no_backends=False,
             password=None,
+            program="invoke",
         ),
         **changes,
     )

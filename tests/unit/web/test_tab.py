@@ -11,7 +11,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Cell, CellResult, Comparison, InFlight, Observation
+from wsgilab.model import Cell, CellResult, Comparison, InFlight, Observation, text
 from wsgilab.report.tables import MISSING
 from wsgilab.web import graphs, tab
 from wsgilab.web.view import Now, Phase, Pulse, TargetState, View
@@ -550,3 +550,9 @@ def test_each_column_is_named_where_there_is_no_room_for_a_table() -> None:
 
     for column in tab.COLUMNS:
         assert f'td[data-figure="{column.key}"]::before {{ content:' in style
+
+
+def test_the_command_that_compares_is_the_one_that_the_lab_is_called_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "<code>invoke lab.run</code> compares" in tab.fragment(view(observation()))
+    monkeypatch.setitem(text._called, "by", text.WSGILAB)
+    assert "<code>wsgilab run</code> compares" in tab.fragment(view(observation()))

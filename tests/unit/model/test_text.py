@@ -1,0 +1,65 @@
+"""How tasks are called, wherever a message names one."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsgilab.model import text
+from wsgilab.report import markdown, reproduce
+
+PACKAGE = Path(__file__).resolve().parents[3] / "wsgilab"
+A_CALL = re.compile(r"\binvoke lab\.|(?<!^)\blab\.(?!css|js)[a-z][a-z-]+\b(?!\.\w)")
+"""The name of a task within a text; by itself it is an argument of `called`."""
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(text._called, "by", text.INVOKE)
+    text.call_tasks_by(text.WSGILAB)
+
+
+def test_in_a_checkout_tasks_are_invokes() -> None:
+    assert text.called("lab.run") == "invoke lab.run"
+    assert "`invoke lab.run` compares" in markdown.interactive()
+    assert reproduce.place() == "In a checkout of the lab"
+
+
+@pytest.mark.usefixtures("installed")
+def test_where_the_lab_is_installed_tasks_are_its_own_commands() -> None:
+    assert text.called("lab.new-experiment") == "wsgilab new-experiment"
+    assert text.called("run") == "wsgilab run"
+    assert "`wsgilab run` compares" in markdown.interactive()
+    assert reproduce.place() == "With an installed lab"
+
+
+def texts(file: Path) -> Iterator[tuple[int, str]]:
+    """Every text of a module that is no docstring, with its line."""
+    tree = ast.parse(file.read_text())
+    said = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.lineno, node.value
+
+
+def test_no_message_spells_a_task_by_itself() -> None:
+    """It would be right for one of the two programs only."""
+    found = [
+        f"{file.relative_to(PACKAGE)}:{line}: {said}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for line, said in texts(file)
+        if A_CALL.search(said) and file.name != "testing.py"
+    ]
+    found += [
+        f"{file.relative_to(PACKAGE)}"
+        for file in sorted(PACKAGE.rglob("*.html"))
+        if re.search(r"invoke lab\.|(?<!\")\blab\.(run|up|down|report)\b", file.read_text())
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("said", ["see invoke lab.run", "; lab.down ends it", "until lab.down."])
+def test_a_task_that_is_spelt_is_noticed(said: str) -> None:
+    assert A_CALL.search(said)

@@ -1,0 +1,18 @@
+"""The command `wsgilab` of an installed lab; also `python -m wsgilab`."""
+
+import signal
+
+
+def main() -> None:
+    """Carry out the tasks that the command line names. Ends the process."""
+    # So that Ctrl-C while all is being imported, when no task can handle it yet, ends it without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    from wsgilab.commands.tasks import program
+
+    program.run()
+
+
+if __name__ == "__main__":
+    main()

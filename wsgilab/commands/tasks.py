@@ -1,0 +1,300 @@
+"""The lab's tasks: options in, one call of `wsgilab.commands`, and what it says. What they have in common is in
+`wsgilab.commands.front`. Invoke has them in a checkout, by tasks.py; `program` is the command of an installed lab."""
+
+from invoke.collection import Collection
+from invoke.context import Context
+
+from wsgilab import commands
+from wsgilab.commands.front import LabProgram, amount, names, number, numbers, share, task
+from wsgilab.model.errors import TrialsFailed
+from wsgilab.model.text import called
+
+SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
+
+
+def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
+    """A run of which trials failed is no success, whatever the others say. Raises TrialsFailed."""
+    if comparison.failed:
+        there = "" if site is None else f" --site {site}"
+        raise TrialsFailed(
+            f"{comparison.failed} of {comparison.trials} trials failed, as the warnings say; "
+            f"try them again with --resume {comparison.run.id}{there}"
+        )
+
+
+@task(name="list")
+def list_(_: Context) -> None:
+    """Show the catalogue: every server configuration, its slots and its command."""
+    console = commands.console()
+    console.print(commands.catalogue_table(commands.workspace(), console.width))
+
+
+@task(help={"site": SITE_HELP})
+def doctor(_: Context, site: str | None = None) -> None:
+    """Check this machine, or a site's: engine, Compose, cores, clocks, ports and what lies between; each with a remedy."""
+    findings = commands.doctor(commands.workspace(), site)
+    for finding in findings:
+        print(f"{'--' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}")
+        if finding.remedy:
+            print(f"      remedy: {finding.remedy}")
+
+
+@task(
+    help={
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "servers": "only these: a,b",
+        "site": SITE_HELP,
+    }
+)
+def build(_: Context, runtime: str | None = None, servers: str | None = None, site: str | None = None) -> None:
+    """Install what servers and backends need: images, or a virtual environment for each stack."""
+    commands.build(names(servers, "--servers"), runtime, site, commands.console(), commands.workspace())
+
+
+@task(
+    help={
+        "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT}; with --app: {commands.APPLICATION_EXPERIMENT})",
+        "app": "measure your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": "the folder that --app's entry is imported from (default: the current one)",
+        "get": "what users ask --app's entry for (default: /)",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
+        "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
+        "blocks": "passes over every cell, in place of the experiment's number",
+        "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
+        "max-blocks": "where a run with --precision ends all the same",
+        "seed": "orders the trials; the same seed gives the same order",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+        "watch": "show the run in the web UI while it is under way",
+        "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+    }
+)
+def run(
+    _: Context,
+    *,
+    experiment: str | None = None,
+    app: str | None = None,
+    source: str | None = None,
+    get: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    servers: str | None = None,
+    cores: str | None = None,
+    blocks: str | None = None,
+    precision: str | None = None,
+    max_blocks: str | None = None,
+    seed: str | None = None,
+    share_generator: bool = False,
+    generator_cores: str | None = None,
+    resume: str | None = None,
+    watch: bool = False,
+    port: str | None = None,
+) -> None:
+    """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
+    options = commands.RunOptions(
+        task="lab.run",
+        file=experiment,
+        app=app,
+        source=source,
+        get=get,
+        runtime=runtime,
+        site=site,
+        servers=names(servers, "--servers"),
+        cores=numbers(cores, "--cores"),
+        blocks=number(blocks, "--blocks"),
+        precision=share(precision, "--precision"),
+        max_blocks=number(max_blocks, "--max-blocks"),
+        seed=number(seed, "--seed"),
+        share_generator=share_generator,
+        generator_cores=number(generator_cores, "--generator-cores"),
+        resume=resume,
+        watch=watch,
+        port=number(port, "--port"),
+    )
+    raise_for_failed(commands.run(options, commands.console(), commands.workspace()), site)
+
+
+@task(help={"run": "a run's id or folder (default: the latest)"})
+def report(_: Context, run: str = "latest") -> None:
+    """Compare and render a stored run again, from its folder alone."""
+    commands.report(run, commands.console(), commands.workspace())
+
+
+@task(
+    help={
+        "run_a": "the run to compare with: its id or folder",
+        "run_b": "the run that is compared: its id, its folder, or latest",
+        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=)",
+    }
+)
+def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:
+    """Hold a run against an earlier one: other machines, versions or commits, with intervals and verdicts."""
+    commands.compare_runs(run_a, run_b, fail_on, commands.console(), commands.workspace())
+
+
+@task(
+    help={
+        "workload": "only for this workload (default: all that were measured)",
+        "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
+        "memory-mb": "the whole server must keep to so many megabytes",
+        "run": "a run's id or folder (default: the latest)",
+    }
+)
+def recommend(
+    _: Context,
+    *,
+    workload: str | None = None,
+    p95_ms: str | None = None,
+    memory_mb: str | None = None,
+    run: str = "latest",
+) -> None:
+    """Say which of the servers measured to run, why, what the next best costs, and when the advice would change."""
+    wish = commands.Wish(
+        workload=workload, p95_ms=amount(p95_ms, "--p95-ms"), memory_mb=amount(memory_mb, "--memory-mb")
+    )
+    commands.recommend(wish, run, commands.console(), commands.workspace())
+
+
+@task(name="new-experiment", help={"name": "what it is called, such as my-question"})
+def new_experiment(_: Context, name: str) -> None:
+    """Write a commented experiment file to begin with, NAME.yaml."""
+    file = commands.new_experiment(name, commands.workspace())
+    print(f"Wrote {file}. Run it with: {called('lab.run')} --experiment {file}")
+
+
+@task(
+    name="new-app",
+    help={
+        "source": "the folder of your application, such as ../shop",
+        "name": "what the file is called, without .yaml (default: as the folder)",
+    },
+)
+def new_app(_: Context, *, source: str, name: str | None = None) -> None:
+    """Look at a folder, and write a commented application file for what is in it, NAME.yaml in the current folder."""
+    file = commands.new_app(source, name, commands.workspace())
+    print(f"Wrote {file}. Run it with: {called('lab.run')} --app {file}")
+
+
+@task(
+    help={
+        "claims": f"a file of claims (default: {commands.DEFAULT_CLAIMS})",
+        "only": "only these claims, by their ids: a,b",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "blocks": "passes over every cell, in place of the file's number",
+        "seed": "orders the trials; the same seed gives the same order",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+        "run": "judge this stored run (its id, or latest) again, and measure nothing",
+    }
+)
+def claims(
+    _: Context,
+    *,
+    claims: str | None = None,
+    only: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    blocks: str | None = None,
+    seed: str | None = None,
+    resume: str | None = None,
+    run: str | None = None,
+) -> None:
+    """Test what is said of Flask's concurrency: each claim confirmed, refuted or undecided, with its evidence."""
+    options = commands.RunOptions(
+        task="lab.claims",
+        file=claims,
+        only=names(only, "--only"),
+        runtime=runtime,
+        site=site,
+        blocks=number(blocks, "--blocks"),
+        seed=number(seed, "--seed"),
+        resume=resume,
+        run=run,
+    )
+    raise_for_failed(commands.claims(options, commands.console(), commands.workspace()), site)
+
+
+@task(
+    help={
+        "servers": "only these: a,b (default: the whole catalogue)",
+        "cores": "how many cores the servers are pinned to (default: 1)",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "workers": "how many cores the generator has, a Locust worker on each (default: 1)",
+        "port": "where the web UI is to be (default: 8089; 0: any that is free)",
+        "host": "the address of this machine to serve it at (default: 127.0.0.1); others than loopback take a login",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+        "no-backends": "do without database and upstream service, and without the workloads that need them",
+    }
+)
+def up(
+    _: Context,
+    *,
+    servers: str | None = None,
+    cores: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    workers: str | None = None,
+    port: str | None = None,
+    host: str | None = None,
+    share_generator: bool = False,
+    no_backends: bool = False,
+) -> None:
+    """Open the lab: every server up, and Locust's web UI to load them from. It stays up until the task `down` ends it."""
+    options = commands.SessionOptions(
+        servers=names(servers, "--servers"),
+        cores=number(cores, "--cores"),
+        runtime=runtime,
+        site=site,
+        workers=number(workers, "--workers"),
+        port=number(port, "--port"),
+        host=host,
+        share_generator=share_generator,
+        no_backends=no_backends,
+    )
+    commands.up(options, commands.console(), commands.workspace())
+
+
+@task()
+def status(_: Context) -> None:
+    """Show what of the open lab is up, and where. Exits with 1 where something is not."""
+    commands.status(commands.console(), commands.workspace())
+
+
+@task(
+    help={"server": "one of those that are up, or a backend", "follow": "go on with what it still writes, until Ctrl-C"}
+)
+def logs(_: Context, server: str, follow: bool = False) -> None:
+    """Show what a server or backend of the open lab has written."""
+    for line in commands.logs(server, commands.workspace(), follow=follow):
+        print(line, flush=True)
+
+
+@task(name="open")
+def open_(_: Context) -> None:
+    """Show the open lab's web UI in a browser."""
+    print(commands.open_browser(commands.workspace()))
+
+
+@task(help={"site": SITE_HELP})
+def down(_: Context, site: str | None = None) -> None:
+    """End every process and container of this lab, on this machine and on a site's."""
+    print(f"Ended {commands.down(commands.workspace(), site, print)} processes or containers.")
+
+
+@task(help={"site": SITE_HELP})
+def clean(_: Context, site: str | None = None) -> None:
+    """End everything and remove images and virtual environments, here and on a site's machines. Results stay."""
+    commands.clean(commands.workspace(), site, print)
+    print("Removed the lab's images and virtual environments.")
+
+
+lab = Collection(
+    "lab",
+    *(list_, doctor, build, new_experiment, new_app, run, report, compare, recommend, claims),
+    *(up, status, logs, open_, down, clean),
+)
+program = LabProgram(lab)
