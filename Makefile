@@ -67,7 +67,7 @@ lock: $(UV) ## Renew every lock; LOCKFLAGS=--upgrade for newer releases
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) pyproject.toml -o requirements/lab.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/lab.txt -o requirements/dev.txt
-	# gunicorn-nginx has the releases of gunicorn, which therefore comes first.
+	# Some have the releases of gunicorn, which therefore comes first.
 	for stack in services/stacks/gunicorn/ services/stacks/*/; do $(COMPILE) $${stack}requirements.in -o $${stack}requirements.txt || exit 1; done
 
 clean: $(VENV)/.lab ## Stop the lab, remove its images and environments; results stay

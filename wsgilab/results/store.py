@@ -20,9 +20,12 @@ from wsgilab.results import reading
 
 RUN_FILE = "run.yaml"
 OBSERVATIONS_FILE = "observations.jsonl"
+LOCKS_FOLDER = "locks"
 
 LARGEST_RUN = 16 * 2**20
 """Bytes of `run.yaml`; an experiment of a thousand cells takes about 0.2 MB."""
+LARGEST_LOCK = 2**22
+"""Bytes of a lock; one of a hundred packages takes about 0.1 MB."""
 LARGEST_OBSERVATIONS = 256 * 2**20
 """Bytes of `observations.jsonl`; a thousand trials take about 1.5 MB."""
 LONGEST_LINE = 8 * 2**20
@@ -70,6 +73,18 @@ class Store:
         meant = alternatives(name, {each: each for each in known})
         newest = f"the newest are {', '.join(known[:3])}" if known else f"make one with {called('lab.run')}"
         raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
+
+    def write_locks(self, locks: Mapping[str, str]) -> None:
+        """Keep the locks of a user's own application: stack -> lock. Raises StoreError."""
+        self.write({f"{LOCKS_FOLDER}/{stack}.txt": text.encode() for stack, text in locks.items()})
+
+    def locks(self) -> Mapping[str, str]:
+        """Stack -> lock, of a user's own application; empty where the lab's was measured. Raises StoreError."""
+        found = {}
+        for path in sorted((self.folder / LOCKS_FOLDER).glob("*.txt")):
+            with _reading(path, LARGEST_LOCK) as file:
+                found[path.stem] = file.read(LARGEST_LOCK).decode(errors="replace")
+        return found
 
     def run(self) -> Run:
         """What `run.yaml` says. Raises StoreError where it is of another schema, damaged, or no run of the lab."""

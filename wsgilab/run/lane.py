@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from wsgilab.experiment import plan
 from wsgilab.load.client import LocustSwarm, Swarm
 from wsgilab.model import Backend, LaneRecord, Run, Server, Trial
+from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, LabError
 from wsgilab.run import startup, trial
 from wsgilab.run.observer import Observer
 from wsgilab.run.startup import Started
 from wsgilab.run.testbed import Testbed
-from wsgilab.runtime.protocol import Say, Target
+from wsgilab.runtime.protocol import NO_LOCKS, Say, Target
 from wsgilab.runtime.restarts import Restarts
 from wsgilab.system import process
 from wsgilab.system.cpus import Layout
@@ -51,10 +52,15 @@ def start_lane(
     fleets: Mapping[int, Collection[Server]],
     backends: Collection[Backend],
     say: Say,
+    application: Application | None = None,
+    locks: Mapping[str, str] = NO_LOCKS,
 ) -> Iterator[Lane]:
-    """A lane with everything that it needs, `fleets` by their number of cores. Leaving it leaves nothing behind."""
+    """A lane with everything that it needs, `fleets` by their number of cores. Leaving it leaves nothing behind.
+
+    `application`: the user's own; `locks`: those of a run that goes on.
+    """
     with contextlib.ExitStack() as up:
-        started = up.enter_context(startup.started(testbed.runtime, layout, fleets, backends, say))
+        started = up.enter_context(startup.started(testbed.runtime, layout, fleets, backends, say, application, locks))
         swarm = LocustSwarm(up.enter_context(testbed.runtime.swarm(layout.generator)), layout.generator)
         link = swarm.link() if testbed.remote else None
         if link is not None:

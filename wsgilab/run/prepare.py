@@ -14,7 +14,7 @@ from wsgilab.run.lane import Lane
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed, open_testbeds
 from wsgilab.run.workspace import Workspace, alone, choose_backends, read_catalogue
-from wsgilab.runtime import origin
+from wsgilab.runtime import origin, source
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.system.cpus import Layout
 from wsgilab.web.access import HOST, PORT, choose_port
@@ -45,17 +45,18 @@ class Prepared:
     """Address and port; None: the run is not watched."""
     seed: int
 
-    def begin(self, lanes: Sequence[Lane], workspace: Workspace) -> Run:
-        """The run, once everything is up: the earlier one, if it can still go on, or a new one.
+    def begin(self, lanes: Sequence[Lane], workspace: Workspace, say: Say) -> Run:
+        """The run, once everything is up: the earlier one, if it can still go on, or a new one, of the servers that are up.
 
         Raises StoreError where an earlier one cannot, and TargetError where the servers of two lanes run on other packages.
         """
         first, *others = lanes
+        up = first.started.names
         run = startup.describe(
-            self.experiment,
+            startup.without_missing(self.experiment, up, say),
             first.started,
             first.get,
-            servers=self.servers,
+            servers={name: server for name, server in self.servers.items() if name in up},
             seed=self.seed,
             results=workspace.results,
             cpu_iterations=self.earlier.cpu_iterations if self.earlier else None,
@@ -93,7 +94,8 @@ def prepare(
     servers = _used(experiment, catalogue)
     backends = choose_backends(workspace, {cell.workload for cell in experiment.cells}, experiment.application)
     stacks = {SWARM, *(each.stack for each in servers.values()), *(each.stack for each in backends)}
-    files = origin.read(workspace.project, stacks, backends=bool(backends))
+    own = None if experiment.application is None else source.recorded(source.read(experiment.application))
+    files = origin.read(workspace.project, stacks, backends=bool(backends), own=own)
     layouts = [_layout(testbed, experiment, bool(backends), say) for testbed in testbeds]
     if earlier:
         now = replace(earlier, servers=servers, host=testbeds[0].host, lanes=_with_links_of(earlier, testbeds))

@@ -46,13 +46,20 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
         try:
             with contextlib.ExitStack() as up:
                 # Start: on each lane backends, fleets and the swarm; then the run's folder and the web UI.
+                application, locks = prepared.experiment.application, store.locks() if store else {}
                 lanes = [
-                    up.enter_context(start_lane(testbed, layout, prepared.fleets, prepared.backends, reporter.say))
+                    up.enter_context(
+                        start_lane(
+                            testbed, layout, prepared.fleets, prepared.backends, reporter.say, application, locks
+                        )
+                    )
                     for testbed, layout in zip(prepared.testbeds, prepared.layouts, strict=True)
                 ]
-                current = prepared.begin(lanes, workspace)
+                current = prepared.begin(lanes, workspace, reporter.say)
                 web_ui = up.enter_context(_web_ui(prepared, lanes[0], current, reporter.say))
-                store = store or Store.create(workspace.results, current)
+                if store is None:
+                    store = Store.create(workspace.results, current)
+                    store.write_locks(lanes[0].started.runtime.locks)
                 observer = RunObserver(up.enter_context(Journal(store)), web_ui, reporter)
                 # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled.
                 cells: Collection[Cell] = current.experiment.cells

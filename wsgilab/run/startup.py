@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wsgilab import __version__
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
+from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
 from wsgilab.model.text import called
 from wsgilab.runtime.pages import FACTS, facts
-from wsgilab.runtime.protocol import Backends, Fleet, Runtime, Say, Target
+from wsgilab.runtime.protocol import NO_LOCKS, Backends, Fleet, Runtime, Say, Target
 from wsgilab.system import cpus
 from wsgilab.system.host import now, package_versions
 
@@ -32,6 +33,11 @@ class Started:
     """Stack -> digest."""
 
     @property
+    def names(self) -> frozenset[str]:
+        """Of the servers that are up."""
+        return frozenset(name for fleet in self.fleets.values() for name in fleet)
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """All of them, of the fewest cores first."""
         return tuple(target for fleet in self.fleets.values() for target in fleet.values())
@@ -50,13 +56,19 @@ def started(
     servers: Mapping[int, Collection[Server]],
     backends: Collection[Backend],
     say: Say,
+    application: Application | None = None,
+    locks: Mapping[str, str] = NO_LOCKS,
 ) -> Iterator[Started]:
     """Backends, and a fleet for each number of cores in `servers`, after all is installed. Leaving it leaves nothing behind.
 
-    What an earlier run left is to be swept first.
+    Of a user's own `application` without the servers that do not go with it; `locks`: those of a run that goes on. What an earlier
+    run left is to be swept first.
     """
     used = {each.name: each for fleet in servers.values() for each in fleet}
-    digests = runtime.prepare(list(used.values()), backends, say)
+    digests = runtime.prepare(list(used.values()), backends, say, application, locks)
+    if application is not None:
+        able = {count: [each for each in fleet if each.stack in digests] for count, fleet in servers.items()}
+        servers = {count: fleet for count, fleet in able.items() if fleet}
     beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""
     count = sum(map(len, servers.values()))
     say(f"Starting {count} server{'' if count == 1 else 's'}{beside} ...")
@@ -67,6 +79,18 @@ def started(
             count: up.enter_context(runtime.start(fleet, layout.servers[count])) for count, fleet in servers.items()
         }
         yield Started(runtime=runtime, layout=layout, fleets=fleets, backends=running, digests=digests)
+
+
+def without_missing(experiment: Experiment, up: Collection[str], say: Say) -> Experiment:
+    """`experiment` with those of its servers that are `up`. Where the reference is not, the first of the others takes its place."""
+    cells = tuple(cell for cell in experiment.cells if cell.server in up)
+    reference = experiment.reference
+    if len(cells) == len(experiment.cells):
+        return experiment
+    if reference and reference not in up:
+        reference = cells[0].server
+        say(f"The reference {experiment.reference} is left out; the others are compared with {reference}.")
+    return replace(experiment, cells=cells, reference=reference)
 
 
 def describe(

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import docker
 import docker.errors
@@ -20,6 +20,9 @@ from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
 from wsgilab.system import process
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
+
+if TYPE_CHECKING:
+    from wsgilab.runtime.own_images import OwnImages
 
 OWN_BASE = "wsgilab-base:trixie"
 """The user's own base image; used where no other is named and the registry's is not present."""
@@ -55,16 +58,27 @@ class Compose:
         self.docker = engine.docker
         self.endpoint = engine.endpoint
         self._project = project
-        self._lab_id = lab_id
+        self.lab_id = lab_id
         self._ports = ports
         self._publish = bracketed(publish)
         self.checkout = hashlib.sha256(str(project).encode()).hexdigest()[:8]
         """Distinguishes this checkout's images from those of any other."""
         self.lab_files = [project / "compose" / "compose.yaml"]
         """The files of the backends, of the swarm, and of the checkout's own catalogue."""
-        self.server_files = self.lab_files if catalogue_file is None else [catalogue_file]
+        self._catalogue_file = catalogue_file
+        self.stacks = project / "services" / "stacks"
+        self.own: OwnImages | None = None
+        """Of a user's own application, once it is prepared; None: servers have the lab's."""
         with engine_errors():
             self.client = _Client(base_url=engine.endpoint.host, tls=_certificates(engine.endpoint), timeout=_API_S)
+
+    @property
+    def server_files(self) -> list[Path]:
+        """The files of the servers."""
+        if self.own is None:
+            return self.lab_files if self._catalogue_file is None else [self._catalogue_file]
+        # Not the file that includes the catalogue: what is included cannot be changed by another file.
+        return [self._catalogue_file or self._project / "compose" / "servers.yaml", self.own.file]
 
     def argv(self, project: str, files: Collection[Path]) -> list[str]:
         """The command line for a Compose project of that name, up to the subcommand."""
@@ -78,7 +92,7 @@ class Compose:
         """Every variable that the files use, so that none of the user's own gets in by chance."""
         return {
             **self.endpoint.environment(),
-            "LAB_ID": self._lab_id,
+            "LAB_ID": self.lab_id,
             "LAB_SERVER_CPUS": cpus,
             "LAB_SWARM_CPUS": cpus,
             "LAB_BACKEND_CPUS": cpus,
@@ -92,6 +106,7 @@ class Compose:
             # Backends are reached by their names.
             **dict.fromkeys(map(backend_variable, backends(WORKLOADS)), ""),
             "COMPOSE_FILE": "",
+            **(self.own.variables if self.own else {}),
         }
 
     def run(self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float) -> Finished:
@@ -112,7 +127,9 @@ class Compose:
         return f"{origin.of_images(self._project, self.base_image())[:_SHORT]}-{self.checkout}"
 
     def image(self, stack: str) -> str:
-        """The name of the image of one of the lab's own stacks."""
+        """The name of the image of one of the lab's stacks, with the user's own application where that goes with it."""
+        if self.own is not None and stack in self.own.images:
+            return self.own.images[stack]
         return f"{OWN}/{stack}:{self.tag}"
 
     def base_image(self) -> str:

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
+from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, HostError, LabError, TargetError
 from wsgilab.model.site import PORT_TAKEN
-from wsgilab.runtime import clock_servers, images, logs
+from wsgilab.runtime import clock_servers, images, logs, own_images
+from wsgilab.runtime import source as sources
 from wsgilab.runtime.clock_servers import MachineFacts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import POLL_S, ContainerBackend, ContainerTarget, engine_errors, written
 from wsgilab.runtime.engine import Engine
+from wsgilab.runtime.own_images import OwnImages
 from wsgilab.runtime.protocol import (
     CLOCK_SERVER,
+    NO_LOCKS,
     OWN_ADDRESS,
     SWARM,
     SWARM_MODULE,
@@ -74,6 +78,9 @@ class ComposeRuntime:
         self._lab_id = lab_id
         self._ports = ports
         self._logs = state / "logs"
+        self._files = state / "generated" / ("here" if machine is None else machine.name)
+        """What is generated for a user's own application."""
+        self._own: OwnImages | None = None
         self._networks: list[str] = []
         """Of the fleets that are up."""
         self._backends: Mapping[str, Any] = {}
@@ -84,8 +91,25 @@ class ComposeRuntime:
         self._compose = Compose(project, engine, lab_id, catalogue_file, ports, publish)
         self._client = self._compose.client
 
-    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
-        return images.prepare(self._compose, servers, backends, self._needs, say)
+    @property
+    def locks(self) -> Mapping[str, str]:
+        return self._own.installed.locks if self._own else NO_LOCKS
+
+    def prepare(
+        self,
+        servers: Collection[Server],
+        backends: Collection[Backend],
+        say: Say,
+        application: Application | None = None,
+        locks: Mapping[str, str] = NO_LOCKS,
+    ) -> Mapping[str, str]:
+        self._own = self._compose.own = None
+        if application is None:
+            return images.prepare(self._compose, servers, backends, self._needs, say)
+        with own_images.settled(self._compose, application, servers, locks, self._files, say) as own:
+            self._own = self._compose.own = own
+            able = [each for each in servers if each.stack in own.images]
+            return images.prepare(self._compose, able, backends, self._needs, say)
 
     def facts(self) -> MachineFacts:
         """What machine the engine runs on. Raises BuildError and EngineError."""
@@ -132,12 +156,14 @@ class ComposeRuntime:
         project = self._fleet_project(len(cpus))
         network = f"{project}_default"
         names = [server.name for server in servers]
+        page, start_s = (self._own.installed.ready, self._own.start_s) if self._own else (None, None)
         with self._up(project, self._compose.server_files, names, cpus) as containers:
             address = None if self._machine is None else self._machine.address
             fleet = {
-                each.name: ContainerTarget(each, cpus, containers[each.name], network, address) for each in servers
+                each.name: ContainerTarget(each, cpus, containers[each.name], network, address, start_s)
+                for each in servers
             }
-            wait_until_ready(fleet.values(), cpus, POLL_S)
+            wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page)
             with engine_errors():
                 for name, backend in self._backends.items():
                     self._client.networks.get(network).connect(backend, aliases=[name])
@@ -290,6 +316,7 @@ class ComposeRuntime:
         return torn_down(self._client, project)
 
     def sweep(self) -> int:
+        sources.removed(self._files)
         return remove(self._client, f"{LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
 
     def clean(self) -> None:

@@ -15,6 +15,7 @@ import requests
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import EngineError, TargetError
 from wsgilab.model.text import called
+from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
 from wsgilab.system import cpus as cpusets
@@ -33,8 +34,12 @@ _POLL_S = 0.1
 class RunningContainer:
     """A server or a backend as a container."""
 
-    def __init__(self, name: str, cpus: frozenset[int], port: int, container: Any) -> None:
+    def __init__(
+        self, name: str, cpus: frozenset[int], port: int, container: Any, start_s: float | None = None
+    ) -> None:
+        """`start_s`: how long a restart may take; None: as long as anything."""
         self.name = name
+        self._start_s = start_s
         self.wanted = Address("0.0.0.0", port)  # noqa: S104 - of its own network, to be reached from without
         self._cpus = cpus
         self._container = container
@@ -46,6 +51,8 @@ class RunningContainer:
             return "was removed"
         if state["Running"]:
             return None
+        if state["ExitCode"] == UNPREPARED:
+            return NOT_PREPARED
         return (
             "was killed for lack of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
         )
@@ -76,7 +83,7 @@ class RunningContainer:
                     f"{self.name} cannot be started again: {cause}; {called('lab.down')}, then {called('lab.up')}"
                 ) from None
         try:
-            wait_until_ready([self], self._cpus, POLL_S)
+            wait_until_ready([self], self._cpus, POLL_S, self._start_s)
         except TargetError:
             with engine_errors(), contextlib.suppress(docker.errors.APIError):
                 self._container.kill()
@@ -159,14 +166,20 @@ class ContainerTarget(RunningContainer):
     """A server as a container."""
 
     def __init__(
-        self, server: Server, cpus: frozenset[int], container: Any, network: str, address: str | None = None
+        self,
+        server: Server,
+        cpus: frozenset[int],
+        container: Any,
+        network: str,
+        address: str | None = None,
+        start_s: float | None = None,
     ) -> None:
         """`address`: its machine's, where the swarm runs on other machines; else both are connected to `network`."""
         self.server = server
         self.base_url = self.published_url = ""
         self._network = network
         self._address = address
-        super().__init__(server.name, cpus, PORT, container)
+        super().__init__(server.name, cpus, PORT, container, start_s)
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
         # One entry for each address at which it is published.

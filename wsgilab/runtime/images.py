@@ -83,12 +83,13 @@ def clean(compose: Compose) -> None:
 def _remove(compose: Compose, *, superseded: bool) -> None:
     """Remove this checkout's images, or only those that newer ones superseded, unless a container uses them."""
     mine = f"{LABEL}={compose.checkout}"
+    current = set(compose.own.images.values()) if compose.own else set()
     with engine_errors():
         for image in compose.client.images.list(filters={"label": mine}):
             for name in image.tags:
                 # The user may have given one of them another name.
                 is_own = name.startswith(f"{OWN}/")
-                if is_own and not (superseded and name.endswith(f":{compose.tag}")):
+                if is_own and not (superseded and (name in current or name.endswith(f":{compose.tag}"))):
                     with _unless_used():
                         compose.client.images.remove(name)
         with _unless_used():

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import psutil
@@ -21,10 +22,14 @@ from uv import find_uv_bin
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.workloads import backend_variable
 from wsgilab.model import Backend, RuntimeName, Server
+from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, TargetError
-from wsgilab.runtime import logs
+from wsgilab.runtime import application as applications
+from wsgilab.runtime import logs, packages
+from wsgilab.runtime import source as sources
+from wsgilab.runtime.application import INDEXES, NOT_PREPARED, PREPARE_S, Installed, Place
 from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
-from wsgilab.runtime.protocol import SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up
+from wsgilab.runtime.protocol import NO_LOCKS, SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up
 from wsgilab.runtime.starting import wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.ports import check_free, free_ports
@@ -49,6 +54,15 @@ class LocalRuntime:
     def __init__(self, project: Path, state: Path, lab_id: str, ports: str = "") -> None:
         self._project = project
         self._stacks = state / "stacks"
+        self._own = state / "application"
+        """Environments of a user's own application, and what they were made from."""
+        self._places = state / "servers"
+        """What such servers have of their own, while they are up."""
+        self._installed: Installed | None = None
+        self._python = sys.executable
+        """The interpreter of the user's own application."""
+        self._at: dict[tuple[str, int], Place] = {}
+        """(server, number of cores) -> where it is, of those that are up."""
         self._logs = state / "logs"
         self._lab_id = lab_id
         self._ports = ports
@@ -56,15 +70,50 @@ class LocalRuntime:
         """The address of each backend that is up, by the environment variable that servers read."""
         self.versions: Mapping[str, str] = {"python": platform.python_version()}
 
-    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
-        digests = {}
-        stacks = {server.stack for server in servers} | {backend.stack for backend in backends} | {SWARM}
-        for stack in sorted(stacks):
-            digests[stack] = self._digest(stack)
-            if not (self._environment(stack) / ".complete").exists():
-                say(f"Installing the stack {stack} ...")
-                self._install(stack)
+    @property
+    def locks(self) -> Mapping[str, str]:
+        return self._installed.locks if self._installed else NO_LOCKS
+
+    def prepare(
+        self,
+        servers: Collection[Server],
+        backends: Collection[Backend],
+        say: Say,
+        application: Application | None = None,
+        locks: Mapping[str, str] = NO_LOCKS,
+    ) -> Mapping[str, str]:
+        self._installed, digests = None, {}
+        stacks = {backend.stack for backend in backends} | {SWARM}
+        try:
+            if application is None:
+                stacks |= {server.stack for server in servers}
+            else:
+                stacks |= self._settle(application, servers, locks, say)
+            for stack in sorted(stacks):
+                digests[stack] = self._digest(stack)
+                if not (self._environment(stack) / ".complete").exists():
+                    say(f"Installing the stack {stack} ...")
+                    self._install(stack)
+        finally:
+            sources.removed(self._own / "files")
         return digests
+
+    def _settle(
+        self, application: Application, servers: Collection[Server], known: Mapping[str, str], say: Say
+    ) -> AbstractSet[str]:
+        """The stacks of `servers` that go with a user's own application."""
+        self._python = _interpreter(application.python)
+        target = packages.Target(
+            options=("--python", self._python),
+            name=f"Python {application.python or platform.python_version()} on {platform.machine()}",
+        )
+        stacks, files = self._project / "services" / "stacks", self._own / "files"
+        self._installed = applications.settle(application, servers, stacks, target, known, files, say)
+        wanted = {self._environment(stack).name for stack in self._installed.locks}
+        for environment in self._own.glob("*-*"):
+            if environment.name not in wanted:
+                shutil.rmtree(environment, ignore_errors=True)
+        return self._installed.locks.keys()
 
     def _lock(self, stack: str) -> Path:
         lock = self._project / "services" / "stacks" / stack / "requirements.txt"
@@ -74,29 +123,40 @@ class LocalRuntime:
         return lock
 
     def _digest(self, stack: str) -> str:
-        content = self._lock(stack).read_bytes() + f"\n{platform.python_implementation()} {sys.version}".encode()
-        return "sha256:" + hashlib.sha256(content).hexdigest()
+        if stack in self.locks and self._installed is not None:
+            content = self.locks[stack] + f"\n{self._python} {sys.version}"
+            if packages.local_folders(self.locks[stack]):
+                content += self._installed.source.digest
+        else:
+            content = self._lock(stack).read_text() + f"\n{platform.python_implementation()} {sys.version}"
+        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
     def _environment(self, stack: str) -> Path:
-        return self._stacks / f"{stack}-{self._digest(stack).removeprefix('sha256:')[:12]}"
+        folder = self._own if stack in self.locks else self._stacks
+        return folder / f"{stack}-{self._digest(stack).removeprefix('sha256:')[:12]}"
 
     def _install(self, stack: str) -> None:
         environment, uv = self._environment(stack), find_uv_bin()
         # An environment without its mark was not finished; environments cannot be moved, so it begins anew.
         shutil.rmtree(environment, ignore_errors=True)
-        options = ("--quiet", "--require-hashes", "--compile-bytecode")
-        for argv in (
-            [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(environment)],
-            [uv, "pip", "sync", *options, "--python", str(environment / "bin" / "python"), str(self._lock(stack))],
-        ):
+        is_own, files = stack in self.locks, self._own / "files"
+        lock = files / "locks" / f"{stack}.txt" if is_own else self._lock(stack)
+        python = ("--python", str(environment / "bin" / "python"))
+        venv = [uv, "venv", "--quiet", "--no-project", "--python", self._python if is_own else sys.executable]
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", *python, str(lock)]
+        commands = [[*venv, str(environment)], [*sync, *([str(files / INDEXES)] if is_own else [])]]
+        if folders := packages.local_folders(self.locks.get(stack, "")):
+            paths = [str(files / "source" / folder) for folder in folders]
+            commands.append([uv, "pip", "install", "--quiet", "--no-deps", "--no-cache", *python, *paths])
+        for argv in commands:
             try:
                 finished = process.run(argv, timeout_s=_INSTALL_S)
             except process.TooSlow as error:
                 raise BuildError(f"stack {stack} does not install: {error}; is the package index in reach?") from None
             if finished.code != 0:
+                where = "" if is_own else f", and {lock.relative_to(self._project)} unchanged"
                 raise BuildError(
-                    f"stack {stack} does not install: {finished.last_line}; is the package index in reach, "
-                    f"and {self._lock(stack).relative_to(self._project)} unchanged?",
+                    f"stack {stack} does not install: {finished.last_line}; is the package index in reach{where}?",
                     detail=finished.stderr,
                 )
         (environment / ".complete").touch()
@@ -124,14 +184,18 @@ class LocalRuntime:
     def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
         ports = free_ports(len(servers), self._ports)
         fleet: dict[str, LocalTarget] = {}
+        own = self._installed
+        page, start_s = (own.ready, own.start_s) if own else (None, None)
         with contextlib.ExitStack() as kept, ended(fleet.values()):
+            if own is not None:
+                kept.enter_context(self._laid_out(own, servers, cpus))
             for server, port in zip(servers, ports, strict=True):
                 log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
                 late = _MEMORY / f"wsgilab-{self._lab_id}-{_log_name(server.name, len(cpus))}-late"
                 kept.callback(late.unlink, missing_ok=True)
                 spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
-                fleet[server.name] = LocalTarget(server, cpus, port, log, spawn)
-            wait_until_ready(fleet.values(), cpus, POLL_S)
+                fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
+            wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page)
             yield fleet
 
     def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path) -> Child:
@@ -139,6 +203,7 @@ class LocalRuntime:
         services = self._project / "services"
         # As services/Dockerfile sets them. A stanza may name others.
         door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late)}
+        environment |= self._of_application(server, cpus)
         late.unlink(missing_ok=True)
         return _spawn(server.name, argv, services / "door", door | environment, cpus, log)
 
@@ -173,6 +238,42 @@ class LocalRuntime:
             "PYTHONDONTWRITEBYTECODE": "1",
             MARK: self._lab_id,
         }
+
+    @contextlib.contextmanager
+    def _laid_out(self, own: Installed, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[None]:
+        """Places of the servers of a user's own application, each prepared."""
+        folder = self._places / f"{len(cpus)}c"
+        with applications.laid_out(own, [each.name for each in servers], folder) as places:
+            self._at |= {(name, len(cpus)): place for name, place in places.items()}
+            try:
+                for server in servers if own.application.prepare else ():
+                    self._prepare_server(own.application.prepare, server, cpus)
+                yield
+            finally:
+                for name in places:
+                    self._at.pop((name, len(cpus)), None)
+
+    def _prepare_server(self, words: Sequence[str], server: Server, cpus: frozenset[int]) -> None:
+        _, environment = self._filled_in(server, (), {**_address(0), **self._backends})
+        environment |= self._of_application(server, cpus)
+        try:
+            with process.pinned(cpus):
+                finished = process.run(words, cwd=Path(environment["LAB_SOURCE"]), env=environment, timeout_s=PREPARE_S)
+        except process.TooSlow as error:
+            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}: {error}") from None
+        except OSError as error:
+            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}: {words[0]}: {error.strerror}") from None
+        if finished.code != 0:
+            last = "\n".join((finished.stdout + finished.stderr).splitlines()[-10:])
+            told = (
+                "see its last lines below" if last.strip() else f"exit code {finished.code}, and it has written nothing"
+            )
+            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}; {told}", detail=last)
+
+    def _of_application(self, server: Server, cpus: frozenset[int]) -> Mapping[str, str]:
+        """What a user's own application adds to the environment of a server."""
+        place = self._at.get((server.name, len(cpus)))
+        return {} if place is None or self._installed is None else self._installed.environment(server, place)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
         return self._beside("swarm", [SWARM_MODULE], cpus)
@@ -226,6 +327,8 @@ class LocalRuntime:
                 each.kill()
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(self._logs, ignore_errors=True)
+        for copies in (self._places, self._own / "files"):
+            sources.removed(copies)
         self._remove_scratch()
         for late in _MEMORY.glob(f"wsgilab-{self._lab_id}-*-late"):
             late.unlink(missing_ok=True)
@@ -241,7 +344,22 @@ class LocalRuntime:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clean(self) -> None:
-        shutil.rmtree(self._stacks, ignore_errors=True)
+        for environments in (self._stacks, self._own):
+            shutil.rmtree(environments, ignore_errors=True)
+
+
+def _interpreter(wanted: str | None) -> str:
+    """The Python of that version on this machine; None: the lab's own. Raises BuildError where there is none."""
+    if wanted is None:
+        return sys.executable
+    words = ["python", "find", "--system", "--no-project", "--no-python-downloads", wanted]
+    finished = process.run([find_uv_bin(), *words], timeout_s=_HEALTH_S)
+    if finished.code != 0:
+        raise BuildError(
+            f"python: {wanted}: is not on this machine; install it, or leave `python` out (the lab's own is "
+            f"{platform.python_version()})"
+        )
+    return finished.stdout.strip()
 
 
 def _spawn(

@@ -10,6 +10,8 @@ from wsgilab.model.errors import LabError
 from wsgilab.system import process
 
 APPLICATION, LOCUSTFILES, GENERATOR, LOCKS, BACKENDS = "application", "Locust files", "generator", "locks", "backends"
+OWN = "your application"
+"""A user's own, which is measured in the place of the lab's."""
 
 _PATTERNS: Mapping[str, Collection[str]] = {
     APPLICATION: ("services/app/**/*", "services/door/**/*"),
@@ -22,10 +24,10 @@ _BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*")
 _GIT_S = 10.0
 
 
-def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
+def read(project: Path, stacks: Iterable[str], *, backends: bool, own: Mapping[str, str] | None = None) -> Origin:
     """The files in the checkout `project` now, with the locks of `stacks`, and with those of the `backends` if there are any.
 
-    Raises LabError where a file cannot be read.
+    `own`: digests of the files of a user's own application, by path in its source. Raises LabError where a file cannot be read.
     """
     files = {
         part: _digests(project, (path for pattern in patterns for path in project.glob(pattern)))
@@ -33,6 +35,8 @@ def read(project: Path, stacks: Iterable[str], *, backends: bool) -> Origin:
         if backends or part != BACKENDS
     }
     files[LOCKS] = _digests(project, (project / f"services/stacks/{stack}/requirements.txt" for stack in stacks))
+    if own is not None:
+        files[OWN] = own
     revision = _revision(project)
     return Origin(files=files, revision=revision, dirty=None if revision is None else _is_dirty(project))
 
@@ -63,19 +67,19 @@ def _digests(project: Path, paths: Iterable[Path]) -> Mapping[str, str]:
 
 def _revision(project: Path) -> str | None:
     """None where the project is no git checkout by itself, such as a folder within another one."""
-    if _git(project, "rev-parse", "--show-prefix") != "":
+    if git(project, "rev-parse", "--show-prefix") != "":
         return None
-    return _git(project, "rev-parse", "--verify", "--quiet", "HEAD") or None
+    return git(project, "rev-parse", "--verify", "--quiet", "HEAD") or None
 
 
 def _is_dirty(project: Path) -> bool | None:
     """Whether files differ from the revision, or are not part of it. None where git cannot tell."""
-    status = _git(project, "status", "--porcelain")
+    status = git(project, "status", "--porcelain")
     return None if status is None else status != ""
 
 
-def _git(project: Path, *words: str) -> str | None:
-    """The output of git; None where there is no git, or it fails."""
+def git(project: Path, *words: str) -> str | None:
+    """The output of git in a folder; None where there is no git, or it fails."""
     # Without the user's own GIT_DIR and the like. No lock is taken, and no hook is run.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     argv = ["git", "-C", str(project), "-c", "core.fsmonitor=false", *words]

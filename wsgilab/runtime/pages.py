@@ -1,9 +1,10 @@
 """Getting a page of a server once, and reading what the door (services/door) tells of it."""
 
+import contextlib
 import http.client
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -38,20 +39,39 @@ def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
     return ServerFacts(python=content["python"], packages=content["packages"])
 
 
+def status(url: str, timeout_s: float) -> int:
+    """The status of one plain GET from this machine; its body is not read. Raises TargetError where there is none."""
+    with _answer(url, timeout_s) as answer:
+        return answer.status
+
+
 def fetched(url: str, timeout_s: float = _GET_S) -> str:
     """The body of one plain GET from this machine. Raises TargetError unless it is a 200."""
+    with _answer(url, timeout_s) as answer:
+        try:
+            body = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise _nothing(url, error) from None
+    if answer.status != http.HTTPStatus.OK:
+        raise TargetError(f"{url} answered with status {answer.status}: {body[:200]}")
+    return body
+
+
+@contextlib.contextmanager
+def _answer(url: str, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
     split = urlsplit(url)
-    page = split.path + (f"?{split.query}" if split.query else "")
+    page = (split.path or "/") + (f"?{split.query}" if split.query else "")
     connection = http.client.HTTPConnection(split.netloc, timeout=timeout_s)
     try:
         connection.request("GET", page, headers={"Connection": "close"})
         answer = connection.getresponse()
-        body = answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise TargetError(f"{url} answered with nothing: {cause}") from None
-    finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise TargetError(f"{url} answered with status {answer.status}: {body[:200]}")
-    return body
+        raise _nothing(url, error) from None
+    with contextlib.closing(connection):
+        yield answer
+
+
+def _nothing(url: str, error: OSError | http.client.HTTPException) -> TargetError:
+    cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return TargetError(f"{url} answered with nothing: {cause}")

@@ -1,6 +1,7 @@
 """Servers and backends as processes of this machine."""
 
 import contextlib
+import http
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +11,7 @@ import psutil
 
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.pages import READY, fetched
+from wsgilab.runtime.pages import READY, fetched, status
 from wsgilab.runtime.starting import Address, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.ports import http_url
@@ -29,8 +30,19 @@ Ready = Callable[[], bool]
 class RunningProcess:
     """A server or a backend as a process group."""
 
-    def __init__(self, name: str, cpus: frozenset[int], port: int, log: Path, spawn: Spawn, ready: Ready) -> None:
+    def __init__(
+        self,
+        name: str,
+        cpus: frozenset[int],
+        port: int,
+        log: Path,
+        spawn: Spawn,
+        ready: Ready,
+        start_s: float | None = None,
+    ) -> None:
+        """`start_s`: how long a restart may take; None: as long as anything."""
         self.name = name
+        self._start_s = start_s
         self.wanted = Address(HOST, port)
         self._ready = ready
         self._cpus = cpus
@@ -49,7 +61,7 @@ class RunningProcess:
         self.end()
         self._child = self._spawn()
         try:
-            wait_until_ready([self], self._cpus, POLL_S)
+            wait_until_ready([self], self._cpus, POLL_S, self._start_s)
         except TargetError:
             self.end()
             raise
@@ -113,16 +125,29 @@ class RunningProcess:
 class LocalTarget(RunningProcess):
     """A server as a process group."""
 
-    def __init__(self, server: Server, cpus: frozenset[int], port: int, log: Path, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        server: Server,
+        cpus: frozenset[int],
+        port: int,
+        log: Path,
+        spawn: Spawn,
+        ready: str | None = None,
+        start_s: float | None = None,
+    ) -> None:
+        """`ready`: a page of a user's own application that is answered with a status below 500 once it can be used."""
         self.server = server
+        self._page = ready
         self.base_url = self.published_url = http_url(HOST, port)
-        super().__init__(server.name, cpus, port, log, spawn, self._answers)
+        super().__init__(server.name, cpus, port, log, spawn, self._answers, start_s)
 
     def fetch(self, page: str) -> str:
         return fetched(self.published_url + page)
 
     def _answers(self) -> bool:
         try:
+            if self._page is not None:
+                return status(self.base_url + self._page, _READY_S) < http.HTTPStatus.INTERNAL_SERVER_ERROR
             fetched(self.base_url + READY, timeout_s=_READY_S)
         except TargetError:
             return False

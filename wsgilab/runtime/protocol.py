@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Protocol
 
 from wsgilab.model import Backend, RuntimeName, Server, Usage
+from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
 from wsgilab.model.text import called, counted
 from wsgilab.system.process import JsonChannel
 
 Say = Callable[[str], None]
+NO_LOCKS: Mapping[str, str] = MappingProxyType({})
 
 SWARM = "swarm"
 """The stack and image of what runs beside the fleets: the generator and the web UI."""
@@ -93,8 +96,23 @@ class Runtime(Protocol):
     def versions(self) -> Mapping[str, str]:
         """What it runs on, such as the engine's version."""
 
-    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
-        """Install what the servers, the backends and the swarm need. Stack -> digest. Raises BuildError."""
+    @property
+    def locks(self) -> Mapping[str, str]:
+        """Stack -> lock, of the user's own application that was prepared last; empty where that was the lab's own."""
+
+    def prepare(
+        self,
+        servers: Collection[Server],
+        backends: Collection[Backend],
+        say: Say,
+        application: Application | None = None,
+        locks: Mapping[str, str] = NO_LOCKS,
+    ) -> Mapping[str, str]:
+        """Install what the servers, the backends and the swarm need. Stack -> digest.
+
+        `application`: the user's own; None: the lab's. `locks`: those of a run that goes on. Stacks that do not go with it are told,
+        and left out. Raises LabError, BuildError above all.
+        """
 
     def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> AbstractContextManager[Backends]:
         """Backends that are up and pinned to `cpus`, their affinity read back. Leaving it leaves nothing behind.

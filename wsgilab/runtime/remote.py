@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wsgilab.load.client import ProcessClient
 from wsgilab.model import Backend, Host, Machine, RuntimeName, Server, SiteMachine
+from wsgilab.model.application import Application
 from wsgilab.model.errors import LabError
 from wsgilab.model.site import MASTER_PORT
-from wsgilab.runtime.protocol import SWARM_MODULE, Backends, Fleet, Say
+from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, Backends, Fleet, Say
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import bracketed, port_range
 from wsgilab.system.process import JsonChannel
@@ -52,7 +53,18 @@ class RemoteRuntime:
         self._is_loading = False
         """Whether the swarm is up: then a web UI only watches it."""
 
-    def prepare(self, servers: Collection[Server], backends: Collection[Backend], say: Say) -> Mapping[str, str]:
+    @property
+    def locks(self) -> Mapping[str, str]:
+        return self.targets.runtime.locks
+
+    def prepare(
+        self,
+        servers: Collection[Server],
+        backends: Collection[Backend],
+        say: Say,
+        application: Application | None = None,
+        locks: Mapping[str, str] = NO_LOCKS,
+    ) -> Mapping[str, str]:
         digests: dict[str, str] = {}
         # The targets' last: where both have an image of one name, the targets' is what was measured.
         for host in reversed(self._hosts):
@@ -62,6 +74,8 @@ class RemoteRuntime:
                     servers if has_targets else (),
                     backends if has_targets else (),
                     lambda text, name=host.machine.name: say(f"{name}: {text}"),  # type: ignore[misc]
+                    application if has_targets else None,
+                    locks,
                 )
         return digests
 

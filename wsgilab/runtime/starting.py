@@ -74,13 +74,22 @@ class Starting(Running, Protocol):
         """Where its processes listen by now, as far as that is known."""
 
 
-def wait_until_ready(started: Collection[Starting], cpus: frozenset[int], poll_s: float) -> None:
-    """Returns when all of `started` are ready, and pinned to `cpus`. They are polled every `poll_s`.
+def wait_until_ready(
+    started: Collection[Starting],
+    cpus: frozenset[int],
+    poll_s: float,
+    start_s: float | None = None,
+    page: str | None = None,
+) -> None:
+    """Returns when all of `started` are ready, and pinned to `cpus`. They are polled every `poll_s`, for `start_s` at most.
+
+    `page`: the one that they must answer with a status below 500, for the message; None: they must answer at all.
 
     Raises TargetError where one has ended, is not ready in time, listens only elsewhere at two looks, or where its
     processes may use other cores.
     """
-    deadline = time.monotonic() + START_S
+    start_s = START_S if start_s is None else start_s
+    deadline = time.monotonic() + start_s
     look_due = time.monotonic() + LOOK_S
     waiting = list(started)
     elsewhere: set[str] = set()
@@ -98,7 +107,7 @@ def wait_until_ready(started: Collection[Starting], cpus: frozenset[int], poll_s
         if looks:
             look_due = time.monotonic() + LOOK_S
         if waiting and time.monotonic() > deadline:
-            raise _not_ready(waiting[0])
+            raise _not_ready(waiting[0], start_s, page)
         time.sleep(poll_s)
     for each in started:
         effective = each.effective_cpus()
@@ -122,9 +131,10 @@ def _is_elsewhere(found: Collection[Address], wanted: Address) -> bool:
     return bool(found) and not any(each.serves(wanted) for each in found)
 
 
-def _not_ready(started: Starting) -> TargetError:
+def _not_ready(started: Starting, start_s: float, page: str | None) -> TargetError:
     found = started.listening()
-    late = f"did not answer within {START_S:.0f} s of its start"
+    answer = "answer" if page is None else f"answer {page} with a status below 500"
+    late = f"did not {answer} within {start_s:.0f} s of its start"
     if any(each.serves(started.wanted) for each in found):
         return _error(started, f"{late}, though it listens at {started.wanted} as asked")
     where = (

@@ -683,3 +683,15 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, spoilt: dic
                 testing.observation(block=1, swarm=testing.trial_report(latency_mean_ms=float("nan")), **spoilt)
             )
     assert store.observations() == [testing.observation()]
+
+
+def test_locks_of_an_own_application_are_kept_beside_its_run(store: Store) -> None:
+    assert store.locks() == {}
+    locks = {"gunicorn": "flask==3.0.3\n", "gunicorn-gevent": "gevent==26.9.0\n"}
+    store.write_locks(locks)
+    assert (store.folder / "locks" / "gunicorn.txt").read_text() == "flask==3.0.3\n"
+    assert store.locks() == locks
+    (store.folder / "locks" / "gunicorn.txt").unlink()
+    (store.folder / "locks" / "gunicorn.txt").symlink_to("/etc/passwd")
+    with pytest.raises(StoreError, match="is a link, not a file"):
+        store.locks()

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from wsgilab import commands, testing
 from wsgilab.commands import Workspace, stored
-from wsgilab.model import Comparison, Experiment, TrialReport, TrialSpec
+from wsgilab.model import Comparison, Experiment, Server, TrialReport, TrialSpec
+from wsgilab.model.application import Application, Request
 from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError
 from wsgilab.results.store import Store
 from wsgilab.run import prepare, runner, startup
@@ -33,6 +34,7 @@ class FakeRuntime:
 
     def __init__(self) -> None:
         self.sweeps = 0
+        self.locks: dict[str, str] = {}
 
     def sweep(self) -> int:
         self.sweeps += 1
@@ -60,11 +62,20 @@ class Lab:
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     events: list[str] = field(default_factory=list)
     said: io.StringIO = field(default_factory=io.StringIO)
+    left_out: set[str] = field(default_factory=set)
+    """Servers that do not go with the application."""
+    given: tuple[object, ...] = ()
+    """The application and the locks that a lane was started with."""
 
-    def run(self, conclude: Callable[[Store, Console], Comparison] | None = None, task: str = "lab.run") -> Comparison:
+    def run(
+        self,
+        conclude: Callable[[Store, Console], Comparison] | None = None,
+        task: str = "lab.run",
+        resume: str | None = None,
+    ) -> Comparison:
         console = Console(file=self.said, width=2000)
         return runner.run(
-            RunOptions(task=task, seed=1),
+            RunOptions(task=task, seed=None if resume else 1, resume=resume),
             lambda _servers, _testbed: self.experiment,
             conclude or self.conclude,
             console,
@@ -97,8 +108,16 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         yield [testbed]
 
     @contextlib.contextmanager
-    def start_lane(_testbed: Testbed, _layout: Layout, fleets: dict[int, list[object]], *_: object) -> Iterator[Lane]:
-        with testing.fake_fleet(fleets[1]) as fleet:  # type: ignore[arg-type]
+    def start_lane(
+        _testbed: Testbed,
+        _layout: Layout,
+        fleets: dict[int, list[Server]],
+        _backends: object,
+        _say: object,
+        *given: object,
+    ) -> Iterator[Lane]:
+        found.given = given
+        with testing.fake_fleet([each for each in fleets[1] if each.name not in found.left_out]) as fleet:
             started = startup.Started(
                 runtime=testbed.runtime, layout=layout, fleets={1: fleet}, digests={"gunicorn": "sha256:0"}
             )
@@ -287,3 +306,31 @@ def test_where_cores_are_shared_with_other_labs_nothing_is_repeated(made: Lab) -
 
     assert len(made.swarm.specs) == comparison.measured == 40
     assert len(Store(made.folder).done(disturbed=True)) == 40
+
+
+def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_with_it_is_no_part(
+    made: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "app.py").write_text("app = None\n")
+    requests = {"sleep": Request(method="GET", path="/sleep")}
+    own = Application(entry="app:app", source=str(tmp_path / "shop"), requests=requests)
+    made.experiment = replace(made.experiment, application=own)
+    made.runtime.locks = {"gunicorn": "flask==3.0.3\n"}
+    made.left_out = {"gunicorn-sync-1"}
+
+    comparison = made.run()
+    assert made.given == (own, {})
+    assert {each.cell.server for each in comparison.cells} == {"gunicorn-sync-4"}
+    assert "The reference gunicorn-sync-1 is left out; the others are compared with gunicorn-sync-4." in made.lines
+    stored = Store(made.folder).run()
+    assert (stored.experiment.reference, set(stored.servers)) == ("gunicorn-sync-4", {"gunicorn-sync-4"})
+    assert stored.origin is not None
+    assert stored.origin.files["your application"].keys() == {"app.py", "(all files)"}
+    assert (made.folder / "locks" / "gunicorn.txt").read_text() == "flask==3.0.3\n"
+
+    made.run(resume="latest")
+    assert made.given == (own, made.runtime.locks)
+    (tmp_path / "shop" / "app.py").write_text("app = 1\n")
+    with pytest.raises(StoreError, match=r"your application: app\.py and 1 more changed since it began"):
+        made.run(resume="latest")

@@ -10,6 +10,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.model import Backend, Server
+from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
 from wsgilab.run import startup
 from wsgilab.run.startup import Started
@@ -118,10 +119,19 @@ class Recording:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.given: object = None
 
-    def prepare(self, servers: Collection[Server], backends: Collection[Backend], _: object) -> Mapping[str, str]:
+    def prepare(
+        self,
+        servers: Collection[Server],
+        backends: Collection[Backend],
+        _: object,
+        application: Application | None,
+        locks: Mapping[str, str],
+    ) -> Mapping[str, str]:
         self.seen.append("prepare " + " ".join([*(each.name for each in servers), *(each.name for each in backends)]))
-        return {}
+        self.given = application, locks
+        return {each.stack: "sha256:0" for each in servers if each.stack != "unfit"}
 
     @contextmanager
     def backends(self, backends: Collection[Backend], cores: frozenset[int]) -> Iterator[Backends]:
@@ -175,3 +185,28 @@ def test_what_was_left_in_any_lane_is_swept_and_told_once() -> None:
     assert said == ["Ended 3 processes or containers that an earlier run had left behind."]
     startup.sweep([Left(0)], said.append)  # type: ignore[list-item]
     assert len(said) == 1
+
+
+def test_of_an_own_application_the_servers_that_do_not_go_with_it_are_not_started() -> None:
+    runtime, own = Recording(), Application(entry="app:app", source=".")
+    unfit = testing.server("two", stack="unfit")
+    fleets = {1: [testing.server("one"), unfit], 2: [unfit]}
+    locks = {"gunicorn": "a lock"}
+    with startup.started(runtime, LAYOUT, fleets, (), print, own, locks) as up:  # type: ignore[arg-type]
+        assert up.names == {"one"}
+    assert runtime.given == (own, locks)
+    assert runtime.seen == ["prepare one two", "fleet up on 0", "fleet down"]
+
+
+def test_what_is_left_out_is_no_cell_and_a_reference_that_is_has_a_successor() -> None:
+    cells = [testing.cell(name, users=users) for name in ("one", "two", "three") for users in (8, 32)]
+    experiment, said = testing.experiment(*cells), list[str]()
+    assert startup.without_missing(experiment, {"one", "two", "three"}, said.append) is experiment
+
+    fewer = startup.without_missing(experiment, {"one", "three"}, said.append)
+    assert ([each.server for each in fewer.cells], fewer.reference) == (["one", "one", "three", "three"], "one")
+    assert said == []
+
+    fewer = startup.without_missing(experiment, {"two", "three"}, said.append)
+    assert ([each.server for each in fewer.cells], fewer.reference) == (["two", "two", "three", "three"], "two")
+    assert said == ["The reference one is left out; the others are compared with two."]

@@ -48,6 +48,12 @@ def test_backends_count_where_they_take_part(project: Path) -> None:
     assert before.files["backends"] != after.files["backends"]
 
 
+def test_an_own_application_is_a_part_of_its_own(project: Path) -> None:
+    plain = read(project)
+    own = origin.read(project, ("gunicorn", "swarm"), backends=False, own={"app.py": "a" * 64})
+    assert own.files == {**plain.files, "your application": {"app.py": "a" * 64}}
+
+
 def test_a_file_that_cannot_be_read_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="cannot be read") as caught:
         origin.digest(tmp_path / "gone")

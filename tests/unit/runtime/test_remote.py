@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.run.test_testbed import HOST, machine
 from wsgilab import testing
+from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, EngineError, SwarmError
 from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
 from wsgilab.system import cpus
@@ -41,11 +42,14 @@ class FakeComposeRuntime:
             raise EngineError("the Docker engine stopped answering")
         self._seen.append(f"{self._name}: {what}")
 
-    def prepare(self, servers: Collection[Any], backends: Collection[Any], say: Any) -> Mapping[str, str]:
+    def prepare(
+        self, servers: Collection[Any], backends: Collection[Any], say: Any, application: Any, locks: Any
+    ) -> Mapping[str, str]:
         if self._fails == "prepare":
             raise BuildError("stack swarm does not install")
         say("Building ...")
         self._note("prepare " + " ".join(each.name for each in (*servers, *backends)))
+        self.locks = locks if application else {}
         return {"swarm": f"swarm on {self._name}", "clock-server": f"clock-server on {self._name}"}
 
     @contextlib.contextmanager
@@ -147,6 +151,13 @@ def test_each_machine_is_given_what_it_needs_and_images_are_those_of_the_targets
     assert seen == ["beta: prepare ", "alpha: prepare one postgres"]
     assert said == ["beta: Building ...", "alpha: Building ..."]
     assert digests == {"swarm": "swarm on alpha", "clock-server": "clock-server on alpha"}
+
+
+def test_an_own_application_is_the_targets_and_so_are_its_locks() -> None:
+    runtime, locks = lane([]), {"gunicorn": "a lock"}
+    runtime.prepare([testing.server("one")], [], print, Application(entry="app:app", source="."), locks)
+    assert runtime.locks == locks
+    assert runtime.swarm_hosts[0].runtime.locks == {}
 
 
 @pytest.mark.parametrize(

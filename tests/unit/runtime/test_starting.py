@@ -169,6 +169,15 @@ def test_who_is_never_ready_is_told_with_where_it_listens(
     assert now_s[0] - 1000 > START_S
 
 
+def test_an_application_that_is_never_ready_is_told_with_its_page_and_the_time_that_it_has(now_s: list[float]) -> None:
+    fake = Fake(server=server("own"), sockets=lambda: [WANTED])
+    with pytest.raises(TargetError) as caught:
+        wait_until_ready([fake], CPUS, 0.05, 90.0, "/healthz")
+    told = "own did not answer /healthz with a status below 500 within 90 s of its start, though it listens at "
+    assert caught.value.message.startswith(told)
+    assert now_s[0] - 1000 > 90
+
+
 def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> None:
     error = refusal(Fake(server=server("own"), died="ended with exit code 3", log="KeyError: 'LAB_BIND'"))
 

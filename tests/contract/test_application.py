@@ -1,0 +1,276 @@
+"""A user's own application on both runtimes: its packages, its own places, what it is told, and that nothing of the user's is touched."""
+
+import hashlib
+import json
+import textwrap
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.conftest import RUNTIMES, leftovers, require
+from wsgilab import commands
+from wsgilab.commands import Workspace
+from wsgilab.model.application import Application, Request
+from wsgilab.model.errors import BuildError, LabError, TargetError
+from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.workspace import read_catalogue
+from wsgilab.runtime.protocol import Runtime, Target
+from wsgilab.system import host
+
+pytestmark = pytest.mark.lab
+
+CORE = frozenset({min(host.usable_cpus())})
+SECRET = "open$sesame'and\"more"
+ROWS = ("gunicorn-sync-1", "gunicorn25-sync-1")
+
+SHOP = """
+    import importlib.metadata, json, os, pathlib
+    from flask import Flask, request
+
+    HERE = pathlib.Path(__file__).parent
+
+    def create_app(kind):
+        app = Flask(__name__)
+
+        @app.get("/facts")
+        def facts():
+            data = pathlib.Path(os.environ["LAB_DATA"])
+            seen = {name: os.environ.get(name) for name in ("LAB_DATA", "HOME", "SHOP_DB", "SHOP_SECRET", "SHOP_PRICE")}
+            packages = {name: importlib.metadata.version(name) for name in ("flask", "itsdangerous", "gunicorn")}
+            files = {path.name: path.read_text() for path in (HERE / "instance").iterdir()}
+            seeded = (data / "seeded").read_text() if (data / "seeded").exists() else None
+            return {"kind": kind, **seen, "packages": packages, "instance": files, "seeded": seeded}
+
+        @app.post("/orders")
+        def order():
+            for folder in (HERE / "instance", pathlib.Path(os.environ["LAB_DATA"]), pathlib.Path(os.environ["HOME"])):
+                (folder / "order").write_text(request.get_data(as_text=True))
+            return "ordered"
+
+        @app.get("/never")
+        def never():
+            return "not yet", 503
+
+        return app
+"""
+SEED = """
+    import os, pathlib, sys
+    print("seeding", sys.argv[1:])
+    (pathlib.Path(os.environ["LAB_DATA"]) / "seeded").write_text(os.environ["SHOP_DB"])
+    sys.exit("no database" if "fail" in sys.argv else 0)
+"""
+
+
+@dataclass
+class Lab:
+    workspace: Workspace
+    runtime: Runtime
+    said: list[str] = field(default_factory=list)
+
+    def digests(self, application: Application, *names: str) -> Mapping[str, str]:
+        servers = read_catalogue(self.workspace)
+        return self.runtime.prepare([servers[name] for name in names], (), self.said.append, application)
+
+
+@pytest.fixture(params=RUNTIMES)
+def lab(request: pytest.FixtureRequest, make_state: Callable[[str], Path]) -> Iterator[Lab]:
+    require(request.param)
+    workspace = commands.workspace({"LAB_STATE": str(make_state("application"))})
+    runtime, _ = choose_runtime(workspace, request.param)
+    yield Lab(workspace, runtime)
+    runtime.sweep()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Application:
+    folder = tmp_path / "shop"
+    (folder / "instance").mkdir(parents=True)
+    (folder / "app.py").write_text(textwrap.dedent(SHOP))
+    (folder / "seed.py").write_text(textwrap.dedent(SEED))
+    (folder / "instance" / "kept.txt").write_text("kept")
+    # Older than the lab's own, and what it pins itself.
+    (folder / "requirements.txt").write_text("flask<3.1\nitsdangerous==2.1.2\ngunicorn\n")
+    (folder / ".env").write_text(f"# the shop's\nSHOP_SECRET={SECRET}\nexport SHOP_PRICE='7 # a piece'\n")
+    return Application(
+        entry="app:create_app('prod')",
+        source=str(folder),
+        env={"SHOP_DB": "sqlite:///{LAB_DATA}/shop.db?a=$b"},
+        env_file=".env",
+        writable=("instance",),
+        prepare=("python", "seed.py", "-v"),
+        requests={"facts": Request(method="GET", path="/facts")},
+    )
+
+
+def test_every_server_has_the_applications_packages_places_and_environment_of_its_own(
+    lab: Lab, shop: Application
+) -> None:
+    before = snapshot(Path(shop.source))
+    lab.digests(shop, *ROWS)
+    servers = read_catalogue(lab.workspace)
+    with lab.runtime.start([servers[name] for name in ROWS], CORE) as fleet:
+        found = {name: facts(target) for name, target in fleet.items()}
+        for each in found.values():
+            assert each["kind"] == "prod"
+            assert (each["packages"]["flask"], each["packages"]["itsdangerous"]) == ("3.0.3", "2.1.2")
+            assert each["SHOP_DB"] == each["seeded"] == f"sqlite:///{each['LAB_DATA']}/shop.db?a=$b"
+            assert (each["SHOP_SECRET"], each["SHOP_PRICE"]) == (SECRET, "7 # a piece")
+            assert each["instance"] == {"kept.txt": "kept"}
+            assert each["HOME"] != str(Path.home())
+        assert found["gunicorn25-sync-1"]["packages"]["gunicorn"] == "25.3.0"
+        assert int(found["gunicorn-sync-1"]["packages"]["gunicorn"].split(".")[0]) > 25
+
+        first, second = (fleet[name] for name in ROWS)
+        assert post(first, "/orders", b"seven") == "ordered"
+        assert facts(first)["instance"] == {"kept.txt": "kept", "order": "seven"}
+        assert facts(second)["instance"] == {"kept.txt": "kept"}
+        if lab.runtime.name == "local":
+            assert found[ROWS[0]]["LAB_DATA"] != found[ROWS[1]]["LAB_DATA"]
+            assert Path(found[ROWS[0]]["HOME"], "order").read_text() == "seven"
+        first.restart()
+        assert facts(first)["instance"] == {"kept.txt": "kept", "order": "seven"}
+
+    assert leftovers(lab.workspace) == []
+    assert snapshot(Path(shop.source)) == before, "a POST met copies alone"
+    assert {name.removesuffix(".txt") for name in lab.runtime.locks} == {"gunicorn", "gunicorn25-eventlet"}
+    assert all("itsdangerous==2.1.2 \\" in text and "--hash=sha256:" in text for text in lab.runtime.locks.values())
+    left = [path for path in lab.workspace.state.rglob("*") if path.is_file() and not path.is_symlink()]
+    stacks = lab.workspace.state / "stacks"
+    assert not any(SECRET.encode() in path.read_bytes() for path in left if not path.is_relative_to(stacks))
+    assert not any("instance" in path.parts for path in left), "no copy of the source is left"
+    if lab.runtime.name == "compose":
+        assert_images_keep_no_secret(lab)
+
+
+def assert_images_keep_no_secret(lab: Lab) -> None:
+    """In none of the layers is what the env_file says, nor the file; and superseded images go."""
+    client = docker.from_env()
+    try:
+        (name,) = {tag for image in client.images.list() for tag in image.tags if "/own-gunicorn:" in tag}
+        saved = b"".join(client.images.get(name).save())
+        assert b"seed.py" in saved
+        assert SECRET.encode() not in saved
+        assert b"app/.env" not in saved
+        # The lab's own application again.
+        lab.runtime.prepare([read_catalogue(lab.workspace)["gunicorn-sync-1"]], (), print)
+        assert not [tag for image in client.images.list() for tag in image.tags if "/own-" in tag]
+    finally:
+        client.close()
+
+
+def test_a_server_whose_stack_does_not_go_with_the_application_is_left_out_and_told(
+    lab: Lab, shop: Application
+) -> None:
+    Path(shop.source, "requirements.txt").write_text("flask\ngunicorn==23.0\n")
+    digests = lab.digests(shop, *ROWS)
+    assert set(digests) & {"gunicorn", "gunicorn25-eventlet"} == {"gunicorn"}
+    assert any(
+        each.startswith("Left out: gunicorn25-sync-1: the stack gunicorn25-eventlet does not go with")
+        for each in lab.said
+    )
+    assert any(
+        each.startswith("gunicorn: with gunicorn 23.0.0, as your application requires, and") for each in lab.said
+    )
+    # What an earlier run has settled holds, whatever there is by now.
+    known = {"gunicorn": lab.runtime.locks["gunicorn"].replace("# The stack", "# Known: the stack")}
+    servers = read_catalogue(lab.workspace)
+    lab.runtime.prepare([servers["gunicorn-sync-1"]], (), lab.said.append, shop, known)
+    assert lab.runtime.locks == known
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "last"),
+    [
+        ({"prepare": ("python", "seed.py", "fail")}, "its command `prepare` failed", "no database"),
+        ({"entry": "app:nothing"}, ".*", "nothing"),
+        ({"entry": "shop.wsgi:app"}, ".*", "No module named 'shop'"),
+    ],
+)
+def test_what_does_not_start_is_told_in_a_line_with_its_last_lines_and_leaves_nothing(
+    changes: dict[str, Any], told: str, last: str, lab: Lab, shop: Application
+) -> None:
+    start_with(lab, replace(shop, **changes), rf"^gunicorn-sync-1 did not start: {told}", last)
+
+
+def test_what_never_gets_ready_is_told_after_the_time_that_it_has(lab: Lab, shop: Application) -> None:
+    never = replace(shop, ready="/never", start_s=4.0, prepare=())
+    start_with(
+        lab,
+        never,
+        r"^gunicorn-sync-1 did not answer /never with a status below 500 within 4 s of its start, though it listens",
+        "",
+    )
+
+
+def start_with(lab: Lab, application: Application, told: str, last: str) -> None:
+    lab.digests(application, "gunicorn-sync-1")
+    start = lab.runtime.start([read_catalogue(lab.workspace)["gunicorn-sync-1"]], CORE)
+    with pytest.raises(TargetError, match=told) as caught, start:
+        pytest.fail("it came up")
+    assert last in f"{caught.value.message}\n{caught.value.detail}"
+    assert "\n" not in caught.value.message
+    assert leftovers(lab.workspace) == []
+    assert not (lab.workspace.state / "servers").exists()
+
+
+def test_what_cannot_be_installed_is_told_before_anything_starts(lab: Lab, shop: Application) -> None:
+    with Path(shop.source, "dump.bin").open("wb") as sparse:
+        sparse.truncate(5 * 10**9)
+    with pytest.raises(LabError, match=r"5 files of 5,000 MB, and 200 MB at most .* the largest is dump\.bin"):
+        lab.digests(shop, "gunicorn-sync-1")
+    Path(shop.source, "dump.bin").unlink()
+    Path(shop.source, "requirements.txt").write_text("flask==3.0.0\nwerkzeug<2\n")
+    with pytest.raises(BuildError, match=r"have no resolution for Python \S+ on \S+: .*werkzeug") as caught:
+        lab.digests(shop, "gunicorn-sync-1")
+    assert "\n" not in caught.value.message
+    assert not [path for path in lab.workspace.state.rglob("seed.py") if path.is_file()]
+
+
+def test_what_a_killed_lab_left_of_an_application_is_swept(lab: Lab, shop: Application) -> None:
+    lab.digests(shop, "gunicorn-sync-1")
+    other, _ = choose_runtime(lab.workspace, lab.runtime.name)
+    with lab.runtime.start([read_catalogue(lab.workspace)["gunicorn-sync-1"]], CORE):
+        volumes = volumes_of(lab)
+        assert len(volumes) == (3 if lab.runtime.name == "compose" else 0)
+        assert other.sweep() > 0
+        assert leftovers(lab.workspace) == []
+        assert not (lab.workspace.state / "servers").exists()
+        assert not (lab.workspace.state / "generated" / "here").exists()
+    if volumes:
+        client = docker.from_env()
+        assert not volumes & {each.name for each in client.volumes.list()}
+        client.close()
+
+
+def volumes_of(lab: Lab) -> set[str]:
+    """Those of the containers of this lab that run."""
+    if lab.runtime.name != "compose":
+        return set()
+    client = docker.from_env()
+    try:
+        found = client.containers.list(filters={"label": f"wsgilab.lab={lab.workspace.lab_id}"})
+        return {mount["Name"] for each in found for mount in each.attrs["Mounts"] if mount["Type"] == "volume"}
+    finally:
+        client.close()
+
+
+def snapshot(folder: Path) -> Mapping[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def facts(target: Target) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{target.published_url}/facts", timeout=10) as response:
+        found: dict[str, Any] = json.loads(response.read())
+    return found
+
+
+def post(target: Target, page: str, body: bytes) -> str:
+    with urllib.request.urlopen(f"{target.published_url}{page}", body, timeout=10) as response:
+        return str(response.read().decode())

@@ -1,0 +1,225 @@
+"""A user's own application as servers get it: copies of its source, its packages' locks, its environment, and its preparation."""
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from wsgilab.model import Server
+from wsgilab.model.application import Application
+from wsgilab.model.errors import BuildError, StoreError, TargetError, UsageError
+from wsgilab.runtime import packages
+from wsgilab.runtime import source as sources
+from wsgilab.runtime.packages import Target
+from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.source import Source
+from wsgilab.runtime.starting import START_S
+
+UNPREPARED = 81
+"""The exit code of a container whose preparation failed."""
+NOT_PREPARED = "its command `prepare` failed"
+INDEXES = "indexes.txt"
+"""Beside the copy of the source, and removed with it: `Installed.indexes`."""
+PREPARE_S = 300.0
+"""How long `prepare` may take."""
+
+_READY = "/__lab__/ready"
+"""The door's own page."""
+_LARGEST_ENV_FILE = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a server has what is its own."""
+
+    source: str
+    """Where the application is imported from."""
+    data: str
+    home: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """An application whose packages are settled."""
+
+    application: Application
+    source: Source
+    locks: Mapping[str, str]
+    """Stack -> lock, of the stacks that go with it."""
+    secrets: Mapping[str, str] = field(repr=False)
+    """What its env_file says."""
+    indexes: str = field(default="", repr=False)
+    """Lines of a requirements file that say where its packages are from, passwords included."""
+
+    @property
+    def ready(self) -> str:
+        """The page that is answered with a status below 500 once a server can be used."""
+        return ready_page(self.application)
+
+    @property
+    def start_s(self) -> float:
+        """How long a server may take until then."""
+        return self.application.start_s or START_S
+
+    @property
+    def writable(self) -> Collection[str]:
+        """Folders of the source that each server has a copy of, of its own, in their plain spelling."""
+        return [PurePosixPath(each).as_posix() for each in self.application.writable]
+
+    def environment(self, server: Server, place: Place) -> dict[str, str]:
+        """What the application adds to the environment of a server. What its row sets itself, the row knows better."""
+        given = {**self.secrets, **self.application.env}
+        own = {
+            name: value.replace("{LAB_DATA}", place.data) if name in self.application.env else value
+            for name, value in given.items()
+            if name not in server.environment and not name.startswith("LAB_") and name != "PATH"
+        }
+        return {
+            **own,
+            "LAB_APP": self.application.entry,
+            "LAB_SOURCE": place.source,
+            "LAB_DATA": place.data,
+            "HOME": place.home,
+        }
+
+
+def settle(
+    application: Application,
+    servers: Collection[Server],
+    stacks: Path,
+    target: Target,
+    known: Mapping[str, str],
+    folder: Path,
+    say: Say,
+) -> Installed:
+    """Copy the source to `folder`/source, and settle what is installed beside it. `known`: locks of a run that goes on.
+
+    Servers whose stack does not go with the application are told, and have no lock. Raises LabError where the application
+    cannot be used, or where no server goes with it.
+    """
+    source = sources.read(application)
+    _check_folders(application, source)
+    secrets = _secrets(application, source.folder)
+    sources.removed(folder)
+    source.copy(folder / "source")
+    names = {each.stack for each in servers}
+    work = folder / "work"
+    if known:
+        if missing := sorted(names - known.keys()):
+            raise StoreError(f"locks/{missing[0]}.txt of this run is gone; put it back, or start a new run")
+        indexes = packages.indexes(application, folder / "source", target, work)
+        found = packages.Locked(locks={name: known[name] for name in names}, left_out={}, indexes=indexes)
+    else:
+        say("Locking your application's packages ...")
+        found = packages.lock(application, folder / "source", stacks, names, target, work, say)
+    for name, cause in found.left_out.items():
+        rows = ", ".join(each.name for each in servers if each.stack == name)
+        say(f"Left out: {rows}: the stack {name} does not go with your application's packages: {cause}.")
+    if names and not found.locks:
+        causes = "; ".join(found.left_out.values())
+        raise BuildError(f"none of the servers goes with your application's packages: {causes}")
+    (folder / "locks").mkdir()
+    for name, text in found.locks.items():
+        (folder / "locks" / f"{name}.txt").write_text(text)
+    (folder / INDEXES).touch(mode=0o600)
+    (folder / INDEXES).write_text(found.indexes)
+    return Installed(application=application, source=source, locks=found.locks, secrets=secrets, indexes=found.indexes)
+
+
+def ready_page(application: Application) -> str:
+    """The page that says that a server can be used: the one that is named, else that of the first GET, else the door's."""
+    gets = (each.path for each in application.requests.values() if each.method == "GET")
+    return application.ready or next(gets, _READY)
+
+
+@contextlib.contextmanager
+def laid_out(installed: Installed, names: Collection[str], folder: Path) -> Iterator[Mapping[str, Place]]:
+    """Server -> its place, in a new `folder` of this machine. Removed on exit.
+
+    They share one copy of the source, which is read-only, unless they write to it.
+    """
+    application = installed.application
+    shared = None if application.writable or application.prepare else folder / "source"
+    try:
+        yield _places(installed, names, folder, shared)
+    finally:
+        sources.removed(folder)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+
+
+def _places(installed: Installed, names: Collection[str], folder: Path, shared: Path | None) -> Mapping[str, Place]:
+    places = {}
+    try:
+        if shared is not None:
+            _copy(installed, shared)
+        for name in names:
+            own = folder / name
+            source = own / "source" if shared is None else shared
+            if shared is None:
+                _copy(installed, source)
+            for each in ("data", "home"):
+                (own / each).mkdir(parents=True)
+            places[name] = Place(source=str(source), data=str(own / "data"), home=str(own / "home"))
+    except OSError as error:
+        raise TargetError(f"{error.filename}: cannot be written ({error.strerror}); is the disk full?") from None
+    return places
+
+
+def _copy(installed: Installed, into: Path) -> None:
+    installed.source.copy(into)
+    for each in installed.writable:
+        (into / each).mkdir(parents=True, exist_ok=True)
+    sources.closed(into, installed.writable)
+
+
+# --- what is read of it
+
+
+def _check_folders(application: Application, source: Source) -> None:
+    for each in application.writable:
+        path = PurePosixPath(each)
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"writable: {each}: must be a folder within the source")
+        if path.as_posix() in source.files:
+            raise UsageError(
+                f"writable: {each}: is a file; name the folder that it is in, or `.` for the source itself"
+            )
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _secrets(application: Application, folder: Path) -> Mapping[str, str]:
+    """What the env_file says. Raises UsageError, without any of its values."""
+    if application.env_file is None:
+        return {}
+    where = f"env_file: {application.env_file}"
+    try:
+        file = folder / application.env_file
+        if file.stat().st_size > _LARGEST_ENV_FILE:
+            raise UsageError(f"{where}: is larger than 1 MB; it must have lines of NAME=value")
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read ({error.strerror}); it is looked for in the source") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{where}: is not UTF-8 text") from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        stated = line.strip().removeprefix("export ").strip()
+        if not stated or stated.startswith("#"):
+            continue
+        name, equals, value = stated.partition("=")
+        if not equals or not _NAME.fullmatch(name.strip()):
+            raise UsageError(f"{where}:{number}: must be NAME=value")
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> str:
+    """A value with or without quotes; without, a comment may follow it. Nothing is filled in."""
+    for quote in "'\"":
+        if text.startswith(quote) and (end := text.find(quote, 1)) > 0:
+            return text[1:end]
+    return re.split(r"\s#", text, maxsplit=1)[0].rstrip()
