@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,30 @@ def test_a_file_is_sent_as_the_server_does_it(door: Door) -> None:
     found = door.get("/file")
 
     assert (found.status, found.body == FILE, len(found.stamps)) == (200, True, 1)
+
+
+def test_what_left_late_is_gone_with_the_fleet_and_after_a_lab_that_was_killed(
+    session_places: Workspace, make_state: Callable[[str], Path], source: Path
+) -> None:
+    # A lab of its own, because what is swept is all that it has.
+    workspace = replace(session_places, state=make_state("late"))
+    own, _ = choose_runtime(workspace, "local")
+    server = through_the_door(read_catalogue(workspace)[SYNC], source)
+
+    def noted() -> list[str]:
+        return [path.name for path in Path("/dev/shm").glob(f"*{workspace.lab_id}*")]
+
+    with own.start([server], CORE) as up:
+        for _ in range(2):
+            Door(name=SYNC, url=up[SYNC].published_url).get("/stream")
+            assert noted() == [f"wsgilab-{workspace.lab_id}-{SYNC}-1-late"]
+            up[SYNC].restart()
+            assert noted() == [], "it was that of processes that have ended"
+        Door(name=SYNC, url=up[SYNC].published_url).get("/stream")
+    assert noted() == []
+    Path(f"/dev/shm/wsgilab-{workspace.lab_id}-{SYNC}-1-late").touch()
+    own.sweep()
+    assert noted() == []
 
 
 @pytest.mark.parametrize("name", [SYNC, EVENTLET, DEV])

@@ -32,8 +32,9 @@ from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
+from wsgilab.runtime.containers import ContainerTarget
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.pages import FACTS
+from wsgilab.runtime.pages import FACTS, LATE, READY
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import Backends, Fleet, Running, Runtime, Target
 from wsgilab.system import host
@@ -90,6 +91,7 @@ def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: Lo
         with urllib.request.urlopen(f"{target.published_url}/hello", timeout=10) as response:
             assert response.read() == b"hello\n"
         assert swarm.get(f"{target.base_url}/hello") == "hello\n"
+        assert swarm.get(target.base_url + READY) == "ready\n"
         assert target.failure() is None
 
 
@@ -106,6 +108,15 @@ def test_each_stack_has_the_packages_of_its_lock(fleet: Fleet, swarm: LocustSwar
     assert "eventlet" in old
     assert int(new["gunicorn"].split(".")[0]) > 25
     assert "eventlet" not in new
+
+
+@pytest.mark.parametrize("runtime", ["compose"], indirect=True)
+def test_a_container_notes_in_its_memory_what_leaves_late(fleet: Fleet) -> None:
+    target = fleet["gunicorn-sync-4"]
+    assert isinstance(target, ContainerTarget)
+    code, told = target._container.exec_run(["sh", "-c", 'touch "$LAB_LATE" && df --output=fstype "$LAB_LATE"'])
+    assert (code, told.split()) == (0, [b"Type", b"tmpfs"])
+    assert target.fetch(LATE) == ""
 
 
 def test_a_loaded_target_is_measured_inside_and_outside(fleet: Fleet, swarm: LocustSwarm) -> None:
