@@ -164,15 +164,15 @@ class _Answer:
     # --- as a body
 
     def __iter__(self) -> Iterator[bytes]:
+        length: int | None = None
         try:
             for piece in self.body:
                 before = self._sent
                 self._sent = before + len(piece)
                 # Only where it matters: to look for its length costs more than all the rest.
-                if time.monotonic_ns() - self._left_ns > LATE_NS and not self._has_left:
-                    length = _length(self._headers)
+                if time.monotonic_ns() - self._left_ns > LATE_NS:
+                    length = _length(self._headers) if length is None else length
                     if before < length <= self._sent:
-                        self._has_left = True
                         self.note(early=False)
                 yield piece
         except GeneratorExit:
@@ -199,7 +199,7 @@ class _Answer:
             self.note(early=early)
 
     def _is_whole(self) -> bool:
-        """Whether all of its Content-Length was handed over; then in time, or it would have been noted."""
+        """Whether all of its Content-Length was handed over: then in time, or it was noted."""
         return 0 <= _length(self._headers) <= self._sent
 
 

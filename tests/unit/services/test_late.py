@@ -96,6 +96,27 @@ def test_nothing_is_open_before_it_is_needed_and_only_the_owner_reads_it(tmp_pat
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_process_that_has_closed_what_it_inherited_appends_to_the_file_and_to_no_other(tmp_path: Path) -> None:
+    code = """if True:
+        import os
+        from wsgilab_door.late import LateFile
+
+        file = LateFile("late")
+        file.append("parent")
+        if os.fork() == 0:
+            os.closerange(3, 100)
+            # It gets the number of the descriptor that was closed.
+            other = os.open("other", os.O_WRONLY | os.O_CREAT)
+            file.append("child")
+            os._exit(0)
+        os.wait()
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(DOOR)})
+
+    assert (tmp_path / "late").read_text() == "parent\nchild\n"
+    assert (tmp_path / "other").read_text() == ""
+
+
 def test_the_file_stays_the_same_one_where_the_working_folder_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,10 @@ class MadeOfIt:
 def two(environ: Any, start_response: Any) -> Any: ...
 
 
-@wraps(refusal)
+def three(_one: Any, _two: Any, _three: Any) -> Any: ...
+
+
+@wraps(three)
 def disguised(environ: Any, start_response: Any) -> Any: ...
 
 
