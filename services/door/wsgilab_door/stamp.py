@@ -13,7 +13,9 @@ serves them all.
 
 A header is sent before the body. So `left` is when the response was begun, and what leaves later than that is written to a
 file (late.py), with its stamp and the moment at which it really left: when the last byte was handed to the server. That is the
-piece of the body that completes its Content-Length, else the end of the body, or its `close()`.
+piece of the body that completes its Content-Length, else the end of the body, or its `close()`. A server may let a body that is
+made wait while it serves others on the same thread, as tornado does. That wait is the server's: the request has left when the
+application last worked on it.
 
 A request may carry the moment until which it counts:
 
@@ -43,6 +45,8 @@ _KEEP_HEADERS = ("gunicorn/", "Cheroot/")
 _NO_LENGTH = -1
 _LENGTHY = len("content-length")
 
+_latest: dict[int, int] = {}
+"""Thread or greenlet id -> when the request that it took last has entered."""
 _thread: Any = next(
     each for each in object.__subclasses__() if (each.__module__, each.__name__) == ("_thread", "_local")
 )()
@@ -78,6 +82,9 @@ class StampMiddleware:
         answer = _Answer()
         answer.environ, answer.start_response, answer.entered_ns = environ, start_response, entered_ns
         answer.late = self._late
+        # Looked up at each request: gevent and eventlet replace this function after import.
+        answer.ident = ident = threading.get_ident()
+        _latest[ident] = entered_ns
         if self._late is None:
             return self.application(environ, answer.begin)
         wrapper = environ.get("wsgi.file_wrapper")
@@ -87,8 +94,10 @@ class StampMiddleware:
         try:
             body = self.application(environ, answer.begin)
         except BaseException:
+            answer.works()
             answer.note(early=True)
             raise
+        answer.works()
         if (
             (type(body) not in self._unsized and self._is_sized(body))
             or environ.get("REQUEST_METHOD") == "HEAD"
@@ -116,6 +125,8 @@ class _Answer:
     start_response: Callable[..., Any]
     entered_ns: int
     late: LateFile | None
+    ident: int
+    """Of the thread or greenlet that it entered on."""
     body: Iterable[bytes] = ()
     file: object = None
     """What `wsgi.file_wrapper` made, where that is no class."""
@@ -123,6 +134,8 @@ class _Answer:
     _stamp = ""
     _left_ns = 0
     """By the stamp; 0 until the response is begun."""
+    _worked_ns = 0
+    """Until when the application has worked on it."""
     _sent = 0
     """Bytes."""
     _has_left = False
@@ -133,8 +146,7 @@ class _Answer:
         if self._left_ns and self.environ.get("SERVER_SOFTWARE", "").startswith(_KEEP_HEADERS):
             # The server still has the first stamp.
             return self.start_response(status, list(headers), exc_info)
-        # Looked up at each request: gevent and eventlet replace this function after import.
-        key = os.getpid(), threading.get_ident()
+        key = os.getpid(), self.ident
         if getattr(_thread, "key", None) != key:
             # To spell this takes as long as all the rest.
             _thread.key, _thread.who = key, f"{key[0]} {threading.get_native_id()} {key[1]}"
@@ -155,47 +167,60 @@ class _Answer:
 
         return wrapped
 
-    def note(self, *, early: bool) -> None:
-        """It leaves now: late if that is some time after it was begun, or `early`, before its end."""
+    def works(self, since_ns: int = 0) -> None:
+        """The application has worked on it until now, since the server asked it to."""
         now_ns = time.monotonic_ns()
-        if (early or now_ns - self._left_ns > LATE_NS) and self._left_ns and self.late is not None:
-            self.late.append(f"{self._stamp} {now_ns}")
+        # What takes no time, once the thread has served others, was done before.
+        if now_ns - since_ns > LATE_NS or _latest.get(self.ident) == self.entered_ns:
+            self._worked_ns = now_ns
+
+    def note(self, *, early: bool) -> None:
+        """It has left: late if that is some time after it was begun, or `early`, before its end."""
+        if (early or self._worked_ns - self._left_ns > LATE_NS) and self._left_ns and self.late is not None:
+            self.late.append(f"{self._stamp} {self._worked_ns}")
 
     # --- as a body
 
     def __iter__(self) -> Iterator[bytes]:
         length: int | None = None
+        asked_ns = time.monotonic_ns()
         try:
             for piece in self.body:
+                self.works(asked_ns)
                 before = self._sent
                 self._sent = before + len(piece)
                 # Only where it matters: to look for its length costs more than all the rest.
-                if time.monotonic_ns() - self._left_ns > LATE_NS:
+                if self._worked_ns - self._left_ns > LATE_NS:
                     length = _length(self._headers) if length is None else length
                     if before < length <= self._sent:
                         self.note(early=False)
                 yield piece
+                asked_ns = time.monotonic_ns()
         except GeneratorExit:
             # The server has dropped it. Whether it closes the body is another matter.
             raise
         except BaseException:
+            self.works(asked_ns)
             self._leave(early=True)
             raise
+        self.works(asked_ns)
         self._leave(early=False)
 
     def close(self) -> None:
         """What the server calls, if it does."""
-        self._leave(early=True)
+        if not self._has_left:
+            self.works(time.monotonic_ns())
+            self._leave(early=True)
         close = getattr(self.body, "close", None)
         if close is not None:
             close()
 
     def _leave(self, *, early: bool) -> None:
-        """It has ended, or was closed: unless it had left before, it leaves now."""
+        """It has ended, or was closed: unless it had left before, it has left now."""
         if self._has_left:
             return
         self._has_left = True
-        if (early or time.monotonic_ns() - self._left_ns > LATE_NS) and not self._is_whole():
+        if (early or self._worked_ns - self._left_ns > LATE_NS) and not self._is_whole():
             self.note(early=early)
 
     def _is_whole(self) -> bool:

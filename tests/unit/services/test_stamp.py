@@ -406,6 +406,36 @@ def test_a_body_that_never_reaches_its_length_has_left_when_it_ends(served: Serv
     assert server.late_ms() == [7]
 
 
+@pytest.mark.parametrize(("piece_ms", "left_ms"), [(0.0, []), (30.0, [530.0])])
+def test_a_wait_in_which_its_thread_serves_others_is_the_servers(
+    served: Served, clock: Clock, piece_ms: float, left_ms: list[float]
+) -> None:
+    """As in tornado, which asks for a body that is made only when it has taken the requests that came meanwhile."""
+
+    def pieces() -> Iterator[bytes]:
+        clock.wait(piece_ms)
+        yield b"made"
+
+    first = served(answering(pieces, ("Content-Length", "4")))
+    body = first.ask()
+    clock.wait(1)
+    served(answering(lambda: iter([b"other"]))).ask()
+    clock.wait(499)
+    assert list(body) == [b"made"]
+    body.close()  # type: ignore[attr-defined]
+
+    # What was made of it only then is the application's all the same.
+    assert first.late_ms() == left_ms
+
+
+def test_a_wait_in_which_its_thread_serves_nobody_is_the_requests(served: Served, clock: Clock) -> None:
+    server = served(answering(lambda: iter([b"made"])))
+    body = server.ask()
+    clock.wait(500)
+    assert list(body) == [b"made"]
+    assert server.late_ms() == [500.0]
+
+
 def test_a_body_that_raises_has_left_then_and_the_exception_passes(served: Served, clock: Clock) -> None:
     def body() -> Iterator[bytes]:
         yield b"x"
