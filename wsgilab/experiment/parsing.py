@@ -150,9 +150,6 @@ def complaint(error: ValueError, kind: Any) -> str:
     unknown_key = ("extra_forbidden", "unexpected_keyword_argument")
     first = min(error.errors(include_url=False), key=lambda each: each["type"] not in unknown_key)
     place, what, given = first["loc"], first["type"], short(first["input"])
-    if place[-1:] == ("[key]",):
-        # What is wrong is the last key itself.
-        place = place[:-1]
     spelt = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     key = short(spelt, quoted=False)
     if what in unknown_key:

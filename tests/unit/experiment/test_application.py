@@ -208,7 +208,7 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
             "{post: /orders, get: /",
             "requests.buy: needs one of get, post, put, patch, delete, head, ",
         ),
-        ("{X-Key: k}", "{X Key: k}", "requests.buy.headers.X Key: must be the name of a header, not 'X Key'"),
+        ("{X-Key: k}", "{X Key: k}", "requests.buy.headers.X Key.[key]: must be the name of a header, not 'X Key'"),
         ("{X-Key: k}", "{X-Key: 1}", "requests.buy.headers.X-Key: must be printable ASCII, as headers are sent, not 1"),
         (
             "{X-Key: k}",
@@ -255,7 +255,7 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
         (
             "  shop: {mix",
             "  The Shop: {mix",
-            "requests.The Shop: must be lower-case letters, digits and hyphens, 64 at",
+            "requests.The Shop.[key]: must be lower-case letters, digits and hyphens, 64 at",
         ),
         (
             "  shop: {mix: {orders: 8, buy: 1}}",
