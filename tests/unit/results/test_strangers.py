@@ -194,11 +194,11 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ),
     ("servers/gunicorn-sync-1/processes", 10**9, "servers.gunicorn-sync-1.processes: "),
     ("notes", ["  "], "notes[0]: must be a few words, not '  '"),
-    ("origin", {"files": {"": {}}}, "origin.files.: must be a part of what is measured, not ''"),
+    ("origin", {"files": {"": {}}}, "origin.files..[key]: must be a part of what is measured, not ''"),
     (
         "origin",
         {"files": {"locks": {"/etc/passwd": "0" * 64}}},
-        "origin.files.locks./etc/passwd: must be a path within the checkout, not '/etc/passwd'",
+        "origin.files.locks./etc/passwd.[key]: must be a path within the checkout, not '/etc/passwd'",
     ),
     ("origin", {"files": {"locks": {"a.txt": "0" * 63}}}, "origin.files.locks.a.txt: "),
     ("origin", {"files": {}, "revision": "main"}, "origin.revision: must be a revision of git, not 'main'"),
