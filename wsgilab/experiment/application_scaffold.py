@@ -202,7 +202,7 @@ def _source(source: str, inside: str) -> _Key:
 
 
 def _requirements(folder: Folder, inside: str) -> _Key:
-    about = ["What it needs installed: requirements.txt, pyproject.toml or uv.lock, in its folder."]
+    about = ["What it needs installed: requirements.txt, uv.lock or pyproject.toml, in its folder."]
     files = _beside(folder, inside)
     project = _project(folder, inside)
     found = [name for name in ("uv.lock", "requirements.txt") if name in files]

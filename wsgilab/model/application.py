@@ -74,7 +74,7 @@ class ApplicationSettings:
     source: Line = "."
     """The folder that it is imported from, relative to the file that says so, or else to where the lab is called."""
     requirements: Line | None = None
-    """A file of `source`: requirements.txt, pyproject.toml or uv.lock. By default the first of these that is there, or nothing."""
+    """A file of `source`: requirements.txt, uv.lock or pyproject.toml. By default the first of these that is there, or nothing."""
     extras: Annotated[tuple[Line, ...], Must("be a list such as [postgres, async]")] = ()
     """Of a pyproject.toml."""
     python: Annotated[str, Pattern(r"^3\.[0-9]{1,2}$"), Must('be a version such as "3.12", in quotes')] | None = None

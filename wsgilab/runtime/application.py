@@ -12,6 +12,7 @@ from wsgilab.model.errors import BuildError, StoreError, TargetError, UsageError
 from wsgilab.runtime import packages
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.packages import Target
+from wsgilab.runtime.pages import READY
 from wsgilab.runtime.protocol import Say
 from wsgilab.runtime.source import Source
 from wsgilab.runtime.starting import START_S
@@ -24,8 +25,6 @@ INDEXES = "indexes.txt"
 PREPARE_S = 300.0
 """How long `prepare` may take."""
 
-_READY = "/__lab__/ready"
-"""The door's own page."""
 _LARGEST_ENV_FILE = 2**20
 
 
@@ -130,7 +129,7 @@ def settle(
 def ready_page(application: Application) -> str:
     """The page that says that a server can be used: the one that is named, else that of the first GET, else the door's."""
     gets = (each.path for each in application.requests.values() if each.method == "GET")
-    return application.ready or next(gets, _READY)
+    return application.ready or next(gets, READY)
 
 
 @contextlib.contextmanager

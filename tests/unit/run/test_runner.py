@@ -315,7 +315,7 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     (tmp_path / "shop" / "app.py").write_text("app = None\n")
     requests = {"sleep": Request(method="GET", path="/sleep")}
     own = Application(entry="app:app", source=str(tmp_path / "shop"), requests=requests)
-    made.experiment = replace(made.experiment, application=own)
+    made.experiment = replace(made.experiment, application=own, parameters={"sleep": {}})
     made.runtime.locks = {"gunicorn": "flask==3.0.3\n"}
     made.left_out = {"gunicorn-sync-1"}
 
