@@ -518,7 +518,7 @@ def test_a_container_that_the_user_brought_back_is_found_and_one_that_was_remove
         assert target.log_tail() == ""
         with pytest.raises(TargetError, match="gunicorn-sync-1 was removed"):
             target.usage()
-        with pytest.raises(TargetError, match=r"it was removed; invoke lab\.down, then lab\.up"):
+        with pytest.raises(TargetError, match=r"it was removed; invoke lab\.down, then invoke lab\.up"):
             target.restart()
     assert leftovers(workspace) == []
 
