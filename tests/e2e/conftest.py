@@ -41,7 +41,8 @@ class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
     def _split_scope(self, nodeid: str) -> str:
         file, *words = re.split(r"::|[\[\]-]", nodeid)
         runtime = next((each for each in RUNTIMES if each in words), "")
-        return "machines" if "test_site" in file else f"{file} {runtime}"
+        # Files of one name in two folders are about the same: a user's own application, whose images belong to one run at a time.
+        return "machines" if "test_site" in file else f"{Path(file).name} {runtime}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

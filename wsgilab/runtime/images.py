@@ -83,18 +83,25 @@ def clean(compose: Compose) -> None:
 def _remove(compose: Compose, *, superseded: bool) -> None:
     """Remove this checkout's images, or only those that newer ones superseded, unless a container uses them."""
     mine = f"{LABEL}={compose.checkout}"
-    current = set(compose.own.images.values()) if compose.own else set()
     with engine_errors():
-        for image in compose.client.images.list(filters={"label": mine}):
-            for name in image.tags:
+        # Not the library's own list, which looks at each image again: another lab may have removed it by then.
+        for image in compose.client.api.images(filters={"label": mine}):
+            for name in image["RepoTags"] or ():
                 # The user may have given one of them another name.
                 is_own = name.startswith(f"{OWN}/")
-                if is_own and not (superseded and (name in current or name.endswith(f":{compose.tag}"))):
+                if is_own and (not superseded or _is_superseded(compose, name)):
                     with _unless_used():
                         compose.client.images.remove(name)
         with _unless_used():
             # And those that have lost their names, as after a change of the base image.
             compose.client.images.prune(filters={"dangling": True, "label": mine})
+
+
+def _is_superseded(compose: Compose, name: str) -> bool:
+    """Whether a newer image of the lab's stands for one of this name. Those of a user's application stay until others are built."""
+    if name.startswith(f"{OWN}/own-"):
+        return compose.own is not None and name not in compose.own.images.values()
+    return not name.endswith(f":{compose.tag}")
 
 
 @contextlib.contextmanager
