@@ -79,12 +79,10 @@ class StampMiddleware:
             # One empty chunk: Hypercorn takes a body without any chunk for an error of the application.
             return [b""]
 
-        answer = _Answer()
-        answer.environ, answer.start_response, answer.entered_ns = environ, start_response, entered_ns
-        answer.late = self._late
         # Looked up at each request: gevent and eventlet replace this function after import.
-        answer.ident = ident = threading.get_ident()
+        ident = threading.get_ident()
         _latest[ident] = entered_ns
+        answer = _Answer(environ, start_response, entered_ns, ident, self._late)
         if self._late is None:
             return self.application(environ, answer.begin)
         wrapper = environ.get("wsgi.file_wrapper")
@@ -121,24 +119,37 @@ class _Answer:
     Every microsecond here is counted as the server's own.
     """
 
-    environ: dict[str, Any]
-    start_response: Callable[..., Any]
-    entered_ns: int
-    late: LateFile | None
-    ident: int
-    """Of the thread or greenlet that it entered on."""
-    body: Iterable[bytes] = ()
-    file: object = None
-    """What `wsgi.file_wrapper` made, where that is no class."""
-    _headers: Iterable[tuple[str, str]] = ()
-    _stamp = ""
-    _left_ns = 0
-    """By the stamp; 0 until the response is begun."""
-    _worked_ns = 0
-    """Until when the application has worked on it."""
-    _sent = 0
-    """Bytes."""
-    _has_left = False
+    __slots__ = (
+        *("environ", "start_response", "entered_ns", "ident", "late", "body", "file"),
+        *("_headers", "_stamp", "_left_ns", "_worked_ns", "_sent", "_has_left"),
+    )
+
+    def __init__(
+        self,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any],
+        entered_ns: int,
+        ident: int,
+        late: LateFile | None,
+    ) -> None:
+        self.environ = environ
+        self.start_response = start_response
+        self.entered_ns = entered_ns
+        self.ident = ident
+        """Of the thread or greenlet that it entered on."""
+        self.late = late
+        self.body: Iterable[bytes] = ()
+        self.file: object = None
+        """What `wsgi.file_wrapper` made, where that is no class."""
+        self._headers: Iterable[tuple[str, str]] = ()
+        self._stamp = ""
+        self._left_ns = 0
+        """By the stamp; 0 until the response is begun."""
+        self._worked_ns = 0
+        """Until when the application has worked on it."""
+        self._sent = 0
+        """Bytes."""
+        self._has_left = False
 
     def begin(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What the application is given as `start_response`."""
@@ -183,17 +194,19 @@ class _Answer:
 
     def __iter__(self) -> Iterator[bytes]:
         length: int | None = None
+        # Until then nothing can be late, and there is nothing to look at.
+        in_time_ns = self._left_ns + LATE_NS
         asked_ns = time.monotonic_ns()
         try:
             for piece in self.body:
-                self.works(asked_ns)
                 before = self._sent
                 self._sent = before + len(piece)
-                # Only where it matters: to look for its length costs more than all the rest.
-                if self._worked_ns - self._left_ns > LATE_NS:
-                    length = _length(self._headers) if length is None else length
-                    if before < length <= self._sent:
-                        self.note(early=False)
+                if time.monotonic_ns() > in_time_ns:
+                    self.works(asked_ns)
+                    if self._worked_ns - self._left_ns > LATE_NS:
+                        length = _length(self._headers) if length is None else length
+                        if before < length <= self._sent:
+                            self.note(early=False)
                 yield piece
                 asked_ns = time.monotonic_ns()
         except GeneratorExit:
@@ -203,8 +216,11 @@ class _Answer:
             self.works(asked_ns)
             self._leave(early=True)
             raise
-        self.works(asked_ns)
-        self._leave(early=False)
+        if time.monotonic_ns() > in_time_ns:
+            self.works(asked_ns)
+            self._leave(early=False)
+        else:
+            self._has_left = True
 
     def close(self) -> None:
         """What the server calls, if it does."""
