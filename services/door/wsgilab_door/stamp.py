@@ -50,8 +50,16 @@ _latest: dict[int, int] = {}
 _thread: Any = next(
     each for each in object.__subclasses__() if (each.__module__, each.__name__) == ("_thread", "_local")
 )()
-"""Who an OS thread has served a request as last, `who`, and the ids of process and greenlet that this was made of, `key`. Of the
-type itself, because gevent and eventlet replace its name, by one of what each greenlet has."""
+"""Who an OS thread has served a request as last: `who`, and the thread or greenlet id in it, `ident`. Of the type itself, because gevent
+and eventlet replace its name, by one of what each greenlet has."""
+
+
+def _forget() -> None:
+    _thread.ident = None
+
+
+# A new process has another id. To ask for that at each request would be a system call more.
+os.register_at_fork(after_in_child=_forget)
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -95,7 +103,8 @@ class StampMiddleware:
             answer.works()
             answer.note(early=True)
             raise
-        answer.works()
+        if time.monotonic_ns() - answer.left_ns > LATE_NS:
+            answer.works()
         if (
             (type(body) not in self._unsized and self._is_sized(body))
             or environ.get("REQUEST_METHOD") == "HEAD"
@@ -121,7 +130,7 @@ class _Answer:
 
     __slots__ = (
         *("environ", "start_response", "entered_ns", "ident", "late", "body", "file"),
-        *("_headers", "_stamp", "_left_ns", "_worked_ns", "_sent", "_has_left"),
+        *("_headers", "_stamp", "left_ns", "_worked_ns", "_sent", "_has_left"),
     )
 
     def __init__(
@@ -143,10 +152,10 @@ class _Answer:
         """What `wsgi.file_wrapper` made, where that is no class."""
         self._headers: Iterable[tuple[str, str]] = ()
         self._stamp = ""
-        self._left_ns = 0
+        self.left_ns = 0
         """By the stamp; 0 until the response is begun."""
         self._worked_ns = 0
-        """Until when the application has worked on it."""
+        """Until when the application has worked on it, as far as that is later than LATE_NS after it was begun."""
         self._sent = 0
         """Bytes."""
         self._has_left = False
@@ -154,19 +163,18 @@ class _Answer:
     def begin(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What the application is given as `start_response`."""
         self._headers = headers
-        if self._left_ns and self.environ.get("SERVER_SOFTWARE", "").startswith(_KEEP_HEADERS):
+        if self.left_ns and self.environ.get("SERVER_SOFTWARE", "").startswith(_KEEP_HEADERS):
             # The server still has the first stamp.
             return self.start_response(status, list(headers), exc_info)
-        key = os.getpid(), self.ident
-        if getattr(_thread, "key", None) != key:
+        if getattr(_thread, "ident", None) != self.ident:
             # To spell this takes as long as all the rest.
-            _thread.key, _thread.who = key, f"{key[0]} {threading.get_native_id()} {key[1]}"
+            _thread.ident, _thread.who = self.ident, f"{os.getpid()} {threading.get_native_id()} {self.ident}"
         left_ns = time.monotonic_ns()
         stamp = f"{_thread.who} {self.entered_ns} {left_ns}"
         # In a list of its own: that of the application may be one that it passes each time.
         write = self.start_response(status, [*headers, (HEADER, stamp)], exc_info)
         # Not before, because the server may have refused it.
-        self._stamp, self._left_ns = stamp, left_ns
+        self._stamp, self.left_ns = stamp, left_ns
         return write
 
     def noting_files(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,15 +195,15 @@ class _Answer:
 
     def note(self, *, early: bool) -> None:
         """It has left: late if that is some time after it was begun, or `early`, before its end."""
-        if (early or self._worked_ns - self._left_ns > LATE_NS) and self._left_ns and self.late is not None:
-            self.late.append(f"{self._stamp} {self._worked_ns}")
+        if (early or self._worked_ns - self.left_ns > LATE_NS) and self.left_ns and self.late is not None:
+            self.late.append(f"{self._stamp} {max(self._worked_ns, self.left_ns)}")
 
     # --- as a body
 
     def __iter__(self) -> Iterator[bytes]:
         length: int | None = None
         # Until then nothing can be late, and there is nothing to look at.
-        in_time_ns = self._left_ns + LATE_NS
+        in_time_ns = self.left_ns + LATE_NS
         asked_ns = time.monotonic_ns()
         try:
             for piece in self.body:
@@ -203,7 +211,7 @@ class _Answer:
                 self._sent = before + len(piece)
                 if time.monotonic_ns() > in_time_ns:
                     self.works(asked_ns)
-                    if self._worked_ns - self._left_ns > LATE_NS:
+                    if self._worked_ns - self.left_ns > LATE_NS:
                         length = _length(self._headers) if length is None else length
                         if before < length <= self._sent:
                             self.note(early=False)
@@ -236,7 +244,7 @@ class _Answer:
         if self._has_left:
             return
         self._has_left = True
-        if (early or self._worked_ns - self._left_ns > LATE_NS) and not self._is_whole():
+        if (early or self._worked_ns - self.left_ns > LATE_NS) and not self._is_whole():
             self.note(early=early)
 
     def _is_whole(self) -> bool:
