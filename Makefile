@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
+# Compiled once, and not anew by each of the thousand processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run claims test check format schemas bench lock clean help
 
 help: ## Show what there is to make
@@ -21,9 +24,10 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
 test: check ## Every check and every test; those of the runtimes need a few minutes
-	$(BIN)/pytest -n 2 --durations=10 tests/unit
-	# What holds no figure that a busy machine would spoil runs three at a time, for it waits half of the time; the rest by itself.
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 3 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
+	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.
+	$(BIN)/pytest -n 3 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
+	# What holds no figure that a busy machine would spoil runs four at a time, for it waits half of the time; the rest by itself.
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
 	$(BIN)/pytest --durations=10 -m alone tests/contract tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order
@@ -57,7 +61,8 @@ $(VENV)/.lab: $(UV) requirements/lab.txt requirements/invoke.pth
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.lab requirements/dev.txt
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	# The tests start Python hundreds of times.
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
 	@touch $@
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -59,6 +59,8 @@ LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
 RECEIVE_BYTES = 1 << 16
+SHOWN_BYTES = 200
+"""Of a wrong answer's body."""
 RESET_S = 0.1
 POLL_S = 0.001
 """How long to wait for a reset, and how often to poll for it, where a kept connection ended in place of an answer."""
@@ -363,7 +365,7 @@ class LabUser(User):
             response = wire.exchange(*self._spell(get, due_ns), get.method)
             body = response.body
             if (fault := get.fault(response.status_code, body)) is not None:
-                failure = WrongAnswer(f"{get.path}: {fault}status {response.status_code}, body {body[:60]!r}")
+                failure = WrongAnswer(f"{get.path}: {fault}status {response.status_code}, body {body[:SHOWN_BYTES]!r}")
         except (OSError, HTTPException) as error:
             # HTTPException: what the parser raises.
             failure = error

@@ -6,7 +6,7 @@ The fakes keep the promises of their Protocols; the contract suite runs on them 
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from wsgilab.model import (
     TrialSpec,
     Usage,
 )
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.protocol import Backends, Fleet, RunningBackend, Target
@@ -273,6 +274,7 @@ class FakeSwarm:
         }
     )
     specs: list[TrialSpec] = field(default_factory=list)
+    locust_files: list[LocustFile] = field(default_factory=list)
 
     def get(self, url: str) -> str:
         page = url.partition("//")[2].partition("/")[2].partition("?")[0]
@@ -287,6 +289,10 @@ class FakeSwarm:
         return self.answer(spec)
 
     def cancel(self) -> None: ...
+
+    def load_locust_file(self, file: LocustFile) -> Sequence[str]:
+        self.locust_files.append(file)
+        return ()
 
     def link(self) -> LinkReading:
         return LinkReading(round_trip_ms=0.2, bandwidth_mbps=1000.0)

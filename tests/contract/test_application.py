@@ -1,5 +1,6 @@
 """A user's own application on both runtimes: its packages, its own places, what it is told, and that nothing of the user's is touched."""
 
+import contextlib
 import hashlib
 import json
 import textwrap
@@ -19,14 +20,18 @@ from wsgilab.model.application import Application, Request
 from wsgilab.model.errors import BuildError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
-from wsgilab.runtime.protocol import Runtime, Target
+from wsgilab.runtime.compose import ComposeRuntime
+from wsgilab.runtime.protocol import Fleet, Runtime, Target
 from wsgilab.system import host
 
 pytestmark = pytest.mark.lab
 
 CORE = frozenset({min(host.usable_cpus())})
 SECRET = "open$sesame'and\"more"
-ROWS = ("gunicorn-sync-1", "gunicorn25-sync-1")
+ROWS = ("gunicorn-sync-1", "gunicorn-gthread-8")
+LEFT_OUT = "gunicorn25-sync-1"
+# Older than the lab's own, and what it pins itself; and a server that one of the stacks is not for.
+REQUIREMENTS = "flask<3.1\nitsdangerous==2.1.2\ngunicorn>=26\n"
 
 SHOP = """
     import importlib.metadata, json, os, pathlib
@@ -72,12 +77,19 @@ class Lab:
     runtime: Runtime
     said: list[str] = field(default_factory=list)
 
-    def digests(self, application: Application, *names: str) -> Mapping[str, str]:
+    def prepare(self, application: Application, *names: str) -> Mapping[str, str]:
+        """Again with the locks of the first time: resolving them anew says nothing more."""
         servers = read_catalogue(self.workspace)
-        return self.runtime.prepare([servers[name] for name in names], (), self.said.append, application)
+        return self.runtime.prepare(
+            [servers[name] for name in names], (), self.said.append, application, self.runtime.locks
+        )
+
+    def start(self, *names: str) -> contextlib.AbstractContextManager[Fleet]:
+        servers = read_catalogue(self.workspace)
+        return self.runtime.start([servers[name] for name in names], CORE)
 
 
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(scope="module", params=RUNTIMES)
 def lab(request: pytest.FixtureRequest, make_state: Callable[[str], Path]) -> Iterator[Lab]:
     require(request.param)
     workspace = commands.workspace({"LAB_STATE": str(make_state("application"))})
@@ -86,15 +98,14 @@ def lab(request: pytest.FixtureRequest, make_state: Callable[[str], Path]) -> It
     runtime.sweep()
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Application:
-    folder = tmp_path / "shop"
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Application:
+    folder = tmp_path_factory.mktemp("sources") / "shop"
     (folder / "instance").mkdir(parents=True)
     (folder / "app.py").write_text(textwrap.dedent(SHOP))
     (folder / "seed.py").write_text(textwrap.dedent(SEED))
     (folder / "instance" / "kept.txt").write_text("kept")
-    # Older than the lab's own, and what it pins itself.
-    (folder / "requirements.txt").write_text("flask<3.1\nitsdangerous==2.1.2\ngunicorn\n")
+    (folder / "requirements.txt").write_text(REQUIREMENTS)
     (folder / ".env").write_text(f"# the shop's\nSHOP_SECRET={SECRET}\nexport SHOP_PRICE='7 # a piece'\n")
     return Application(
         entry="app:create_app('prod')",
@@ -107,23 +118,25 @@ def shop(tmp_path: Path) -> Application:
     )
 
 
-def test_every_server_has_the_applications_packages_places_and_environment_of_its_own(
+def test_every_server_that_goes_with_the_application_has_its_packages_and_places_of_its_own(
     lab: Lab, shop: Application
 ) -> None:
     before = snapshot(Path(shop.source))
-    lab.digests(shop, *ROWS)
-    servers = read_catalogue(lab.workspace)
-    with lab.runtime.start([servers[name] for name in ROWS], CORE) as fleet:
+    digests = lab.prepare(shop, *ROWS, LEFT_OUT)
+    assert set(digests) & {"gunicorn", "gunicorn25-eventlet"} == {"gunicorn"}
+    assert any(
+        each.startswith(f"Left out: {LEFT_OUT}: the stack gunicorn25-eventlet does not go with") for each in lab.said
+    )
+    with lab.start(*ROWS) as fleet:
         found = {name: facts(target) for name, target in fleet.items()}
         for each in found.values():
             assert each["kind"] == "prod"
             assert (each["packages"]["flask"], each["packages"]["itsdangerous"]) == ("3.0.3", "2.1.2")
+            assert int(each["packages"]["gunicorn"].split(".")[0]) > 25
             assert each["SHOP_DB"] == each["seeded"] == f"sqlite:///{each['LAB_DATA']}/shop.db?a=$b"
             assert (each["SHOP_SECRET"], each["SHOP_PRICE"]) == (SECRET, "7 # a piece")
             assert each["instance"] == {"kept.txt": "kept"}
             assert each["HOME"] != str(Path.home())
-        assert found["gunicorn25-sync-1"]["packages"]["gunicorn"] == "25.3.0"
-        assert int(found["gunicorn-sync-1"]["packages"]["gunicorn"].split(".")[0]) > 25
 
         first, second = (fleet[name] for name in ROWS)
         assert post(first, "/orders", b"seven") == "ordered"
@@ -137,104 +150,30 @@ def test_every_server_has_the_applications_packages_places_and_environment_of_it
 
     assert leftovers(lab.workspace) == []
     assert snapshot(Path(shop.source)) == before, "a POST met copies alone"
-    assert {name.removesuffix(".txt") for name in lab.runtime.locks} == {"gunicorn", "gunicorn25-eventlet"}
+    assert {name.removesuffix(".txt") for name in lab.runtime.locks} == {"gunicorn"}
     assert all("itsdangerous==2.1.2 \\" in text and "--hash=sha256:" in text for text in lab.runtime.locks.values())
     left = [path for path in lab.workspace.state.rglob("*") if path.is_file() and not path.is_symlink()]
     stacks = lab.workspace.state / "stacks"
     assert not any(SECRET.encode() in path.read_bytes() for path in left if not path.is_relative_to(stacks))
     assert not any("instance" in path.parts for path in left), "no copy of the source is left"
-    if lab.runtime.name == "compose":
-        assert_images_keep_no_secret(lab)
+    if isinstance(lab.runtime, ComposeRuntime):
+        assert_images_keep_no_secret(lab.runtime)
 
 
-def assert_images_keep_no_secret(lab: Lab) -> None:
-    """In none of the layers is what the env_file says, nor the file; and it stays until another application has images."""
-    client = docker.from_env()
-    try:
-        (name,) = {tag for image in client.api.images() for tag in image["RepoTags"] or () if "/own-gunicorn:" in tag}
-        saved = b"".join(client.images.get(name).save())
-        assert b"seed.py" in saved
-        assert SECRET.encode() not in saved
-        assert b"app/.env" not in saved
-        # The lab's own application again.
-        lab.runtime.prepare([read_catalogue(lab.workspace)["gunicorn-sync-1"]], (), print)
-        client.images.get(name)
-    finally:
-        client.close()
-
-
-def test_a_server_whose_stack_does_not_go_with_the_application_is_left_out_and_told(
-    lab: Lab, shop: Application
-) -> None:
-    Path(shop.source, "requirements.txt").write_text("flask\ngunicorn==23.0\n")
-    digests = lab.digests(shop, *ROWS)
-    assert set(digests) & {"gunicorn", "gunicorn25-eventlet"} == {"gunicorn"}
-    assert any(
-        each.startswith("Left out: gunicorn25-sync-1: the stack gunicorn25-eventlet does not go with")
-        for each in lab.said
-    )
-    assert any(
-        each.startswith("gunicorn: with gunicorn 23.0.0, as your application requires, and") for each in lab.said
-    )
-    # What an earlier run has settled holds, whatever there is by now.
-    known = {"gunicorn": lab.runtime.locks["gunicorn"].replace("# The stack", "# Known: the stack")}
-    servers = read_catalogue(lab.workspace)
-    lab.runtime.prepare([servers["gunicorn-sync-1"]], (), lab.said.append, shop, known)
-    assert lab.runtime.locks == known
-
-
-@pytest.mark.parametrize(
-    ("changes", "told", "last"),
-    [
-        ({"prepare": ("python", "seed.py", "fail")}, "its command `prepare` failed", "no database"),
-        ({"entry": "app:nothing"}, ".*", "nothing"),
-        ({"entry": "shop.wsgi:app"}, ".*", "No module named 'shop'"),
-    ],
-)
-def test_what_does_not_start_is_told_in_a_line_with_its_last_lines_and_leaves_nothing(
-    changes: dict[str, Any], told: str, last: str, lab: Lab, shop: Application
-) -> None:
-    start_with(lab, replace(shop, **changes), rf"^gunicorn-sync-1 did not start: {told}", last)
-
-
-def test_what_never_gets_ready_is_told_after_the_time_that_it_has(lab: Lab, shop: Application) -> None:
-    never = replace(shop, ready="/never", start_s=4.0, prepare=())
-    start_with(
-        lab,
-        never,
-        r"^gunicorn-sync-1 did not answer /never with a status below 500 within 4 s of its start, though it listens",
-        "",
-    )
-
-
-def start_with(lab: Lab, application: Application, told: str, last: str) -> None:
-    lab.digests(application, "gunicorn-sync-1")
-    start = lab.runtime.start([read_catalogue(lab.workspace)["gunicorn-sync-1"]], CORE)
-    with pytest.raises(TargetError, match=told) as caught, start:
-        pytest.fail("it came up")
-    assert last in f"{caught.value.message}\n{caught.value.detail}"
-    assert "\n" not in caught.value.message
-    assert leftovers(lab.workspace) == []
-    assert not (lab.workspace.state / "servers").exists()
-
-
-def test_what_cannot_be_installed_is_told_before_anything_starts(lab: Lab, shop: Application) -> None:
-    with Path(shop.source, "dump.bin").open("wb") as sparse:
-        sparse.truncate(5 * 10**9)
-    with pytest.raises(LabError, match=r"5 files of 5,000 MB, and 200 MB at most .* the largest is dump\.bin"):
-        lab.digests(shop, "gunicorn-sync-1")
-    Path(shop.source, "dump.bin").unlink()
-    Path(shop.source, "requirements.txt").write_text("flask==3.0.0\nwerkzeug<2\n")
-    with pytest.raises(BuildError, match=r"have no resolution for Python \S+ on \S+: .*werkzeug") as caught:
-        lab.digests(shop, "gunicorn-sync-1")
-    assert "\n" not in caught.value.message
-    assert not [path for path in lab.workspace.state.rglob("seed.py") if path.is_file()]
+def assert_images_keep_no_secret(runtime: ComposeRuntime) -> None:
+    """In none of the layers is what the env_file says, nor the file. There are images of this application alone."""
+    found = runtime._client.api.images(filters={"label": f"wsgilab.checkout={runtime._compose.checkout}"})
+    (name,) = (tag for image in found for tag in image["RepoTags"] or () if "/own-" in tag)
+    saved = b"".join(runtime._client.images.get(name).save())
+    assert b"seed.py" in saved
+    assert SECRET.encode() not in saved
+    assert b"app/.env" not in saved
 
 
 def test_what_a_killed_lab_left_of_an_application_is_swept(lab: Lab, shop: Application) -> None:
-    lab.digests(shop, "gunicorn-sync-1")
+    lab.prepare(shop, ROWS[0])
     other, _ = choose_runtime(lab.workspace, lab.runtime.name)
-    with lab.runtime.start([read_catalogue(lab.workspace)["gunicorn-sync-1"]], CORE):
+    with lab.start(ROWS[0]):
         volumes = volumes_of(lab)
         assert len(volumes) == (3 if lab.runtime.name == "compose" else 0)
         assert other.sweep() > 0
@@ -245,6 +184,54 @@ def test_what_a_killed_lab_left_of_an_application_is_swept(lab: Lab, shop: Appli
         client = docker.from_env()
         assert not volumes & {each.name for each in client.volumes.list()}
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "last"),
+    [
+        (
+            {"prepare": ("python", "seed.py", "fail")},
+            r"did not start: its command `prepare` failed",
+            "no database",
+        ),
+        (
+            {"ready": "/never", "start_s": 3.0, "prepare": ()},
+            r"did not answer /never with a status below 500 within 3 s of its start",
+            "",
+        ),
+    ],
+)
+def test_what_does_not_start_is_told_in_a_line_with_its_last_lines_and_leaves_nothing(
+    changes: dict[str, Any], said: str, last: str, lab: Lab, shop: Application
+) -> None:
+    lab.prepare(replace(shop, **changes), ROWS[0])
+    start = lab.start(ROWS[0])
+    with pytest.raises(TargetError, match=rf"^{ROWS[0]} {said}") as caught, start:
+        pytest.fail("it came up")
+    assert last in f"{caught.value.message}\n{caught.value.detail}"
+    assert "\n" not in caught.value.message
+    assert leftovers(lab.workspace) == []
+    assert not (lab.workspace.state / "servers").exists()
+
+
+def test_what_cannot_be_installed_is_told_before_anything_starts(
+    make_state: Callable[[str], Path], tmp_path: Path
+) -> None:
+    workspace = commands.workspace({"LAB_STATE": str(make_state("uninstallable"))})
+    runtime, _ = choose_runtime(workspace, "local")
+    lab = Lab(workspace, runtime)
+    application = Application(entry="shop:app", source=str(tmp_path))
+    with (tmp_path / "dump.bin").open("wb") as sparse:
+        sparse.truncate(5 * 10**9)
+    with pytest.raises(LabError, match=r"1 file of 5,000 MB, and 200 MB at most .* the largest is dump\.bin"):
+        lab.prepare(application, ROWS[0])
+    (tmp_path / "dump.bin").unlink()
+    (tmp_path / "shop.py").touch()
+    (tmp_path / "requirements.txt").write_text("flask==3.0.0\nwerkzeug<2\n")
+    with pytest.raises(BuildError, match=r"have no resolution for Python \S+ on \S+: .*werkzeug") as caught:
+        lab.prepare(application, ROWS[0])
+    assert "\n" not in caught.value.message
+    assert not list(workspace.state.rglob("shop.py"))
 
 
 def volumes_of(lab: Lab) -> set[str]:

@@ -41,13 +41,25 @@ class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
     def _split_scope(self, nodeid: str) -> str:
         file, *words = re.split(r"::|[\[\]-]", nodeid)
         runtime = next((each for each in RUNTIMES if each in words), "")
-        # Files of one name in two folders are about the same: a user's own application, whose images belong to one run at a time.
+        # A user's own application, in several files: its images belong to one run at a time.
+        if "test_own_image" in file:
+            return "test_application.py compose"
         return "machines" if "test_site" in file else f"{Path(file).name} {runtime}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest in one process begins first."""
-    items.sort(key=lambda item: "test_site" not in item.nodeid)
+    longest = (
+        "test_site",
+        "test_runtime.py",
+        "test_faults.py",
+        "test_up.py",
+        "test_run.py",
+        "test_claims.py",
+        "test_application",
+    )
+    places = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: min((places[name] for name in longest if name in item.nodeid), default=len(longest)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatIsShared:
@@ -157,6 +169,16 @@ class Cli:
         if left:
             self("lab.down")
         assert left == []
+
+
+def web_ui(cli: Cli, *words: str) -> str:
+    """Bring the interactive lab up, without backends; the URL of the lab's tab in its web UI."""
+    ended = cli.in_own_process("lab.up", "--runtime", cli.runtime, "--no-backends", "--port", "0", *words)
+    assert ended.code == 0, ended.output
+    assert "ackends" not in ended.output
+    found = re.search(r"http://127\.0\.0\.1:\d+/\?tab=lab", ended.output)
+    assert found, ended.output
+    return found[0]
 
 
 BUILT = """

@@ -53,14 +53,6 @@ class Ssh:
         mine = ["/usr/bin/ssh", "-F", str(self._config)]
         return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[:3] == mine]
 
-    def kill(self) -> int:
-        """SIGKILL to every connection. How many."""
-        found = self.clients()
-        for each in found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        return len(found)
-
 
 @contextlib.contextmanager
 def sshd(folder: Path, address: str, *within: str) -> Iterator[Ssh]:
@@ -99,7 +91,9 @@ BatchMode yes
 """
     )
     wrapper = folder / "ssh"
-    wrapper.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {shlex.quote(str(folder / "config"))} "$@"\n')
+    # What is said first holds: a cable that is pulled is noticed in 6 s, in place of the lab's 15.
+    sooner = "-o ServerAliveInterval=2"
+    wrapper.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {shlex.quote(str(folder / "config"))} {sooner} "$@"\n')
     wrapper.chmod(0o755)
     with (folder / "log").open("wb") as log:
         argv = ["setpriv", "--pdeathsig", "TERM", *within, SSHD, "-D", "-e", "-f", str(folder / "sshd.conf")]
@@ -114,7 +108,9 @@ BatchMode yes
         try:
             yield reached
         finally:
-            reached.kill()
+            for each in reached.clients():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
     finally:
         process.terminate()
         process.wait(10)

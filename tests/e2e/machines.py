@@ -235,7 +235,8 @@ class Machine:
 
 def _ids(client: docker.DockerClient) -> dict[str, str]:
     """Tag -> image, of an engine's images."""
-    return {str(tag): str(image.id) for image in client.images.list() for tag in image.tags}
+    # Not the library's own list, which looks at each image again: another lab may have removed it by then.
+    return {str(tag): str(image["Id"]) for image in client.api.images() for tag in image["RepoTags"] or ()}
 
 
 def left_running(client: docker.DockerClient, lab_id: str) -> list[str]:

@@ -13,8 +13,7 @@ from typing import Literal
 from playwright.sync_api import Browser
 
 from tests.e2e.browser import LabPage, launched
-from tests.e2e.conftest import make_cli
-from tests.e2e.test_ui import up
+from tests.e2e.conftest import make_cli, web_ui
 from wsgilab import commands
 
 FOLDER = commands.PROJECT / "docs" / "screens"
@@ -69,7 +68,7 @@ def take_lab() -> None:
     with tempfile.TemporaryDirectory() as folder, launched() as browser:
         cli = make_cli("local", commands.workspace().state, Path(folder))
         try:
-            url = up(cli)
+            url = web_ui(cli)
             take(browser, url, "form", whole=False)
             page = LabPage.open(browser, url)
             for server, seconds in TRIED:

@@ -1,11 +1,14 @@
 """A user's own application, unchanged, from its file to what the comparison says of it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e.conftest import Cli
+from tests.contract.test_application import REQUIREMENTS
+from tests.e2e.conftest import Cli, fetch, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from tests.e2e.test_run import cells
 from wsgilab.results.store import Store
@@ -22,7 +25,7 @@ app = Flask(__name__)
 
 @app.get("/orders")
 def orders():
-    time.sleep(0.15)
+    time.sleep(0.1)
     return {"orders": [1, 2]}
 
 
@@ -35,28 +38,47 @@ def buy():
 def stream():
     def pieces():
         for piece in range(3):
-            time.sleep(0.1)
+            time.sleep(0.05)
             yield f"{piece}\\n"
 
     return pieces(), {"Content-Type": "text/plain"}
 """
 FILE = """
-application: {entry: "shop:app", source: shop}
+application: {entry: "shop:app", source: shop, locust_requirements: [inflection]}
 requests:
   orders: {get: /orders, expect: {json: {orders: [1, 2]}}}
   buy: {post: /orders, json: {sku: 7}, expect: {status: 201, contains: "7"}}
   stream: {get: /stream, expect: {contains: "2"}}
   shop: {mix: {orders: 3, buy: 1}}
+  browse: {locustfile: locustfile.py}
+"""
+LOCUST_FILE = """
+import inflection
+from locust import FastHttpUser, task
+
+from paths import ORDERS
+
+
+class Shopper(FastHttpUser):
+    @task(3)
+    def orders(self):
+        self.client.get(ORDERS, name="orders")
+
+    @task
+    def buy(self):
+        with self.client.post(ORDERS, json={"sku": 7}, catch_response=True) as answer:
+            if answer.status_code != 201:
+                answer.failure("not bought")
 """
 EXPERIMENT = """
 name: shop
 application: shop.yaml
 blocks: 1
-window_s: 1.0
+window_s: 0.5
 reference: gunicorn-sync-1
 cells:
-  - {servers: [gunicorn-sync-1, gunicorn-gthread-8], workloads: [orders, stream], users: [16], connections: [close]}
-  - {servers: [gunicorn-gthread-8], workloads: [shop], users: [16], connections: [keep-alive]}
+  - {servers: [gunicorn-sync-1, gunicorn-gthread-8], workloads: [orders, stream], users: [10], connections: [close]}
+  - {servers: [gunicorn-gthread-8], workloads: [shop, browse], users: [10], connections: [keep-alive]}
 """
 
 
@@ -65,8 +87,10 @@ def shop(tmp_path: Path) -> Path:
     """A folder with the application, its file and an experiment."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "shop.py").write_text(SHOP)
-    (tmp_path / "shop" / "requirements.txt").write_text("flask\n")
+    (tmp_path / "shop" / "requirements.txt").write_text(REQUIREMENTS)
     (tmp_path / "shop.yaml").write_text(FILE)
+    (tmp_path / "locustfile.py").write_text(LOCUST_FILE)
+    (tmp_path / "paths.py").write_text('ORDERS = "/orders"\n')
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     return tmp_path
 
@@ -91,15 +115,18 @@ def test_it_is_measured_as_the_labs_own(cli: Cli, shop: Path) -> None:
         assert sum(means) == pytest.approx(each.swarm.latency_mean_ms, rel=0.01)
     # A stream is in the application for as long as it takes, not only until its headers are sent.
     for name, cell in cells(comparison, workload="stream").items():
-        assert cell["service_ms"] >= 300, name
-        assert cell["in_flight"]["mean"] > 0.8 * cell["slots"], name
+        assert cell["service_ms"] >= 150, name
+        assert cell["in_flight"]["mean"] > 0.6 * cell["slots"], name
 
     mix = cells(comparison, workload="shop")["gunicorn-gthread-8"]
     assert mix["failures"] == 0
     assert mix["by_request"].keys() == {"orders", "buy"}
+    browse = cells(comparison, workload="browse")["gunicorn-gthread-8"]
+    assert (browse["failures"], browse["in_flight"]["peak"]) == (0, 8)
+    assert browse["by_request"].keys() == {"orders", "POST /orders"}
     recorded = yaml.safe_load((cli.latest / "experiment.yaml").read_text())
     assert recorded["application"]["application"]["entry"] == "shop:app"
-    assert (cli.latest / "locks" / "gunicorn.txt").is_file()
+    assert {path.name for path in (cli.latest / "locks").iterdir()} == {"gunicorn.txt", "locust.txt"}
 
 
 def test_what_cannot_be_served_or_answers_wrongly_is_told_in_one_line(local: Cli, shop: Path) -> None:
@@ -107,5 +134,33 @@ def test_what_cannot_be_served_or_answers_wrongly_is_told_in_one_line(local: Cli
     entry = local(*words, "--app", "shop:nothing", "--source", str(shop / "shop"))
     assert_one_line(entry, "gunicorn-sync-1", "shop:nothing")
     wrong = local(*words, "--app", "shop:app", "--source", str(shop / "shop"), "--get", "/orders/7")
-    assert wrong.code == 3, wrong.output
-    assert "status 404" in wrong.output
+    assert_one_line(wrong, "orders-7 has no right answer from gunicorn-sync-1", "status 404", "correct the request")
+    assert not list(local.workspace.results.glob("*"))
+
+
+def test_the_interactive_lab_has_its_requests_for_workloads(cli: Cli, shop: Path) -> None:
+    words = ("--app", str(shop / "shop.yaml"), "--runtime", cli.runtime)
+    if cli.runtime == "local":
+        # It is the same for images, and takes longer.
+        built = cli("lab.build", *words, "--servers", "gunicorn-gthread-8")
+        assert built.code == 0, built.output
+    up = cli.up("--app", str(shop / "shop.yaml"), servers="gunicorn-gthread-8")
+    assert up.code == 0, up.output
+    assert "Installing" not in up.output, "nothing is left to install"
+    assert f"Application: shop:app, from {shop / 'shop'}" in up.lines
+
+    lab = f"http://127.0.0.1:{cli.session().port}"
+    form = {"target": "gunicorn-gthread-8", "user_count": "16", "spawn_rate": "16"}
+    refused = json.loads(fetch(f"{lab}/swarm", form | {"workload": "sleep"}).body)
+    assert refused["message"] == "workload: must be one of orders, buy, stream, shop, not 'sleep'"
+    assert json.loads(fetch(f"{lab}/swarm", form | {"workload": "shop"}).body)["success"]
+
+    def found() -> list[Any]:
+        measured = yaml.safe_load(fetch(f"{lab}/lab/comparison.yaml").body)["cells"]
+        return [cell for cell in measured if cell["throughput_rps"]]
+
+    wait_for(found, "a second that counts")
+    (cell,) = found()
+    assert (cell["workload"], cell["users"], cell["in_flight"]["peak"], cell["failures"]) == ("shop", 16, 8, 0)
+    assert cell["by_request"].keys() == {"orders", "buy"}
+    assert cli("lab.down").code == 0

@@ -278,7 +278,7 @@ def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
     local.variables["PATH"] = str(empty)
-    ended = local("lab.run", "--experiment", str(HERE / "small.yaml"), "--blocks", "1")
+    ended = local("lab.run", "--experiment", str(HERE / "small.yaml"), "--blocks", "1", "--servers", "gunicorn-sync-4")
     assert ended.code == 0, ended.output
     assert ended.lines[0] == "Runtime: local (no docker client on PATH)."
     assert_one_line(local("lab.run", "--runtime", "compose"), "no docker client on PATH", "use --runtime local")

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.lab
 
 PHYSICS = {
     "threaded": "confirmed",
-    "coroutines-wait": "confirmed",
     "coroutines-not-threads": "confirmed",
     "sync-with-threads": "refuted",
     "blocking-driver": "confirmed",
@@ -31,7 +30,7 @@ IN_CONTAINERS = ("sync-with-threads", "blocking-driver")
 
 DATABASE = """
 name: claims
-blocks: 6
+blocks: 4
 window_s: 0.3
 workloads: {db: {ms: 20}, sleep: {ms: 20}}
 cells:
@@ -53,6 +52,38 @@ claims:
 """
 
 
+CORES = """
+name: cores
+generator: shared
+blocks: 4
+window_s: 0.5
+workloads: {sleep: {ms: 20}}
+cells:
+  many: &waiting {server: gunicorn-gevent, workload: sleep, users: 8}
+  four: {<<: *waiting, server: gunicorn-sync-4}
+  wide: {<<: *waiting, cores: 2}
+claims:
+  - id: sleeping
+    claim: A gevent worker sleeps many times at once.
+    met: in a test
+    holds: [{figure: peak_in_flight, of: many, at_least: 6}]
+    explanation: It does.
+    advice: None.
+  - id: fewer
+    claim: Four sync workers handle three requests at once.
+    met: in a test
+    holds: [{figure: peak_in_flight, of: four, at_most: 3}]
+    explanation: They handle four.
+    advice: None.
+  - id: faster
+    claim: Another core makes it faster.
+    met: in a test
+    holds: [{figure: throughput_rps, of: wide, over: many, at_least: 1.3}]
+    explanation: It does not.
+    advice: None.
+"""
+
+
 def verdicts(folder: Path) -> dict[str, Any]:
     """What claims.yaml says, by id."""
     told = yaml.safe_load((folder / "claims.yaml").read_text())
@@ -67,6 +98,14 @@ def shipped(tmp_path: Path) -> str:
     assert text.count("window_s: 0.4\n") == 1
     file = tmp_path / "claims.yaml"
     file.write_text(text.replace("window_s: 0.4\n", "window_s: 0.2\n"))
+    return str(file)
+
+
+@pytest.fixture
+def cores(tmp_path: Path) -> str:
+    """Claims about cores, of few trials."""
+    file = tmp_path / "cores.yaml"
+    file.write_text(CORES)
     return str(file)
 
 
@@ -95,17 +134,15 @@ def test_claims_have_the_same_verdicts_in_both_runtimes(cli: Cli, shipped: str) 
     assert (cli.latest / "claims.yaml").read_bytes() == before, "a verdict follows from what is stored"
 
 
-def test_on_one_core_what_needs_two_says_so(local: Cli, shipped: str) -> None:
+def test_on_one_core_what_needs_two_says_so(local: Cli, cores: str) -> None:
     with process.pinned({min(host.usable_cpus())}):
-        ended = local(
-            "lab.claims", "--runtime", "local", "--claims", shipped, "--only", "gil,threaded", "--blocks", "4"
-        )
+        ended = local("lab.claims", "--runtime", "local", "--claims", cores, "--only", "faster,sleeping")
 
     assert ended.code == 0, ended.output
     assert "needs 2 cores, and this machine has 1 that can be used" in " ".join(ended.output.split())
     found = verdicts(local.latest)
-    assert found["threaded"]["verdict"] == "confirmed" or "others took" in str(found["threaded"])
-    assert found["gil"]["verdict"] == "undecided"
+    assert found["sleeping"]["verdict"] == "confirmed" or "others took" in str(found["sleeping"])
+    assert found["faster"]["verdict"] == "undecided"
     run = yaml.safe_load((local.latest / "run.yaml").read_text())
     assert {cell["cores"] for cell in run["experiment"]["cells"]} == {1}
 
@@ -132,18 +169,17 @@ def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: C
     assert "the backend postgres ended" in found["asking"]["conditions"][0]["reason"]
 
 
-def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "claims.yaml"
-    file.write_text(DATABASE.replace("blocks: 6", "blocks: 4"))
-    child = local.start("lab.claims", "--runtime", "local", "--claims", str(file))
+def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, cores: str) -> None:
+    words = ("--claims", cores, "--only", "sleeping,fewer")
+    child = local.start("lab.claims", "--runtime", "local", *words)
     wait_for(lambda: observations(local.latest), "the first trial")
     ended = end(child, signal.SIGINT)
     assert ended.code == 130
     assert "Go on with: invoke lab.claims --resume" in ended.output
 
-    again = local("lab.claims", "--claims", str(file), "--resume", "latest")
+    again = local("lab.claims", *words, "--resume", "latest")
     assert again.code == 0, again.output
-    for name, expected in (("sleeping", "confirmed"), ("asking", "refuted")):
+    for name, expected in (("sleeping", "confirmed"), ("fewer", "refuted")):
         found = verdicts(local.latest)[name]
         assert found["verdict"] == expected or "others took" in str(found)
 

@@ -33,11 +33,11 @@ window_s: 0.3
 reference: gunicorn-sync-two
 workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
 cells:
-  - {servers: [gunicorn-sync-two, gunicorn-gevent], workloads: [db, sleep], users: [8], connections: [close]}
-  - {servers: [gunicorn-sync-two], workloads: [upstream], users: [8], connections: [close]}
+  - {servers: [gunicorn-sync-two], workloads: [sleep, upstream], users: [8], connections: [close]}
+  - {servers: [gunicorn-sync-two, gunicorn-gevent], workloads: [db], users: [8], connections: [close]}
 patience_s: 2
 """
-TRIALS = 20
+TRIALS = 16
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -66,26 +66,29 @@ def restarted(cli: Cli) -> list[str]:
 
 
 def test_what_is_killed_is_started_again_and_a_signal_ends_the_run_with_what_was_measured(cli: Cli) -> None:
-    # One signal in each runtime: both are handled in the same place.
-    signum = {"local": signal.SIGTERM, "compose": signal.SIGINT}[cli.runtime]
+    # One signal in each runtime, the other time that of a terminal that is closed: all are handled in the same place.
     experiment = cli.workspace.results.parent / "broken.yaml"
-    child = under_way(cli, "--runtime", cli.runtime, "--experiment", str(experiment), "--seed", "1")
-    if cli.runtime == "compose":
+    words = ("--runtime", cli.runtime, "--experiment", str(experiment), "--seed", "1")
+    if cli.runtime == "local":
+        code, said = killed_and_hung_up(cli, *words)
+        assert code == 128 + signal.SIGHUP, said
+    else:
+        child = under_way(cli, *words)
         # A run is under way and its fleet is up: the containers are looked at too.
         assert_confined(cli, {"gunicorn-sync-two", "gunicorn-gevent", "postgres", "upstream", "swarm"})
-    kill_target(cli, "postgres", "postgres.py")
-    kill_target(cli, "gunicorn-gevent", "--worker-class=gevent")
-    wait_for(lambda: len(restarted(cli)) == 2 or child.poll() is not None, "the two restarts")
-    ended = end(child, signum)
-    assert ended.code == 128 + signum, ended.output
-    assert f"ended by {signum.name}" in ended.lines[-1]
-    assert "Traceback" not in ended.output
+        kill_two(cli)
+        wait_for(lambda: len(restarted(cli)) == 2 or child.poll() is not None, "the two restarts")
+        ended = end(child, signal.SIGINT)
+        assert ended.code == 128 + signal.SIGINT, ended.output
+        said = ended.output
+        assert "ended by SIGINT" in ended.lines[-1]
+    assert "Traceback" not in said
     assert cli.leftovers() == []
     rows = [json.loads(line) for line in observations(cli.latest)]
     assert sorted(restarted(cli)) == ["gunicorn-gevent", "postgres"]
     for name in ("gunicorn-gevent", "postgres"):
         told = rf"{name} ended (by signal 9|with exit code 137): starting it again \(1 of 3 times at most\)"
-        assert re.search(told, " ".join(ended.output.split())), ended.output
+        assert re.search(told, " ".join(said.split())), said
         (first,) = (row for row in rows if name in row["restarted"])
         assert first["status"] == "measured", first["reason"]
     failed = [row for row in rows if row["status"] == "failed"]
@@ -98,17 +101,19 @@ def test_what_is_killed_is_started_again_and_a_signal_ends_the_run_with_what_was
     assert {warning.split()[0] for warning in warned} == {"gunicorn-gevent", "postgres"}
 
 
-def test_a_terminal_that_is_closed_ends_it_as_any_signal_does(cli: Cli) -> None:
-    before = len(observations(cli.latest))
-    # To be written anew.
-    (cli.latest / "comparison.yaml").unlink()
-    with at_a_terminal(cli, "lab.run", "--resume", "latest") as terminal:
-        terminal.wait_for(lambda: len(observations(cli.latest)) > before, "a trial")
+def kill_two(cli: Cli) -> None:
+    kill_target(cli, "postgres", "postgres.py")
+    kill_target(cli, "gunicorn-gevent", "--worker-class=gevent")
+
+
+def killed_and_hung_up(cli: Cli, *words: str) -> tuple[int, str]:
+    """A run at a terminal that is closed after the two restarts: its code, and what was seen."""
+    with at_a_terminal(cli, "lab.run", *words) as terminal:
+        terminal.wait_for(lambda: observations(cli.latest), "a trial")
+        kill_two(cli)
+        terminal.wait_for(lambda: len(restarted(cli)) == 2, "the two restarts")
         terminal.hang_up()
-        assert terminal.child.wait(timeout=60) == 128 + signal.SIGHUP
-    assert cli.leftovers() == []
-    measured = [json.loads(line)["status"] for line in observations(cli.latest)].count("measured")
-    assert cli.comparison()["run"]["trials"]["measured"] == measured < TRIALS
+        return terminal.child.wait(timeout=60), terminal.seen
 
 
 def test_the_run_itself_is_killed(cli: Cli) -> None:
@@ -135,6 +140,4 @@ def test_every_trial_is_there_in_the_end_without_the_torn_line(cli: Cli) -> None
 
 def test_a_server_that_one_stanza_has_added_is_measured_like_any_other(cli: Cli) -> None:
     assert "gunicorn-sync-two" in cli("lab.list").output
-    peaks = {name: cell["in_flight"]["peak"] for name, cell in cells(cli.comparison(), workload="sleep").items()}
-    assert peaks["gunicorn-sync-two"] == 2
-    assert peaks["gunicorn-gevent"] > 4
+    assert cells(cli.comparison(), workload="sleep")["gunicorn-sync-two"]["in_flight"]["peak"] == 2

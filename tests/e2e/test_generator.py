@@ -137,6 +137,23 @@ def generator(log: Path, *words: str) -> Iterator[LocustSwarm]:
         started.end()
 
 
+@pytest.fixture(scope="module")
+def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustSwarm]:
+    """One for all tests in which nothing but the target is odd."""
+    with generator(tmp_path_factory.mktemp("generator") / "log") as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=["one-process", "two-machines"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustSwarm]:
+    """A generator of one process, and one with a worker on another machine too."""
+    if request.param == "one-process":
+        yield request.getfixturevalue("swarm")
+    else:
+        with two_machines(tmp_path_factory.mktemp("machines") / "log", free_port()) as (started, _, _):
+            yield started
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
@@ -152,17 +169,22 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def check_four_slots(report: TrialReport, users: int = 12) -> None:
+def check_counts(report: TrialReport) -> None:
+    """What holds of a target of four slots on a busy machine too."""
     assert report.in_flight.peak == SLOTS
     assert report.failures == report.cut_off == report.unanswered == 0
-    assert 0.5 * SLOTS / SLEEP_S < report.throughput_rps <= SLOTS / SLEEP_S * 1.05
-    assert report.in_flight.mean > 0.8 * SLOTS
-    assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
-    assert 0 < report.generator_cpu < 1
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
     assert report.parts is not None
     assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
     assert SLEEP_S * 1000 <= report.parts.service.mean < report.parts.latency_mean
+
+
+def check_four_slots(report: TrialReport, users: int = 12) -> None:
+    check_counts(report)
+    assert 0.5 * SLOTS / SLEEP_S < report.throughput_rps <= SLOTS / SLEEP_S * 1.05
+    assert report.in_flight.mean > 0.8 * SLOTS
+    assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
+    assert 0 < report.generator_cpu < 1
 
 
 # --- servers that answer as they should not
@@ -245,16 +267,14 @@ def greeting(port: int, **options: str | float | int) -> TrialSpec:
     return replace(sleeping(port, users=8), locustfile="hello", window_s=0.3, options={**plain, **options})
 
 
-@pytest.mark.alone
 def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_goes_on(
-    monkeypatch: pytest.MonkeyPatch, log: Path
+    monkeypatch: pytest.MonkeyPatch, swarm: LocustSwarm
 ) -> None:
     odd = ("", "1 1 1 1", "\xff\xb2", "NOW\n1 2 3 4 5", "1 1 1 9223372036854775807 9223372036854775807", "NOW, NOW")
     with ExitStack() as up:
         port = up.enter_context(answering(*map(hello, [*odd, "NOW\nNOW"])))
-        swarm = up.enter_context(generator(log))
         report = swarm.load(greeting(port), nothing, nothing)
-        check_four_slots(swarm.load(sleeping(up.enter_context(target(0, monkeypatch))), nothing, nothing))
+        check_counts(swarm.load(sleeping(up.enter_context(target(0, monkeypatch))), nothing, nothing))
 
     assert set(report.errors) == {
         "ValueError: the answer has no Lab-Stamp header",
@@ -267,12 +287,9 @@ def test_an_answer_with_whatever_stamps_is_a_failed_request_and_the_generator_go
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("several", [False, True], ids=["one-process", "two-machines"])
-def test_a_stream_is_in_flight_until_its_last_byte_because_its_target_tells(log: Path, several: bool) -> None:
-    with ExitStack() as up:
-        port = up.enter_context(streaming())
-        swarm = up.enter_context(two_machines(log, free_port()))[0] if several else up.enter_context(generator(log))
-        reports = [swarm.load(replace(greeting(port), window_s=0.6), nothing, nothing) for _ in range(2)]
+def test_a_stream_is_in_flight_until_its_last_byte_because_its_target_tells(either: LocustSwarm) -> None:
+    with streaming() as port:
+        reports = [either.load(replace(greeting(port), window_s=0.6), nothing, nothing) for _ in range(2)]
 
     for report in reports:
         assert report.failures == report.cut_off == 0
@@ -285,8 +302,10 @@ def test_a_stream_is_in_flight_until_its_last_byte_because_its_target_tells(log:
         assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
 
 
-def test_where_a_target_does_not_tell_what_left_later_nothing_is_concluded_from_its_answers(log: Path) -> None:
-    with streaming(told=False) as port, generator(log) as swarm:
+def test_where_a_target_does_not_tell_what_left_later_nothing_is_concluded_from_its_answers(
+    swarm: LocustSwarm,
+) -> None:
+    with streaming(told=False) as port:
         report = swarm.load(greeting(port), nothing, nothing)
 
     [(error, count)] = report.errors.items()
@@ -294,8 +313,8 @@ def test_where_a_target_does_not_tell_what_left_later_nothing_is_concluded_from_
     assert count == report.failures > report.completed == 0
 
 
-def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(log: Path) -> None:
-    with answering(hello("NOW")) as port, generator(log) as swarm:
+def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(swarm: LocustSwarm) -> None:
+    with answering(hello("NOW")) as port:
         kept, closed = (
             swarm.load(greeting(port, connection=mode), nothing, nothing) for mode in ("keep-alive", "close")
         )
@@ -327,32 +346,6 @@ def generator_in(folder: Path, log: Path, cores: Sequence[int]) -> Iterator[Locu
         started.end()
 
 
-@pytest.mark.alone
-@pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
-@pytest.mark.parametrize("cores", [CORES[:1], CORES[:2]])
-def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path, cores: Sequence[int]
-) -> None:
-    folder = tmp_path / "locustfiles"
-    shutil.copytree(PROJECT / "locustfiles", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, first in (("json", ""), ("fractions", ""), ("shares", "from fractions import Fraction\n")):
-        text = f"import sleep\nfrom lab_user import LabUser\n\n\nclass {name.title()}(LabUser):\n    get = sleep.get(50.0)\n"
-        (folder / f"{name}.py").write_text(first + text)
-    (folder / "broken.py").write_text("import json\n\njson.dumps(object())\n")
-    (folder / "copied.py").write_text("from lab_user import LabUser\n\n\nclass Hello(LabUser):\n    pass\n")
-    with target(0, monkeypatch) as port, generator_in(tmp_path, log, cores) as swarm:
-        order = sleeping(port)
-        told = r"the generator failed: locustfiles/broken\.py, line 3: TypeError: Object of type object is not "
-        with pytest.raises(SwarmError, match=told):
-            swarm.load(replace(order, locustfile="broken"), nothing, nothing)
-        for locustfile in ("json", "fractions", "shares", "sleep"):
-            check_four_slots(swarm.load(replace(order, locustfile=locustfile), nothing, nothing))
-        if len(cores) > 1:
-            told = r"locustfiles/hello\.py: another Locust file has a Hello too: rename one$"
-            with pytest.raises(SwarmError, match=told):
-                swarm.load(replace(order, locustfile="hello"), nothing, nothing)
-
-
 @pytest.mark.skipif(len(CORES) < 2, reason="a generator on several cores needs them")
 @pytest.mark.parametrize(
     ("cores", "body", "told"),
@@ -364,20 +357,32 @@ def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_is_told_a
             "mine.py, line 4: ZeroDivisionError: division by zero",
         ),
     ],
+    ids=["one-core", "two-cores"],
 )
-def test_users_that_fail_by_themselves_are_told_of_at_once(
+def test_a_locust_file_is_loaded_by_its_path_and_what_is_wrong_with_it_or_its_users_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path, cores: Sequence[int], body: str, told: str
 ) -> None:
     folder = tmp_path / "locustfiles"
     shutil.copytree(PROJECT / "locustfiles", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, first in (("json", ""), ("fractions", ""), ("shares", "from fractions import Fraction\n")):
+        text = f"import sleep\nfrom lab_user import LabUser\n\n\nclass {name.title()}(LabUser):\n    get = sleep.get(50.0)\n"
+        (folder / f"{name}.py").write_text(first + text)
+    (folder / "broken.py").write_text("import json\n\njson.dumps(object())\n")
+    (folder / "copied.py").write_text("from lab_user import LabUser\n\n\nclass Hello(LabUser):\n    pass\n")
     (folder / "mine.py").write_text(f"from lab_user import LabUser\nclass Mine(LabUser):\n{body}")
-    with (
-        target(0, monkeypatch) as port,
-        generator_in(tmp_path, log, cores) as swarm,
-        pytest.raises(SwarmError) as caught,
-    ):
-        swarm.load(replace(sleeping(port), locustfile="mine", patience_s=60), nothing, nothing)
-
+    with target(0, monkeypatch) as port, generator_in(tmp_path, log, cores) as swarm:
+        order = replace(sleeping(port), window_s=0.3)
+        broken = r"the generator failed: locustfiles/broken\.py, line 3: TypeError: Object of type object is not "
+        with pytest.raises(SwarmError, match=broken):
+            swarm.load(replace(order, locustfile="broken"), nothing, nothing)
+        for locustfile in ("json", "fractions", "shares", "sleep"):
+            check_counts(swarm.load(replace(order, locustfile=locustfile), nothing, nothing))
+        if len(cores) > 1:
+            twice = r"locustfiles/hello\.py: another Locust file has a Hello too: rename one$"
+            with pytest.raises(SwarmError, match=twice):
+                swarm.load(replace(order, locustfile="hello"), nothing, nothing)
+        with pytest.raises(SwarmError) as caught:
+            swarm.load(replace(order, locustfile="mine", patience_s=60), nothing, nothing)
     assert caught.value.message == f"the generator failed: locustfiles/{told}"
 
 
@@ -441,26 +446,26 @@ def test_measured_concurrency_is_right_however_far_away_the_target_is(
     assert link.bandwidth_mbps > 1
 
 
-@pytest.mark.alone
-def test_without_a_clock_server_there_is_no_link_to_tell_of(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    with target(0, monkeypatch) as port, generator(log) as swarm:
+def test_without_a_clock_server_there_is_no_link_to_tell_of(
+    monkeypatch: pytest.MonkeyPatch, swarm: LocustSwarm
+) -> None:
+    with target(0, monkeypatch) as port:
         report = swarm.load(sleeping(port), nothing, nothing)
         with pytest.raises(SwarmError, match="there is no clock server to read"):
             swarm.link()
-    check_four_slots(report)
+    check_counts(report)
     assert report.round_trip_ms is report.sent_segments is report.resent_segments is None
 
 
 # Less patient than the generator is.
 IMPATIENT = """
 import wsgilab.load.reachability as reachability
-reachability.RETRY_S, reachability.AFTER_S = 2.0, 1.0
+reachability.RETRY_S, reachability.AFTER_S = 1.0, 0.5
 import wsgilab.load.driver as driver
 driver.main()
 """
 
 
-@pytest.mark.alone
 def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_may_succeed(
     monkeypatch: pytest.MonkeyPatch, log: Path
 ) -> None:
@@ -481,9 +486,9 @@ def test_a_targets_machine_that_is_lost_fails_the_trial_in_a_line_and_the_next_m
         with pytest.raises(SwarmError, match=lost) as caught:
             swarm.load(sleeping(port), nothing, nothing)
         assert "\n" not in caught.value.message
-        assert 1.9 < time.monotonic() - begin < 20
+        assert 0.9 < time.monotonic() - begin < 20
         link.enter_context(clock_server(port=asked))
-        check_four_slots(swarm.load(sleeping(port), nothing, nothing))
+        check_counts(swarm.load(sleeping(port), nothing, nothing))
 
 
 # --- workers on another machine
@@ -529,9 +534,8 @@ def two_machines(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("several", [False, True], ids=["one-process", "two-machines"])
 def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
-    monkeypatch: pytest.MonkeyPatch, log: Path, several: bool
+    monkeypatch: pytest.MonkeyPatch, either: LocustSwarm
 ) -> None:
     """Over a slow link, that takes a while: always, or only this time."""
     reading_s = 0.4
@@ -544,15 +548,10 @@ def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
         # What was in the queue when the window ended is worked off in any case.
         while_read.append(sum(begin + reading_s / 2 <= at for at in worked))
 
-    with ExitStack() as up:
-        port = up.enter_context(target(0, monkeypatch, lambda: worked.append(time.monotonic())))
-        if several:
-            swarm, _, _ = up.enter_context(two_machines(log, free_port()))
-        else:
-            swarm = up.enter_context(generator(log))
+    with target(0, monkeypatch, lambda: worked.append(time.monotonic())) as port:
         for order, per_s in ((sleeping(port), SLOTS / SLEEP_S), (at_40(port), 40.0)):
             for at_window in (nothing, read):
-                report = swarm.load(order, at_window, read)
+                report = either.load(order, at_window, read)
 
                 assert while_read[-1] > 0.5 * per_s * reading_s / 2
                 assert report.held_s >= reading_s
@@ -598,49 +597,38 @@ def test_users_are_spread_over_machines_and_what_they_saw_is_merged(monkeypatch:
         swarm, master, other = up.enter_context(two_machines(log, listened, words, far, others_words))
         every = [*workers(master._popen.pid), *workers(other._popen.pid)]
         assert len(every) == 2
-        for order in (sleeping(port), sleeping(port)):
-            report = swarm.load(order, lambda: seen.extend(connections(port, each) for each in every), nothing)
-            check_four_slots(report)
-            assert report.round_trip_ms == pytest.approx(1000 * one_way_s, abs=20), "the median of the two machines"
+        report = swarm.load(sleeping(port), lambda: seen.extend(connections(port, each) for each in every), nothing)
+        check_four_slots(report)
+        assert report.round_trip_ms == pytest.approx(1000 * one_way_s, abs=20), "the median of the two machines"
         scheduled = swarm.load(at_40(port), nothing, nothing)
-    assert seen == [6] * 4
+    assert seen == [6] * 2
     assert scheduled.due == pytest.approx(24, abs=1)
     assert scheduled.failures == 0
     assert scheduled.throughput_rps == pytest.approx(40, rel=0.15)
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in every)
 
 
-# One that is stopped is as silent as one whose link is down.
-@pytest.mark.alone
-@pytest.mark.parametrize(("signum", "when"), [(signal.SIGKILL, "during"), (signal.SIGSTOP, "between")])
-def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(
-    monkeypatch: pytest.MonkeyPatch, log: Path, signum: signal.Signals, when: str
-) -> None:
+def test_a_worker_that_is_lost_is_noticed_and_its_machine_named(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     with ExitStack() as up:
         port = up.enter_context(target(0, monkeypatch))
         swarm, master, other = up.enter_context(two_machines(log, free_port()))
         (lost,) = workers(other._popen.pid)
         (own,) = workers(master._popen.pid)
-        check_four_slots(swarm.load(sleeping(port), nothing, nothing))
+        check_counts(swarm.load(sleeping(port), nothing, nothing))
 
         def lose() -> None:
-            other._popen.send_signal(signum)
-            if signum == signal.SIGSTOP:
-                lost.send_signal(signum)
+            # One that is stopped is as silent as one whose link is down.
+            other._popen.send_signal(signal.SIGSTOP)
+            lost.send_signal(signal.SIGSTOP)
 
-        if when == "between":
-            lose()
-        begin = time.monotonic()
         told = "the generator failed: a worker of the generator on beta no longer answers"
         with pytest.raises(SwarmError, match=told) as caught:
-            swarm.load(sleeping(port), lose if when == "during" else nothing, nothing)
+            swarm.load(sleeping(port), lose, nothing)
         assert "\n" not in caught.value.message
-        assert time.monotonic() - begin < 20
         # After this it is of no use, and ends by itself.
         assert master._popen.wait(timeout=10) == 0
-        if signum == signal.SIGSTOP:
-            for each in (psutil.Process(other._popen.pid), lost):
-                each.send_signal(signal.SIGCONT)
+        for each in (psutil.Process(other._popen.pid), lost):
+            each.send_signal(signal.SIGCONT)
     assert not psutil.wait_procs([lost, own], timeout=10)[1]
 
 
@@ -712,7 +700,7 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/swarm", form, timeout=10) as response:
             assert json.load(response)["success"]
         assert ui.receive(5) == Loading(server="gunicorn-sync-4")
-        seconds = 6
+        seconds = 4
         for second in range(seconds):
             ui.send_usage(
                 "gunicorn-sync-4", Usage(at_s=1e6 + second, cpu_s=second * 0.3, resident_bytes=1, os_threads=1)
@@ -721,16 +709,15 @@ def test_the_web_ui_measures_the_same_over_two_machines(
         assert [connections(int(base_url.rpartition(":")[2]), each) for each in every] == [6, 6]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab/comparison.yaml", timeout=10) as response:
             comparison = yaml.safe_load(response)
-        # As one whose link is down.
-        for each in (psutil.Process(other._popen.pid), every[1]):
-            each.send_signal(signal.SIGSTOP)
-            up.callback(each.send_signal, signal.SIGCONT)
-        with pytest.raises(SwarmError, match="the web UI failed: a worker of the generator on beta no longer answers"):
+        # The one here: that one there is lost takes longer to notice, for the web UI as for the generator.
+        every[0].kill()
+        with pytest.raises(SwarmError, match="the web UI failed: a worker of the generator ended with exit code -9"):
             receive_all(ui)
-    assert comparison["run"]["trials"]["measured"] >= seconds - 4, "seconds count soon after they have passed"
+    assert comparison["run"]["trials"]["measured"] >= seconds - 3, "seconds count soon after they have passed"
     (found,) = comparison["cells"]
     assert found["in_flight"]["peak"] == SLOTS
     assert found["in_flight"]["mean"] == pytest.approx(SLOTS, rel=0.2)
     assert found["failures"] == found["cut_off"] == 0
+    assert found["bound_by"] == "slots"
     assert found["server_cpu"] == pytest.approx(0.3, rel=0.2)
     assert 0.5 * SLOTS / SLEEP_S < found["throughput_rps"]["median"] <= SLOTS / SLEEP_S * 1.1

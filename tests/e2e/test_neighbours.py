@@ -30,7 +30,7 @@ def busy(core: int) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("cli", "sides"),
-    [("local", ("server's",)), ("local", ("generator's",)), ("compose", ("server's", "generator's"))],
+    [("local", ("server's",)), ("compose", ("server's", "generator's"))],
     indirect=["cli"],
 )
 def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Collection[str]) -> None:

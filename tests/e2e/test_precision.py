@@ -22,7 +22,7 @@ TWIN = """
 EXPERIMENT = """
 name: precision
 blocks: 4
-window_s: 0.3
+window_s: 0.2
 reference: gunicorn-sync-4
 workloads: {sleep: {ms: 20}}
 cells: [{servers: [gunicorn-sync-4, gunicorn-sync-1, twin], workloads: [sleep], users: [8]}]

@@ -16,7 +16,7 @@ from tests.e2e.wire import Detour
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-# One of each kind of server, and one that computes.
+# One of each kind of slots, and one that computes.
 SLEEPING = """
 name: sleeping
 blocks: 1
@@ -24,7 +24,7 @@ window_s: 0.3
 reference: gunicorn-sync-4
 workloads: {sleep: {ms: 50}, cpu: {ms: 5}}
 cells:
-  - servers: [flask-processes-3, gunicorn-sync-4, gunicorn-gthread-2x4, gunicorn-gevent, gunicorn-tornado]
+  - servers: [gunicorn-sync-4, gunicorn-gthread-2x4, gunicorn-gevent]
     workloads: [sleep]
     users: [16]
     connections: [close]
@@ -60,7 +60,7 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
     comparison = cli.comparison()
     assert comparison["run"]["trials"]["failed"] == 0
     sleeping = cells(comparison, workload="sleep")
-    assert len(sleeping) == 5
+    assert len(sleeping) == 3
     for name, cell in sleeping.items():
         # As test_run.py finds them where all is on one machine.
         if name in UNBOUNDED:

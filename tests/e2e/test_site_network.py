@@ -20,20 +20,19 @@ PORTS = range(8300, 8330)
 
 FAR = """
 name: far
-blocks: 2
+blocks: 1
 window_s: 0.6
 reference: gunicorn-gthread-8
 workloads: {hello: {}, sleep: {ms: 50}, large: {kib: 64}}
 cells:
   - {servers: [gunicorn-gthread-8], workloads: [hello], users: [4], connections: [close, keep-alive]}
-  - {servers: [gunicorn-sync-4, gunicorn-gthread-8], workloads: [sleep], users: [32], connections: [close]}
-  - {servers: [gunicorn-gthread-8], workloads: [sleep], users: [32], connections: [keep-alive]}
+  - {servers: [gunicorn-gthread-8], workloads: [sleep], users: [32], connections: [close]}
   - {servers: [gunicorn-gthread-8], workloads: [large], users: [8], connections: [keep-alive]}
 """
 LOST = """
 name: lost
-blocks: 2
-window_s: 1
+blocks: 1
+window_s: 1.5
 reference: gunicorn-gthread-8
 workloads: {hello: {}, sleep: {ms: 50}}
 cells:
@@ -46,6 +45,8 @@ cells:
 def cli(state: Path, tmp_path: Path, beta: Machine) -> Iterator[SiteCli]:
     """The targets on beta, the swarm on the machine that the tests run on."""
     with site_cli(state, tmp_path, beta) as made:
+        # The way between the machines is a program on their cores: no trial is measured again because of it.
+        made.variables["LAB_SHARE_CORES"] = "1"
         yield made.on([entry(beta)], [first(beta)])
 
 
@@ -75,11 +76,8 @@ def test_a_long_and_narrow_way_is_told_and_named_and_peaks_are_right(
     assert "of the link" in large["because"]
     assert MBPS / 2 < large["received_mbps"] < MBPS * 1.1
 
-    sleeping = cells(comparison, workload="sleep", connection="close")
-    assert {name: each["in_flight"]["peak"] for name, each in sleeping.items()} == {
-        "gunicorn-sync-4": 4,
-        "gunicorn-gthread-8": 8,
-    }
+    [sleeping] = cells(comparison, workload="sleep").values()
+    assert sleeping["in_flight"]["peak"] == 8
     [lane] = cli.run_file()["lanes"]
     assert 2 * DELAY_S * 1000 <= lane["round_trip_ms"] < 4 * DELAY_S * 1000
     assert MBPS / 2 < lane["bandwidth_mbps"] < MBPS * 1.1

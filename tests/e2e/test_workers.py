@@ -1,15 +1,19 @@
 """A generator of several cores: Locust's master and a worker on each, which measure what one core measures."""
 
+import json
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import yaml
 
-from tests.e2e.conftest import Cli, Ended
+from tests.e2e.conftest import Cli, Ended, fetch, wait_for, web_ui
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab.commands import Workspace
 from wsgilab.load.client import LocustSwarm
@@ -99,16 +103,15 @@ def test_two_cores_measure_what_one_measures(workspace: Workspace, runtime: Runt
             assert {core for each in workers for core in each.cpu_affinity()} == (TWO if cores == TWO else set())
             assert len(workers) == (2 if cores == TWO else 0)
             assert swarm.get(f"{target.base_url}/hello") == "hello\n"
-            reports.append(swarm.load(sleeping(target), lambda: seen.append("window"), lambda: seen.append("closed")))
             if cores == TWO:
-                # The same crew, for another workload, and at a rate that its workers share.
+                # The same workers, for another workload before, and at a rate that they share.
                 scheduled = swarm.load(at_100(target), nothing, nothing)
-                again = swarm.load(sleeping(target), nothing, nothing)
+            reports.append(swarm.load(sleeping(target), lambda: seen.append("window"), lambda: seen.append("closed")))
     assert seen == ["window", "closed"] * 2
     assert scheduled.failures == scheduled.cut_off == 0
     assert scheduled.completed == pytest.approx(50, abs=10)
     assert scheduled.throughput_rps == pytest.approx(100, rel=0.1)
-    for report in (*reports, again):
+    for report in reports:
         assert report.in_flight.peak == 4
         assert report.failures == report.cut_off == report.unanswered == 0
         assert len(report.in_flight.requests_per_process) == 4
@@ -120,6 +123,33 @@ def test_two_cores_measure_what_one_measures(workspace: Workspace, runtime: Runt
         assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(16, rel=0.15)
         assert 0 < report.generator_cpu < 1
     assert not any(generators(workspace).values())
+
+
+@two_cores
+def test_in_the_web_ui_two_workers_say_together_what_is_so(local: Cli) -> None:
+    # A generator of two cores leaves none for the server where there are two: its core is shared then.
+    url = web_ui(local, "--servers", "gunicorn-gthread-8", "--workers", "2", "--share-generator")
+    try:
+        lab = urlsplit(url)._replace(path="", query="").geturl()
+        form = {"target": "gunicorn-gthread-8", "workload": "sleep", "user_count": "32", "spawn_rate": "32"}
+        assert fetch(f"{lab}/swarm", form=form).status == 200
+        wait_for(lambda: only_cell(lab), "a second of a settled load")
+        cell = only_cell(lab)
+        assert len(json.loads(fetch(f"{lab}/stats/requests").body)["workers"]) == 2
+    finally:
+        assert local("lab.down").code == 0
+    # What the workers have measured apart is one: eight slots, of one process.
+    assert cell["in_flight"]["peak"] == 8
+    assert (cell["in_flight"]["processes"], cell["in_flight"]["threads"]) == (1, 8)
+    assert cell["throughput_rps"]["median"] <= 160 * 1.02
+    assert cell["latency_ms"]["p50"] > 190
+    assert cell["failures"] == 0
+
+
+def only_cell(lab: str) -> dict[str, Any]:
+    """What the web UI knows of the only cell; empty before there is any."""
+    cells: list[dict[str, Any]] = yaml.safe_load(fetch(f"{lab}/lab/comparison.yaml").body)["cells"]
+    return cells[0] if cells and cells[0]["throughput_rps"] else {}
 
 
 @two_cores

@@ -27,7 +27,6 @@ from wsgilab.model import (
     Verdict,
 )
 from wsgilab.model.errors import SpecError
-from wsgilab.model.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ def _extent(run: Run) -> str:
     """The first few of its servers, and of the conditions that they were measured under."""
     cells = run.experiment.cells
     servers = _first([cell.server for cell in cells], ", ")
-    spelt = [f"{cell.workload}, {cell.load}, {counted(cell.cores, 'core')}, {cell.connection}" for cell in cells]
+    spelt = [f"{cell.workload}, {cell.load}, {cell.on}, {cell.connection}" for cell in cells]
     return f"{servers} with {_first(spelt, '; ')}" if cells else "nothing"
 
 

@@ -154,6 +154,10 @@ def _sent(application: Application, workload: str) -> Mapping[str, str]:
         headers = [f"{key}: {value}" for key, value in sorted(request.headers.items())]
         bodies = [f"body {body}" for body in (request.body, request.body_base64) if body is not None]
         found[f"sends {name}"] = _brief(", ".join([f"{request.method} {request.path}", *headers, *bodies]))
+    if (file := application.locust_files.get(workload)) is not None:
+        texts = "".join(f"{path}\0{text}\0" for path, text in sorted(file.files.items()))
+        digest = hashlib.sha256(texts.encode()).hexdigest()[:_SHOWN]
+        found["sends as"] = f"{file.user or 'the users'} of {file.path} ({digest})"
     shares = application.mixes.get(workload, {})
     return found | {f"share of {name}": f"{share:g}" for name, share in shares.items()}
 

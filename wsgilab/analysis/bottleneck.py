@@ -51,8 +51,8 @@ class CellState:
 
     @property
     def mean(self) -> float:
-        """Requests in flight, on average."""
-        return self.figures.mean_in_flight.median
+        """Requests in flight, on average; none where that is not known."""
+        return self.figures.mean_in_flight.median if self.figures.mean_in_flight is not None else 0.0
 
     @property
     def slow(self) -> float:
@@ -76,6 +76,8 @@ class CellState:
 
     @property
     def slots_named(self) -> str:
+        if not self.server.is_started:
+            return "slots unknown"
         return "unbounded slots" if self.server.slots is None else counted(self.server.slots, "slot")
 
     @property
@@ -96,6 +98,8 @@ def bound_by(state: CellState) -> Reason:
     """What holds the throughput where it is. The first reason that applies, from the most to the least compelling."""
     if state.figures.disturbed:
         return "neighbour", state.figures.disturbed
+    if state.figures.mean_in_flight is None:
+        return _by_cores(state) or ("unexplained", "what is inside it is not known, because its answers have no stamps")
     return (
         _by_cores(state)
         or _by_link(state)

@@ -11,6 +11,7 @@ from wsgilab.analysis.figures import broken, reports
 from wsgilab.analysis.pairs import ByCell, Criterion, PairedComparisons, by_block, compared_figure, metric_of
 from wsgilab.analysis.validity import failed_trials, unanswered
 from wsgilab.model import (
+    AdviceReason,
     Cell,
     CellFigures,
     CellResult,
@@ -164,6 +165,10 @@ class Candidates:
             ),
         )
 
+    def beside(self, runner_up: str, best: str) -> ServerContrast:
+        """One sound server beside another, with all costs in which they differ for sure."""
+        return self.contrast(runner_up, best, [cost for cost in COSTS if self.cost_differs(cost, runner_up, best)])
+
     # --- wishes
 
     def breach(self, server: str, wish: Wish) -> str | None:
@@ -190,6 +195,20 @@ class Candidates:
             if lower > wish.p95_ms
             else f"{measured} may exceed {wish.p95_ms:g}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the rule says of the servers under the same conditions."""
+
+    group: Candidates
+    wish: Wish
+    reason: AdviceReason
+    server: str | None
+    eligible: tuple[str, ...]
+    """Those that are considered, the fastest first."""
+    tied: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 def candidates(run: Run, results: Sequence[CellResult], by_cell: ByCell, pairs: PairedComparisons) -> Candidates:

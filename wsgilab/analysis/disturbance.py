@@ -26,7 +26,8 @@ class Taken:
 def taken(run: Run, measured: Observation) -> Taken:
     """What others used of a trial's cores: how busy these were, less what the lab's own processes used."""
     swarm, cell = measured.swarm, measured.cell
-    if swarm is None or swarm.server_busy is None or swarm.generator_others is None:
+    # Where the server's own cores are not known, it may be what used the generator's.
+    if not cell.cores or swarm is None or swarm.server_busy is None or swarm.generator_others is None:
         return Taken(server=None, generator=None)
     servers, generator = cpus.parse(run.server_cpus[cell.cores]), cpus.parse(run.generator_cpus)
     span_s = measured.server_span_s or 0.0
@@ -68,7 +69,7 @@ def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
     taken_from = [
         f"{share} of the {whose} {cpus.named(cpuset)} ({when})"
         for shares, whose, cpuset in (
-            ([each.server for each in every], "server's", run.server_cpus[cell.cores]),
+            ([each.server for each in every], "server's", run.server_cpus.get(cell.cores, "")),
             ([each.generator for each in every], "generator's", run.generator_cpus),
         )
         for share, when in _too_much(shares, measured)

@@ -87,21 +87,21 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
     """The figures of the measured observations, of which there is one at least."""
     server, measured = run.servers[cell.server], [each for each in observations if each.swarm is not None]
     swarms = reports(measured)
-    in_flight = [swarm.in_flight for swarm in swarms]
-    service_ms = summary([swarm.service_ms for swarm in swarms])
+    in_flight = [swarm.in_flight for swarm in swarms if swarm.is_stamped]
+    service_ms = _known((swarm.service_ms for swarm in swarms if swarm.is_stamped), summary)
     throughput = summary([swarm.throughput_rps for swarm in swarms])
     cpu_ms = _known(map(cpu_ms_per_request, measured), summary)
-    limit = _limit_rps(server, cell, service_ms.median, None if cpu_ms is None else cpu_ms.median)
+    limit = _limit_rps(server, cell, service_ms, cpu_ms)
     memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
     os_threads = [each.os_threads for each in measured if each.os_threads is not None]
     shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
     others = [disturbance.taken(run, each) for each in measured]
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
     found = CellFigures(
-        peak=max(each.peak for each in in_flight),
-        mean_in_flight=summary([each.mean for each in in_flight]),
-        processes=round(statistics.median(len(each.requests_per_process) for each in in_flight)),
-        threads=round(statistics.median(each.threads for each in in_flight)),
+        peak=max((each.peak for each in in_flight), default=None),
+        mean_in_flight=_known((each.mean for each in in_flight), summary),
+        processes=_median(len(each.requests_per_process) for each in in_flight),
+        threads=_median(each.threads for each in in_flight),
         busiest_share=statistics.median(shares) if shares else None,
         process_shares=_process_shares(server, swarms),
         throughput_rps=throughput,
@@ -120,7 +120,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         generator_others=_known((each.generator for each in others), summary),
         disturbed=disturbance.disturbance(run, cell, measured),
         resident_mb=max(memory) / 1e6 if memory else None,
-        os_threads=round(statistics.median(os_threads)) if os_threads else None,
+        os_threads=_median(os_threads),
         backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
         failures=sum(swarm.failures for swarm in swarms),
         cut_off=sum(swarm.cut_off for swarm in swarms),
@@ -160,6 +160,12 @@ def _known(values: Iterable[float | None], summary: Summary) -> Interval | None:
     """The summary of the values that were measured; None where none was."""
     known = [value for value in values if value is not None]
     return summary(known) if known else None
+
+
+def _median(counts: Iterable[int]) -> int | None:
+    """The median over the trials; None where there is none."""
+    known = list(counts)
+    return round(statistics.median(known)) if known else None
 
 
 def _total(counts: Iterable[int | None]) -> int | None:
@@ -213,17 +219,17 @@ def cpu_ms_per_request(measured: Observation) -> float | None:
     return measured.server_cpu_s / measured.server_span_s / rps * 1000 if rps else None
 
 
-def _limit_rps(server: Server, cell: Cell, service_ms: float, cpu_ms: float | None) -> float | None:
+def _limit_rps(server: Server, cell: Cell, service_ms: Interval | None, cpu_ms: Interval | None) -> float | None:
     """The throughput that slots or cores allow, whichever is lower; None where neither is bounded or known.
 
     By the utilization law, no slot and no core is busy for more than all of the time (Denning and Buzen 1978,
     doi:10.1145/356733.356735).
     """
     limits: list[float] = []
-    if server.slots is not None and service_ms > 0:
-        limits.append(server.slots / service_ms * 1000)
-    if cpu_ms:
-        limits.append(cell.cores / cpu_ms * 1000)
+    if server.slots is not None and service_ms is not None and service_ms.median > 0:
+        limits.append(server.slots / service_ms.median * 1000)
+    if cpu_ms is not None and cpu_ms.median:
+        limits.append(cell.cores / cpu_ms.median * 1000)
     return min(limits, default=None)
 
 

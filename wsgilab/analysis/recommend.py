@@ -7,8 +7,7 @@
 3. One of the tied is advised if, against each other of them, it has at least NEAR of its speed for sure, costs clearly
    less (at most LESS) in one of memory, CPU time a request and p95 latency, and clearly more in none.
 4. Otherwise it is undecided.
-5. For several workloads, a server is as good as the worst of its shares of the best speed in each (Wald 1945,
-   doi:10.2307/1969022, decides by the worst case too). The best is advised if every other one is worse for sure.
+5. For several workloads, `several_workloads` has the rule.
 
 Speed is throughput; at a fixed rate, where all that keep up have the same, it is one over the mean latency.
 """
@@ -16,11 +15,12 @@ Speed is throughput; at a fixed rate, where all that keep up have the same, it i
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.candidates import COSTS, NEAR, Candidates, candidates
+from wsgilab.analysis.candidates import COSTS, NEAR, Candidates, Choice, candidates
 from wsgilab.analysis.pairs import ByCell, PairedComparisons, blocks_needed
+from wsgilab.analysis.several_workloads import MOST_CHANGES, common_blocks, conditions_of, for_several_workloads
 from wsgilab.model import (
     Advice,
     AdviceReason,
@@ -35,23 +35,6 @@ from wsgilab.model import (
     Wish,
 )
 from wsgilab.model.errors import SpecError
-
-MOST_CHANGES = 5
-"""The most changes that an advice names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What the rule says of the servers under the same conditions."""
-
-    group: Candidates
-    wish: Wish
-    reason: AdviceReason
-    server: str | None
-    eligible: tuple[str, ...]
-    """Those that are considered, the fastest first."""
-    tied: tuple[str, ...]
-    left_out: Mapping[str, str]
 
 
 def recommend(
@@ -72,7 +55,7 @@ def recommend(
         if sum(result.figures is not None for result in group) > 1
     }
     shown = [each for each in choices.values() if wish.workload in (None, each.group.cell.workload)]
-    return [*_for_several_workloads(shown, wish), *(_advice(run, each, choices) for each in shown)]
+    return [*for_several_workloads(shown, wish), *(_advice(run, each, choices) for each in shown)]
 
 
 def _check(wish: Wish, results: Sequence[CellResult]) -> None:
@@ -142,11 +125,11 @@ def _advice(run: Run, choice: Choice, choices: Mapping[Conditions, Choice]) -> A
         contrasts=tuple(_contrasts(choice)),
         suitable=tuple(_suitable(choice)),
         nearest=dict(_nearest(choice)),
-        blocks=_common_blocks([choice], tied)
+        blocks=common_blocks([choice], tied)
         if choice.reason == "blocks"
         else min((group.results[name].blocks for name in tied), default=0),
         blocks_needed=blocks_needed(run, max(result.blocks for result in group.results.values())),
-        runner_up=None if best is None or not others else _beside(group, others[0], best),
+        runner_up=None if best is None or not others else group.beside(others[0], best),
         changes=tuple(_changes(choice, choices))[:MOST_CHANGES],
         left_out=choice.left_out,
     )
@@ -189,16 +172,6 @@ def _nearest(choice: Choice) -> Iterable[tuple[Cost, tuple[str, float]]]:
             yield cost, (name, _rounded_up(value))
 
 
-def _common_blocks(choices: Sequence[Choice], tied: Sequence[str]) -> int:
-    """The fewest blocks that any of the tied has in common with the fastest, in any of the choices."""
-    return min(choice.group.blocks((choice.eligible[0], name)) for choice in choices for name in tied)
-
-
-def _beside(group: Candidates, runner_up: str, best: str) -> ServerContrast:
-    """With all costs in which they differ for sure."""
-    return group.contrast(runner_up, best, [cost for cost in COSTS if group.cost_differs(cost, runner_up, best)])
-
-
 # --- when the advice would be another
 
 
@@ -229,13 +202,9 @@ def _changes(choice: Choice, choices: Mapping[Conditions, Choice]) -> Iterable[A
 
 def _only_difference(cell: Cell, other: Cell) -> int:
     """Which of workload, cores, load and connection is the only one that differs; -1 where none or several do."""
-    pairs = enumerate(zip(_conditions(cell), _conditions(other), strict=True))
+    pairs = enumerate(zip(conditions_of(cell), conditions_of(other), strict=True))
     different = [at for at, (ours, theirs) in pairs if ours != theirs]
     return different[0] if len(different) == 1 else -1
-
-
-def _conditions(cell: Cell) -> tuple[object, ...]:
-    return cell.workload, cell.cores, (cell.users, cell.rate, cell.arrivals), cell.connection
 
 
 def _looser(wish: Wish) -> Iterable[Wish]:
@@ -263,99 +232,3 @@ def _tighter(choice: Choice) -> Iterable[Wish]:
 def _rounded_up(limit: float) -> float:
     """To a tenth, so that a server that keeps to the limit keeps to the rounded one."""
     return math.ceil(limit * 10) / 10
-
-
-# --- several workloads
-
-_ALL = Interval(median=1.0, low=1.0, high=1.0)
-_UNKNOWN = Interval(median=0.0, low=None, high=None)
-
-
-def _for_several_workloads(choices: Sequence[Choice], wish: Wish) -> Iterable[Advice]:
-    """One for each of the conditions but the workload, where several workloads have two measured servers in common."""
-    alike: dict[tuple[object, ...], list[Choice]] = defaultdict(list)
-    for choice in choices:
-        alike[_conditions(choice.group.cell)[1:]].append(choice)
-    for several in alike.values():
-        common = set[str].intersection(*(set(each.group.results) for each in several))
-        if len(several) > 1 and len(common) > 1:
-            yield _overall(several, wish)
-
-
-def _overall(choices: Sequence[Choice], wish: Wish) -> Advice:
-    """The advice for several workloads, two at least, from the choice for each.
-
-    The intervals of all ratios hold together. So the least of the lower and the least of the upper ends of a server's
-    ratios to the others contain its share of the best speed, whichever has that; and the least ends of its shares
-    contain the worst one.
-    """
-    eligible = [name for name in choices[0].eligible if all(name in each.eligible for each in choices)]
-    shares = {name: {each.group.cell.workload: _share(each, name) for each in choices} for name in eligible}
-    worst = {name: _least(list(each.values())) for name, each in shares.items()}
-    ranked = sorted(eligible, key=lambda name: -worst[name].median)
-    tied = tuple(name for name in ranked if name == ranked[0] or not _is_worse(worst[name], worst[ranked[0]]))
-    blocks = _common_blocks(choices, tied) if tied else 0
-    reason: AdviceReason = "scatter" if len(tied) > 1 else "fastest" if len(ranked) > 1 else "alone"
-    if blocks < stats.FEWEST_BLOCKS:
-        reason = "blocks" if tied else "nobody"
-    server = tied[0] if reason in ("fastest", "alone") else None
-    others = [name for name in ranked if name not in tied]
-    return Advice(
-        group=choices[0].group.cell,
-        workloads=tuple(each.group.cell.workload for each in choices),
-        wish=wish,
-        reason=reason,
-        server=server,
-        tied=tied,
-        shares={
-            name: {each.group.cell.workload: _share(each, name) for each in choices if each.tied != (name,)}
-            for name in tied
-        },
-        blocks=blocks,
-        runner_up=_beside(_worst_for(choices, shares[others[0]]), others[0], tied[0]) if others else None,
-        changes=tuple(
-            Alternative(group=each.group.cell, wish=wish, server=each.server, tied=each.tied)
-            for each in choices
-            if each.server not in (None, server)
-        )[:MOST_CHANGES],
-        left_out=_left_out(choices),
-    )
-
-
-def _share(choice: Choice, name: str) -> Interval:
-    """The speed of a server over that of the fastest."""
-    over = (choice.group.ratio("speed", name, other) or _UNKNOWN for other in choice.eligible if other != name)
-    return _least([_ALL, *over])
-
-
-def _least(ratios: Sequence[Interval]) -> Interval:
-    """The least of several ratios; without ends where one of them has none."""
-    lows = [each.low for each in ratios if each.low is not None]
-    highs = [each.high for each in ratios if each.high is not None]
-    known = len(lows) == len(highs) == len(ratios)
-    median = min(each.median for each in ratios)
-    return Interval(median=median, low=min(lows) if known else None, high=min(highs) if known else None)
-
-
-def _is_worse(share: Interval, best: Interval) -> bool:
-    return share.high is not None and best.low is not None and share.high < best.low / (1 + stats.SAME)
-
-
-def _worst_for(choices: Sequence[Choice], shares: Mapping[str, Interval]) -> Candidates:
-    """The group in which a server with these shares has the worst one."""
-    return min((each.group for each in choices), key=lambda group: shares[group.cell.workload].median)
-
-
-def _left_out(choices: Sequence[Choice]) -> Mapping[str, str]:
-    """Why a server is not considered: by the first workload in which it is not, unless the reason is always the same."""
-    found: dict[str, str] = {}
-    for choice in choices:
-        workload = choice.group.cell.workload
-        for name in (name for each in choices for name in each.group.observations if name not in found):
-            if name not in choice.group.observations:
-                found[name] = f"not measured with {workload}"
-            elif name in choice.left_out:
-                reason = choice.left_out[name]
-                always = all(each.left_out.get(name) == reason for each in choices)
-                found[name] = reason if always else f"{workload}: {reason}"
-    return found

@@ -17,6 +17,8 @@ LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
 FAILURES_LIMIT = 0.01
 """Above this share of failed, late or cut-off requests, a cell is not compared with others."""
+STAMP = "the line `app = StampMiddleware(app)` brings them (docs/applications.md)"
+"""How a server that is not the lab's comes to them."""
 
 
 def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
@@ -61,13 +63,15 @@ def gates(
     if lost := lossy(figures.resent_share):
         yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
     yield from _of_cores(run, cell, figures)
-    if server.slots is not None and figures.peak > server.slots:
+    if figures.peak is None:
+        yield None, f"in flight is not known, because its answers have no stamps; {STAMP}"
+    if server.slots is not None and figures.peak is not None and figures.peak > server.slots:
         yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
-    if server.processes is not None and figures.processes > server.processes:
+    if server.processes is not None and figures.processes is not None and figures.processes > server.processes:
         declared = f"{server.processes} {'is' if server.processes == 1 else 'are'} declared"
         yield "processes", f"{figures.processes} processes answered, but {declared}: the declaration is wrong"
     window_s = run.experiment.window_s
-    if figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
+    if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
         takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
         yield None, f"{takes}: too short for a steady rate"
     answered, due = flow(swarms)
@@ -87,6 +91,8 @@ def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate
     generator = generator_used(run, figures)
     if generator.share >= GENERATOR_LIMIT:
         yield "generator", f"{generator}: {generator.it} may be what is measured"
+    if not cell.cores:
+        return
     if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
         yield None, "server and generator share a core: both are slower for it"
     if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):

@@ -2,11 +2,19 @@
 
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
 from wsgilab.commands.interactive import logs, open_browser, status, up
-from wsgilab.commands.measure import APPLICATION_EXPERIMENT, DEFAULT_CLAIMS, DEFAULT_EXPERIMENT, claims, run
+from wsgilab.commands.measure import (
+    APPLICATION_EXPERIMENT,
+    DEFAULT_CLAIMS,
+    DEFAULT_EXPERIMENT,
+    claims,
+    named_application,
+    run,
+    usual_servers,
+)
 from wsgilab.commands.stored import compare_runs, recommend, report
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
-from wsgilab.run.workspace import PROJECT, Workspace, workspace
+from wsgilab.run.workspace import PROJECT, Workspace, with_catalogue, workspace
 from wsgilab.session.spec import SessionOptions
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "doctor",
     "down",
     "logs",
+    "named_application",
     "new_app",
     "new_experiment",
     "open_browser",
@@ -37,5 +46,7 @@ __all__ = [
     "run",
     "status",
     "up",
+    "usual_servers",
+    "with_catalogue",
     "workspace",
 ]

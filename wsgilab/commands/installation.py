@@ -9,14 +9,17 @@ from rich.console import Console, RenderableType
 
 from wsgilab.doctor import Finding, examine, examine_site
 from wsgilab.experiment import application_scaffold, entry_points, scaffold
+from wsgilab.experiment.workloads import of
+from wsgilab.model import Application
 from wsgilab.model.errors import LabError, UsageError
 from wsgilab.report import terminal
-from wsgilab.report.tables import slots
+from wsgilab.report.tables import MISSING, slots
 from wsgilab.run import layout
 from wsgilab.run.testbed import all_runtimes, on_each, open_testbeds, read_site
 from wsgilab.run.workspace import (
     Workspace,
     alone,
+    choose_backends,
     choose_servers,
     read_backends,
     read_catalogue,
@@ -39,7 +42,7 @@ def console() -> Console:
 def catalogue_table(workspace: Workspace, width: int) -> RenderableType:
     """The servers as a table."""
     rows = (
-        (each.name, slots(each.slots), each.model, each.stack, " ".join(each.command))
+        (each.name, slots(each.slots), each.model or MISSING, each.stack, " ".join(each.command))
         for each in read_catalogue(workspace).values()
     )
     return terminal.grid(("server", "slots", "model", "stack", "command"), rows, width)
@@ -89,19 +92,26 @@ def _write_new(file: Path, text: str) -> str:
 
 
 def build(
-    servers: Sequence[str], runtime: str | None, site: str | None, console: Console, workspace: Workspace
+    servers: Sequence[str],
+    runtime: str | None,
+    site: str | None,
+    console: Console,
+    workspace: Workspace,
+    application: Application | None = None,
 ) -> None:
     """Install the stacks or build the images of all servers, or of those asked for, and of the backends. Of a site: on each
-    machine what it needs."""
+    machine what it needs. Of a user's own `application`: with its packages, and of the backends those that it waits for."""
     reporter = reporter_for(console)
-    chosen = choose_servers(workspace, servers)
+    chosen = choose_servers(workspace, servers).values()
+    every = application is None
+    backends = read_backends(workspace).values() if every else choose_backends(workspace, of(application), application)
     with (
         signals_raise(),
         alone(workspace),
         open_testbeds(workspace, runtime, _file(site), reporter.say) as testbeds,
     ):
         for testbed in testbeds:
-            digests = testbed.runtime.prepare(chosen.values(), read_backends(workspace).values(), reporter.say)
+            digests = testbed.runtime.prepare(chosen, backends, reporter.say, application)
             for stack, digest in digests.items():
                 reporter.say(f"{stack}: {digest}")
 

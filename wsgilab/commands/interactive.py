@@ -9,7 +9,7 @@ from wsgilab.model.errors import LabError
 from wsgilab.model.text import called
 from wsgilab.report import terminal
 from wsgilab.report.tables import slots
-from wsgilab.run.workspace import Workspace, signals_raise
+from wsgilab.run.workspace import Workspace, signals_raise, with_catalogue
 from wsgilab.session import control
 from wsgilab.session.spec import SessionOptions
 from wsgilab.session.state_file import SessionState
@@ -20,6 +20,7 @@ from wsgilab.web.access import USER
 def up(options: SessionOptions, console: Console, workspace: Workspace) -> None:
     """Bring the interactive lab up, or what of it has ended; print what is up and where. Raises LabError."""
     with signals_raise():
+        workspace = with_catalogue(workspace, options.catalogue)
         session = control.up(options, reporter_for(console).say, workspace)
         _show_up(session, console)
     _raise_for_ended(session, "")
@@ -46,6 +47,8 @@ def _show_up(session: SessionState, console: Console) -> None:
     )
     console.print(terminal.grid(columns, rows, console.width))
     say("")
+    if session.application is not None:
+        say(f"Application: {session.application.entry}, from {session.application.source}")
     if backends:
         say(f"Backends, on core {session.backend_cpus}: {backends}")
     say(f"Web UI: {session.url}")

@@ -1,7 +1,8 @@
 """`lab.run` and `lab.claims`: from a file and options to an experiment, and to what its observations say."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from wsgilab.analysis import claims as claims_under_test
 from wsgilab.analysis.claims import ClaimSet
 from wsgilab.commands import stored
 from wsgilab.experiment import application as applications
-from wsgilab.experiment import resolve
+from wsgilab.experiment import resolve, running
 from wsgilab.model import Application, Comparison, Experiment, Server
 from wsgilab.model.errors import UsageError
 from wsgilab.report import terminal
@@ -19,7 +20,7 @@ from wsgilab.results.store import Store
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
-from wsgilab.run.workspace import PROJECT, Workspace, given, read_catalogue, read_text, shown
+from wsgilab.run.workspace import PROJECT, Workspace, given, read_catalogue, read_file, read_text, shown, with_catalogue
 
 DEFAULT_EXPERIMENT = "experiments/answer.yaml"
 APPLICATION_EXPERIMENT = "experiments/application.yaml"
@@ -28,9 +29,6 @@ DEFAULT_CLAIMS = "experiments/claims.yaml"
 
 _OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port")
 """Options that a resumed run may be given: where it runs, and how it is watched."""
-
-_LARGEST_FILE = 2**24
-"""Bytes of an application file, or of what a request sends."""
 
 
 def run(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
@@ -42,13 +40,45 @@ def run(options: RunOptions, console: Console, workspace: Workspace) -> Comparis
         raise UsageError(
             f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
         )
+    if options.url is not None:
+        return _run_url(options, console, workspace)
     return runner.run(
         options,
         lambda catalogue, testbed: _experiment(options, catalogue, testbed),
         stored.conclude,
         console,
-        workspace,
+        with_catalogue(workspace, options.catalogue),
     )
+
+
+_OF_A_URL = ("url", "get", "runtime", "blocks", "precision", "max_blocks", "seed", "generator_cores")
+
+
+def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
+    """Measure a server that runs already. Raises LabError or Interrupted."""
+    if others := options.others(_OF_A_URL):
+        option = min(others).replace("file", "experiment").replace("_", "-")
+        raise UsageError(
+            f"--{option}: goes with servers that the lab starts, and --url is one that runs already; leave it out"
+        )
+    if options.runtime not in (None, "local"):
+        raise UsageError(
+            f"--runtime {options.runtime}: with --url the generator is a process of this machine; leave it out"
+        )
+    address, path = running.split(options.url or "", options.get)
+    asked = running.experiment(running.application(address, path))
+
+    def choose(catalogue: Mapping[str, Server], _: Testbed) -> Experiment:
+        return resolve.narrow(
+            asked,
+            catalogue,
+            blocks=options.blocks,
+            precision=options.precision,
+            max_blocks=options.max_blocks,
+            generator_cores=options.generator_cores,
+        )
+
+    return runner.run(replace(options, runtime="local"), choose, stored.conclude, console, workspace)
 
 
 def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
@@ -62,20 +92,15 @@ def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: T
         share_generator=options.share_generator,
         generator_cores=options.generator_cores,
         apart=testbed.remote is not None,
-        application=_application(options),
+        application=named_application(options.app, options.source, options.get),
         folder=os.path.relpath(path.parent),
-        read_file=_read_file,
+        read_file=read_file,
     )
-    application = experiment.application
-    if application is not None and not Path(application.source).is_dir():
-        raise UsageError(
-            f"source {application.source}: is no folder here; it is the one that {application.entry} is imported from, "
-            f"relative to {Path.cwd()}"
-        )
+    _check_source(experiment.application)
     return resolve.narrow(
         experiment,
         catalogue,
-        servers=options.servers,
+        servers=options.servers or with_own_rows(experiment, catalogue),
         cores=options.cores,
         blocks=options.blocks,
         precision=options.precision,
@@ -85,35 +110,52 @@ def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: T
     )
 
 
-def _application(options: RunOptions) -> Application | None:
-    """The user's own that the command line names; None where it names none. Raises LabError."""
-    more = [f"--{name}" for name in ("source", "get") if getattr(options, name) is not None]
-    if options.app is None:
+def with_own_rows(experiment: Experiment, catalogue: Mapping[str, Server]) -> Sequence[str]:
+    """The experiment's servers and the rows of the user's own catalogue file; none where the experiment says itself which of these
+    it measures, or there are no such rows."""
+    own = [name for name, server in catalogue.items() if server.extends is not None]
+    named = list(dict.fromkeys(cell.server for cell in experiment.cells))
+    return [*named, *own] if own and not set(own) & set(named) else []
+
+
+def named_application(app: str | None, source: str | None, get: str | None) -> Application | None:
+    """The user's own that the options `--app`, `--source` and `--get` name; None where they name none. Raises LabError."""
+    more = [f"--{name}" for name, given in (("source", source), ("get", get)) if given is not None]
+    if app is None:
         if more:
             raise UsageError(
                 f"{more[0]}: is of an application of your own; name that with --app, such as shop.wsgi:app"
             )
         return None
-    path = Path(options.app)
+    path = Path(app)
     if path.suffix not in (".yaml", ".yml"):
-        return applications.of_get(options.app, options.source or ".", options.get or "/")
-    if more:
-        raise UsageError(f"{more[0]}: {options.app} says so already; leave it out, or change it there")
-    text = read_text(path, "application")
-    return applications.parse(text, shown(path), folder=os.path.relpath(path.parent), read_file=_read_file)
+        named = applications.of_get(app, source or ".", get or "/")
+    elif more:
+        raise UsageError(f"{more[0]}: {app} says so already; leave it out, or change it there")
+    else:
+        text = read_text(path, "application")
+        named = applications.parse(text, shown(path), folder=os.path.relpath(path.parent), read_file=read_file)
+    _check_source(named)
+    return named
 
 
-def _read_file(path: str) -> bytes:
-    """A file that an application or an experiment names. Raises UsageError."""
-    file = Path(path)
-    try:
-        if file.exists() and not file.is_file():
-            raise UsageError(f"{path}: is no file; name one")
-        if file.stat().st_size > _LARGEST_FILE:
-            raise UsageError(f"{path}: is larger than the {_LARGEST_FILE >> 20} MiB that such a file may have")
-        return file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a file that is there") from None
+def _check_source(application: Application | None) -> None:
+    """Raises UsageError where there is no folder to import it from."""
+    if application is not None and not application.has_image and not Path(application.source).is_dir():
+        raise UsageError(
+            f"source {application.source}: is no folder here; it is the one that {application.entry} is imported from, "
+            f"relative to {Path.cwd()}"
+        )
+
+
+def usual_servers(application: Application | None, workspace: Workspace) -> tuple[str, ...]:
+    """Those that `lab.run` measures a user's own application under; empty for the lab's, which all are for. Raises LabError."""
+    if application is None:
+        return ()
+    path = PROJECT / APPLICATION_EXPERIMENT
+    catalogue, text = read_catalogue(workspace), read_text(path, "experiment")
+    experiment = resolve.parse(text, shown(path), catalogue, cores=1, application=application)
+    return tuple(with_own_rows(experiment, catalogue) or dict.fromkeys(cell.server for cell in experiment.cells))
 
 
 def claims(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:

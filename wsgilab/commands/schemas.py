@@ -22,6 +22,7 @@ from wsgilab.analysis.claims.file import ClaimsFile
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.file import ExperimentFile
+from wsgilab.experiment.own_catalogue import CatalogueFile
 from wsgilab.experiment.site import SiteFile
 from wsgilab.model import CellFigures, Run
 from wsgilab.report.ab.yaml import AgainstFile
@@ -47,6 +48,7 @@ def schemas() -> Mapping[str, bytes]:
     made = {
         "application.json": _of(ApplicationFile),
         "experiment.json": _of(ExperimentFile),
+        "catalogue.json": _of(CatalogueFile),
         "claims.json": _of(ClaimsFile),
         "site.json": _of(SiteFile),
         "servers.json": _services(

@@ -32,11 +32,14 @@ def write(store: Store) -> Comparison:
 
 
 def conclude(store: Store, console: Console) -> Comparison:
-    """Write the comparison, and print it."""
+    """Write the comparison, and print it; of a user's own application with what to run at the end."""
     comparison = write(store)
     console.print(terminal.comparison(comparison, console.width))
     say(console, f"Results, with every column and how to read them: {shown(store.folder)}/comparison.md")
     say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
+    if comparison.run.experiment.application is not None:
+        console.print()
+        console.print(terminal.advice(comparison))
     return comparison
 
 

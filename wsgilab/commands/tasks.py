@@ -9,7 +9,9 @@ from wsgilab.commands.front import LabProgram, amount, names, number, numbers, s
 from wsgilab.model.errors import TrialsFailed
 from wsgilab.model.text import called
 
+SOURCE_HELP = "the folder that --app's entry is imported from (default: the current one)"
 SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
+CATALOGUE_HELP = "a file with more servers, your own, such as mine.yaml; see docs/applications.md"
 
 
 def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
@@ -22,11 +24,12 @@ def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
         )
 
 
-@task(name="list")
-def list_(_: Context) -> None:
+@task(name="list", help={"catalogue": CATALOGUE_HELP})
+def list_(_: Context, catalogue: str | None = None) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
     console = commands.console()
-    console.print(commands.catalogue_table(commands.workspace(), console.width))
+    there = commands.with_catalogue(commands.workspace(), catalogue)
+    console.print(commands.catalogue_table(there, console.width))
 
 
 @task(help={"site": SITE_HELP})
@@ -41,25 +44,42 @@ def doctor(_: Context, site: str | None = None) -> None:
 
 @task(
     help={
+        "app": "for your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": SOURCE_HELP,
         "runtime": "compose or local (default: compose where an engine answers)",
-        "servers": "only these: a,b",
+        "servers": "only these: a,b (default: all; with --app: those that a run measures)",
+        "catalogue": CATALOGUE_HELP,
         "site": SITE_HELP,
     }
 )
-def build(_: Context, runtime: str | None = None, servers: str | None = None, site: str | None = None) -> None:
+def build(
+    _: Context,
+    *,
+    app: str | None = None,
+    source: str | None = None,
+    runtime: str | None = None,
+    servers: str | None = None,
+    catalogue: str | None = None,
+    site: str | None = None,
+) -> None:
     """Install what servers and backends need: images, or a virtual environment for each stack."""
-    commands.build(names(servers, "--servers"), runtime, site, commands.console(), commands.workspace())
+    workspace = commands.with_catalogue(commands.workspace(), catalogue)
+    application = commands.named_application(app, source, None)
+    chosen = names(servers, "--servers") or commands.usual_servers(application, workspace)
+    commands.build(chosen, runtime, site, commands.console(), workspace, application)
 
 
 @task(
     help={
         "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT}; with --app: {commands.APPLICATION_EXPERIMENT})",
         "app": "measure your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": "the folder that --app's entry is imported from (default: the current one)",
-        "get": "what users ask --app's entry for (default: /)",
+        "source": SOURCE_HELP,
+        "get": "what users ask --app's entry or --url for (default: /)",
+        "url": "measure a server of your own that runs already, such as http://127.0.0.1:5000",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
         "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
+        "catalogue": CATALOGUE_HELP,
         "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
         "blocks": "passes over every cell, in place of the experiment's number",
         "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
@@ -79,6 +99,8 @@ def run(
     app: str | None = None,
     source: str | None = None,
     get: str | None = None,
+    url: str | None = None,
+    catalogue: str | None = None,
     runtime: str | None = None,
     site: str | None = None,
     servers: str | None = None,
@@ -100,6 +122,8 @@ def run(
         app=app,
         source=source,
         get=get,
+        url=url,
+        catalogue=catalogue,
         runtime=runtime,
         site=site,
         servers=names(servers, "--servers"),
@@ -219,7 +243,11 @@ def claims(
 
 @task(
     help={
-        "servers": "only these: a,b (default: the whole catalogue)",
+        "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": SOURCE_HELP,
+        "get": "what users ask --app's entry for (default: /)",
+        "servers": "only these: a,b (default: the whole catalogue; with --app: those that a run measures)",
+        "catalogue": CATALOGUE_HELP,
         "cores": "how many cores the servers are pinned to (default: 1)",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -233,7 +261,11 @@ def claims(
 def up(
     _: Context,
     *,
+    app: str | None = None,
+    source: str | None = None,
+    get: str | None = None,
     servers: str | None = None,
+    catalogue: str | None = None,
     cores: str | None = None,
     runtime: str | None = None,
     site: str | None = None,
@@ -244,8 +276,15 @@ def up(
     no_backends: bool = False,
 ) -> None:
     """Open the lab: every server up, and Locust's web UI to load them from. It stays up until the task `down` ends it."""
+    workspace = commands.workspace()
+    there = commands.with_catalogue(workspace, catalogue)
+    application = commands.named_application(app, source, get)
+    chosen = names(servers, "--servers")
     options = commands.SessionOptions(
-        servers=names(servers, "--servers"),
+        application=application,
+        servers=chosen,
+        usual_servers=() if chosen else commands.usual_servers(application, there),
+        catalogue=catalogue,
         cores=number(cores, "--cores"),
         runtime=runtime,
         site=site,
@@ -255,7 +294,7 @@ def up(
         share_generator=share_generator,
         no_backends=no_backends,
     )
-    commands.up(options, commands.console(), commands.workspace())
+    commands.up(options, commands.console(), workspace)
 
 
 @task()

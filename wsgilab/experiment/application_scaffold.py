@@ -4,17 +4,17 @@ What is in the folder was written by anybody. It comes into the file as a value 
 line and cut where it is long.
 """
 
+import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
-from wsgilab.experiment import start_commands
-from wsgilab.experiment.entry_points import Candidate, Entries, find
+from wsgilab.experiment.entry_points import Entries, find
 from wsgilab.experiment.parsing import short, validated
-from wsgilab.experiment.routes import Route, routes
+from wsgilab.experiment.start_commands import DOCKERFILE, hidden, last_stage, words_of
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model.errors import UsageError
 from wsgilab.model.folder import Folder
@@ -26,31 +26,17 @@ _MOST_SHOWN = 6
 _LONGEST_NAME = 40
 _WIDEST = 140
 _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./:-]*[A-Za-z0-9_/])?", re.ASCII)
-_PYTHON = re.compile(r"3\.\d{1,2}", re.ASCII)
-_ENVIRONMENT = re.compile(r"os\.environ\[\s*[\"']([A-Z_][A-Z0-9_]{0,60})[\"']\s*\](?!\s*=[^=])")
+_ENVIRONMENT = r".*?os\.environ\[\s*[\"']([A-Z_][A-Z0-9_]{0,60})[\"']\s*\](?!\s*=[^=])"
 _SET_ELSEWHERE = frozenset({"DJANGO_SETTINGS_MODULE", "HOME", "PATH", "PORT"})
-_OLDEST = 10
-"""Of Python 3, that still has fixes."""
+_PYTHON = r"(?:(?:--\S+\s+)*(?:\S+/)?c?python[:-])?3\.(1\d)(?!\d)"
+"""One that still has fixes, in an image's name, a .python-version or a runtime.txt."""
+_ROUTE = r"""\s*@(?:(\w+)\.)?(?:route|get)\(\s*["']([^"']+)["'](?!.*methods?=(?!.*GET))"""
+_DJANGO_PATH = r"""\s*path\(\s*["']([^"']*)["'],(?!.*\b(?:include\(|admin\.))"""
+_PATH = re.compile(r"/(?!/)[A-Za-z0-9._~/+@-]{0,99}", re.ASCII)
+"""One that is sent as it is. Those with parameters need values that only its author knows."""
 _HEALTH = re.compile(r"(?:/.*)?/-?_?(?:healthz?|health-?check|readyz?|livez?|alive|ping|healthy)/?")
-_SERVICES = {
-    "psycopg": "PostgreSQL",
-    "psycopg2": "PostgreSQL",
-    "psycopg2-binary": "PostgreSQL",
-    "psycopg-binary": "PostgreSQL",
-    "mysqlclient": "MySQL",
-    "pymysql": "MySQL",
-    "redis": "Redis",
-    "django-redis": "Redis",
-    "pymongo": "MongoDB",
-    "celery": "a broker",
-    "pymemcache": "memcached",
-    "elasticsearch": "Elasticsearch",
-}
-"""Package -> what it talks to."""
-_PRODUCTION = frozenset({"workers", "threads", "worker_class", "worker_connections", "preload_app"})
-_WRITTEN = ("uploads", "media", "var", "data", "storage", "cache")
 
-_HEAD = """\
+_FILE = """\
 # yaml-language-server: $schema=@SCHEMA@
 #
 # An application to measure: what the folder says of it, as text; nothing of it was run.
@@ -58,25 +44,56 @@ _HEAD = """\
 # Run it with: @RUN@ --app @NAME@.yaml
 # A line that begins with # and no space after it is an alternative: take the # away, and it counts.
 
-application:"""
+application:
+  # What servers load: module:callable, or a factory's call with literal arguments, such as "shop:create_app('prod')".
+  @ENTRY@
 
-_EXAMPLES = """\
+  # The folder that it is imported from, relative to this file. Servers have a copy of it.
+  @SOURCE@
+
+  # What it needs installed: requirements.txt, uv.lock or pyproject.toml, in its folder.
+  @REQUIREMENTS@
+
+  # The Python that it runs on, which must be on this machine. Without it: the lab's own.
+  @PYTHON@
+
+  # Environment variables. {LAB_DATA} is a folder that is each server's own.
+  @ENV@
+
+  # A file of its folder with more of them, whose values go into no result.
+  #env_file: .env
+
+  # Folders of it that it writes to: each server has a copy of its own.
+  @WRITABLE@
+
+  # A command that runs once for each server before it starts, such as one that makes tables. Take one only if it changes
+  # nothing that is not the server's own.
+  @PREPARE@
+
+  # A path that is answered with a status below 500 once it can be used. Without it: the first GET of `requests`.
+  @READY@
+
+  # How long it may take to start, in seconds, where that is longer than usual.
+  #start_s: 60
+
+  # What it may take of memory, in megabytes, where that is more than usual.
+  #memory_mb: 1024
+
+  # Services that its requests wait for, of those that the lab has: @LAB_BACKENDS@. Those of your own Compose file are
+  # {compose: docker-compose.yml, services: [redis]}.
+  #backends: [@BACKEND@]
+
+requests:
+  # What is measured, each request by its name; it is a workload then.
+  @REQUESTS@
+
   # What else a request may say: what a right answer is (by default any status below 400), what is sent, and which are
-  # sent in shares.
+  # sent in shares. A Locust file of your own is {locustfile: locustfile.py, user: Shopper}.
   #an-example: {get: "/?page=1", headers: {X-Key: k}, expect: {status: 200, contains: "<html"}}
 
   #another: {post: /orders, json: {sku: 7}, expect: 201}
   #in-shares: {mix: {@FIRST@: 8, another: 1}}
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
-    """A key of the file: comments, and its line. Of what was found it counts; else it is an alternative."""
-
-    about: Sequence[str]
-    line: str
-    counts: bool = True
 
 
 def new_application(name: str, source: str, folder: Folder, backends: Collection[str], *, schema: str) -> str:
@@ -88,23 +105,45 @@ def new_application(name: str, source: str, folder: Folder, backends: Collection
     """
     validated(name, Name, "--name")
     entries = find(folder)
+    unread = [f"{path} {why}" for path, why in sorted(folder.unread.items())]
+    unread += [f"{path} is too much to parse, or no Python of today" for path in entries.unparsed]
     if not entries.candidates:
-        raise _nothing(source, entries.asgi, _not_looked_at(folder, entries))
-    best, *others = entries.candidates
-    inside = best.root.removesuffix("src").rstrip("/") if f"/{best.root}".endswith("/src") else best.root
-    keys = (
-        _entry(best, others, entries.asgi, _settings(folder), _not_looked_at(folder, entries)),
-        _source(source, inside),
-        _requirements(folder, inside),
-        _python(folder, inside),
-        *_environment(folder, inside, best),
-        _writable(folder, inside),
-        _prepare(entries),
-        *_start(entries, best),
-        _backends(folder, inside, backends),
-    )
-    head = _HEAD.replace("@SCHEMA@", schema).replace("@NAME@", name).replace("@RUN@", called("lab.run")).splitlines()
-    return "\n".join([*head, *_lines(keys), "requests:", *_requests(folder, entries, best)]) + "\n"
+        besides = (
+            f"; what is there is ASGI ({told(entries.asgi[0])}), which no WSGI server serves" if entries.asgi else ""
+        )
+        besides += f"; {told(unread[0])}" if unread else ""
+        raise UsageError(
+            f"--source {source}: nothing in it looks like a WSGI application{besides}; looked for are the commands of Procfile "
+            "and Dockerfile, wsgi_app in gunicorn.conf.py, WSGI_APPLICATION, wsgi.py, app = Flask(...) and create_app(), "
+            "outside of tests, examples and docs; where there is one, name it: "
+            f"{called('lab.run')} --app MODULE:CALLABLE --source FOLDER"
+        )
+    root = entries.candidates[0].root
+    inside = re.sub(r"(?:^|/)src$", "", root)
+    beside = f"{inside}/" if inside else ""
+    within = {path.removeprefix(beside): text for path, text in folder.files.items() if path.startswith(beside)}
+    paths = _routes(folder, f"{root}/" if root else "")
+    ready = [each for each in paths if each.is_whole and _HEALTH.fullmatch(each.path)]
+    first, requests = _requests([each for each in paths if not _HEALTH.fullmatch(each.path)], folder)
+    filled = {
+        "SCHEMA": [schema],
+        "RUN": [called("lab.run")],
+        "NAME": [name],
+        "ENTRY": _entry(entries, unread),
+        "SOURCE": [f"source: {scalar(f'{source}/{inside}' if inside else source)}"],
+        "REQUIREMENTS": _requirements(within, folder.files),
+        "PYTHON": _python(within, folder),
+        "ENV": _environment(folder, beside),
+        "WRITABLE": [f"{'' if f'{beside}instance' in folder.folders else '#'}writable: [instance]"],
+        "PREPARE": _prepare(folder),
+        "READY": [f"# Found in {told(ready[0].found)}", f"ready: {ready[0].path}"] if ready else ["#ready: /healthz"],
+        "LAB_BACKENDS": [", ".join(backends)],
+        "BACKEND": list(backends)[:1],
+        "REQUESTS": requests,
+        "FIRST": [first],
+    }
+    text = re.sub("@([A-Z_]+)@", lambda place: "\n  ".join(filled[place[1]]), _FILE)
+    return text.replace("\n  \n", "\n\n")
 
 
 def name_of(folder: str) -> str:
@@ -113,303 +152,147 @@ def name_of(folder: str) -> str:
     return found or "application"
 
 
-def _nothing(source: str, asgi: Sequence[str], not_looked_at: Sequence[str]) -> UsageError:
-    besides = f"; what is there is ASGI ({told(asgi[0])}), which no WSGI server serves" if asgi else ""
-    besides += f"; {told(not_looked_at[0])}" if not_looked_at else ""
-    return UsageError(
-        f"--source {source}: nothing in it looks like a WSGI application{besides}; looked for are the commands of Procfile and "
-        "Dockerfile, wsgi_app in gunicorn.conf.py, WSGI_APPLICATION, wsgi.py, app = Flask(...) and create_app(), outside of "
-        "tests, examples and docs; where there is one, name it: "
-        f"{called('lab.run')} --app MODULE:CALLABLE --source FOLDER"
-    )
-
-
-def _not_looked_at(folder: Folder, entries: Entries) -> Sequence[str]:
-    """Files and folders that may have said more, and why they did not."""
-    unread = [f"{path} {why}" for path, why in sorted(folder.unread.items())]
-    return [*unread, *(f"{path} is too much to parse, or no Python of today" for path in entries.unparsed)]
-
-
-# --- text
-
-
 def told(text: str) -> str:
     """What somebody else wrote, in a comment: on one line, safe to show, cut where it is long."""
     return short(" ".join(visible(text[: 2 * _WIDEST]).split()), quoted=False, most=_WIDEST)
 
 
 def scalar(text: str) -> str:
-    """As YAML reads a text, in lists and mappings too."""
-    if _PLAIN.fullmatch(text) and yaml.safe_load(text) == text:
-        return text
-    spelt = yaml.safe_dump(text, default_style='"', width=10**9, allow_unicode=text.isprintable())
-    return spelt.rstrip("\n")
+    """A text that prints, as YAML reads it, in lists and mappings too."""
+    is_plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
-def _flow(values: Iterable[str]) -> str:
-    return f"[{', '.join(map(scalar, values))}]"
+# --- keys of the application: comments, and the key's own line
 
 
-def _lines(keys: Iterable[_Key]) -> Iterator[str]:
-    for key in keys:
-        yield from (f"  # {line}" for line in key.about)
-        yield f"  {'' if key.counts else '#'}{key.line}"
-        yield ""
-
-
-# --- keys of the application
-
-
-def _settings(folder: Folder) -> Iterator[str]:
-    """How production has it, where Gunicorn's own file says so: the lab's rows have settings of their own."""
-    for path, text in sorted(folder.files.items()):
-        if text and path.rsplit("/", 1)[-1] == "gunicorn.conf.py":
-            for name, (line, value) in start_commands.gunicorn_settings(text).items():
-                if name in _PRODUCTION:
-                    yield f"Production has {name} = {told(repr(value))} ({told(path)}:{line})"
-
-
-def _entry(
-    best: Candidate,
-    others: Sequence[Candidate],
-    asgi: Sequence[str],
-    settings: Iterable[str],
-    not_looked_at: Sequence[str],
-) -> _Key:
-    about = [
-        "What servers load: module:callable, or a factory's call with literal arguments, such as \"shop:create_app('prod')\".",
-        *(f"Found in {told(each)}" for each in best.found[:_MOST_SHOWN]),
-    ]
-    if not best.path:
-        about.append("The folder has no such module: it must be in a package that is installed.")
+def _entry(entries: Entries, unread: Sequence[str]) -> Iterator[str]:
+    best, *others = entries.candidates
+    yield f"# Found in {told(best.found)}"
+    if not best.is_here:
+        yield "# The folder has no such module: it must be in a package that is installed."
     if best.needs:
-        about.append(f"Fill in: it needs {told(', '.join(best.needs))}.")
-    about += settings
-    if others:
-        about.append("Others that were found:")
-        about += (f"  {told(each.entry)}   ({told(each.found[0])})" for each in others[:_MOST_SHOWN])
-        about += [f"  and {len(others) - _MOST_SHOWN} more"] if len(others) > _MOST_SHOWN else []
-    about += (f"This is ASGI, which no WSGI server serves: {told(each)}" for each in asgi[:_MOST_SHOWN])
-    about += (f"Not looked at: {told(each)}" for each in not_looked_at[:_MOST_SHOWN])
-    return _Key(about=about, line=f"entry: {scalar(best.entry)}")
+        yield f"# Fill in: it needs {told(', '.join(best.needs))}."
+    yield from (f"# Another that was found: {told(each.entry)}   ({told(each.found)})" for each in others[:_MOST_SHOWN])
+    if len(others) > _MOST_SHOWN:
+        yield f"# and {len(others) - _MOST_SHOWN} more"
+    yield from (f"# This is ASGI, which no WSGI server serves: {told(each)}" for each in entries.asgi[:_MOST_SHOWN])
+    yield from (f"# Not looked at: {told(each)}" for each in unread[:_MOST_SHOWN])
+    yield f"entry: {scalar(best.entry)}"
 
 
-def _source(source: str, inside: str) -> _Key:
-    about = ["The folder that it is imported from, relative to this file. Servers have a copy of it."]
-    if inside:
-        about.append(f"Its modules are imported from {told(inside)}, not from {told(source)} itself.")
-    return _Key(about=about, line=f"source: {scalar(f'{source}/{inside}' if inside else source)}")
-
-
-def _requirements(folder: Folder, inside: str) -> _Key:
-    about = ["What it needs installed: requirements.txt, uv.lock or pyproject.toml, in its folder."]
-    files = _beside(folder, inside)
-    project = _project(folder, inside)
-    found = [name for name in ("uv.lock", "requirements.txt") if name in files]
-    found += ["pyproject.toml"] if project else []
-    found += sorted((each for each in files if _is_requirements(each)), key=lambda each: ("prod" not in each, each))
-    found = list(dict.fromkeys(found))
-    if not found:
-        where = [path for path in sorted(folder.files) if "/" not in path and _is_requirements(path)]
-        about += [f"Fill in: {told(path)} is outside of its folder; put a copy there" for path in where]
-        for name, remedy in (
-            ("poetry.lock", "poetry export -o requirements.txt"),
-            ("Pipfile.lock", "pipenv requirements > requirements.txt"),
-        ):
-            about += [f"Fill in: there is {name}, which {remedy!r} makes one of."] if name in files else []
-        if len(about) == 1:
-            about.append("Fill in: none was found, so nothing would be installed but the server.")
-        return _Key(about=about, line="requirements: requirements.txt", counts=False)
-    if len(found) > 1:
-        about.append(f"There are also {told(', '.join(found[1:]))}.")
-    extras = project.get("optional-dependencies") if found[0] in ("uv.lock", "pyproject.toml") else None
-    if isinstance(extras, dict) and extras:
-        about.append(f"pyproject.toml has the extras {told(', '.join(map(str, extras)))}.")
-    return _Key(about=about, line=f"requirements: {scalar(found[0])}")
-
-
-def _is_requirements(path: str) -> bool:
-    return re.fullmatch(r"requirements[^/]*\.txt|requirements/[^/]+\.txt", path) is not None and "dev" not in path
-
-
-def _python(folder: Folder, inside: str) -> _Key:
-    about = ["The Python that it runs on, which must be on this machine. Without it: the lab's own."]
-    for version, where in _versions(folder, inside):
-        if int(version.partition(".")[2]) >= _OLDEST:
-            return _Key(about=[*about, f"Found in {told(where)}"], line=f'python: "{version}"')
-        about.append(f"{told(where)} says {version}, which nobody supports any more.")
-    needs = _project(folder, inside).get("requires-python")
-    about += [f"pyproject.toml says {told(needs)}."] if isinstance(needs, str) else []
-    return _Key(about=about, line='python: "3.12"', counts=False)
-
-
-def _versions(folder: Folder, inside: str) -> Iterator[tuple[str, str]]:
-    for path in sorted(folder.files, key=lambda each: (each.count("/"), len(each), each)):
-        text = folder.files[path]
-        if text and re.match(r"(?:Dockerfile|Containerfile)\b", path.rsplit("/", 1)[-1]):
-            found = start_commands.docker_python(text)
-            if found is not None:
-                yield found[1], f"{path}:{found[0]}"
-    for name in (".python-version", "runtime.txt"):
-        text = _beside(folder, inside).get(name) or folder.files.get(name)
-        found_version = re.match(r"(?:c?python-)?(3\.\d{1,2})(?!\d)", (text or "").strip(), re.ASCII)
-        if found_version:
-            yield found_version[1], name
-
-
-def _environment(folder: Folder, inside: str, best: Candidate) -> Iterator[_Key]:
-    needed: dict[str, str] = {}
-    root = f"{best.root}/" if best.root else ""
-    package = best.path.removeprefix(root).partition("/")[0]
-    for path, text in sorted(folder.files.items()):
-        # Of the application's own package, and of modules beside it: what scripts need is no concern of servers.
-        within, slash, _ = path.removeprefix(root).partition("/")
-        if text and path.endswith(".py") and path.startswith(root) and (within == package or not slash):
-            for found in _ENVIRONMENT.finditer(text):
-                if found[1] not in _SET_ELSEWHERE and len(needed) < 2 * _MOST_SHOWN:
-                    needed.setdefault(found[1], f"{path}:{text.count(chr(10), 0, found.start()) + 1}")
-    about = ["Environment variables. {LAB_DATA} is a folder that is each server's own."]
-    about += (f"Fill in: {name}, which is read without a default in {told(where)}" for name, where in needed.items())
-    line = ", ".join(f'{name}: ""' for name in needed) or 'SHOP_DB: "sqlite:///{LAB_DATA}/shop.db"'
-    yield _Key(about=about, line=f"env: {{{line}}}", counts=False)
-    about = ["A file of its folder with more of them, whose values go into no result."]
-    about += (
-        ["There is a .env, which was not read: take it only if it names nothing that a load must not touch."]
-        if ".env" in _beside(folder, inside)
-        else []
-    )
-    yield _Key(about=about, line="env_file: .env", counts=False)
-
-
-def _writable(folder: Folder, inside: str) -> _Key:
-    about = ["Folders of it that it writes to: each server has a copy of its own."]
-    here = {
-        path.removeprefix(f"{inside}/") for path in folder.folders if path.startswith(f"{inside}/" if inside else "")
-    }
-    if "instance" in here:
-        return _Key(about=[*about, "Found in its folder, where Flask has it."], line="writable: [instance]")
-    maybe = [name for name in _WRITTEN if name in here]
-    about += [f"Perhaps {told(', '.join(maybe))}, which it has."] if maybe else []
-    return _Key(about=about, line=f"writable: {_flow(maybe or ['instance'])}", counts=False)
-
-
-def _prepare(entries: Entries) -> _Key:
-    about = ["A command that runs once for each server before it starts, such as one that makes tables."]
-    release = entries.commands.get("release")
-    words: Sequence[str] = ("python", "-m", "shop.seed")
-    if release is not None:
-        about.append(f"Procfile:{release.line} has {told(release.shown)}")
-        about.append("Take it only if it changes nothing that is not the server's own.")
-        if not any(re.search(r"[$&;|<>`]", word) for word in release.words):
-            words = release.words
-    return _Key(about=about, line=f"prepare: {_flow(words)}", counts=False)
-
-
-def _start(entries: Entries, best: Candidate) -> Iterator[_Key]:
-    about = [
-        "A path that is answered with a status below 500 once it can be used. Without it: the first GET of `requests`."
-    ]
-    health = [each for each in routes(entries.modules, best.root) if _HEALTH.fullmatch(each.path)]
-    if health:
-        about.append(f"Found in {told(health[0].found)}")
-    yield _Key(about=about, line=f"ready: {scalar(health[0].path if health else '/healthz')}", counts=bool(health))
-    about = ["How long it may take to start, in seconds, where that is longer than usual."]
-    yield _Key(about=about, line="start_s: 60", counts=False)
-    about = ["What it may take of memory, in megabytes, where that is more than usual."]
-    yield _Key(about=about, line="memory_mb: 1024", counts=False)
-
-
-def _backends(folder: Folder, inside: str, backends: Collection[str]) -> _Key:
-    about = [f"Services that its requests wait for, of those that the lab has: {', '.join(backends)}."]
-    needs: dict[str, str] = {}
-    for path, package in _packages(folder, inside):
-        if (service := _SERVICES.get(package)) is not None:
-            needs.setdefault(service, f"{path} names {package}")
-    about += (f"It may need {service}: {told(why)}." for service, why in needs.items())
-    return _Key(about=about, line=f"backends: {_flow(list(backends)[:1])}", counts=False)
-
-
-# --- files beside the application
-
-
-def _beside(folder: Folder, inside: str) -> Mapping[str, str | None]:
-    """The files that are in the folder `inside` itself, or one deeper: name -> what they say."""
-    before = f"{inside}/" if inside else ""
-    return {path.removeprefix(before): text for path, text in folder.files.items() if path.startswith(before)}
-
-
-def _project(folder: Folder, inside: str) -> Mapping[str, object]:
-    """The table `project` of pyproject.toml; empty where there is none."""
+def _requirements(within: Mapping[str, str | None], files: Collection[str]) -> Iterator[str]:
+    lists = re.compile(r"requirements(?!.*dev)(?:[^/]*|/[^/]+)\.txt")
     try:
-        found = tomllib.loads(_beside(folder, inside).get("pyproject.toml") or "").get("project")
+        project = tomllib.loads(within.get("pyproject.toml") or "").get("project")
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        project = None
+    found = [name for name in ("requirements.txt", "uv.lock") if name in within]
+    found += ["pyproject.toml"] if isinstance(project, dict) else []
+    found += sorted(set(filter(lists.fullmatch, within)) - set(found), key=lambda each: ("prod" not in each, each))
+    if found[1:]:
+        yield f"# There are also {told(', '.join(found[1:]))}."
+    if found:
+        yield f"requirements: {scalar(found[0])}"
+        return
+    for each in list(filter(lists.fullmatch, files))[:_MOST_SHOWN]:
+        yield f"# Fill in: {told(each)} is outside of its folder; put a copy there."
+    for name, command in (("poetry.lock", "poetry export"), ("Pipfile.lock", "pipenv requirements")):
+        if name in within:
+            yield f"# Fill in: there is {name}, of which `{command} > requirements.txt` makes one."
+    yield "# Fill in: none was found, so nothing would be installed but the server."
+    yield "#requirements: requirements.txt"
 
 
-def _packages(folder: Folder, inside: str) -> Iterator[tuple[str, str]]:
-    """File and name of every package that is required, as they are spelt."""
-    for path, text in sorted(_beside(folder, inside).items()):
-        if text and _is_requirements(path):
-            for line in text.splitlines():
-                if found := re.match(r"([A-Za-z0-9][A-Za-z0-9._-]{0,60})", line):
-                    yield path, _normal(found[1])
-    needed = _project(folder, inside).get("dependencies")
-    for each in needed if isinstance(needed, list) else []:
-        if found := re.match(r"([A-Za-z0-9][A-Za-z0-9._-]{0,60})", str(each)):
-            yield "pyproject.toml", _normal(found[1])
+def _python(within: Mapping[str, str | None], folder: Folder) -> Iterator[str]:
+    stages = ((path, last_stage(text).get("FROM", (0, ""))) for path, text in folder.texts(DOCKERFILE))
+    said = [(f"{path}:{line}", image) for path, (line, image) in stages]
+    said += [(name, within.get(name) or folder.files.get(name) or "") for name in (".python-version", "runtime.txt")]
+    for where, text in said:
+        if found := re.match(_PYTHON, text, re.ASCII):
+            yield f"# Found in {told(where)}"
+            yield f'python: "3.{found[1]}"'
+            return
+    yield '#python: "3.12"'
 
 
-def _normal(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()
+def _environment(folder: Folder, beside: str) -> Iterator[str]:
+    needed: dict[str, str] = {}
+    for where, found in folder.lines(r".*\.py", _ENVIRONMENT):
+        if where.startswith(beside) and found[1] not in _SET_ELSEWHERE and len(needed) < _MOST_SHOWN:
+            needed.setdefault(found[1], where)
+    yield from (f"# Fill in: {name}, which is read without a default in {told(at)}" for name, at in needed.items())
+    line = ", ".join(f'{name}: ""' for name in needed) or 'SHOP_DB: "sqlite:///{LAB_DATA}/shop.db"'
+    yield f"#env: {{{line}}}"
+
+
+def _prepare(folder: Folder) -> Iterator[str]:
+    words: Sequence[str] = ("python", "-m", "shop.seed")
+    for where, found in folder.lines("Procfile", r"release:\s*(\S.*)"):
+        yield f"# {where} has {told(hidden(found[1]))}"
+        said = words_of(found[1])
+        is_plain = (
+            said and all(map(str.strip, said)) and found[1].isprintable() and not re.search(r"[$&;|<>`=]", found[1])
+        )
+        words = said if is_plain else words
+    yield f"#prepare: [{', '.join(map(scalar, words))}]"
 
 
 # --- requests
 
 
-def _requests(folder: Folder, entries: Entries, best: Candidate) -> Iterator[str]:
-    yield "  # What is measured, each request by its name; it is a workload then."
-    found = [each for each in routes(entries.modules, best.root) if not _HEALTH.fullmatch(each.path)]
-    found.sort(key=lambda each: (each.path != "/", "." in each.path, each.path.rstrip("/").count("/")))
-    names: set[str] = set()
-    first = found[0] if found else Route(path="/", found="")
-    yield (
-        f"  # Found in {told(first.found)}"
-        if found
-        else "  # Fill in: no path was found that can be sent as it stands."
-    )
-    used = scalar(_request_name(first.path, names))
-    yield f"  {used}: {{get: {scalar(first.path)}}}"
-    for each in _django_hosts(folder, best):
-        yield f"  # {each}"
-    yield ""
-    for route in found[1 : _MOST_SHOWN + 1]:
-        yield f"  # Found in {told(route.found)}"
-        yield f"  #{scalar(_request_name(route.path, names))}: {{get: {scalar(route.path)}}}"
-        yield ""
-    yield from _EXAMPLES.replace("@FIRST@", used).splitlines()
-    for path in sorted(folder.files):
-        if path.rsplit("/", 1)[-1] == "locustfile.py":
-            yield ""
-            yield f"  # There is a Locust file, {told(path)}: what its users send may be worth to stand here."
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    path: str
+    found: str
+    """Where."""
+    is_whole: bool
+    """False: it may be a blueprint's, and a prefix may go before it."""
 
 
-def _request_name(path: str, taken: set[str]) -> str:
+def _routes(folder: Folder, root: str) -> Sequence[_Route]:
+    """Paths that a GET is answered for, as far as decorators and Django's urls.py say so on one line: each once, `/` and short
+    ones first, and last those that may not be whole."""
+    found: list[_Route] = []
+    for where, match in folder.lines(r".*\.py", _ROUTE):
+        is_whole = re.search("app|server", match[1] or "app") is not None
+        found.append(_Route(path=match[2], found=where, is_whole=is_whole))
+    urls = [
+        match[1].replace(".", "/") for _, match in folder.lines(r".*\.py", r"""ROOT_URLCONF\s*=\s*["']([\w.]+)["']""")
+    ]
+    for where, match in folder.lines(r"urls\.py", _DJANGO_PATH):
+        is_whole = any(f"/{where}".rpartition(".py:")[0].endswith(f"/{each}") for each in urls)
+        found.append(_Route(path=f"/{match[1]}", found=where, is_whole=is_whole))
+    found.sort(key=lambda each: (not each.is_whole, each.path != "/", "." in each.path, each.path.count("/")))
+    once: dict[str, _Route] = {}
+    for each in found:
+        if each.found.startswith(root) and _PATH.fullmatch(each.path):
+            once.setdefault(each.path, each)
+    return list(once.values())
+
+
+def _requests(paths: Sequence[_Route], folder: Folder) -> tuple[str, Sequence[str]]:
+    """The name of the first, and the lines of all."""
+    names: list[str] = []
+    lines: list[str] = []
+    if not paths or not paths[0].is_whole:
+        lines += ["# Fill in: no path was found that can be sent as it is.", f"{_request_name('/', names)}: {{get: /}}"]
+    for route in paths[: _MOST_SHOWN + 1]:
+        lines += [""] if names else []
+        lines.append(f"# Found in {told(route.found)}{'' if route.is_whole else ', where a prefix may go before it'}")
+        lines.append(f"{'#' if names else ''}{_request_name(route.path, names)}: {{get: {route.path}}}")
+    for where, _ in folder.lines(r".*\.py", r"ALLOWED_HOSTS\s*="):
+        lines += [
+            "",
+            f"# Django answers 400 to hosts that are not in ALLOWED_HOSTS ({told(where)}): a request may name one,",
+        ]
+        return scalar(names[0]), [*lines, "# as in headers: {Host: localhost}"]
+    return scalar(names[0]), lines
+
+
+def _request_name(path: str, taken: list[str]) -> str:
     """A name that no other request and no workload of the lab's has."""
-    usual = "index" if path == "/" else name_of(path)
-    used = {*taken, *WORKLOADS, "an-example", "another", "in-shares"}
-    name = next(each for each in (usual, f"get-{usual}", *(f"{usual}-{n}" for n in range(2, 1000))) if each not in used)
-    taken.add(name)
-    return name
-
-
-def _django_hosts(folder: Folder, best: Candidate) -> Iterator[str]:
-    """Servers are reached by addresses that Django may not know."""
-    for path, text in sorted(folder.files.items()):
-        if text and path.endswith(".py") and path.startswith(f"{best.root}/" if best.root else ""):
-            found = re.search(r"^ALLOWED_HOSTS\s*=\s*\[([^\]*]*)\]", text, re.MULTILINE)
-            if found:
-                line = text.count("\n", 0, found.start()) + 1
-                yield f"Django answers 400 to hosts that ALLOWED_HOSTS lacks ({told(path)}:{line}): a request may name one,"
-                yield "as in headers: {Host: localhost}"
-                return
+    name = "index" if path == "/" else name_of(path)
+    name = f"{name}-{len(taken) + 1}" if name in {*taken, *WORKLOADS, "an-example", "another", "in-shares"} else name
+    taken.append(name)
+    return scalar(name)

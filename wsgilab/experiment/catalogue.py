@@ -221,14 +221,15 @@ def _lab(name: str, stanza: Any, where: str, what: str, kind: type[Lab], variabl
         raise SpecError(f"{where}: a {what}'s name has lower-case letters, digits and hyphens only, 100 at most")
     check_known(stanza, _KEYS, where, "key")
     for template in strings(stanza):
-        _check_placeholders(template, where, variables)
+        check_placeholders(template, where, variables)
     if not isinstance(stanza.get("x-lab"), dict):
         raise SpecError(f"{where}: has no x-lab stanza; it needs {', '.join(each.name for each in fields(kind))}")
     lab: Lab = validated(stanza["x-lab"], kind, f"{where}: x-lab")
     return lab
 
 
-def _check_placeholders(template: str, where: str, known: frozenset[str]) -> None:
+def check_placeholders(template: str, where: str, known: frozenset[str] = KNOWN_VARIABLES) -> None:
+    """Raises SpecError for a placeholder that is none, or that the lab does not set."""
     try:
         interpolate(template, {})
     except ValueError as error:

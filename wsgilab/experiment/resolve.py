@@ -10,7 +10,7 @@ from wsgilab.experiment import workloads
 from wsgilab.experiment.application import ReadFile
 from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
 from wsgilab.experiment.parsing import check_known, read, validated
-from wsgilab.model import Application, Arrivals, Cell, Experiment, Server
+from wsgilab.model import Application, Arrivals, Cell, Connection, Experiment, Server
 from wsgilab.model.errors import SpecError
 from wsgilab.model.limits import Blocks, Cores, Precision
 
@@ -94,7 +94,8 @@ def _cells(
     group_loads = loads(group.users, group.rate, group.arrivals, where)
     numbers = every if group.cores is None else group.cores
     for server, cores, workload, load, connection in product(servers, numbers, names, group_loads, group.connections):
-        yield replace(load, server=server, cores=cores, workload=workload, connection=connection)
+        kept: Connection = "keep-alive" if known[workload].is_locust_file else connection
+        yield replace(load, server=server, cores=cores, workload=workload, connection=kept)
 
 
 def doubling(most: int) -> Sequence[int]:
@@ -122,6 +123,10 @@ def resolve(
         if cell.rate is not None and known[cell.workload].needs_users:
             raise SpecError(
                 f"{source}: workload {cell.workload!r} gives each of its users other work; give users, not rate"
+            )
+        if cell.rate is not None and known[cell.workload].is_locust_file:
+            raise SpecError(
+                f"{source}: workload {cell.workload!r} is a Locust file, whose users send when it says; give users, not rate"
             )
     return Experiment(
         name=settings.name,

@@ -95,11 +95,13 @@ WORKLOADS: Mapping[str, Workload] = {
 
 
 def of(application: Application | None) -> Mapping[str, Workload]:
-    """The workloads that there are, by name: of a user's own application its requests and mixes, and no others; with None,
-    the lab's."""
+    """The workloads that there are, by name: of a user's own application its requests, mixes and Locust files, and no others;
+    with None, the lab's."""
     if application is None:
         return WORKLOADS
-    return dict.fromkeys((*application.requests, *application.mixes), Workload(backends=application.backends))
+    usual = Workload(backends=application.backend_names)
+    files = dict.fromkeys(application.locust_files, replace(usual, is_locust_file=True))
+    return {**dict.fromkeys((*application.requests, *application.mixes), usual), **files}
 
 
 STEPS_PER_MS = 10_000

@@ -1,13 +1,14 @@
 """The lab's side of the channel to the generator."""
 
 import http
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from wsgilab.model import TrialReport, TrialSpec
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.system.process import ChannelClosed, JsonChannel, tail
 
@@ -19,6 +20,7 @@ _REPORT = TypeAdapter(TrialReport)
 _MARGIN_S = 60.0
 _GET_S = 15.0
 _LINK_S = 30.0
+_LOAD_FILE_S = 60.0
 
 
 class ProcessClient:
@@ -86,6 +88,10 @@ class Swarm(Protocol):
     def link(self) -> LinkReading:
         """Measure the network between the swarm and the targets, where these are on two machines."""
 
+    def load_locust_file(self, file: LocustFile) -> Sequence[str]:
+        """Import a Locust file of the user's own; what the user must know of it, in sentences. Raises SwarmError where no users
+        can be made of it."""
+
 
 class LocustSwarm(ProcessClient):
     """A generator in a process or container of its own. Raises SwarmError whenever it fails."""
@@ -117,6 +123,10 @@ class LocustSwarm(ProcessClient):
             return _REPORT.validate_python(report)
         except ValidationError as error:
             raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None
+
+    def load_locust_file(self, file: LocustFile) -> Sequence[str]:
+        self._send("locust_file", **asdict(file))
+        return [str(note) for note in self._receive("locust_file", _LOAD_FILE_S)["notes"]]
 
     def link(self) -> LinkReading:
         self._send("link")

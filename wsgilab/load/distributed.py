@@ -10,7 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from locust import runners
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner
 
-from wsgilab.load.local import POLL_S, UP_S, Progress, WindowMark, environment
+from wsgilab.load.local import POLL_S, UP_S, Progress, WindowMark, environment, wait_until_at_work
 from wsgilab.load.locustfiles import BadLocustfile, every_user_class, user_classes
+from wsgilab.load.own_locustfile import loaded
 from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
 from wsgilab.load.samples import Sample
 from wsgilab.model import TrialSpec
@@ -220,6 +221,7 @@ class DistributedLoad:
         self._cpus = frozenset(cpus)
         self._reachability = reachability
         self._users = 0
+        self._patience_s = 0.0
         self._state = _TrialState()
         self._classes = every_user_class()
         self._environment = environment(self._classes)
@@ -235,11 +237,15 @@ class DistributedLoad:
         """Prepare for a trial, whose users are spread evenly over the workers. Raises WorkerLost and BadLocustfile."""
         self._workers.check()
         self._state = _TrialState()
-        classes = user_classes(spec.locustfile)
-        if other := next((each for each in classes if each not in self._classes), None):
+        self._patience_s = spec.patience_s
+        classes = user_classes(spec.locustfile) if spec.own is None else [loaded(spec.own).user_class]
+        if spec.own is None and (other := next((each for each in classes if each not in self._classes), None)):
             raise BadLocustfile(
                 f"locustfiles/{spec.locustfile}.py: another Locust file has a {other.__name__} too: rename one"
             )
+        # Its listeners are the workers' alone.
+        own = None if spec.own is None else {"file": asdict(spec.own), "host": spec.base_url, "users": spec.users}
+        self._runner.send_message("lab_own", own)
         self._environment.host = spec.base_url
         # Locust sends these to its workers with each start.
         parts = {"arrivals_parts": len(self._workers)}
@@ -279,6 +285,7 @@ class DistributedLoad:
         self._workers.wait(lambda: self._workers.are_ready, UP_S)
         self._runner.start(self._users, spawn_rate=self._users)
         self._workers.wait(lambda: self.progress().users == self._users, UP_S)
+        wait_until_at_work(self, self._patience_s)
 
     def progress(self) -> Progress:
         self._workers.check()
@@ -289,6 +296,7 @@ class DistributedLoad:
             users=sum(each.users for each in progress),
             answered=sum(each.answered for each in progress),
             failed=sum(each.failed for each in progress),
+            starting=sum(each.starting for each in progress),
         )
 
     def end_window(self, at_ns: int, void_ns: int) -> None:

@@ -11,6 +11,7 @@ Run as `python -m wsgilab.load.driver [--clock-server HOST:PORT] [--listen PORT 
                                         out  {"event": "report", ...TrialReport}  when it is drained
     in   {"op": "get", "url": ...}      out  {"event": "answer", "status": ..., "body": ...}
     in   {"op": "link"}                 out  {"event": "link", "round_trip_ms": ..., "bandwidth_mbps": ...}
+    in   {"op": "locust_file", ...LocustFile}  out  {"event": "locust_file", "notes": [...]}  when it is loaded
                                         out  {"event": "error", "message": ...}  in place of any of these
 
 It sends `{"event": "ready", "cpus": [...]}` first. Pinned to one core it has all users itself; pinned to several, or with
@@ -45,9 +46,11 @@ from wsgilab.load.distributed import DistributedLoad, WorkerLost, master_options
 from wsgilab.load.events import EventWriter
 from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores
 from wsgilab.load.locustfiles import BadLocustfile
+from wsgilab.load.own_locustfile import loaded
 from wsgilab.load.reachability import AFTER_S, RETRY_S, NetworkReading, Reachability, Unreachable, segments_between
 from wsgilab.load.samples import LATE_PAGE, Sample, Span, report
 from wsgilab.model import Stamp, TrialReport, TrialSpec
+from wsgilab.model.application import LocustFile
 
 GET_TIMEOUT_S = 5.0
 # A proxy that the environment names is for the public network.
@@ -56,6 +59,8 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 FORECAST_SHARE = 4
 """When one in so many users has had an answer, it can be forecast when all will have had one."""
 FORECAST_MARGIN = 1.1
+FORECAST_FAR = 2
+"""A forecast that has the window end so many windows after all have had an answer, or later, is dropped."""
 LONGEST_RAMP_S = 1.0
 """How long scheduled requests arrive, at most, before the window opens; half a window where that is shorter."""
 READING_S = 0.03
@@ -125,7 +130,14 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         stopped_ns=stopped_ns,
         drained_ns=drained_ns,
     )
-    figures = report(samples, span.shifted(offset_ns), unanswered=unanswered, generator_cpu=load.busiest(), late=late)
+    figures = report(
+        samples,
+        span.shifted(offset_ns),
+        unanswered=unanswered,
+        generator_cpu=load.busiest(),
+        late=late,
+        is_stamped=spec.is_stamped,
+    )
     figures = replace(
         figures,
         generator_used=load.used(),
@@ -146,6 +158,9 @@ def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample],
     try:
         return samples, read_late(spec.base_url)
     except ValueError as error:
+        if not spec.is_stamped:
+            # It has the stamp alone, and the application itself has answered.
+            return samples, {}
         return [each if each.error else each._replace(error=str(error)) for each in samples], {}
 
 
@@ -177,7 +192,8 @@ def _settle(spec: TrialSpec, load: Load, reader: UsageReader, begin_ns: int, off
     """Wait until every user has had an answer. When that was, when the window ends, and how many users had had none.
 
     The window's end is fixed, and set for the users, when the first quarter of them has had an answer: from then on
-    each request carries the moment at which it is void, so that few must be worked off for nothing after the window.
+    each request carries the moment at which it is void, so that few must be worked off for nothing after the window. Where all
+    have had an answer much sooner than forecast, it ends sooner.
     """
     end_ns: int | None = None
     window_ns = round(spec.window_s * 1e9)
@@ -191,6 +207,10 @@ def _settle(spec: TrialSpec, load: Load, reader: UsageReader, begin_ns: int, off
                 end_ns = begin_ns + round(passed_ns * FORECAST_SHARE * FORECAST_MARGIN) + window_ns
             if end_ns is not None:
                 load.end_window(end_ns + offset_ns, end_ns + _allowed_ns(reader) + offset_ns)
+        if end_ns is not None and _is_settled(progress, spec.users) and end_ns - now_ns > FORECAST_FAR * window_ns:
+            # A server that holds answers back gives many at once, and the forecast from the first of them was far too long.
+            end_ns = now_ns + window_ns
+            load.end_window(end_ns + offset_ns, end_ns + _allowed_ns(reader) + offset_ns)
         if end_ns is not None and (_is_settled(progress, spec.users) or now_ns >= end_ns):
             # Where some never had an answer, the last window_s count as the full load.
             settled_ns = min(now_ns, end_ns - window_ns) if progress.answered < spec.users else now_ns
@@ -322,7 +342,8 @@ def _answer(
     try:
         match request.pop("op"):
             case "trial":
-                spec = TrialSpec(**request)
+                own = request.pop("own")
+                spec = TrialSpec(**request, own=None if own is None else LocustFile(**own))
                 if distributed:
                     distributed.begin(spec)
                 load = distributed or LocalLoad(spec, reachability)
@@ -330,6 +351,8 @@ def _answer(
                 lab.send("report", **asdict(trial(spec, load, cores, lab)))
             case "get":
                 lab.send("answer", **fetch(request["url"]))
+            case "locust_file":
+                lab.send("locust_file", notes=loaded(LocustFile(**request)).notes)
             case "link":
                 lab.send("link", **link(reachability))
     except WorkerLost:

@@ -16,7 +16,9 @@ from locust.env import Environment
 from locust.runners import STATE_STOPPED, LocalRunner, Runner
 from locust.stats import RequestStats
 
+from wsgilab.load import own_locustfile
 from wsgilab.load.locustfiles import BadLocustfile, report_user_errors, user_classes
+from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
 from wsgilab.load.samples import Recorder, Sample
 from wsgilab.model import TrialSpec
@@ -33,11 +35,18 @@ class Progress:
     users: int
     answered: int
     failed: int
+    starting: int = 0
+    """See `Recorder.starting`."""
 
     @classmethod
     def of(cls, runner: Runner, recorder: Recorder) -> "Progress":
         """The progress of the users in this process."""
-        return cls(users=runner.user_count, answered=len(recorder.answered), failed=len(recorder.failed))
+        return cls(
+            users=runner.user_count,
+            answered=len(recorder.answered),
+            failed=len(recorder.failed),
+            starting=len(recorder.starting),
+        )
 
 
 class WindowMark(NamedTuple):
@@ -118,14 +127,14 @@ class Load(Protocol):
         """
 
     def start(self) -> None:
-        """Start all users. Returns when all are at work."""
+        """Start all users. Returns when all are at work, or after the trial's patience, where they have something to do first."""
 
     def progress(self) -> Progress:
         """Raises BadLocustfile where a Locust file's own code has failed."""
 
     def end_window(self, at_ns: int, void_ns: int) -> None:
         """Requests that users begin after `at_ns` (CLOCK_MONOTONIC of the targets' machine) count for nothing; those that
-        enter the application after `void_ns` need not be worked off either. Both may be set again to later moments."""
+        enter the application after `void_ns` need not be worked off either. Both may be set again."""
 
     def stop(self, patience_s: float) -> list[Sample]:
         """Let each user finish the request under way, give up those unanswered after `patience_s`, and return all samples."""
@@ -141,6 +150,13 @@ class Load(Protocol):
 
     def others(self) -> float:
         """The share of the generator's cores that others used between the two marks, on the machine where that was most."""
+
+
+def wait_until_at_work(load: Load, patience_s: float) -> None:
+    """Wait until no user of `load` is starting any more, or `patience_s` have passed."""
+    deadline = time.monotonic() + patience_s
+    while load.progress().starting and time.monotonic() < deadline:
+        gevent.sleep(POLL_S)
 
 
 class NoStats(RequestStats):
@@ -187,14 +203,23 @@ class LocalLoad:
 
     def __init__(self, spec: TrialSpec, reachability: Reachability | None) -> None:
         self._users = spec.users
+        self._patience_s = spec.patience_s
         self._reachability = reachability
-        self._recorder = Recorder()
         self._marks: list[WindowMark] = []
         self._errors: list[str] = []
-        self._environment = environment(user_classes(spec.locustfile), spec)
-        report_user_errors(self._environment, self._errors.append)
+        self._is_own = spec.own is not None
+        if spec.own is None:
+            self._environment = environment(user_classes(spec.locustfile), spec)
+            self._recorder = Recorder()
+            report_user_errors(self._environment, self._errors.append)
+        else:
+            self._environment = environment((), spec)
+            own_locustfile.begin(own_locustfile.loaded(spec.own), self._environment, spec.users)
+            self._recorder = OwnRecorder(self._environment, spec.own.path)
         self._environment.events.request.add_listener(self._recorder.on_request)
         self._runner: LocalRunner = self._environment.create_local_runner()
+        if self._is_own:
+            self._environment.events.init.fire(environment=self._environment, runner=self._runner, web_ui=None)
 
     def read_network(self, patience_s: float) -> Sequence[NetworkReading]:
         if self._reachability is None:
@@ -210,6 +235,7 @@ class LocalLoad:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"only {self._runner.user_count} of {self._users} users began within {UP_S:.0f} s")
             gevent.sleep(POLL_S)
+        wait_until_at_work(self, self._patience_s)
 
     def progress(self) -> Progress:
         if self._errors:
@@ -220,10 +246,15 @@ class LocalLoad:
         end_window(self._environment, at_ns, void_ns)
 
     def stop(self, patience_s: float) -> list[Sample]:
+        if self._is_own:
+            self._environment.events.test_stopping.fire(environment=self._environment)
         stop_users(self._runner, patience_s)
+        if self._is_own:
+            self._environment.events.test_stop.fire(environment=self._environment)
         # Nothing is left to stop; without this, quit() would look for that through the source of its callers.
         self._runner.update_state(STATE_STOPPED)
         self._runner.quit()
+        own_locustfile.end()
         return self._recorder.samples
 
     def mark(self) -> None:

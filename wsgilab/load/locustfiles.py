@@ -75,21 +75,22 @@ def _module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file does when it is imported
         del sys.modules[spec.name]
-        raise BadLocustfile(_fault(path, error)) from None
+        raise BadLocustfile(fault(path, error)) from None
     return module
 
 
-def _fault(path: Path, error: BaseException) -> str:
-    """What is wrong with a Locust file, and in which line of which file."""
+def fault(path: Path | str, error: BaseException) -> str:
+    """What is wrong with a Locust file, and in which line of which file. One that is given as text was loaded from its text."""
     where, line = str(path), None
     if isinstance(error, SyntaxError):
         what = error.msg
         line = error.lineno
-        where = where if error.filename is None else str(path.with_name(Path(error.filename).name))
+        where = where if error.filename is None else str(Path(path).with_name(Path(error.filename).name))
     else:
         what = (traceback.format_exception_only(error)[-1].splitlines() or [""])[0]
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [each.lineno for each in frames if each.filename == str(path.resolve())]
+        file = path if isinstance(path, str) else str(path.resolve())
+        lines = [each.lineno for each in frames if each.filename == file]
         line = lines[-1] if lines else None
     return f"{where}{'' if line is None else f', line {line}'}: {what}"
 
@@ -103,6 +104,6 @@ def report_user_errors(environment: Environment, report: Callable[[str], object]
     def on_user_error(user_instance: User | TaskSet, exception: BaseException, **_: Any) -> None:
         user = user_instance.user if isinstance(user_instance, TaskSet) else user_instance
         path = Path(sys.modules[type(user).__module__].__file__ or "")
-        report(_fault(LOCUSTFILES / path.name, exception))
+        report(fault(LOCUSTFILES / path.name, exception))
 
     environment.events.user_error.add_listener(on_user_error)

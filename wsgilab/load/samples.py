@@ -17,6 +17,11 @@ LATE_PAGE = "/__lab__/late"
 """Where a target tells which requests left its application later than their stamps say, and when: see `parse_late`."""
 
 MOST_ERRORS = 10
+LONGEST_ERROR = 400
+"""Characters of each."""
+MOST_NAMES = 30
+OTHER_NAMES = "(others)"
+"""What the requests beyond the most frequent MOST_NAMES are called."""
 TIMELINE_REQUESTS = 300
 TIMELINE_S = 0.5
 """So much of a window, at most, is recorded request by request."""
@@ -58,7 +63,9 @@ class Sample(NamedTuple):
     connect_ns: int = 0
     """How long its connection took to open after that; 0 where it was open."""
     name: str = ""
-    """Which request of a mix it is, where figures are told by that."""
+    """Which request of a mix or of a Locust file it is, where figures are told by that."""
+    redirects: tuple[str | None, ...] = ()
+    """The headers of the answers that led to this one, in order, as `stamp` has this one's."""
 
 
 class Recorder:
@@ -70,6 +77,8 @@ class Recorder:
         self.samples: list[Sample] = []
         self.answered: set[int] = set()
         self.failed: set[int] = set()
+        self.starting: set[int] = set()
+        """Users who are not at work yet, because they still do what the user's own Locust file has them do first, such as log in."""
 
     def on_request(self, **request: Any) -> None:
         """Keep a request. Locust drops what a listener raises, and the request would be lost with it."""
@@ -87,7 +96,7 @@ class Recorder:
         exception: BaseException | None = None,
         **_: Any,
     ) -> None:
-        stamp = _header(response, STAMP_HEADER)
+        stamp = header(response, STAMP_HEADER)
         known: Mapping[str, Any] = context or {}
         due_ns = known.get("due_ns") or 0
         late_ms = 0.0
@@ -106,16 +115,16 @@ class Recorder:
             begun_ns,
             known.get("connect_ns", 0),
         )
-        name: str = known.get("name", "")
+        of_it = known.get("name", ""), known.get("redirects", ())
         if exception is None:
             self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details, name=name))
+            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details, *of_it))
             return
         self.failed.add(known.get("user", 0))
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = not isinstance(exception, Exception)
         error = "given up" if cut_off else error_text(exception)
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details, name=name))
+        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details, *of_it))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,15 +154,23 @@ def report(
     generator_cpu: float,
     stamped: tuple[int, int] | None = None,
     late: Mapping[Stamp, int] | None = None,
+    is_stamped: bool = True,
 ) -> TrialReport:
     """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
 
     `late` has when those requests left that did so later than their stamp says, such as streams: that moment counts.
     Throughput, requests in flight and service times are of the requests that left the application in the window.
     Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
-    were due in the window, those given up included with the time that they had waited by then.
+    were due in the window, those given up included with the time that they had waited by then. Where users followed a
+    redirect, the application had two requests, and the latency is that of both.
+
+    If not `is_stamped`, answers may all have no stamp: then the moment at which its user had read it counts.
     """
+    samples = list(samples)
+    is_stamped = is_stamped or any(sample.stamp is not None for sample in samples)
     answered: list[tuple[Stamp, Sample]] = []
+    served: list[tuple[Stamp, Sample]] = []
+    together: dict[Stamp, Stamp] = {}
     errors: Counter[str] = Counter()
     given_up: list[Sample] = []
     stamped = stamped or (span.started_ns, span.drained_ns)
@@ -170,12 +187,24 @@ def report(
             errors[sample.error] += 1
         else:
             try:
-                answered.append((_left_late(read_stamp(sample, stamped), late), sample))
+                own = (
+                    [
+                        _left_late(read_stamp(each, stamped), late)
+                        for each in (sample._replace(stamp=stamp) for stamp in (*sample.redirects, sample.stamp))
+                    ]
+                    if is_stamped
+                    else [_as_read(sample)]
+                )
             except ValueError as error:
                 errors[error_text(error)] += 1
+            else:
+                answered.append((own[-1], sample))
+                served += ((stamp, sample) for stamp in own)
+                if len(own) > 1:
+                    together[own[-1]] = _together(own)
 
-    stamps = [stamp for stamp, _ in answered]
-    counted = [(stamp, sample) for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns]
+    stamps = [stamp for stamp, _ in served]
+    counted = [(stamp, sample) for stamp, sample in served if span.begin_ns <= stamp.left_ns < span.end_ns]
     timed = _timed(answered, given_up, span)
     latencies_ms = [sample.latency_ms for _, sample in timed]
     histogram = _histogram(latencies_ms)
@@ -198,18 +227,27 @@ def report(
         reopened=reopened,
         client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
         reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
-        received_bytes=sum(sample.received_bytes for _, sample in counted),
+        received_bytes=sum(
+            sample.received_bytes for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns
+        ),
         latency_mean_ms=fmean(latencies_ms) if latencies_ms else 0.0,
         latency_ms=latency_ms(histogram),
         latency_histogram=histogram.encode().decode("ascii"),
-        parts=_parts(timed),
-        by_request=_by_request(answered, given_up, span, throughput_rps),
-        in_flight=measure(stamps, span.begin_ns, span.end_ns),
-        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted) if counted else 0.0,
+        parts=_parts([(together.get(stamp, stamp) if stamp else None, sample) for stamp, sample in timed])
+        if is_stamped
+        else None,
+        by_request=_by_request(answered, served, given_up, span, throughput_rps),
+        is_stamped=is_stamped,
+        in_flight=measure(stamps if is_stamped else (), span.begin_ns, span.end_ns),
+        service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted)
+        if counted and is_stamped
+        else 0.0,
         generator_cpu=generator_cpu,
         timeline=timeline(
             stamps, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
-        ),
+        )
+        if is_stamped
+        else None,
     )
 
 
@@ -221,14 +259,23 @@ def _histogram(latencies_ms: Iterable[float]) -> HdrHistogram:
 
 
 def _by_request(
-    answered: Sequence[tuple[Stamp, Sample]], given_up: Sequence[Sample], span: Span, throughput_rps: float
+    answered: Sequence[tuple[Stamp, Sample]],
+    served: Sequence[tuple[Stamp, Sample]],
+    given_up: Sequence[Sample],
+    span: Span,
+    throughput_rps: float,
 ) -> Mapping[str, RequestReport]:
-    """The figures of each named request of a mix, those of the window alone; their throughputs add up to that of all."""
-    counts = Counter(sample.name for stamp, sample in answered if span.begin_ns <= stamp.left_ns < span.end_ns)
+    """The figures of each named request, those of the window alone; their throughputs add up to that of all."""
+    # What was answered before is what users did first, such as log in.
+    answered = [(stamp, sample) for stamp, sample in answered if stamp.left_ns >= span.begin_ns]
+    frequent = Counter(sample.name for _, sample in answered if sample.name).most_common(MOST_NAMES + 1)
+    shown = {name for name, _ in (frequent if len(frequent) <= MOST_NAMES else frequent[: MOST_NAMES - 1])}
+    of = {sample.name: sample.name if sample.name in shown else OTHER_NAMES for _, sample in answered if sample.name}
+    counts = Counter(of.get(sample.name) for stamp, sample in served if span.begin_ns <= stamp.left_ns < span.end_ns)
     found = {}
-    for name in sorted({sample.name for _, sample in answered} - {""}):
-        of_name = [(stamp, sample) for stamp, sample in answered if sample.name == name]
-        timed = _timed(of_name, [sample for sample in given_up if sample.name == name], span)
+    for name in sorted(set(of.values())):
+        of_name = [(stamp, sample) for stamp, sample in answered if of.get(sample.name) == name]
+        timed = _timed(of_name, [sample for sample in given_up if of.get(sample.name) == name], span)
         latencies_ms = [sample.latency_ms for _, sample in timed]
         known = latency_ms(_histogram(latencies_ms)) if latencies_ms else {}
         found[name] = RequestReport(
@@ -287,6 +334,21 @@ def _part_times(times_ns: Sequence[int]) -> PartTimes:
     return PartTimes(mean=round(sum(ordered) / len(ordered) / 1e6, 6), p50=p50, p95=p95, p99=p99)
 
 
+def _as_read(sample: Sample) -> Stamp:
+    """In place of a stamp, what the user of a request knows: when it was begun, and when its answer was read."""
+    begun_ns = sample.due_ns or sample.begun_ns
+    left_ns = begun_ns + round(sample.latency_ms * 1e6)
+    return Stamp(process=0, thread=0, greenlet_id=0, entered_ns=begun_ns, left_ns=left_ns)
+
+
+def _together(stamps: Sequence[Stamp]) -> Stamp:
+    """Several stays of one request as if they were one, that begins with the first and is as long as they are together."""
+    first_ns = stamps[0].entered_ns
+    return replace(
+        stamps[-1], entered_ns=first_ns, left_ns=first_ns + sum(each.left_ns - each.entered_ns for each in stamps)
+    )
+
+
 def _left_late(stamp: Stamp, late: Mapping[Stamp, int] | None) -> Stamp:
     return replace(stamp, left_ns=late[stamp]) if late and stamp in late else stamp
 
@@ -315,10 +377,10 @@ def read_stamp(sample: Sample, stamped: tuple[int, int]) -> Stamp:
 
 def error_text(error: BaseException) -> str:
     """An error in one short line, as a failure is counted under it."""
-    return f"{type(error).__name__}: {error}"[:200]
+    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
 
 
-def _header(response: Any, name: str) -> str | None:
+def header(response: Any, name: str) -> str | None:
     """A header of whatever a user calls its response: the lab's `Answer`, or that of one of Locust's own clients."""
     get = getattr(response, "get", None) or getattr(getattr(response, "headers", None), "get", None)
     found = get(name) if callable(get) else None

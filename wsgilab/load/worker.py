@@ -9,7 +9,8 @@ Run as `python -m wsgilab.load.worker HOST PORT` with the address of Locust's ma
     lab_user_error                   when a Locust file's own code has failed
     lab_marked                       in answer to `lab_mark`: a WindowMark
 
-and receives `lab_clock` (how far the targets' machine's clock is ahead), `lab_window_end` and `lab_stop`.
+and receives `lab_own` before each trial (a LocustFile of the user's own, or None), `lab_clock` (how far the targets' machine's
+clock is ahead), `lab_window_end` and `lab_stop`.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
@@ -27,11 +28,14 @@ from typing import Any
 import gevent
 from locust.env import Environment
 
+from wsgilab.load import own_locustfile
 from wsgilab.load.distributed import HELLO
 from wsgilab.load.local import POLL_S, NoStats, Progress, end_window, environment, mark, stop_users, use_clock
-from wsgilab.load.locustfiles import every_user_class, report_user_errors
+from wsgilab.load.locustfiles import BadLocustfile, every_user_class, report_user_errors
+from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import Reachability, Unreachable
 from wsgilab.load.samples import Recorder
+from wsgilab.model.application import LocustFile
 from wsgilab.system.ports import bracketed
 
 
@@ -72,9 +76,10 @@ class Worker(RecordingWorker):
         self._clock_offset_ns = 0
         # Locust has given its worker new statistics.
         self.environment.stats = NoStats()
-        report_user_errors(
-            self.environment, lambda error: self.runner.send_message("lab_user_error", {"message": error})
-        )
+        self._own = ""
+        """The path of the user's own Locust file whose users are at work; empty: the lab's are."""
+        report_user_errors(self.environment, lambda error: None if self._own else self._send_user_error(error))
+        self.runner.register_message("lab_own", self._on_own)
         self.runner.register_message("lab_window_end", self._on_window_end)
         self.runner.register_message("lab_stop", self._on_stop, concurrent=True)
         self.runner.register_message("lab_read_network", self._on_read_network, concurrent=True)
@@ -84,6 +89,8 @@ class Worker(RecordingWorker):
 
     def on_start(self, **_: Any) -> None:
         super().on_start()
+        if self._own:
+            self.recorder = OwnRecorder(self.environment, self._own)
         use_clock(self.environment, self.recorder, self._clock_offset_ns)
         gc.collect()
         gc.disable()
@@ -97,6 +104,24 @@ class Worker(RecordingWorker):
                 self.runner.send_message("lab_progress", asdict(now))
                 sent = now
             gevent.sleep(POLL_S)
+
+    def _send_user_error(self, message: str) -> None:
+        self.runner.send_message("lab_user_error", {"message": message})
+
+    def _on_own(self, msg: Any, **_: Any) -> None:
+        own_locustfile.end()
+        self._own = ""
+        if msg.data is None:
+            return
+        given = LocustFile(**msg.data["file"])
+        try:
+            self.environment.host = msg.data["host"]
+            own_locustfile.begin(own_locustfile.loaded(given), self.environment, msg.data["users"])
+        except BadLocustfile as error:
+            self._send_user_error(str(error))
+            return
+        self._own = given.path
+        self.environment.events.init.fire(environment=self.environment, runner=self.runner, web_ui=None)
 
     def _on_window_end(self, msg: Any, **_: Any) -> None:
         end_window(self.environment, **msg.data)

@@ -1,30 +1,23 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
 from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
-    Advice,
-    AdviceReason,
-    Alternative,
     BoundBy,
     CellFigures,
     CellResult,
     Comparison,
-    Cost,
-    CostContrast,
     Drift,
     Gate,
-    Interval,
     MachineEffect,
     Metric,
     PairResult,
     Place,
     RequestFigures,
     Scaling,
-    ServerContrast,
     Verdict,
-    Wish,
 )
 from wsgilab.model.experiment import (
     Arrivals,
@@ -56,6 +49,7 @@ from wsgilab.model.observation import (
     TrialStatus,
     Usage,
 )
+from wsgilab.model.rounding import Interval
 from wsgilab.model.run import SCHEMA, Origin, Run, RuntimeName, Stack
 from wsgilab.model.site import LaneRecord, Machine, Site, SiteMachine
 

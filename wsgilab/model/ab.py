@@ -6,9 +6,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from wsgilab.model.comparison import BoundBy, Gate, Interval, Metric, Verdict
+from wsgilab.model.comparison import BoundBy, Gate, Metric, Verdict
 from wsgilab.model.experiment import Cell
-from wsgilab.model.rounding import Digits
+from wsgilab.model.rounding import Digits, Interval
 from wsgilab.model.run import Run
 
 Weight = Literal["refuses", "warns", "told"]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from wsgilab.model.comparison import Interval
 from wsgilab.model.experiment import Cell
+from wsgilab.model.rounding import Interval
 
 ClaimVerdict = Literal["confirmed", "refuted", "undecided"]
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from wsgilab.model.advice import Advice
 from wsgilab.model.experiment import Cell
 from wsgilab.model.observation import LatencyParts, Timeline
-from wsgilab.model.rounding import Digits
+from wsgilab.model.rounding import Digits, Interval
 from wsgilab.model.run import Run
 
 Metric = Literal["throughput", "latency"]
@@ -38,20 +39,8 @@ Verdict = Literal["faster", "slower", "undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """The median of the blocks, and an interval that holds the true one."""
-
-    median: float
-    """In the unit of the figure."""
-    low: float | None
-    """The lower end; null where there are too few blocks to say."""
-    high: float | None
-    """The upper end; null where there are too few blocks to say."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFigures:
-    """The figures of a cell for one of the requests of a mix, over the blocks in which it was measured."""
+    """The figures of a cell for one of the requests of a mix or a Locust file, over the blocks in which it was measured."""
 
     completed: int
     """Requests of all windows."""
@@ -67,15 +56,15 @@ class RequestFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFigures:
-    """The figures of a cell over the blocks in which it was measured."""
+    """The figures of a cell over the blocks in which it was measured. Where answers have no stamps, what they would tell is None."""
 
-    peak: int
+    peak: int | None
     """The most requests in flight, in any block's window."""
-    mean_in_flight: Interval
+    mean_in_flight: Interval | None
     """Requests in flight, weighted by time."""
-    processes: int
+    processes: int | None
     """Processes that finished a request in a window."""
-    threads: int
+    threads: int | None
     """OS threads that finished a request in a window."""
     busiest_share: float | None
     """The busiest process' requests over its even share: 1.0 is even, 2.0 of 2 processes is one doing it all. Null where
@@ -90,8 +79,8 @@ class CellFigures:
     `p50`, `p95`, `p99` and `max`."""
     latency_blocks_ms: Mapping[str, Interval]
     """The same of each block by itself, with the interval of their median."""
-    service_ms: Interval
-    """Median time of a request inside the application, in milliseconds."""
+    service_ms: Interval | None
+    """Median time of a request inside the application, in milliseconds; null where answers have no stamps."""
     parts: LatencyParts | None
     """What latencies consist of, in milliseconds: means over the requests of all blocks, and the medians of the blocks' own
     percentiles. Null where it was not measured."""
@@ -238,110 +227,6 @@ class MachineEffect:
     throughput: Annotated[Interval, Digits(3)]
     """The speed of its blocks over that of the others': a block's speed is the geometric mean, over its cells, of throughput
     over the cell's median. The intervals of all machines hold at once, with a chance of 95 %."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a server must keep to, to be advised; null: nothing."""
-
-    workload: str | None = None
-    """Under this workload alone."""
-    p95_ms: float | None = None
-    """The 95th percentile of latency, in milliseconds, at most; the upper end of its interval must keep to it."""
-    memory_mb: float | None = None
-    """Resident memory of all the server's processes, in megabytes (10^6 bytes), at most."""
-
-    @property
-    def limits(self) -> str:
-        """In words, such as `p95 at most 60 ms and memory at most 70 MB`; empty where there are none."""
-        p95 = "" if self.p95_ms is None else f"p95 at most {self.p95_ms:g} ms"
-        memory = "" if self.memory_mb is None else f"memory at most {self.memory_mb:g} MB"
-        return " and ".join(filter(None, (p95, memory)))
-
-
-Cost = Literal["memory", "cpu", "p95"]
-"""What a server costs: resident memory in megabytes, CPU time a request in milliseconds, p95 latency in milliseconds."""
-AdviceReason = Literal[
-    "fastest", "cheaper", "alone", "same", "alike", "scatter", "blocks", "incomparable", "limits", "nobody"
-]
-"""Why an advice is what it is; `analysis.recommend` has the rule. The first three name a server, the others do not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostContrast:
-    """What one server costs and what another one does."""
-
-    cost: Cost
-    ours: float
-    theirs: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerContrast:
-    """A server beside another one under the same conditions."""
-
-    cell: Cell
-    other: str
-    ratio: Interval | None
-    """The throughput of the cell's server over that of `other` or, at a fixed rate, its mean latency; None where they
-    have no block in common."""
-    costs: tuple[CostContrast, ...] = ()
-    """Those that decide or, for a runner-up, those that differ for sure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """What is advised under other conditions or for another wish."""
-
-    group: Cell
-    """Any cell under the conditions."""
-    wish: Wish
-    server: str | None
-    tied: tuple[str, ...]
-    ratio: Interval | None = None
-    """The throughput of its server over that of the advised one or, at a fixed rate, its mean latency, where both were
-    measured under the same conditions; else None."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """Which of the servers that were measured under the same conditions to run. `report.recommendation` has the words."""
-
-    group: Cell
-    """Any cell under the conditions that it is for."""
-    workloads: tuple[str, ...]
-    """The group's alone; or several, where one server is sought for all of them under otherwise equal conditions."""
-    wish: Wish = Wish()
-    """What the server must keep to."""
-    reason: AdviceReason
-    server: str | None
-    """None: undecided, or, where none is `tied`, none may be advised."""
-    tied: tuple[str, ...]
-    """All that cannot be told from the fastest that may be advised, that one first."""
-    speed: Interval | None = None
-    """Of `server`, or else of the first of `tied`: throughput in requests/s or, at a fixed rate, mean latency in ms. None
-    for several workloads."""
-    contrasts: tuple[ServerContrast, ...] = ()
-    """What decided: the server beside every other candidate (`fastest`), or beside each that it is tied with (`cheaper`).
-    Where it is undecided, the least certain of the tied beside the first."""
-    suitable: tuple[str, ...] = ()
-    """Those of `tied` that do not cost clearly more than another of them, where all of `tied` are alike."""
-    nearest: Mapping[Cost, tuple[str, float]] = field(default_factory=dict)
-    """By each limit that no server keeps to: which server comes nearest, and what it keeps to."""
-    shares: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
-    """For several workloads, of each of `tied`: workload -> its speed over that of the fastest that may be advised there.
-    A workload with which it is the fastest for sure is left out."""
-    blocks: int = 0
-    """The fewest blocks that the tied servers have: in common where `reason` is `blocks`, else by themselves."""
-    blocks_needed: int = 0
-    """From so many blocks on the intervals of this group need no widening."""
-    runner_up: ServerContrast | None = None
-    """The fastest other one that may be advised; where it is undecided, of those that are not tied. It stands beside
-    `server` or the first of `tied`; for several workloads, in the workload where it has its worst share."""
-    changes: tuple[Alternative, ...] = ()
-    """When the advice would be another, what matters most first."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Server -> why it was not considered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

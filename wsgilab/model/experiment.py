@@ -16,11 +16,13 @@ from wsgilab.model.limits import (
     Name,
     Precision,
     Processes,
+    Range,
     Rate,
     ServerName,
     Slots,
     Users,
 )
+from wsgilab.model.text import counted
 
 Connection = Literal["keep-alive", "close"]
 Arrivals = Literal["constant", "poisson"]
@@ -34,6 +36,7 @@ class Server:
 
     name: ServerName
     stack: str
+    """What it runs on; empty: it is not the lab's, but runs already at the URL that is its command."""
     command: tuple[str, ...]
     environment: Mapping[str, str]
     """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
@@ -41,25 +44,36 @@ class Server:
     """How many requests it declares to process at once; None is unbounded."""
     processes: Processes | None
     """In how many processes; None where a request or a connection gets a process of its own."""
-    model: ExecutionModel
+    model: ExecutionModel | None
+    """None where it is not the lab's."""
     summary: str
+    extends: ServerName | None = None
+    """Of a row of the user's own: the one of the lab's catalogue that it is made from."""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the lab starts it, on cores of its choice."""
+        return bool(self.stack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """What requests wait for: a service of `compose/backends.yaml` that runs beside the servers, on other cores."""
+    """What requests wait for, and runs beside the servers, on other cores: a service of `compose/backends.yaml`, or of a Compose
+    file of the user's own, which alone knows more of it."""
 
     name: str
-    stack: str
+    compose: str = ""
+    """The user's own Compose file; empty: `compose/backends.yaml`."""
+    stack: str = ""
     """What it runs on where it is a local process; a folder of services/stacks."""
-    entrypoint: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
     """What the words of `command` and `health` are appended to where it is a local process, as an image's entrypoint."""
-    command: tuple[str, ...]
-    health: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
     """Exits with 0 once it can be used."""
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     """Values may hold `${...}` placeholders; see `catalogue.interpolate`."""
-    port: int
+    port: int = 0
     """Where it listens in a container."""
 
 
@@ -89,6 +103,8 @@ class Workload:
     """Other workloads whose requests, with their parameters, it is made of."""
     needs_users: bool = False
     """Its users do different things, so that a rate, which has one, is not it."""
+    is_locust_file: bool = False
+    """Its users are of a Locust file of the user's own: they send when that says, over connections that they keep."""
     has_shares: bool = False
     """Its parameters are shares, of which one at least must be more than 0."""
 
@@ -103,7 +119,8 @@ class Cell:
     __pydantic_config__: ClassVar = STRICT
 
     server: ServerName
-    cores: Cores
+    cores: Annotated[int, Range(0, 100_000)]
+    """How many the server is pinned to; 0: it is not the lab's, and on which cores it runs is not known."""
     workload: str
     users: Users | None = None
     """So many at a time, each waiting for its answer: a closed loop. None where requests come on a schedule."""
@@ -117,6 +134,11 @@ class Cell:
     def conditions(self) -> "Conditions":
         """All but the server: cells under the same conditions can be compared."""
         return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection
+
+    @property
+    def on(self) -> str:
+        """Where its server runs, such as `2 cores`."""
+        return counted(self.cores, "core") if self.cores else "cores unknown"
 
     @property
     def load(self) -> str:

@@ -160,7 +160,10 @@ Name = Annotated[
     Must("be lower-case letters, digits and hyphens, 64 at most, and begin with a letter or a digit"),
 ]
 """Of an experiment, a claim or a machine."""
+RequestName = Annotated[str, Check(one_line), Pattern("^.{1,200}$"), Must("be the name of a request, on one line")]
+"""Of a mix, or as a Locust file has it."""
 ServerName = Annotated[str, Pattern("^[a-z0-9][a-z0-9-]{0,99}$"), Must("be the name of a server or a backend")]
+ServiceName = Annotated[str, Pattern("^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"), Must("be the name of a server or a backend")]
 CpuSet = Annotated[
     str,
     Pattern("^[0-9]{1,4}(?:-[0-9]{1,4})?(?:,[0-9]{1,4}(?:-[0-9]{1,4})?)*$"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
+from wsgilab.model.application import LocustFile
 from wsgilab.model.experiment import Cell
 from wsgilab.model.limits import (
     STRICT,
@@ -14,10 +15,10 @@ from wsgilab.model.limits import (
     Microseconds,
     Milliseconds,
     Moment,
-    Name,
     Range,
+    RequestName,
     Seconds,
-    ServerName,
+    ServiceName,
     Share,
 )
 
@@ -141,11 +142,15 @@ class TrialSpec:
     patience_s: float
     options: Mapping[str, str | float | int]
     """Locust's parsed options, such as `{"connection": "close", "sleep_ms": 50.0}`."""
+    is_stamped: bool = True
+    """False: the target may be one whose answers have no stamps. Those of one that has stamps all have one."""
+    own: LocustFile | None = None
+    """A Locust file of the user's own, in place of the lab's `locustfile`, which is empty then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReport:
-    """The figures of one trial for one of the requests of a mix."""
+    """The figures of one trial for one of the requests of a mix or of a Locust file."""
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -213,8 +218,11 @@ class TrialReport:
     parts: LatencyParts | None = None
     """Of the same requests. None without any, or where it is not known when they were begun, as in runs of a lab that did not
     measure that."""
-    by_request: Mapping[Name, RequestReport] = field(default_factory=dict)
-    """By name, where users send an application's requests in a mix; else empty."""
+    by_request: Mapping[RequestName, RequestReport] = field(default_factory=dict)
+    """By name, where users send an application's requests in a mix, or as a Locust file says; else empty."""
+    is_stamped: bool = True
+    """False: answers had no stamps. Then a request counts for the window in which its user had read the answer, and nothing is known
+    of what was inside the application: `in_flight` and `service_ms` say nothing."""
     in_flight: InFlight
     service_ms: Milliseconds
     """Median time of a request inside the application."""
@@ -267,7 +275,7 @@ class Observation:
     """The more of what the window's two ends saw."""
     backend_cpu_s: Seconds | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
-    restarted: tuple[ServerName, ...] = ()
+    restarted: tuple[ServiceName, ...] = ()
     """The server and those of its backends that had ended and were started again right before."""
     lab_cpu: Share | None = None
     """What the lab itself used of the generator's cores meanwhile, in CPU seconds a second; None: not measured, or it runs

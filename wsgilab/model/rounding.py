@@ -1,6 +1,6 @@
-"""How documents such as `comparison.yaml` write numbers: rounded to what the method can tell.
+"""Intervals, and how documents such as `comparison.yaml` write numbers: rounded to what the method can tell.
 
-These marks are for `Annotated`. Pydantic reads them where it writes a document; without pydantic they do nothing.
+The marks are for `Annotated`. Pydantic reads them where it writes a document; without pydantic they do nothing.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,18 @@ from typing import Any, Final
 
 ROUNDED: Final = "rounded"
 """The context of a dump that rounds. Without it numbers are written whole, as `run.yaml` records them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The median of the blocks, and an interval that holds the true one."""
+
+    median: float
+    """In the unit of the figure."""
+    low: float | None
+    """The lower end; null where there are too few blocks to say."""
+    high: float | None
+    """The upper end; null where there are too few blocks to say."""
 
 
 @dataclass(frozen=True, slots=True)

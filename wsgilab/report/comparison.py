@@ -110,7 +110,7 @@ class FiguresEntry(TypedDict):
     rank_last: int | None
     """The last place that it may have. Servers that cannot be told apart have a place in common, from `rank` to here."""
     in_flight: InFlightEntry | None
-    """Measured concurrency."""
+    """Measured concurrency. Null where answers have no stamps."""
     process_shares: Annotated[tuple[float, ...] | None, Digits(3)]
     throughput_rps: Annotated[Interval | None, Digits(1)]
     latency_ms: Annotated[LatencyEntry | None, Digits(1)]
@@ -144,8 +144,8 @@ class FiguresEntry(TypedDict):
 class CellEntry(NamedCell, FiguresEntry):
     """A server under some conditions: what it declares, what was measured, and what a reader must know beside it."""
 
-    slots: int | Literal["unbounded"]
-    """How many requests it declares to process at once."""
+    slots: int | Literal["unbounded"] | None
+    """How many requests it declares to process at once. Null where it is not the lab's."""
     blocks: int
     """In how many blocks it was measured."""
     broken_gates: tuple[Gate, ...]
@@ -153,7 +153,7 @@ class CellEntry(NamedCell, FiguresEntry):
     warnings: tuple[str, ...]
     """What a reader must know beside the figures."""
     by_request: NotRequired[Mapping[str, RequestFigures]]
-    """By name, where users sent an application's requests in a mix."""
+    """By name, where users sent an application's requests in a mix, or as a Locust file says."""
 
 
 class AdviceEntry(Conditions):
@@ -231,7 +231,7 @@ def _cell(result: CellResult) -> CellEntry:
     by_request = result.figures.by_request if result.figures is not None else {}
     found = {
         **named(result.cell),
-        "slots": "unbounded" if result.slots is None else result.slots,
+        "slots": ("unbounded" if result.slots is None else result.slots) if result.cell.cores else None,
         **(unmeasured if result.figures is None else _figures(result.figures, result.rank)),
         "blocks": result.blocks,
         "broken_gates": result.broken_gates,
@@ -249,7 +249,7 @@ def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:
         figures,
         rank=None if rank is None else rank.first,
         rank_last=None if rank is None else rank.last,
-        in_flight=entry(InFlightEntry, figures, mean=figures.mean_in_flight),
+        in_flight=None if figures.peak is None else entry(InFlightEntry, figures, mean=figures.mean_in_flight),
         intervals={key: each for key, each in intervals.items() if each is not None},
     )
 

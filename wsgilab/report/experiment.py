@@ -36,10 +36,11 @@ _FASTEST_FIRST = ("connections", "loads", "workloads", "cores", "servers")
 def experiment_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     """The run's experiment, resolved, as an experiment file: it gives the same cells in the same order.
 
-    So the run's seed gives the same order of trials too. No file for an interactive session, which has no cells.
+    So the run's seed gives the same order of trials too. No file for an interactive session, which has no cells, and
+    for a server that runs already: `--url` has all that there is to say.
     """
     run = comparison.run
-    if not run.experiment.cells:
+    if not run.experiment.cells or not all(each.is_started for each in run.servers.values()):
         return {}
     return {"experiment.yaml": _comment(run).encode() + dump(_document(run.experiment), ascii_only=True)}
 

@@ -59,6 +59,8 @@ class _ReportGroup:
 
     brief: _Sheet
     whole: _Sheet
+    by_request: _Sheet | None
+    """Where users send several requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,8 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
 
     run = comparison.run
     answer, effects = tables.answer(comparison), machines.effects(comparison)
-    grouped = dict(zip(_conditions(comparison), map(_group, tables.groups(comparison)), strict=True))
+    by_request = (tables.by_request(comparison, each) for each in tables.all_conditions(comparison))
+    grouped = dict(zip(_conditions(comparison), map(_group, tables.groups(comparison), by_request), strict=True))
     named = list(workloads(comparison))
     return page(
         "report.html",
@@ -153,7 +156,7 @@ def _conditions(comparison: Comparison) -> Iterable[tuple[str, int]]:
     return [(conditions[0], index) for index, conditions in enumerate(groups)]
 
 
-def _group(table: Table) -> _ReportGroup:
+def _group(table: Table, by_request: Table | None) -> _ReportGroup:
     chosen = [column.heading in _BRIEF for column in table.columns]
     brief = Table(
         title=table.title,
@@ -161,7 +164,8 @@ def _group(table: Table) -> _ReportGroup:
         rows=tuple(tuple(compress(row, chosen)) for row in table.rows),
         notes=table.notes,
     )
-    return _ReportGroup(brief=_sheet(brief), whole=_sheet(table))
+    of_requests = None if by_request is None else _sheet(by_request)
+    return _ReportGroup(brief=_sheet(brief), whole=_sheet(table), by_request=of_requests)
 
 
 def _warnings(comparison: Comparison) -> Table:

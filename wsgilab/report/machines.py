@@ -28,9 +28,10 @@ def machine(run: Run) -> str:
     backends = f", backends on core {run.backend_cpus}" if run.backend_cpus else ""
     if run.lanes:
         return f"{between(run)}. Servers on {pinned}{backends} of theirs."
+    servers = f"servers on {pinned}, " if pinned else ""
     return (
         f"{run.host.cpu}, usable cores {run.host.usable_cpus}; "
-        f"servers on {pinned}, generator on core {run.generator_cpus}{backends}."
+        f"{servers}generator on core {run.generator_cpus}{backends}."
     )
 
 

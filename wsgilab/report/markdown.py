@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
-from wsgilab.model import Comparison, Conditions, Run
+from wsgilab.model import Comparison, Run
 from wsgilab.model.text import called, visible
 from wsgilab.report import machines, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
@@ -47,7 +47,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     if comparison.advice:
         yield from advice(comparison)
     before = ""
-    for conditions, table in zip(_conditions(comparison), tables.groups(comparison), strict=True):
+    for conditions, table in zip(tables.all_conditions(comparison), tables.groups(comparison), strict=True):
         if conditions[0] != before:
             before = conditions[0]
             yield from _workload(comparison, before, figures)
@@ -95,11 +95,6 @@ _SECTIONS: Sequence[tuple[Section, str]] = (
 
 _TABLED: Collection[Section] = ("balance", "scaling", "drift")
 """Those whose figures are in no other table."""
-
-
-def _conditions(comparison: Comparison) -> Iterable[Conditions]:
-    """The conditions of each group, in the order of `tables.groups`."""
-    return dict.fromkeys(result.cell.conditions for result in comparison.cells)
 
 
 def _images(figures: Sequence[Figure], section: Section, workload: str = "") -> Iterable[str]:

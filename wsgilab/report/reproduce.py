@@ -26,7 +26,16 @@ _STACK_COLUMNS = (
 
 def command(run: Run) -> str:
     """What runs the same experiment again, from the file that the run's folder holds, in the same order of trials."""
+    if (running := next((each for each in run.servers.values() if not each.is_started), None)) is not None:
+        (path,) = (
+            (each.path for each in run.experiment.application.requests.values()) if run.experiment.application else "/"
+        )
+        words = ["--url", *running.command, "--get", path, "--blocks", str(run.experiment.blocks)]
+        return f"{called('lab.run')} {shlex.join([*words, '--seed', str(run.seed)])}"
     words = ["--experiment", f"results/{run.id}/experiment.yaml"]
+    if any(server.extends is not None for server in run.servers.values()):
+        # The file itself is not among the results: the table of servers says what its rows were.
+        words += ["--catalogue", "mine.yaml"]
     return f"{called('lab.run')} {shlex.join([*words, *where(run), '--seed', str(run.seed)])}"
 
 
@@ -72,9 +81,9 @@ def servers(run: Run) -> Table:
         rows=tuple(
             (
                 each.name,
-                each.stack,
-                tables.slots(each.slots),
-                tables.slots(each.processes),
+                each.stack or tables.MISSING,
+                tables.slots(each.slots) if each.is_started else tables.MISSING,
+                tables.slots(each.processes) if each.is_started else tables.MISSING,
                 shlex.join(each.command),
                 _spelt([pair for pair in each.environment.items() if pair[0] not in common]) or tables.MISSING,
             )
@@ -109,11 +118,11 @@ def _spelt(variables: Iterable[tuple[str, str]]) -> str:
 
 
 def _cores(run: Run) -> str:
-    pinned = "; ".join(f"a server with {counted(count, 'core')}: {cpus}" for count, cpus in run.server_cpus.items())
+    pinned = "".join(f"a server with {counted(count, 'core')}: {cpus}; " for count, cpus in run.server_cpus.items())
     backends = f"; backends: {run.backend_cpus}" if run.backend_cpus else ""
     siblings = ", ".join(run.host.siblings)
     return (
-        f"usable: {run.host.usable_cpus}; {pinned}; generator: {run.generator_cpus}{backends}; logical cores by "
+        f"usable: {run.host.usable_cpus}; {pinned}generator: {run.generator_cpus}{backends}; logical cores by "
         f"physical core: {siblings}"
     )
 

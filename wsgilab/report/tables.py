@@ -6,7 +6,7 @@ from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
 from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Conditions, Interval, LatencyParts, PairResult, Run
-from wsgilab.model.text import counted, number
+from wsgilab.model.text import number
 
 MISSING = "–"
 SAME_WITHIN = f"same within {100 * ALIKE:g} %"
@@ -104,7 +104,8 @@ def answer(comparison: Comparison) -> Table | None:
     application the first request is taken for one that does.
     """
     chosen = waiting(comparison)
-    if not chosen:
+    seen = any(each.figures is not None and each.figures.peak is not None for each in chosen)
+    if not chosen or not (seen or chosen[0].cell.cores):
         return None
     servers = comparison.run.servers
     rows = []
@@ -112,10 +113,11 @@ def answer(comparison: Comparison) -> Table | None:
         figures = result.figures
         measured = (MISSING,) * 5
         if figures is not None:
-            mean, rps = f"{figures.mean_in_flight.median:.1f}", number(figures.throughput_rps.median)
-            measured = (str(figures.peak), mean, str(figures.processes), rps, figures.bound_by)
+            mean, rps = _median(figures.mean_in_flight, "{:.1f}"), number(figures.throughput_rps.median)
+            peak, processes = optional(figures.peak, "{}"), optional(figures.processes, "{}")
+            measured = (peak, mean, processes, rps, figures.bound_by)
         name = result.cell.server
-        rows.append((name, servers[name].summary, slots(result.slots), *measured))
+        rows.append((name, servers[name].summary, slots(result.slots) if result.cell.cores else MISSING, *measured))
     return Table(
         title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
         columns=ANSWER_COLUMNS,
@@ -127,7 +129,8 @@ def waiting(comparison: Comparison) -> Sequence[CellResult]:
     """The cells of `answer`: of `sleep` or, with a user's own application, of its first request; empty where there are none."""
     application = comparison.run.experiment.application
     measured = {result.cell.workload for result in comparison.cells}
-    asked = "sleep" if application is None else next((name for name in application.requests if name in measured), "")
+    own = () if application is None else (*application.requests, *application.locust_files)
+    asked = "sleep" if application is None else next((name for name in own if name in measured), "")
     sleeping = [result for result in comparison.cells if result.cell.workload == asked]
     best = min(
         (result.cell for result in sleeping),
@@ -141,7 +144,7 @@ def groups(comparison: Comparison) -> Iterable[Table]:
     """One table for each workload and its conditions, with every figure and every warning."""
     pairs = {pair.cell: pair for pair in comparison.pairs}
     shown = _shown(comparison)
-    for each in dict.fromkeys(result.cell.conditions for result in comparison.cells):
+    for each in all_conditions(comparison):
         results = [result for result in comparison.cells if result.cell.conditions == each]
         yield Table(
             title=_title(comparison, results, pairs),
@@ -149,6 +152,11 @@ def groups(comparison: Comparison) -> Iterable[Table]:
             rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
             notes=tuple(_notes(results, pairs)),
         )
+
+
+def all_conditions(comparison: Comparison) -> Iterable[Conditions]:
+    """The conditions of each group, in the order of `groups`."""
+    return dict.fromkeys(result.cell.conditions for result in comparison.cells)
 
 
 def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
@@ -179,7 +187,7 @@ def latency(parts: LatencyParts) -> str:
 
 
 def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
-    """The figures of each request of a mix under these conditions; None where users send one request alone."""
+    """The figures of each request of a mix or a Locust file under these conditions; None where users send one request alone."""
     results = [result for result in comparison.cells if result.cell.conditions == conditions]
     rows = tuple(
         (
@@ -195,7 +203,7 @@ def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
         if result.figures is not None
         for name, each in result.figures.by_request.items()
     )
-    if not rows:
+    if len({name for _, name, *_ in rows}) <= 1:
         return None
     return Table(title=f"{describe(comparison, results[0].cell)}: by request", columns=REQUEST_COLUMNS, rows=rows)
 
@@ -250,7 +258,7 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
     return (
         rank(result),
         result.cell.server,
-        f"{figures.peak} of {slots(result.slots)}",
+        in_flight(result),
         optional(figures.busiest_share, "{:.2f}") if (figures.busiest_share or 1) != 1 else MISSING,
         number(rps.median),
         ends(rps, number),
@@ -269,6 +277,13 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         figures.bound_by,
         figures.because,
     )
+
+
+def in_flight(result: CellResult) -> str:
+    """The peak, of the slots where they are declared."""
+    if result.figures is None or result.figures.peak is None:
+        return MISSING
+    return f"{result.figures.peak} of {slots(result.slots)}" if result.cell.cores else str(result.figures.peak)
 
 
 def rank(result: CellResult) -> str:
@@ -306,8 +321,7 @@ def describe(comparison: Comparison, cell: Cell) -> str:
 
 def conditions(run: Run, cell: Cell) -> str:
     """The conditions of a cell, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
-    cores = counted(cell.cores, "core")
-    return f"{workload(run, cell.workload)}, {cell.load}, {cores}, connection: {cell.connection}"
+    return f"{workload(run, cell.workload)}, {cell.load}, {cell.on}, connection: {cell.connection}"
 
 
 def workload(run: Run, name: str) -> str:

@@ -22,11 +22,16 @@ def text(content: str, style: str = "") -> Text:
 
 
 def comparison(comparison: Comparison, width: int) -> RenderableType:
-    """The answer, then one table for each workload and its conditions, each with the columns that fit `width`."""
+    """The answer, then for each workload and its conditions one table, and one by request where there are several, each with the
+    columns that fit `width`."""
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
-    for table in ([answer] if answer else []) + list(tables.groups(comparison)):
-        parts += [titled(table, width), *notes(table.notes), Text()]
+    shown = [answer]
+    for conditions, group in zip(tables.all_conditions(comparison), tables.groups(comparison), strict=True):
+        shown += [group, tables.by_request(comparison, conditions)]
+    for table in shown:
+        if table is not None:
+            parts += [titled(table, width), *notes(table.notes), Text()]
     parts += notes(machines.warnings(comparison))
     return Group(*parts)
 

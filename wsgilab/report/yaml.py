@@ -69,8 +69,8 @@ class Conditions(LoadConditions):
 
     workload: str
     """What one request does."""
-    cores: int
-    """To how many cores the server was pinned."""
+    cores: int | None
+    """To how many cores the server was pinned. Null where it is not the lab's."""
     connection: Connection
     """A connection for each request (`close`), or for each user (`keep-alive`)."""
 
@@ -87,7 +87,7 @@ def conditions(cell: Cell) -> Conditions:
     load: LoadConditions = (
         {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
     )
-    return {"workload": cell.workload, "cores": cell.cores, **load, "connection": cell.connection}
+    return {"workload": cell.workload, "cores": cell.cores or None, **load, "connection": cell.connection}
 
 
 def named(cell: Cell) -> NamedCell:

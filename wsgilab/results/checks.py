@@ -26,6 +26,8 @@ def check_run(run: Run) -> None:
     for name, server in run.servers.items():
         if server.name != name:
             raise ValueError(f"servers.{name}.name: is {server.name!r}, not its key in servers")
+        if not server.is_started and len(server.command) != 1:
+            raise ValueError(f"servers.{name}.command: must be a URL alone, for it is no server of the lab's")
 
 
 def _check_experiment(run: Run) -> None:
@@ -64,7 +66,10 @@ def _check_cell(run: Run, cell: Cell, key: str) -> None:
         raise ValueError(f"{key}.server: {cell.server!r} is none of servers")
     if cell.workload not in run.experiment.parameters:
         raise ValueError(f"{key}.workload: {cell.workload!r} is none of experiment.parameters")
-    if cell.cores not in run.server_cpus:
+    if bool(cell.cores) != run.servers[cell.server].is_started:
+        whose = "no server of the lab's" if cell.cores else "a server of the lab's"
+        raise ValueError(f"{key}.cores: {cell.cores} does not go with {cell.server!r}, which is {whose}")
+    if cell.cores and cell.cores not in run.server_cpus:
         raise ValueError(f"{key}.cores: {cell.cores} is none of server_cpus")
     if (cell.users is None) == (cell.rate is None):
         raise ValueError(f"{key}.users: needs users or rate, and not both")

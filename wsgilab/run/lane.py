@@ -66,6 +66,10 @@ def start_lane(
         if link is not None:
             reading = f"{link.round_trip_ms:.3g} ms there and back, {link.bandwidth_mbps:,.0f} Mbit/s"
             say(f"Between {testbed.machine} and its swarm: {reading}.")
+        for file in application.locust_files.values() if application else ():
+            # Now, and not with its first trial: what is wrong with it ends the run.
+            for note in swarm.load_locust_file(file):
+                say(note)
         yield Lane(
             started=started,
             swarm=swarm,

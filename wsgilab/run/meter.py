@@ -22,7 +22,7 @@ class TrialMeter:
         backends: Sequence[RunningBackend],
         owns: neighbours.Owns | None,
     ) -> None:
-        self._servers = cpus.parse(run.server_cpus[cell.cores])
+        self._servers = cpus.parse(run.server_cpus[cell.cores]) if cell.cores else frozenset[int]()
         self._generator = cpus.parse(run.generator_cpus)
         self._parts: Sequence[Running] = (target, *backends)
         self._owns = owns

@@ -21,7 +21,11 @@ class RunOptions:
     source: str | None = None
     """The folder that the entry is imported from; None: the current one."""
     get: str | None = None
-    """The path that the entry's users GET; None: /."""
+    """The path that users of the entry or of the URL GET; None: /."""
+    url: str | None = None
+    """Of a server that runs already."""
+    catalogue: str | None = None
+    """A catalogue file of the user's own."""
     only: tuple[str, ...] = ()
     """Ids of the claims to test."""
     run: str | None = None
@@ -47,6 +51,11 @@ class RunOptions:
         """The options that were given, beside those that are `expected`."""
         given = (each.name for each in fields(self) if getattr(self, each.name) != each.default)
         return [name for name in given if name != "task" and name not in expected]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether users, window and blocks follow from how long requests take: there is an application, and no experiment."""
+        return self.app is not None and self.file is None
 
     @property
     def site_file(self) -> Path | None:

@@ -4,7 +4,9 @@ import contextlib
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from wsgilab.experiment import running
 from wsgilab.load.client import LinkReading
 from wsgilab.model import Backend, Experiment, LaneRecord, Origin, Run, Server
 from wsgilab.model.errors import StoreError, UsageError
@@ -14,8 +16,9 @@ from wsgilab.run.lane import Lane
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed, open_testbeds
 from wsgilab.run.workspace import Workspace, alone, choose_backends, read_catalogue
-from wsgilab.runtime import origin, source
+from wsgilab.runtime import origin
 from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.running import RunningServer
 from wsgilab.system.cpus import Layout
 from wsgilab.web.access import HOST, PORT, choose_port
 
@@ -81,11 +84,24 @@ def prepare(
         resume.check_options(earlier, options)
     web_ui_at = _web_ui_at(options)
     catalogue = read_catalogue(workspace)
+    if options.url is not None:
+        address, _ = running.split(options.url, options.get)
+        catalogue = {running.NAME: running.server(address)}
+    elif earlier:
+        # What is the user's own is as it was.
+        own_servers = {
+            name: each for name, each in earlier.servers.items() if each.extends in catalogue or not each.is_started
+        }
+        catalogue = {**catalogue, **own_servers}
+    is_running = not all(each.is_started for each in catalogue.values())
     if options.site is not None:
         # The machines of a site are reached by containers, which no other lab of this checkout may sweep away.
         held.enter_context(alone(workspace))
     runtime = options.runtime or (earlier.runtime if earlier else None)
     testbeds = held.enter_context(open_testbeds(workspace, runtime, options.site_file, say))
+    if is_running:
+        there = RunningServer(workspace.project, workspace.state, workspace.lab_id, workspace.ports)
+        testbeds = [replace(each, runtime=there) for each in testbeds]
     if earlier and earlier.runtime != testbeds[0].runtime.name:
         raise UsageError(
             f"--resume {earlier.id}: it ran in {earlier.runtime}, not {testbeds[0].runtime.name}; resume it there"
@@ -93,8 +109,12 @@ def prepare(
     experiment = earlier.experiment if earlier else choose(catalogue, testbeds[0])
     servers = _used(experiment, catalogue)
     backends = choose_backends(workspace, {cell.workload for cell in experiment.cells}, experiment.application)
-    stacks = {SWARM, *(each.stack for each in servers.values()), *(each.stack for each in backends)}
-    own = None if experiment.application is None else source.recorded(source.read(experiment.application))
+    stacks = {SWARM, *(each.stack for each in servers.values() if each.is_started), *(each.stack for each in backends)}
+    if earlier and earlier.origin:
+        # Those of servers too that did not go with the application: they were looked at when the run began.
+        stacks |= {PurePosixPath(path).parent.name for path in earlier.origin.files.get(origin.LOCKS, ())}
+    application = None if is_running else experiment.application
+    own = None if application is None else testbeds[0].runtime.identify(application, backends, say)
     files = origin.read(workspace.project, stacks, backends=bool(backends), own=own)
     layouts = [_layout(testbed, experiment, bool(backends), say) for testbed in testbeds]
     if earlier:

@@ -14,7 +14,7 @@ from wsgilab.model import Cell, Comparison, Run
 from wsgilab.model.errors import Interrupted, LabError, StoreError
 from wsgilab.model.text import counted, visible
 from wsgilab.results.store import Journal, Store
-from wsgilab.run import watch
+from wsgilab.run import probe, watch
 from wsgilab.run.lane import Lane, carry_out, start_lane
 from wsgilab.run.observer import RunObserver
 from wsgilab.run.options import RunOptions
@@ -56,6 +56,11 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                     for testbed, layout in zip(prepared.testbeds, prepared.layouts, strict=True)
                 ]
                 current = prepared.begin(lanes, workspace, reporter.say)
+                if store is None and application is not None and options.url is None:
+                    if options.is_planned:
+                        current = probe.planned(current, lanes[0], options.blocks, reporter.say)
+                    else:
+                        probe.checked(current, lanes[0])
                 web_ui = up.enter_context(_web_ui(prepared, lanes[0], current, reporter.say))
                 if store is None:
                     store = Store.create(workspace.results, current)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 from wsgilab import __version__
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
 from wsgilab.model.application import Application
-from wsgilab.model.errors import TargetError
-from wsgilab.model.text import called
+from wsgilab.model.errors import HostError, TargetError
+from wsgilab.model.text import called, counted
 from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import NO_LOCKS, Backends, Fleet, Runtime, Say, Target
 from wsgilab.system import cpus
-from wsgilab.system.host import now, package_versions
+from wsgilab.system.host import available_bytes, now, package_versions
+
+_LAST_LINES = 5
+"""Of what a server wrote that is left out."""
 
 Get = Callable[[Target, str], str]
 """The body of one plain GET of a page, such as `/__lab__/facts`, of a target. Raises TargetError unless it is a 200."""
@@ -31,6 +35,8 @@ class Started:
     backends: Backends = field(default_factory=dict)
     digests: Mapping[str, str]
     """Stack -> digest."""
+    start_s: float = 0.0
+    """How long servers and backends took to start."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -67,18 +73,73 @@ def started(
     used = {each.name: each for fleet in servers.values() for each in fleet}
     digests = runtime.prepare(list(used.values()), backends, say, application, locks)
     if application is not None:
-        able = {count: [each for each in fleet if each.stack in digests] for count, fleet in servers.items()}
+        able = {
+            count: [each for each in fleet if each.stack in digests or not each.is_started]
+            for count, fleet in servers.items()
+        }
         servers = {count: fleet for count, fleet in able.items() if fleet}
     beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""
     count = sum(map(len, servers.values()))
-    say(f"Starting {count} server{'' if count == 1 else 's'}{beside} ...")
+    if all(each.is_started for each in used.values()):
+        say(f"Starting {count} server{'' if count == 1 else 's'}{beside} ...")
+    began_s = time.monotonic()
     with contextlib.ExitStack() as up:
         # First, so that a server finds them, and last to end, so that none loses them.
         running = up.enter_context(runtime.backends(backends, layout.backends)) if backends else {}
+        if application is not None and count > 1 and not locks:
+            check_memory(runtime, layout, servers, application)
+        out: set[str] = set()
+
+        def leave_out(name: str, error: TargetError) -> None:
+            out.add(name)
+            say(f"Left out: {error.message}")
+            for line in error.detail.splitlines()[-_LAST_LINES:]:
+                say(f"  | {line}")
+
+        # How the lab's own servers start is known. With another application some may not, and the others are worth measuring.
         fleets = {
-            count: up.enter_context(runtime.start(fleet, layout.servers[count])) for count, fleet in servers.items()
+            count: up.enter_context(
+                runtime.start(fleet, layout.servers[count], None if application is None else leave_out)
+            )
+            for count, fleet in servers.items()
         }
-        yield Started(runtime=runtime, layout=layout, fleets=fleets, backends=running, digests=digests)
+        fleets = {count: {name: fleet[name] for name in fleet if name not in out} for count, fleet in fleets.items()}
+        yield Started(
+            runtime=runtime,
+            layout=layout,
+            fleets=fleets,
+            backends=running,
+            digests=digests,
+            start_s=time.monotonic() - began_s,
+        )
+
+
+def check_memory(
+    runtime: Runtime,
+    layout: cpus.Layout,
+    servers: Mapping[int, Collection[Server]],
+    application: Application,
+    available: Callable[[], int] = available_bytes,
+) -> None:
+    """Start the smallest of the servers of a user's own `application` by itself, and raise HostError where all of them together
+    would take more memory than is `available` then, in bytes. On another machine, nothing is known of that."""
+    if not runtime.is_here():
+        return
+    every = [(count, each) for count, fleet in servers.items() for each in fleet]
+    cores, first = min(every, key=lambda each: each[1].processes or 1)
+    with runtime.start([first], layout.servers[cores]) as fleet:
+        used = fleet[first.name].usage().resident_bytes
+        free = available() + used
+    processes = sum(each.processes or 1 for _, each in every)
+    needed = used // (first.processes or 1) * processes
+    if application.memory_mb is not None and runtime.name == "compose":
+        needed = min(needed, application.memory_mb * 2**20 * len(every))
+    if needed > free:
+        raise HostError(
+            f"{counted(len(every), 'server')} would take about {needed / 2**30:.1f} GiB of memory together, as "
+            f"{first.name} takes {used / 2**20:.0f} MiB and they have {processes} processes, but {free / 2**30:.1f} GiB are "
+            "available; measure fewer with --servers"
+        )
 
 
 def without_missing(experiment: Experiment, up: Collection[str], say: Say) -> Experiment:
@@ -118,7 +179,7 @@ def describe(
         runtime=started.runtime.name,
         seed=seed,
         experiment=experiment,
-        server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items()},
+        server_cpus={count: cpus.spell(cores) for count, cores in layout.servers.items() if cores},
         generator_cpus=cpus.spell(layout.generator),
         backend_cpus=cpus.spell(layout.backends),
         cpu_iterations=_calibrate(experiment, started, get) if cpu_iterations is None else cpu_iterations,
@@ -137,6 +198,8 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
     for count, fleet in started.fleets.items():
         asked = started.layout.servers[count]
         for target in fleet.values():
+            if not target.server.is_started:
+                continue
             reported = facts(target.name, get(target, FACTS), asked)
             stack = target.server.stack
             stacks[stack] = replace(stacks[stack], python=reported.python, packages=reported.packages, is_complete=True)

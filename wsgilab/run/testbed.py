@@ -86,7 +86,8 @@ class Testbed:
         spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
         beside = f", backends on {cpus.spell(layout.backends)}" if layout.backends else ""
         if self.remote is None:
-            say(f"Cores: servers on {spelt}, generator on {cpus.spell(layout.generator)}{beside}.")
+            servers = f"servers on {spelt}, " if spelt else ""
+            say(f"Cores: {servers}generator on {cpus.spell(layout.generator)}{beside}.")
         else:
             each = " and ".join(f"{cpus.spell(one.cpus)} of {one.machine.name}" for one in self.remote.swarm_hosts)
             say(f"Cores of {self.machine}: servers on {spelt}{beside}; generator on {each}.")
@@ -302,5 +303,5 @@ def compose_runtime(
 def all_runtimes(workspace: Workspace) -> Iterator[Runtime]:
     """Every runtime that something may have been started in."""
     yield choose_runtime(workspace, "local")[0]
-    if isinstance(engines.find(), Engine):
-        yield choose_runtime(workspace, "compose")[0]
+    if isinstance(found := engines.find(), Engine):
+        yield compose_runtime(workspace, found)

@@ -67,7 +67,7 @@ def execute(
         if revived.names:
             # What they had opened to each other is gone.
             warm.clear()
-        observation = _observe(
+        observation = observe(
             trial,
             run,
             target,
@@ -110,7 +110,7 @@ def execute(
 
 def describe(cell: Cell) -> str:
     """A cell in one line, such as `gunicorn-sync-4, sleep, 32 users, close, 1 core`."""
-    return f"{cell.server}, {cell.workload}, {cell.load}, {cell.connection}, {counted(cell.cores, 'core')}"
+    return f"{cell.server}, {cell.workload}, {cell.load}, {cell.connection}, {cell.on}"
 
 
 def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
@@ -121,7 +121,10 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         # A request is given up when the drain ends, not before.
         "request_timeout": 0,
     }
-    if experiment.application is None:
+    own = experiment.application.locust_files.get(cell.workload) if experiment.application else None
+    if own is not None:
+        locustfile, options = "", {}
+    elif experiment.application is None:
         locustfile = cell.workload.replace("-", "_")
         for workload in (cell.workload, *workloads.WORKLOADS[cell.workload].parts):
             options |= workloads.options(workload, experiment.parameters, run.cpu_iterations)
@@ -135,27 +138,31 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
     return TrialSpec(
         locustfile=locustfile,
         base_url=base_url,
-        server_cpus=run.server_cpus[cell.cores],
+        server_cpus=run.server_cpus.get(cell.cores, ""),
         users=cell.users or 1,
         rate=cell.rate,
         window_s=experiment.window_s,
         patience_s=experiment.patience_s,
         options=options,
+        is_stamped=run.servers[cell.server].is_started,
+        own=own,
     )
 
 
-def _observe(
+def observe(
     trial: Trial,
     run: Run,
     target: Target,
     backends: Sequence[RunningBackend],
     swarm: Swarm,
     *,
-    unfit: str | None,
-    suspect: bool,
-    warm: bool,
-    owns: neighbours.Owns | None,
+    unfit: str | None = None,
+    suspect: bool = False,
+    warm: bool = True,
+    owns: neighbours.Owns | None = None,
 ) -> Observation:
+    """What comes of one trial. `unfit`: why there can be none; `suspect`: look first whether the target answers at all;
+    `warm`: it need not be loaded for nothing before. Raises LabError where anything but a target or a backend fails."""
     started = host.now()
 
     def failed(reason: str) -> Observation:
@@ -168,6 +175,9 @@ def _observe(
     if suspect and (reason := _unfit(target, swarm)) is not None:
         return failed(reason)
 
+    if not target.server.is_started:
+        # It may be what runs beside the generator.
+        owns = None
     meter = TrialMeter(run, trial.cell, target, backends, owns)
     spec = trial_spec(trial, run, target.base_url)
     try:
@@ -215,6 +225,8 @@ def _unfit(target: Target, swarm: Swarm) -> str | None:
     """Why a target that has just failed cannot be loaded again; None where it answers, its queue worked off."""
     if (failure := target.failure()) is not None:
         return f"the server {failure}"
+    if not target.server.is_started:
+        return None
     try:
         swarm.get(target.base_url + READY)
     except TargetError as error:

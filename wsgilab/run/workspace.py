@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from wsgilab.experiment import catalogue
+from wsgilab.experiment import catalogue, own_catalogue
 from wsgilab.experiment.parsing import alternatives, check_known
 from wsgilab.experiment.workloads import backends as backends_of
 from wsgilab.model import Application, Backend, Server
@@ -33,6 +33,8 @@ class Workspace:
     """Environments and logs; two labs with different states know nothing of each other."""
     ports: str
     """A range of ports to publish servers at; empty for any."""
+    own_catalogue: Path | None = None
+    """A catalogue file of the user's own, whose rows are there beside those of `catalogue`."""
     share_cores: bool = False
     """Whether other labs may use the same cores at the same time; their figures are disturbed then, and say so."""
 
@@ -68,6 +70,11 @@ def workspace(environment: Mapping[str, str] = os.environ) -> Workspace:
     )
 
 
+def with_catalogue(workspace: Workspace, file: str | None) -> Workspace:
+    """`workspace` with the rows of a catalogue file of the user's own; None: without."""
+    return replace(workspace, own_catalogue=None if file is None else Path(file).absolute())
+
+
 def versions(workspace: Workspace) -> Collection[Workspace]:
     """`workspace` as each version of an installed lab has it that was laid out, for what is theirs by that folder: images."""
     folders = layout.laid_out(workspace.project) if layout.is_installed() else [workspace.project]
@@ -78,8 +85,15 @@ def versions(workspace: Workspace) -> Collection[Workspace]:
 
 
 def read_catalogue(workspace: Workspace) -> Mapping[str, Server]:
-    """The servers, by name. Raises SpecError."""
-    return catalogue.parse(read_text(workspace.catalogue, "catalogue"), shown(workspace.catalogue))
+    """The servers, by name, and the user's own after them. Raises SpecError."""
+    servers = catalogue.parse(read_text(workspace.catalogue, "catalogue"), shown(workspace.catalogue))
+    if (own := workspace.own_catalogue) is None:
+        return servers
+    text = read_text(own, "catalogue")
+    return {
+        **servers,
+        **own_catalogue.parse(text, shown(own), servers, folder=os.path.relpath(own.parent), read_file=read_file),
+    }
 
 
 def read_backends(workspace: Workspace) -> Mapping[str, Backend]:
@@ -91,13 +105,16 @@ def read_backends(workspace: Workspace) -> Mapping[str, Backend]:
 def choose_backends(
     workspace: Workspace, workloads: Iterable[str], application: Application | None = None
 ) -> Collection[Backend]:
-    """Those that requests of `workloads` wait for, in the file's order. Raises SpecError."""
-    if not (names := backends_of(workloads, application)):
-        return ()
+    """Those that requests of `workloads` wait for: the lab's in its file's order, then those of the user's own. Raises SpecError."""
+    own = {} if application is None else application.services
+    wanted = backends_of(workloads, application)
+    services = [Backend(name=name, compose=own[name]) for name in wanted if name in own]
+    if not (names := [name for name in wanted if name not in own]):
+        return services
     known = read_backends(workspace)
     if missing := [name for name in names if name not in known]:
         raise SpecError(f"compose/backends.yaml: has no {missing[0]}, which a workload waits for; put it back")
-    return [backend for name, backend in known.items() if name in names]
+    return [*(backend for name, backend in known.items() if name in names), *services]
 
 
 def choose_servers(workspace: Workspace, names: Collection[str]) -> dict[str, Server]:
@@ -122,6 +139,23 @@ def read_text(path: Path, what: str) -> str:
         meant = alternatives(path.stem, _files_beside(path)) if isinstance(error, FileNotFoundError) else None
         remedy = meant or "name a YAML file that is there"
         raise UsageError(f"{what} {path}: cannot be read ({cause}); {remedy}") from None
+
+
+_LARGEST_FILE = 2**24
+"""Bytes of an application file, or of what a request sends."""
+
+
+def read_file(path: str) -> bytes:
+    """A file that an application, an experiment or a catalogue names. Raises UsageError."""
+    file = Path(path)
+    try:
+        if file.exists() and not file.is_file():
+            raise UsageError(f"{path}: is no file; name one")
+        if file.stat().st_size > _LARGEST_FILE:
+            raise UsageError(f"{path}: is larger than the {_LARGEST_FILE >> 20} MiB that such a file may have")
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a file that is there") from None
 
 
 def _files_beside(path: Path) -> Mapping[str, str]:

@@ -2,18 +2,18 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from wsgilab.model import Server
+from wsgilab.model import Backend, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, StoreError, TargetError, UsageError
 from wsgilab.runtime import packages
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.packages import Target
+from wsgilab.runtime.packages import Locked, Target
 from wsgilab.runtime.pages import READY
-from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.source import Source
 from wsgilab.runtime.starting import START_S
 
@@ -22,10 +22,15 @@ UNPREPARED = 81
 NOT_PREPARED = "its command `prepare` failed"
 INDEXES = "indexes.txt"
 """Beside the copy of the source, and removed with it: `Installed.indexes`."""
+LOCUST_INDEXES = "locust-indexes.txt"
 PREPARE_S = 300.0
 """How long `prepare` may take."""
 
 _LARGEST_ENV_FILE = 2**20
+
+
+LOCUST = "locust"
+"""The name of the lock of what a Locust file imports beside Locust, among those of the stacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,12 @@ class Place:
     source: str
     """Where the application is imported from."""
     data: str
-    home: str
+    home: str = ""
+    """Empty: as its image has it."""
+
+    def filled_in(self, text: str) -> str:
+        """`text` with these folders where it says `{LAB_SOURCE}` and `{LAB_DATA}`."""
+        return text.replace("{LAB_SOURCE}", self.source).replace("{LAB_DATA}", self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +76,15 @@ class Installed:
         """Folders of the source that each server has a copy of, of its own, in their plain spelling."""
         return [PurePosixPath(each).as_posix() for each in self.application.writable]
 
+    def prepare(self, place: Place) -> Sequence[str]:
+        """The words of the command that prepares a server; none where there is none."""
+        return [place.filled_in(each) for each in self.application.prepare]
+
     def environment(self, server: Server, place: Place) -> dict[str, str]:
         """What the application adds to the environment of a server. What its row sets itself, the row knows better."""
         given = {**self.secrets, **self.application.env}
         own = {
-            name: value.replace("{LAB_DATA}", place.data) if name in self.application.env else value
+            name: place.filled_in(value) if name in self.application.env else value
             for name, value in given.items()
             if name not in server.environment and not name.startswith("LAB_") and name != "PATH"
         }
@@ -79,7 +93,7 @@ class Installed:
             "LAB_APP": self.application.entry,
             "LAB_SOURCE": place.source,
             "LAB_DATA": place.data,
-            "HOME": place.home,
+            **({"HOME": place.home} if place.home else {}),
         }
 
 
@@ -99,31 +113,75 @@ def settle(
     """
     source = sources.read(application)
     _check_folders(application, source)
-    secrets = _secrets(application, source.folder)
+    secrets = read_secrets(application, source.folder)
     sources.removed(folder)
     source.copy(folder / "source")
     names = {each.stack for each in servers}
     work = folder / "work"
     if known:
-        if missing := sorted(names - known.keys()):
-            raise StoreError(f"locks/{missing[0]}.txt of this run is gone; put it back, or start a new run")
+        locks = known_locks(known, names)
         indexes = packages.indexes(application, folder / "source", target, work)
-        found = packages.Locked(locks={name: known[name] for name in names}, left_out={}, indexes=indexes)
+        found = Locked(locks=locks, left_out={}, indexes=indexes)
     else:
         say("Locking your application's packages ...")
         found = packages.lock(application, folder / "source", stacks, names, target, work, say)
-    for name, cause in found.left_out.items():
-        rows = ", ".join(each.name for each in servers if each.stack == name)
-        say(f"Left out: {rows}: the stack {name} does not go with your application's packages: {cause}.")
-    if names and not found.locks:
-        causes = "; ".join(found.left_out.values())
-        raise BuildError(f"none of the servers goes with your application's packages: {causes}")
+    say_left_out(found, servers, say)
     (folder / "locks").mkdir()
     for name, text in found.locks.items():
         (folder / "locks" / f"{name}.txt").write_text(text)
     (folder / INDEXES).touch(mode=0o600)
-    (folder / INDEXES).write_text(found.indexes)
+    (folder / INDEXES).write_text(packages.placed(found.indexes, str(folder / "source")))
     return Installed(application=application, source=source, locks=found.locks, secrets=secrets, indexes=found.indexes)
+
+
+def known_locks(known: Mapping[str, str], names: Collection[str]) -> Mapping[str, str]:
+    """The locks of the stacks `names` of a run that goes on. Raises StoreError where one is gone."""
+    if missing := sorted(set(names) - known.keys()):
+        raise StoreError(f"locks/{missing[0]}.txt of this run is gone; put it back, or start a new run")
+    return {name: known[name] for name in names}
+
+
+def say_left_out(found: Locked, servers: Collection[Server], say: Say) -> None:
+    """Which servers do not go with the application's packages, and why. Raises BuildError where none does."""
+    for name, cause in found.left_out.items():
+        rows = ", ".join(each.name for each in servers if each.stack == name)
+        say(f"Left out: {rows}: the stack {name} does not go with your application's packages: {cause}.")
+    if servers and not found.locks:
+        causes = "; ".join(found.left_out.values())
+        raise BuildError(f"none of the servers goes with your application's packages: {causes}")
+
+
+def check_processes(application: Application | None, backends: Collection[Backend]) -> None:
+    """Raises UsageError where they need containers."""
+    needs = [f"{each.compose}: {each.name} is a service" for each in backends if each.compose]
+    if application is not None and application.has_image:
+        key = "build" if application.image is None else "image"
+        needs.insert(0, f"{key}: {getattr(application, key)} is an image")
+    if needs:
+        raise UsageError(
+            f"{needs[0]}, and the runtime local has no containers; use --runtime compose, or name a source"
+        )
+
+
+def locust_lock(
+    application: Application, stacks: Path, target: Target, known: Mapping[str, str], folder: Path
+) -> tuple[str, str]:
+    """The lock of the application's `locust_requirements`, for the Python of the load generator, and lines that say where it is
+    all from; both empty where there are none. Both are kept in `folder` too. `known`: locks of a run that goes on. Raises LabError."""
+    needs = application.locust_requirements
+    if not needs:
+        return "", ""
+    text, indexes = packages.lock_more(
+        needs, (stacks / SWARM / "requirements.txt").read_text(), target, folder / "work"
+    )
+    if text and known:
+        if LOCUST not in known:
+            raise StoreError(f"locks/{LOCUST}.txt of this run is gone; put it back, or start a new run")
+        text = known[LOCUST]
+    (folder / "locks" / f"{LOCUST}.txt").write_text(text)
+    (folder / LOCUST_INDEXES).touch(mode=0o600)
+    (folder / LOCUST_INDEXES).write_text(indexes)
+    return text, indexes
 
 
 def ready_page(application: Application) -> str:
@@ -190,8 +248,8 @@ def _check_folders(application: Application, source: Source) -> None:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _secrets(application: Application, folder: Path) -> Mapping[str, str]:
-    """What the env_file says. Raises UsageError, without any of its values."""
+def read_secrets(application: Application, folder: Path) -> Mapping[str, str]:
+    """What the env_file says, a path in `folder`. Raises UsageError, without any of its values."""
     if application.env_file is None:
         return {}
     where = f"env_file: {application.env_file}"
@@ -201,7 +259,8 @@ def _secrets(application: Application, folder: Path) -> Mapping[str, str]:
             raise UsageError(f"{where}: is larger than 1 MB; it must have lines of NAME=value")
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UsageError(f"{where}: cannot be read ({error.strerror}); it is looked for in the source") from None
+        there = "relative to the application file" if application.has_image else "in the source"
+        raise UsageError(f"{where}: cannot be read ({error.strerror}); it is looked for {there}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{where}: is not UTF-8 text") from None
     found = {}

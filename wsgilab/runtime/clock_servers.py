@@ -49,7 +49,7 @@ class Probed:
 
 
 def build(compose: Compose) -> None:
-    """Build the clock server's image, a matter of a second or two. Raises BuildError."""
+    """Build the clock server's image if it is not built yet, a matter of a second or two. Raises BuildError."""
     images.build(compose, CLOCK_SERVER, CLOCK_SERVER, compose.lab_files)
 
 

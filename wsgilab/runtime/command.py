@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import docker
 import docker.errors
+import yaml
 from docker.tls import TLSConfig
 
 from wsgilab.experiment.catalogue import ADDRESS_VARIABLES
+from wsgilab.experiment.parsing import load_yaml
 from wsgilab.experiment.workloads import WORKLOADS, backend_variable, backends
+from wsgilab.model import Server
 from wsgilab.model.errors import EngineError
 from wsgilab.runtime import origin
 from wsgilab.runtime.containers import engine_errors
@@ -66,19 +69,52 @@ class Compose:
         self.lab_files = [project / "compose" / "compose.yaml"]
         """The files of the backends, of the swarm, and of the checkout's own catalogue."""
         self._catalogue_file = catalogue_file
+        self._rows: Path | None = None
+        """The services of rows of the user's own; None: there are none."""
         self.stacks = project / "services" / "stacks"
         self.own: OwnImages | None = None
         """Of a user's own application, once it is prepared; None: servers have the lab's."""
+        self.kept: set[str] = set()
+        """Images that were built of the user's own files, and are in use."""
         with engine_errors():
             self.client = _Client(base_url=engine.endpoint.host, tls=_certificates(engine.endpoint), timeout=_API_S)
 
     @property
     def server_files(self) -> list[Path]:
         """The files of the servers."""
-        if self.own is None:
+        if self.own is None and self._rows is None:
             return self.lab_files if self._catalogue_file is None else [self._catalogue_file]
         # Not the file that includes the catalogue: what is included cannot be changed by another file.
-        return [self._catalogue_file or self._project / "compose" / "servers.yaml", self.own.file]
+        more = [self._rows, None if self.own is None else self.own.file]
+        return [self._catalogue, *(each for each in more if each is not None)]
+
+    @property
+    def _catalogue(self) -> Path:
+        return self._catalogue_file or self._project / "compose" / "servers.yaml"
+
+    def know(self, servers: Collection[Server], file: Path) -> None:
+        """Have a service for each of `servers`: those that are rows of the user's own are written to `file`, each as the service
+        that it extends with what it has of its own. Raises EngineError where that is not there."""
+        self._rows = None
+        rows = {each.name: each for each in servers if each.extends is not None}
+        if not rows:
+            return
+        there = load_yaml(self._catalogue.read_text(), str(self._catalogue))["services"]
+        if missing := [each.extends for each in rows.values() if each.extends not in there]:
+            raise EngineError(f"{self._catalogue}: has no {missing[0]} any more, which a row extends; put it back")
+        services = {
+            name: {**there[row.extends], "command": list(row.command), "environment": dict(row.environment)}
+            for name, row in rows.items()
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({"services": services}, sort_keys=False, width=1000))
+        self._rows = file
+
+    @property
+    def swarm_files(self) -> list[Path]:
+        """The files of the swarm, and of what runs in its image."""
+        own = self.own.locust if self.own else None
+        return self.lab_files if own is None else [*self.lab_files, own.file]
 
     def argv(self, project: str, files: Collection[Path]) -> list[str]:
         """The command line for a Compose project of that name, up to the subcommand."""

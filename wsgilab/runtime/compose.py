@@ -1,6 +1,7 @@
 """The runtime `compose`: the catalogue's services and the backends as containers, by Docker Compose."""
 
 import contextlib
+import functools
 import itertools
 import re
 import socket
@@ -14,8 +15,9 @@ from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
 from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, HostError, LabError, TargetError
 from wsgilab.model.site import PORT_TAKEN
-from wsgilab.runtime import clock_servers, images, logs, own_images
+from wsgilab.runtime import clock_servers, images, logs, overlay, own_images, services
 from wsgilab.runtime import source as sources
+from wsgilab.runtime.application import LOCUST
 from wsgilab.runtime.clock_servers import MachineFacts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import POLL_S, ContainerBackend, ContainerTarget, engine_errors, written
@@ -30,6 +32,7 @@ from wsgilab.runtime.protocol import (
     UI_MODULE,
     Backends,
     Fleet,
+    LeaveOut,
     Say,
     not_up,
 )
@@ -81,6 +84,11 @@ class ComposeRuntime:
         self._files = state / "generated" / ("here" if machine is None else machine.name)
         """What is generated for a user's own application."""
         self._own: OwnImages | None = None
+        self._services: services.Services | None = None
+        """Of a Compose file of the user's own."""
+        self._own_images: dict[tuple[str | None, str | None], str] = {}
+        self._own_services: dict[tuple[tuple[str, str], ...], tuple[services.Services, Mapping[str, str]]] = {}
+        """Files and services -> what was read and installed."""
         self._networks: list[str] = []
         """Of the fleets that are up."""
         self._backends: Mapping[str, Any] = {}
@@ -93,7 +101,10 @@ class ComposeRuntime:
 
     @property
     def locks(self) -> Mapping[str, str]:
-        return self._own.installed.locks if self._own else NO_LOCKS
+        if self._own is None:
+            return NO_LOCKS
+        own = self._own.installed.locks
+        return {**own, LOCUST: self._own.locust.lock} if self._own.locust else own
 
     def prepare(
         self,
@@ -103,13 +114,43 @@ class ComposeRuntime:
         application: Application | None = None,
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
-        self._own = self._compose.own = None
+        self._own = self._compose.own = self._services = None
+        self._compose.know(servers, self._files / "rows.yaml")
         if application is None:
             return images.prepare(self._compose, servers, backends, self._needs, say)
-        with own_images.settled(self._compose, application, servers, locks, self._files, say) as own:
+        self._services = self._installed_services(backends, say)[0]
+        network = None if self._services is None else f"{self._services_project}_default"
+        settled = own_images.settled
+        if application.has_image:
+            settled = functools.partial(overlay.settled, self._own_image(application, say))
+        with settled(self._compose, application, servers, locks, self._files, network, say) as own:
             self._own = self._compose.own = own
             able = [each for each in servers if each.stack in own.images]
             return images.prepare(self._compose, able, backends, self._needs, say)
+
+    def identify(self, application: Application, backends: Collection[Backend], say: Say) -> Mapping[str, str]:
+        if application.has_image:
+            found = {overlay.IMAGE: overlay.digest(self._compose, self._own_image(application, say))}
+        else:
+            found = dict(sources.recorded(sources.read(application)))
+        return {**found, **self._installed_services(backends, say)[1]}
+
+    def _own_image(self, application: Application, say: Say) -> str:
+        """The image that has the application, built or pulled once: what a run has recorded is what it starts."""
+        key = (application.image, application.build)
+        if key not in self._own_images:
+            self._own_images[key] = overlay.present(self._compose, application, say)
+        return self._own_images[key]
+
+    def _installed_services(
+        self, backends: Collection[Backend], say: Say
+    ) -> tuple[services.Services | None, Mapping[str, str]]:
+        """Those of a Compose file of the user's own, read and installed once, with the digests that a run records."""
+        key = tuple((each.compose, each.name) for each in backends if each.compose)
+        if key and key not in self._own_services:
+            found = services.read(self._compose, backends)
+            self._own_services[key] = found, services.install(self._compose, found, self._files, say)
+        return self._own_services.get(key, (None, {}))
 
     def facts(self) -> MachineFacts:
         """What machine the engine runs on. Raises BuildError and EngineError."""
@@ -141,7 +182,16 @@ class ComposeRuntime:
 
     @contextlib.contextmanager
     def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
+        labs = [each for each in backends if not each.compose]
+        with self._services_up(cpus) as found, self._labs_up(labs, cpus) as up:
+            yield {**up, **found}
+
+    @contextlib.contextmanager
+    def _labs_up(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
         names = [backend.name for backend in backends]
+        if not names:
+            yield {}
+            return
         with self._up(self._backend_project, self._compose.lab_files, names, cpus) as containers:
             up = {each.name: ContainerBackend(each, cpus, containers[each.name]) for each in backends}
             wait_until_ready(up.values(), cpus, POLL_S)
@@ -152,10 +202,26 @@ class ComposeRuntime:
                 self._backends = {}
 
     @contextlib.contextmanager
-    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
+    def _services_up(self, cpus: frozenset[int]) -> Iterator[Backends]:
+        """Those of a Compose file of the user's own, if there are any. Servers join their network when they start."""
+        if self._services is None:
+            yield {}
+            return
+        project = self._services_project
+        with (
+            self._torn_down(project),
+            services.up(self._compose, self._services, project, self._files, cpus) as found,
+        ):
+            yield found
+
+    @contextlib.contextmanager
+    def start(
+        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+    ) -> Iterator[Fleet]:
         project = self._fleet_project(len(cpus))
         network = f"{project}_default"
         names = [server.name for server in servers]
+        self._compose.know(servers, self._files / "rows.yaml")
         page, start_s = (self._own.installed.ready, self._own.start_s) if self._own else (None, None)
         with self._up(project, self._compose.server_files, names, cpus) as containers:
             address = None if self._machine is None else self._machine.address
@@ -163,7 +229,8 @@ class ComposeRuntime:
                 each.name: ContainerTarget(each, cpus, containers[each.name], network, address, start_s)
                 for each in servers
             }
-            wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page)
+            ready = wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page, leave_out)
+            fleet = {name: fleet[name] for name in ready}
             with engine_errors():
                 for name, backend in self._backends.items():
                     self._client.networks.get(network).connect(backend, aliases=[name])
@@ -254,7 +321,7 @@ class ComposeRuntime:
         """A module of ours, with its arguments, in a container beside the fleets."""
         project = self._beside_project(name)
         with self._torn_down(project), logs.kept(self._logs, project.removeprefix(f"wsgilab-{self._lab_id}-0-")) as log:
-            argv = self._compose.argv(project, self._compose.lab_files)
+            argv = self._compose.argv(project, self._compose.swarm_files)
             channel = JsonChannel(
                 [*argv, *_RUN, *options, SWARM, "python", "-m", *module],
                 cwd=self._project,
@@ -283,8 +350,11 @@ class ComposeRuntime:
                 self._client.networks.get(network).connect(container)
 
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
-        project = self._backend_project if cores is None else self._fleet_project(cores)
-        container = self._containers(project).get(name)
+        if cores is None:
+            found = {**self._containers(self._backend_project), **self._containers(self._services_project)}
+        else:
+            found = self._containers(self._fleet_project(cores))
+        container = found.get(name)
         if container is None:
             raise not_up(name, cores)
         return logs.lines(written(container, follow=follow))
@@ -345,3 +415,8 @@ class ComposeRuntime:
     @property
     def _backend_project(self) -> str:
         return f"wsgilab-{self._lab_id}-backends"
+
+    @property
+    def _services_project(self) -> str:
+        """Of a Compose file of the user's own."""
+        return f"wsgilab-{self._lab_id}-services"

@@ -17,7 +17,7 @@ from wsgilab.model.errors import EngineError, TargetError
 from wsgilab.model.text import called
 from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.starting import Address, check_listening, listeners, wait_until_ready
+from wsgilab.runtime.starting import NO_MEMORY, Address, check_listening, listeners, wait_until_ready
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import http_url
 
@@ -27,6 +27,8 @@ POLL_S = 0.2
 
 _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
 """The engine's status codes for a container that was removed, is being removed, or does not run."""
+_NO_SHELL = (126, 127)
+"""The exit codes of a command that an image does not have: one of the user's own may lack sh or cat."""
 _LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
@@ -53,9 +55,7 @@ class RunningContainer:
             return None
         if state["ExitCode"] == UNPREPARED:
             return NOT_PREPARED
-        return (
-            "was killed for lack of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
-        )
+        return f"was killed {NO_MEMORY}" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
 
     def _state(self) -> Mapping[str, Any] | None:
         """The container's state now; None where it was removed. Its addresses are read too: another process may have started it."""
@@ -85,9 +85,12 @@ class RunningContainer:
         try:
             wait_until_ready([self], self._cpus, POLL_S, self._start_s)
         except TargetError:
-            with engine_errors(), contextlib.suppress(docker.errors.APIError):
-                self._container.kill()
+            self.end()
             raise
+
+    def end(self) -> None:
+        with engine_errors(), contextlib.suppress(docker.errors.APIError):
+            self._container.kill()
 
     def is_ready(self) -> bool:
         """Whether it is healthy; where the catalogue has no health check, whether it listens."""
@@ -116,7 +119,9 @@ class RunningContainer:
     def effective_cpus(self) -> frozenset[int]:
         """Read inside the container, so that it works for an engine on another machine."""
         with engine_errors(), self._alive():
-            _, output = self._container.exec_run(["sh", "-c", "cat /proc/[0-9]*/task/[0-9]*/status 2>/dev/null"])
+            code, output = self._container.exec_run(["sh", "-c", "cat /proc/[0-9]*/task/[0-9]*/status 2>/dev/null"])
+        if code in _NO_SHELL:
+            return cpusets.parse(self._container.attrs["HostConfig"]["CpusetCpus"])
         found = set(re.findall(r"^Cpus_allowed_list:\s*(\S+)$", output.decode(), re.MULTILINE))
         if len(found) != 1:
             raise TargetError(f"{self.name}: its processes run on different cores: {sorted(found) or 'unknown'}")

@@ -13,7 +13,7 @@ from wsgilab.model import Backend, Server
 from wsgilab.model.errors import BuildError
 from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import engine_errors
-from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.system import process
 from wsgilab.system.process import Finished
 
@@ -22,6 +22,9 @@ LABEL = "wsgilab.checkout"
 _POSTGRES = "postgres"
 """The stack whose image may be pulled."""
 _BUILD_S = 900.0
+_OTHER_POSTGRES = (
+    f"name another with LAB_POSTGRES_IMAGE ({OWN_POSTGRES}: one built from Debian's package), or use --runtime local"
+)
 
 
 def prepare(
@@ -29,18 +32,21 @@ def prepare(
 ) -> Mapping[str, str]:
     """Build or pull the images that these need, and the services `beside` them. Stack -> the image's digest. Raises BuildError."""
     stacks = {each.stack: (each.name, compose.server_files) for each in servers}
-    stacks |= {each.stack: (each.name, compose.lab_files) for each in backends}
-    stacks |= {each: (each, compose.lab_files) for each in beside}
+    stacks |= {each.stack: (each.name, compose.lab_files) for each in backends if not each.compose}
+    stacks |= {each: (each, compose.swarm_files if each == SWARM else compose.lab_files) for each in beside}
     images = {stack: compose.image(stack) for stack in sorted(stacks)}
     if _POSTGRES in images:
         images[_POSTGRES] = compose.postgres_image()
         if images[_POSTGRES] != compose.image(_POSTGRES):
-            _pull(compose, images[_POSTGRES], say)
+            pull(compose, images[_POSTGRES], "of the backend postgres ", _OTHER_POSTGRES, say)
             del stacks[_POSTGRES]
-    say(f"Building images for {', '.join(sorted(stacks))} on {compose.base_image()} ...")
     by_files: dict[tuple[Path, ...], dict[str, str]] = {}
     for stack, (service, files) in sorted(stacks.items()):
-        by_files.setdefault(tuple(files), {})[stack] = service
+        if not _is_built(compose, stack, files):
+            by_files.setdefault(tuple(files), {})[stack] = service
+    if by_files:
+        named = ", ".join(sorted(stack for services in by_files.values() for stack in services))
+        say(f"Building images for {named} on {compose.base_image()} ...")
     for where, services in by_files.items():
         # Together: a command for each takes a second, even where nothing is to be built.
         if _built(compose, services.values(), where).code != 0:
@@ -51,21 +57,42 @@ def prepare(
     return {stack: _digest(compose, stack, image) for stack, image in images.items()}
 
 
-def _digest(compose: Compose, stack: str, image: str) -> str:
-    """SHA-256 over an image's layers; its id depends on its labels too. Raises BuildError where there is no such image."""
+def _is_built(compose: Compose, stack: str, files: Collection[Path]) -> bool:
+    """Whether the engine has the image of one of the lab's own stacks, of these very files and on this very base image.
+
+    Its tag says of which files, those of a catalogue of the user's apart.
+    """
+    if list(files) != compose.lab_files:
+        return False
+    image, base = _layers(compose, compose.image(stack)), _layers(compose, compose.base_image())
+    return bool(image and base) and image[: len(base)] == base
+
+
+def _layers(compose: Compose, image: str) -> list[str]:
+    """The digests of an image's layers; empty where the engine has no such image."""
     with engine_errors():
         try:
-            layers = compose.client.images.get(image).attrs["RootFS"]["Layers"]
+            layers: list[str] = compose.client.images.get(image).attrs["RootFS"]["Layers"]
         except docker.errors.ImageNotFound:
-            raise BuildError(
-                f"stack {stack}: none of its servers has the image {OWN}/{stack}:${{LAB_TAG:-latest}}, which is to be built "
-                "for it; name it in the catalogue"
-            ) from None
+            return []
+    return layers
+
+
+def _digest(compose: Compose, stack: str, image: str) -> str:
+    """SHA-256 over an image's layers; its id depends on its labels too. Raises BuildError where there is no such image."""
+    layers = _layers(compose, image)
+    if not layers:
+        raise BuildError(
+            f"stack {stack}: none of its servers has the image {OWN}/{stack}:${{LAB_TAG:-latest}}, which is to be built "
+            "for it; name it in the catalogue"
+        )
     return "sha256:" + hashlib.sha256("\n".join(layers).encode()).hexdigest()
 
 
 def build(compose: Compose, stack: str, service: str, files: Collection[Path]) -> None:
-    """Build the image of one stack, by the name of a service that runs in it. Raises BuildError."""
+    """Build the image of one stack, by the name of a service that runs in it, if it is not built yet. Raises BuildError."""
+    if _is_built(compose, stack, files):
+        return
     finished = _built(compose, [service], files)
     if finished.code != 0:
         raise _build_error(compose, stack, finished)
@@ -100,7 +127,7 @@ def _remove(compose: Compose, *, superseded: bool) -> None:
 def _is_superseded(compose: Compose, name: str) -> bool:
     """Whether a newer image of the lab's stands for one of this name. Those of a user's application stay until others are built."""
     if name.startswith(f"{OWN}/own-"):
-        return compose.own is not None and name not in compose.own.images.values()
+        return compose.own is not None and name not in {*compose.own.images.values(), *compose.kept}
     return not name.endswith(f":{compose.tag}")
 
 
@@ -114,8 +141,9 @@ def _unless_used() -> Iterator[None]:
             raise
 
 
-def _pull(compose: Compose, image: str, say: Say) -> None:
-    """Pull the image of PostgreSQL if it is missing, by Docker's client, which has the user's registries and logins."""
+def pull(compose: Compose, image: str, whose: str, remedy: str, say: Say) -> None:
+    """Pull an image if it is missing, by Docker's client, which has the user's registries and logins. Raises BuildError, which says
+    `whose` it is, with a space behind, and the remedy."""
     if compose.has(image):
         return
     say(f"Pulling {image} ...")
@@ -127,10 +155,7 @@ def _pull(compose: Compose, image: str, say: Say) -> None:
     except (OSError, process.TooSlow) as error:
         cause = str(error)
     if cause:
-        raise BuildError(
-            f"the image {image} of the backend postgres is neither here nor to be had ({cause}); name another with "
-            f"LAB_POSTGRES_IMAGE ({OWN_POSTGRES}: one built from Debian's package), or use --runtime local"
-        )
+        raise BuildError(f"the image {image} {whose}is neither here nor to be had ({cause}); {remedy}")
 
 
 def _build_error(compose: Compose, stack: str, finished: Finished) -> BuildError:

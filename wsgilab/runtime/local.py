@@ -5,45 +5,52 @@ For machines without a Docker engine. Same file, same argv, same pinning; only t
 
 import contextlib
 import functools
-import hashlib
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import psutil
-from uv import find_uv_bin
 
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.workloads import backend_variable
 from wsgilab.model import Backend, RuntimeName, Server
 from wsgilab.model.application import Application
-from wsgilab.model.errors import BuildError, TargetError
+from wsgilab.model.errors import TargetError
 from wsgilab.runtime import application as applications
-from wsgilab.runtime import logs, packages
+from wsgilab.runtime import logs
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.application import INDEXES, NOT_PREPARED, PREPARE_S, Installed, Place
+from wsgilab.runtime.application import NOT_PREPARED, PREPARE_S, Installed, Place
+from wsgilab.runtime.environments import Environments
 from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
-from wsgilab.runtime.protocol import NO_LOCKS, SWARM, SWARM_MODULE, UI_MODULE, Backends, Fleet, Say, not_up
+from wsgilab.runtime.protocol import (
+    NO_LOCKS,
+    SWARM,
+    SWARM_MODULE,
+    UI_MODULE,
+    Backends,
+    Fleet,
+    LeaveOut,
+    Say,
+    not_up,
+)
 from wsgilab.runtime.starting import wait_until_ready
 from wsgilab.system import process
-from wsgilab.system.ports import check_free, free_ports
+from wsgilab.system.ports import check_free, free_ports, listens
 from wsgilab.system.process import Child, JsonChannel
 
 MARK = "WSGILAB_ID"
 """The environment variable by which a later lab recognizes its own processes, even after a crash."""
 
-_INSTALL_S = 300.0
 _HEALTH_S = 10.0
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a tmpfs, and the files are the owner's alone
 """Where servers note what leaves late."""
 # Nothing else is inherited: the user's own GUNICORN_CMD_ARGS, WEB_CONCURRENCY, PYTHON* or PG* must not change anything.
 _INHERITED = ("HOME", "LANG", "TMPDIR")
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 class LocalRuntime:
@@ -53,14 +60,9 @@ class LocalRuntime:
 
     def __init__(self, project: Path, state: Path, lab_id: str, ports: str = "") -> None:
         self._project = project
-        self._stacks = state / "stacks"
-        self._own = state / "application"
-        """Environments of a user's own application, and what they were made from."""
+        self._environments = Environments(project, state)
         self._places = state / "servers"
         """What such servers have of their own, while they are up."""
-        self._installed: Installed | None = None
-        self._python = sys.executable
-        """The interpreter of the user's own application."""
         self._at: dict[tuple[str, int], Place] = {}
         """(server, number of cores) -> where it is, of those that are up."""
         self._logs = state / "logs"
@@ -72,7 +74,7 @@ class LocalRuntime:
 
     @property
     def locks(self) -> Mapping[str, str]:
-        return self._installed.locks if self._installed else NO_LOCKS
+        return self._environments.locks
 
     def prepare(
         self,
@@ -82,84 +84,17 @@ class LocalRuntime:
         application: Application | None = None,
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
-        self._installed, digests = None, {}
-        stacks = {backend.stack for backend in backends} | {SWARM}
-        try:
-            if application is None:
-                stacks |= {server.stack for server in servers}
-            else:
-                stacks |= self._settle(application, servers, locks, say)
-            for stack in sorted(stacks):
-                digests[stack] = self._digest(stack)
-                if not (self._environment(stack) / ".complete").exists():
-                    say(f"Installing the stack {stack} ...")
-                    self._install(stack)
-        finally:
-            sources.removed(self._own / "files")
-        return digests
+        applications.check_processes(application, backends)
+        return self._environments.prepare(servers, backends, say, application, locks)
 
-    def _settle(
-        self, application: Application, servers: Collection[Server], known: Mapping[str, str], say: Say
-    ) -> AbstractSet[str]:
-        """The stacks of `servers` that go with a user's own application."""
-        self._python = _interpreter(application.python)
-        target = packages.Target(
-            options=("--python", self._python),
-            name=f"Python {application.python or platform.python_version()} on {platform.machine()}",
-        )
-        stacks, files = self._project / "services" / "stacks", self._own / "files"
-        self._installed = applications.settle(application, servers, stacks, target, known, files, say)
-        wanted = {self._environment(stack).name for stack in self._installed.locks}
-        for environment in self._own.glob("*-*"):
-            if environment.name not in wanted:
-                shutil.rmtree(environment, ignore_errors=True)
-        return self._installed.locks.keys()
-
-    def _lock(self, stack: str) -> Path:
-        lock = self._project / "services" / "stacks" / stack / "requirements.txt"
-        if not lock.is_file():
-            known = ", ".join(sorted(path.parent.name for path in lock.parent.parent.glob("*/requirements.txt")))
-            raise BuildError(f"stack {stack!r} has no {lock.relative_to(self._project)}; the stacks are {known}")
-        return lock
-
-    def _digest(self, stack: str) -> str:
-        if stack in self.locks and self._installed is not None:
-            content = self.locks[stack] + f"\n{self._python} {sys.version}"
-            if packages.local_folders(self.locks[stack]):
-                content += self._installed.source.digest
-        else:
-            content = self._lock(stack).read_text() + f"\n{platform.python_implementation()} {sys.version}"
-        return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
-
-    def _environment(self, stack: str) -> Path:
-        folder = self._own if stack in self.locks else self._stacks
-        return folder / f"{stack}-{self._digest(stack).removeprefix('sha256:')[:12]}"
-
-    def _install(self, stack: str) -> None:
-        environment, uv = self._environment(stack), find_uv_bin()
-        # An environment without its mark was not finished; environments cannot be moved, so it begins anew.
-        shutil.rmtree(environment, ignore_errors=True)
-        is_own, files = stack in self.locks, self._own / "files"
-        lock = files / "locks" / f"{stack}.txt" if is_own else self._lock(stack)
-        python = ("--python", str(environment / "bin" / "python"))
-        venv = [uv, "venv", "--quiet", "--no-project", "--python", self._python if is_own else sys.executable]
-        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", *python, str(lock)]
-        commands = [[*venv, str(environment)], [*sync, *([str(files / INDEXES)] if is_own else [])]]
-        if folders := packages.local_folders(self.locks.get(stack, "")):
-            paths = [str(files / "source" / folder) for folder in folders]
-            commands.append([uv, "pip", "install", "--quiet", "--no-deps", "--no-cache", *python, *paths])
-        for argv in commands:
-            try:
-                finished = process.run(argv, timeout_s=_INSTALL_S)
-            except process.TooSlow as error:
-                raise BuildError(f"stack {stack} does not install: {error}; is the package index in reach?") from None
-            if finished.code != 0:
-                where = "" if is_own else f", and {lock.relative_to(self._project)} unchanged"
-                raise BuildError(
-                    f"stack {stack} does not install: {finished.last_line}; is the package index in reach{where}?",
-                    detail=finished.stderr,
-                )
-        (environment / ".complete").touch()
+    def identify(
+        self,
+        application: Application,
+        backends: Collection[Backend],
+        say: Say,  # noqa: ARG002 - nothing takes long
+    ) -> Mapping[str, str]:
+        applications.check_processes(application, backends)
+        return sources.recorded(sources.read(application))
 
     @contextlib.contextmanager
     def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> Iterator[Backends]:
@@ -181,10 +116,12 @@ class LocalRuntime:
             yield up
 
     @contextlib.contextmanager
-    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[Fleet]:
+    def start(
+        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+    ) -> Iterator[Fleet]:
         ports = free_ports(len(servers), self._ports)
         fleet: dict[str, LocalTarget] = {}
-        own = self._installed
+        own = self._environments.installed
         page, start_s = (own.ready, own.start_s) if own else (None, None)
         with contextlib.ExitStack() as kept, ended(fleet.values()):
             if own is not None:
@@ -195,8 +132,8 @@ class LocalRuntime:
                 kept.callback(late.unlink, missing_ok=True)
                 spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
                 fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
-            wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page)
-            yield fleet
+            ready = wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page, leave_out)
+            yield {name: fleet[name] for name in ready}
 
     def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path) -> Child:
         argv, environment = self._filled_in(server, server.command, {**_address(port), **self._backends})
@@ -213,6 +150,9 @@ class LocalRuntime:
         return _spawn(backend.name, argv, folder, _address(port) | environment, cpus, log)
 
     def _is_healthy(self, backend: Backend, port: int) -> bool:
+        # Before it listens it is not healthy, and a check takes a tenth of a second of computing.
+        if not listens(f"http://{HOST}:{port}"):
+            return False
         argv, environment = self._filled_in(backend, [*backend.entrypoint, *backend.health], _address(port))
         folder = self._project / "services" / "backends"
         try:
@@ -233,9 +173,9 @@ class LocalRuntime:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         return {
             **inherited,
-            "PATH": f"{self._environment(stack) / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self._environments.folder(stack) / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            _NO_BYTECODE: "1",
             MARK: self._lab_id,
         }
 
@@ -247,7 +187,7 @@ class LocalRuntime:
             self._at |= {(name, len(cpus)): place for name, place in places.items()}
             try:
                 for server in servers if own.application.prepare else ():
-                    self._prepare_server(own.application.prepare, server, cpus)
+                    self._prepare_server(own.prepare(places[server.name]), server, cpus)
                 yield
             finally:
                 for name in places:
@@ -272,8 +212,8 @@ class LocalRuntime:
 
     def _of_application(self, server: Server, cpus: frozenset[int]) -> Mapping[str, str]:
         """What a user's own application adds to the environment of a server."""
-        place = self._at.get((server.name, len(cpus)))
-        return {} if place is None or self._installed is None else self._installed.environment(server, place)
+        place, own = self._at.get((server.name, len(cpus))), self._environments.installed
+        return {} if place is None or own is None else own.environment(server, place)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
         return self._beside("swarm", [SWARM_MODULE], cpus)
@@ -287,11 +227,14 @@ class LocalRuntime:
     @contextlib.contextmanager
     def _beside(self, name: str, module: list[str], cpus: frozenset[int]) -> Iterator[JsonChannel]:
         """A module of the lab's own, with its arguments, as a process beside the fleets."""
+        beside = self._environments.locust_packages
+        # Some modules run nowhere else: unless the user wants none, their bytecode is kept for the next time.
+        kept = {_NO_BYTECODE: os.environ.get(_NO_BYTECODE, "")}
         with logs.kept(self._logs, name) as log:
             channel = JsonChannel(
-                [str(self._environment(SWARM) / "bin" / "python"), "-m", *module],
+                [str(self._environments.folder(SWARM) / "bin" / "python"), "-m", *module],
                 cwd=self._project,
-                env=self._base_environment(SWARM),
+                env=self._base_environment(SWARM) | kept | ({"PYTHONPATH": str(beside)} if beside else {}),
                 cpus=cpus,
                 log=log,
             )
@@ -327,8 +270,8 @@ class LocalRuntime:
                 each.kill()
         psutil.wait_procs(left, timeout=5)
         shutil.rmtree(self._logs, ignore_errors=True)
-        for copies in (self._places, self._own / "files"):
-            sources.removed(copies)
+        sources.removed(self._places)
+        self._environments.sweep()
         self._remove_scratch()
         for late in _MEMORY.glob(f"wsgilab-{self._lab_id}-*-late"):
             late.unlink(missing_ok=True)
@@ -344,22 +287,7 @@ class LocalRuntime:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clean(self) -> None:
-        for environments in (self._stacks, self._own):
-            shutil.rmtree(environments, ignore_errors=True)
-
-
-def _interpreter(wanted: str | None) -> str:
-    """The Python of that version on this machine; None: the lab's own. Raises BuildError where there is none."""
-    if wanted is None:
-        return sys.executable
-    words = ["python", "find", "--system", "--no-project", "--no-python-downloads", wanted]
-    finished = process.run([find_uv_bin(), *words], timeout_s=_HEALTH_S)
-    if finished.code != 0:
-        raise BuildError(
-            f"python: {wanted}: is not on this machine; install it, or leave `python` out (the lab's own is "
-            f"{platform.python_version()})"
-        )
-    return finished.stdout.strip()
+        self._environments.clean()
 
 
 def _spawn(

@@ -19,8 +19,8 @@ _PATTERNS: Mapping[str, Collection[str]] = {
     GENERATOR: ("wsgilab/load/**/*.py", "wsgilab/analysis/inflight.py"),
     BACKENDS: ("services/backends/**/*", "compose/backends.yaml"),
 }
-_BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*")
-"""What images are built from, as in .dockerignore."""
+_BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*", "compose/*.yaml")
+"""What images are built from, as in .dockerignore, and how."""
 _GIT_S = 10.0
 
 

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import json
+import posixpath
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,11 @@ from wsgilab.model.errors import BuildError, EngineError
 from wsgilab.runtime import application as applications
 from wsgilab.runtime import packages
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.application import INDEXES, PREPARE_S, UNPREPARED, Installed, Place
+from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, PREPARE_S, UNPREPARED, Installed, Place
 from wsgilab.runtime.command import DEFAULT_BASE, OWN, Compose
 from wsgilab.runtime.containers import PORT
 from wsgilab.runtime.packages import Target
-from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.system import process
 
 PLACE = Place(source="/app", data="/data", home="/home/lab")
@@ -30,6 +32,8 @@ PLACE = Place(source="/app", data="/data", home="/home/lab")
 _USER = "10001:10001"
 """Who servers run as."""
 _OVERRIDE = "servers.yaml"
+_SWARM_OVERRIDE = "swarm.yaml"
+_SOURCE_IN_BUILD = "/run/source"
 _PULL_S = 600.0
 _SHORT = 12
 _NEWEST_GLIBC = 40
@@ -38,12 +42,22 @@ _ASK = (
     "import json,platform as p;"
     "print(json.dumps({'python':p.python_version(),'machine':p.machine(),'libc':p.libc_ver()}))"
 )
-_HEALTH = (
-    "import sys,http.client as h;"
-    f"c=h.HTTPConnection('127.0.0.1',{PORT},timeout=4);"
-    "c.request('GET',sys.argv[1],headers={'Connection':'close'});"
-    "sys.exit(c.getresponse().status>=500)"
-)
+_HEALTH = f"""
+import http.client, sys, time
+deadline = time.monotonic() + 10
+while time.monotonic() < deadline:
+    connection = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=10)
+    try:
+        connection.request("GET", sys.argv[1], headers={{"Connection": "close"}})
+        if connection.getresponse().status < 500:
+            sys.exit()
+    except (OSError, http.client.HTTPException):
+        pass
+    connection.close()
+    time.sleep(0.1)
+sys.exit(1)
+"""
+"""The health check, as services/door/wsgilab_door/health.py, by any page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +69,8 @@ class OwnImages:
     """Stack -> the name of its image."""
     file: Path
     """Given to Compose after the catalogue; it has no secrets."""
+    locust: "LocustImage | None"
+    """None where Locust files import nothing beside Locust."""
     variables: Mapping[str, str] = field(repr=False)
     """Those that `file` uses, which have them."""
 
@@ -71,10 +87,11 @@ def settled(
     servers: Collection[Server],
     known: Mapping[str, str],
     folder: Path,
+    network: str | None,
     say: Say,
 ) -> Iterator[OwnImages]:
     """`applications.settle`, and in `folder` what the images are built from and how servers get them. What they are built from is
-    removed on exit."""
+    removed on exit. `network`: of services that servers reach by their names."""
     base, target = _base(compose, application.python)
     stacks, files = compose.stacks, folder / "files"
     try:
@@ -87,19 +104,74 @@ def settled(
         images = {name: f"{OWN}/own-{name}:{_tag(compose, installed, name, base)}" for name in installed.locks}
         for name in images:
             (context / f"{name}.sh").write_text(_setup(installed, name))
-        variables = {f"LAB_SECRET_{number}": name for number, name in enumerate(installed.secrets)}
         able = [each for each in servers if each.stack in images]
-        wanted = "".join(f"{line}\n" for line in installed.indexes.splitlines() if "index-url" in line)
-        # pip reads it where the build is, which has none of this machine's folders.
-        (files / INDEXES).write_text(wanted)
-        services = {each.name: _service(installed, each, images, base, context, variables) for each in able}
-        document = {"services": services, "secrets": {"indexes": {"file": str(files / INDEXES)}}}
-        file = folder / _OVERRIDE
-        file.write_text(yaml.safe_dump(document, sort_keys=False, width=1000))
-        secrets = {variable: installed.secrets[name] for variable, name in variables.items()}
-        yield OwnImages(installed=installed, images=images, file=file, variables=secrets)
+        (files / INDEXES).write_text(_in_build(installed.indexes))
+        services = {
+            each.name: {
+                **service(installed, each, PLACE),
+                "image": images[each.stack],
+                "build": {
+                    "target": "own",
+                    "args": {"BASE_IMAGE": base, "STACK": each.stack},
+                    "additional_contexts": {"application": str(context)},
+                    "secrets": ["indexes"],
+                },
+            }
+            for each in able
+        }
+        file = write_override(folder, services, network, {"secrets": {"indexes": {"file": str(files / INDEXES)}}})
+        if locust := locust_image(compose, application, known, folder):
+            images[SWARM] = locust.name
+        yield OwnImages(
+            installed=installed, images=images, file=file, locust=locust, variables=secret_values(installed)
+        )
     finally:
         sources.removed(files)
+
+
+def _in_build(indexes: str) -> str:
+    """Those that pip can use where the build is, which has the source and no other folder of this machine."""
+    lines = packages.placed(indexes, _SOURCE_IN_BUILD).splitlines()
+    return "".join(f"{line}\n" for line in lines if "index-url" in line or f" {_SOURCE_IN_BUILD}/" in line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocustImage:
+    """The swarm's image with what the user's own Locust files import beside Locust."""
+
+    lock: str
+    name: str
+    file: Path
+    """Given to Compose after the file of the swarm."""
+
+
+def locust_image(
+    compose: Compose, application: Application, known: Mapping[str, str], folder: Path
+) -> LocustImage | None:
+    """That image, of which `folder`/files has what it is built from; None where nothing is asked for. Raises LabError."""
+    if not application.locust_requirements:
+        return None
+    base, context = compose.base_image(), folder / "files" / LOCUST
+    (context / "locks").mkdir(parents=True)
+    target = target_of(_ask(compose, base))
+    lock, indexes = applications.locust_lock(application, compose.stacks, target, known, context)
+    if not lock:
+        return None
+    (context / LOCUST_INDEXES).write_text(_in_build(indexes))
+    digest = hashlib.sha256("\n".join([lock, base, compose.tag]).encode()).hexdigest()
+    name = f"{OWN}/own-{SWARM}:{digest[:_SHORT]}-{compose.checkout}"
+    build = {
+        "target": "own-swarm",
+        "additional_contexts": {"application": str(context)},
+        "secrets": ["indexes"],
+    }
+    document = {
+        "services": {SWARM: {"image": name, "build": build}},
+        "secrets": {"indexes": {"file": str(context / LOCUST_INDEXES)}},
+    }
+    file = folder / _SWARM_OVERRIDE
+    file.write_text(yaml.safe_dump(document, sort_keys=False, width=1000))
+    return LocustImage(lock=lock, name=name, file=file)
 
 
 def _tag(compose: Compose, installed: Installed, stack: str, base: str) -> str:
@@ -132,49 +204,57 @@ def _setup(installed: Installed, stack: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _service(
-    installed: Installed,
-    server: Server,
-    images: Mapping[str, str],
-    base: str,
-    context: Path,
-    variables: Mapping[str, str],
-) -> Mapping[str, Any]:
-    """What differs for a service of the catalogue."""
+def service(installed: Installed, server: Server, place: Place, through: Sequence[str] = ()) -> dict[str, Any]:
+    """What differs for a service of the catalogue, whatever image it has. `through`: the words of an ENTRYPOINT that its command
+    goes through."""
     application = installed.application
-    by_secret = {name: variable for variable, name in variables.items()}
+    by_secret = {name: f"${{{variable}}}" for variable, name in _secret_variables(installed).items()}
     environment = {
-        name: f"${{{by_secret[name]}}}" if name in by_secret and name not in application.env else _literal(value)
-        for name, value in installed.environment(server, PLACE).items()
+        name: by_secret[name] if name in by_secret and name not in application.env else _literal(value)
+        for name, value in installed.environment(server, place).items()
     }
     # Anonymous volumes, which begin as the image has the folder, owner and all; they go with the container.
-    volumes = [PLACE.data, PLACE.home, *(_literal(_inside(each)) for each in installed.writable)]
+    folders = [place.data, *filter(None, [place.home])]
+    inside = (posixpath.normpath(posixpath.join(place.source, each)) for each in installed.writable)
     start_s = installed.start_s + (PREPARE_S if application.prepare else 0.0)
-    service: dict[str, Any] = {
-        "image": images[server.stack],
-        "build": {
-            "target": "own",
-            "args": {"BASE_IMAGE": base, "STACK": server.stack},
-            "additional_contexts": {"application": str(context)},
-            "secrets": ["indexes"],
-        },
+    found: dict[str, Any] = {
         "environment": environment,
-        "volumes": volumes,
+        "volumes": [*folders, *map(_literal, inside)],
         "healthcheck": {
             "test": ["CMD", "python", "-S", "-E", "-c", _HEALTH, _literal(installed.ready)],
             "start_period": f"{start_s:.0f}s",
         },
     }
     if application.prepare:
-        first = f'(cd "$LAB_SOURCE" && exec {shlex.join(application.prepare)}) || exit {UNPREPARED}; exec "$@"'
-        service["entrypoint"] = ["sh", "-c", _literal(first), "sh"]
+        first = f'(cd "$LAB_SOURCE" && exec {shlex.join(installed.prepare(place))}) || exit {UNPREPARED}; exec "$@"'
+        found["entrypoint"] = [*map(_literal, through), "sh", "-c", _literal(first), "sh"]
     if application.memory_mb is not None:
-        service["mem_limit"] = f"{application.memory_mb}m"
-    return service
+        found["mem_limit"] = f"{application.memory_mb}m"
+    return found
 
 
-def _inside(folder: str) -> str:
-    return PLACE.source if folder == "." else f"{PLACE.source}/{folder}"
+def _secret_variables(installed: Installed) -> Mapping[str, str]:
+    """Variable of the file that is generated -> variable of the application."""
+    return {f"LAB_SECRET_{number}": name for number, name in enumerate(installed.secrets)}
+
+
+def secret_values(installed: Installed) -> Mapping[str, str]:
+    """What the file that is generated needs to know, and does not say: variable -> value."""
+    return {variable: installed.secrets[name] for variable, name in _secret_variables(installed).items()}
+
+
+def write_override(
+    folder: Path, services: Mapping[str, dict[str, Any]], network: str | None, more: Mapping[str, Any]
+) -> Path:
+    """Write what Compose is given after the catalogue. `network`: of services that servers reach by their names."""
+    document: dict[str, Any] = {"services": services, **more}
+    if network is not None:
+        for each in services.values():
+            each["networks"] = {"default": {}, "services": {}}
+        document["networks"] = {"services": {"name": network, "external": True}}
+    file = folder / _OVERRIDE
+    file.write_text(yaml.safe_dump(document, sort_keys=False, width=1000))
+    return file
 
 
 def _literal(text: str) -> str:
@@ -196,9 +276,16 @@ def _base(compose: Compose, wanted: str | None) -> tuple[str, Target]:
             )
         base = f"python:{wanted}-slim-trixie"
         found = _ask(compose, base)
+    return base, target_of(found)
+
+
+def target_of(found: Mapping[str, Any]) -> Target:
+    """The Python of an image, of which `python`, `machine` and `libc` are known."""
     platform = f"{found['machine']}-{_system(*found['libc'])}"
-    options = ("--python-version", found["python"], "--python-platform", platform)
-    return base, Target(options=options, name=f"Python {found['python']} on {found['machine']}")
+    # With an interpreter named, and never another: uv would else download one of that version first, which it needs for nothing.
+    options = ["--python", sys.executable, "--no-python-downloads"]
+    options += ["--python-version", found["python"], "--python-platform", platform]
+    return Target(options=tuple(options), name=f"Python {found['python']} on {found['machine']}")
 
 
 def _system(library: str, version: str) -> str:

@@ -75,42 +75,79 @@ def lock(
     if finished.code != 0:
         raise _no_resolution(finished, target)
     local = [*([f"{_FROM_SOURCE}."] if installs_itself else []), *_from_source(own, source)]
-    unlike: dict[str, list[str]] = {}
+    theirs, unlike = _pins(own), _OtherReleases(say, "as your application requires")
     locks, left_out = {}, {}
     for name in sorted(names):
-        pins, theirs = _pins(_lock_of(stacks, name)), _pins(own)
-        needs = list(dict.fromkeys(_needs(stacks / name / "requirements.in")))
-        servers = {_name(each) for each in needs}
+        stack = _Stack.read(stacks, name)
         # First with what the application got alone; else with the release of the server's that the stack is for, where the
         # application does not exclude it; else with any: gevent of Gunicorn 27 does not go with an old greenlet.
-        is_for = {_name(each) for each in needs if "[" in each or "==" in each}
-        of_servers = {each: pins[each] for each in servers if each in pins}
-        its_own = {each: pins[each] for each in is_for if each in pins}
-        others = {each: release for each, release in theirs.items() if each not in is_for}
-        for constraints in ({**of_servers, **theirs}, {**theirs, **its_own}, others):
-            (work / f"{name}.in").write_text("".join(f"{_pinned(need, constraints)}\n" for need in needs))
-            (work / f"{name}.constraints").write_text(_spelt(constraints))
-            files = [*inputs, str(work / f"{name}.in"), "--constraints", str(work / f"{name}.constraints")]
-            finished, text = _compile(files, source, target, work, pins)
-            if finished.code == 0 or not _is_conflict(finished):
-                break
-        if finished.code != 0 and not _is_conflict(finished):
-            raise _no_resolution(finished, target)
+        others = {each: release for each, release in theirs.items() if each not in stack.is_for}
+        attempts = ({**stack.servers, **theirs}, {**theirs, **stack.is_for}, others)
+        finished, text = _compile_stack(stack, inputs, attempts, source, target, work)
         if finished.code != 0:
             left_out[name] = _cause(finished)
             continue
-        head = f"# The stack {name} with the packages of an application, for {target.name}."
         hashed = "\n".join(line for entry in _entries(text) if _is_of_an_index(entry) for line in entry)
-        locks[name] = "\n".join([head, hashed, *dict.fromkeys(local)]) + "\n"
-        got = _pins(text)
-        for each in sorted(servers & pins.keys()):
-            if got.get(each, pins[each]) != pins[each]:
-                unlike.setdefault(f"{each} {got[each]}, as your application requires, and not {pins[each]}", []).append(
-                    name
-                )
-    for what, those in unlike.items():
-        say(f"{', '.join(those)}: with {what}.")
+        locks[name] = "\n".join([_head(name, target), hashed, *dict.fromkeys(local)]) + "\n"
+        unlike.note(stack, _pins(text))
+    unlike.say()
     return Locked(locks=locks, left_out=left_out, indexes=_indexes(own))
+
+
+def lock_beside(
+    installed: Mapping[str, str], stacks: Path, names: Collection[str], target: Target, work: Path, say: Say
+) -> Locked:
+    """A lock for each of `names` of what the stack needs beside `installed`, package -> release, each of which stays as it is.
+
+    `work`: a folder for files in between. Raises BuildError where the package index does not answer.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    # Others, such as one of no release at all, are there even so.
+    theirs = {_name(name): release for name, release in installed.items() if _RELEASE.fullmatch(release)}
+    there, unlike = {_name(each) for each in installed}, _OtherReleases(say, "as your image has it")
+    locks, left_out = {}, {}
+    for name in sorted(names):
+        stack = _Stack.read(stacks, name)
+        attempts = ({**stack.servers, **theirs}, {**stack.is_for, **theirs}, theirs)
+        finished, text = _compile_stack(stack, (), attempts, work, target, work)
+        if finished.code != 0:
+            left_out[name] = _cause(finished)
+            continue
+        more = [entry for entry in _entries(text) if _is_of_an_index(entry) and _name(entry[0]) not in there]
+        locks[name] = "\n".join([_head(name, target), *(line for entry in more for line in entry)]) + "\n"
+        unlike.note(stack, {**_pins(text), **theirs})
+    unlike.say()
+    return Locked(locks=locks, left_out=left_out, indexes="")
+
+
+def install(text: str, target: Target, folder: Path, work: Path) -> None:
+    """Install a lock in the new `folder`, for a Python that is not of this machine. Raises BuildError."""
+    folder.mkdir(parents=True)
+    if not any(_entries(text)):
+        return
+    file = work / "install.txt"
+    file.write_text(text)
+    words = ["pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", *target.options]
+    finished = _uv([*words, "--target", str(folder), "--requirements", str(file)], work)
+    if finished.code != 0:
+        raise BuildError(
+            f"the servers' packages do not install: {_cause(finished)}; is the package index in reach?",
+            detail=finished.stderr,
+        )
+
+
+def lock_more(needs: Sequence[str], lock: str, target: Target, work: Path) -> tuple[str, str]:
+    """A lock of what `needs` take beside a stack that has `lock`, without what that has, and `Locked.indexes`. Raises BuildError."""
+    work.mkdir(parents=True, exist_ok=True)
+    there = _pins(lock)
+    needed, constraints = work / "beside.in", work / "beside.constraints"
+    needed.write_text("".join(f"{need}\n" for need in needs))
+    constraints.write_text(_spelt(there))
+    finished, text = _compile([str(needed), "--constraints", str(constraints)], work, target, work, {})
+    if finished.code != 0:
+        raise _no_resolution(finished, target, "locust_requirements beside Locust's own packages")
+    entries = [entry for entry in _entries(text) if not _pins(entry[0]).keys() & there.keys()]
+    return "".join(f"{line}\n" for entry in entries for line in entry), _indexes(text)
 
 
 def indexes(application: Application, source: Path, target: Target, work: Path) -> str:
@@ -216,7 +253,74 @@ def _open_servers(stacks: Path, names: Collection[str]) -> Mapping[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stack:
+    """A stack of the lab's, with package -> release where it says mappings."""
+
+    name: str
+    needs: Sequence[str]
+    pins: Mapping[str, str]
+    """All of its lock."""
+    servers: Mapping[str, str]
+    """Of what it needs by itself."""
+    is_for: Mapping[str, str]
+    """Of these, what the stack is there for."""
+
+    @staticmethod
+    def read(stacks: Path, name: str) -> "_Stack":
+        pins = _pins(_lock_of(stacks, name))
+        needs = list(dict.fromkeys(_needs(stacks / name / "requirements.in")))
+        is_for = [_name(each) for each in needs if "[" in each or "==" in each]
+        return _Stack(
+            name=name,
+            needs=needs,
+            pins=pins,
+            servers={_name(each): pins[_name(each)] for each in needs if _name(each) in pins},
+            is_for={each: pins[each] for each in is_for if each in pins},
+        )
+
+
+class _OtherReleases:
+    """Which stacks have servers of other releases than the lab's, and why."""
+
+    def __init__(self, say: Say, why: str) -> None:
+        self._say, self._why = say, why
+        self._stacks: dict[str, list[str]] = {}
+
+    def note(self, stack: _Stack, got: Mapping[str, str]) -> None:
+        for each, release in sorted(stack.servers.items()):
+            if got.get(each, release) != release:
+                self._stacks.setdefault(f"{each} {got[each]}, {self._why}, and not {release}", []).append(stack.name)
+
+    def say(self) -> None:
+        for what, stacks in self._stacks.items():
+            self._say(f"{', '.join(stacks)}: with {what}.")
+
+
 # --- uv
+
+
+def _compile_stack(
+    stack: _Stack,
+    inputs: Sequence[str],
+    attempts: Sequence[Mapping[str, str]],
+    folder: Path,
+    target: Target,
+    work: Path,
+) -> tuple[Finished, str]:
+    """Resolve a stack beside `inputs`, with the first of `attempts`, which are constraints, that has a resolution. Raises
+    BuildError where something else is wrong."""
+    needs, constraints = work / f"{stack.name}.in", work / f"{stack.name}.constraints"
+    for attempt in attempts:
+        needs.write_text("".join(f"{_pinned(need, attempt)}\n" for need in stack.needs))
+        constraints.write_text(_spelt(attempt))
+        files = [*inputs, str(needs), "--constraints", str(constraints)]
+        finished, text = _compile(files, folder, target, work, stack.pins)
+        if finished.code == 0 or not _is_conflict(finished):
+            break
+    if finished.code != 0 and not _is_conflict(finished):
+        raise _no_resolution(finished, target)
+    return finished, text
 
 
 def _compile(
@@ -243,8 +347,8 @@ def _is_conflict(finished: Finished) -> bool:
     return "No solution found" in finished.stderr
 
 
-def _no_resolution(finished: Finished, target: Target) -> BuildError:
-    what = f"the packages of your application have no resolution for {target.name}"
+def _no_resolution(finished: Finished, target: Target, of: str = "the packages of your application") -> BuildError:
+    what = f"{of} have no resolution for {target.name}"
     if _is_conflict(finished):
         return BuildError(f"{what}: {_cause(finished)}", detail=finished.stderr)
     if "Building source distributions is disabled" in finished.stderr:
@@ -285,8 +389,17 @@ def _entries(text: str) -> Iterator[list[str]]:
         yield entry
 
 
+def _head(stack: str, target: Target) -> str:
+    return f"# The stack {stack} with the packages of an application, for {target.name}."
+
+
 def _indexes(text: str) -> str:
     return "".join(f"{line}\n" for line in text.splitlines() if line.startswith(_INDEX_OPTIONS))
+
+
+def placed(indexes: str, source: str) -> str:
+    """`Locked.indexes` where the application's source is in the folder `source`: a folder of it may have packages too."""
+    return re.sub(r"^(--find-links )(?![a-z]+:|/)(?:\./)?", rf"\g<1>{source}/", indexes, flags=re.MULTILINE)
 
 
 def _is_of_an_index(entry: Sequence[str]) -> bool:
@@ -314,6 +427,9 @@ def _from_source(text: str, source: Path) -> Iterator[str]:
 
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
+
+
+_RELEASE = re.compile(r"[0-9][0-9A-Za-z.!+_-]*")
 
 
 def _pins(text: str) -> Mapping[str, str]:

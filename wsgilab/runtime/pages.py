@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -41,13 +40,13 @@ def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
 
 def status(url: str, timeout_s: float) -> int:
     """The status of one plain GET from this machine; its body is not read. Raises TargetError where there is none."""
-    with _answer(url, timeout_s) as answer:
+    with answered(url, timeout_s) as answer:
         return answer.status
 
 
 def fetched(url: str, timeout_s: float = _GET_S) -> str:
     """The body of one plain GET from this machine. Raises TargetError unless it is a 200."""
-    with _answer(url, timeout_s) as answer:
+    with answered(url, timeout_s) as answer:
         try:
             body = answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
@@ -58,7 +57,8 @@ def fetched(url: str, timeout_s: float = _GET_S) -> str:
 
 
 @contextlib.contextmanager
-def _answer(url: str, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
+def answered(url: str, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
+    """The answer to one plain GET from this machine. Raises TargetError where there is none."""
     split = urlsplit(url)
     page = (split.path or "/") + (f"?{split.query}" if split.query else "")
     connection = http.client.HTTPConnection(split.netloc, timeout=timeout_s)
@@ -68,10 +68,10 @@ def _answer(url: str, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise _nothing(url, error) from None
-    with contextlib.closing(connection):
+    with contextlib.closing(connection), contextlib.closing(answer):
         yield answer
 
 
 def _nothing(url: str, error: OSError | http.client.HTTPException) -> TargetError:
-    cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return TargetError(f"{url} answered with nothing: {cause}")

@@ -82,6 +82,9 @@ class RunningBackend(Running, Protocol):
 Fleet = Mapping[str, Target]
 """All the targets that are up with the same number of cores, by server."""
 
+LeaveOut = Callable[[str, TargetError], None]
+"""Called with the name of a server that cannot be used, and why."""
+
 Backends = Mapping[str, RunningBackend]
 """All the backends that are up, by name."""
 
@@ -114,6 +117,11 @@ class Runtime(Protocol):
         and left out. Raises LabError, BuildError above all.
         """
 
+    def identify(self, application: Application, backends: Collection[Backend], say: Say) -> Mapping[str, str]:
+        """What is measured of a user's own application, before anything is started: digests of the files of its source, or of its
+        image, and of the services among `backends`. Images are pulled or built. Raises LabError where it cannot be used here.
+        """
+
     def backends(self, backends: Collection[Backend], cpus: frozenset[int]) -> AbstractContextManager[Backends]:
         """Backends that are up and pinned to `cpus`, their affinity read back. Leaving it leaves nothing behind.
 
@@ -121,10 +129,13 @@ class Runtime(Protocol):
         does not get ready.
         """
 
-    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> AbstractContextManager[Fleet]:
+    def start(
+        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+    ) -> AbstractContextManager[Fleet]:
         """A fleet that is up, answering and pinned to `cpus`, its affinity read back. Leaving it leaves nothing behind.
 
-        Raises TargetError with the server's last log lines where one does not start.
+        Raises TargetError with the server's last log lines where one does not start. With `leave_out`, which is called with each
+        such server, only where none does.
         """
 
     def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[JsonChannel]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from wsgilab.load.client import ProcessClient
 from wsgilab.model import Backend, Host, Machine, RuntimeName, Server, SiteMachine
 from wsgilab.model.application import Application
-from wsgilab.model.errors import LabError
+from wsgilab.model.errors import LabError, UsageError
 from wsgilab.model.site import MASTER_PORT
-from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, Backends, Fleet, Say
+from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, Backends, Fleet, LeaveOut, Say
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import bracketed, port_range
 from wsgilab.system.process import JsonChannel
@@ -65,6 +65,10 @@ class RemoteRuntime:
         application: Application | None = None,
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
+        if application is not None and application.locust_requirements:
+            raise UsageError(
+                "locust_requirements: are installed for a swarm on this machine alone; leave out --site, or do without them"
+            )
         digests: dict[str, str] = {}
         # The targets' last: where both have an image of one name, the targets' is what was measured.
         for host in reversed(self._hosts):
@@ -79,6 +83,10 @@ class RemoteRuntime:
                 )
         return digests
 
+    def identify(self, application: Application, backends: Collection[Backend], say: Say) -> Mapping[str, str]:
+        with _named(self.targets):
+            return self.targets.runtime.identify(application, backends, say)
+
     # --- what is up
 
     def backends(
@@ -86,7 +94,12 @@ class RemoteRuntime:
     ) -> contextlib.AbstractContextManager[Backends]:
         return _entered(self.targets, self.targets.runtime.backends(backends, cpus))
 
-    def start(self, servers: Collection[Server], cpus: frozenset[int]) -> contextlib.AbstractContextManager[Fleet]:
+    def start(
+        self,
+        servers: Collection[Server],
+        cpus: frozenset[int],
+        leave_out: LeaveOut | None = None,  # noqa: ARG002 - other lanes would have other servers
+    ) -> contextlib.AbstractContextManager[Fleet]:
         return _entered(self.targets, self.targets.runtime.start(servers, cpus))
 
     @contextlib.contextmanager

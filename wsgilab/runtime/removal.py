@@ -1,4 +1,4 @@
-"""Leaving nothing behind on an engine: removing a project's containers and networks, whatever happens meanwhile."""
+"""Leaving nothing behind on an engine: removing a project's containers, networks and volumes, whatever happens meanwhile."""
 
 import contextlib
 import http
@@ -35,7 +35,7 @@ def torn_down(client: docker.DockerClient, project: str) -> Iterator[None]:
 
 
 def remove(client: docker.DockerClient, label: str, project_prefix: str) -> int:
-    """Remove all containers with `label`, and the networks of projects whose names begin with `project_prefix`.
+    """Remove all containers with `label`, and the networks and volumes of projects whose names begin with `project_prefix`.
 
     Returns the number of containers. Raises EngineError.
     """
@@ -47,6 +47,10 @@ def remove(client: docker.DockerClient, label: str, project_prefix: str) -> int:
         for network in client.networks.list(filters={"label": PROJECT_LABEL}):
             if network.attrs["Labels"][PROJECT_LABEL].startswith(project_prefix):
                 _remove_network(network)
+        for volume in client.volumes.list(filters={"label": PROJECT_LABEL}):
+            if volume.attrs["Labels"][PROJECT_LABEL].startswith(project_prefix):
+                with contextlib.suppress(docker.errors.NotFound):
+                    volume.remove()
     return removed
 
 

@@ -1,12 +1,12 @@
 """Waiting until what was started can be used, and finding out early where it listens at another address than asked."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.protocol import Running
+from wsgilab.runtime.protocol import LeaveOut, Running
 from wsgilab.system.cpus import spell
 from wsgilab.system.ports import bracketed
 
@@ -16,6 +16,8 @@ LOOK_S = 5.0
 """How often to find out where the parts listen that are not ready. This costs CPU on a container's cores; and a server may
 open another port first, such as one for metrics, while it still loads."""
 
+NO_MEMORY = "for lack of memory"
+"""How that a container was killed is told where it had used all that it may."""
 TOLD = "wsgilab_door: "
 """How the line begins in which the door says why an application cannot be served."""
 
@@ -73,6 +75,9 @@ class Starting(Running, Protocol):
     def listening(self) -> Collection[Address]:
         """Where its processes listen by now, as far as that is known."""
 
+    def end(self) -> None:
+        """End it for good."""
+
 
 def wait_until_ready(
     started: Collection[Starting],
@@ -80,42 +85,71 @@ def wait_until_ready(
     poll_s: float,
     start_s: float | None = None,
     page: str | None = None,
-) -> None:
-    """Returns when all of `started` are ready, and pinned to `cpus`. They are polled every `poll_s`, for `start_s` at most.
+    leave_out: LeaveOut | None = None,
+) -> Sequence[str]:
+    """The names of `started`, once all of them are ready and pinned to `cpus`. They are polled every `poll_s`, for `start_s` at most.
 
     `page`: the one that they must answer with a status below 500, for the message; None: they must answer at all.
 
     Raises TargetError where one has ended, is not ready in time, listens only elsewhere at two looks, or where its
-    processes may use other cores.
+    processes may use other cores. With `leave_out`, only where all do: the others are waited for and named, and it is
+    called with each that is not ready, which has been ended.
     """
     start_s = START_S if start_s is None else start_s
     deadline = time.monotonic() + start_s
     look_due = time.monotonic() + LOOK_S
     waiting = list(started)
     elsewhere: set[str] = set()
+    unfit: dict[str, TargetError] = {}
     while waiting:
         looks = time.monotonic() >= look_due
+        is_late = time.monotonic() > deadline
         for each in list(waiting):
-            if (failure := each.failure()) is not None:
-                raise _ended(each, failure)
-            if each.is_ready():
+            try:
+                if _is_ready(each, elsewhere, page, looks=looks):
+                    waiting.remove(each)
+                elif is_late:
+                    raise _not_ready(each, start_s, page)
+            except TargetError as error:
+                if leave_out is None:
+                    raise
+                unfit[each.name] = error
                 waiting.remove(each)
-            elif looks and each.name in elsewhere:
-                check_listening(each)
-            elif looks and _is_elsewhere(each.listening(), each.wanted):
-                elsewhere.add(each.name)
         if looks:
             look_due = time.monotonic() + LOOK_S
-        if waiting and time.monotonic() > deadline:
-            raise _not_ready(waiting[0], start_s, page)
-        time.sleep(poll_s)
+        if waiting:
+            time.sleep(poll_s)
+    if len(unfit) == len(started) and unfit:
+        raise next(iter(unfit.values()))
     for each in started:
-        effective = each.effective_cpus()
-        if effective != cpus:
-            raise TargetError(
-                f"{each.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
-                "not honour cpusets, or something moves processes, so nothing here could be compared"
-            )
+        if each.name not in unfit:
+            _check_cores(each, cpus)
+        elif leave_out is not None:
+            each.end()
+            leave_out(each.name, unfit[each.name])
+    return [each.name for each in started if each.name not in unfit]
+
+
+def _is_ready(started: Starting, elsewhere: set[str], page: str | None, *, looks: bool) -> bool:
+    """Raises TargetError where it never will be. `elsewhere`: what listened at another address at an earlier look."""
+    if (failure := started.failure()) is not None:
+        raise _ended(started, failure, page)
+    if started.is_ready():
+        return True
+    if looks and started.name in elsewhere:
+        check_listening(started)
+    elif looks and _is_elsewhere(started.listening(), started.wanted):
+        elsewhere.add(started.name)
+    return False
+
+
+def _check_cores(started: Starting, cpus: frozenset[int]) -> None:
+    effective = started.effective_cpus()
+    if effective != cpus:
+        raise TargetError(
+            f"{started.name} runs on cores {spell(effective)}, not on {spell(cpus)} as asked; the engine does "
+            "not honour cpusets, or something moves processes, so nothing here could be compared"
+        )
 
 
 def check_listening(started: Starting) -> None:
@@ -135,22 +169,24 @@ def _not_ready(started: Starting, start_s: float, page: str | None) -> TargetErr
     found = started.listening()
     answer = "answer" if page is None else f"answer {page} with a status below 500"
     late = f"did not {answer} within {start_s:.0f} s of its start"
+    longer = () if page is None else ("where it needs longer, say so with start_s in the application's file",)
     if any(each.serves(started.wanted) for each in found):
-        return _error(started, f"{late}, though it listens at {started.wanted} as asked")
+        return _error(started, f"{late}, though it listens at {started.wanted} as asked", *longer)
     where = (
         f"at {_listed(found)}, not at {started.wanted} as asked"
         if found
         else f"nowhere, not at {started.wanted} either"
     )
-    return _error(started, f"{late}: it listens {where}", _MUST_BIND)
+    return _error(started, f"{late}: it listens {where}", *(longer or (_MUST_BIND,)))
 
 
-def _ended(started: Starting, failure: str) -> TargetError:
+def _ended(started: Starting, failure: str, page: str | None) -> TargetError:
     # What follows is how the server takes it, several times where it has several processes.
     lines = started.log_tail(_LONG_TAIL).splitlines()
     told = next((at for at, line in enumerate(lines) if line.startswith(TOLD)), None)
     if told is None:
-        return _error(started, f"did not start: {failure}")
+        more = ("say how much it may have with memory_mb in the application's file",)
+        return _error(started, f"did not start: {failure}", *(more if page and NO_MEMORY in failure else ()))
     why, above = lines[told].removeprefix(TOLD), "\n".join(lines[max(0, told - _SHORT_TAIL) : told])
     seen = "; see its last lines below" if above else ""
     return TargetError(f"{started.name} did not start: {why}{seen}", detail=above)

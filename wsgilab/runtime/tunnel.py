@@ -42,6 +42,7 @@ _REPEATS = re.compile(r"request local forwarding|cannot listen to (?:port|path)"
 """Lines of ssh's that follow the one with the reason."""
 _READY_S = 30.0
 _POLL_S = 0.05
+_END_S = 0.3
 _PREFIX = "wsgilab-ssh-"
 
 
@@ -112,7 +113,8 @@ def _ssh(name: str, address: str, forwarded: str, folder: Path) -> Iterator[Json
         _wait(name, address, channel)
         yield channel
     finally:
-        channel.end()
+        # At the end of its input it waits for connections that still go through it, though nobody needs them any more.
+        channel.end(_END_S)
 
 
 def _destination(address: SshAddress) -> list[str]:

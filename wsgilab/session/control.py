@@ -6,9 +6,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from wsgilab.experiment import application as applications
 from wsgilab.experiment.parsing import unknown
+from wsgilab.model import Application
 from wsgilab.model.errors import LabError, StoreError, UsageError
 from wsgilab.model.text import called, program
 from wsgilab.run.testbed import choose_runtime, first_targets
@@ -43,6 +46,20 @@ def up(
     Raises LabError where it cannot be, or is up but not as `options`; Interrupted ends what has been started.
     """
     _check_numbers(options)
+    application = options.application
+    if application is not None:
+        if options.no_backends and application.backends:
+            raise UsageError(
+                f"--no-backends: requests of {application.entry} wait for {' and '.join(application.backend_names)}; leave it out"
+            )
+        if not application.requests:
+            raise UsageError(
+                f"{application.entry}: its requests are Locust files alone, which the web UI has no form for; give it a request "
+                f"such as {{get: /}}, or measure it with {called('lab.run')}"
+            )
+        # The process that keeps it up is called in another folder.
+        application = applications.located(application, str(Path.cwd()))
+        options = replace(options, application=application)
     found = state_file.read(workspace.state)
     if found is not None and found.is_alive():
         return _again(found, options, say, workspace)
@@ -52,7 +69,7 @@ def up(
     spec = SessionSpec(
         workspace=workspace,
         site=site,
-        servers=options.servers,
+        servers=options.servers or options.usual_servers,
         cores=options.cores or 1,
         runtime=options.runtime,
         workers=options.workers or 1,
@@ -63,6 +80,7 @@ def up(
         no_backends=options.no_backends,
         password=password_for(address, environment),
         program=program(),
+        application=application,
     )
     make_state(workspace)
     log = workspace.state / "daemon.log"
@@ -145,13 +163,28 @@ def contradictions(state: SessionState, options: SessionOptions) -> Sequence[tup
         ("--host", state.host, options.host),
     )
     found = [(f"{name} {is_}", f"{name} {asked}") for name, is_, asked in given if asked is not None and asked != is_]
+    if options.application is not None and options.application != state.application:
+        found.append(_applications(state.application, options.application))
     if options.servers and set(options.servers) != set(state.servers):
         found.append((f"--servers {','.join(state.servers)}", f"--servers {','.join(options.servers)}"))
+    if options.catalogue is not None and (asked := str(Path(options.catalogue).absolute())) != state.catalogue:
+        found.append(
+            (f"--catalogue {state.catalogue}" if state.catalogue else "the lab's rows", f"--catalogue {asked}")
+        )
     if options.share_generator and not state.share_generator:
         found.append(("cores of the generator's own", "--share-generator"))
     if options.no_backends and state.backends:
         found.append(("backends", "--no-backends"))
     return found
+
+
+def _applications(up: Application | None, asked: Application) -> tuple[str, str]:
+    """What two applications that differ are called beside each other."""
+    if up is None:
+        return "the lab's own application", f"--app {asked.entry}"
+    if (up.entry, up.source) == (asked.entry, asked.source):
+        return f"{up.entry} as its settings and requests were", "what they are now"
+    return f"--app {up.entry} of {up.source}", f"--app {asked.entry} of {asked.source}"
 
 
 # --- looking at it

@@ -65,7 +65,7 @@ def keep_up(spec: SessionSpec, up: threading.Event) -> None:
 
 def _keep_up_on(spec: SessionSpec, testbed: Testbed, up: threading.Event) -> None:
     chosen = choose_servers(spec.workspace, spec.servers)
-    backends = choose_backends(spec.workspace, spec.workloads)
+    backends = choose_backends(spec.workspace, spec.workloads, spec.application)
     layout = testbed.lay_out(
         {spec.cores},
         share=spec.share_generator,
@@ -83,11 +83,13 @@ def _keep_up_on(spec: SessionSpec, testbed: Testbed, up: threading.Event) -> Non
         boot=boot,
         runtime=testbed.runtime.name,
         site="" if spec.site is None else str(spec.site),
+        catalogue="" if spec.workspace.own_catalogue is None else str(spec.workspace.own_catalogue),
         cores=spec.cores,
         workers=spec.workers,
         host=host,
         port=spec.port,
         share_generator=spec.share_generator,
+        application=spec.application,
         # Where it is not served as asked, it is reached from elsewhere.
         password=spec.password or (None if host == spec.host else new_password()),
         server_cpus=cpus.spell(layout.servers[spec.cores]),
@@ -128,13 +130,15 @@ def _serve(
     startup.sweep([runtime], _say_text)
     with (
         testbed.reserved(layout, spec.workspace, _say_text),
-        startup.started(runtime, layout, {spec.cores: chosen.values()}, backends, _say_text) as started,
+        startup.started(
+            runtime, layout, {spec.cores: chosen.values()}, backends, _say_text, spec.application
+        ) as started,
     ):
         run = startup.describe(
             _experiment(spec),
             started,
             lambda target, page: target.fetch(page),
-            servers=chosen,
+            servers={name: each for name, each in chosen.items() if name in started.names},
             seed=0,
             results=spec.workspace.results,
             host=testbed.host,
@@ -166,8 +170,9 @@ def _experiment(spec: SessionSpec) -> Experiment:
         patience_s=10.0,
         reference="",
         generator="shared" if spec.share_generator else "own",
-        parameters=parameters(spec.workloads, {}),
+        parameters=parameters(spec.workloads, {}, spec.application),
         generator_cores=spec.workers,
+        application=spec.application,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from wsgilab.experiment.workloads import WORKLOADS
+from wsgilab.experiment import workloads
+from wsgilab.model import Application
 from wsgilab.run.workspace import Workspace
 
 
@@ -18,16 +19,22 @@ class SessionOptions:
     """What the command line asks of the interactive lab; None and empty: nothing was said."""
 
     servers: tuple[str, ...] = ()
+    usual_servers: tuple[str, ...] = ()
+    """Those that are up where `servers` names none; empty: all of the catalogue."""
     cores: int | None = None
     runtime: str | None = None
     site: str | None = None
     """A file of the machines to be up on; None: this one."""
+    catalogue: str | None = None
+    """A catalogue file of the user's own."""
     workers: int | None = None
     port: int | None = None
     """0: any that is free."""
     host: str | None = None
     share_generator: bool = False
     no_backends: bool = False
+    application: Application | None = None
+    """The user's own, whose requests are the workloads; None: the lab's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +61,15 @@ class SessionSpec:
     """None: no login."""
     program: str
     """What the lab's tasks are called by, for messages that name one."""
+    application: Application | None = None
+    """The user's own, its `source` from the root; None: the lab's."""
 
     @property
     def workloads(self) -> Collection[str]:
-        """Those that users of the web UI can choose."""
-        return [name for name, each in WORKLOADS.items() if not (self.no_backends and each.backends)]
+        """Those that users of the web UI can choose. A Locust file has users of its own, and is for runs."""
+        there = workloads.of(self.application)
+        able = {name: each for name, each in there.items() if not each.is_locust_file}
+        return [name for name, each in able.items() if not (self.no_backends and each.backends)]
 
     @property
     def names(self) -> AbstractSet[str]:

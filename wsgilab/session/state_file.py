@@ -14,7 +14,7 @@ from typing import ClassVar
 import psutil
 from pydantic import TypeAdapter, ValidationError
 
-from wsgilab.model import STRICT, RuntimeName
+from wsgilab.model import STRICT, Application, RuntimeName
 from wsgilab.model.errors import StoreError
 from wsgilab.model.text import called
 from wsgilab.system.host import boot_id
@@ -50,12 +50,16 @@ class SessionState:
     runtime: RuntimeName
     site: str = ""
     """The site file's path; empty where all is on this machine."""
+    catalogue: str = ""
+    """The path of the user's own catalogue file; empty: there is none."""
     cores: int
     workers: int
     host: str
     """As it was asked for; or, where nothing brings it here, the swarm's machine."""
     port: int
     share_generator: bool
+    application: Application | None = None
+    """The user's own that the servers run; None: the lab's."""
     password: str | None
     """None where no login is required."""
 

@@ -102,6 +102,14 @@ def _lines_of(cores: Collection[int]) -> list[str]:
     return [line for line in lines if line.partition(" ")[0] in wanted]
 
 
+def available_bytes() -> int:
+    """The memory that programs can still have before the machine swaps, as the kernel estimates it: MemAvailable, proc_meminfo(5)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
 def boot_id() -> str:
     """Another one after each start of the machine (random(4))."""
     try:

@@ -14,6 +14,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
 from wsgilab.experiment import workloads
+from wsgilab.experiment.application import users_option
 from wsgilab.load.distributed import Workers, make_master
 from wsgilab.load.local import POLL_S
 from wsgilab.load.locustfiles import user_classes
@@ -25,7 +26,7 @@ from wsgilab.web.sources import InteractiveTests
 
 DEFAULT_USERS = 32
 DEFAULT_WORKLOAD = "sleep"
-NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed"})
+NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed", "application"})
 """Options of the Locust files that are for experiments alone: the lab's tab cannot show what they do."""
 CONNECTIONS: Sequence[str] = get_args(Connection)
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
@@ -68,12 +69,14 @@ class Master:
         # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
         # for this UI can be hidden only after.
         events.init_command_line_parser.add_listener(self._add_choices)
-        self._classes = {name: user_classes(name.replace("-", "_")) for name in tests.run.experiment.parameters}
+        self._application = tests.run.experiment.application
+        self._classes = {name: user_classes(self._locustfile(name)) for name in tests.run.experiment.parameters}
+        self._first = DEFAULT_WORKLOAD if self._application is None else next(iter(self._classes))
         events.init_command_line_parser.add_listener(self._adapt_options)
         events.test_start.add_listener(self._on_start)
         events.test_stopping.add_listener(self._on_stopping)
         self.environment = Environment(
-            user_classes=self._classes[DEFAULT_WORKLOAD],
+            user_classes=self._classes[self._first],
             parsed_options=get_parser().parse_args([]),
             events=events,
             locustfile="wsgilab",
@@ -95,10 +98,13 @@ class Master:
         """End the workers."""
         self._workers.end()
 
+    def _locustfile(self, workload: str) -> str:
+        return workload.replace("-", "_") if self._application is None else "application"
+
     # --- options
 
     def _add_choices(self, parser: LocustArgumentParser) -> None:
-        targets, workload = list(self._tests.targets), self._options.get("workload", DEFAULT_WORKLOAD)
+        targets, workload = list(self._tests.targets), self._options.get("workload", self._first)
         target = self._options.get("target", targets[0])
         parser.add_argument("--target", choices=targets, default=target, help="the server to load")
         parser.add_argument("--workload", choices=list(self._classes), default=workload, help="what a request does")
@@ -135,7 +141,11 @@ class Master:
             return BUSY
         if not self._is_idle():
             return BUSY
-        self.environment.user_classes = self._classes[form.get("workload", self._options["workload"])]
+        workload = form.get("workload", self._options["workload"])
+        self.environment.user_classes = self._classes[workload]
+        if self._application is not None:
+            # Locust hands its options to the workers.
+            vars(self.environment.parsed_options)["application"] = users_option(self._application, workload)
         return None
 
     def _wrong(self, form: Mapping[str, str]) -> str | None:
@@ -156,7 +166,7 @@ class Master:
             if name in form and form[name] not in choices:
                 return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
         chosen = form.get("workload", self._options["workload"])
-        if has_no_share(chosen, {**self._options, **form}):
+        if self._application is None and has_no_share(chosen, {**self._options, **form}):
             return f"{chosen}: one share at least must be more than 0"
         target = self._tests.targets[form.get("target", self._options["target"])]
         if target.failure is not None and not (self._is_running() and not self._is_another(form)):
@@ -202,6 +212,8 @@ class Master:
 
     def _workload(self, options: Mapping[str, Any]) -> str:
         """The workload's name, and its parameters where they are not the usual ones: other work is another cell."""
+        if self._application is not None:
+            return str(options["workload"])
         return cell_name(options["workload"], {name: options[name] for name in self._usual}, self._usual)
 
     def _on_stopping(self, **_: Any) -> None:

@@ -205,10 +205,10 @@ def _texts(figures: CellFigures | None, declared: int | None) -> Mapping[str, st
     uneven = (figures.busiest_share or 1) != 1
     return {
         **texts,
-        "peak": str(figures.peak),
-        "mean": f"{figures.mean_in_flight.median:.1f}",
-        "processes": str(figures.processes),
-        "threads": str(figures.threads),
+        "peak": optional(figures.peak, "{}"),
+        "mean": MISSING if figures.mean_in_flight is None else f"{figures.mean_in_flight.median:.1f}",
+        "processes": optional(figures.processes, "{}"),
+        "threads": optional(figures.threads, "{}"),
         "busiest": optional(figures.busiest_share, "{:.2f}") if uneven else MISSING,
         "rps": number(figures.throughput_rps.median),
         **{

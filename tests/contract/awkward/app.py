@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+# It takes its time, where somebody wants to see that.
+time.sleep(float(os.environ.get("START_S", "0")))
+
 Start = Callable[..., Any]
 
 PIECE_S = 0.02

@@ -1,5 +1,6 @@
 """Two runs beside each other: what is compared, what is refused, what differs, and what breaches a limit."""
 
+import functools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from wsgilab.model import (
     RunsComparison,
     Stack,
 )
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import SpecError
 from wsgilab.results.store import Store
 
@@ -87,6 +89,7 @@ def ratio(cell: CellOfRuns) -> Interval:
 # What was recorded.
 
 
+@functools.cache
 def recorded(name: str) -> tuple[Run, list[Observation]]:
     store = Store(Path(__file__).parents[2] / "recorded" / name)
     return store.run(), store.observations()
@@ -620,6 +623,17 @@ def test_workloads_of_one_name_that_send_something_else_are_not_compared() -> No
             against(of(testing.application()), of(testing.application(**other), id="later"))
 
 
+def test_workloads_whose_locust_files_differ_are_not_compared() -> None:
+    def of_file(text: str) -> Application:
+        return testing.application(locust_files={"shop": LocustFile(path="a.py", files={"a.py": text})}, mixes={})
+
+    assert against(of(of_file("1")), of(of_file("1"), id="later")).cells[0].refused is None
+    with pytest.raises(
+        SpecError, match=r"a request is not the same: shop sends as is the users of a\.py \(\w{12}\) in A"
+    ):
+        against(of(of_file("1")), of(of_file("2"), id="later"))
+
+
 def test_an_applications_requests_are_not_those_of_the_lab_that_have_their_name() -> None:
     own = testing.application(requests={"cpu": Request(method="GET", path="/")}, mixes={})
     with pytest.raises(
@@ -686,10 +700,13 @@ def itself(**changes: Any) -> Callable[[Run], Run]:
 def test_what_matters_and_differs_is_told_with_both_values(
     change: Callable[[Run], Run], what: str, a: str | None, b: str | None
 ) -> None:
-    there, back = beside(b=change(made(id="later"))), beside(a=change(made()), b=made(id="later"))
+    # One block tells what differs as well as many do.
+    block = [testing.observation(cell) for cell in (ONE, TWO, THREE)]
+    there = runs(made(), block, change(made(id="later")), block).differences
+    back = runs(change(made()), block, made(id="later"), block).differences
 
-    assert there.differences == (Difference(what=what, a=a, b=b, weight="warns"),)
-    assert back.differences == (Difference(what=what, a=b, b=a, weight="warns"),)
+    assert there == (Difference(what=what, a=a, b=b, weight="warns"),)
+    assert back == (Difference(what=what, a=b, b=a, weight="warns"),)
 
 
 def test_packages_that_came_and_went_are_told_each_and_no_digest_beside_them() -> None:

@@ -284,7 +284,7 @@ def test_too_few_blocks_decide_nothing_for_the_only_one_that_keeps_to_a_wish_or_
 def test_the_fastest_is_alone_in_its_rank_too() -> None:
     source = random.Random(3)
     decided = 0
-    for _ in range(60):
+    for _ in range(20):
         waves = [tuple(source.uniform(0.8, 1.25) for _ in range(9)) for _ in range(3)]
         rates = [source.choice((20.0, 30.0, 45.0)) for _ in range(3)]
         measured = [
@@ -297,7 +297,7 @@ def test_the_fastest_is_alone_in_its_rank_too() -> None:
         if best is not None and tied == (best,):
             decided += 1
             assert [server for server, rank in ranks.items() if rank == "1"] == [best]
-    assert 5 < decided < 55, "the test has both cases"
+    assert 1 < decided < 19, "the test has both cases"
 
 
 # At a fixed rate.
@@ -895,7 +895,7 @@ def _wave(number: int) -> Wave:
     return tuple(source.uniform(0.998, 1.002) for _ in range(MANY))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(SERVERS)
 def test_a_server_that_is_worse_in_everything_changes_no_advice(servers: list[tuple[float, float, float]]) -> None:
     worse = (
@@ -910,7 +910,7 @@ def test_a_server_that_is_worse_in_everything_changes_no_advice(servers: list[tu
     assert (after.server, after.tied) == (before.server, before.tied)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SERVERS, LIMITS, LIMITS, st.floats(0.3, 1.0))
 def test_the_advised_keeps_to_the_wish_and_a_tighter_one_brings_nobody_in(
     servers: list[tuple[float, float, float]], p95_ms: float | None, memory_mb: float | None, tighter: float
@@ -931,7 +931,7 @@ def test_the_advised_keeps_to_the_wish_and_a_tighter_one_brings_nobody_in(
     assert set(loose.left_out) <= set(strict.left_out)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(SERVERS, st.randoms(use_true_random=False))
 def test_the_order_of_the_observations_changes_nothing(
     servers: list[tuple[float, float, float]], source: random.Random
@@ -945,7 +945,7 @@ def test_the_order_of_the_observations_changes_nothing(
     assert compare(comparison.run, shuffled).advice == comparison.advice
 
 
-@pytest.mark.parametrize("blocks", [4, 7, 14])
+@pytest.mark.parametrize("blocks", [4, 14])
 def test_identical_servers_are_decided_no_more_often_than_verdicts_may_err(blocks: int) -> None:
     source = random.Random(blocks)
 
@@ -955,7 +955,7 @@ def test_identical_servers_are_decided_no_more_often_than_verdicts_may_err(block
             source.gauss(1, 0.1) * (source.uniform(0.5, 1) if source.random() < 0.1 else 1) for _ in range(blocks)
         )
 
-    runs = 60
+    runs = 30
     decided = sum(
         only(*(trials(testing.cell(name), 20.0, wave=wave(), blocks=blocks) for name in "abc"), blocks=blocks).server
         is not None

@@ -69,8 +69,7 @@ def test_no_option_has_a_letter_of_its_own(task: str) -> None:
     assert all(flag.startswith("--") for flag in CONTEXTS[task].flag_names())
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "flag"), [*((task, "--help") for task in TASKS), (TASKS[0], "-h")])
 def test_help_is_shown_wherever_it_is_asked_for(task: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = required(CONTEXTS[task])
     for call in ([task, flag], [flag, task], [task, flag, *words], [task, *words, flag], [task, *words[:1], flag]):
@@ -286,8 +285,7 @@ SAYS = """
 """
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("into", ["stdout", "both"])
+@pytest.mark.parametrize(("into", "unbuffered"), [("stdout", ""), ("both", "1")])
 def test_output_that_nobody_reads_ends_a_task_in_order(tmp_path: Path, into: str, unbuffered: str) -> None:
     proof = tmp_path / "proof"
     with subprocess.Popen(

@@ -1,6 +1,7 @@
 """The JSON Schemas: they are what the parsers hold files against, and what `comparison.yaml` is written with."""
 
 import copy
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from wsgilab.analysis import claims
 from wsgilab.analysis.ab import runs
 from wsgilab.analysis.compare import compare
 from wsgilab.commands import schemas
-from wsgilab.experiment import application, catalogue, parsing, resolve
+from wsgilab.experiment import application, catalogue, own_catalogue, parsing, resolve
 from wsgilab.experiment.site import parse_site
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Advice, Alternative, Comparison, Drift, Interval, Scaling, ServerContrast, Wish
@@ -29,7 +30,8 @@ from wsgilab.results.store import Store
 
 ROOT = Path(__file__).parents[3]
 SERVERS = catalogue.parse((ROOT / "compose" / "servers.yaml").read_text(), "servers.yaml")
-FILES = {name: json.loads(content) for name, content in schemas.schemas().items()}
+WRITTEN = schemas.schemas()
+FILES = {name: json.loads(content) for name, content in WRITTEN.items()}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in FILES.items()}
 RECORDED = {name: Store(ROOT / "tests" / name) for name in ("recorded/answer", "unit/recorded/claims")}
 
@@ -46,6 +48,7 @@ def parser_refuses(schema: str, text: str) -> bool:
     parsers: Mapping[str, Callable[[], object]] = {
         "application.json": lambda: application.parse(text, "a.yaml", folder=".", read_file=lambda _: b"bytes"),
         "experiment.json": lambda: resolve.parse(text, "e.yaml", SERVERS, cores=4, read_file=a_file),
+        "catalogue.json": lambda: own_catalogue.parse(text, "c.yaml", SERVERS, folder=".", read_file=lambda _: b""),
         "claims.json": lambda: claims.parse(text, "c.yaml", SERVERS),
         "servers.json": lambda: catalogue.parse(text, "s.yaml"),
         "backends.json": lambda: catalogue.parse_backends(text, "b.yaml"),
@@ -64,13 +67,13 @@ def parser_refuses(schema: str, text: str) -> bool:
 def test_the_schemas_in_the_folder_are_those_of_the_code() -> None:
     found = {file.name: file.read_bytes() for file in (ROOT / "schemas").iterdir()}
 
-    assert found == schemas.schemas(), "renew them with: make schemas"
+    assert found == WRITTEN, "renew them with: make schemas"
 
 
 def test_schemas_are_written_into_a_folder_of_any_name(tmp_path: Path) -> None:
     schemas.write(tmp_path / "a" / "b")
 
-    assert {file.name: file.read_bytes() for file in (tmp_path / "a" / "b").iterdir()} == schemas.schemas()
+    assert {file.name: file.read_bytes() for file in (tmp_path / "a" / "b").iterdir()} == WRITTEN
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -137,7 +140,10 @@ def test_keys_that_come_from_a_base_class_are_described_as_there() -> None:
         parts["comparisons"]["items"],
         parts["scaling"]["items"],
     ):
-        assert of_cell["properties"]["cores"]["description"] == "To how many cores the server was pinned."
+        assert (
+            of_cell["properties"]["cores"]["description"]
+            == "To how many cores the server was pinned. Null where it is not the lab's."
+        )
     assert described["CellEntry"]["properties"]["server_cpu"]["description"] == (
         "Share of the pinned cores that the server used."
     ), "as at the value"
@@ -161,6 +167,7 @@ def schema_of(file: Path) -> str:
 EDITED = [
     *sorted((ROOT / "experiments").glob("*.yaml")),
     *(ROOT / "compose" / f"{n}.yaml" for n in ("servers", "backends")),
+    *(ROOT / "tests" / "e2e").glob("mine.yaml"),
 ]
 
 
@@ -175,6 +182,7 @@ def test_every_file_that_people_edit_names_its_schema_and_is_valid_by_it(file: P
 # comparison.yaml
 
 
+@functools.cache
 def of_run(name: str) -> Comparison:
     return compare(RECORDED[name].run(), RECORDED[name].observations())
 
@@ -231,6 +239,12 @@ def written(comparison: Comparison) -> Any:
     return yaml.safe_load(comparison_yaml(comparison)["comparison.yaml"])
 
 
+@pytest.fixture(scope="module")
+def recorded() -> Any:
+    """The document of a recorded run; not to be changed."""
+    return written(of_run("recorded/answer"))
+
+
 def closed(schema: Any) -> Any:
     """The schema with no other keys than those that it describes."""
     if isinstance(schema, list):
@@ -245,11 +259,10 @@ def closed(schema: Any) -> Any:
 def test_a_comparison_is_valid_and_every_key_of_it_is_known(name: str) -> None:
     document = written(COMPARISONS[name]())
 
-    VALIDATORS["comparison.json"].validate(document)
     Draft202012Validator(closed(FILES["comparison.json"])).validate(document)
 
 
-@pytest.mark.parametrize(("a", "b"), [("before", "after"), ("before", "before"), ("answer", "answer")])
+@pytest.mark.parametrize(("a", "b"), [("before", "after"), ("before", "before")])
 def test_two_runs_beside_each_other_are_valid_and_every_key_is_known(a: str, b: str) -> None:
     of_a, of_b = (Store(ROOT / "tests" / "recorded" / name) for name in (a, b))
     found = runs(of_a.run(), of_a.observations(), of_b.run(), of_b.observations())
@@ -260,55 +273,8 @@ def test_two_runs_beside_each_other_are_valid_and_every_key_is_known(a: str, b: 
     assert refuses("against.json", document)
 
 
-def test_scaling_drift_and_advice_are_in_the_document() -> None:
-    document = written(EVERYTHING)
-    interval = {"median": 1.0, "low": None, "high": 2.0}
-
-    assert document["scaling"] == [
-        {
-            "workload": "sleep",
-            "cores": 2,
-            "users": 32,
-            "connection": "close",
-            "server": "one",
-            "over_cores": 1,
-            "blocks": 4,
-            "ratio": interval,
-        }
-    ]
-    assert document["drift"] == [
-        {
-            "block": 0,
-            "started": "2026-01-02T03:04:05+00:00",
-            "trials": 2,
-            "throughput": interval,
-            "cpu_time": interval,
-        },
-        {"block": 1, "started": "2026-01-02T03:04:06+00:00", "trials": 2, "throughput": interval, "cpu_time": None},
-    ]
-    assert document["advice"] == [
-        {
-            "workload": "sleep",
-            "cores": 1,
-            "rate": 20.0,
-            "arrivals": "poisson",
-            "connection": "close",
-            "workloads": ["sleep", "cpu"],
-            "wish": {"workload": None, "p95_ms": 100.0, "memory_mb": None},
-            "server": "one",
-            "tied": ["one"],
-            "why": "Share of the best speed: the fastest with sleep, x1.00 with cpu. No other's worst share is as high.",
-            "runner_up": "two",
-            "costs": "at worst, with sleep, x1.00 the mean latency of one.",
-            "changes": ["for cpu alone: two"],
-            "left_out": {"three": "its gates are broken"},
-        }
-    ]
-
-
-def test_other_keys_may_be_added_to_a_comparison() -> None:
-    document = written(of_run("recorded/answer"))
-    document["more"] = document["cells"][0]["more"] = 1
+def test_other_keys_may_be_added_to_a_comparison(recorded: Any) -> None:
+    document = {**recorded, "more": 1, "cells": [{**recorded["cells"][0], "more": 1}]}
 
     assert not refuses("comparison.json", document)
 
@@ -330,8 +296,12 @@ def test_other_keys_may_be_added_to_a_comparison() -> None:
         (("drift", 0, "throughput"), None),
     ],
 )
-def test_a_comparison_that_says_something_else_is_refused(place: tuple[str | int, ...], value: object) -> None:
-    document = written(of_run("recorded/answer"))
+def test_a_comparison_that_says_something_else_is_refused(
+    place: tuple[str | int, ...], value: object, recorded: Any
+) -> None:
+    # One entry of each list is enough.
+    document: Any = copy.deepcopy({key: each[:1] if isinstance(each, list) else each for key, each in recorded.items()})
+    assert not refuses("comparison.json", document)
     *way, last = place
     inner = document
     for key in way:
@@ -449,91 +419,66 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
     [
         ("application.json", "entry:", "entri:"),
         ("application.json", "  entry: \"shop:create_app('prod')\"\n", ""),
-        ("application.json", "source: ../shop", "source: 7"),
         ("application.json", 'python: "3.12"', "python: 3.12"),
         ("application.json", 'python: "3.12"', 'python: "2.7"'),
         ("application.json", "{SHOP_DB: ", "{SHOP DB: "),
-        ("application.json", '"sqlite:///{LAB_DATA}/shop.db"', "7"),
         ("application.json", "extras: [postgres]", "extras: postgres"),
-        ("application.json", "writable: [instance]", "writable: instance"),
-        ("application.json", "[python, -m, shop.seed]", "python -m shop.seed"),
         ("application.json", "ready: /healthz", "ready: healthz"),
         ("application.json", "start_s: 60", "start_s: 0"),
-        ("application.json", "start_s: 60", "start_s: '60'"),
         ("application.json", "memory_mb: 512", "memory_mb: 1.5"),
         ("application.json", "backends: [postgres]", "backends: [redis]"),
         ("application.json", "backends: [postgres]", "backends: [postgres]\n  image: shop"),
+        ("application.json", "backends: [postgres]", "backends: [postgres]\n  build: ../shop"),
+        ("application.json", "backends: [postgres]", "backends: [postgres]\n  picture: shop"),
+        ("application.json", "backends: [postgres]", "backends: [{compose: compose.yaml}]"),
+        ("application.json", "backends: [postgres]", "backends: [{compose: compose.yaml, services: []}]"),
+        ("application.json", "backends: [postgres]", "backends: [{compose: compose.yaml, services: [-x]}]"),
         ("application.json", "requests:", "request:"),
         ("application.json", APPLICATION[APPLICATION.index("requests:") :], "requests: {}\n"),
         ("application.json", "orders: {get", "Orders: {get"),
         ("application.json", 'get: "/orders?page=1"', 'get: "orders"'),
-        ("application.json", 'get: "/orders?page=1"', 'get: "/all orders"'),
         ("application.json", 'get: "/orders?page=1"', 'got: "/orders"'),
         ("application.json", 'get: "/orders?page=1"', 'get: "/orders", post: /orders'),
         ("application.json", 'get: "/orders?page=1", ', ""),
-        ("application.json", 'get: "/orders?page=1"', "get: null"),
         ("application.json", "status: 200", "status: 99"),
-        ("application.json", "status: 200", "state: 200"),
         ("application.json", "expect: 201", "expect: 600"),
-        ("application.json", "expect: 201", "expect: '201'"),
         ("application.json", "expect: 201", "expect: yes"),
         ("application.json", "contains: '\"orders\"'", "contains: 7"),
         ("application.json", "headers: {X-Key: k}", "headers: {X Key: k}"),
-        ("application.json", "headers: {X-Key: k}", "headers: {X-Key: 1}"),
         ("application.json", "headers: {X-Key: k}", 'headers: {X-Key: "a\\nb"}'),
         ("application.json", "body_file: fixtures/1m.bin", "body_base64: '!'"),
         ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: {orders: -1}}"),
-        ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: [orders]}"),
         ("application.json", "{mix: {orders: 8, buy: 1}}", "{mix: {orders: 8}, get: /}"),
         ("experiment.json", "name: mine", "name: mine\napplication: [shop]"),
         ("experiment.json", "name: mine", "name: mine\napplication: {entry: 'shop:app'}"),
         ("experiment.json", "[hello, sleep]", "some"),
         ("experiment.json", "blocks: 4", "block: 4"),
         ("experiment.json", "name: mine", "name: A Name"),
-        ("experiment.json", "name: mine", "name: 1"),
         ("experiment.json", "name: mine\n", ""),
         ("experiment.json", "blocks: 4", "blocks: 0"),
-        ("experiment.json", "blocks: 4", "blocks: 1001"),
-        ("experiment.json", "blocks: 4", "blocks: '4'"),
         ("experiment.json", "blocks: 4", "blocks: yes"),
         ("experiment.json", "window_s: 0.5", "window_s: 0"),
-        ("experiment.json", "window_s: 0.5", "window_s: '0.5'"),
-        ("experiment.json", "window_s: 0.5", "window_s: yes"),
         ("experiment.json", "patience_s: 5", "patience_s: 3601"),
         ("experiment.json", "generator: own", "generator: mine"),
-        ("experiment.json", "generator_cores: 1", "generator_cores: 0"),
-        ("experiment.json", "reference: gunicorn-sync-1", "reference: 4"),
         ("experiment.json", "precision: 0.05", "precision: 1"),
-        ("experiment.json", "precision: 0.05", "precision: '0.05'"),
         ("experiment.json", "precision: 0.05\n", ""),
-        ("experiment.json", "max_blocks: 20", "max_blocks: 1.5"),
         ("experiment.json", "sleep: {ms: 20}", "nap: {ms: 20}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: {s: 20}"),
-        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: -1}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: 60001}"),
-        ("experiment.json", "sleep: {ms: 20}", "cpu: {ms: 0}"),
         ("experiment.json", "sleep: {ms: 20}", "large: {kib: 1.5}"),
-        ("experiment.json", "sleep: {ms: 20}", "sleep: {ms: '20'}"),
         ("experiment.json", "sleep: {ms: 20}", "sleep: 20"),
         ("experiment.json", "servers: all", "servers: gunicorn"),
-        ("experiment.json", "servers: all", "servers: [1]"),
         ("experiment.json", "servers: all, ", ""),
         ("experiment.json", "[hello, sleep]", "[helo]"),
-        ("experiment.json", "[hello, sleep]", "hello"),
         ("experiment.json", "users: [1, 32]", "users: [0]"),
-        ("experiment.json", "users: [1, 32]", "users: 32"),
         ("experiment.json", "users: [1, 32], ", ""),
         ("experiment.json", "users: [1, 32]", "users: []"),
         ("experiment.json", "users: [1, 32]", "users: [1], rate: [1]"),
         ("experiment.json", "users: [1, 32]", "users: [1], arrivals: poisson"),
         ("experiment.json", "rate: [0.5, 20]", "rate: [0]"),
-        ("experiment.json", "rate: [0.5, 20]", "rate: ['20']"),
         ("experiment.json", "arrivals: poisson", "arrivals: bursts"),
         ("experiment.json", "[close, keep-alive]", "[open]"),
-        ("experiment.json", "cores: all", "cores: some"),
-        ("experiment.json", "cores: all", "cores: 2"),
         ("experiment.json", "cores: all", "cores: [all]"),
-        ("experiment.json", "cores: all", "cores: null"),
         ("experiment.json", "cores: [1, 2]", "cores: [0]"),
         ("site.json", "name: alpha", "name: Alpha"),
         ("site.json", "name: alpha", "nam: alpha"),
@@ -541,62 +486,44 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
         ("site.json", "tcp://10.0.0.2:2376", "ssh://-oProxyCommand=true"),
         ("site.json", "tcp://10.0.0.2:2376", "ssh://10.0.0.2"),
         ("site.json", "    tls: certificates\n", ""),
-        ("site.json", "tls: certificates", "tls: ''"),
-        ("site.json", "tls: certificates", "plain_tcp: yes"),
         ("site.json", "tls: certificates", "plain_tcp: I know"),
         ("site.json", "tls: certificates", "tls: c\n    plain_tcp: whoever reaches it is root there"),
         ("site.json", "address: alpha.example", "address: alpha example"),
         ("site.json", "    address: alpha.example\n", ""),
         ("site.json", "publish: 10.0.0.2", "publish: -h"),
-        ("site.json", "ports: 8100-8199", "ports: all"),
         ("site.json", "ports: 5557", "ports: 0"),
         ("site.json", "cores: 0-3", "cores: all"),
         ("site.json", "cores: 0}", "cores: -1}"),
-        ("site.json", "cores: 0}", "cores: yes}"),
         ("site.json", "swarm:\n  - {engine", "swarm: []\nmore:\n  - {engine"),
         ("claims.json", "blocks: 6", "blocks: 3"),
-        ("claims.json", "blocks: 6", "blocks: 1001"),
         ("claims.json", "window_s: 0.4", "windows: 0.4"),
         ("claims.json", "users: 32, ", ""),
         ("claims.json", "users: 32", "users: 32, rate: 1"),
         ("claims.json", "users: 32", "users: 32, arrivals: poisson"),
-        ("claims.json", "users: 32", "users: '32'"),
-        ("claims.json", "workload: cpu", "workload: cp"),
         ("claims.json", "connection: close", "connection: open"),
-        ("claims.json", "arrivals: constant", "arrivals: bursts"),
         ("claims.json", "id: one", "id: One Claim"),
         ("claims.json", "met: here", "met: ''"),
         ("claims.json", "    advice: Do.\n", ""),
         ("claims.json", "figure: peak_in_flight", "figure: speed"),
         ("claims.json", "of: single, at_most: 1", "of: single"),
         ("claims.json", "of: single, at_most: 1", "of: single, at_most: -1"),
-        ("claims.json", "of: single, at_most: 1", "of: single, at_most: '1'"),
         ("claims.json", "{figure: os_threads, of: single}", "{figure: os_threads, of: single, at_most: 1}"),
-        ("claims.json", "{figure: os_threads, of: single}", "{figure: os_threads, of: single, at_least: 1}"),
         ("claims.json", "[{figure: os_threads, of: single}]", "{figure: os_threads, of: single}"),
         ("servers.json", "services:", "service:"),
         ("servers.json", "  one:", "  One:"),
         ("servers.json", "x-lab:", "x-label:"),
-        ("servers.json", "command:", "comand:"),
         ("servers.json", '[gunicorn, "app:app"]', "[]"),
         ("servers.json", '[gunicorn, "app:app"]', "gunicorn app:app"),
-        ("servers.json", '"app:app"', "4"),
         ("servers.json", "slots: 1", "slots: 0"),
-        ("servers.json", "slots: 1", "slots: '1'"),
         ("servers.json", "slots: 1", "slots: yes"),
         ("servers.json", "slots: 1, ", ""),
         ("servers.json", "slots: 1", "slot: 1"),
-        ("servers.json", "slots: 1", "slots: 1, more: 1"),
         ("servers.json", "processes: unbounded", "processes: many"),
         ("servers.json", "model: process", "model: fibre"),
         ("servers.json", "summary: as it comes", "summary: ' '"),
         ("servers.json", "summary: as it comes", 'summary: "\\x1c"'),
-        ("servers.json", "summary: as it comes", "summary: 1"),
         ("servers.json", CATALOGUE, "services: {}"),
-        ("backends.json", "stack: store", "stack: 1"),
         ("backends.json", "port: 5432", "port: 65536"),
-        ("backends.json", "port: 5432", "port: 0"),
-        ("backends.json", "[python, store.py]", "python store.py"),
         ("backends.json", "port: 5432", "port: 5432, slots: 1"),
     ],
 )

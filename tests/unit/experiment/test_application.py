@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from wsgilab.experiment import application
 from wsgilab.model import Application, Expected, Request
-from wsgilab.model.errors import SpecError
+from wsgilab.model.application import LocustFile
+from wsgilab.model.errors import LabError, SpecError, UsageError
 
 FILE = """\
 application:
@@ -26,11 +27,28 @@ requests:
   upload: {put: /files/x, body_file: fixtures/x.bin}
   shop: {mix: {orders: 8, buy: 1}}
 """
-FILES = {"lab/fixtures/x.bin": b"\xff\x00", "lab/fixtures/x.txt": "größe\r\n\x00".encode()}
+FILES = {
+    "lab/fixtures/x.bin": b"\xff\x00",
+    "lab/fixtures/x.txt": "größe\r\n\x00".encode(),
+    "lab/browse.py": b"import json, locust\nfrom pages.orders import LIST\nimport paths\r\n",
+    "lab/json.py": b"",
+    "lab/paths.py": b"import browse, elsewhere\n",
+    "lab/pages/__init__.py": b"",
+    "lab/pages/orders.py": b"from . import items\nfrom .words import *\n",
+    "lab/pages/items.py": b"",
+    "lab/pages/words.py": b"",
+    "lab/bad.py": b"\ndef:\n",
+    "lab/x.bin": b"\xff\x00",
+}
 
 
 def parse(text: str, folder: str = "lab", files: Mapping[str, bytes] = FILES) -> Application:
-    return application.parse(text, "shop.yaml", folder=folder, read_file=files.__getitem__)
+    def read_file(path: str) -> bytes:
+        if path not in files:
+            raise UsageError(f"{path}: cannot be read (No such file or directory); name a file that is there")
+        return files[path]
+
+    return application.parse(text, "shop.yaml", folder=folder, read_file=read_file)
 
 
 def of_requests(*lines: str) -> Application:
@@ -71,6 +89,34 @@ def test_a_file_is_an_application_with_its_requests_and_mixes() -> None:
     )
 
 
+def test_a_locust_file_is_held_with_the_modules_beside_it_that_it_imports() -> None:
+    found = of_requests("browse: {locustfile: browse.py, user: Shopper}")
+
+    held = ("browse.py", "paths.py", "pages/__init__.py", "pages/orders.py", "pages/items.py", "pages/words.py")
+    files = {path: FILES[f"lab/{path}"].decode() for path in held}
+    assert found.locust_files == {"browse": LocustFile(path="browse.py", user="Shopper", files=files)}
+    assert found.requests == {}
+
+
+def test_a_locust_file_elsewhere_brings_what_is_beside_it() -> None:
+    files = {"load/a.py": b"import b, c", "load/b.py": b"", "lab/c.py": b""}
+
+    found = parse("application: {entry: 'shop:app'}\nrequests: {a: {locustfile: ../load/a.py}}", files=files)
+
+    assert found.locust_files["a"] == LocustFile(path="a.py", files={"a.py": "import b, c", "b.py": ""})
+
+
+def test_a_locust_file_that_is_not_there_is_told() -> None:
+    with pytest.raises(LabError, match=r"^lab/none\.py: cannot be read"):
+        of_requests("browse: {locustfile: none.py}")
+
+
+def test_what_a_run_holds_of_a_locust_file_needs_no_file_again() -> None:
+    found = of_requests("browse: {locustfile: browse.py}", "orders: {get: /}")
+
+    assert parse(yaml.safe_dump(application.document(found)), "", files={}) == found
+
+
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options"])
 def test_every_method_has_its_key(method: str) -> None:
     request = of_requests(f"it: {{{method}: /x}}").requests["it"]
@@ -95,6 +141,51 @@ def test_a_source_is_relative_to_its_file_and_then_to_where_the_lab_is_called(
     text = f"application: {{entry: 'shop:app', source: {source}}}\nrequests: {{root: {{get: /}}}}"
 
     assert parse(text, folder).source == found
+
+
+def test_an_image_and_services_have_paths_relative_to_the_file_and_a_source_within_the_image() -> None:
+    backends = "[upstream, {compose: dev/compose.yaml, services: [redis, db_1]}]"
+    text = f"application: {{entry: 'shop:app', build: ../shop, env_file: .env, source: lib, backends: {backends}}}\n"
+    found = parse(f"{text}requests: {{root: {{get: /}}}}")
+
+    assert (found.build, found.env_file, found.source) == ("shop", "lab/.env", "lib")
+    assert found.backend_names == ("upstream", "redis", "db_1")
+    assert found.services == dict.fromkeys(["redis", "db_1"], "lab/dev/compose.yaml")
+    assert parse(yaml.safe_dump(application.document(found)), ".") == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("image: shop, build: .", ": has image and build; give the one or the other"),
+        (
+            "image: shop, python: '3.12'",
+            ".python: comes with the image that image names; leave the one or the other out",
+        ),
+        ("build: ., requirements: r.txt", ".requirements: comes with the image that build names; "),
+        ("image: shop, extras: [a]", ".extras: comes with the image that image names; "),
+        (
+            "image: -v",
+            ".image: must be the name of an image, such as shop:latest or registry.example/shop:1.2, not '-v'",
+        ),
+        (
+            "backends: [{compose: a.yml}]",
+            ".backends: must be a list of postgres, upstream and {compose: FILE, services: [NAME]}, not [{'compose'",
+        ),
+        (
+            "backends: [{compose: a.yml, services: [a]}, {compose: b.yml, services: [b]}]",
+            ".backends: has services of a.yml and b.yml; name one Compose file, which may include others",
+        ),
+        (
+            "backends: [postgres, {compose: a.yml, services: [postgres]}]",
+            ".backends: postgres is there twice, and servers reach each by its name; leave one out",
+        ),
+    ],
+)
+def test_what_does_not_go_with_an_image_or_with_services_is_said_in_one_line(settings: str, message: str) -> None:
+    text = f"application: {{entry: 'shop:app', {settings}}}\nrequests: {{root: {{get: /}}}}"
+
+    assert refusal(text).startswith(f"shop.yaml: application{message}")
 
 
 def test_a_body_is_kept_as_text_where_it_is_text() -> None:
@@ -199,8 +290,8 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
             'get: "/orders?page=1", ',
             "",
             (
-                "requests.orders: needs one of get, post, put, patch, delete, head, options with a path, or mix; there is "
-                "neither"
+                "requests.orders: needs one of get, post, put, patch, delete, head, options with a path, or mix, or "
+                "locustfile; there is neither"
             ),
         ),
         (
@@ -259,8 +350,30 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
         ),
         (
             "  shop: {mix: {orders: 8, buy: 1}}",
-            "  browse: {locustfile: locustfile.py}",
-            "unknown key 'requests.browse.locustfile'",
+            "  shop: {locustfile: browse.py, expect: 200}",
+            "requests.shop.expect: a Locust file has its own requests; leave it out, or change that file",
+        ),
+        (
+            "{mix: {orders: 8, buy: 1}}",
+            "{locustfile: browse.py, files: {other.py: ''}}",
+            "requests.shop.files: has no browse.py, which locustfile names; add it",
+        ),
+        (
+            "{mix: {orders: 8, buy: 1}}",
+            "{locustfile: browse.py, user: the user}",
+            "requests.shop.user: must be the name of a class, such as Shopper, not 'the user'",
+        ),
+        (
+            "{mix: {orders: 8, buy: 1}}",
+            "{locustfile: bad.py}",
+            "requests.shop.locustfile: lab/bad.py, line 2: invalid syntax",
+        ),
+        ("{mix: {orders: 8, buy: 1}}", "{locustfile: x.bin}", "requests.shop.locustfile: lab/x.bin: is not UTF-8 text"),
+        ("expect: 201", "user: Shopper", "requests.buy.user: is of a Locust file; leave it out, or name that with"),
+        (
+            "[instance]",
+            "[instance]\n  locust_requirements: [-r more.txt]",
+            "application.locust_requirements: must be a list of packages of an index, such as [faker, beautifulsoup4>=4.12]",
         ),
     ],
 )
@@ -289,7 +402,8 @@ def test_all_bodies_together_have_a_limit() -> None:
     some = "\n".join(f"  r{number}: {{put: /x, body_file: fixtures/x.bin}}" for number in range(4))
     text = f"application: {{entry: 'shop:app'}}\nrequests:\n{some}\n"
     with pytest.raises(
-        SpecError, match=r"^shop\.yaml: requests: their bodies have 4,194,304 bytes together, and may have "
+        SpecError,
+        match=r"^shop\.yaml: requests: their bodies and Locust files have 4,194,304 bytes together, and may have ",
     ):
         parse(text, files={"lab/fixtures/x.bin": bytes(application.MOST_BODY_BYTES)})
 

@@ -1,8 +1,6 @@
 """The catalogue: Compose's file as the lab reads it."""
 
-import argparse
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +13,6 @@ from wsgilab.experiment import catalogue, workloads
 from wsgilab.model import Backend, ExecutionModel, Server
 from wsgilab.model.errors import SpecError
 from wsgilab.runtime.protocol import SWARM
-from wsgilab_door.dev_server import parser as dev_server_parser
 
 REAL = Path(__file__).parents[3] / "compose" / "servers.yaml"
 SERVERS = catalogue.parse(REAL.read_text(), str(REAL))
@@ -41,48 +38,6 @@ def refusal(text: str) -> str:
 
 
 # The real catalogue.
-
-
-def gunicorn_parser() -> argparse.ArgumentParser:
-    """Of the options of Gunicorn that tell slots."""
-    made = argparse.ArgumentParser(prog="gunicorn", exit_on_error=False, allow_abbrev=False)
-    made.add_argument("-w", "--workers", type=int, default=1)
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("-k", "--worker-class", default="sync")
-    return made
-
-
-def as_commanded(command: Sequence[str]) -> tuple[int | None, int | None, str] | None:
-    """Slots, processes and model of a command of Gunicorn or of the development server; None of any other."""
-    words = list(command[3:] if tuple(command[:3]) == ("python", "-m", "wsgilab_door.behind_nginx") else command)
-    if words[:3] == ["python", "-m", "wsgilab_door.dev_server"]:
-        given = dev_server_parser.parse_args(words[3:])
-        if given.processes > 1:
-            return given.processes, None, "process"
-        return (None if given.threaded else 1), 1, "threads"
-    if words[0] != "gunicorn":
-        return None
-    options, _ = gunicorn_parser().parse_known_args(words[1:])
-    workers, threads, kind = options.workers, options.threads, options.worker_class
-    if kind == "sync" and threads > 1:
-        kind = "gthread"
-    known: Mapping[str, tuple[int | None, int | None, str]] = {
-        "sync": (workers, workers, "process"),
-        "gthread": (workers * threads, workers, "threads"),
-        "gevent": (None, workers, "coroutines"),
-        "eventlet": (None, workers, "coroutines"),
-        "tornado": (workers, workers, "event-loop"),
-    }
-    return known.get(kind)
-
-
-def test_a_real_server_declares_what_its_command_says() -> None:
-    told = {name: as_commanded(server.command) for name, server in SERVERS.items()}
-
-    for name, server in SERVERS.items():
-        assert told[name] in (None, (server.slots, server.processes, server.model)), name
-    kinds = {known[2] for known in told.values() if known is not None}
-    assert kinds == {"process", "threads", "coroutines", "event-loop"}, "the lab comes with each of them"
 
 
 def test_every_stack_has_a_lock_and_somebody_who_runs_on_it() -> None:
@@ -127,7 +82,7 @@ def test_nginx_is_all_that_the_servers_behind_it_differ_by() -> None:
 def test_a_server_of_gunicorns_coroutines_says_how_its_database_driver_waits() -> None:
     """So that others run meanwhile, unless its summary says that they do not. Nobody else needs to say it."""
     for server in SERVERS.values():
-        if as_commanded(server.command) is not None:
+        if server.command[0] in ("gunicorn", "python"):
             blocking = "blocking" in server.summary
             expected = ("wait_c" if blocking else "wait_select") if server.model == "coroutines" else None
             assert server.environment.get("PSYCOPG_WAIT_FUNC") == expected, server.name

@@ -53,11 +53,18 @@ def test_a_key_that_overrides_a_merged_one_is_not_given_twice() -> None:
         ("- " * 5000, "f.yaml:1: is nested more than 30 deep"),
         ("a: &a [*a]", "f.yaml:1: the alias 'a' is within what it stands for"),
         ("a: &a {b: &b [*a]}", "f.yaml:1: the alias 'a' is within what it stands for"),
-        ("x:\n" + "- y\n" * 250_000, "f.yaml:249999: has more than 250,000 values"),
     ],
 )
 def test_what_is_no_plain_yaml_is_refused_with_its_line(text: str, message: str) -> None:
     assert refusal(text).startswith(message)
+
+
+def test_a_file_of_more_values_than_can_be_held_is_refused_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MOST_VALUES", 100)
+
+    # The mapping, its key and the list are values too.
+    assert parsing.load_yaml("x:\n" + "- y\n" * 97, "f.yaml")
+    assert refusal("x:\n" + "- y\n" * 98) == "f.yaml:99: has more than 100 values"
 
 
 def test_an_empty_file_is_nothing() -> None:

@@ -13,6 +13,7 @@ from wsgilab.commands import measure
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Application, Cell, Experiment, Request
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import LabError, SpecError
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
@@ -218,21 +219,12 @@ def test_all_cores_are_a_list_like_any_other() -> None:
     [
         ("block: 3", ["unknown key 'block'", "known are", "name", "cells", "blocks", "generator"]),
         ("blocks: 0", ["blocks: must be a whole number from 1 to 1000, not 0"]),
-        ("blocks: 1001", ["blocks: must be a whole number from 1 to 1000, not 1001"]),
-        ("blocks: some", ["blocks: must be a whole number from 1 to 1000, not 'some'"]),
         ("window_s: 0", ["window_s: must be a number above 0 and at most 3600, not 0"]),
         ("window_s: 1.0e-12", ["window_s: must be a number above 0", "not 1e-12"]),
-        ("window_s: .inf", ["window_s", "not inf"]),
-        ("window_s: .nan", ["window_s", "not nan"]),
         ("patience_s: -1", ["patience_s: must be a number above 0 and at most 3600, not -1"]),
         ("generator: mine", ["generator", "'own' or 'shared'", "not 'mine'"]),
         ("generator_cores: 0", ["generator_cores: must be a whole number from 1 to 100000, not 0"]),
-        ("generator_cores: 1.5", ["generator_cores", "not 1.5"]),
-        ("precision: 0", ["precision: must be a share such as 0.03, not 0"]),
-        ("precision: 1", ["precision: must be a share such as 0.03, not 1"]),
         ("precision: 3%", ["precision: must be a share such as 0.03, not '3%'"]),
-        ("precision: .nan", ["precision", "not nan"]),
-        ("precision: 0.03\nmax_blocks: 0", ["max_blocks: must be a whole number from 1 to 1000, not 0"]),
         ("precision: 0.03\nmax_blocks: 1001", ["max_blocks: must be a whole number from 1 to 1000, not 1001"]),
         (
             "blocks: 9\nprecision: 0.03\nmax_blocks: 8",
@@ -241,10 +233,8 @@ def test_all_cores_are_a_list_like_any_other() -> None:
         ("max_blocks: 8", ["max_blocks: says where a run with precision ends, but there is no precision"]),
         ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
         ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
-        ("workloads: {hello: {ms: 1}}", ["workloads.hello: unknown parameter 'ms'; known are none"]),
         ("workloads: {cpu: {ms: 0}}", ["workloads.cpu.ms must be a number from 0.01 to 10000, not 0"]),
         ("workloads: {sleep: {ms: 60001}}", ["workloads.sleep.ms must be a number from 0 to 60000, not 60001"]),
-        ("workloads: {mixed: {db: -1}}", ["workloads.mixed.db must be a number from 0 to 1000000, not -1"]),
         ("workloads: {large: {kib: 1.5}}", ["workloads.large.kib must be a whole number from 0 to 65536, not 1.5"]),
         (
             "workloads: {mixed: {hello: 0, db: 0, upstream: 0, cpu: 0, large: 0}}",
@@ -264,10 +254,7 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
     ("before", "after", "parts"),
     [
         ("users: [32]", "users: [0]", ["cells[1].users[0]: must be a whole number from 1 to 100000, not 0"]),
-        ("users: [32]", "users: 32", ["cells[1].users", "valid list", "not 32"]),
         (", users: [32]", "", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
-        ("users: [32]", "users: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
-        ("users: [32]", "rate: []", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
         ("users: [32]", "users: [32], rate: [10]", ["cells[1]: needs users (a closed loop) or rate", "and not both"]),
         (
             "users: [32]",
@@ -276,9 +263,6 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
         ),
         ("users: [32]", "rate: [10], arrivals: bursts", ["cells[1].arrivals", "'constant' or 'poisson'", "'bursts'"]),
         ("users: [32]", "rate: [0]", ["cells[1].rate[0]: must be a number above 0 and at most 100000, not 0"]),
-        ("users: [32]", "rate: [-1]", ["cells[1].rate[0]: must be a number above 0", "not -1"]),
-        ("users: [32]", "rate: [.inf]", ["cells[1].rate[0]", "not inf"]),
-        ("users: [32]", "rate: [.nan]", ["cells[1].rate[0]", "not nan"]),
         (
             "users: [32]",
             "rate: [100001]",
@@ -290,22 +274,16 @@ def test_a_wrong_key_is_refused_with_its_place_and_what_would_be_right(more: str
             "users: [32], cores: [0]",
             ["cells[1].cores[0]: must be a whole number from 1 to 100000, not 0"],
         ),
-        ("users: [32]", "users: [32], cores: [1.5]", ["cells[1].cores[0]", "not 1.5"]),
-        ("users: [32]", "users: [32], cores: [all]", ["cells[1].cores[0]: must be a whole number", "not 'all'"]),
         (
             "users: [32]",
             "users: [32], cores: 2",
             ["cells[1].cores: must be all, or a list of whole numbers such as [1, 2], not 2"],
         ),
-        ("users: [32]", "users: [32], cores: some", ["cells[1].cores: must be all, or a list", "not 'some'"]),
-        ("users: [32]", "users: [32], cores: null", ["cells[1].cores: must be all, or a list", "not None"]),
         (
             "users: [32]",
             "users: [32], connection: [close]",
             ["unknown key 'cells[1].connection'", "servers", "connections"],
         ),
-        ("users: [32]", "user: [32]", ["unknown key 'cells[1].user'"]),
-        ("users: [32]", "users: [100001]", ["cells[1].users[0]: must be a whole number from 1 to 100000, not 100001"]),
         ("users: [32]", "users: [32], connections: [open]", ["cells[1].connections[0]", "'keep-alive' or 'close'"]),
         ("[hello]", "[helo]", ["cells[1].workloads: unknown workload 'helo'; did you mean hello?"]),
         ("[hello]", "[x]", ["cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more"]),
@@ -649,6 +627,24 @@ def test_what_is_wrong_with_an_experiments_application_is_said_in_one_line(
         )
 
     assert caught.value.message.startswith(message)
+
+
+def test_the_users_of_a_locust_file_keep_their_connections_whatever_is_asked_and_have_no_rate() -> None:
+    own = testing.application(mixes={}, locust_files={"browse": LocustFile(path="a.py", files={"a.py": ""})})
+    text = "name: x\nreference: one\ncells: [{servers: [one], workloads: all, connections: [close, keep-alive], "
+
+    cells = resolve.parse(f"{text}users: [8]}}]", "e.yaml", SERVERS, cores=2, application=own).cells
+    assert [(each.workload, each.connection) for each in cells] == [
+        ("orders", "close"),
+        ("orders", "keep-alive"),
+        ("buy", "close"),
+        ("buy", "keep-alive"),
+        ("browse", "keep-alive"),
+    ]
+    with pytest.raises(
+        SpecError, match=r"^e\.yaml: workload 'browse' is a Locust file, whose users send when it says; "
+    ):
+        resolve.parse(f"{text}rate: [8]}}]", "e.yaml", SERVERS, cores=2, application=own)
 
 
 def test_what_is_wrong_in_the_file_of_an_application_names_that_file() -> None:

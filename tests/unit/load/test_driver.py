@@ -109,6 +109,29 @@ def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(spec: T
     assert users.marks == 2
 
 
+class HeldBack(Users):
+    """Users of a server that gives none of them an answer for a while, and then the first quarter and all others at once."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._looks = after
+
+    def progress(self) -> Progress:
+        self._looks -= 1
+        return Progress(users=4, answered=0 if self._looks > 0 else 1 if not self._looks else 4, failed=0)
+
+
+def test_a_window_that_was_forecast_to_end_much_too_late_ends_when_it_is_over() -> None:
+    users = HeldBack(after=30)
+
+    report = trial(CLOSED, users, TargetCores("", None), Reader(users, looks=1))
+
+    assert report.unanswered == 0
+    assert users.ends[1][0] < users.ends[0][0], "sooner than forecast"
+    # It began when load did.
+    assert report.window_s == pytest.approx(report.settling_s + CLOSED.window_s, abs=0.005)
+
+
 @pytest.mark.parametrize("spec", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
 def test_requests_are_void_only_after_the_lab_has_read_also_where_it_takes_longer_than_the_last_time(
     spec: TrialSpec,

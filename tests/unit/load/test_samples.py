@@ -15,6 +15,8 @@ from wsgilab.load.samples import (
     CLOCKS_NS,
     EVER,
     LATE_MS,
+    MOST_NAMES,
+    OTHER_NAMES,
     STAMP_HEADER,
     Recorder,
     Sample,
@@ -136,7 +138,7 @@ def test_what_cannot_be_recorded_is_a_failure_and_is_not_lost() -> None:
         (ValueError("wrong"), None, "ValueError: wrong"),
         (ConnectionRefusedError("refused"), None, "ConnectionRefusedError: refused"),
         (ValueError("wrong"), "1 2 3 4 5", "ValueError: wrong"),
-        (ValueError("x" * 1000), None, ("ValueError: " + "x" * 1000)[:200]),
+        (ValueError("x" * 1000), None, ("ValueError: " + "x" * 1000)[:400]),
     ],
 )
 def test_a_failure_is_recorded_with_its_kind_and_its_message_cut(
@@ -575,7 +577,7 @@ def test_failures_are_counted_by_kind_over_the_whole_trial() -> None:
     [
         (None, "ValueError: the answer has no Lab-Stamp header"),
         ("1 2 3", "ValueError: '1 2 3' is no stamp"),
-        (f"1 2 3 4 {'9' * 5000}", f"ValueError: '1 2 3 4 {'9' * 5000}"[:200]),
+        (f"1 2 3 4 {'9' * 5000}", f"ValueError: '1 2 3 4 {'9' * 5000}"[:400]),
         (f"{stamp(SETTLED)}, ", "ValueError: '' is no stamp"),
         (
             f"{stamp(SETTLED)}, {stamp(SETTLED, process=2)}",
@@ -734,3 +736,71 @@ def test_figures_of_a_mix_are_told_by_request_and_add_up_to_those_of_all() -> No
 
 def test_one_request_alone_is_told_once() -> None:
     assert reported(answered(1500 * MS)).by_request == {}
+
+
+# Answers without stamps.
+
+
+def test_of_answers_without_stamps_the_moment_counts_at_which_they_were_read_and_nothing_else_is_known() -> None:
+    """Of a server that is not the lab's."""
+    begun_ns = SPAN.settled_ns + 10 * MS
+    within = [
+        Sample(20.0, None, None, False, 0, 0.0, begun_ns=begun_ns + each * 30 * MS, received_bytes=6)
+        for each in range(3)
+    ]
+    before = Sample(20.0, None, None, False, 0, 0.0, begun_ns=SPAN.begin_ns - 30 * MS)
+    found = reported(*within, before, failed(), is_stamped=False)
+
+    assert (found.completed, found.failures, found.received_bytes) == (3, 1, 18)
+    assert found.throughput_rps > 0
+    assert found.latency_ms["p50"] == pytest.approx(20.0, rel=1e-2)
+    assert (found.is_stamped, found.parts, found.timeline, found.service_ms) == (False, None, None, 0.0)
+    assert (found.in_flight.peak, found.in_flight.requests_per_process) == (0, ())
+
+
+def test_where_one_answer_has_a_stamp_all_must() -> None:
+    left_ns = SPAN.settled_ns + 100 * MS
+    plain = Sample(20.0, None, None, False, 0, 0.0, begun_ns=left_ns)
+
+    found = reported(answered(left_ns), plain, is_stamped=False)
+
+    assert (found.is_stamped, found.completed, found.failures) == (True, 1, 1)
+
+
+def test_what_users_did_before_the_window_is_none_of_its_requests() -> None:
+    before, within = answered(900 * MS)._replace(name="login"), answered(1500 * MS)._replace(name="orders")
+
+    assert reported(before, within).by_request.keys() == {"orders"}
+
+
+def test_of_many_names_the_most_frequent_are_told_and_the_others_together() -> None:
+    named = [answered((1000 + at) * MS)._replace(name=f"/items/{at}") for at in range(200)]
+    found = reported(*named, *(answered((1300 + at) * MS)._replace(name="list") for at in range(3)))
+
+    assert len(found.by_request) == MOST_NAMES
+    assert found.by_request["list"].completed == 3
+    assert sum(each.completed for each in found.by_request.values()) == found.completed == 203
+    assert found.by_request[OTHER_NAMES].completed == 200 - (MOST_NAMES - 2)
+
+
+# Redirects.
+
+
+def test_a_redirect_is_a_request_to_the_application_and_the_latency_is_that_of_both() -> None:
+    first, last = stamp(1500 * MS, service_ns=20 * MS), stamp(1560 * MS, service_ns=30 * MS)
+    followed = answered(1560 * MS, 100.0)._replace(stamp=last, redirects=(first,), name="home", begun_ns=1470 * MS)
+    found = reported(followed)
+
+    assert found.completed == 2
+    assert found.in_flight.mean == pytest.approx(0.05)
+    assert found.latency_mean_ms == 100.0
+    assert found.by_request["home"].completed == 2
+    assert found.parts is not None
+    means = [each.mean for each in (found.parts.connect, found.parts.queue, found.parts.service, found.parts.back)]
+    assert means == [0.0, 10.0, 50.0, 40.0]
+
+
+def test_a_redirect_that_came_from_elsewhere_has_no_stamp_and_is_a_failure() -> None:
+    found = reported(answered(1500 * MS)._replace(redirects=(None,)))
+
+    assert (found.completed, found.errors) == (0, {"ValueError: the answer has no Lab-Stamp header": 1})

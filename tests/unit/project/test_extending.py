@@ -28,6 +28,15 @@ from wsgilab_door.wsgi import app
 if __name__ == "__main__":
     a_package_of_the_stack_alone.serve(app)
 """
+RENEWS = """
+from pathlib import Path
+
+from wsgilab import commands
+from wsgilab.commands import schemas
+
+schemas.write(Path("schemas"))
+commands.new_experiment("my-question", commands.workspace())
+"""
 USES_ALL = """
 from pathlib import Path
 
@@ -88,8 +97,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert(copy / "wsgilab" / "experiment" / "workloads.py", '    "mixed": Workload(\n', stanza)
     insert(copy / "services" / "app" / "app.py", '@app.get("/calibrate")\n', f"{route}\n\n")
     (copy / "locustfiles" / "echo_back.py").write_text(locustfile)
-    run(copy, "-m", "wsgilab.commands.schemas", "schemas")
-    run(copy, "-c", "from wsgilab import commands; commands.new_experiment('my-question', commands.workspace())")
+    run(copy, "-c", RENEWS)
     return copy
 
 
@@ -106,8 +114,8 @@ def test_what_is_added_can_be_measured_and_is_offered(extended: Path) -> None:
 
 def test_the_tests_take_what_is_added(extended: Path) -> None:
     # Those about all that there is, not about examples that are made up.
-    which = "real or every or stack or workload or folder or usual or lock"
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which]
+    which = "(real or every or stack or workload or folder or usual or lock) and not comparison and not two_runs and not most"
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--assert=plain", "-k", which]
     told = run(extended, *words, *(f"tests/unit/{name}.py" for name in TESTS))
 
     assert " passed" in told

@@ -189,56 +189,6 @@ def test_a_run_never_takes_the_folder_of_another(store: Store) -> None:
 # run.yaml
 
 
-@pytest.mark.parametrize("schema", [0, 2, "one", None])
-def test_a_run_of_another_schema_is_refused_with_the_remedy(store: Store, schema: object) -> None:
-    change_run(store, schema=schema)
-
-    with pytest.raises(StoreError) as caught:
-        store.run()
-
-    message = caught.value.message
-    assert message.startswith(str(store.folder / RUN_FILE))
-    assert f"has results of schema {schema!r}, but this lab reads schema 1" in message
-    assert "use the version of the lab that wrote it" in message
-
-
-@pytest.mark.parametrize(
-    ("changes", "part"),
-    [
-        ({"seed": "7"}, "seed: must be a whole number from "),
-        ({"runtime": "cloud"}, "runtime: input should be 'compose' or 'local'"),
-        ({"host": {}}, "lacks the key 'host.cpu'"),
-        ({"colour": "red"}, "unknown key 'colour'; known are schema, id, lab, "),
-    ],
-)
-def test_a_run_that_was_changed_is_refused_with_the_key(store: Store, changes: dict[str, object], part: str) -> None:
-    change_run(store, **changes)
-
-    with pytest.raises(StoreError) as caught:
-        store.run()
-
-    assert f"{store.folder / RUN_FILE}: {part}" in caught.value.message
-    assert "the file was changed or damaged" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("content", "part"),
-    [
-        (b"a: [", "run.yaml:1: expected the node content"),
-        (b"\xff\xfe\xff", "run.yaml: is not UTF-8 text"),
-        (b"a: \x00", "run.yaml: not valid YAML: unacceptable character #x0000"),
-    ],
-)
-def test_a_run_file_that_is_no_yaml_is_refused(store: Store, content: bytes, part: str) -> None:
-    (store.folder / RUN_FILE).write_bytes(content)
-
-    with pytest.raises(StoreError) as caught:
-        store.run()
-
-    assert part in caught.value.message
-    assert "; the file was changed or damaged; get it again" in caught.value.message
-
-
 @pytest.mark.parametrize("content", ["", "[]", "text"])
 def test_a_run_file_that_holds_no_run_has_no_schema(store: Store, content: str) -> None:
     (store.folder / RUN_FILE).write_text(content)
@@ -344,30 +294,6 @@ def test_a_file_of_one_torn_line_begins_anew(store: Store) -> None:
     assert store.observations() == [FIRST]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"null", b"\xff", b'{"block": 0', b"[1]"])
-def test_other_damage_is_refused_with_its_line(store: Store, damage: bytes) -> None:
-    record(store, FIRST, SECOND, THIRD)
-    lines = journal_of(store).read_bytes().split(b"\n")
-    lines[1] = damage
-    journal_of(store).write_bytes(b"\n".join(lines))
-
-    with pytest.raises(StoreError) as caught:
-        store.observations()
-
-    message = caught.value.message
-    assert message.startswith(f"{journal_of(store)}:2: is no observation: ")
-    assert message.endswith("; the file was changed or damaged; get it again from where it was measured")
-
-
-def test_an_observation_with_a_key_too_many_is_damage(store: Store) -> None:
-    record(store, FIRST)
-    line = journal_of(store).read_bytes()
-    journal_of(store).write_bytes(line.replace(b'{"block":0', b'{"colour":"red","block":0'))
-
-    with pytest.raises(StoreError, match=r"observations\.jsonl:1: is no observation"):
-        store.observations()
-
-
 def without(store: Store, *keys: str) -> None:
     """The journal's only observation as one that lacks these keys of its report, and a cell without a rate."""
     observation = json.loads(journal_of(store).read_bytes())
@@ -386,14 +312,6 @@ def test_an_observation_without_the_keys_that_have_a_default_is_read_with_them(s
     assert observation == testing.observation()
     assert observation.swarm is not None
     assert (observation.swarm.settling_s, observation.swarm.late) == (0.0, 0)
-
-
-def test_an_observation_of_a_version_that_kept_no_percentiles_is_refused(store: Store) -> None:
-    record(store, FIRST)
-    without(store, "settling_s", "late", "latency_ms")
-
-    with pytest.raises(StoreError, match=r"observations\.jsonl:1: is no observation"):
-        store.observations()
 
 
 def test_a_failed_trial_of_an_earlier_version_is_read(store: Store) -> None:

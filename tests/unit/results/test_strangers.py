@@ -31,7 +31,7 @@ from tests.unit import lanes
 from wsgilab import testing
 from wsgilab.analysis import claims, stats
 from wsgilab.analysis.compare import compare
-from wsgilab.model import Claim, Comparison, Condition, Experiment, Observation, Run, errors
+from wsgilab.model import Claim, Comparison, Condition, Experiment, Observation, Run, Timeline, errors
 from wsgilab.model.errors import LabError, StoreError
 from wsgilab.model.limits import Range
 from wsgilab.model.text import visible
@@ -120,6 +120,35 @@ def changed(given: Document, place: Place, value: Any) -> Document:
     return copied
 
 
+Given = Callable[[], tuple[Document, Sequence[Document]]]
+
+
+def refused_run(run: Document) -> str:
+    """Why such a `run.yaml` is refused."""
+    with pytest.raises(StoreError, match=f"^{RUN_FILE}: ") as caught:
+        reading.run(dumped(run), RUN_FILE)
+    assert len(caught.value.message) < 400
+    return caught.value.message
+
+
+@functools.cache
+def reader(of: Given) -> Callable[[bytes, str], Observation]:
+    return reading.observations(reading.run(dumped(of()[0]), RUN_FILE))
+
+
+def read_trial(line: bytes, of: Given = recorded) -> Observation:
+    return reader(of)(line, "lines:1")
+
+
+def refused_trial(trial: Document | bytes, of: Given = recorded) -> str:
+    """Why such a line is refused, in a run that is sound."""
+    with pytest.raises(StoreError, match=r"^lines:1: is no observation: ") as caught:
+        read_trial(trial if isinstance(trial, bytes) else json.dumps(trial).encode(), of)
+    assert caught.value.message.endswith(f"; {reading.DAMAGED}")
+    assert len(caught.value.message) < 400
+    return caught.value.message.removeprefix("lines:1: is no observation: ")
+
+
 def at(text: str) -> Place:
     return tuple(int(part) if part.isdecimal() else part for part in text.split("/"))
 
@@ -130,42 +159,30 @@ CELL_0 = "experiment/cells/0"
 
 RUNS: Sequence[tuple[str, Any, str]] = [
     ("id", "../../x", "id: must be the id of a run, not '../../x'"),
-    ("id", "/etc/passwd", "id: must be the id of a run, not '/etc/passwd'"),
-    ("id", "", "id: must be the id of a run, not ''"),
     ("id", "x" * 151, "id: "),
     ("id", "x\n", "id: must be the id of a run, not 'x\\n'"),
     ("started", "yesterday", "started: must be a time, in ISO 8601, with its offset from UTC, not 'yesterday'"),
-    ("started", "2026-01-02T03:04:05", "started: "),
     ("schema", 2, "has results of schema 2"),
     ("schema", "x" * 10**5, "has results of schema 'xxxxx"),
     ("seed", 2**129, "seed: "),
     ("cpu_iterations", 0, "cpu_iterations: must be a whole number from 1 to 1000000000000, not 0"),
     ("experiment/name", "../x", "experiment.name: must be lower-case letters, digits and hyphens, 64 at most"),
-    ("experiment/name", "x.html#<b>", "experiment.name: "),
     (
         "experiment/reference",
         "no server!",
         "experiment.reference: must be the name of a server, or empty, not 'no server!'",
     ),
     ("experiment/blocks", 0, "experiment.blocks: must be a whole number from 1 to 1000, not 0"),
-    ("experiment/blocks", "4", "experiment.blocks: must be a whole number from 1 to 1000, not '4'"),
-    ("experiment/blocks", True, "experiment.blocks: "),
-    ("experiment/blocks", 10**9, "experiment.blocks: "),
-    ("experiment/window_s", 0.0, "experiment.window_s: must be a number above 0 and at most 3600, not 0.0"),
     ("experiment/window_s", 1e-300, "experiment.window_s: "),
-    ("experiment/window_s", "0.3", "experiment.window_s: must be a number above 0 and at most 3600, not '0.3'"),
-    ("experiment/patience_s", 1e300, "experiment.patience_s: "),
     ("experiment/generator_cores", 0, "experiment.generator_cores: "),
     ("experiment/precision", 0.1, "experiment.max_blocks: goes with precision"),
-    ("experiment/max_blocks", 9, "experiment.max_blocks: goes with precision"),
     ("experiment/cells", [], "experiment.cells: is empty"),
     ("experiment/reference", "", "experiment.reference: is empty"),
     (f"{CELL_0}/server", "nobody", "experiment.cells[0].server: 'nobody' is none of servers"),
     (f"{CELL_0}/workload", "db", "experiment.cells[0].workload: 'db' is none of experiment.parameters"),
     (f"{CELL_0}/cores", 7, "experiment.cells[0].cores: 7 is none of server_cpus"),
-    (f"{CELL_0}/cores", 0, "experiment.cells[0].cores: must be a whole number from 1 to 100000, not 0"),
+    (f"{CELL_0}/cores", 0, "experiment.cells[0].cores: 0 does not go with"),
     (f"{CELL_0}/users", -1, "experiment.cells[0].users: must be a whole number from 1 to 100000, not -1"),
-    (f"{CELL_0}/users", None, "experiment.cells[0].users: needs users or rate, and not both"),
     (f"{CELL_0}/rate", 5.0, "experiment.cells[0].users: needs users or rate, and not both"),
     (f"{CELL_0}/arrivals", "poisson", "experiment.cells[0].arrivals: goes with rate"),
     ("experiment/parameters", {"sleep": {"ms": 50.0}}, "'cpu' is none of experiment.parameters"),
@@ -179,9 +196,7 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ("server_cpus", {}, "experiment.cells[0].cores: 1 is none of server_cpus"),
     ("server_cpus/1", "0-1", "server_cpus[1]: '0-1' is not so many cores"),
     ("server_cpus/1", "0-99999999999", "server_cpus[1]: must be a list of cores such as 0,2-3, not '0-99999999999'"),
-    ("server_cpus/1", "3-1", "server_cpus[1]: must be a list of cores such as 0,2-3, not '3-1'"),
     ("generator_cpus", "", "generator_cpus: must be a list of cores such as 0,2-3, not ''"),
-    ("generator_cpus", "all", "generator_cpus: must be a list of cores such as 0,2-3, not 'all'"),
     ("backend_cpus", "x", "backend_cpus: must be a list of cores such as 0,2-3, or empty, not 'x'"),
     ("host/usable_cpus", "0-", "host.usable_cpus: must be a list of cores such as 0,2-3, not '0-'"),
     ("host/siblings/1", "," * 100, "host.siblings[1]: "),
@@ -192,7 +207,6 @@ RUNS: Sequence[tuple[str, Any, str]] = [
         0,
         "servers.gunicorn-sync-1.slots: must be a whole number from 1 to 1000000000, not 0",
     ),
-    ("servers/gunicorn-sync-1/processes", 10**9, "servers.gunicorn-sync-1.processes: "),
     ("notes", ["  "], "notes[0]: must be a few words, not '  '"),
     ("origin", {"files": {"": {}}}, "origin.files..[key]: must be a part of what is measured, not ''"),
     (
@@ -202,8 +216,6 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ),
     ("origin", {"files": {"locks": {"a.txt": "0" * 63}}}, "origin.files.locks.a.txt: "),
     ("origin", {"files": {}, "revision": "main"}, "origin.revision: must be a revision of git, not 'main'"),
-    ("origin", {"files": {}, "dirty": "perhaps"}, "origin.dirty: "),
-    ("host/siblings", "0", "host.siblings: input should be a valid tuple"),
     ("lab", GONE, "lacks the key 'lab'"),
     ("colour", "red", "unknown key 'colour'; known are schema, id, lab, "),
     ("host/colour", "red", "unknown key 'host.colour'; known are cpu, architecture, "),
@@ -211,18 +223,21 @@ RUNS: Sequence[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("place", "value", "told"), RUNS)
-def test_a_run_that_cannot_be_is_refused_with_file_and_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
+def test_a_run_that_cannot_be_is_refused_with_file_and_key(place: str, value: Any, told: str) -> None:
+    run, _ = recorded()
+    message = refused_run(changed(run, at(place), value))
+
+    assert told in message
+    assert "get it again" in message or "use the version of the lab that wrote it" in message
+
+
+def test_a_run_that_cannot_be_is_refused_with_its_observations_too(tmp_path: Path) -> None:
     run, observations = recorded()
-    store = written(changed(run, at(place), value), observations, tmp_path)
+    store = written(changed(run, ("id",), "../../x"), observations, tmp_path)
 
     for read in store.run, store.observations:
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError, match=f"^{re.escape(str(tmp_path / RUN_FILE))}: id: must be the id of a run"):
             read()
-        message = caught.value.message
-        assert message.startswith(f"{tmp_path / RUN_FILE}: ")
-        assert told in message
-        assert len(message) < 400
-        assert "get it again" in message or "use the version of the lab that wrote it" in message
 
 
 def test_a_cell_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
@@ -238,13 +253,10 @@ LANE_0 = "lanes/0"
 
 RUNS_ON_LANES: Sequence[tuple[str, Any, str]] = [
     (f"{LANE_0}/targets/name", "Alpha!", "lanes[0].targets.name: must be lower-case letters, digits and hyphens"),
-    (f"{LANE_0}/targets/name", "", "lanes[0].targets.name: must be lower-case letters"),
     (f"{LANE_0}/targets/name", "x" * 101, "lanes[0].targets.name: "),
-    (f"{LANE_0}/targets/name", "gamma", "lanes[1]: 'gamma' is another machine's name too"),
     (f"{LANE_0}/targets/name", "beta", "lanes[0]: 'beta' is another machine's name too"),
     ("lanes/1/swarm/1/name", "delta", "lanes[1]: 'delta' is another machine's name too"),
     ("lanes/1/swarm/1/cpus", "", "lanes[1].swarm[1].cpus: must be a list of cores such as 0,2-3, not ''"),
-    (f"{LANE_0}/targets/cpus", "3-1", "lanes[0].targets.cpus: must be a list of cores such as 0,2-3, not '3-1'"),
     (
         f"{LANE_0}/targets/host/usable_cpus",
         "x",
@@ -254,7 +266,6 @@ RUNS_ON_LANES: Sequence[tuple[str, Any, str]] = [
     ("lanes/1/swarm/0/host/memory_bytes", -1, "lanes[1].swarm[0].host.memory_bytes: must be a whole number from 0"),
     (f"{LANE_0}/swarm", [], "lanes[0].swarm: tuple should have at least 1 item"),
     (f"{LANE_0}/round_trip_ms", -1.0, "lanes[0].round_trip_ms: must be a number from 0"),
-    (f"{LANE_0}/round_trip_ms", 1e300, "lanes[0].round_trip_ms: "),
     (f"{LANE_0}/bandwidth_mbps", 0.0, "lanes[0].bandwidth_mbps: must be a number above 0"),
     (f"{LANE_0}/bandwidth_mbps", GONE, "lacks the key 'lanes[0].bandwidth_mbps'"),
     (f"{LANE_0}/engine", "ssh://lab@10.0.0.2", "unknown key 'lanes[0].engine'; known are targets, swarm, "),
@@ -262,15 +273,10 @@ RUNS_ON_LANES: Sequence[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("place", "value", "told"), RUNS_ON_LANES)
-def test_machines_that_cannot_be_are_refused_with_their_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
-    run, observations = on_lanes()
-    store = written(changed(run, at(place), value), observations, tmp_path)
+def test_machines_that_cannot_be_are_refused_with_their_key(place: str, value: Any, told: str) -> None:
+    run, _ = on_lanes()
 
-    with pytest.raises(StoreError) as caught:
-        store.run()
-
-    assert caught.value.message.startswith(f"{tmp_path / RUN_FILE}: {told}")
-    assert len(caught.value.message) < 400
+    assert refused_run(changed(run, at(place), value)).startswith(f"{RUN_FILE}: {told}")
 
 
 OBSERVED_ON_LANES: Sequence[tuple[str, Any, str]] = [
@@ -278,50 +284,31 @@ OBSERVED_ON_LANES: Sequence[tuple[str, Any, str]] = [
     ("machine", GONE, "machine: '' is no lane's machine of targets"),
     # It loads alpha, and has no targets.
     ("machine", "beta", "machine: 'beta' is no lane's machine of targets"),
-    ("machine", "x" * 10**5, "machine: 'xxxx"),
     ("restarted", ["<b>"], "restarted[0]: must be the name of a server or a backend, not '<b>'"),
-    ("machine", 1, "machine: "),
     ("swarm/round_trip_ms", -1.0, "swarm.round_trip_ms: must be a number from 0"),
-    ("swarm/round_trip_ms", 1e300, "swarm.round_trip_ms: "),
     ("swarm/received_bytes", -1, "swarm.received_bytes: must be a whole number from 0"),
-    ("swarm/received_bytes", 2**70, "swarm.received_bytes: "),
-    ("swarm/sent_segments", 10**30, "swarm.sent_segments: "),
-    ("swarm/resent_segments", -1, "swarm.resent_segments: must be a whole number from 0"),
     ("swarm/sent_segments", None, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
     ("swarm/resent_segments", GONE, "swarm.resent_segments: goes with sent_segments; one of the two is missing"),
 ]
 
 
 @pytest.mark.parametrize(("place", "value", "told"), OBSERVED_ON_LANES)
-def test_a_trial_on_lanes_that_cannot_be_is_refused_with_its_key(
-    tmp_path: Path, place: str, value: Any, told: str
-) -> None:
-    run, observations = on_lanes()
-    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
-
-    with pytest.raises(StoreError) as caught:
-        store.observations()
-
-    assert caught.value.message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:1: is no observation: {told}")
-    assert len(caught.value.message) < 400
+def test_a_trial_on_lanes_that_cannot_be_is_refused_with_its_key(place: str, value: Any, told: str) -> None:
+    assert refused_trial(changed(on_lanes()[1][0], at(place), value), on_lanes).startswith(told)
 
 
-def test_a_machine_is_refused_where_the_run_has_none(tmp_path: Path) -> None:
-    run, observations = recorded()
-    store = written(run, [{**observations[0], "machine": "alpha"}, *observations[1:]], tmp_path)
+def test_a_machine_is_refused_where_the_run_has_none() -> None:
+    told = refused_trial({**recorded()[1][0], "machine": "alpha"})
 
-    with pytest.raises(StoreError, match="machine: 'alpha' is named, but the run has no lanes"):
-        store.observations()
+    assert told.startswith("machine: 'alpha' is named, but the run has no lanes")
 
 
-def test_more_segments_may_be_sent_again_than_for_the_first_time(tmp_path: Path) -> None:
+def test_more_segments_may_be_sent_again_than_for_the_first_time() -> None:
     """As where a link is cut in the middle of a trial."""
-    run, observations = on_lanes()
-    swarm = {**observations[0]["swarm"], "sent_segments": 40, "resent_segments": 200}
+    (_, (first, *_)) = on_lanes()
+    swarm = {**first["swarm"], "sent_segments": 40, "resent_segments": 200}
 
-    store = written(run, [{**observations[0], "swarm": swarm}, *observations[1:]], tmp_path)
-
-    assert len(store.observations()) == len(observations)
+    assert read_trial(json.dumps({**first, "swarm": swarm}).encode(), on_lanes).swarm is not None
 
 
 def test_more_lanes_than_anybody_has_are_refused() -> None:
@@ -343,6 +330,11 @@ def test_a_run_from_before_there_were_lanes_is_read(tmp_path: Path) -> None:
     assert store.run().lanes == ()
     assert {each.machine for each in store.observations()} == {""}
     assert {getattr(each.swarm, name) for each in store.observations() for name in new} == {None}
+
+
+def test_more_spans_than_a_timeline_holds_are_refused() -> None:
+    with pytest.raises(ValidationError, match="stays\n  Tuple should have at most 200000 items"):
+        TypeAdapter(Timeline).validate_python({"span_us": 1, "stays": [[0, 0, 0, 1, 2]] * 200_001})
 
 
 def test_more_cells_than_anybody_measures_are_refused() -> None:
@@ -388,30 +380,17 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
     ("started", "", "started: must be a time"),
     ("status", "failed", "status: is failed, with figures"),
     ("swarm", None, "status: is measured, without figures"),
-    ("status", "fine", "status: "),
     ("server_cpu_s", -1.0, "server_cpu_s: "),
     ("server_span_s", 1e-300, "server_span_s: "),
-    ("resident_bytes", 2**70, "resident_bytes: "),
-    ("os_threads", -1, "os_threads: "),
-    ("backend_cpu_s", 1e300, "backend_cpu_s: "),
     ("swarm/window_s", 0.0, "swarm.window_s: must be a number above 0"),
-    ("swarm/window_s", -0.3, "swarm.window_s: "),
     ("swarm/completed", -1, "swarm.completed: "),
-    ("swarm/completed", 10**30, "swarm.completed: "),
-    ("swarm/throughput_rps", 1e300, "swarm.throughput_rps: "),
     ("swarm/throughput_rps", 5e-324, "swarm.throughput_rps: "),
-    ("swarm/latency_mean_ms", -1.0, "swarm.latency_mean_ms: "),
     ("swarm/unanswered", 33, "swarm.unanswered: 33 is more than the 32 users"),
     ("swarm/errors", {"x" * 500: -1}, "swarm.errors.xxxx"),
     ("swarm/latency_ms", {"p50": 1.0}, "swarm.latency_ms: must have max, p50, p95, p99, or nothing"),
-    ("swarm/latency_ms/p50", -1.0, "swarm.latency_ms.p50: "),
     ("swarm/latency_histogram", "", "swarm.latency_histogram: is no compressed HdrHistogram V2"),
     ("swarm/parts", in_parts(queue=1.0), "swarm.parts: add up to 51.6 ms, not to latency_mean_ms"),
     ("swarm/parts", in_parts() | {"back": {"mean": 0.0}}, "lacks the key 'swarm.parts.back.p50'"),
-    ("swarm/parts", in_parts(queue=-1.0), "swarm.parts.queue.mean: must be a number from 0"),
-    ("swarm/parts", in_parts() | {"lunch": 1.0}, "unknown key 'swarm.parts.lunch'"),
-    ("swarm/in_flight/peak", -1, "swarm.in_flight.peak: "),
-    ("swarm/in_flight/mean", 1e300, "swarm.in_flight.mean: "),
     (
         "swarm/in_flight/requests_per_process",
         [0],
@@ -421,12 +400,6 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
     ("swarm/timeline/span_us", 0, "swarm.timeline.span_us: "),
     ("swarm/timeline/stays/0", [0, 0, 0, 5, 4], "swarm.timeline.stays[0]: left before it entered"),
     ("swarm/timeline/stays/0", [-1, 0, 0, 5, 6], "swarm.timeline.stays[0][0]: must be a whole number from 0"),
-    ("swarm/timeline/stays/0", [0, 0, 0, -(10**15), 6], "swarm.timeline.stays[0][3]: "),
-    (
-        "swarm/timeline/stays",
-        [[0, 0, 0, 1, 2]] * 200_001,
-        "swarm.timeline.stays: tuple should have at most 200000 items",
-    ),
     ("swarm/timeline/stays/0", [0, 0], "lacks the key 'swarm.timeline.stays[0][2]'"),
     (
         "swarm/timeline/stays/0",
@@ -440,17 +413,18 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("place", "value", "told"), OBSERVED)
-def test_a_trial_that_cannot_be_is_refused_with_line_and_key(tmp_path: Path, place: str, value: Any, told: str) -> None:
-    run, observations = recorded()
-    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
+def test_a_trial_that_cannot_be_is_refused_with_its_key(place: str, value: Any, told: str) -> None:
+    assert refused_trial(changed(recorded()[1][0], at(place), value)).startswith(told)
+
+
+def test_a_trial_that_cannot_be_is_refused_with_file_and_line(tmp_path: Path) -> None:
+    run, (first, second, *_) = recorded()
+    store = written(run, [first, changed(second, ("block",), 4)], tmp_path)
 
     with pytest.raises(StoreError) as caught:
         store.observations()
 
-    message = caught.value.message
-    assert message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:1: is no observation: {told}")
-    assert message.endswith("; the file was changed or damaged; get it again from where it was measured")
-    assert len(message) < 400
+    assert caught.value.message.startswith(f"{tmp_path / OBSERVATIONS_FILE}:2: is no observation: block: 4 is none")
 
 
 @pytest.mark.parametrize(
@@ -470,39 +444,37 @@ def test_a_trial_that_cannot_be_is_refused_with_line_and_key(tmp_path: Path, pla
         ("resident_bytes", 2**60),
     ],
 )
-def test_a_trial_that_can_just_be_is_read(tmp_path: Path, place: str, value: Any) -> None:
-    run, observations = recorded()
-    store = written(run, [changed(observations[0], at(place), value), *observations[1:]], tmp_path)
-
-    assert len(store.observations()) == len(observations)
+def test_a_trial_that_can_just_be_is_read(place: str, value: Any) -> None:
+    assert read_trial(json.dumps(changed(recorded()[1][0], at(place), value)).encode()).block == 0
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize(
     "place",
     ["server_cpu_s", "cell/rate", "swarm/window_s", "swarm/latency_ms/p50", "swarm/in_flight/mean", "swarm/errors/x"],
 )
-def test_what_is_no_number_is_none_anywhere_in_a_line(tmp_path: Path, place: str, number: str) -> None:
-    run, observations = recorded()
-    store = written(run, [changed(observations[0], at(place), "NUMBER")], tmp_path)
-    path = tmp_path / OBSERVATIONS_FILE
-    path.write_text(path.read_text().replace('"NUMBER"', number))
-
-    with pytest.raises(StoreError, match=r":1: is no observation: "):
-        store.observations()
+def test_what_is_no_number_is_none_anywhere_in_a_line(place: str) -> None:
+    line = json.dumps(changed(recorded()[1][0], at(place), "NUMBER"))
+    for number in ("NaN", "Infinity", "-Infinity", "1e999"):
+        with pytest.raises(StoreError, match=r": is no observation: "):
+            read_trial(line.replace('"NUMBER"', number).encode())
 
 
-@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1e999", "1.0e+999"])
 @pytest.mark.parametrize(
-    "place", ["experiment/window_s", "experiment/precision", "experiment/parameters/sleep/ms", f"{CELL_0}/rate", "seed"]
+    ("place", "number"),
+    [
+        ("experiment/window_s", ".nan"),
+        ("experiment/precision", "-.inf"),
+        ("experiment/parameters/sleep/ms", ".inf"),
+        (f"{CELL_0}/rate", "1.0e+999"),
+        ("seed", "1e999"),
+        ("seed", ".nan"),
+    ],
 )
-def test_what_is_no_number_is_none_anywhere_in_a_run(tmp_path: Path, place: str, number: str) -> None:
-    run, observations = recorded()
-    store = written(changed(run, at(place), "NUMBER"), observations, tmp_path)
-    (tmp_path / RUN_FILE).write_text((tmp_path / RUN_FILE).read_text().replace("NUMBER", number))
+def test_what_is_no_number_is_none_anywhere_in_a_run(place: str, number: str) -> None:
+    text = dumped(changed(recorded()[0], at(place), "NUMBER")).replace(b"NUMBER", number.encode())
 
-    with pytest.raises(StoreError, match=r"run\.yaml: [a-z.0-9_\[\]]+: "):
-        store.run()
+    with pytest.raises(StoreError, match=r"^run\.yaml: [a-z.0-9_\[\]]+: "):
+        reading.run(text, RUN_FILE)
 
 
 @pytest.mark.parametrize(
@@ -518,15 +490,8 @@ def test_what_is_no_number_is_none_anywhere_in_a_run(tmp_path: Path, place: str,
         (b"0" * 10**6, "cannot be read as JSON ("),
     ],
 )
-def test_a_line_that_is_no_json_of_ours_is_refused(tmp_path: Path, line: bytes, told: str) -> None:
-    store = written(*recorded(), tmp_path)
-    (tmp_path / OBSERVATIONS_FILE).write_bytes(line + b"\n")
-
-    with pytest.raises(StoreError) as caught:
-        store.observations()
-
-    assert f"{OBSERVATIONS_FILE}:1: is no observation: {told}" in caught.value.message
-    assert len(caught.value.message) < 400
+def test_a_line_that_is_no_json_of_ours_is_refused(line: bytes, told: str) -> None:
+    assert refused_trial(line).startswith(told)
 
 
 def laughs(levels: int) -> str:
@@ -538,38 +503,27 @@ def laughs(levels: int) -> str:
     ("text", "told"),
     [
         (laughs(12), "run.yaml:1: has an anchor or an alias, which no run of the lab has"),
-        ("schema: *one\n", "run.yaml:1: has an anchor or an alias"),
         ("x: &a [*a]\n", "run.yaml:1: has an anchor or an alias"),
         ("a: 1\nx: " + "[" * 10**5, "run.yaml:2: is nested more than 30 deep"),
-        ("\n".join(" " * at + "- " for at in range(2000)), "is nested more than 30 deep"),
         ("schema: 1\nschema: 1\n", "run.yaml:2: the key 'schema' is given twice"),
-        ("a: {b: 1, b: 2}", "run.yaml:1: the key 'b' is given twice"),
-        ("? [a]\n: 1\n", "has a key that is neither text nor number"),
         ("seed: " + "9" * 5000, "run.yaml:1: '999"),
         ("seed: " + ":".join(["59"] * 10**5), "is too long a number"),
         ("seed: " + ":".join(["59"] * 33) + ".5", "run.yaml: has results of schema None"),
-        ("seed: 1:59.e" + "9" * 50, "run.yaml: "),
         (
             "x: !!python/object/apply:os.system [id]",
             "has the tag 'tag:yaml.org,2002:python/object/apply:os.system', and only plain",
         ),
         ("x: !!timestamp never", "has the tag 'tag:yaml.org,2002:"),
-        ("x: !!bool never", "has the tag 'tag:yaml.org,2002:"),
-        ("x: !!int ''", "has the tag 'tag:yaml.org,2002:"),
         ("x: 2026-13-40\n", "run.yaml:1: '2026-13-40' must be in quotes"),
         ("x: {<<: {a: 1}}\n", "run.yaml:1: '<<' must be in quotes"),
-        ("x: =\n", "must be in quotes"),
-        ("---\na: 1\n---\na: 2\n", "run.yaml:3: but found another document"),
         ("x: " + "y" * 10**6 + ": z", "run.yaml:1: "),
         ("\x1b[31m: [", "run.yaml: not valid YAML: unacceptable character #x001b"),
     ],
     ids=itertools.count(),
 )
-def test_yaml_that_is_a_trap_is_refused(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / RUN_FILE).write_text(text)
-
+def test_yaml_that_is_a_trap_is_refused(text: str, told: str) -> None:
     with pytest.raises(StoreError) as caught:
-        Store(tmp_path).run()
+        reading.run(text.encode(), RUN_FILE)
 
     assert told in caught.value.message
     assert len(caught.value.message) < 400
@@ -656,19 +610,12 @@ def varint(value: int) -> bytes:
         (wrapped(zlib.compress(b"x" * 99) + b"more"), "is cut, or larger"),
         (wrapped(zlib.compress(bytes(10**8), 9)), "is cut, or larger than any of this lab"),
         (packed(b"", digits=5), "another range or other digits"),
-        (packed(b"", digits=2**31), "another range or other digits"),
-        (packed(b"", lowest=0), "another range or other digits"),
         (packed(b"", highest=2**63), "another range or other digits"),
         (packed(b"", ratio=float("nan")), "another range or other digits"),
-        (packed(b"", offset=1), "another range or other digits"),
-        (packed(b"", cookie=0x1C849303), "another range or other digits"),
         (packed(b"", length=9), "another range or other digits"),
         (packed(b"\x80"), "is cut within a count"),
-        (packed(b"\x80" * 8), "is cut within a count"),
         (packed(varint(10**12 + 1)), "holds more than such a histogram can"),
-        (packed(varint(6 * 10**11) * 2), "holds more than such a histogram can"),
         (packed(b"\x80" * 9), "holds more than such a histogram can"),
-        (packed(b"\xff" * 9), "holds more than such a histogram can"),
         (packed(varint(-(2**62))), "holds more than such a histogram can"),
         (packed(varint(-25_000) + varint(1)), "holds more than such a histogram can"),
         (packed(varint(1) * 30_000), "holds more than such a histogram can"),
@@ -819,11 +766,11 @@ def claimed(words: Callable[[], str], comparison: Comparison) -> str:
     return content.decode()
 
 
-@pytest.mark.parametrize("word", [*MARKUP, HIDING])
-def test_markup_in_claims_changes_nothing_of_their_markdown(word: str) -> None:
-    harmless = claimed(lambda: "plain", wordy("harmless"))
+def test_markup_in_claims_changes_nothing_of_their_markdown() -> None:
+    harmless = list(parsed(claimed(lambda: "plain", wordy("harmless"))))
 
-    assert list(parsed(claimed(lambda: word, wordy("markup from 0")))) == list(parsed(harmless))
+    for word in (*MARKUP, HIDING):
+        assert list(parsed(claimed(lambda word=word: word, wordy("markup from 0")))) == harmless, word  # type: ignore[misc]
 
 
 def test_what_begins_a_line_as_only_github_reads_it_is_escaped_too() -> None:
@@ -847,9 +794,9 @@ def is_text(text: str, frame: str) -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("text", MARKUP)
-def test_escaped_markup_is_text_wherever_it_stands(text: str, frame: str) -> None:
-    is_text(text, frame)
+def test_escaped_markup_is_text_wherever_it_stands(frame: str) -> None:
+    for text in MARKUP:
+        is_text(text, frame)
 
 
 @given(st.text(min_size=1), st.sampled_from(FRAMES))
@@ -962,7 +909,7 @@ def test_visible_text_prints_and_stays_as_it_is(text: str) -> None:
         assert shown == text
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.text())
 def test_any_text_survives_the_documents(text: str) -> None:
     """PyYAML reads U+0085 back as a space; of what a run holds, that one is spelt out before."""
@@ -975,22 +922,20 @@ def test_any_text_survives_the_documents(text: str) -> None:
 
 def test_no_free_text_of_a_machine_becomes_markup() -> None:
     """A machine's name is a name; its processor is what it says it is."""
-    of = lanes.run()
     word = "<script>alert(1)</script> | `x` [y](z)\x1b[31m\n# z"
-    first, *others = of.lanes
-    machine = replace(first.targets, host=replace(first.targets.host, cpu=word))
-    run = replace(of, lanes=(replace(first, targets=machine), *others))
-    with tempfile.TemporaryDirectory() as folder:
-        observations = [json.loads(reading.dump_observation(each)) for each in lanes.observations(of)]
-        store = written(reading.dump_run(run), observations, Path(folder))
-        spoken = compare(store.run(), store.observations())
-    plain = compare(of, lanes.observations(of))
+    run, observations = on_lanes()
 
+    def comparison(cpu: str) -> Comparison:
+        with tempfile.TemporaryDirectory() as folder:
+            store = written(changed(run, at(f"{LANE_0}/targets/host/cpu"), cpu), observations, Path(folder))
+            return compare(store.run(), store.observations())
+
+    spoken = comparison(word)
     for render in FORMATS:
         for name, content in FORMATS[render](spoken).items():
             assert not raw(content.decode().replace("\t", "")), name
             assert b"<script>alert" not in content or name.endswith((".yaml", ".md")), name
-    texts_of = [FORMATS["markdown"](each)["comparison.md"].decode() for each in (plain, spoken)]
+    texts_of = [FORMATS["markdown"](each)["comparison.md"].decode() for each in (comparison("A CPU"), spoken)]
     assert list(parsed(texts_of[0])) == list(parsed(texts_of[1]))
 
 
@@ -1049,7 +994,6 @@ MUTATION = st.tuples(
 )
 
 
-Given = Callable[[], tuple[Document, Sequence[Document]]]
 GIVEN = st.sampled_from([recorded, on_lanes])
 
 
@@ -1116,23 +1060,23 @@ def try_everything(given: Given, mutations: Sequence[tuple[str, int, int, Change
 
 
 @pytest.mark.parametrize("sound", [recorded, on_lanes])
-def test_a_sound_run_is_rendered_in_every_format(sound: Given) -> None:
-    assert try_everything(sound, [], FORMATS)
+def test_a_sound_run_is_not_refused(sound: Given) -> None:
+    assert try_everything(sound, [], QUICK)
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(GIVEN, st.lists(MUTATION, min_size=1, max_size=3))
 def test_a_run_that_was_tampered_with_is_reported_or_refused_in_one_line(sound: Given, mutations: list[Any]) -> None:
     try_everything(sound, mutations, QUICK)
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(GIVEN, st.lists(MUTATION, min_size=1, max_size=2))
 def test_charts_of_a_run_that_was_tampered_with_are_drawn_or_it_is_refused(sound: Given, mutations: list[Any]) -> None:
     try_everything(sound, mutations, FORMATS)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.sampled_from([RUN_FILE, OBSERVATIONS_FILE]), st.floats(0, 1), st.binary(max_size=5), st.integers(0, 50))
 def test_files_whose_bytes_were_damaged_are_reported_or_refused(
     name: str, where: float, inserted: bytes, cut: int

@@ -16,12 +16,18 @@ from wsgilab import commands, testing
 from wsgilab.commands import Workspace, stored
 from wsgilab.model import Comparison, Experiment, Server, TrialReport, TrialSpec
 from wsgilab.model.application import Application, Request
-from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError
+from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError, TargetError
+from wsgilab.report import formats
+from wsgilab.report.comparison import comparison_yaml
+from wsgilab.report.experiment import experiment_yaml
+from wsgilab.report.markdown import comparison_md
 from wsgilab.results.store import Store
-from wsgilab.run import prepare, runner, startup
+from wsgilab.run import prepare, probe, runner, startup
 from wsgilab.run.lane import Lane
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
+from wsgilab.run.workspace import with_catalogue
+from wsgilab.runtime import source
 from wsgilab.system import host
 from wsgilab.system.cpus import Layout
 
@@ -45,6 +51,9 @@ class FakeRuntime:
 
     def other_labs(self) -> list[str]:
         return []
+
+    def identify(self, application: Application, *_: object) -> Mapping[str, str]:
+        return source.recorded(source.read(application))
 
 
 def nothing() -> None: ...
@@ -72,10 +81,11 @@ class Lab:
         conclude: Callable[[Store, Console], Comparison] | None = None,
         task: str = "lab.run",
         resume: str | None = None,
+        app: str | None = None,
     ) -> Comparison:
         console = Console(file=self.said, width=2000)
         return runner.run(
-            RunOptions(task=task, seed=None if resume else 1, resume=resume),
+            RunOptions(task=task, seed=None if resume else 1, resume=resume, app=app),
             lambda _servers, _testbed: self.experiment,
             conclude or self.conclude,
             console,
@@ -130,6 +140,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setattr(prepare, "open_testbeds", opened)
     monkeypatch.setattr(runner, "start_lane", start_lane)
     monkeypatch.setattr(Testbed, "lay_out", lambda *_, **__: layout)
+    # Other formats take longer, and are nothing that a run knows of.
+    monkeypatch.setattr(formats, "FORMATS", {"yaml": comparison_yaml})
     return found
 
 
@@ -141,8 +153,14 @@ def test_what_comes_of_it_is_written_when_all_has_ended(made: Lab) -> None:
     assert (made.folder / "comparison.yaml").exists()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-@pytest.mark.parametrize("when", ["in a trial", "while it is ended", "while it is concluded"])
+@pytest.mark.parametrize(
+    ("when", "signum"),
+    [
+        *(("in a trial", each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)),
+        ("while it is ended", signal.SIGTERM),
+        ("while it is concluded", signal.SIGTERM),
+    ],
+)
 def test_whatever_signal_ends_it_when_what_was_measured_is_compared(
     made: Lab, when: str, signum: signal.Signals
 ) -> None:
@@ -308,16 +326,24 @@ def test_where_cores_are_shared_with_other_labs_nothing_is_repeated(made: Lab) -
     assert len(Store(made.folder).done(disturbed=True)) == 40
 
 
-def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_with_it_is_no_part(
-    made: Lab, tmp_path: Path
-) -> None:
+@pytest.fixture
+def own(made: Lab, tmp_path: Path) -> Application:
+    """An application of the user's own, which the run is of."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "app.py").write_text("app = None\n")
     requests = {"sleep": Request(method="GET", path="/sleep")}
-    own = Application(entry="app:app", source=str(tmp_path / "shop"), requests=requests)
-    made.experiment = replace(made.experiment, application=own, parameters={"sleep": {}})
+    found = Application(entry="app:app", source=str(tmp_path / "shop"), requests=requests)
+    made.experiment = replace(made.experiment, application=found, parameters={"sleep": {}})
+    return found
+
+
+def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_with_it_is_no_part(
+    made: Lab, own: Application, tmp_path: Path
+) -> None:
+    cells = (*made.experiment.cells, testing.cell("gunicorn-gevent"))
+    made.experiment = replace(made.experiment, cells=cells)
     made.runtime.locks = {"gunicorn": "flask==3.0.3\n"}
-    made.left_out = {"gunicorn-sync-1"}
+    made.left_out = {"gunicorn-sync-1", "gunicorn-gevent"}
 
     comparison = made.run()
     assert made.given == (own, {})
@@ -334,3 +360,51 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     (tmp_path / "shop" / "app.py").write_text("app = 1\n")
     with pytest.raises(StoreError, match=r"your application: app\.py and 1 more changed since it began"):
         made.run(resume="latest")
+
+
+def test_rows_of_the_users_own_are_recorded_and_a_run_goes_on_without_their_file(made: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("servers: {mine: {extends: gunicorn-gthread-8, options: [--threads=3]}}\n")
+    plain, made.workspace = made.workspace, with_catalogue(made.workspace, str(file))
+    made.experiment = testing.experiment(testing.cell("mine"), blocks=2)
+    comparison = made.run()
+    stored = Store(made.folder).run().servers["mine"]
+    assert (stored.slots, stored.extends) == (3, "gunicorn-gthread-8")
+    assert b"--catalogue mine.yaml" in b"".join(comparison_md(comparison).values())
+
+    file.unlink()
+    made.workspace = plain
+    made.run(resume="latest")
+    assert Store(made.folder).run().servers["mine"] == stored
+
+
+@pytest.mark.usefixtures("own")
+def test_without_an_experiment_a_run_is_planned_and_records_the_plan_which_it_keeps(made: Lab) -> None:
+    comparison = made.run(app="app:app")
+
+    first, *trials = made.swarm.specs
+    assert (first.users, first.window_s) == (1, probe.PROBE_S)
+    planned = Store(made.folder).run().experiment
+    assert planned.blocks == 8
+    assert [(spec.users, spec.window_s) for spec in trials] == [(32, planned.window_s)] * 16
+    assert comparison.measured == 16
+    assert f"window_s: {planned.window_s:g}".encode() in b"".join(experiment_yaml(comparison).values())
+    assert [line.split(":")[0] for line in made.lines if "rom it:" in line or line.startswith("Probe")] == [
+        "Probe",
+        "Planned from it",
+    ]
+    last = "\n".join(made.lines[made.lines.index(f"To look at, in a browser: {made.folder}/report.html") :])
+    assert "sleep, 32 users, 1 core, connection: close" in last, "what to run is what it ends with"
+
+    made.run(resume="latest")
+    assert len(made.swarm.specs) == 17
+
+
+@pytest.mark.usefixtures("own")
+def test_answers_that_are_wrong_from_the_first_on_end_a_run_before_it_begins(made: Lab) -> None:
+    error = "WrongAnswer: /sleep: not below 400, status 404, body b'Not Found'"
+    made.swarm.answer = lambda _: testing.trial_report(completed=0, failures=1, errors={error: 1})
+    for app in ("app:app", None):
+        with pytest.raises(TargetError, match=r"sleep has no right answer from gunicorn-sync-1.*status 404"):
+            made.run(app=app)
+    assert not made.workspace.results.exists() or not list(made.workspace.results.iterdir())

@@ -11,7 +11,7 @@ import pytest
 from wsgilab import testing
 from wsgilab.model import Backend, Server
 from wsgilab.model.application import Application
-from wsgilab.model.errors import TargetError
+from wsgilab.model.errors import HostError, TargetError
 from wsgilab.run import startup
 from wsgilab.run.startup import Started
 from wsgilab.runtime.protocol import Backends, Fleet, Target
@@ -117,6 +117,8 @@ def test_another_lanes_servers_must_run_on_the_same_packages(tmp_path: Path) -> 
 class Recording:
     """A runtime that says what happens to it."""
 
+    name = "local"
+
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.given: object = None
@@ -133,6 +135,9 @@ class Recording:
         self.given = application, locks
         return {each.stack: "sha256:0" for each in servers if each.stack != "unfit"}
 
+    def is_here(self) -> bool:
+        return True
+
     @contextmanager
     def backends(self, backends: Collection[Backend], cores: frozenset[int]) -> Iterator[Backends]:
         self.seen.append(f"backends up on {cpus.spell(cores)}")
@@ -141,8 +146,8 @@ class Recording:
         self.seen.append("backends down")
 
     @contextmanager
-    def start(self, servers: Collection[Server], cores: frozenset[int]) -> Iterator[Fleet]:
-        self.seen.append(f"fleet up on {cpus.spell(cores)}")
+    def start(self, servers: Collection[Server], cores: frozenset[int], _leave_out: object = None) -> Iterator[Fleet]:
+        self.seen.append(f"fleet up on {cpus.spell(cores)}" if len(servers) < 2 else f"{len(servers)} servers up")
         with testing.fake_fleet(servers, cores) as up:
             yield up
         self.seen.append("fleet down")
@@ -210,3 +215,57 @@ def test_what_is_left_out_is_no_cell_and_a_reference_that_is_has_a_successor() -
     fewer = startup.without_missing(experiment, {"two", "three"}, said.append)
     assert ([each.server for each in fewer.cells], fewer.reference) == (["two", "two", "three", "three"], "two")
     assert said == ["The reference one is left out; the others are compared with two."]
+
+
+MANY = {1: [testing.server("four", processes=4), testing.server("one"), testing.server("any", processes=None)]}
+OWN = testing.application()
+
+
+def test_of_an_own_application_one_server_is_started_first_to_see_that_memory_suffices_for_all() -> None:
+    runtime = Recording()
+    with startup.started(runtime, LAYOUT, MANY, (), print, OWN) as up:  # type: ignore[arg-type]
+        assert up.start_s > 0
+    assert runtime.seen == ["prepare four one any", "fleet up on 0", "fleet down", "3 servers up", "fleet down"]
+    # A run that goes on has been through it.
+    runtime.seen.clear()
+    with startup.started(runtime, LAYOUT, MANY, (), print, OWN, {"gunicorn": "a lock"}):  # type: ignore[arg-type]
+        pass
+    assert runtime.seen == ["prepare four one any", "3 servers up", "fleet down"]
+
+
+@pytest.mark.parametrize(
+    ("available", "memory_mb", "name", "fits"),
+    # A fake server has 50 MB, and it is one of six processes.
+    [
+        (250_000_000, None, "local", True),
+        (249_999_999, None, "local", False),
+        (100_000_000, 40, "local", False),
+        (100_000_000, 40, "compose", True),
+    ],
+)
+def test_memory_that_does_not_suffice_for_all_servers_is_told(
+    available: int, memory_mb: int | None, name: str, fits: bool
+) -> None:
+    runtime, own = Recording(), testing.application(memory_mb=memory_mb)
+    runtime.name = name
+
+    def check() -> None:
+        startup.check_memory(runtime, LAYOUT, MANY, own, lambda: available)  # type: ignore[arg-type]
+
+    if fits:
+        check()
+        return
+    told = (
+        r"3 servers would take about 0\.3 GiB of memory together, as one takes 48 MiB and they have 6 processes, but "
+        r"0\.\d GiB are available; measure fewer with --servers"
+    )
+    with pytest.raises(HostError, match=told):
+        check()
+    assert runtime.seen[-1] == "fleet down"
+
+
+def test_of_another_machine_nobody_knows_what_memory_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Recording()
+    monkeypatch.setattr(Recording, "is_here", lambda _: False)
+    startup.check_memory(runtime, LAYOUT, MANY, OWN, lambda: 0)  # type: ignore[arg-type]
+    assert runtime.seen == []

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from wsgilab import testing
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Observation, Run, Timeline, Trial, TrialReport, TrialSpec, Usage
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.trial import WARM_UP_S, describe, execute, trial_spec
 from wsgilab.runtime.protocol import Fleet
@@ -170,6 +171,15 @@ def test_an_order_for_an_application_has_what_its_users_send_and_nothing_of_the_
     assert [each["shares"] for each in told] == [None, {"orders": 3.0, "buy": 1.0}]
     assert [list(each["requests"]) for each in told] == [["orders"], ["orders", "buy"]]
     assert told[1]["requests"]["buy"]["body"] == "line\r\nline"
+
+
+def test_an_order_for_a_locust_file_has_that_file_and_no_options_of_the_labs_own_users() -> None:
+    file = LocustFile(path="a.py", user="Shopper", files={"a.py": ""})
+    cell = testing.cell("one", workload="browse", connection="keep-alive")
+    run = testing.run(testing.experiment(cell, application=testing.application(locust_files={"browse": file})))
+    order = trial_spec(trial(cell), run, "")
+
+    assert (order.locustfile, order.own, order.options) == ("", file, {})
 
 
 def test_requests_of_an_application_wait_for_its_backends() -> None:

@@ -1,5 +1,6 @@
 """What servers get of a user's own application, whatever the runtime."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 import yaml
 
 from wsgilab import testing
+from wsgilab.model import Backend
 from wsgilab.model.application import Application, Request
-from wsgilab.model.errors import BuildError, LabError, StoreError
+from wsgilab.model.errors import BuildError, LabError, StoreError, UsageError
 from wsgilab.runtime import application as applications
 from wsgilab.runtime import own_images, packages, source
 from wsgilab.runtime.application import Installed, Place
@@ -33,7 +35,7 @@ def made(shop: Path, locks: Mapping[str, str] | None = None, **changes: Any) -> 
         application=application,
         source=source.read(application),
         locks={"gunicorn": "a==1\n"} if locks is None else locks,
-        secrets=applications._secrets(application, shop),
+        secrets=applications.read_secrets(application, shop),
     )
 
 
@@ -42,15 +44,18 @@ def test_it_gets_its_own_environment_but_what_its_row_sets_the_row_knows_better(
         "# shop\n\nTOKEN='a $b # c'\nexport PRICE = 7 # a piece\nBOTH=of the file\nURL=\"x=y\"\nLAB_DATA=mine\nPATH=/evil\n"
     )
     installed = made(
-        shop, env={"DB": "sqlite:///{LAB_DATA}/x", "BOTH": "of env", "GUNICORN_CMD_ARGS": "-w 9"}, env_file=".env"
+        shop,
+        env={"DB": "sqlite:///{LAB_DATA}/x?{LAB_SOURCE}", "BOTH": "of env", "GUNICORN_CMD_ARGS": "-w 9"},
+        env_file=".env",
     )
+    assert made(shop, prepare=("seed", "{LAB_DATA}/x")).prepare(PLACE) == ["seed", "/d/x"]
     server = testing.server(environment={"GUNICORN_CMD_ARGS": "--bind=x"})
     assert installed.environment(server, PLACE) == {
         "TOKEN": "a $b # c",
         "PRICE": "7",
         "BOTH": "of env",
         "URL": "x=y",
-        "DB": "sqlite:////d/x",
+        "DB": "sqlite:////d/x?/s",
         "LAB_APP": "app:app",
         "LAB_SOURCE": "/s",
         "LAB_DATA": "/d",
@@ -148,13 +153,29 @@ def test_where_no_server_goes_with_the_application_that_is_an_error(
         settle(shop, tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    ("changes", "backends", "what"),
+    [
+        ({"image": "shop:1"}, [], "image: shop:1 is an image"),
+        ({"build": "../shop"}, [], "build: ../shop is an image"),
+        ({}, [Backend(name="redis", compose="c.yaml")], "c.yaml: redis is a service"),
+    ],
+)
+def test_what_needs_containers_is_refused_among_processes(
+    changes: dict[str, Any], backends: list[Backend], what: str
+) -> None:
+    application = Application(entry="app:app", **changes)
+    remedy = "and the runtime local has no containers; use --runtime compose, or name a source"
+    with pytest.raises(UsageError, match=f"^{re.escape(f'{what}, {remedy}')}$"):
+        applications.check_processes(application, backends)
+    applications.check_processes(Application(entry="app:app"), [testing.backend()])
+
+
 # In containers.
 
 
 def service(installed: Installed, **changes: Any) -> dict[str, Any]:
-    variables = {f"LAB_SECRET_{number}": name for number, name in enumerate(installed.secrets)}
-    images = {"gunicorn": "wsgilab/own-gunicorn:x"}
-    found = own_images._service(installed, testing.server(**changes), images, "base:1", Path("/files"), variables)
+    found = own_images.service(installed, testing.server(**changes), own_images.PLACE)
     read: dict[str, Any] = yaml.safe_load(yaml.safe_dump(found))
     return read
 
@@ -171,7 +192,6 @@ def test_a_service_names_secrets_and_says_none_and_a_dollar_stays_one(shop: Path
     assert found["mem_limit"] == "300m"
     assert found["healthcheck"]["test"][-1] == "/a$$b"
     assert "entrypoint" not in found
-    assert found["build"]["args"] == {"BASE_IMAGE": "base:1", "STACK": "gunicorn"}
 
 
 def test_a_container_prepares_itself_before_its_server_starts(shop: Path) -> None:

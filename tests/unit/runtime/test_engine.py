@@ -14,8 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from docker.tls import TLSConfig
 
+from wsgilab import testing
 from wsgilab.experiment.site import PLAIN_TCP
 from wsgilab.model import SiteMachine
 from wsgilab.model.errors import EngineError, LabError
@@ -212,6 +214,30 @@ def test_compose_and_the_library_are_told_the_same_endpoint(
     assert given["base_url"] == "tcp://h:1"
     assert tls.cert == (str(folder / "cert.pem"), str(folder / "key.pem"))
     assert (tls.ca_cert, tls.verify) == (str(folder / "ca.pem"), True)
+
+
+def test_rows_of_the_users_own_are_services_as_those_that_they_extend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_Client", lambda **_: None)
+    (tmp_path / "compose").mkdir()
+    (tmp_path / "compose" / "servers.yaml").write_text(
+        "services:\n  base:\n    command: [gunicorn]\n    environment: {A: a, B: b}\n    mem_limit: 1g\n"
+    )
+    endpoint = Endpoint(host="unix:///s", tls="")
+    found = Engine(docker="docker", address="unix:///s", endpoint=endpoint, version="26", compose="2")
+    made = Compose(tmp_path, found, "id", None, "")
+    base, more = testing.server("base"), testing.server("mine", extends="base", environment={"A": "c"})
+
+    made.know([base, more], tmp_path / "generated" / "rows.yaml")
+    assert made.server_files == [tmp_path / "compose" / "servers.yaml", tmp_path / "generated" / "rows.yaml"]
+    assert yaml.safe_load(made.server_files[1].read_text()) == {
+        "services": {"mine": {"command": ["gunicorn", "app:app"], "environment": {"A": "c"}, "mem_limit": "1g"}}
+    }
+    with pytest.raises(EngineError, match=r"servers\.yaml: has no gone any more, which a row extends"):
+        made.know([testing.server("mine", extends="gone")], tmp_path / "rows.yaml")
+    made.know([base], tmp_path / "rows.yaml")
+    assert made.server_files == made.lab_files
 
 
 def test_an_engine_is_held_against_its_own_certificates_whatever_the_public_networks_are(

@@ -157,6 +157,17 @@ def test_what_a_stack_cannot_go_with_leaves_it_out_and_the_others_in(bench: Benc
     assert "loop" in found.left_out["fixed"]
 
 
+def test_what_is_needed_beside_a_stack_has_its_releases_and_is_locked_without_what_it_has(bench: Bench) -> None:
+    text, indexes = packages.lock_more(("web",), "tools==2.0\n", TARGET, bench.work)
+
+    assert packages._pins(text) == {"web": "3.0"}
+    assert all("--hash=" in line for line in "".join(text.split("\\\n")).splitlines())
+    assert "--find-links" in indexes
+    assert packages.lock_more(("tools",), "tools==2.0\n", TARGET, bench.work)[0] == ""
+    with pytest.raises(BuildError, match=r"^locust_requirements beside Locust's own packages have no resolution for "):
+        packages.lock_more(("picky==1.0",), "server==3.0\n", TARGET, bench.work)
+
+
 def test_requirements_that_contradict_each_other_are_told_in_a_line(bench: Bench) -> None:
     (bench.source / "more.txt").write_text("web<3\n")
     with pytest.raises(
@@ -284,3 +295,52 @@ def test_requirements_that_cannot_be_read_are_told_in_a_line(
         bench.lock("", **changes)
     assert told in caught.value.message
     assert "\n" not in caught.value.message
+
+
+# Beside the packages of an image.
+
+
+def beside(bench: Bench, **installed: str) -> packages.Locked:
+    names = [path.name for path in bench.stacks.iterdir()]
+    return packages.lock_beside(installed, bench.stacks, names, TARGET, bench.work, bench.said.append)
+
+
+def test_an_image_gets_only_what_it_lacks_and_keeps_every_release(bench: Bench) -> None:
+    found = beside(bench, tools="1.0", Loop="3.0", oddity="no release")
+    pins = {name: packages._pins(text) for name, text in found.locks.items()}
+    assert pins == {"plain": {"server": "2.0"}, "loop": {"server": "2.0"}, "old": {"server": "1.0"}}
+    assert "--hash=sha256:" in found.locks["plain"]
+    assert bench.said == []
+
+
+def test_an_images_own_server_stays_and_stacks_of_another_are_left_out(bench: Bench) -> None:
+    found = beside(bench, server="3.0")
+    assert {name: packages._pins(text) for name, text in found.locks.items()} == {"plain": {}, "loop": {"loop": "3.0"}}
+    assert bench.said == ["loop, plain: with server 3.0, as your image has it, and not 2.0."]
+    assert found.left_out.keys() == {"old"}
+    assert "\n" not in found.left_out["old"]
+
+
+def test_a_lock_is_installed_in_a_folder_of_its_own_and_an_empty_one_is_nothing(bench: Bench, tmp_path: Path) -> None:
+    elsewhere = Target(
+        options=(*TARGET.options, "--python-version", "3.12", "--python-platform", "aarch64-manylinux_2_28"), name=""
+    )
+    packages.install(beside(bench).locks["loop"], elsewhere, tmp_path / "added", bench.work)
+    assert sorted(path.name for path in (tmp_path / "added").glob("*-*")) == [
+        "loop-2.0.dist-info",
+        "server-2.0.dist-info",
+    ]
+    packages.install("# nothing\n", elsewhere, tmp_path / "none", bench.work)
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "there"),
+    [
+        ("--find-links wheels", "--find-links /s/wheels"),
+        ("--find-links ./wheels", "--find-links /s/wheels"),
+        *((same, same) for same in ("--find-links https://x/y", "--find-links /y", "--index-url https://x/simple")),
+    ],
+)
+def test_a_folder_of_the_source_with_packages_is_where_the_source_is(line: str, there: str) -> None:
+    assert packages.placed(f"{line}\n{line}\n", "/s") == f"{there}\n{there}\n"

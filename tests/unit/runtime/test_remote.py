@@ -9,7 +9,7 @@ import pytest
 from tests.unit.run.test_testbed import HOST, machine
 from wsgilab import testing
 from wsgilab.model.application import Application
-from wsgilab.model.errors import BuildError, EngineError, SwarmError
+from wsgilab.model.errors import BuildError, EngineError, SwarmError, UsageError
 from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
 from wsgilab.system import cpus
 
@@ -158,6 +158,9 @@ def test_an_own_application_is_the_targets_and_so_are_its_locks() -> None:
     runtime.prepare([testing.server("one")], [], print, Application(entry="app:app", source="."), locks)
     assert runtime.locks == locks
     assert runtime.swarm_hosts[0].runtime.locks == {}
+    needing = Application(entry="app:app", source=".", locust_requirements=("faker",))
+    with pytest.raises(UsageError, match=r"^locust_requirements: are installed for a swarm on this machine alone; "):
+        runtime.prepare([testing.server("one")], [], print, needing)
 
 
 @pytest.mark.parametrize(

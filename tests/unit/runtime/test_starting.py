@@ -92,6 +92,10 @@ class Fake(FakeTarget):
     ready: Callable[[], bool] = lambda: False
     sockets: Callable[[], Collection[Address]] = lambda: ()
     looks: int = 0
+    ended: bool = False
+
+    def end(self) -> None:
+        self.ended = True
 
     def is_ready(self) -> bool:
         return self.ready()
@@ -175,7 +179,34 @@ def test_an_application_that_is_never_ready_is_told_with_its_page_and_the_time_t
         wait_until_ready([fake], CPUS, 0.05, 90.0, "/healthz")
     told = "own did not answer /healthz with a status below 500 within 90 s of its start, though it listens at "
     assert caught.value.message.startswith(told)
+    assert "where it needs longer, say so with start_s in the application's file" in caught.value.message
     assert now_s[0] - 1000 > 90
+
+
+def test_an_application_that_has_too_little_memory_is_told_how_it_gets_more() -> None:
+    for page, remedy in (("/", "; say how much it may have with memory_mb in the application's file"), (None, "")):
+        with pytest.raises(TargetError) as caught:
+            wait_until_ready([Fake(server=server("own"), died="was killed for lack of memory")], CPUS, 0.05, None, page)
+        told = f"own did not start: was killed for lack of memory{remedy}; it has written nothing"
+        assert caught.value.message == told
+
+
+def test_where_some_may_be_left_out_the_others_are_waited_for(now_s: list[float]) -> None:
+    dead = Fake(server=server("dead"), died="ended with exit code 3", log="KeyError: 'X'")
+    never = Fake(server=server("never"), sockets=lambda: [WANTED])
+    good = Fake(server=server("good"), ready=lambda: now_s[0] > 1030)
+    out: dict[str, TargetError] = {}
+
+    ready = wait_until_ready([dead, never, good], CPUS, 0.05, leave_out=out.__setitem__)
+
+    assert ready == ["good"]
+    assert {name: error.message.split(";")[0] for name, error in out.items()} == {
+        "dead": "dead did not start: ended with exit code 3",
+        "never": "never did not answer within 60 s of its start, though it listens at 127.0.0.1:8100 as asked",
+    }
+    assert [each.ended for each in (dead, never, good)] == [True, True, False]
+    with pytest.raises(TargetError, match="dead did not start"):
+        wait_until_ready([dead, never], CPUS, 0.05, leave_out=out.__setitem__)
 
 
 def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> None:

@@ -29,6 +29,11 @@ def free_port() -> int:
     return port
 
 
+def listens(address: str) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0
+
+
 def until(what: str, is_so: Callable[[], bool]) -> None:
     """Wait until `is_so()`."""
     deadline = time.monotonic() + 60
@@ -93,13 +98,14 @@ def test_the_slow_service_is_ready_once_it_answers_and_ends_when_told_to() -> No
     environment = {**os.environ, "LAB_BIND": f"127.0.0.1:{free_port()}"}
 
     def ready() -> bool:
-        asking = [sys.executable, "upstream.py", "--ready"]
+        asking = [sys.executable, "ready.py"]
         return subprocess.run(asking, cwd=BACKENDS, env=environment, check=False).returncode == 0
 
-    assert not ready()
     running = subprocess.Popen([sys.executable, "upstream.py"], cwd=BACKENDS, env=environment)
     try:
-        until("the service is ready", ready)
+        # A program that only asks takes longer to start than this takes to listen.
+        until("the service listens", lambda: listens(environment["LAB_BIND"]))
+        assert ready()
     finally:
         running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0
@@ -201,10 +207,11 @@ def test_a_server_has_a_fresh_cluster_whose_only_guest_is_no_superuser(installed
 
     assert folder.startswith("wsgilab-abc-postgres-")
     assert made.startswith(f"initdb --pgdata={data} --username=postgres --auth=reject")
-    assert role == f"single --single -D {data} postgres: CREATE ROLE lab LOGIN;"
+    assert role == f"single --single -D {data} -c dynamic_shared_memory_type=mmap postgres: CREATE ROLE lab LOGIN;"
     assert database == "CREATE DATABASE lab OWNER lab;"
     assert server == (
-        f"postgres -D {data} -c listen_addresses=127.0.0.1 -p 5433 -c unix_socket_directories= -c fsync=off"
+        f"postgres -D {data} -c listen_addresses=127.0.0.1 -p 5433 -c unix_socket_directories= "
+        "-c dynamic_shared_memory_type=mmap -c fsync=off"
     )
 
 
@@ -335,6 +342,10 @@ def test_the_newest_release_of_the_wheel_is_taken_with_all_that_its_programs_loo
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(site))
 
+    # Of a folder that is the user's alone nothing can be run by another; else nothing needs to be copied.
+    site.chmod(0o700)
+    assert not postgres._is_open(package)
+    assert postgres._is_open(Path("/usr/bin"))
     copied = postgres._copied(postgres.programs(), home)
 
     assert (copied / "file").read_text() == "pginstall18"

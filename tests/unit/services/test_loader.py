@@ -1,6 +1,8 @@
 """Loading an application as Gunicorn does, and saying why it cannot be served."""
 
 import importlib
+import json
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -346,3 +348,14 @@ def test_without_any_variable_it_is_the_module_app_of_the_working_folder(tmp_pat
     )
 
     assert (told.stdout, told.stderr) == ("None\n", "")
+
+
+def test_a_configuration_file_of_the_users_own_is_taken_by_gunicorn_beside_the_labs_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "threads = 6\nraw_env = ['PRICE=$5']\n\ndef post_fork(server, worker):\n    return worker\n"
+    monkeypatch.setenv("LAB_GUNICORN_CONF", json.dumps(text))
+    found = runpy.run_module("wsgilab_door.gunicorn_settings")
+
+    assert (found["control_socket_disable"], found["threads"], found["raw_env"]) == (True, 6, ["PRICE=$5"])
+    assert found["post_fork"](None, "worker") == "worker"

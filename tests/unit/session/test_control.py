@@ -4,13 +4,14 @@ import io
 import signal
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tests.unit.session.test_state_file import own
-from wsgilab import commands
+from wsgilab import commands, testing
 from wsgilab.commands import Workspace
 from wsgilab.model.errors import HostError, LabError, UsageError
 from wsgilab.run.workspace import AT_WORK, alone
@@ -50,6 +51,33 @@ def test_options_contradict_only_where_they_were_given() -> None:
     assert control.contradictions(own(backends={"store": None}), SessionOptions(no_backends=True)) == [
         ("backends", "--no-backends")
     ]
+    mine = own(catalogue=str(Path("mine.yaml").absolute()))
+    assert control.contradictions(mine, SessionOptions(catalogue="mine.yaml")) == []
+    assert control.contradictions(own(), SessionOptions(catalogue="/mine.yaml")) == [
+        ("the lab's rows", "--catalogue /mine.yaml")
+    ]
+
+
+def test_another_application_than_the_one_that_is_up_is_a_contradiction() -> None:
+    shop = testing.application(source="/shop")
+    stands = own(application=shop)
+    assert control.contradictions(stands, SessionOptions()) == []
+    assert control.contradictions(stands, SessionOptions(application=shop)) == []
+    assert control.contradictions(own(), SessionOptions(application=shop)) == [
+        ("the lab's own application", "--app shop.wsgi:app")
+    ]
+    assert control.contradictions(stands, SessionOptions(application=replace(shop, source="/mall"))) == [
+        ("--app shop.wsgi:app of /shop", "--app shop.wsgi:app of /mall")
+    ]
+    assert control.contradictions(stands, SessionOptions(application=replace(shop, mixes={}))) == [
+        ("shop.wsgi:app as its settings and requests were", "what they are now")
+    ]
+
+
+def test_an_application_that_waits_for_a_backend_cannot_be_up_without(workspace: Workspace) -> None:
+    shop = testing.application(backends=("postgres",))
+    with pytest.raises(UsageError, match=r"--no-backends: requests of shop\.wsgi:app wait for postgres; leave it out"):
+        control.up(SessionOptions(application=shop, no_backends=True), print, workspace)
 
 
 def test_any_free_port_will_do_where_none_is_named() -> None:

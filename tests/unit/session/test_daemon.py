@@ -16,7 +16,7 @@ from wsgilab.model import Experiment, text
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.workspace import workspace
 from wsgilab.session import daemon, state_file
-from wsgilab.session.spec import SessionSpec
+from wsgilab.session.spec import SESSION_SPEC, SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.session.supervisor import ROUND_S, TICK_S, Supervisor
 from wsgilab.system.process import ChannelClosed, JsonChannel
@@ -314,6 +314,16 @@ def test_the_web_ui_takes_the_run_of_an_interactive_lab(tmp_path: Path) -> None:
 def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) -> None:
     everything, without = charge(tmp_path).workloads, charge(tmp_path, no_backends=True).workloads
     assert set(everything) - set(without) == {"db", "upstream", "mixed"}
+
+
+def test_of_an_own_application_its_requests_and_mixes_are_what_can_be_chosen(tmp_path: Path) -> None:
+    spec = charge(tmp_path, application=testing.application())
+
+    assert SESSION_SPEC.validate_json(SESSION_SPEC.dump_json(spec)) == spec
+    assert list(spec.workloads) == ["orders", "buy", "shop"]
+    experiment = daemon._experiment(spec)
+    assert experiment.application == spec.application
+    assert experiment.parameters == {"orders": {}, "buy": {}, "shop": {}}
 
 
 def test_the_web_ui_is_known_by_what_it_is_bound_to_and_everywhere_by_this_machines_name(tmp_path: Path) -> None:

@@ -84,18 +84,18 @@ def test_a_bar_leaves_nothing_behind(terminal: tuple[TerminalReporter, io.String
     assert file.getvalue().endswith("\x1b[1A\x1b[2K"), "up a line, and erase it"
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [60, 200])
 def test_a_bar_has_count_and_time_however_long_its_step_is_told(width: int) -> None:
     file = io.StringIO()
     reporter = TerminalReporter(Console(file=file, width=width, force_terminal=True, color_system=None))
     step = "block 40, gunicorn-gthread-behind-nginx, slow-client, 1000 users, keep-alive, 16 cores"
 
-    with reporter.bar("Trials", 4000) as advance:
-        for _ in range(1234):
+    with reporter.bar("Trials", 400) as advance:
+        for _ in range(12):
             advance(step)
         line = re.split(r"[\r\n]", file.getvalue())[-1]
 
-    assert "1234/4000" in line
+    assert "12/400" in line
     assert re.search(r" \d:\d\d:\d\d ", line)
     assert "block 40, " in line
     assert (step in line) == (width == 200)

@@ -55,7 +55,7 @@ class Played:
         self.session.add_report(told)
 
 
-def peaks(view: View) -> dict[str, int]:
+def peaks(view: View) -> dict[str, int | None]:
     return {each.cell.server: each.figures.peak for each in view.comparison.cells if each.figures is not None}
 
 

@@ -40,16 +40,18 @@ def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
     names = labels(each.cell.server for each in drawn)
     points: list[Row] = []
     bars: dict[bool, list[Row]] = {True: [], False: []}
-    reach: list[float] = [end for each in drawn for end in (each.slots or 0, figures_of(each).peak)]
-    reach += [ends(figures_of(each).mean_in_flight)[1] for each in drawn]
+    reach: list[float] = [end for each in drawn for end in (each.slots or 0, figures_of(each).peak or 0)]
+    reach += [ends(mean)[1] for each in drawn if (mean := figures_of(each).mean_in_flight) is not None]
     axis, rows = from_zero("requests in flight", reach), name_rows(names.values())
     for each in drawn:
         server, figures = names[each.cell.server], figures_of(each)
-        peak = Interval(median=figures.peak, low=None, high=None)
-        points.append({"server": server, "series": "peak", **point(peak)})
-        points.append({"server": server, "series": "mean", **point(figures.mean_in_flight)})
-        text = f"{figures.peak} of {tables.slots(each.slots)}"
-        end = axis.high if each.slots is None else each.slots
+        if figures.peak is not None and figures.mean_in_flight is not None:
+            peak = Interval(median=figures.peak, low=None, high=None)
+            points.append({"server": server, "series": "peak", **point(peak)})
+            points.append({"server": server, "series": "mean", **point(figures.mean_in_flight)})
+        text = tables.in_flight(each)
+        # Of a server that is not the lab's, nothing is declared.
+        end = (axis.high if each.slots is None else each.slots) if each.cell.cores else 0
         bars[each.slots is None].append({"server": server, "begin": 0, "end": end, "edge": axis.high, "text": text})
     extents = [
         alt.Chart(data(bars[unbounded]))

@@ -95,7 +95,7 @@ def workloads(comparison: Comparison) -> Iterable[str]:
 
 def place(cell: Cell) -> str:
     """Cores and connection mode in words."""
-    return f"{'1 core' if cell.cores == 1 else f'{cell.cores} cores'}, connection: {cell.connection}"
+    return f"{cell.on}, connection: {cell.connection}"
 
 
 def telling(cell: Cell) -> tuple[object, ...]:

@@ -1,0 +1,155 @@
+"""One user at one server, before a run of a user's own application begins: whether answers are right, and how long they take."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from wsgilab.experiment import sizing
+from wsgilab.experiment.sizing import Size, Taken
+from wsgilab.model import Application, Cell, Experiment, Observation, Run, Server, Trial
+from wsgilab.model.errors import TargetError
+from wsgilab.model.text import counted, number
+from wsgilab.run import trial
+from wsgilab.run.lane import Lane
+from wsgilab.runtime.protocol import Say, Target
+from wsgilab.system import process
+
+TOTAL_S = 170.0
+"""How long a run that is planned takes, from the start of its servers to its last trial: three minutes with the report."""
+PROBE_S = 0.5
+"""How long one user sends a request, once it has had an answer."""
+CHECK_S = 0.05
+"""And where only the answer is looked at."""
+ENOUGH = 5
+"""With fewer answers it is sent as long again: the first request may have taken longer than others do."""
+PATIENCE_S = 60.0
+
+
+def checked(run: Run, lane: Lane) -> None:
+    """Raises TargetError where a server gives no right answer to a request of the user's own application."""
+    for name in _names(run):
+        _probe(run, lane, name, CHECK_S)
+
+
+def planned(run: Run, lane: Lane, blocks: int | None, say: Say) -> Run:
+    """`run` with users, window and blocks (unless they are given) that fit into TOTAL_S, all told. Raises as `checked`."""
+    experiment, application = run.experiment, _application(run)
+    began_s = time.monotonic()
+    requests: dict[str, Taken] = {}
+    for name in _names(run):
+        probed = _probe(run, lane, name, PROBE_S)
+        if probed.swarm is not None and probed.swarm.completed < ENOUGH:
+            probed = _probe(run, lane, name, PROBE_S)
+        requests[name] = _taken(probed)
+    workloads = dict.fromkeys(cell.workload for cell in experiment.cells)
+    taken = {name: _of_mix(requests, _shares(application, name)) for name in workloads}
+    start_s = lane.started.start_s
+    budget_s = TOTAL_S - start_s - (time.monotonic() - began_s)
+    found = sizing.size(experiment.cells, run.servers, taken, budget_s, blocks)
+    what = ", ".join(_time(name, taken[name]) for name in taken)
+    memory = f", {_target(run, lane).name} has {(probed.resident_bytes or 0) / 1e6:.0f} MB"
+    say(f"Probe: {what}; servers took {start_s:.0f} s to start{memory}.")
+    say(f"Planned from it: {_words(experiment, run.servers, found, budget_s)}")
+    return replace(run, experiment=sizing.sized(experiment, found))
+
+
+def _words(experiment: Experiment, servers: Mapping[str, Server], found: Size, budget_s: float) -> str:
+    users = dict.fromkeys(found.users.values())
+    by_name = ", ".join(f"{count} for {name}" for name, count in found.users.items())
+    size = f"{counted(next(iter(users)), 'user')}" if len(users) == 1 else f"users ({by_name})"
+    text = f"{size}, windows of {found.window_s:g} s, {counted(found.blocks, 'block')}: {_minutes(found.lasts_s)}."
+    names = dict.fromkeys(cell.server for cell in experiment.cells)
+    bounded = max((servers[name] for name in names), key=lambda each: each.slots or 0)
+    if min(users) < sizing.slots([bounded]):
+        text += f" That is fewer than the {bounded.slots} requests that {bounded.name} takes at once, so its limit is not met."
+    if found.lasts_s > budget_s:
+        text += (
+            f" No plan for {counted(len(experiment.cells), 'cell')} takes less than three minutes; measure fewer with "
+            "--servers, or a request that takes less time."
+        )
+    return text
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _time(name: str, taken: Taken) -> str:
+    return f"{name} takes {number(taken.service_s * 1e3)} ms, of which {number(taken.cpu_s * 1e3)} ms of CPU time"
+
+
+# --- one request
+
+
+def _application(run: Run) -> Application:
+    application = run.experiment.application
+    assert application is not None, "of the lab's own nothing has to be found out"
+    return application
+
+
+def _shares(application: Application, workload: str) -> Mapping[str, float]:
+    return application.mixes.get(workload) or {workload: 1.0}
+
+
+def _names(run: Run) -> Iterable[str]:
+    """Of every request that is to be measured, those of mixes too."""
+    application = _application(run)
+    return dict.fromkeys(
+        name
+        for cell in run.experiment.cells
+        for name, share in _shares(application, cell.workload).items()
+        if share > 0
+    )
+
+
+def _target(run: Run, lane: Lane) -> Target:
+    """The reference, or else the first, on the fewest cores."""
+    fleet = lane.started.fleets[min(lane.started.fleets)]
+    return fleet.get(run.experiment.reference) or next(iter(fleet.values()))
+
+
+def _probe(run: Run, lane: Lane, name: str, window_s: float) -> Observation:
+    """One user who sends the request `name`. Raises TargetError where no answer is right."""
+    target, started = _target(run, lane), lane.started
+    patience_s = max(PATIENCE_S, run.experiment.patience_s)
+    cell = Cell(
+        server=target.name,
+        cores=min(started.fleets),
+        workload=name,
+        users=1,
+        connection=run.experiment.cells[0].connection,
+    )
+    with process.pinned(lane.own_cpus):
+        found = trial.observe(
+            Trial(block=0, position=0, cell=cell),
+            replace(run, experiment=replace(run.experiment, window_s=window_s, patience_s=patience_s)),
+            target,
+            list(started.backends.values()),
+            lane.swarm,
+        )
+    if found.status == "failed":
+        raise TargetError(
+            f"{name} has no right answer from {target.name}, so nothing is measured: {found.reason.splitlines()[0]}; "
+            "correct the request, or what it expects",
+            detail=target.log_tail(),
+        )
+    return found
+
+
+def _taken(probed: Observation) -> Taken:
+    assert probed.swarm is not None, "it is measured"
+    service_s = probed.swarm.service_ms / 1e3
+    # In the window there were as many as have left, within one.
+    cpu_s = (probed.server_cpu_s or 0.0) / probed.swarm.completed
+    return Taken(service_s=max(service_s, 1e-6), cpu_s=min(cpu_s, service_s))
+
+
+def _of_mix(requests: Mapping[str, Taken], shares: Mapping[str, float]) -> Taken:
+    """What a request of a mix takes on average."""
+    together = sum(shares.values())
+    used = [(requests[name], share / together) for name, share in shares.items() if share > 0]
+    return Taken(
+        service_s=sum(each.service_s * share for each, share in used),
+        cpu_s=sum(each.cpu_s * share for each, share in used),
+    )
