@@ -71,7 +71,9 @@ def test_what_it_outlives_and_what_it_does_not(local: Cli) -> None:
 
     # So it does.
     assert local.up("--no-backends").code == 0
-    psutil.Process(local.session().pid).kill()
+    daemon = local.session().pid
+    psutil.Process(daemon).kill()
+    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=30)
     assert_one_line(local("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
     assert local.leftovers()
     ended = local("lab.down")
