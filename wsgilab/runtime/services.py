@@ -32,6 +32,9 @@ from wsgilab.system import process
 READY_S = 60.0
 """How long a service may take until it is healthy, or runs where it has no health check."""
 
+RUNS_S = 1.5
+"""A service without a health check counts as ready once it has run so long: what cannot start ends sooner than that."""
+
 _CONFIG_S = 30.0
 _BUILD_S = 900.0
 _UP_S = 120.0
@@ -160,10 +163,12 @@ class ServiceContainer(ContainerBackend):
     def is_ready(self) -> bool:
         state = self._container.attrs["State"]
         health = (state.get("Health") or {}).get("Status") or "none"
-        if health in ("healthy", "none"):
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(state["StartedAt"])).total_seconds()
+        if health == "none":
+            return age_s > RUNS_S
+        if health == "healthy":
             return True
-        late = (datetime.now(UTC) - datetime.fromisoformat(state["StartedAt"])).total_seconds() > READY_S
-        if health == "unhealthy" or late:
+        if health == "unhealthy" or age_s > READY_S:
             raise TargetError(
                 f"{self.backend.compose}: {self.name} did not get healthy within {READY_S:.0f} s of its start; see its last lines "
                 "below",

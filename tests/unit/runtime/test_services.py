@@ -164,7 +164,14 @@ def test_a_file_that_compose_does_not_read_and_a_service_that_is_not_there_are_r
 
 @pytest.mark.parametrize(
     ("health", "age_s", "ready"),
-    [(None, 0, True), ("healthy", 0, True), ("starting", 5, False), ("starting", 61, None), ("unhealthy", 5, None)],
+    [
+        (None, 0, False),
+        (None, 2, True),
+        ("healthy", 0, True),
+        ("starting", 5, False),
+        ("starting", 61, None),
+        ("unhealthy", 5, None),
+    ],
 )
 def test_a_service_is_ready_when_it_is_healthy_or_runs_where_it_has_no_health_check(
     health: str | None, age_s: float, ready: bool | None
