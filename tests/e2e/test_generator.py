@@ -174,13 +174,15 @@ def check_counts(report: TrialReport) -> None:
     assert report.in_flight.peak == SLOTS
     assert report.failures == report.cut_off == report.unanswered == 0
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
-    assert report.parts is not None
-    assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
-    assert SLEEP_S * 1000 <= report.parts.service.mean < report.parts.latency_mean
+    # On a busy machine the load may settle only as a short window ends, and then no request has a latency.
+    if report.parts is not None:
+        assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)
+        assert SLEEP_S * 1000 <= report.parts.service.mean < report.parts.latency_mean
 
 
 def check_four_slots(report: TrialReport, users: int = 12) -> None:
     check_counts(report)
+    assert report.parts is not None
     assert 0.5 * SLOTS / SLEEP_S < report.throughput_rps <= SLOTS / SLEEP_S * 1.05
     assert report.in_flight.mean > 0.8 * SLOTS
     assert report.throughput_rps * report.latency_mean_ms / 1000 == pytest.approx(users, rel=0.2)
