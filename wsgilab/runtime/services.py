@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +160,15 @@ def up(
 class ServiceContainer(ContainerBackend):
     """A service of the user's own as a container. Nobody knows where it listens: its health check says whether it can be used."""
 
+    _start: tuple[str, float] = ("", 0.0)
+    """Its start as the engine has it, and when that was first seen: the clock of the engine's machine may be wrong."""
+
     def is_ready(self) -> bool:
         state = self._container.attrs["State"]
         health = (state.get("Health") or {}).get("Status") or "none"
-        age_s = (datetime.now(UTC) - datetime.fromisoformat(state["StartedAt"])).total_seconds()
+        if self._start[0] != state["StartedAt"]:
+            self._start = state["StartedAt"], time.monotonic()
+        age_s = time.monotonic() - self._start[1]
         if health == "none":
             return age_s > RUNS_S
         if health == "healthy":

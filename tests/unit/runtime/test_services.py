@@ -1,7 +1,6 @@
 """Which services of a user's own Compose file are started, and what of it reaches beyond the lab's project. Compose itself is a fake."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -174,14 +173,18 @@ def test_a_file_that_compose_does_not_read_and_a_service_that_is_not_there_are_r
     ],
 )
 def test_a_service_is_ready_when_it_is_healthy_or_runs_where_it_has_no_health_check(
-    health: str | None, age_s: float, ready: bool | None
+    monkeypatch: pytest.MonkeyPatch, health: str | None, age_s: float, ready: bool | None
 ) -> None:
-    started = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
-    state = {"Running": True, "StartedAt": started, **({"Health": {"Status": health}} if health else {})}
+    state = {"Running": True, "StartedAt": "2020-01-01T00:00:00Z", **({"Health": {"Status": health}} if health else {})}
     container = SimpleNamespace(
         attrs={"State": state, "NetworkSettings": {}}, reload=lambda: None, logs=lambda **_: b"no disk\n"
     )
     service = ServiceContainer(Backend(name="redis", compose="c.yaml"), frozenset({0}), container)
+    clock_s = [1000.0]
+    monkeypatch.setattr(services, "time", SimpleNamespace(monotonic=lambda: clock_s[0]))
+    if health != "unhealthy":
+        assert service.is_ready() is (health == "healthy"), "when it is first seen to run"
+    clock_s[0] += age_s
     if ready is not None:
         assert service.is_ready() is ready
         return
