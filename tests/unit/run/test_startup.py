@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -151,6 +152,31 @@ class Recording:
         with testing.fake_fleet(servers, cores) as up:
             yield up
         self.seen.append("fleet down")
+
+
+class Choosy(Recording):
+    """One whose server `two` does not get ready on one core."""
+
+    @contextmanager
+    def start(self, servers: Collection[Server], cores: frozenset[int], leave_out: Any = None) -> Iterator[Fleet]:
+        names = {each.name for each in servers}
+        if cores == LAYOUT.servers[1] and len(names) > 1:
+            leave_out("two", TargetError("two did not answer", detail="1\n2\nlast"))
+            names -= {"two"}
+        with testing.fake_fleet([each for each in servers if each.name in names], cores) as up:
+            yield up
+
+
+def test_who_does_not_get_ready_under_an_application_is_left_out_wherever_it_would_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(startup, "check_memory", lambda *_: None)
+    said, servers = list[str](), [testing.server("one"), testing.server("two")]
+    own = testing.application()
+    with startup.started(Choosy(), LAYOUT, {1: servers, 2: servers}, [], said.append, own) as up:  # type: ignore[arg-type]
+        assert {count: set(fleet) for count, fleet in up.fleets.items()} == {1: {"one"}, 2: {"one"}}
+        assert up.names == {"one"}
+    assert said[1:] == ["Left out: two did not answer", "  | 1", "  | 2", "  | last"]
 
 
 def test_backends_come_before_the_fleets_and_go_after_them() -> None:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from tests.unit.session.test_state_file import own
 from wsgilab import testing
 from wsgilab.model import Experiment, text
+from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.workspace import workspace
 from wsgilab.session import daemon, state_file
@@ -317,7 +318,8 @@ def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) 
 
 
 def test_of_an_own_application_its_requests_and_mixes_are_what_can_be_chosen(tmp_path: Path) -> None:
-    spec = charge(tmp_path, application=testing.application())
+    own = LocustFile(path="locustfile.py", files={"locustfile.py": ""})
+    spec = charge(tmp_path, application=testing.application(locust_files={"browse": own}))
 
     assert SESSION_SPEC.validate_json(SESSION_SPEC.dump_json(spec)) == spec
     assert list(spec.workloads) == ["orders", "buy", "shop"]
