@@ -1,11 +1,11 @@
-"""Locust users against a server that costs next to nothing: the lab's own, and Locust's own two.
+"""Locust users against a server that costs next to nothing: the lab's own, on its reactor or with a greenlet each, and Locust's own two.
 
 Runs as `python -m benchmarks._locust_contender` with the swarm's packages. One JSON object a line:
 
     in   {"users": "ours", "base_url": ..., "connection": ..., "count": ..., "window_s": ...}
     out  {"rps": ..., "generator_cpu": ..., "failures": ...}, or {"error": ...}
 
-The lab's users run as in a trial: without Locust's statistics, every sample kept, and no garbage collection. Locust's
+The lab's users (`ours`, and `greenlets` without the reactor) run as in a trial: without Locust's statistics, every sample kept, and no garbage collection. Locust's
 run with all that Locust does.
 """
 
@@ -26,9 +26,9 @@ from gevent.fileobject import FileObjectPosix
 from locust import FastHttpUser, HttpUser, User, task
 from locust.env import Environment
 
-from wsgilab.load.local import POLL_S, end_window, environment, stop_users
+from wsgilab.load.local import POLL_S, end_window, environment, keep_for, stop_users
 from wsgilab.load.locustfiles import user_classes
-from wsgilab.load.samples import Recorder
+from wsgilab.load.recorder import Recorder
 from wsgilab.model import TrialSpec
 
 WARMUP_S = 0.3
@@ -48,8 +48,8 @@ class Contender:
     """Is called with the moment at which the window will end, in nanoseconds of CLOCK_MONOTONIC."""
 
 
-def ours(base_url: str, connection: str, count: int, window_s: float) -> Contender:
-    """The lab's users of `hello`."""
+def ours(base_url: str, connection: str, count: int, window_s: float, *, reactor: bool) -> Contender:
+    """The lab's users of `hello`, whose connections the reactor drives, or who do so themselves."""
     order = TrialSpec(
         locustfile="hello",
         base_url=base_url,
@@ -61,10 +61,17 @@ def ours(base_url: str, connection: str, count: int, window_s: float) -> Contend
     )
     made, recorder = environment(user_classes("hello"), order), Recorder()
     made.events.request.add_listener(recorder.on_request)  # type: ignore[no-untyped-call]
+    if reactor:
+        keep_for(made, recorder)
+
+    def failures() -> int:
+        recorder.parse_kept()
+        return sum(sample.error is not None and not sample.cut_off for sample in recorder.samples)
+
     return Contender(
         environment=made,
-        answered=lambda: len(recorder.samples),
-        failures=lambda: sum(sample.error is not None and not sample.cut_off for sample in recorder.samples),
+        answered=lambda: len(recorder),
+        failures=failures,
         end_window=lambda at_ns: end_window(made, at_ns, at_ns),
     )
 
@@ -104,13 +111,13 @@ def measure(contender: Contender, count: int, window_s: float) -> dict[str, floa
 
 
 def obey(users: str, base_url: str, connection: str, count: int, window_s: float) -> dict[str, float]:
-    """Measure `users`: `ours`, `FastHttpUser` or `HttpUser`."""
+    """Measure `users`: `ours`, `greenlets`, `FastHttpUser` or `HttpUser`."""
     if users in STOCK:
         return measure(stock(STOCK[users], base_url, connection), count, window_s)
     gc.collect()
     gc.disable()
     try:
-        return measure(ours(base_url, connection, count, window_s), count, window_s)
+        return measure(ours(base_url, connection, count, window_s, reactor=users == "ours"), count, window_s)
     finally:
         gc.enable()
 

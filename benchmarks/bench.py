@@ -1,12 +1,13 @@
 """What all benchmarks share: arguments, cores, servers and shuffled blocks."""
 
 import argparse
+import contextlib
 import http.client
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -104,20 +105,28 @@ def ratio(blocks: Sequence[Block], group: str, above: str, below: str, *, level:
     return stats.median_interval(ratios(blocks, group, above, below), level)
 
 
-def keeps_alive(url: str) -> bool:
-    """Whether the server keeps a connection open on request."""
+def modes(url: str) -> Sequence[Connection]:
+    """The connection modes in which wrk can load the server: it keeps connections on request, and says so where it closes one.
+
+    uWSGI with `--http-socket` does neither.
+    """
+    return [mode for mode in MODES if _supports(url, mode)]
+
+
+def _supports(url: str, mode: Connection) -> bool:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
-    try:
-        connection.request("GET", "/hello", headers={"Connection": "keep-alive"})
-        return not connection.getresponse().will_close
-    finally:
-        connection.close()
-
-
-def modes(url: str) -> Sequence[Connection]:
-    """The connection modes that the server supports."""
-    return MODES if keeps_alive(url) else ("close",)
+    with contextlib.closing(connection):
+        for _ in range(2):
+            try:
+                connection.request("GET", "/hello", headers={"Connection": mode})
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                return False
+            if mode == "close" or answer.will_close:
+                return (mode == "close") == answer.will_close
+            answer.read()
+    return True
 
 
 def runtimes() -> Sequence[RuntimeName]:
@@ -218,7 +227,9 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
     # Neither the benchmark nor what it runs, such as wrk, may use the servers' core.
     with signals_raise(), alone(workspace), process.pinned(cores.generator):
         bench.runtime.sweep()
-        bench.runtime.prepare(bench.servers.values(), [], console.print)
+        installed = bench.runtime.prepare(bench.servers.values(), [], console.print)
+        servers = {name: server for name, server in bench.servers.items() if server.stack in installed}
+        bench = replace(bench, servers=servers)
         before = _busy()
         outcome = measure(bench)
         after = _busy()

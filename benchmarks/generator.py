@@ -1,4 +1,5 @@
-"""Requests a second that one core can generate: the lab's users, Locust's FastHttpUser and HttpUser, and wrk.
+"""Requests a second that one core can generate: the lab's users on their reactor, the same with a greenlet each, Locust's
+FastHttpUser and HttpUser, and wrk.
 
 All load the same server, nginx, which costs less than they do. In the same rounds wrk loads the fastest servers of
 the catalogue, because a generator is fast enough when it outruns the fastest server on an equal core. The fastest is
@@ -21,8 +22,9 @@ from wsgilab.system.process import ChannelClosed, JsonChannel, tail
 USERS = 32
 SERVER_WINDOW_S = 1.0
 CANDIDATES = 3
-OURS, FAST, HTTP, WRK = "ours", "FastHttpUser", "HttpUser", "wrk"
-OVER_FAST = 1.5
+OURS, GREENLETS, FAST, HTTP, WRK = "ours", "greenlets", "FastHttpUser", "HttpUser", "wrk"
+OVER_GREENLETS: Mapping[Connection, float] = {"close": 2.0, "keep-alive": 5.0}
+OVER_WRK = 0.75
 OVER_SERVER = 2.0
 _MARGIN_S = 30.0
 
@@ -42,7 +44,7 @@ def locust_rate(channel: JsonChannel, users: str, base_url: str, connection: Con
 
 
 def measure(bench: Bench) -> Outcome:
-    """In each connection mode four generators of load on nginx, and beside them the fastest servers under wrk's load."""
+    """In each connection mode five generators of load on nginx, and beside them the fastest servers under wrk's load."""
     wrk = Wrk()
     candidates = _fastest(bench, wrk)
     found = [_round(bench, wrk, candidates, number) for number in range(bench.rounds)]
@@ -93,7 +95,7 @@ def _round(bench: Bench, wrk: Wrk, candidates: Mapping[Connection, Sequence[str]
         for mode, fastest in candidates.items():
             groups[mode] = {
                 users: partial(locust_rate, companion, users, null_url, mode, bench.window_s)
-                for users in (OURS, FAST, HTTP)
+                for users in (OURS, GREENLETS, FAST, HTTP)
             }
             groups[mode][WRK] = partial(rate, null_url, connection=mode, window_s=bench.window_s)
             groups[_servers(mode)] = {
@@ -106,14 +108,20 @@ def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
     """Rows and claims. Each round is a block."""
     rows: list[Row] = []
     over: dict[str, Sequence[float]] = {}
+    least: list[float] = []
     for mode in MODES:
         group = _servers(mode)
         fastest = max(blocks[0][group], key=lambda name: rates(blocks, group, name).median)
-        rows += [_row(blocks, mode, contender, mode) for contender in (OURS, FAST, HTTP, WRK)]
+        rows += [_row(blocks, mode, contender, mode) for contender in (OURS, GREENLETS, FAST, HTTP, WRK)]
         rows.append(_row(blocks, mode, fastest, group))
-        for contender, beside in ((FAST, mode), (fastest, group)):
+        for contender, beside, times in (
+            (GREENLETS, mode, OVER_GREENLETS[mode]),
+            (WRK, mode, OVER_WRK),
+            (fastest, group, OVER_SERVER),
+        ):
             over[f"{mode}: ours/{contender}"] = ratios(blocks, mode, OURS, contender, below_group=beside)
-    return rows, median_claims(over, *[OVER_FAST, OVER_SERVER] * len(MODES))
+            least.append(times)
+    return rows, median_claims(over, *least)
 
 
 def _servers(mode: str) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from benchmarks.bench import analyse
 from benchmarks.outcome import Claim, Outcome, Row, Scope, read
-from benchmarks.rounds import student
 from wsgilab import testing
-from wsgilab.analysis import stats
+from wsgilab.analysis import paired_ratio, stats
 from wsgilab.experiment import plan
 from wsgilab.model import Interval, Verdict
 
@@ -88,6 +87,12 @@ def lab_sequential(each: Recorded, ours: str, theirs: str) -> Judgement:
     return found
 
 
+def lab_before(each: Recorded, ours: str, theirs: str) -> Judgement:
+    """The lab with the intervals that it had until November 2026, from ranks alone, of blocks that suffice for these."""
+    ratios = _ratios(each, ours, theirs)
+    return _concluded(each, ratios, stats.median_interval(ratios))
+
+
 def greater_median(each: Recorded, ours: str, theirs: str) -> Judgement:
     """The lab's blocks, read as the others read their runs: whoever has the greater median is faster."""
     ratios = _ratios(each, ours, theirs)
@@ -121,7 +126,7 @@ def welch(figures: Sequence[float], others: Sequence[float], level: float) -> In
     if not error:
         return Interval(median=math.exp(apart), low=math.exp(apart), high=math.exp(apart))
     freedom = error**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (ours, theirs), strict=True))
-    reach = student(max(1, math.floor(freedom)), level) * math.sqrt(error)
+    reach = paired_ratio.student(max(1, math.floor(freedom)), level) * math.sqrt(error)
     return Interval(median=math.exp(apart), low=math.exp(apart - reach), high=math.exp(apart + reach))
 
 
@@ -146,6 +151,7 @@ def protocols(rounds: Sequence[Recorded]) -> Sequence[Protocol]:
     ours = [
         Protocol(name="wsgilab, fixed blocks", rule=THREE, judge=lab, in_a_row=False, is_the_labs=True),
         Protocol(name="wsgilab, precision", rule=THREE, judge=lab_sequential, in_a_row=False, is_the_labs=True),
+        Protocol(name="wsgilab before, fixed blocks", rule=THREE, judge=lab_before, in_a_row=False),
         Protocol(name="wsgilab's blocks, their medians", rule=GREATER, judge=greater_median, in_a_row=False),
     ]
     if some is None:
@@ -177,8 +183,10 @@ def _ratios(each: Recorded, ours: str, theirs: str) -> Sequence[float]:
 
 
 def _judged(each: Recorded, ratios: Sequence[float], level: float) -> Judgement:
-    strayed = stats.departures([math.log(ratio) for ratio in ratios])
-    interval = stats.ratio(ratios, level, stats.reach(strayed))
+    return _concluded(each, ratios, paired_ratio.interval(ratios, level, paired_ratio.scatter([ratios])))
+
+
+def _concluded(each: Recorded, ratios: Sequence[float], interval: Interval) -> Judgement:
     return Judgement(verdict=stats.verdict(interval), ratio=interval.median, windows_s=2 * len(ratios) * each.window_s)
 
 
@@ -194,6 +202,9 @@ def recorded(document: Mapping[str, Any]) -> Sequence[Recorded]:
     for block in document["blocks"]:
         for group, rates in block.items():
             kind, _, number = group.partition(" ")
+            if kind not in ("interleaved", "sequential"):
+                # Beside a neighbour, or in windows of other lengths: see `benchmarks.noise`.
+                continue
             into = (interleaved if kind == "interleaved" else sequential).setdefault(int(number), {})
             for contender, rate in rates.items():
                 into.setdefault(contender.partition(" #")[0], []).append(rate["rps"])

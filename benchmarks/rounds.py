@@ -5,12 +5,11 @@ machine at that time. The round is therefore the sampling unit: fifteen pairs of
 not fifteen samples.
 """
 
-import functools
 import math
 import statistics
 from collections.abc import Sequence
 
-from wsgilab.analysis import stats
+from wsgilab.analysis import paired_ratio, stats
 from wsgilab.model import Interval
 
 Tries = Sequence[bool]
@@ -52,31 +51,9 @@ def effective_tries(rounds: Sequence[Tries], level: float = stats.ERROR_RATE) ->
     mean, variance = statistics.fmean(shares), statistics.variance([*shares, 0.5]) / len(shares)
     if not variance:
         return len(rounds)
-    independent = mean * (1 - mean) / variance * (_normal(level) / student(len(rounds) - 1, level)) ** 2
+    independent = mean * (1 - mean) / variance * (_normal(level) / paired_ratio.student(len(rounds) - 1, level)) ** 2
     return max(len(rounds), min(independent, sum(map(len, rounds))))
 
 
 def _normal(level: float) -> float:
     return statistics.NormalDist().inv_cdf(1 - level / 2)
-
-
-@functools.cache
-def student(freedom: int, level: float) -> float:
-    """The quantile of Student's t that `level` / 2 lies above, by bisection."""
-    low, high = 0.0, 1e6
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tail(freedom, middle) > level / 2 else (low, middle)
-    return high
-
-
-def _tail(freedom: int, t: float) -> float:
-    """P(T > t), in closed form for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    term, total = (cosine, 0.0) if freedom % 2 else (1.0, 0.0)
-    for number in range(1 + freedom % 2, freedom, 2):
-        total += term
-        term *= number / (number + 1) * cosine * cosine
-    within = 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
-    return (1 - within) / 2

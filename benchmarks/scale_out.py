@@ -33,7 +33,8 @@ from benchmarks.outcome import Outcome, Row, Scope, read
 from wsgilab import commands, testing
 from wsgilab.experiment import plan
 from wsgilab.load.client import LocustSwarm
-from wsgilab.load.samples import Sample, Span, report
+from wsgilab.load.recorder import Sample
+from wsgilab.load.samples import Span, report
 from wsgilab.model import Observation, Server, TrialSpec
 from wsgilab.model.errors import HostError
 from wsgilab.results.store import OBSERVATIONS_FILE, Journal, Store

@@ -35,8 +35,10 @@ from gevent.pool import Group
 from geventhttpclient.response import HTTPResponse
 from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
+from locust.user.task import LOCUST_STATE_RUNNING
 
 from arrivals import CONSTANT, POISSON, schedule
+from reactor import RECEIVE_BYTES, Exchange, Handed, Plain, reactor
 
 # The package has the workloads' parameters. A Locust file may be loaded from any folder.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -58,7 +60,6 @@ none."""
 LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
-RECEIVE_BYTES = 1 << 16
 SHOWN_BYTES = 200
 """Of a wrong answer's body."""
 RESET_S = 0.1
@@ -133,6 +134,38 @@ class Get:
         """The end of the answer, where its body comes whole; None where it is not known before."""
         return b"\r\n\r\n" + self.answer
 
+    def failure(self, answer: "Answer") -> "WrongAnswer | None":
+        """None where the answer is right."""
+        status, body = answer.status_code, answer.body
+        if (fault := self.fault(status, body)) is None:
+            return None
+        return WrongAnswer(f"{self.path}: {fault}status {status}, body {body[:SHOWN_BYTES]!r}")
+
+    def request(self, user: int, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> dict[str, Any]:
+        """What Locust's event would have said of a request that the reactor has kept."""
+        answer = Answer(self.method)
+        failure: Exception | None = None
+        try:
+            answer.feed(received)
+            if not answer.message_complete:
+                # An answer without a length ends with its connection.
+                answer.feed(b"")
+            failure = self.failure(answer)
+        except HTTPException as error:
+            failure = error
+        context = {"user": user, "begun_ns": begun_ns}
+        if connect_ns:
+            context["connect_ns"] = connect_ns
+        if connect_ns >= SLOW_CONNECTION_S * 1e9:
+            context["slow_connection"] = True
+        return {
+            "response_time": (ended_ns - begun_ns) / 1e6,
+            "response_length": len(answer.body),
+            "response": answer,
+            "context": {**context, "name": self.name} if self.name else context,
+            "exception": failure,
+        }
+
 
 class WrongAnswer(Exception):
     """The target answered, but not as the workload demands."""
@@ -160,8 +193,9 @@ class Wire:
         self.connect_ns = 0
         """How long its connection took to open; 0 where it was open."""
 
-    def exchange(self, request: bytes, last: bytes | None, method: str = "GET") -> Answer:
-        """Send one request, and read its answer. Raises OSError and HTTPException.
+    def exchange(self, request: bytes, last: bytes | None, method: str = "GET", handed: Handed | None = None) -> Answer:
+        """Send one request, and read its answer; or go on with one that the reactor has handed back. Raises OSError and
+        HTTPException.
 
         With `last`, the end of an answer whose body comes whole, the connection is closed the moment that it is read,
         before it is parsed: a server may wait for its client to close, as Gunicorn's sync worker does, and would wait
@@ -170,9 +204,9 @@ class Wire:
         if self.remarks:
             self.remarks = {}
         self.connect_ns = 0
-        if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
+        if handed is None and self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
             self.close()
-        connection, received = self._begin(request)
+        connection, received = self._begin(request, handed)
         answer = Answer(method)
         while True:
             ended = not received
@@ -190,13 +224,24 @@ class Wire:
                 return answer
             received = self.receive(connection)
 
-    def _begin(self, request: bytes) -> tuple[gevent.socket.socket, bytes]:
+    def _begin(self, request: bytes, handed: Handed | None) -> tuple[gevent.socket.socket, bytes]:
         """Send a request, again on another connection where the server had closed this one. That connection, and its first bytes."""
         kept = self._socket
+        if handed is not None and (handed.connect_ns or isinstance(handed.error, gevent.GreenletExit)):
+            self._note_opening(handed.connect_ns)
+            if handed.error is not None or kept is None:
+                raise handed.error or ConnectionError("the connection was lost")
+            return kept, handed.received
         if kept is not None:
             try:
-                self.send(kept, request)
-                if (received := self.receive(kept)) or self.was_received(kept):
+                if handed is None:
+                    self.send(kept, request)
+                    received = self.receive(kept)
+                elif handed.error is not None:
+                    raise handed.error
+                else:
+                    received = handed.received
+                if received or self.was_received(kept):
                     return kept, received
             except (BrokenPipeError, ConnectionResetError):
                 # The kernel's answer for a connection that is closed, or was closed with bytes unread.
@@ -230,10 +275,26 @@ class Wire:
             connection.connect(self._address)
         finally:
             # Also where it could not be opened.
-            self.connect_ns = time.monotonic_ns() - begin_ns
-            if self.connect_ns >= SLOW_CONNECTION_S * 1e9:
-                self.remarks = {**self.remarks, "slow_connection": True}
+            self._note_opening(time.monotonic_ns() - begin_ns)
         return connection
+
+    def _note_opening(self, connect_ns: int) -> None:
+        self.connect_ns = connect_ns
+        if connect_ns >= SLOW_CONNECTION_S * 1e9:
+            self.remarks = {**self.remarks, "slow_connection": True}
+
+    def lend(self) -> gevent.socket.socket | None:
+        """The connection, if one is open: it is not this wire's any more."""
+        if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
+            self.close()
+        lent, self._socket = self._socket, None
+        return lent
+
+    def take(self, connection: gevent.socket.socket | None) -> None:
+        """Have a connection back that was lent, or another one."""
+        self._socket, self._idle_since = connection, time.monotonic()
+        if connection is not None:
+            connection.settimeout(self._timeout_s)
 
     # What a wire of another kind overrides.
 
@@ -265,6 +326,14 @@ class LabUser(User):
 
     abstract = True
     get: Get
+    _recorder: Any = None
+    """The generator's, where nobody else listens to Locust's event: answers are kept for it, and parsed after the window."""
+    _exchange: Exchange | None = None
+    """Its connection, where the reactor may use it."""
+    _chosen: Get | None = None
+    """What to send next, where that was chosen already."""
+    _usual: Plain | None = None
+    """What it always sends, where that is one plain request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -288,11 +357,15 @@ class LabUser(User):
         self._next_due_ns = 0
         self._under_way = Group()
         self._wires: list[Wire] = []
-        self._context: dict[str, Any] = {"user": id(self)}
+        self._id = id(self)
+        self._context: dict[str, Any] = {"user": self._id}
         self._spelled: dict[Get, tuple[bytes, bytes | None]] = {}
         self._void_after_ns = 0
         """The moment in these; 0: none."""
         self._took_ns = 0
+        self._recorder = getattr(self._options, "recorder", None)
+        if self._recorder is not None and not self._rate and type(self).make_wire is LabUser.make_wire:
+            self._exchange = Exchange(self, (self._family, self._address), is_kept=self._connection != CLOSE)
         # Users are made one after the other, and those of the trial before have gone by then.
         part, parts = self._part()
         runner = self.environment.runner
@@ -324,6 +397,9 @@ class LabUser(User):
 
     @task
     def request(self) -> None:
+        if self._exchange is not None and (plain := self._plain()) is not None:
+            self._repeat(self._exchange, plain)
+            return
         if not self._rate:
             self._ask(None)
             return
@@ -333,6 +409,40 @@ class LabUser(User):
         while self._next_due_ns <= now_ns:
             self._under_way.spawn(self._ask, self._next_due_ns)
             self._next_due_ns = next(self._due)
+
+    def _repeat(self, exchange: Exchange, plain: Plain) -> None:
+        """Have the reactor send requests as long as they are plain, and go on with the one that is not."""
+        wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
+        handed, connection = reactor().drive(exchange, plain, wire.lend())
+        wire.take(handed.connection if handed else connection)
+        self._wires.append(wire)
+        if handed is not None:
+            self._ask(None, handed)
+
+    def _plain(self) -> Plain | None:
+        get = self._chosen = self._chosen or self.choose()
+        request, last = self._spell(get)
+        if last is None:
+            return None
+        self._chosen = None
+        made = Plain(request, last, get)
+        if type(self).choose is LabUser.choose and not self._void_after_ns:
+            self._usual = made
+        return made
+
+    def after(self, took_ns: int) -> Plain | None:
+        """The next request, after one that took so long; None where that is not plain, or Locust has stopped this user."""
+        self._took_ns = took_ns
+        if self._state != LOCUST_STATE_RUNNING:
+            return None
+        void_after_ns = self._options.void_after_ns
+        if self._usual is not None and not (void_after_ns and self._may_wait_until(void_after_ns)):
+            return self._usual
+        return self._plain()
+
+    def keep(self, plain: Plain, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> None:
+        """Keep a request that was answered, for the generator's recorder."""
+        self._recorder.keep(self._id, plain.get, begun_ns, ended_ns, connect_ns, received)
 
     def _begin_schedule(self, now_ns: int) -> None:
         part, parts = self._part()
@@ -352,20 +462,23 @@ class LabUser(User):
         worker_index = getattr(self.environment.runner, "worker_index", 0)
         return max(0, worker_index), getattr(self._options, "arrivals_parts", 1)
 
-    def _ask(self, due_ns: int | None) -> None:
-        """Send one request, and fire Locust's event for it. With `due_ns`, latency counts from then."""
+    def _ask(self, due_ns: int | None, handed: Handed | None = None) -> None:
+        """Send one request, and fire Locust's event for it. With `due_ns`, latency counts from then.
+
+        With `handed`, one that the reactor has sent, and handed back.
+        """
         wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
-        get = self.choose()
+        get: Get = handed.plain.get if handed else self._chosen or self.choose()
+        self._chosen = None
         response: Answer | None = None
         body = b""
         failure: BaseException | None = None
         start_time = time.time()
-        begin_ns = time.monotonic_ns()
+        begin_ns = handed.begun_ns if handed else time.monotonic_ns()
         try:
-            response = wire.exchange(*self._spell(get, due_ns), get.method)
-            body = response.body
-            if (fault := get.fault(response.status_code, body)) is not None:
-                failure = WrongAnswer(f"{get.path}: {fault}status {response.status_code}, body {body[:SHOWN_BYTES]!r}")
+            request, last = handed.plain[:2] if handed else self._spell(get, due_ns)
+            response = wire.exchange(request, last if self._connection == CLOSE else None, get.method, handed)
+            body, failure = response.body, get.failure(response)
         except (OSError, HTTPException) as error:
             # HTTPException: what the parser raises.
             failure = error
@@ -414,7 +527,7 @@ class LabUser(User):
         return 0 < getattr(self._options, "window_end_ns", 0) < at_ns + self._clock_offset_ns
 
     def _spell(self, get: Get, due_ns: int | None = None) -> tuple[bytes, bytes | None]:
-        """The request's bytes, made once, and for a connection of one request the end of its answer."""
+        """The request's bytes, made once, and the end of its answer."""
         void_after_ns = getattr(self._options, "void_after_ns", 0)
         if due_ns and not self._is_over(due_ns):
             # A request that was due in the window is never void, however late it is answered.
@@ -429,8 +542,7 @@ class LabUser(User):
             lines = [f"{get.method} {get.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
             if void_after_ns:
                 lines.append(f"Lab-Void-After: {void_after_ns}")
-            last = get.last() if self._connection == CLOSE else None
-            spelled = self._spelled[get] = get.spell(lines), last
+            spelled = self._spelled[get] = get.spell(lines), get.last()
         return spelled
 
     def _may_wait_until(self, at_ns: int) -> bool:

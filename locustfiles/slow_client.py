@@ -14,7 +14,8 @@ from typing import Any
 import gevent
 
 import large
-from lab_user import RECEIVE_BYTES, LabUser, Option, Wire
+from lab_user import LabUser, Option, Wire
+from reactor import RECEIVE_BYTES
 
 SEND_MS = Option[float]("slow-client", "send_ms")
 READ_MS = Option[float]("slow-client", "read_ms")

@@ -76,6 +76,10 @@ def leftovers(workspace: Workspace) -> list[str]:
     return found + [str(path) for folder in temporary for path in folder.glob(f"wsgilab-{workspace.lab_id}-*")]
 
 
+CONTAINER_STACKS = {"gunicorn", "gunicorn-gevent", "gunicorn-nginx", "gunicorn-tornado", "gunicorn25-eventlet"}
+"""Those of which servers run in containers too. The others are run by the same words as processes."""
+
+
 def copy_checkout(folder: Path) -> Path:
     """What the lab's runtimes need of this checkout, in `folder`, to be changed there."""
     for name in ("compose", "services", "locustfiles", "wsgilab"):
@@ -85,9 +89,11 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def prepare(workspace: Workspace, runtime: str) -> None:
-    """Install everything in the catalogue."""
+    """Install everything in the catalogue; in containers, what is run there."""
     made, _ = choose_runtime(workspace, runtime)
-    made.prepare(read_catalogue(workspace).values(), read_backends(workspace).values(), print)
+    every = read_catalogue(workspace).values()
+    servers = [each for each in every if runtime == "local" or each.stack in CONTAINER_STACKS]
+    made.prepare(servers, read_backends(workspace).values(), print)
 
 
 @pytest.fixture(scope="session")

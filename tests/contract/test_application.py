@@ -16,12 +16,13 @@ import pytest
 from tests.conftest import RUNTIMES, leftovers, require
 from wsgilab import commands
 from wsgilab.commands import Workspace
+from wsgilab.model import Server
 from wsgilab.model.application import Application, Request
 from wsgilab.model.errors import BuildError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime.compose import ComposeRuntime
-from wsgilab.runtime.protocol import Fleet, Runtime, Target
+from wsgilab.runtime.protocol import AfterFirst, Fleet, LeaveOut, Running, Runtime, Target
 from wsgilab.system import host
 
 pytestmark = pytest.mark.lab
@@ -30,6 +31,7 @@ CORE = frozenset({min(host.usable_cpus())})
 SECRET = "open$sesame'and\"more"
 ROWS = ("gunicorn-sync-1", "gunicorn-gthread-8")
 LEFT_OUT = "gunicorn25-sync-1"
+BROKEN = "broken"
 # Older than the lab's own, and what it pins itself; and a server that one of the stacks is not for.
 REQUIREMENTS = "flask<3.1\nitsdangerous==2.1.2\ngunicorn>=26\n"
 
@@ -79,14 +81,19 @@ class Lab:
 
     def prepare(self, application: Application, *names: str) -> Mapping[str, str]:
         """Again with the locks of the first time: resolving them anew says nothing more."""
-        servers = read_catalogue(self.workspace)
-        return self.runtime.prepare(
-            [servers[name] for name in names], (), self.said.append, application, self.runtime.locks
-        )
+        return self.runtime.prepare(self.servers(*names), (), self.said.append, application, self.runtime.locks)
 
-    def start(self, *names: str) -> contextlib.AbstractContextManager[Fleet]:
-        servers = read_catalogue(self.workspace)
-        return self.runtime.start([servers[name] for name in names], CORE)
+    def start(
+        self, *names: str, leave_out: LeaveOut | None = None, after_first: AfterFirst | None = None
+    ) -> contextlib.AbstractContextManager[Fleet]:
+        return self.runtime.start(self.servers(*names), CORE, leave_out, after_first)
+
+    def servers(self, *names: str) -> list[Server]:
+        """Of the catalogue, and one that ends at once."""
+        catalogue = read_catalogue(self.workspace)
+        row = catalogue[ROWS[0]]
+        broken = replace(row, name=BROKEN, extends=row.name, command=("gunicorn", "--no-such-option"))
+        return [{**catalogue, BROKEN: broken}[name] for name in names]
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -122,12 +129,24 @@ def test_every_server_that_goes_with_the_application_has_its_packages_and_places
     lab: Lab, shop: Application
 ) -> None:
     before = snapshot(Path(shop.source))
-    digests = lab.prepare(shop, *ROWS, LEFT_OUT)
+    digests = lab.prepare(shop, BROKEN, *ROWS, LEFT_OUT)
     assert set(digests) & {"gunicorn", "gunicorn25-eventlet"} == {"gunicorn"}
     assert any(
         each.startswith(f"Left out: {LEFT_OUT}: the stack gunicorn25-eventlet does not go with") for each in lab.said
     )
-    with lab.start(*ROWS) as fleet:
+    looked: list[tuple[str, int]] = []
+    left: dict[str, TargetError] = {}
+
+    def look(first: Running) -> None:
+        looked.append((first.name, first.usage().resident_bytes))
+
+    with lab.start(BROKEN, *ROWS, leave_out=left.__setitem__, after_first=look) as fleet:
+        # It has ended, so that the next is looked at, and stays.
+        assert [error.message.split(";")[0] for error in left.values()] == [
+            f"{BROKEN} did not start: ended with exit code 2"
+        ]
+        assert [name for name, used in looked if used > 10_000_000] == [ROWS[0]]
+        assert list(fleet) == list(ROWS)
         found = {name: facts(target) for name, target in fleet.items()}
         for each in found.values():
             assert each["kind"] == "prod"
@@ -152,10 +171,10 @@ def test_every_server_that_goes_with_the_application_has_its_packages_and_places
     assert snapshot(Path(shop.source)) == before, "a POST met copies alone"
     assert {name.removesuffix(".txt") for name in lab.runtime.locks} == {"gunicorn"}
     assert all("itsdangerous==2.1.2 \\" in text and "--hash=sha256:" in text for text in lab.runtime.locks.values())
-    left = [path for path in lab.workspace.state.rglob("*") if path.is_file() and not path.is_symlink()]
+    kept = [path for path in lab.workspace.state.rglob("*") if path.is_file() and not path.is_symlink()]
     stacks = lab.workspace.state / "stacks"
-    assert not any(SECRET.encode() in path.read_bytes() for path in left if not path.is_relative_to(stacks))
-    assert not any("instance" in path.parts for path in left), "no copy of the source is left"
+    assert not any(SECRET.encode() in path.read_bytes() for path in kept if not path.is_relative_to(stacks))
+    assert not any("instance" in path.parts for path in kept), "no copy of the source is left"
     if isinstance(lab.runtime, ComposeRuntime):
         assert_images_keep_no_secret(lab.runtime)
 

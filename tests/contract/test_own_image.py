@@ -36,10 +36,10 @@ FROM {base}
 COPY packages /opt/packages
 ENV PYTHONPATH=/opt/packages
 WORKDIR /srv/shop
-COPY app.py entry.sh ./
-RUN mkdir instance && chown 4321 instance && chmod 755 entry.sh
+COPY app.py entry.py ./
+RUN mkdir instance && chown 4321 instance && chmod 755 entry.py && rm /bin/sh
 USER 4321:4321
-ENTRYPOINT ["./entry.sh"]
+ENTRYPOINT ["./entry.py"]
 CMD ["never"]
 """
 APP = """
@@ -63,6 +63,13 @@ APP = """
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 """
+ENTRY = """\
+    #!/usr/bin/env python3
+    import os, sys
+    os.environ["SHOP_ENTRY"] = "yes"
+    os.execvp(sys.argv[1], sys.argv[1:])
+"""
+SEED = "import os; open(os.environ['LAB_DATA'] + '/prepared', 'w').write(os.environ['SHOP_TOKEN'])"
 COUNTER = """
     import socket
     listener = socket.create_server(("0.0.0.0", 6000))
@@ -122,7 +129,7 @@ def shop(tmp_path: Path, workspace: Workspace) -> Application:
     files = {"Dockerfile": DOCKERFILE.format(base=base), "compose.yaml": COMPOSE.format(base=base)}
     (tmp_path / "first.txt").write_text("10")
     (tmp_path / "shop.env").write_text("SHOP_TOKEN='a $b'\n")
-    scripts = {"app.py": APP, "counter.py": COUNTER, "entry.sh": '#!/bin/sh\nexport SHOP_ENTRY=yes\nexec "$@"\n'}
+    scripts = {"app.py": APP, "counter.py": COUNTER, "entry.py": ENTRY}
     for name, text in {**files, **scripts}.items():
         (tmp_path / name).write_text(textwrap.dedent(text))
     return Application(
@@ -130,7 +137,7 @@ def shop(tmp_path: Path, workspace: Workspace) -> Application:
         build=str(tmp_path),
         writable=("instance",),
         env_file=str(tmp_path / "shop.env"),
-        prepare=("sh", "-c", 'echo "$SHOP_TOKEN" > "$LAB_DATA/prepared"'),
+        prepare=("python3", "-c", SEED),
         backends=(ComposeServices(compose=str(tmp_path / "compose.yaml"), services=("store",)),),
         requests={"facts": Request(method="GET", path="/")},
     )
@@ -149,10 +156,11 @@ def test_servers_are_added_to_an_image_and_reach_services_by_name_and_nothing_is
     with runtime.backends([store], CORE) as up, runtime.start([server], CORE) as fleet:
         with urllib.request.urlopen(fleet[ROW].published_url, timeout=10) as response:
             found: dict[str, Any] = json.loads(response.read())
+        assert fleet[ROW].effective_cpus() == CORE, "read without a shell, which the image has not"
         first, second = found["counted"]
         assert 10 < first < second
         assert found["packages"]["werkzeug"] == "3.0.6"
-        assert found["prepared"] == "a $b\n"
+        assert found["prepared"] == "a $b"
         assert (found["folder"], found["ids"], found["through"]) == ("/srv/shop", [4321, 4321], "yes")
         assert (up["store"].effective_cpus(), up["store"].usage().cpu_s > 0) == (CORE, True)
         settings = settings_of(workspace, "store")

@@ -1,6 +1,7 @@
 """A program on the cores that are measured, and another lab that wants them: seen, named, and nothing concluded."""
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Col
             assert name in told
     assert {pair["verdict"] for pair in comparison["comparisons"]} == {"undecided"}
     assert all(advice["server"] is None for advice in comparison["advice"])
+    observed = [json.loads(line) for line in (cli.latest / "observations.jsonl").read_text().splitlines()]
+    assert all(each["swarm"]["read_completed"] for each in observed), "its cost is counted beside a neighbour too"
     files = ("comparison.md", "report.html") if cli.charts else ("comparison.md",)
     assert all("neighbour" in (cli.latest / file).read_text() for file in files)
 

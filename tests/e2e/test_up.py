@@ -195,10 +195,18 @@ def test_a_backend_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> 
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def started() -> Iterator[Browser]:
     # Names that stand for this machine, as anybody's can who owns a name.
     with launched("--host-resolver-rules=MAP *.example 127.0.0.1") as found:
         yield found
+
+
+@pytest.fixture
+def browser(started: Browser) -> Iterator[Browser]:
+    """Without the pages of other tests, which would ask for figures and draw them until the browser ends."""
+    yield started
+    for context in started.contexts:
+        context.close()
 
 
 @in_one_runtime

@@ -11,14 +11,15 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsgilab.analysis import ab_context, disturbance, stats
+from wsgilab.analysis import ab_context, cost, disturbance, stats
 from wsgilab.analysis.figures import cell_result
-from wsgilab.analysis.pairs import ByCell, by_block, compared_figure, grouped, metric_of
+from wsgilab.analysis.pairs import SPEED_SHARE, ByCell, by_block, compared_figure, grouped, metric_of
 from wsgilab.model import (
     Cell,
     CellOfRuns,
     CellSide,
     CommonShift,
+    CostOfRuns,
     Interval,
     Limit,
     Observation,
@@ -35,11 +36,18 @@ class _RunSide:
 
     name: str
     run: Run
+    every: ByCell
     by_cell: ByCell
+    """Without disturbed windows, where enough others are left."""
 
     def figures(self, cell: Cell) -> Sequence[float]:
         """Throughput or latency, whichever is compared, of each block that has it."""
         return list(by_block(self.by_cell[cell], compared_figure).values())
+
+
+def _side(name: str, run: Run, given: Sequence[Observation]) -> _RunSide:
+    kept = disturbance.undisturbed(run, given)
+    return _RunSide(name=name, run=run, every=grouped(given), by_cell=grouped(kept))
 
 
 def runs(
@@ -50,17 +58,19 @@ def runs(
     Raises SpecError, saying why, where they have no cell in common that can be compared.
     """
     given_a, given_b = list(a_observations), list(b_observations)
-    of_a = _RunSide(name="A", run=a, by_cell=grouped(given_a))
-    of_b = _RunSide(name="B", run=b, by_cell=grouped(given_b))
+    of_a, of_b = _side("A", a, given_a), _side("B", b, given_b)
     common = [cell for cell in b.experiment.cells if cell in a.experiment.cells]
-    refused = {cell: ab_context.refusal(a, b, cell) or _unmeasured(of_a, of_b, cell) for cell in common}
+    other_work = {cell: ab_context.refusal(a, b, cell) for cell in common}
+    refused = {cell: other_work[cell] or _unmeasured(of_a, of_b, cell) for cell in common}
     compared = [cell for cell, reason in refused.items() if not reason]
-    if not compared:
+    costs = _costs(of_a, of_b, [cell for cell, reason in other_work.items() if not reason])
+    if not compared and not costs:
         raise SpecError(_nothing(a, b, refused))
-    level = stats.ERROR_RATE / len(compared)
-    reaches = _reaches(of_a, of_b, compared)
+    level = SPEED_SHARE * stats.ERROR_RATE / max(1, len(compared))
+    reaches = _reaches({cell: (of_a.figures(cell), of_b.figures(cell)) for cell in compared})
     cells = [
-        _cell(of_a, of_b, cell, reason, level=level, reach=reaches.get(cell, 0.0)) for cell, reason in refused.items()
+        replace(_cell(of_a, of_b, cell, reason, level=level, reach=reaches.get(cell, 0.0)), cost=costs.get(cell))
+        for cell, reason in refused.items()
     ]
     same = a == b and given_a == given_b
     return RunsComparison(
@@ -116,12 +126,12 @@ def _first(names: Iterable[str], between: str) -> str:
 # --- a cell
 
 
-def _reaches(a: _RunSide, b: _RunSide, compared: Iterable[Cell]) -> Mapping[Cell, float]:
+def _reaches(compared: Mapping[Cell, tuple[Sequence[float], Sequence[float]]]) -> Mapping[Cell, float]:
     """How far blocks of either run are from the others of their cell: by workload, or in the cell by itself where that is
     further; see `stats.reach`."""
     strayed: dict[Cell, list[float]] = {}
-    for cell in compared:
-        logs = ([math.log(figure) for figure in side.figures(cell) if figure] for side in (a, b))
+    for cell, of_runs in compared.items():
+        logs = ([math.log(figure) for figure in figures if figure] for figures in of_runs)
         strayed[cell] = [away for each in logs for away in stats.departures(each)]
     together: dict[str, list[float]] = {}
     for cell, away in strayed.items():
@@ -150,7 +160,7 @@ def _cell(a: _RunSide, b: _RunSide, cell: Cell, refused: str, *, level: float, r
 
 
 def _of_run(side: _RunSide, cell: Cell) -> CellSide:
-    result = cell_result(side.run, cell, side.by_cell[cell], planned=side.run.experiment.blocks)
+    result = cell_result(side.run, cell, side.every[cell], planned=side.run.experiment.blocks)
     figures = side.figures(cell)
     return CellSide(
         blocks=result.blocks,
@@ -193,6 +203,24 @@ def _warnings(found: CellOfRuns, a: _RunSide, b: _RunSide) -> Iterable[str]:
             yield f"undecided, because {side.name} has {result.blocks - empty} blocks of the {needed}"
     if uneven := ab_context.uneven_work(a.run, b.run, found.cell):
         yield uneven
+
+
+def _costs(a: _RunSide, b: _RunSide, cells: Iterable[Cell]) -> Mapping[Cell, CostOfRuns]:
+    """The cost of each of `cells` in which nothing but others on the server's cores keeps the two from being compared."""
+    windows: dict[Cell, tuple[cost.Windows, cost.Windows]] = {}
+    figures: dict[Cell, tuple[Sequence[float], Sequence[float]]] = {}
+    for cell in cells:
+        of_a, of_b = (cost.windows(side.run, cell, side.every[cell]) for side in (a, b))
+        if of_a is not None and of_b is not None:
+            windows[cell], figures[cell] = (of_a, of_b), (of_a.cpu_ms, of_b.cpu_ms)
+    reaches = _reaches(figures)
+    level = (1 - SPEED_SHARE) * stats.ERROR_RATE / max(1, len(figures))
+    found = {}
+    for cell, (of_a, of_b) in windows.items():
+        work = ab_context.work(a.run, b.run, cell, at_any_rate=True)
+        ratio = stats.unpaired_ratio([each / work for each in of_b.cpu_ms], of_a.cpu_ms, level, reaches[cell])
+        found[cell] = cost.of_runs(of_a, of_b, ratio)
+    return found
 
 
 # --- what all cells have in common
@@ -238,11 +266,12 @@ def _shift(cells: Iterable[CellOfRuns]) -> CommonShift | None:
 
 # --- limits
 
-_LIMIT = re.compile(r"\s*(slower|faster|different)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
+_LIMIT = re.compile(r"\s*(slower|faster|different|cost)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
 
 
 def parse_limit(text: str) -> Limit:
-    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, and `different`, which is either.
+    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, `different`, which is either, and `cost`, of which more
+    is too much.
 
     Raises SpecError for any other text, and for 100 % or more.
     """
@@ -250,8 +279,9 @@ def parse_limit(text: str) -> Limit:
         way, number, percent = found.groups()
         share = float(number) / 100 if percent else float(number)
         if share < 1:
-            return Limit(slower=way != "faster", faster=way != "slower", share=share)
-    raise SpecError(f"--fail-on {text!r}: must be slower, faster or different and a share, such as slower=5%")
+            slower, faster = way in ("slower", "different"), way in ("faster", "different")
+            return Limit(slower=slower, faster=faster, share=share, cost=way == "cost")
+    raise SpecError(f"--fail-on {text!r}: must be slower, faster, different or cost, and a share, such as slower=5%")
 
 
 def breaches(comparison: RunsComparison, limit: Limit) -> Sequence[CellOfRuns]:
@@ -259,12 +289,16 @@ def breaches(comparison: RunsComparison, limit: Limit) -> Sequence[CellOfRuns]:
 
     A cell is slower by `share` where its verdict is `slower` and the whole interval of its ratio is below
     1 / (1 + `share`); faster where it is `faster` and the whole interval is above 1 + `share`. Of a latency, which is
-    the lower the faster, the other way round. Undecided cells, such as those with a broken gate, breach no limit.
+    the lower the faster, the other way round. Its cost is more by `share` where that is the verdict and the whole interval is
+    above 1 + `share`. Undecided cells, such as those with a broken gate, breach no limit.
     """
     return [cell for cell in comparison.cells if _breaches(cell, limit)]
 
 
 def _breaches(cell: CellOfRuns, limit: Limit) -> bool:
+    if limit.cost:
+        low = cell.cost.ratio.low if cell.cost is not None and cell.cost.verdict == "more" else None
+        return low is not None and low > 1 + limit.share
     if cell.ratio is None or cell.ratio.low is None or cell.ratio.high is None:
         return False
     beyond = cell.ratio.low > 1 + limit.share or cell.ratio.high < 1 / (1 + limit.share)

@@ -15,6 +15,12 @@ ALIKE = 0.01
 NETWORKS_ALIKE = 1.25
 """Round trips and bandwidths that differ by up to this factor are listed without a warning: they vary from hour to hour."""
 
+FREQUENCIES_ALIKE = 1.05
+"""Frequencies that differ by up to this factor are not listed: they vary from moment to moment."""
+
+LOADS_ALIKE = 0.5
+"""Nor are loads that differ by so many programs."""
+
 COMPUTING = "cpu"
 """The workload whose work is calibrated once a run. Workloads of which it is a part share its calibration."""
 
@@ -39,6 +45,7 @@ def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]
         *_calibration(a, b, cells),
         *_weighed("warns", _application(a, b, cells)),
         *_weighed("warns", (*_host(a.host, b.host), *_settings(a, b, cells), *_servers(a, b, cells))),
+        *_host_states(a.host, b.host),
         *_weighed("warns", _machines(a.lanes, b.lanes)),
         *_networks(a.lanes, b.lanes),
         *_weighed("warns", (*_stacks(a, b), *_notes(a, b))),
@@ -64,9 +71,9 @@ def refusal(a: Run, b: Run, cell: Cell) -> str:
     return ""
 
 
-def work(a: Run, b: Run, cell: Cell) -> float:
+def work(a: Run, b: Run, cell: Cell, *, at_any_rate: bool = False) -> float:
     """The work of a request of B over that of one of A, where throughput can be given as work done: where requests do
-    nothing but such work, and as many are sent as the server can take. Else 1.
+    nothing but such work, and as many are sent as the server can take, or `at_any_rate`. Else 1.
 
     Where this is above 1, what a request costs beside its work is spread over more work: with calibrations that differ by
     a tenth, and a tenth of a request's time for all else, the work done is overrated by one percent.
@@ -74,7 +81,7 @@ def work(a: Run, b: Run, cell: Cell) -> float:
     if (
         cell.workload != COMPUTING
         or not _computes(a, cell.workload)
-        or cell.rate is not None
+        or (cell.rate is not None and not at_any_rate)
         or not a.cpu_iterations
         or not b.cpu_iterations
     ):
@@ -155,9 +162,9 @@ def _sent(application: Application, workload: str) -> Mapping[str, str]:
         bodies = [f"body {body}" for body in (request.body, request.body_base64) if body is not None]
         found[f"sends {name}"] = _brief(", ".join([f"{request.method} {request.path}", *headers, *bodies]))
     if (file := application.locust_files.get(workload)) is not None:
-        texts = "".join(f"{path}\0{text}\0" for path, text in sorted(file.files.items()))
+        texts = "".join(f"{path}\0{digest}\0" for path, digest in sorted(file.files.items()))
         digest = hashlib.sha256(texts.encode()).hexdigest()[:_SHOWN]
-        found["sends as"] = f"{file.user or 'the users'} of {file.path} ({digest})"
+        found["sends as"] = f"{file.user or 'the users'} of {file.name} ({digest})"
     shares = application.mixes.get(workload, {})
     return found | {f"share of {name}": f"{share:g}" for name, share in shares.items()}
 
@@ -210,6 +217,26 @@ def _host(a: Host, b: Host) -> Iterable[Recorded]:
     yield "memory", f"{a.memory_bytes / 2**30:.1f} GiB", f"{b.memory_bytes / 2**30:.1f} GiB"
     yield "kernel", a.kernel, b.kernel
     yield "the lab's Python", a.python, b.python
+
+
+def _host_states(a: Host, b: Host) -> Iterable[Difference]:
+    """How the machines were set, and what they were doing. Nothing where one of the labs did not record that."""
+    if a.load is None or b.load is None:
+        return
+    turbo_a, turbo_b = (None if each.turbo is None else "on" if each.turbo else "off" for each in (a, b))
+    quota_a, quota_b = (None if each.quota is None else f"{each.quota:g} cores" for each in (a, b))
+    settings = [
+        ("virtual machine", a.virtualization, b.virtualization),
+        ("governor", a.governor, b.governor),
+        ("turbo", turbo_a, turbo_b),
+        ("isolated cores", a.isolated, b.isolated),
+        ("CPU quota", quota_a, quota_b),
+    ]
+    yield from _weighed("warns", settings)
+    if a.mhz and b.mhz and max(a.mhz, b.mhz) > FREQUENCIES_ALIKE * min(a.mhz, b.mhz):
+        yield from _weighed("told", [("frequency when it began", f"{a.mhz:.0f} MHz", f"{b.mhz:.0f} MHz")])
+    if abs(a.load - b.load) > LOADS_ALIKE:
+        yield from _weighed("told", [("load when it began", f"{a.load:.2f}", f"{b.load:.2f}")])
 
 
 def _machines(a: Sequence[LaneRecord], b: Sequence[LaneRecord]) -> Iterable[Recorded]:

@@ -98,6 +98,8 @@ def bound_by(state: CellState) -> Reason:
     """What holds the throughput where it is. The first reason that applies, from the most to the least compelling."""
     if state.figures.disturbed:
         return "neighbour", state.figures.disturbed
+    if state.figures.throttled:
+        return "throttled", state.figures.throttled
     if state.figures.mean_in_flight is None:
         return _by_cores(state) or ("unexplained", "what is inside it is not known, because its answers have no stamps")
     return (
@@ -240,7 +242,7 @@ def unless_spoilt(
     these, and explains nothing about the others.
     """
     bound_by, answered = figures.bound_by, sum(swarm.completed for swarm in swarms)
-    if bound_by == "neighbour":
+    if bound_by in ("neighbour", "throttled"):
         # Whatever else went wrong may have gone wrong because of that.
         return bound_by, figures.because
     by_cores = bound_by in _BY_CORES and (bound_by == "generator" or answered >= figures.failures + figures.cut_off)

@@ -1,17 +1,20 @@
 """From observations to a comparison: the figures of each cell, why they are what they are, and paired ratios. Pure."""
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import stats
+from wsgilab.analysis import budget, stats
+from wsgilab.analysis.cost import with_costs
+from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
 from wsgilab.analysis.figures import cell_result, median_alone, reports
 from wsgilab.analysis.machines import machine_effects
-from wsgilab.analysis.pairs import blocks_needed, grouped, paired_comparisons
+from wsgilab.analysis.pairs import ByCell, grouped, paired_comparisons
 from wsgilab.analysis.recommend import recommend
 from wsgilab.analysis.scaling import scaling
-from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Wish
+from wsgilab.model import Cell, CellResult, Comparison, Gate, Observation, Run, Wish
 
 ANY = Wish()
 """Any server may be advised."""
@@ -24,20 +27,21 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY) -> 
     positive number.
     """
     given = list(observations)
-    by_cell = grouped(given)
+    every, by_cell = grouped(given), grouped(undisturbed(run, given))
     cells = _in_order(run, run.experiment.cells)
-    results = [_planned(run, cell, by_cell[cell]) for cell in cells]
+    results = [_planned(run, cell, every[cell]) for cell in cells]
     broken = {result.cell: result.broken_gates for result in results}
     pairs = paired_comparisons(run, by_cell, broken)
     places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
     return replace(
         _uncompared(run, given, ranked),
-        pairs=tuple(pairs.against_reference(cells)),
+        pairs=tuple(with_costs(pairs, cells, by_cell, every)),
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
         machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(recommend(run, by_cell, results, pairs, wish)),
+        budget=budget.outcome(run, by_cell, pairs),
     )
 
 
@@ -65,7 +69,7 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     cells = _in_order(run, by_cell)
     results = [cell_result(run, cell, by_cell[cell], summary=median_alone, unit="seconds") for cell in cells]
     found = _uncompared(run, given, results)
-    return replace(found, trials=found.measured, confidence=0.0, blocks_needed=0, interleaved=False)
+    return replace(found, trials=found.measured, confidence=0.0, interleaved=False)
 
 
 def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> frozenset[Cell]:
@@ -79,14 +83,19 @@ def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> fro
     if precision is None:
         return frozenset()
     by_cell = grouped(each for each in observations if each.block < blocks)
-    broken = {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in run.experiment.cells}
-    pairs = paired_comparisons(run, by_cell, broken)
+    clean = grouped(undisturbed(run, itertools.chain.from_iterable(by_cell.values())))
+    pairs = paired_comparisons(run, clean, broken_gates(run, by_cell))
     return frozenset(
         cell
         for pair, (_, ratio) in pairs.measured.items()
         if pairs.verdicts.get(pair) == "undecided" and not stats.is_within(ratio, precision)
         for cell in pair
     )
+
+
+def broken_gates(run: Run, by_cell: ByCell) -> Mapping[Cell, Collection[Gate]]:
+    """Why nothing may be concluded from a cell's figures, for each cell of the run."""
+    return {cell: _planned(run, cell, by_cell[cell]).broken_gates for cell in run.experiment.cells}
 
 
 def order(run: Run, cell: Cell) -> tuple[object, ...]:
@@ -109,7 +118,7 @@ def _planned(run: Run, cell: Cell, observations: Sequence[Observation]) -> CellR
 def _uncompared(run: Run, given: Sequence[Observation], results: Sequence[CellResult]) -> Comparison:
     """The cells of a run, each by itself, and how much was measured.
 
-    With `precision`, the trials of later blocks are those that were run.
+    With `precision` or a budget, the trials of later blocks are those that were run.
     """
     measured = reports(given)
     later = sum(each.block >= run.experiment.blocks for each in given)
@@ -121,6 +130,7 @@ def _uncompared(run: Run, given: Sequence[Observation], results: Sequence[CellRe
         window_s=math.fsum(each.window_s for each in measured),
         cells=tuple(results),
         pairs=(),
-        confidence=stats.confidence(min((result.blocks for result in results if result.blocks), default=0)),
-        blocks_needed=blocks_needed(run),
+        confidence=stats.confidence(
+            min((result.blocks - result.left_out for result in results if result.blocks), default=0)
+        ),
     )

@@ -1,9 +1,12 @@
-"""What others than the lab took of the cores that a trial ran on, and when that was too much. Pure."""
+"""What others than the lab took of the cores that a trial ran on, when that was too much, and which windows are left then. Pure."""
 
 import math
+import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Cell, Observation, Run
 from wsgilab.system import cpus
 
@@ -61,6 +64,39 @@ def is_disturbed(run: Run, observation: Observation) -> bool:
     )
 
 
+def undisturbed(run: Run, observations: Iterable[Observation]) -> Sequence[Observation]:
+    """The observations to conclude from: of a cell with FEWEST_BLOCKS windows that nobody disturbed or more, without the
+    disturbed ones; of any other cell all.
+
+    What others took decides alone, and never how fast the server was in a window or how much CPU time it used. Failed trials stay.
+    """
+    of_cells: dict[Cell, list[Observation]] = defaultdict(list)
+    for each in observations:
+        of_cells[each.cell].append(each)
+    kept = []
+    for of_cell in of_cells.values():
+        clean = [each for each in of_cell if not is_disturbed(run, each)]
+        kept += clean if sum(each.swarm is not None for each in clean) >= FEWEST_BLOCKS else of_cell
+    return kept
+
+
+def beside(run: Run, observations: Iterable[Observation]) -> Sequence[Observation]:
+    """The measured ones without those in which others disturbed the generator: their CPU time can be compared, whatever others
+    took of the server's cores. None where others disturbed it on average all the same."""
+    kept, shares = [], []
+    for each in observations:
+        share = taken(run, each).generator
+        if each.swarm is not None and (share is None or not _is_beyond(share, each.swarm.window_s)):
+            kept.append(each)
+            shares.append(share)
+    return [] if any(_too_much(shares, kept)) else kept
+
+
+def mean_share(run: Run, observations: Iterable[Observation]) -> float:
+    """What others took of the server's cores in these windows, on average; 0 where it was not measured."""
+    return statistics.fmean([taken(run, each).server or 0.0 for each in observations] or [0.0])
+
+
 def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
     """A warning about what others took of a cell's cores, in a window or on average; empty where that was no more than
     NEIGHBOUR_LIMIT."""
@@ -79,6 +115,18 @@ def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
     names = list(dict.fromkeys(name for each in disturbed for name in each.neighbours))
     who = f", among them {', '.join(names[:_NAMED])}" if names else ""
     return f"others took {' and '.join(taken_from)}{who}"
+
+
+def throttling(run: Run, measured: Sequence[Observation]) -> str:
+    """A warning about the windows in which a CPU quota stopped the server, with the remedy; empty where none did."""
+    stopped = sum(bool(each.throttled) for each in measured)
+    if not stopped:
+        return ""
+    whose = "the server's container" if run.runtime == "compose" else "the lab, which its servers are under"
+    return (
+        f"a CPU quota stopped the server in {stopped} of {len(measured)} windows: take it from {whose} (--cpus, cpu.max), or raise "
+        "it to all cores that are used; the lab pins servers to cores instead"
+    )
 
 
 def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -> Iterable[tuple[str, str]]:

@@ -44,10 +44,13 @@ def cell_result(
 ) -> CellResult:
     """The result of `cell` by itself, without a rank, from its observations.
 
-    It has a warning where these are fewer than the `planned`; `unit` is what warnings call an observation.
+    It has a warning where these are fewer than the `planned`; `unit` is what warnings call an observation. Disturbed windows take
+    no part where enough others are left (`disturbance.undisturbed`).
     """
-    server, swarms = run.servers[cell.server], reports(observations)
-    figures = _figures(run, cell, observations, summary) if swarms else None
+    measured = [each for each in observations if each.swarm is not None]
+    kept = disturbance.undisturbed(run, measured)
+    server, swarms = run.servers[cell.server], reports(kept)
+    figures = _figures(run, cell, kept, summary) if swarms else None
     found = [] if figures is None else list(validity.gates(run, server, cell, swarms, figures))
     if figures is not None:
         bound_by, because = bottleneck.unless_spoilt(figures, swarms, found)
@@ -55,7 +58,8 @@ def cell_result(
     return CellResult(
         cell=cell,
         slots=server.slots,
-        blocks=len(swarms),
+        blocks=len(measured),
+        left_out=len(measured) - len(kept),
         figures=figures,
         rank=None,
         broken_gates=tuple(dict.fromkeys(gate for gate, _ in found if gate is not None)),
@@ -63,19 +67,32 @@ def cell_result(
             *validity.failed_trials(observations, planned, unit),
             *validity.started_again(observations, unit),
             *(warning for _, warning in found),
+            *_left_out(run, cell, measured, kept, unit),
         ),
-        timeline=next((swarm.timeline for swarm in swarms if swarm.timeline is not None), None),
+        timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
     )
 
 
 def broken(run: Run, cell: Cell, observations: Sequence[Observation]) -> Mapping[Gate, str]:
     """The gates that `observations` of `cell` break, each with its warning."""
-    swarms = reports(observations)
+    kept = disturbance.undisturbed(run, observations)
+    swarms = reports(kept)
     if not swarms:
         return {}
-    figures = _figures(run, cell, observations, stats.median_interval)
+    figures = _figures(run, cell, kept, stats.median_interval)
     found = validity.gates(run, run.servers[cell.server], cell, swarms, figures)
     return {gate: warning for gate, warning in found if gate is not None}
+
+
+def _left_out(
+    run: Run, cell: Cell, measured: Sequence[Observation], kept: Sequence[Observation], unit: str
+) -> Iterable[str]:
+    """A warning about the windows that took no part."""
+    if len(kept) < len(measured):
+        yield (
+            f"figures are of {len(kept)} of {len(measured)} {unit}, without those in which "
+            f"{disturbance.disturbance(run, cell, measured)}"
+        )
 
 
 def reports(observations: Iterable[Observation]) -> Sequence[TrialReport]:
@@ -133,6 +150,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         bound_by="unexplained",
         because="",
         by_request=_by_request(swarms, summary),
+        throttled=disturbance.throttling(run, measured),
     )
     state = bottleneck.CellState(
         run=run, server=server, cell=cell, figures=found, swarms=swarms, network=network(run, cell, measured)
@@ -212,10 +230,18 @@ def _backend_cpu(run: Run, measured: Observation) -> float | None:
 
 
 def cpu_ms_per_request(measured: Observation) -> float | None:
-    """CPU time of the target, over its requests; None where that was not read."""
-    if measured.server_cpu_s is None or not measured.server_span_s or measured.swarm is None:
+    """CPU time of the target, over the requests that left between the two readings of it; None where that was not read.
+
+    Requests often leave in step, and a server works when they do: counted between the very same moments, both have the step or
+    neither. Throughput, whose slope weighs the window's middle, is noise to a plain mean of CPU time; only in runs of a lab that
+    did not count between the readings it has to do.
+    """
+    swarm = measured.swarm
+    if measured.server_cpu_s is None or not measured.server_span_s or swarm is None:
         return None
-    rps = measured.swarm.throughput_rps
+    rps = swarm.throughput_rps
+    if swarm.read_completed is not None and swarm.read_span_s:
+        rps = swarm.read_completed / swarm.read_span_s
     return measured.server_cpu_s / measured.server_span_s / rps * 1000 if rps else None
 
 

@@ -11,11 +11,11 @@ import functools
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wsgilab.analysis import stats
+from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.figures import cpu_ms_per_request
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Conditions, Gate, Interval, Metric, Observation, PairResult, Place, Run, Verdict
@@ -46,14 +46,17 @@ class Paired:
     cell: Cell
     other: Cell
     kin: tuple[str, ...]
-    """Ratios of the same kin scatter alike, and share their scatter where blocks are few."""
+    """Ratios of the same kin scatter more or less alike, and lend each other their scatter."""
     ratios: Mapping[int, float]
     """By block."""
+    look: int = 0
+    """With a budget, the look that the last ratio was measured for."""
 
     @property
     def reached(self) -> int:
-        """The number of blocks of the run up to the last ratio, including those that either cell lacks."""
-        return max(self.ratios, default=0) + 1
+        """The number of blocks of the run up to the last ratio, including those that either cell lacks. With a budget, the
+        look, as `plan.looks` has it."""
+        return self.look or max(self.ratios, default=0) + 1
 
 
 def grouped(observations: Iterable[Observation]) -> ByCell:
@@ -82,7 +85,9 @@ def paired(cell: Cell, other: Cell, read: Read, kin: tuple[str, ...], by_cell: B
     """The figure of `cell` over that of `other`. A block in which either is 0 or missing has no ratio."""
     ours, theirs = by_block(by_cell[cell], read), by_block(by_cell[other], read)
     common = sorted(block for block in ours.keys() & theirs.keys() if ours[block] and theirs[block])
-    return Paired(cell=cell, other=other, kin=kin, ratios={block: ours[block] / theirs[block] for block in common})
+    look = max((each.look for each in by_cell[cell] if each.block in common), default=0)
+    ratios = {block: ours[block] / theirs[block] for block in common}
+    return Paired(cell=cell, other=other, kin=kin, ratios=ratios, look=look)
 
 
 def metric_of(cell: Cell) -> Metric:
@@ -110,30 +115,27 @@ _COSTS: Mapping[Criterion, Read] = {"p95": _p95_ms, "cpu": cpu_ms_per_request}
 
 
 def intervals(
-    run: Run, pairs: Sequence[Paired], comparisons: float, spoilt: Collection[Cell] = ()
+    run: Run, pairs: Sequence[Paired], comparisons: float, spoilt: Set[Cell] = frozenset()
 ) -> Sequence[Interval | None]:
     """The ratio of each pair, such that all `comparisons` hold together; None where the two have no block in common.
 
-    Where blocks are few, an interval is widened by the scatter of its kin, or by that of the pairs of its kin with either
-    of its cells if that is larger: a server that scatters more than others does so in all of its pairs. A pair with a
-    cell of `spoilt` widens no other, unless its kin has no other pair.
+    Pairs may have different numbers of blocks. Each lends its scatter to the others of its kin. A pair with a cell of
+    `spoilt` lends none, unless its kin has no other pair.
     """
-    levels = [level_at(run, pair.reached) / comparisons for pair in pairs]
-    strayed: dict[tuple[bool, tuple[str, ...], Cell | None], list[float]] = defaultdict(list)
-    for pair, level in zip(pairs, levels, strict=True):
-        if len(pair.ratios) < stats.blocks_needed(level):
-            away = stats.departures([math.log(ratio) for ratio in pair.ratios.values()])
-            for cell in (None, pair.cell, pair.other):
-                strayed[pair.cell in spoilt or pair.other in spoilt, pair.kin, cell] += away
-    reaches = {of: stats.reach(away) for of, away in strayed.items()}
-
-    def reach(pair: Paired) -> float:
-        of_kin = ((pair.kin, cell) for cell in (None, pair.cell, pair.other))
-        return max(reaches.get((False, *each), reaches.get((True, *each), 0.0)) for each in of_kin)
-
+    lenders: dict[tuple[bool, tuple[str, ...]], dict[frozenset[Cell], Sequence[float]]] = defaultdict(dict)
+    for pair in pairs:
+        # The other way round, as in claims, it is the same comparison.
+        both = frozenset((pair.cell, pair.other))
+        lenders[not spoilt.isdisjoint(both), pair.kin][both] = list(pair.ratios.values())
+    scatters = {
+        kin: paired_ratio.scatter((lenders[False, kin] or lenders[True, kin]).values())
+        for kin in {pair.kin for pair in pairs}
+    }
     return [
-        stats.ratio(list(pair.ratios.values()), level, reach(pair)) if pair.ratios else None
-        for pair, level in zip(pairs, levels, strict=True)
+        paired_ratio.interval(list(pair.ratios.values()), level_at(run, pair.reached) / comparisons, scatters[pair.kin])
+        if pair.ratios
+        else None
+        for pair in pairs
     ]
 
 
@@ -251,12 +253,6 @@ def splits(run: Run, criterion: Criterion) -> float:
     two servers under the same conditions hold together, by speed and by costs."""
     pairs = max(1, sum(math.comb(len(group), 2) for group in by_conditions(run.experiment.cells).values()))
     return pairs / SPEED_SHARE if criterion == "speed" else len(_COSTS) * pairs / (1 - SPEED_SHARE)
-
-
-def blocks_needed(run: Run, blocks: int | None = None) -> int:
-    """The number of blocks from which intervals of speed are exact: at the look after `blocks`, or at every look."""
-    looks = plan.looks(run.experiment) if blocks is None else (blocks,)
-    return max(stats.blocks_needed(level_at(run, look) / splits(run, "speed")) for look in looks)
 
 
 def _every_two(run: Run) -> Iterable[Pair]:

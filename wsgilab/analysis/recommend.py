@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.candidates import COSTS, NEAR, Candidates, Choice, candidates
-from wsgilab.analysis.pairs import ByCell, PairedComparisons, blocks_needed
+from wsgilab.analysis.pairs import ByCell, PairedComparisons
 from wsgilab.analysis.several_workloads import MOST_CHANGES, common_blocks, conditions_of, for_several_workloads
 from wsgilab.model import (
     Advice,
@@ -55,7 +55,7 @@ def recommend(
         if sum(result.figures is not None for result in group) > 1
     }
     shown = [each for each in choices.values() if wish.workload in (None, each.group.cell.workload)]
-    return [*for_several_workloads(shown, wish), *(_advice(run, each, choices) for each in shown)]
+    return [*for_several_workloads(shown, wish), *(_advice(each, choices) for each in shown)]
 
 
 def _check(wish: Wish, results: Sequence[CellResult]) -> None:
@@ -95,7 +95,7 @@ def choose(group: Candidates, wish: Wish) -> Choice:
 def _decide(group: Candidates, eligible: Sequence[str], tied: Sequence[str]) -> tuple[AdviceReason, str | None]:
     if not eligible:
         return ("nobody" if group.excluded.keys() >= {*group.sound} else "limits"), None
-    if any(group.blocks((tied[0], name)) < stats.FEWEST_BLOCKS for name in tied):
+    if any(group.blocks((tied[0], name)) < stats.FEWEST_PAIRED for name in tied):
         return "blocks", None
     if len(eligible) == 1:
         return ("alone", eligible[0]) if len(group.sound) > 1 else ("incomparable", None)
@@ -110,7 +110,7 @@ def _decide(group: Candidates, eligible: Sequence[str], tied: Sequence[str]) -> 
     return ("same" if all(group.is_same(*pair) for pair in pairs) else "alike"), None
 
 
-def _advice(run: Run, choice: Choice, choices: Mapping[Conditions, Choice]) -> Advice:
+def _advice(choice: Choice, choices: Mapping[Conditions, Choice]) -> Advice:
     group, tied = choice.group, choice.tied
     best = choice.server or next(iter(tied), None)
     others = [name for name in choice.eligible if name != best and (choice.server is not None or name not in tied)]
@@ -128,7 +128,6 @@ def _advice(run: Run, choice: Choice, choices: Mapping[Conditions, Choice]) -> A
         blocks=common_blocks([choice], tied)
         if choice.reason == "blocks"
         else min((group.results[name].blocks for name in tied), default=0),
-        blocks_needed=blocks_needed(run, max(result.blocks for result in group.results.values())),
         runner_up=None if best is None or not others else group.beside(others[0], best),
         changes=tuple(_changes(choice, choices))[:MOST_CHANGES],
         left_out=choice.left_out,

@@ -52,7 +52,7 @@ def _overall(choices: Sequence[Choice], wish: Wish) -> Advice:
     tied = tuple(name for name in ranked if name == ranked[0] or not _is_worse(worst[name], worst[ranked[0]]))
     blocks = common_blocks(choices, tied) if tied else 0
     reason: AdviceReason = "scatter" if len(tied) > 1 else "fastest" if len(ranked) > 1 else "alone"
-    if blocks < stats.FEWEST_BLOCKS:
+    if blocks < stats.FEWEST_PAIRED:
         reason = "blocks" if tied else "nobody"
     server = tied[0] if reason in ("fastest", "alone") else None
     others = [name for name in ranked if name not in tied]

@@ -1,8 +1,9 @@
 """Medians, their intervals, verdicts, and latency histograms. Pure.
 
 The block is the sampling unit, never the request: all requests of a window share its moment on a noisy machine. There
-the scatter between blocks has long tails (a window that a neighbour disturbs is half as fast), so nothing here assumes a
-distribution: intervals are of the median, from ranks alone.
+the scatter between blocks has long tails (a window that a neighbour disturbs is half as fast). So intervals of single
+figures, of two runs and of paired ratios in many blocks follow from ranks alone, whatever the distribution. In few blocks
+ranks decide nothing; what paired ratios have there is in `paired_ratio`.
 """
 
 import functools
@@ -23,7 +24,10 @@ ERROR_RATE = 0.05
 """The chance, at most, that any verdict of a run is wrong, and that an interval of a single figure is."""
 
 FEWEST_BLOCKS = 4
-"""With fewer, no ratio has an interval."""
+"""With fewer, of either, no ratio of two unpaired samples has an interval, and no claim a verdict."""
+
+FEWEST_PAIRED = 3
+"""With fewer, no paired ratio has an interval."""
 
 REACH = 0.95
 """The share of blocks that the reach of few blocks covers."""
@@ -99,23 +103,6 @@ def reach(departures: Sequence[float]) -> float:
     return ordered[min(len(ordered) - 1, math.floor(REACH * len(ordered)))] if ordered else 0.0
 
 
-def ratio(ratios: Sequence[float], level: float, reach: float) -> Interval:
-    """The median of paired ratios, and an interval that is wrong with a chance of at most `level`.
-
-    With `blocks_needed(level)` blocks or more it is exact, as `median_interval`. With fewer, ranks do not suffice: then it
-    is the range of the blocks, widened on both sides by the factor e^`reach`, where `reach` is that of the departures of
-    all comparisons under the same workload, or of those with either server if that is more. For a verdict, every block
-    must then be further from 1 than nearly all blocks are from the others of their comparison. That this errs no more
-    often than it may is not a theorem; `benchmarks/calibration` tests it. Below FEWEST_BLOCKS there is no interval.
-    """
-    median = statistics.median(ratios)
-    if len(ratios) < FEWEST_BLOCKS:
-        return Interval(median=median, low=None, high=None)
-    if len(ratios) >= blocks_needed(level):
-        return median_interval(ratios, level)
-    return Interval(median=median, low=min(ratios) * math.exp(-reach), high=max(ratios) * math.exp(reach))
-
-
 def unpaired_ratio(figures: Sequence[float], others: Sequence[float], level: float, reach: float) -> Interval:
     """The ratio of `figures` to `others`, two samples whose blocks are not paired: positive, at least one each.
 
@@ -126,7 +113,8 @@ def unpaired_ratio(figures: Sequence[float], others: Sequence[float], level: flo
     assumes that what differs multiplies every figure by the same factor.
 
     Where `orders_suffice` is false the interval is the range of all these ratios, widened on both sides by the factor
-    e^`reach`, as that of `ratio` is and with the same caveat. Below FEWEST_BLOCKS in either sample there is none.
+    e^`reach`, where `reach` is that of the departures of both samples, or of all under the same workload if that is more.
+    That this errs no more often than it may is not a theorem. Below FEWEST_BLOCKS in either sample there is none.
     """
     ratios = sorted(figure / other for figure in figures for other in others)
     median = statistics.median(ratios)

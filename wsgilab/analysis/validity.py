@@ -17,6 +17,11 @@ LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
 FAILURES_LIMIT = 0.01
 """Above this share of failed, late or cut-off requests, a cell is not compared with others."""
+WRONG = "the declaration is wrong"
+PIECES = (
+    f"between the pieces of a body an event loop goes on with other requests; where no body comes in pieces, {WRONG}"
+)
+"""Of Gunicorn's tornado worker: tornado's WSGIContainer awaits each piece."""
 STAMP = "the line `app = StampMiddleware(app)` brings them (docs/applications.md)"
 """How a server that is not the lab's comes to them."""
 
@@ -66,10 +71,11 @@ def gates(
     if figures.peak is None:
         yield None, f"in flight is not known, because its answers have no stamps; {STAMP}"
     if server.slots is not None and figures.peak is not None and figures.peak > server.slots:
-        yield "slots", f"{figures.peak} requests in flight, but {server.slots} slots declared: the declaration is wrong"
+        slots = f"{figures.peak} requests in flight, but {counted(server.slots, 'slot')} declared"
+        yield "slots", f"{slots}: {PIECES if server.model == 'event-loop' else WRONG}"
     if server.processes is not None and figures.processes is not None and figures.processes > server.processes:
         declared = f"{server.processes} {'is' if server.processes == 1 else 'are'} declared"
-        yield "processes", f"{figures.processes} processes answered, but {declared}: the declaration is wrong"
+        yield "processes", f"{figures.processes} processes answered, but {declared}: {WRONG}"
     window_s = run.experiment.window_s
     if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
         takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
@@ -88,6 +94,8 @@ def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate
     """Warnings about others on the cores."""
     if figures.disturbed:
         yield "neighbour", figures.disturbed
+    if figures.throttled:
+        yield "throttled", figures.throttled
     generator = generator_used(run, figures)
     if generator.share >= GENERATOR_LIMIT:
         yield "generator", f"{generator}: {generator.it} may be what is measured"

@@ -31,6 +31,7 @@ from invoke.tasks import Task
 from invoke.terminals import pty_size
 
 import wsgilab
+from wsgilab.experiment.file import spelt_seconds
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model.errors import Interrupted, LabError, UsageError
 from wsgilab.model.text import WSGILAB, call_tasks_by, called, program
@@ -109,6 +110,11 @@ def number(text: str | None, option: str) -> int | None:
 def share(text: str | None, option: str) -> float | None:
     """As `number`, of a share."""
     return _converted(float, text, option, "a share such as 0.03")
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """As `number`, of a time in seconds, as an experiment file spells it."""
+    return _converted(spelt_seconds, text, option, "a time such as 125s or 3min, or a number of seconds")
 
 
 def amount(text: str | None, option: str) -> float | None:

@@ -1,5 +1,6 @@
 """What the lab has installed and can install: the catalogue, stacks and images, what a machine lacks, new files to edit."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from wsgilab.doctor import Finding, examine, examine_site
-from wsgilab.experiment import application_scaffold, entry_points, scaffold
+from wsgilab.experiment import application_scaffold, entry_points, locust_scaffold, scaffold
 from wsgilab.experiment.workloads import of
 from wsgilab.model import Application
 from wsgilab.model.errors import LabError, UsageError
@@ -69,12 +70,19 @@ def new_app(source: str, name: str | None, workspace: Workspace) -> str:
     if not source.isprintable():
         raise UsageError(f"--source {source}: has characters that do not print; rename the folder")
     seen = look(folder, entry_points.enters, entry_points.reads)
+    around = None
+    with contextlib.suppress(UsageError):
+        # It may be any folder, such as one with too much in it.
+        there = Path(os.path.normpath(folder.absolute())).parent
+        around = look(there, locust_scaffold.enters_beside, locust_scaffold.reads_beside)
     # Relative to the file, whatever way it was given.
     near = os.path.relpath(folder) if folder.is_absolute() else str(folder)
     name = application_scaffold.name_of(Path(os.path.normpath(folder.absolute())).name) if name is None else name
     schema = str(workspace.project / "schemas" / "application.json")
     schema = schema if layout.is_installed() else os.path.relpath(schema)
-    text = application_scaffold.new_application(name, near, seen, read_backends(workspace), schema=schema)
+    text = application_scaffold.new_application(
+        name, near, seen, read_backends(workspace), schema=schema, around=around
+    )
     file = Path.cwd() / f"{name}.yaml"
     return _write_new(file, text)
 

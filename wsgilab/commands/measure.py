@@ -51,7 +51,7 @@ def run(options: RunOptions, console: Console, workspace: Workspace) -> Comparis
     )
 
 
-_OF_A_URL = ("url", "get", "runtime", "blocks", "precision", "max_blocks", "seed", "generator_cores")
+_OF_A_URL = ("url", "get", "runtime", "blocks", "precision", "max_blocks", "budget_s", "seed", "generator_cores")
 
 
 def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
@@ -75,6 +75,7 @@ def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Com
             blocks=options.blocks,
             precision=options.precision,
             max_blocks=options.max_blocks,
+            budget_s=options.budget_s,
             generator_cores=options.generator_cores,
         )
 
@@ -105,6 +106,7 @@ def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: T
         blocks=options.blocks,
         precision=options.precision,
         max_blocks=options.max_blocks,
+        budget_s=options.budget_s,
         share_generator=options.share_generator,
         generator_cores=options.generator_cores,
     )

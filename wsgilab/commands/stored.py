@@ -72,7 +72,7 @@ def compare_runs(
             # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
             raise LimitBreached(
                 f"--fail-on {fail_on}: breached by {len(breached)} of {len(found.cells)} cells",
-                detail="\n".join(render.breached(found, breached)),
+                detail="\n".join(render.breached(found, breached, limit)),
             )
         say(console, render.outcome(found))
         if limit is not None:

@@ -5,7 +5,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from wsgilab import commands
-from wsgilab.commands.front import LabProgram, amount, names, number, numbers, share, task
+from wsgilab.commands.front import LabProgram, amount, names, number, numbers, seconds, share, task
 from wsgilab.model.errors import TrialsFailed
 from wsgilab.model.text import called
 
@@ -84,6 +84,7 @@ def build(
         "blocks": "passes over every cell, in place of the experiment's number",
         "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
         "max-blocks": "where a run with --precision ends all the same",
+        "budget": "how long trials go on, such as 125s or 3min, in place of blocks; it goes where it decides most",
         "seed": "orders the trials; the same seed gives the same order",
         "share-generator": "let servers take the generator's core too, where there are no others",
         "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
@@ -108,6 +109,7 @@ def run(
     blocks: str | None = None,
     precision: str | None = None,
     max_blocks: str | None = None,
+    budget: str | None = None,
     seed: str | None = None,
     share_generator: bool = False,
     generator_cores: str | None = None,
@@ -131,6 +133,7 @@ def run(
         blocks=number(blocks, "--blocks"),
         precision=share(precision, "--precision"),
         max_blocks=number(max_blocks, "--max-blocks"),
+        budget_s=seconds(budget, "--budget"),
         seed=number(seed, "--seed"),
         share_generator=share_generator,
         generator_cores=number(generator_cores, "--generator-cores"),
@@ -151,7 +154,7 @@ def report(_: Context, run: str = "latest") -> None:
     help={
         "run_a": "the run to compare with: its id or folder",
         "run_b": "the run that is compared: its id, its folder, or latest",
-        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=)",
+        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=)",
     }
 )
 def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:

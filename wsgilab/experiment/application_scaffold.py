@@ -4,28 +4,25 @@ What is in the folder was written by anybody. It comes into the file as a value 
 line and cut where it is long.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import yaml
-
+from wsgilab.experiment import locust_scaffold
 from wsgilab.experiment.entry_points import Entries, find
-from wsgilab.experiment.parsing import short, validated
+from wsgilab.experiment.parsing import validated
+from wsgilab.experiment.scaffold import scalar, told
 from wsgilab.experiment.start_commands import DOCKERFILE, hidden, last_stage, words_of
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model.errors import UsageError
 from wsgilab.model.folder import Folder
 from wsgilab.model.limits import Name
-from wsgilab.model.text import called, visible
+from wsgilab.model.text import called
 
 _MOST_SHOWN = 6
 """Of each kind of thing."""
 _LONGEST_NAME = 40
-_WIDEST = 140
-_PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./:-]*[A-Za-z0-9_/])?", re.ASCII)
 _ENVIRONMENT = r".*?os\.environ\[\s*[\"']([A-Z_][A-Z0-9_]{0,60})[\"']\s*\](?!\s*=[^=])"
 _SET_ELSEWHERE = frozenset({"DJANGO_SETTINGS_MODULE", "HOME", "PATH", "PORT"})
 _PYTHON = r"(?:(?:--\S+\s+)*(?:\S+/)?c?python[:-])?3\.(1\d)(?!\d)"
@@ -83,22 +80,30 @@ application:
   # {compose: docker-compose.yml, services: [redis]}.
   #backends: [@BACKEND@]
 
+  # Packages that its Locust files import, beside Locust and what that needs.
+  @PACKAGES@
+
 requests:
   # What is measured, each request by its name; it is a workload then.
   @REQUESTS@
 
   # What else a request may say: what a right answer is (by default any status below 400), what is sent, and which are
-  # sent in shares. A Locust file of your own is {locustfile: locustfile.py, user: Shopper}.
+  # sent in shares.
   #an-example: {get: "/?page=1", headers: {X-Key: k}, expect: {status: 200, contains: "<html"}}
 
   #another: {post: /orders, json: {sku: 7}, expect: 201}
   #in-shares: {mix: {@FIRST@: 8, another: 1}}
+
+  @LOCUST@
 """
 
 
-def new_application(name: str, source: str, folder: Folder, backends: Collection[str], *, schema: str) -> str:
+def new_application(
+    name: str, source: str, folder: Folder, backends: Collection[str], *, schema: str, around: Folder | None = None
+) -> str:
     """The text of an application file for what is in `folder`, which was looked at with `entry_points.enters` and `reads`.
 
+    `around` is the folder that it is in, looked at with `locust_scaffold.enters_beside` and `reads_beside`; None: it was not.
     `source` is the folder, and `schema` leads to the JSON Schema of such files, both relative to the file; `backends` are those
     that the lab has. Raises UsageError where the folder has nothing that looks like a WSGI application, and SpecError where
     `name` can name no file.
@@ -124,7 +129,8 @@ def new_application(name: str, source: str, folder: Folder, backends: Collection
     within = {path.removeprefix(beside): text for path, text in folder.files.items() if path.startswith(beside)}
     paths = _routes(folder, f"{root}/" if root else "")
     ready = [each for each in paths if each.is_whole and _HEALTH.fullmatch(each.path)]
-    first, requests = _requests([each for each in paths if not _HEALTH.fullmatch(each.path)], folder)
+    first, requests, names = _requests([each for each in paths if not _HEALTH.fullmatch(each.path)], folder)
+    locust_files = locust_scaffold.find(folder, around)
     filled = {
         "SCHEMA": [schema],
         "RUN": [called("lab.run")],
@@ -141,6 +147,13 @@ def new_application(name: str, source: str, folder: Folder, backends: Collection
         "BACKEND": list(backends)[:1],
         "REQUESTS": requests,
         "FIRST": [first],
+        "PACKAGES": locust_scaffold.packages(locust_files),
+        "LOCUST": locust_scaffold.entries(
+            locust_files,
+            source,
+            lambda: _request_name("browse", names),
+            "in the folder or beside it" if around else "in the folder",
+        ),
     }
     text = re.sub("@([A-Z_]+)@", lambda place: "\n  ".join(filled[place[1]]), _FILE)
     return text.replace("\n  \n", "\n\n")
@@ -150,17 +163,6 @@ def name_of(folder: str) -> str:
     """A name for the file, from that of the folder."""
     found = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:_LONGEST_NAME].strip("-")
     return found or "application"
-
-
-def told(text: str) -> str:
-    """What somebody else wrote, in a comment: on one line, safe to show, cut where it is long."""
-    return short(" ".join(visible(text[: 2 * _WIDEST]).split()), quoted=False, most=_WIDEST)
-
-
-def scalar(text: str) -> str:
-    """A text that prints, as YAML reads it, in lists and mappings too."""
-    is_plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text
-    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 # --- keys of the application: comments, and the key's own line
@@ -271,8 +273,8 @@ def _routes(folder: Folder, root: str) -> Sequence[_Route]:
     return list(once.values())
 
 
-def _requests(paths: Sequence[_Route], folder: Folder) -> tuple[str, Sequence[str]]:
-    """The name of the first, and the lines of all."""
+def _requests(paths: Sequence[_Route], folder: Folder) -> tuple[str, Sequence[str], list[str]]:
+    """The name of the first, the lines of all, and the names of all."""
     names: list[str] = []
     lines: list[str] = []
     if not paths or not paths[0].is_whole:
@@ -286,8 +288,8 @@ def _requests(paths: Sequence[_Route], folder: Folder) -> tuple[str, Sequence[st
             "",
             f"# Django answers 400 to hosts that are not in ALLOWED_HOSTS ({told(where)}): a request may name one,",
         ]
-        return scalar(names[0]), [*lines, "# as in headers: {Host: localhost}"]
-    return scalar(names[0]), lines
+        return scalar(names[0]), [*lines, "# as in headers: {Host: localhost}"], names
+    return scalar(names[0]), lines, names
 
 
 def _request_name(path: str, taken: list[str]) -> str:

@@ -18,6 +18,7 @@ groups counts once:
 due on a schedule whether or not the server keeps up.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -32,7 +33,7 @@ from pydantic_core import CoreSchema
 from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
-from wsgilab.model.limits import Blocks, Cores, Duration, Must, Name, Precision, Rate, Users
+from wsgilab.model.limits import Blocks, Budget, Cores, Duration, Must, Name, Precision, Rate, Users
 
 ALL = "all"
 
@@ -98,6 +99,20 @@ def _path_or_content(given: object) -> object:
 
 _APPLICATION_FILE = TypeAdapter(ApplicationFile)
 
+_TIME = r"^([0-9]{1,9}(?:\.[0-9]{1,3})?)(s|min)?$"
+_Spelt = Annotated[str, Field(pattern=_TIME)]
+
+
+def _seconds(given: object) -> object:
+    return spelt_seconds(given) if isinstance(given, str) else given
+
+
+def spelt_seconds(text: str) -> float:
+    """Seconds, of a text such as `125s`, `3min` or `125`. Raises ValueError."""
+    if (found := re.match(_TIME, text)) is None:
+        raise ValueError("must be a time such as 125s or 3min, or a number of seconds")
+    return float(found[1]) * (60 if found[2] == "min" else 1)
+
 
 def _all_or_numbers(given: object) -> object:
     if given == ALL:
@@ -115,9 +130,9 @@ class Settings:
 
     name: Name
     """What its runs are called: lower-case letters, digits and hyphens."""
-    blocks: Blocks = 3
-    """Passes over every cell, each in an order of its own. A verdict needs 4; the report says how many make its
-    intervals exact."""
+    blocks: Blocks | None = None
+    """Passes over every cell, each in an order of its own; by default 3. A verdict needs 3, and one on a small difference
+    more."""
     window_s: Duration = 1.0
     """How long one trial is observed, in seconds, once every user has had an answer."""
     patience_s: Duration = 10.0
@@ -180,6 +195,10 @@ class ExperimentFile(Settings):
                     "then": {"required": ["precision"], "properties": {"precision": {"type": "number"}}},
                 },
                 {
+                    "if": {"required": ["budget"], "properties": {"budget": {"not": {"type": "null"}}}},
+                    "then": {"properties": {"blocks": {"type": "null"}, "precision": {"type": "null"}}},
+                },
+                {
                     "if": {"properties": {"application": {"type": "null"}}},
                     "then": {"properties": _LABS_OWN},
                     "else": {"properties": {"workloads": {"maxProperties": 0}}},
@@ -204,3 +223,6 @@ class ExperimentFile(Settings):
     such as 0.03."""
     max_blocks: Blocks | None = None
     """Where a run with precision ends all the same; by default 50, or `blocks` if those are more."""
+    budget: Annotated[Budget | None, BeforeValidator(_seconds, json_schema_input_type=Budget | _Spelt | None)] = None
+    """In place of blocks: how long trials go on once all is up, such as 125s or 3min; a plain number is of seconds. After
+    two blocks the time goes where it decides most comparisons with the reference."""

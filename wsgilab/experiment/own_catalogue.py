@@ -9,7 +9,6 @@ The JSON Schema that editors help with follows from it, descriptions included.
 """
 
 import json
-import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,9 +17,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from wsgilab.experiment import slots
-from wsgilab.experiment.application import ReadFile
 from wsgilab.experiment.catalogue import NAME, check_placeholders
-from wsgilab.experiment.parsing import check_known, read
+from wsgilab.experiment.parsing import ReadFile, check_known, joined, read, read_text
 from wsgilab.experiment.slots import GUNICORN_SETTINGS, NotKnown
 from wsgilab.model import STRICT, ExecutionModel, Server
 from wsgilab.model.application import Line, VariableName
@@ -111,7 +109,8 @@ def _server(name: str, row: Row, base: Server, where: str, folder: str, read_fil
         )
     if row.config is not None:
         # A $ begins a placeholder.
-        environment[GUNICORN_SETTINGS] = json.dumps(_config(row.config, where, folder, read_file)).replace("$", "$$")
+        config = read_text(joined(folder, row.config), f"{where}.config", MOST_CONFIG_BYTES, read_file)
+        environment[GUNICORN_SETTINGS] = json.dumps(config).replace("$", "$$")
     server = replace(
         base,
         name=name,
@@ -177,16 +176,6 @@ def _words(row: Row, where: str) -> Sequence[str]:
         raise SpecError(
             f"{where}.environment.{_GUNICORN_WORDS}: {str(error).lower()}; quote it as a shell does"
         ) from None
-
-
-def _config(path: str, where: str, folder: str, read_file: ReadFile) -> str:
-    content = read_file(posixpath.normpath(posixpath.join(folder, path)))
-    if len(content) > MOST_CONFIG_BYTES:
-        raise SpecError(f"{where}.config: {path}: is larger than the {MOST_CONFIG_BYTES >> 10} KiB that it may have")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise SpecError(f"{where}.config: {path}: is not UTF-8 text") from None
 
 
 def _summary(row: Row) -> str:

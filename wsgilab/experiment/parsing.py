@@ -5,6 +5,7 @@ of `wsgilab.commands.schemas` follow from the same dataclasses. Files that peopl
 """
 
 import functools
+import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -13,7 +14,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from yaml.composer import ComposerError
+from yaml.composer import Composer, ComposerError
+
+try:
+    from yaml import CSafeLoader
+except ImportError:  # built without libyaml
+    from yaml import SafeLoader as CSafeLoader  # type: ignore[assignment]
 
 from wsgilab.model.errors import SpecError
 
@@ -31,23 +37,26 @@ _PLAIN = _NUMBERS | {f"{_TAG}{name}" for name in ("str", "bool", "null", "map", 
 
 Parsed = TypeVar("Parsed")
 
+ReadFile = Callable[[str], bytes]
+"""The content of a file, whose path is relative to where the lab was called. Raises LabError with the path and a remedy."""
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes of plain values alone, each key once.
+
+class _PlainComposer(Composer):
+    """Composes nodes of plain values alone, each key once, of the events of whatever parser it is mixed with.
 
     With a few aliases a page becomes more values than there are atoms ("billion laughs"), so each counts for all that it
     stands for. The constructors of explicit tags raise whatever comes to them, so there are none.
     """
 
-    def __init__(self, text: str, *, aliases: bool) -> None:
-        super().__init__(text)
+    def __init__(self, *, aliases: bool) -> None:
+        Composer.__init__(self)
         self._aliases = aliases
         self._values = self._level = self._deepest = 0
         self._anchored: dict[str, tuple[int, int]] = {}
         """Anchor -> how many values it stands for, on how many levels."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[attr-defined]
         anchor: Any = getattr(event, "anchor", None)
         problem = self._problem(event, anchor)
         is_alias = isinstance(event, yaml.AliasEvent)
@@ -97,6 +106,22 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
 
 
+class _Loader(_PlainComposer, yaml.SafeLoader):
+    """Says best what is wrong, and where."""
+
+    def __init__(self, text: str, *, aliases: bool) -> None:
+        yaml.SafeLoader.__init__(self, text)
+        _PlainComposer.__init__(self, aliases=aliases)
+
+
+class _FastLoader(_PlainComposer, CSafeLoader):
+    """By libyaml: several times as fast."""
+
+    def __init__(self, text: str, *, aliases: bool) -> None:
+        CSafeLoader.__init__(self, text)
+        _PlainComposer.__init__(self, aliases=aliases)
+
+
 def load_yaml(content: str | bytes, source: str, *, aliases: bool = True) -> Any:
     """The document as plain values: no tags, each key once, of a size and a depth that can be held; `aliases` and merge
     keys only where they may be.
@@ -104,9 +129,11 @@ def load_yaml(content: str | bytes, source: str, *, aliases: bool = True) -> Any
     Raises SpecError naming `source` and the line.
     """
     try:
-        loader = _Loader(content if isinstance(content, str) else content.decode(), aliases=aliases)
-        node = loader.get_single_node()
-        return loader.construct_document(node) if node else None
+        text = content if isinstance(content, str) else content.decode()
+        try:
+            return _loaded(_FastLoader(text, aliases=aliases))
+        except (yaml.YAMLError, ValueError):
+            return _loaded(_Loader(text, aliases=aliases))
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpecError(f"{source}{line}: {short(error.problem or 'not valid YAML', quoted=False, most=120)}") from None
@@ -115,6 +142,11 @@ def load_yaml(content: str | bytes, source: str, *, aliases: bool = True) -> Any
     except (yaml.YAMLError, ValueError) as error:
         problem = short(" ".join(str(error).split()), quoted=False, most=120)
         raise SpecError(f"{source}: not valid YAML: {problem}") from None
+
+
+def _loaded(loader: _Loader | _FastLoader) -> Any:
+    node = loader.get_single_node()
+    return loader.construct_document(node) if node else None
 
 
 def read(text: str, source: str, kind: type[Parsed], what: str, begins: str = "name and cells") -> Parsed:
@@ -132,9 +164,15 @@ def read(text: str, source: str, kind: type[Parsed], what: str, begins: str = "n
 def validated(value: object, kind: Any, where: str) -> Any:
     """`value` as the type `kind` has it. Raises SpecError naming `where`, the key and what would be right."""
     try:
-        return _adapter(kind).validate_python(value)
+        return adapter(kind).validate_python(value)
     except ValidationError as error:
         raise SpecError(f"{where}: {complaint(error, kind)}") from None
+
+
+def adapter(kind: type[Parsed]) -> TypeAdapter[Parsed]:
+    """What holds values against the type `kind`. Made when it is first asked for: that takes up to 20 ms."""
+    made: TypeAdapter[Parsed] = _adapter(kind)
+    return made
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
@@ -226,3 +264,29 @@ def alternatives(name: str, known: Mapping[str, str]) -> str | None:
         return None
     *some, last = (known[each] for each in close)
     return f"did you mean {', '.join(some)} or {last}?" if some else f"did you mean {last}?"
+
+
+def plain(kind: type[Any], value: Any) -> Mapping[str, Any]:
+    """The fields that `kind` has of `value`, as plain values, without those that are as by default."""
+    kept = kind(**{each.name: getattr(value, each.name) for each in fields(kind)})
+    found: Mapping[str, Any] = TypeAdapter(kind).dump_python(kept, mode="json", exclude_defaults=True)
+    return found
+
+
+# --- files that the one at hand names
+
+
+def joined(folder: str, path: str) -> str:
+    """`path`, which is relative to `folder`, relative to what `folder` is."""
+    return posixpath.normpath(posixpath.join(folder, path))
+
+
+def read_text(path: str, where: str, most_bytes: int, read_file: ReadFile) -> str:
+    """The text of a file. Raises SpecError where it is none, or too large, and what `read_file` does."""
+    content = read_file(path)
+    if len(content) > most_bytes:
+        raise SpecError(f"{where}: {path}: has {len(content):,} bytes, and may have {most_bytes:,}")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise SpecError(f"{where}: {path}: is not UTF-8 text") from None

@@ -1,10 +1,12 @@
-"""The order of trials: blocks, each a pass over every cell, shuffled by the run's seed, and who takes each. Pure."""
+"""The order of trials: blocks, each a pass over the cells, shuffled by the run's seed, and who takes each. Pure."""
 
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 
-from wsgilab.model import Cell, Experiment, Trial
+from wsgilab.model import Cell, Conditions, Experiment, Trial
 
 GROWTH = 1.5
 """With `precision`, so many times the blocks are measured before the comparisons are looked at again."""
@@ -13,8 +15,20 @@ LAST_GROWTH = 1.25
 """The last look comes so much later than the one before at least: sooner, it would have next to no error to spend."""
 
 
+BUDGET_LOOKS = (2, 3, 4)
+"""With a budget, after how many quarters of it the comparisons are looked at. What the whole blocks take that come first
+is not counted, because they decide nothing."""
+
+_PAIR = 2
+WHOLE_BLOCKS = 2
+"""With a budget, so many blocks of all cells come first. They show what is worth more of them."""
+
+
 def looks(experiment: Experiment) -> tuple[int, ...]:
-    """After how many blocks the comparisons are looked at: the experiment's, and with `precision` on to its most."""
+    """After how many blocks the comparisons are looked at: the experiment's, and with `precision` on to its most. With a
+    budget, after how many quarters of it."""
+    if experiment.budget_s is not None:
+        return BUDGET_LOOKS
     found = [experiment.blocks]
     if experiment.max_blocks is not None:
         while found[-1] < experiment.max_blocks:
@@ -23,20 +37,48 @@ def looks(experiment: Experiment) -> tuple[int, ...]:
     return tuple(found)
 
 
+def is_sequential(experiment: Experiment) -> bool:
+    """Whether it depends on what is measured how much more is."""
+    return experiment.precision is not None or experiment.budget_s is not None
+
+
 def schedule(experiment: Experiment, seed: int, blocks: range | None = None) -> tuple[Trial, ...]:
     """Every cell once in every block, of the blocks to begin with or of those given.
 
     Each block has an order of its own, from `seed` and its number alone. So a run with more blocks begins with the
     same trials as one with fewer.
     """
-    trials: list[Trial] = []
-    for block in range(experiment.blocks) if blocks is None else blocks:
-        cells = list(experiment.cells)
-        # A text seeds through SHA-512, the same on every platform and Python (random.seed, version 2).
-        random.Random(f"{seed}/{block}").shuffle(cells)  # noqa: S311 - an order, not a secret
-        first = block * len(cells)
-        trials += [Trial(block=block, position=first + index, cell=cell) for index, cell in enumerate(cells)]
-    return tuple(trials)
+    numbers = range(experiment.blocks) if blocks is None else blocks
+    return tuple(trial for block in numbers for trial in _block(experiment, seed, block, experiment.cells))
+
+
+def passes(
+    experiment: Experiment, seed: int, first: int, chosen: Sequence[Collection[Cell]], look: int
+) -> tuple[Trial, ...]:
+    """Blocks from number `first` on, each of the cells that are `chosen` for it alone, for this look."""
+    numbered = enumerate(chosen, start=first)
+    return tuple(trial for block, cells in numbered for trial in _block(experiment, seed, block, cells, look))
+
+
+def _block(experiment: Experiment, seed: int, block: int, cells: Collection[Cell], look: int = 0) -> Iterable[Trial]:
+    """Cells in the order of a block. What is compared is measured close together, since noise changes within seconds: all
+    cells under the same conditions one after the other. Of two alone, each comes first in every other block."""
+    # A text seeds through SHA-512, the same on every platform and Python (random.seed, version 2).
+    source = random.Random(f"{seed}/{block}")  # noqa: S311 - an order, not a secret
+    groups: dict[Conditions, list[Cell]] = defaultdict(list)
+    for cell in experiment.cells:
+        if cell in cells:
+            groups[cell.conditions].append(cell)
+    in_turn = list(groups.values())
+    source.shuffle(in_turn)
+    for group in in_turn:
+        if len(group) > _PAIR:
+            source.shuffle(group)
+        elif (seed + block) % 2:
+            group.reverse()
+    begin = block * len(experiment.cells)
+    for index, cell in enumerate(chain.from_iterable(in_turn)):
+        yield Trial(block=block, position=begin + index, cell=cell, look=look)
 
 
 def machine_of(block: int, machines: Sequence[str], seed: int) -> str:

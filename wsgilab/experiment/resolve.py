@@ -7,15 +7,21 @@ from itertools import product
 
 from wsgilab.experiment import application as applications
 from wsgilab.experiment import workloads
-from wsgilab.experiment.application import ReadFile
 from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
-from wsgilab.experiment.parsing import check_known, read, validated
+from wsgilab.experiment.parsing import ReadFile, check_known, joined, read, validated
+from wsgilab.experiment.plan import WHOLE_BLOCKS
 from wsgilab.model import Application, Arrivals, Cell, Connection, Experiment, Server
 from wsgilab.model.errors import SpecError
-from wsgilab.model.limits import Blocks, Cores, Precision
+from wsgilab.model.limits import Blocks, Budget, Cores, Precision
 
+USUAL_BLOCKS = 3
+"""Unless the file says otherwise."""
 MAX_BLOCKS = 50
 """Where a run with `precision` ends, unless the experiment says otherwise."""
+
+
+_EXTENT = ("blocks", "precision")
+"""Keys of a file, and options, that say how long a run goes on, beside a budget."""
 
 
 def _no_file(path: str) -> bytes:
@@ -56,18 +62,20 @@ def parse(
         raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
     if file.max_blocks is not None and file.precision is None:
         raise SpecError(f"{source}: max_blocks: says where a run with precision ends, but there is no precision")
-    return sequential(
-        resolve(file, list(cells), file.reference, source, used),
-        file.precision,
-        file.max_blocks,
-        f"{source}: max_blocks",
-    )
+    if file.budget is not None and (others := [key for key in _EXTENT if getattr(file, key) is not None]):
+        raise SpecError(
+            f"{source}: budget: says how long the run goes on, and so does {others[0]}; give one of the two"
+        )
+    resolved = resolve(file, list(cells), file.reference, source, used)
+    if file.budget is not None:
+        return budgeted(resolved, file.budget)
+    return sequential(resolved, file.precision, file.max_blocks, f"{source}: max_blocks")
 
 
 def _application(file: ExperimentFile, source: str, folder: str, read_file: ReadFile) -> Application | None:
     """The file's, if it has one. Raises SpecError."""
     if isinstance(file.application, str):
-        path = posixpath.normpath(posixpath.join(folder, file.application))
+        path = joined(folder, file.application)
         try:
             text = read_file(path).decode()
         except UnicodeDecodeError:
@@ -131,7 +139,7 @@ def resolve(
     return Experiment(
         name=settings.name,
         cells=tuple(cells),
-        blocks=settings.blocks,
+        blocks=settings.blocks or USUAL_BLOCKS,
         window_s=settings.window_s,
         patience_s=settings.patience_s,
         reference=reference,
@@ -167,6 +175,11 @@ def sequential(experiment: Experiment, precision: float | None, max_blocks: int 
     return replace(experiment, precision=precision, max_blocks=most)
 
 
+def budgeted(experiment: Experiment, budget_s: float) -> Experiment:
+    """The experiment with a budget, in place of what it had."""
+    return replace(experiment, blocks=WHOLE_BLOCKS, budget_s=budget_s, precision=None, max_blocks=None)
+
+
 def narrow(
     experiment: Experiment,
     catalogue: Mapping[str, Server],
@@ -176,11 +189,13 @@ def narrow(
     blocks: int | None = None,
     precision: float | None = None,
     max_blocks: int | None = None,
+    budget_s: float | None = None,
     share_generator: bool = False,
     generator_cores: int | None = None,
 ) -> Experiment:
     """The experiment with other servers, cores, blocks, or another generator, as the command line asks.
 
+    Blocks, a precision or a budget take the place of another of these that the file has.
     `servers` are any of the catalogue: one that the experiment does not name is measured under each of its conditions.
     Where the reference is not among them, the first takes its place. Raises SpecError for a server that is unknown.
     """
@@ -200,11 +215,17 @@ def narrow(
     validated(precision, Precision | None, "--precision")
     if max_blocks is not None and precision is None and experiment.precision is None:
         raise SpecError("--max-blocks says where a run with precision ends; give --precision too")
+    validated(budget_s, Budget | None, "--budget")
+    if budget_s is not None and (blocks is not None or precision is not None):
+        other = "--blocks" if precision is None else "--precision"
+        raise SpecError(f"--budget says how long the run goes on, and so does {other}; give one of the two")
+    usual = experiment.blocks if experiment.budget_s is None else USUAL_BLOCKS
     narrowed = replace(
         experiment,
         cells=tuple(cells),
         reference=reference,
-        blocks=blocks or experiment.blocks,
+        blocks=blocks or usual,
+        budget_s=None,
         generator="shared" if share_generator else experiment.generator,
         # Only of what is left, so that it is the same experiment when it is read from a file again.
         parameters=workloads.parameters(
@@ -212,6 +233,9 @@ def narrow(
         ),
         generator_cores=generator_cores or experiment.generator_cores,
     )
+    budget_s = budget_s or (experiment.budget_s if blocks is None and precision is None else None)
+    if budget_s is not None:
+        return budgeted(narrowed, budget_s)
     most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))
     return sequential(narrowed, precision or experiment.precision, most, "--max-blocks")
 

@@ -1,16 +1,21 @@
-"""A new experiment file to begin with: it can be run as it is, and explains every key. Pure."""
+"""A new experiment file to begin with: it can be run as it is, and explains every key. And how new files spell what others wrote.
+Pure."""
 
+import json
+import re
 from collections.abc import Mapping
 
 import yaml
 
-from wsgilab.experiment.parsing import validated
+from wsgilab.experiment.parsing import short, validated
 from wsgilab.experiment.resolve import MAX_BLOCKS
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import Server
 from wsgilab.model.limits import MOST_BLOCKS, Name
-from wsgilab.model.text import called
+from wsgilab.model.text import called, visible
 
+_WIDEST = 140
+_PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./:-]*[A-Za-z0-9_/])?", re.ASCII)
 _USUAL = ("gunicorn-sync-1", "gunicorn-gthread-8", "gunicorn-gevent")
 """One slot, eight threads, coroutines: who cannot choose yet begins with these, where the catalogue has them."""
 
@@ -29,8 +34,9 @@ name: @SAFE_NAME@
 # workloads then, and what is said of `workloads` below does not hold; see docs/applications.md.
 application: null
 
-# Passes over every cell, each in an order of its own. A verdict needs 4; the comparison says how many make its intervals
-# exact. More comparisons need more blocks.
+# Passes over every cell, each in an order of its own. A verdict needs 3. One on a small difference needs more, and more
+# still if many servers are compared. In place of them `budget: 120s` says how long trials go on: after two blocks the time
+# goes where it decides most.
 blocks: 11
 
 # Go on beyond them until each comparison is decided, or its interval is within 3 % of its median; but stop after so many
@@ -128,3 +134,14 @@ def new_experiment(
 def _scalar(name: str) -> str:
     """As YAML reads a text: a name such as 404 or null needs quotes."""
     return yaml.safe_dump(name).splitlines()[0]
+
+
+def told(text: str) -> str:
+    """What somebody else wrote, in a comment: on one line, safe to show, cut where it is long."""
+    return short(" ".join(visible(text[: 2 * _WIDEST]).split()), quoted=False, most=_WIDEST)
+
+
+def scalar(text: str) -> str:
+    """A text that prints, as YAML reads it, in lists and mappings too."""
+    is_plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

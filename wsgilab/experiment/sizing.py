@@ -3,11 +3,12 @@
 A trial takes until every user has had an answer, then the window, then as long as what is under way by then. With U users
 on a server that takes min(U, slots) requests at once, of S seconds each, an answer comes every S / min(U, slots) seconds,
 and no sooner than its cores can compute it. So a slow request is measured with fewer users, down to the most that a server
-of the experiment takes at once, and where that does not fit either, with fewer than that.
+of the experiment takes at once: with fewer than that no limit would be met. Where that does not fit either, it is measured under
+fewer servers, without those that take longest, and after that in fewer blocks than a verdict needs.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.model import Cell, Experiment, Server
@@ -16,8 +17,10 @@ USERS = 32
 """As many as there are at most, but for servers that take more at once."""
 FEWEST_USERS = 2
 """Fewer would not tell one server from another."""
+FEWEST_SERVERS = 3
+"""So many are not left out: of the lab's, one whose processes take a request each, one of threads, and one of coroutines."""
 FEWEST_BLOCKS = 4
-"""A verdict needs as many."""
+"""With fewer, only servers that differ by a lot could be told apart."""
 MOST_BLOCKS = 8
 SHORTEST_S = 0.5
 """A window is as long at least, for requests that take next to no time."""
@@ -55,6 +58,8 @@ class Size:
     patience_s: float
     lasts_s: float
     """How long all trials take, as far as that can be known before."""
+    left_out: tuple[str, ...] = ()
+    """Servers that are not to be measured."""
 
 
 def size(
@@ -63,15 +68,64 @@ def size(
     taken: Mapping[str, Taken],
     budget_s: float,
     blocks: int | None = None,
+    keep: Collection[str] = (),
 ) -> Size:
     """What `cells`, of a closed loop, are best measured with in `budget_s`; where nothing fits, what takes the shortest.
 
     `taken` has every workload of the cells. `blocks`: as the user says; None: as many as fit, from FEWEST_BLOCKS to
-    MOST_BLOCKS.
+    MOST_BLOCKS, and fewer only where no FEWEST_SERVERS fit. `keep`: servers that are not left out.
     """
+    left_out: list[str] = []
+    while True:
+        left = [cell for cell in cells if cell.server not in left_out]
+        users, window_s, lasts_s = _fitted(left, servers, taken, budget_s, blocks or FEWEST_BLOCKS)
+        names = list(dict.fromkeys(cell.server for cell in left))
+        may_go = [name for name in names if name not in keep]
+        if lasts_s <= budget_s or len(names) <= FEWEST_SERVERS or not may_go:
+            break
+        left_out.append(_longest(may_go, left, servers, taken, users, window_s))
+    block_s = sum(_trial_s(cell, servers, taken, users, window_s) for cell in left)
+    chosen = blocks or min(MOST_BLOCKS, max(1, int(budget_s // block_s)))
+    longest_s = max(_trial_s(cell, servers, taken, users, 0.0) for cell in left)
+    return Size(
+        users=users,
+        window_s=window_s,
+        blocks=chosen,
+        patience_s=max(PATIENCE_S, math.ceil(2 * longest_s)),
+        lasts_s=chosen * block_s,
+        left_out=tuple(left_out),
+    )
+
+
+def _longest(
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    servers: Mapping[str, Server],
+    taken: Mapping[str, Taken],
+    users: Mapping[str, int],
+    window_s: float,
+) -> str:
+    """Which of the servers `names` is first to be left out: the one that takes longest; of several, one that another is like."""
+    models = [servers[name].model for name in dict.fromkeys(cell.server for cell in cells)]
+
+    def rank(name: str) -> tuple[float, bool, int]:
+        lasts_s = sum(_trial_s(cell, servers, taken, users, window_s) for cell in cells if cell.server == name)
+        return round(lasts_s, 3), models.count(servers[name].model) > 1, names.index(name)
+
+    return max(names, key=rank)
+
+
+def _fitted(
+    cells: Sequence[Cell],
+    servers: Mapping[str, Server],
+    taken: Mapping[str, Taken],
+    budget_s: float,
+    blocks: int,
+) -> tuple[Mapping[str, int], float, float]:
+    """Users by workload and the window with which so many blocks fit into `budget_s`, or else take the shortest, and how long they
+    take, in seconds."""
     enough = max(FEWEST_USERS, slots(servers[cell.server] for cell in cells))
     users = dict.fromkeys((cell.workload for cell in cells), max(USERS, enough))
-    fewest = blocks or FEWEST_BLOCKS
 
     def block_s(window_s: float, workload: str | None = None) -> float:
         """How long a block takes, or its trials of one workload."""
@@ -85,33 +139,30 @@ def size(
         return (max(least_s, _plain(answers * longest_gap_s)) for answers in ladder)
 
     while True:
-        slowest = max(users, key=lambda name: block_s(0.0, name))
+        slowest, *others = sorted(users, key=lambda name: block_s(0.0, name), reverse=True)
         ladder = ANSWERS if users[slowest] > enough else (*ANSWERS, *FEWER_ANSWERS)
-        fitting = (window_s for window_s in windows_s(ladder) if fewest * block_s(window_s) <= budget_s)
+        fitting = (window_s for window_s in windows_s(ladder) if blocks * block_s(window_s) <= budget_s)
         found_s = next(fitting, None)
-        if found_s is not None or users[slowest] <= FEWEST_USERS:
+        fewer = next((name for name in (slowest, *others) if users[name] > enough), None)
+        if found_s is not None or fewer is None:
             break
-        least = enough if users[slowest] > enough else FEWEST_USERS
-        users[slowest] = max(least, users[slowest] // 2)
+        users[fewer] = max(enough, users[fewer] // 2)
     window_s = min(windows_s(FEWER_ANSWERS)) if found_s is None else found_s
-    chosen = blocks or min(MOST_BLOCKS, max(FEWEST_BLOCKS, int(budget_s // block_s(window_s))))
-    longest_s = max(_trial_s(cell, servers, taken, users, 0.0) for cell in cells)
-    return Size(
-        users=users,
-        window_s=window_s,
-        blocks=chosen,
-        patience_s=max(PATIENCE_S, math.ceil(2 * longest_s)),
-        lasts_s=chosen * block_s(window_s),
-    )
+    return users, window_s, blocks * block_s(window_s)
 
 
 def sized(experiment: Experiment, found: Size) -> Experiment:
     """The experiment, carried out so."""
     return replace(
         experiment,
-        cells=tuple(replace(cell, users=found.users[cell.workload]) for cell in experiment.cells),
+        cells=tuple(
+            replace(cell, users=found.users[cell.workload])
+            for cell in experiment.cells
+            if cell.server not in found.left_out
+        ),
         window_s=found.window_s,
-        blocks=found.blocks,
+        # A budget has blocks of its own, of which fewer fit as well.
+        blocks=found.blocks if experiment.budget_s is None else experiment.blocks,
         patience_s=found.patience_s,
         max_blocks=None if experiment.max_blocks is None else max(experiment.max_blocks, found.blocks),
     )

@@ -1,13 +1,13 @@
 """How many requests a command processes at once, worked out from its options and settings. Pure: nothing of them is executed.
 
-Known are Gunicorn's WSGI workers and the development server, with what the lab puts before them.
+Known are the servers of the catalogue whose command says it, with what the lab puts before them.
 """
 
 import argparse
 import ast
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Never
 
@@ -46,11 +46,14 @@ def work_out(command: Sequence[str], environment: Mapping[str, str]) -> Declared
     if words[:2] == ["python", "-m"]:
         words = words[2:]
     name, *rest = words or [""]
-    if name == "wsgilab_door.dev_server":
-        return _dev_server(rest)
     if name == "gunicorn":
         return _gunicorn(rest, environment)
-    raise NotKnown(f"{name} is neither Gunicorn nor the development server")
+    if name not in _SERVERS:
+        known = ["gunicorn", *(each for each in _SERVERS if "." not in each)]
+        raise NotKnown(f"{name} is none of {', '.join(known)} and the development server")
+    if variables := sorted(each for each in environment if each.startswith(f"{name.upper()}_")):
+        raise NotKnown(f"{variables[0]} is not read")
+    return _SERVERS[name](rest)
 
 
 def named_config(words: Sequence[str]) -> str | None:
@@ -70,6 +73,62 @@ def _dev_server(words: Sequence[str]) -> Declared:
     if given.processes > 1:
         return Declared(slots=given.processes, processes=None, model="process")
     return Declared(slots=None if given.threaded else 1, processes=1, model="threads")
+
+
+# --- servers with threads
+
+
+def _waitress(words: Sequence[str]) -> Declared:
+    parser = _Parser()
+    parser.add_argument("--threads", type=int, default=4)
+    given, _ = parser.parse_known_args(words)
+    return Declared(slots=given.threads, processes=1, model="threads")
+
+
+def _cheroot(words: Sequence[str]) -> Declared:
+    parser = _Parser()
+    parser.add_argument("--threads", type=int, default=10)
+    given, _ = parser.parse_known_args(words)
+    return Declared(slots=given.threads, processes=1, model="threads")
+
+
+def _granian(words: Sequence[str]) -> Declared:
+    parser = _Parser()
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--blocking-threads", type=int)
+    parser.add_argument("--backlog", type=int, default=1024)
+    parser.add_argument("--backpressure", type=int)
+    given, _ = parser.parse_known_args(words)
+    # Half as many threads as the connections that a worker takes (granian/server/common.py of 2.8).
+    threads = given.blocking_threads or max(1, (given.backpressure or given.backlog // max(1, given.workers)) // 2)
+    return Declared(slots=given.workers * threads, processes=given.workers, model="threads")
+
+
+def _uwsgi(words: Sequence[str]) -> Declared:
+    parser = _Parser()
+    parser.add_argument("-p", "--processes", "--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gevent", "--async", type=int)
+    given, others = parser.parse_known_args(words)
+    for each in others:
+        if each.startswith(("--ini", "--yaml", "--json", "--xml")) or each.endswith(
+            (".ini", ".yaml", ".yml", ".json", ".xml")
+        ):
+            raise NotKnown(f"{each} is not read")
+    if given.gevent is not None:
+        return Declared(slots=given.processes * given.gevent, processes=given.processes, model="coroutines")
+    model: ExecutionModel = "process" if given.threads == 1 else "threads"
+    return Declared(slots=given.processes * given.threads, processes=given.processes, model=model)
+
+
+_SERVERS: Mapping[str, Callable[[Sequence[str]], Declared]] = {
+    "wsgilab_door.dev_server": _dev_server,
+    "wsgilab_door.pywsgi": lambda _: Declared(slots=None, processes=1, model="coroutines"),
+    "waitress-serve": _waitress,
+    "cheroot": _cheroot,
+    "granian": _granian,
+    "uwsgi": _uwsgi,
+}
 
 
 # --- Gunicorn

@@ -1,12 +1,15 @@
 """The lab's side of the channel to the generator."""
 
+import base64
 import http
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from wsgilab.experiment.parsing import adapter
 from wsgilab.model import TrialReport, TrialSpec
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import SwarmError, TargetError
@@ -15,12 +18,12 @@ from wsgilab.system.process import ChannelClosed, JsonChannel, tail
 START_S = 90.0
 """How long a process may take until it is ready. It reports missing remote workers, or a broken link, sooner than this."""
 
-_REPORT = TypeAdapter(TrialReport)
 # Beyond what the generator itself takes to report an error.
 _MARGIN_S = 60.0
 _GET_S = 15.0
 _LINK_S = 30.0
 _LOAD_FILE_S = 60.0
+_BRING_S = 120.0
 
 
 class ProcessClient:
@@ -72,6 +75,11 @@ class LinkReading:
     """Megabits a second that one connection brings from there."""
 
 
+AtEnd = Callable[[], int | None]
+"""Reads what the target has used. Returns when that was so, CLOCK_MONOTONIC of this machine in nanoseconds; None where nothing was
+read."""
+
+
 class Swarm(Protocol):
     """What loads a target."""
 
@@ -81,16 +89,19 @@ class Swarm(Protocol):
     def cancel(self) -> None:
         """From another thread: make every call that waits for the swarm, now or later, raise SwarmError."""
 
-    def load(self, spec: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
+    def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         """Carry out `spec`, calling back at both ends of the window. Load goes on until the second call returns, or for
         the time that `TrialReport.read_late` names."""
 
     def link(self) -> LinkReading:
         """Measure the network between the swarm and the targets, where these are on two machines."""
 
+    def bring(self, folder: str, archive: bytes) -> None:
+        """Give it a folder of Locust files of the user's own, as a compressed tar file."""
+
     def load_locust_file(self, file: LocustFile) -> Sequence[str]:
-        """Import a Locust file of the user's own; what the user must know of it, in sentences. Raises SwarmError where no users
-        can be made of it."""
+        """Import a Locust file of a folder that it was given; what the user must know of it, in sentences. Raises SwarmError where
+        no users can be made of it."""
 
 
 class LocustSwarm(ProcessClient):
@@ -110,19 +121,24 @@ class LocustSwarm(ProcessClient):
     def cancel(self) -> None:
         self._channel.cancel()
 
-    def load(self, spec: TrialSpec, at_window: Callable[[], None], at_close: Callable[[], None]) -> TrialReport:
+    def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         self._send("trial", **asdict(spec))
         self._receive("window", _MARGIN_S)
-        at_window()
-        self._send("read", at="window")
+        self._send_reading("window", at_window())
         self._receive("closed", spec.patience_s + spec.window_s + _MARGIN_S)
-        at_close()
-        self._send("read", at="closed")
+        self._send_reading("closed", at_close())
         report = self._receive("report", spec.patience_s + _MARGIN_S)
         try:
-            return _REPORT.validate_python(report)
+            return adapter(TrialReport).validate_python(report)
         except ValidationError as error:
             raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None
+
+    def bring(self, folder: str, archive: bytes) -> None:
+        self._send("folder", folder=folder, archive=base64.b64encode(archive).decode())
+        self._receive("folder", _BRING_S)
+
+    def _send_reading(self, event: str, read_ns: int | None) -> None:
+        self._send("read", at=event, read_ns=read_ns, sent_ns=time.monotonic_ns())
 
     def load_locust_file(self, file: LocustFile) -> Sequence[str]:
         self._send("locust_file", **asdict(file))

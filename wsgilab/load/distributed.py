@@ -21,9 +21,9 @@ from locust.runners import STATE_MISSING, MasterRunner
 
 from wsgilab.load.local import POLL_S, UP_S, Progress, WindowMark, environment, wait_until_at_work
 from wsgilab.load.locustfiles import BadLocustfile, every_user_class, user_classes
-from wsgilab.load.own_locustfile import loaded
+from wsgilab.load.own_locustfile import loaded, unpack
 from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
-from wsgilab.load.samples import Sample
+from wsgilab.load.recorder import Sample
 from wsgilab.model import TrialSpec
 from wsgilab.system import host, process
 
@@ -148,6 +148,12 @@ class Workers:
                 found.setdefault(origin, []).append(worker)
         return list(found.values())
 
+    def share(self, folder: str, archive: bytes, copy: Path) -> None:
+        """Have a copy of a folder of the user's own Locust files on each machine of a worker, such as this one has at `copy`."""
+        here = {"folder": folder, "at": str(copy)}
+        for worker, (machine, _) in self._origins.items():
+            self._runner.send_message("lab_folder", {"folder": folder, "archive": archive} if machine else here, worker)
+
     def cpu_s(self) -> Sequence[float]:
         """CPU seconds that each worker on this machine has used so far."""
         self.check()
@@ -232,6 +238,10 @@ class DistributedLoad:
         self._runner.register_message("lab_marked", self._on_marked)
         self._runner.register_message("lab_network", self._on_network)
         self._workers = Workers(self._runner, WORKER_MODULE, cpus, remote)
+
+    def share(self, folder: str, archive: bytes) -> None:
+        """Have a copy of a folder of the user's own Locust files here, and on each machine of a worker."""
+        self._workers.share(folder, archive, unpack(folder, archive))
 
     def begin(self, spec: TrialSpec) -> None:
         """Prepare for a trial, whose users are spread evenly over the workers. Raises WorkerLost and BadLocustfile."""

@@ -6,11 +6,14 @@ Run as `python -m wsgilab.load.driver [--clock-server HOST:PORT] [--listen PORT 
 
     in   {"op": "trial", ...TrialSpec}  out  {"event": "window"}   when all users are at work
                                              {"event": "closed"}   when the window has ended; load goes on
-    in   {"op": "read", "at": "window"}      or "closed": the lab has read what the target had used by then. Load ends at
-                                             the second
+    in   {"op": "read", "at": "window", "read_ns": ..., "sent_ns": ...}  or "closed": the lab has read what the target
+                                             had used by `read_ns` of its own clock, null where it could not. Load ends
+                                             at the second
                                         out  {"event": "report", ...TrialReport}  when it is drained
     in   {"op": "get", "url": ...}      out  {"event": "answer", "status": ..., "body": ...}
     in   {"op": "link"}                 out  {"event": "link", "round_trip_ms": ..., "bandwidth_mbps": ...}
+    in   {"op": "folder", "folder": ..., "archive": ...}  of a Locust file of the user's own, as a tar file in base64
+                                        out  {"event": "folder"}  when its copy is here, and on the machines of workers
     in   {"op": "locust_file", ...LocustFile}  out  {"event": "locust_file", "notes": [...]}  when it is loaded
                                         out  {"event": "error", "message": ...}  in place of any of these
 
@@ -22,6 +25,7 @@ lab; and when it has lost a worker.
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import base64
 import gc
 import json
 import os
@@ -46,9 +50,10 @@ from wsgilab.load.distributed import DistributedLoad, WorkerLost, master_options
 from wsgilab.load.events import EventWriter
 from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores
 from wsgilab.load.locustfiles import BadLocustfile
-from wsgilab.load.own_locustfile import loaded
+from wsgilab.load.own_locustfile import loaded, unpack
 from wsgilab.load.reachability import AFTER_S, RETRY_S, NetworkReading, Reachability, Unreachable, segments_between
-from wsgilab.load.samples import LATE_PAGE, Sample, Span, report
+from wsgilab.load.recorder import Sample
+from wsgilab.load.samples import LATE_PAGE, Span, report
 from wsgilab.model import Stamp, TrialReport, TrialSpec
 from wsgilab.model.application import LocustFile
 
@@ -77,6 +82,8 @@ class UsageReader(Protocol):
 
     reading_s: float
     """How long the last reading took, from its request until its answer was here."""
+    read_ns: dict[str, int]
+    """When the target was read, at each end of the window at which it could be; of this machine's clock."""
 
     def request_reading(self, event: str) -> None:
         """Ask for a reading at this end of the window: `window` or `closed`."""
@@ -130,9 +137,11 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         stopped_ns=stopped_ns,
         drained_ns=drained_ns,
     )
+    first_ns, last_ns = (reader.read_ns.get(event) for event in ("window", "closed"))
     figures = report(
         samples,
         span.shifted(offset_ns),
+        read=None if first_ns is None or last_ns is None or read_late else (first_ns + offset_ns, last_ns + offset_ns),
         unanswered=unanswered,
         generator_cpu=load.busiest(),
         late=late,
@@ -164,9 +173,9 @@ def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample],
         return [each if each.error else each._replace(error=str(error)) for each in samples], {}
 
 
-def read_late(base_url: str) -> Mapping[Stamp, int]:
+def read_late(base_url: str, timeout_s: float = GET_TIMEOUT_S) -> Mapping[Stamp, int]:
     """The target's LATE_PAGE; nothing where it has no such page. Raises ValueError where it cannot be read."""
-    answer = fetch(base_url + LATE_PAGE)
+    answer = fetch(base_url + LATE_PAGE, timeout_s)
     status, body = answer["status"], str(answer["body"])
     if status == HTTPStatus.NOT_FOUND:
         return {}
@@ -248,10 +257,10 @@ def _allowed_ns(reader: UsageReader) -> int:
     return round((reader.reading_s * READING_MARGIN + VOID_AFTER_S) * 1e9)
 
 
-def fetch(url: str) -> dict[str, Any]:
+def fetch(url: str, timeout_s: float = GET_TIMEOUT_S) -> dict[str, Any]:
     """One plain GET, answered whatever the status; 0 where there was no answer."""
     try:
-        with _DIRECT.open(url, timeout=GET_TIMEOUT_S) as response:
+        with _DIRECT.open(url, timeout=timeout_s) as response:
             return {"status": response.status, "body": response.read().decode(errors="replace")}
     except urllib.error.HTTPError as error:
         return {"status": error.code, "body": error.read().decode(errors="replace")}
@@ -275,10 +284,11 @@ class LabChannel:
 
     def __init__(self, lines: Iterable[bytes], send: EventWriter) -> None:
         self.reading_s = READING_S
+        self.read_ns: dict[str, int] = {}
         self.send = send
         self._requests: Queue[dict[str, Any] | None] = Queue()
         self._awaited = ""
-        self._requested_ns = 0
+        self._requested_ns: dict[str, int] = {}
         self._has_read = Event()
         self._has_ended = False
         self._receiving = gevent.spawn(self._receive, lines)
@@ -288,7 +298,9 @@ class LabChannel:
         return iter(self._requests.get, None)
 
     def request_reading(self, event: str) -> None:
-        self._awaited, self._requested_ns = event, time.monotonic_ns()
+        if event == "window":
+            self.read_ns.clear()
+        self._awaited, self._requested_ns[event] = event, time.monotonic_ns()
         if not self._has_ended:
             self._has_read.clear()
         self.send(event)
@@ -302,14 +314,24 @@ class LabChannel:
                 message = json.loads(line)
                 if message["op"] != "read":
                     self._requests.put(message)
-                elif message["at"] == self._awaited:
-                    self.reading_s = (time.monotonic_ns() - self._requested_ns) / 1e9
-                    self._has_read.set()
+                else:
+                    self._note(message["at"], message.get("read_ns"), message.get("sent_ns"))
         finally:
             # Nobody is left who could read.
             self._has_ended = True
             self._has_read.set()
             self._requests.put(None)
+
+    def _note(self, event: str, read_ns: int | None, sent_ns: int | None) -> None:
+        """The lab has read the target at this end of the window, which in a short one may be over by now."""
+        received_ns, requested_ns = time.monotonic_ns(), self._requested_ns.get(event, 0)
+        if read_ns is not None and sent_ns is not None:
+            # The lab may be on another machine, whose clock is another one.
+            is_ours = requested_ns <= read_ns <= received_ns
+            self.read_ns[event] = read_ns if is_ours else received_ns - (sent_ns - read_ns)
+        if event == self._awaited:
+            self.reading_s = (received_ns - requested_ns) / 1e9
+            self._has_read.set()
 
 
 def main() -> None:
@@ -351,6 +373,10 @@ def _answer(
                 lab.send("report", **asdict(trial(spec, load, cores, lab)))
             case "get":
                 lab.send("answer", **fetch(request["url"]))
+            case "folder":
+                share = distributed.share if distributed else unpack
+                share(request["folder"], base64.b64decode(request["archive"]))
+                lab.send("folder")
             case "locust_file":
                 lab.send("locust_file", notes=loaded(LocustFile(**request)).notes)
             case "link":

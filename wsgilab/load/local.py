@@ -20,7 +20,7 @@ from wsgilab.load import own_locustfile
 from wsgilab.load.locustfiles import BadLocustfile, report_user_errors, user_classes
 from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
-from wsgilab.load.samples import Recorder, Sample
+from wsgilab.load.recorder import Recorder, Sample
 from wsgilab.model import TrialSpec
 from wsgilab.system import cpus, host
 
@@ -187,6 +187,11 @@ def stop_users(runner: Any, patience_s: float) -> None:
     stopping.join()
 
 
+def keep_for(environment: Environment, recorder: Recorder) -> None:
+    """Have the lab's own users hand their answers to `recorder` unparsed, as nobody else wants to know of each."""
+    vars(environment.parsed_options).update(recorder=recorder, window_end_ns=0, void_after_ns=0)
+
+
 def use_clock(environment: Environment, recorder: Recorder, offset_ns: int) -> None:
     """Make users and their recorder use a clock that is `offset_ns` ahead of this machine's own."""
     vars(environment.parsed_options)["clock_offset_ns"] = offset_ns
@@ -212,10 +217,12 @@ class LocalLoad:
             self._environment = environment(user_classes(spec.locustfile), spec)
             self._recorder = Recorder()
             report_user_errors(self._environment, self._errors.append)
+            keep_for(self._environment, self._recorder)
         else:
             self._environment = environment((), spec)
-            own_locustfile.begin(own_locustfile.loaded(spec.own), self._environment, spec.users)
-            self._recorder = OwnRecorder(self._environment, spec.own.path)
+            own = own_locustfile.loaded(spec.own)
+            own_locustfile.begin(own, self._environment, spec.users)
+            self._recorder = OwnRecorder(self._environment, own.path, own.file)
         self._environment.events.request.add_listener(self._recorder.on_request)
         self._runner: LocalRunner = self._environment.create_local_runner()
         if self._is_own:
@@ -255,6 +262,7 @@ class LocalLoad:
         self._runner.update_state(STATE_STOPPED)
         self._runner.quit()
         own_locustfile.end()
+        self._recorder.parse_kept()
         return self._recorder.samples
 
     def mark(self) -> None:

@@ -79,8 +79,8 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def fault(path: Path | str, error: BaseException) -> str:
-    """What is wrong with a Locust file, and in which line of which file. One that is given as text was loaded from its text."""
+def fault(path: Path | str, error: BaseException, file: Path | None = None) -> str:
+    """What is wrong with a Locust file, and in which line of which file. `file` is where it is, if that is not `path`."""
     where, line = str(path), None
     if isinstance(error, SyntaxError):
         what = error.msg
@@ -89,8 +89,7 @@ def fault(path: Path | str, error: BaseException) -> str:
     else:
         what = (traceback.format_exception_only(error)[-1].splitlines() or [""])[0]
         frames = traceback.extract_tb(error.__traceback__)
-        file = path if isinstance(path, str) else str(path.resolve())
-        lines = [each.lineno for each in frames if each.filename == file]
+        lines = [each.lineno for each in frames if each.filename == str(file or Path(path).resolve())]
         line = lines[-1] if lines else None
     return f"{where}{'' if line is None else f', line {line}'}: {what}"
 

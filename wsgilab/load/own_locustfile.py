@@ -1,18 +1,24 @@
-"""A Locust file of the user's own: loaded from its text, and run with its own listeners and options, in one trial at a time."""
+"""A Locust file of the user's own: loaded in a copy of its folder, and run with its own listeners and options, in one trial at a
+time."""
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # isort: skip
 
 import argparse
+import atexit
 import contextlib
+import functools
+import importlib.util
+import io
 import logging
+import os
+import shutil
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from importlib.abc import InspectLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
-from pathlib import PurePosixPath
-from types import CodeType, ModuleType
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from locust import User, argument_parser
@@ -28,16 +34,17 @@ from wsgilab.model.application import LocustFile
 class OwnLocustfile:
     """A file that is loaded, and its class of users."""
 
-    def __init__(self, given: LocustFile) -> None:
-        """Raises BadLocustfile."""
+    def __init__(self, given: LocustFile, folder: Path) -> None:
+        """`folder` has what was brought along with it. Raises BadLocustfile."""
         self.path = given.path
-        self._modules = _Modules(given)
+        self.file = folder / given.name
+        self._place = _Place(folder, given)
         hooks = _hooks()
         before = _handlers(hooks)
         try:
-            with self._modules.used():
+            with self._place.used():
                 _set_handlers(hooks, {})
-                module = self._modules.load()
+                module = self._place.load()
             self._listeners = _handlers(hooks)
         finally:
             _set_handlers(hooks, before)
@@ -49,7 +56,7 @@ class OwnLocustfile:
         )
         shapes = [name for name, each in vars(module).items() if is_shape_class(each)]
         self.notes: Sequence[str] = [
-            f"{self.path}: its load shape {name} is ignored; the experiment says how many users there are."
+            f"{self.path}: its load shape {name} is ignored; the experiment, or the web UI's form, says how many users there are."
             for name in shapes
         ]
         # What is wrong with them is wrong in each trial.
@@ -71,7 +78,7 @@ class OwnLocustfile:
         except BadLocustfile:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file does
-            raise BadLocustfile(fault(self.path, error)) from None
+            raise BadLocustfile(fault(self.path, error, self.file)) from None
         vars(found).update(host=host, users=users, num_users=users, spawn_rate=users, headless=True)
         return argparse.Namespace(**vars(found))
 
@@ -86,7 +93,7 @@ class OwnLocustfile:
         try:
             _set_handlers(hooks, {name: [*of_lab.get(name, ()), *self._listeners.get(name, ())] for name in hooks})
             environment.events = locust.events
-            with self._modules.used():
+            with self._place.used():
                 yield
         finally:
             OwnUser.wsgilab_recorder = None
@@ -98,16 +105,38 @@ for _name in ("locust.user.task", "locust.user.users"):
     # They write a traceback for each exception in a task, which is a failure here.
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+_folders: dict[str, Path] = {}
+"""Folder, as the lab calls it -> where its copy is."""
 _loaded: dict[object, OwnLocustfile] = {}
 _under_way = contextlib.ExitStack()
 """What is to be undone when the trial is over."""
+
+
+def unpack(folder: str, archive: bytes) -> Path:
+    """Have a copy of a folder of Locust files, which the lab has packed, until this process ends."""
+    # A process that was killed leaves it; by this name the lab finds it among the system's temporary files.
+    copy = Path(tempfile.mkdtemp(prefix=f"wsgilab-{os.environ.get('WSGILAB_ID', '')}-locust-")).resolve()
+    atexit.register(functools.partial(shutil.rmtree, copy, ignore_errors=True))
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extraction_filter = tarfile.data_filter
+        tar.extractall(copy)  # noqa: S202 - the lab itself has packed it
+    know(folder, copy)
+    return copy
+
+
+def know(folder: str, copy: Path) -> None:
+    """Use a copy that is on this machine already."""
+    _folders[folder] = copy
 
 
 def loaded(given: LocustFile) -> OwnLocustfile:
     """A file, loaded once. Raises BadLocustfile."""
     key = given.path, given.user, tuple(sorted(given.files.items()))
     if key not in _loaded:
-        _loaded[key] = OwnLocustfile(given)
+        if given.folder not in _folders:
+            raise BadLocustfile(f"{given.path}: its folder was not brought along")
+        _loaded[key] = OwnLocustfile(given, _folders[given.folder])
     return _loaded[key]
 
 
@@ -128,69 +157,68 @@ def end() -> None:
 # --- loading
 
 
-class _Modules(MetaPathFinder, InspectLoader):
-    """The modules of a Locust file: it and those beside it, from their texts alone."""
+class _Place:
+    """Where a Locust file is: with `locust -f`, called in its folder, the working folder is that, and `import` looks there first."""
 
-    def __init__(self, given: LocustFile) -> None:
-        stem = PurePosixPath(given.path).stem
+    def __init__(self, folder: Path, file: LocustFile) -> None:
+        self._folder = folder
+        self._file = folder / file.name
+        self._shown = file.path
+        stem = self._file.stem
         # As Locust itself has it.
         self._main = "locustfile" if stem == "locust" else stem
-        self._paths = {self._main: given.path}
-        self._texts = given.files
-        self._packages: set[str] = set()
-        for path in given.files:
-            if path == given.path:
-                continue
-            parts = PurePosixPath(path).with_suffix("").parts
-            if parts[-1] == "__init__":
-                parts = parts[:-1]
-                self._packages.add(".".join(parts))
-            self._paths[".".join(parts)] = path
-            self._packages |= {".".join(parts[:count]) for count in range(1, len(parts))}
+        self._path: Sequence[str] = ()
+        """What `import` looks through, as the file's own code has left it; empty before it is loaded."""
         self._mine: dict[str, ModuleType] = {}
 
     def load(self) -> ModuleType:
         """The Locust file itself. Raises BadLocustfile."""
-        spec = self.find_spec(self._main)
-        assert spec is not None
-        module = sys.modules[self._main] = module_from_spec(spec)
+        spec = importlib.util.spec_from_file_location(self._main, self._file)
+        if spec is None or spec.loader is None:
+            raise BadLocustfile(f"{self._shown} is no Python file")
+        module = sys.modules[self._main] = importlib.util.module_from_spec(spec)
         try:
-            self.exec_module(module)
+            spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file does when it is imported
             remedy = "; name its package in locust_requirements" if isinstance(error, ModuleNotFoundError) else ""
-            raise BadLocustfile(fault(self._paths[self._main], error) + remedy) from None
+            raise BadLocustfile(fault(self._shown, error, self._file) + remedy) from None
         return module
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Have `import` find them, and not what has the same names, such as another workload's."""
-        names = {*self._paths, *self._packages}
-        others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+        """Be there. Modules of other places that have the same names, such as another workload's, are not found meanwhile."""
+        before, path = Path.cwd(), sys.path[:]
+        own = {self._main, *(each.stem for each in self._folder.iterdir() if each.suffix == ".py" or each.is_dir())}
+        others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_hidden(name, own)}
         sys.modules.update(self._mine)
-        sys.meta_path.insert(0, self)
+        sys.path[:] = self._path or [str(self._folder), *path]
+        os.chdir(self._folder)
         try:
             yield
         finally:
-            sys.meta_path.remove(self)
-            self._mine = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+            os.chdir(before)
+            self._path, sys.path[:] = sys.path[:], path
+            here = [name for name, module in sys.modules.items() if self._has(module)]
+            self._mine = {name: sys.modules.pop(name) for name in here}
             sys.modules.update(others)
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        is_package = fullname in self._packages
-        if fullname in self._paths:
-            spec = ModuleSpec(fullname, self, origin=self._paths[fullname], is_package=is_package)
-            spec.has_location = True
-            return spec
-        return ModuleSpec(fullname, None, is_package=True) if is_package else None
+    def _has(self, module: ModuleType | None) -> bool:
+        known = getattr(module, "__dict__", {})
+        # A folder without an __init__.py has no file.
+        paths = [known["__file__"]] if known.get("__file__") else list(known.get("__path__") or ())
+        return any(str(each).startswith(f"{self._folder}{os.sep}") for each in paths)
 
-    def get_source(self, fullname: str) -> str:
-        return self._texts[self._paths[fullname]]
 
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self.get_source(fullname), self._paths[fullname], "exec", dont_inherit=True)
+def _is_hidden(name: str, own: Collection[str]) -> bool:
+    """Whether a module that is imported already is not the one that a Locust file means which has such modules of its `own`.
 
-    def is_package(self, fullname: str) -> bool:
-        return fullname in self._packages
+    What Locust itself has imported comes first with `locust -f` too.
+    """
+    first = name.partition(".")[0]
+    if first not in own or first in sys.stdlib_module_names or first in ("wsgilab", "__main__"):
+        return False
+    file = getattr(sys.modules.get(first), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
 
 
 def _chosen(given: LocustFile, module: ModuleType) -> type[User]:

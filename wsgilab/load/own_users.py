@@ -10,6 +10,7 @@ import locust  # noqa: F401  isort: skip
 import functools
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
@@ -21,7 +22,7 @@ from locust.exception import CatchResponseError
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from wsgilab.load.locustfiles import fault
-from wsgilab.load.samples import LONGEST_ERROR, STAMP_HEADER, Recorder, Sample, header
+from wsgilab.load.recorder import LONGEST_ERROR, STAMP_HEADER, Recorder, Sample, header
 from wsgilab.model.text import visible
 
 LONGEST_NAME = 200
@@ -107,10 +108,12 @@ class OwnUser(User):
 class OwnRecorder(Recorder):
     """Understands the requests of Locust's own clients. What a file's own code fails with is a failure too."""
 
-    def __init__(self, environment: Environment, path: str) -> None:
+    def __init__(self, environment: Environment, path: str, file: Path) -> None:
+        """Of the Locust file that the user calls `path`, and which is at `file`."""
         super().__init__()
         self._environment = environment
         self._path = path
+        self._file = file
         OwnUser.wsgilab_recorder = self
         environment.events.user_error.add_listener(self._on_user_error)  # type: ignore[no-untyped-call]
 
@@ -154,7 +157,7 @@ class OwnRecorder(Recorder):
     def _on_user_error(self, user_instance: Any, exception: BaseException, **_: Any) -> None:
         if not self._is_over(time.monotonic_ns()):
             self.failed.add(id(getattr(user_instance, "user", user_instance)))
-            words = fault(self._path, exception)[:LONGEST_ERROR]
+            words = fault(self._path, exception, self._file)[:LONGEST_ERROR]
             self.samples.append(Sample(0.0, None, words, False, 0, 0.0))
         gevent.sleep(PAUSE_AFTER_ERROR_S)
 

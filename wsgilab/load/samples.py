@@ -1,24 +1,21 @@
-"""Samples of requests, and the figures of a window made from them. Pure, so that workers' samples merge exactly."""
+"""The figures of a window, made from samples of requests. Pure, so that workers' samples merge exactly."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
-from typing import Any, NamedTuple
 
 from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
+from wsgilab.load.recorder import STAMP_HEADER, Sample, error_text
 from wsgilab.model import LatencyParts, PartTimes, RequestReport, Stamp, TrialReport
 
-STAMP_HEADER = "Lab-Stamp"
 LATE_PAGE = "/__lab__/late"
 """Where a target tells which requests left its application later than their stamps say, and when: see `parse_late`."""
 
 MOST_ERRORS = 10
-LONGEST_ERROR = 400
-"""Characters of each."""
 MOST_NAMES = 30
 OTHER_NAMES = "(others)"
 """What the requests beyond the most frequent MOST_NAMES are called."""
@@ -31,100 +28,6 @@ CLOCKS_NS = 10**9
 """A stamp may lie so much outside of its trial: clocks of two machines are known to the half of a round trip."""
 LATE_MS = 5.0
 """A scheduled request that begins so much after it was due is late: the generator could not keep to its schedule."""
-
-
-class Sample(NamedTuple):
-    """One request as its user saw it."""
-
-    latency_ms: float
-    """From when it was due, or else begun, until it was answered, had failed, or was given up."""
-    stamp: str | None
-    """The answer's header, several joined by `, `; None where there was none."""
-    error: str | None
-    """Why it failed; None where the answer was right."""
-    cut_off: bool
-    """Given up, because the drain had ended."""
-    due_ns: int
-    """When it was due; 0 where it followed the one before."""
-    late_ms: float
-    """How long after that it was begun."""
-    slow_connection: bool = False
-    """Its connection took so long to open that the first attempt must have been dropped."""
-    client_ms: float = 0.0
-    """How long its user itself let pass while it sent and read."""
-    reading_ms: float = 0.0
-    """The part of it that passed while it read."""
-    received_bytes: int = 0
-    """Of the answer's body, or of as much as came of it."""
-    reopened: bool = False
-    """The server had closed the kept connection that it was sent on first."""
-    begun_ns: int = 0
-    """When it was begun; 0 where its user did not say."""
-    connect_ns: int = 0
-    """How long its connection took to open after that; 0 where it was open."""
-    name: str = ""
-    """Which request of a mix or of a Locust file it is, where figures are told by that."""
-    redirects: tuple[str | None, ...] = ()
-    """The headers of the answers that led to this one, in order, as `stamp` has this one's."""
-
-
-class Recorder:
-    """Listens to Locust's `request` event and keeps a sample of each. The figures are worked out after the trial."""
-
-    def __init__(self, clock_offset_ns: int = 0) -> None:
-        self.clock_offset_ns = clock_offset_ns
-        """The clock that moments are recorded in, minus this machine's own."""
-        self.samples: list[Sample] = []
-        self.answered: set[int] = set()
-        self.failed: set[int] = set()
-        self.starting: set[int] = set()
-        """Users who are not at work yet, because they still do what the user's own Locust file has them do first, such as log in."""
-
-    def on_request(self, **request: Any) -> None:
-        """Keep a request. Locust drops what a listener raises, and the request would be lost with it."""
-        try:
-            self._record(**request)
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self.samples.append(Sample(0.0, None, f"not understood: {error_text(error)}", False, 0, 0.0))
-
-    def _record(
-        self,
-        response_time: float,
-        response_length: int = 0,
-        response: Any = None,
-        context: Mapping[str, Any] | None = None,
-        exception: BaseException | None = None,
-        **_: Any,
-    ) -> None:
-        stamp = header(response, STAMP_HEADER)
-        known: Mapping[str, Any] = context or {}
-        due_ns = known.get("due_ns") or 0
-        late_ms = 0.0
-        begun_ns = known.get("begun_ns") or 0
-        if due_ns:
-            late_ms = (begun_ns - due_ns) / 1e6
-            due_ns += self.clock_offset_ns
-        if begun_ns:
-            begun_ns += self.clock_offset_ns
-        details = (
-            known.get("slow_connection", False),
-            known.get("client_ms", 0.0),
-            known.get("reading_ms", 0.0),
-            response_length,
-            known.get("reopened", False),
-            begun_ns,
-            known.get("connect_ns", 0),
-        )
-        of_it = known.get("name", ""), known.get("redirects", ())
-        if exception is None:
-            self.answered.add(known.get("user", 0))
-            self.samples.append(Sample(response_time, stamp, None, False, due_ns, late_ms, *details, *of_it))
-            return
-        self.failed.add(known.get("user", 0))
-        # gevent ends what is given up with GreenletExit, which is no Exception.
-        cut_off = not isinstance(exception, Exception)
-        error = "given up" if cut_off else error_text(exception)
-        self.samples.append(Sample(response_time, stamp, error, cut_off, due_ns, late_ms, *details, *of_it))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +56,7 @@ def report(
     unanswered: int,
     generator_cpu: float,
     stamped: tuple[int, int] | None = None,
+    read: tuple[int, int] | None = None,
     late: Mapping[Stamp, int] | None = None,
     is_stamped: bool = True,
 ) -> TrialReport:
@@ -163,6 +67,8 @@ def report(
     Latencies are of those that left it once the load had settled; where requests were due on a schedule, of all that
     were due in the window, those given up included with the time that they had waited by then. Where users followed a
     redirect, the application had two requests, and the latency is that of both.
+
+    `read`: when the target's CPU time was read, before and after; the requests that left between the two are counted.
 
     If not `is_stamped`, answers may all have no stamp: then the moment at which its user had read it counts.
     """
@@ -218,6 +124,8 @@ def report(
         unanswered=unanswered,
         completed=len(counted),
         throughput_rps=throughput_rps,
+        read_completed=None if read is None else sum(read[0] <= stamp.left_ns < read[1] for stamp in stamps),
+        read_span_s=None if read is None else (read[1] - read[0]) / 1e9,
         failures=errors.total(),
         errors=dict(sorted(errors.items(), key=lambda each: (-each[1], each[0]))[:MOST_ERRORS]),
         cut_off=len(given_up),
@@ -373,18 +281,3 @@ def read_stamp(sample: Sample, stamped: tuple[int, int]) -> Stamp:
             f"the {STAMP_HEADER} header is of another time: the answer comes from a cache, or the server has another clock"
         )
     return stamp
-
-
-def error_text(error: BaseException) -> str:
-    """An error in one short line, as a failure is counted under it."""
-    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-
-
-def header(response: Any, name: str) -> str | None:
-    """A header of whatever a user calls its response: the lab's `Answer`, or that of one of Locust's own clients."""
-    get = getattr(response, "get", None) or getattr(getattr(response, "headers", None), "get", None)
-    found = get(name) if callable(get) else None
-    if isinstance(found, list):
-        # As RFC 9110, section 5.3, has it.
-        return ", ".join(found)
-    return found if isinstance(found, str) else None

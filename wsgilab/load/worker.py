@@ -9,8 +9,8 @@ Run as `python -m wsgilab.load.worker HOST PORT` with the address of Locust's ma
     lab_user_error                   when a Locust file's own code has failed
     lab_marked                       in answer to `lab_mark`: a WindowMark
 
-and receives `lab_own` before each trial (a LocustFile of the user's own, or None), `lab_clock` (how far the targets' machine's
-clock is ahead), `lab_window_end` and `lab_stop`.
+and receives `lab_folder` (of a Locust file of the user's own: its content, or where its copy is on this machine), `lab_own` before
+each trial (such a LocustFile, or None), `lab_clock` (how far the targets' machine's clock is ahead), `lab_window_end` and `lab_stop`.
 """
 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
@@ -22,7 +22,9 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -30,26 +32,33 @@ from locust.env import Environment
 
 from wsgilab.load import own_locustfile
 from wsgilab.load.distributed import HELLO
-from wsgilab.load.local import POLL_S, NoStats, Progress, end_window, environment, mark, stop_users, use_clock
+from wsgilab.load.local import POLL_S, NoStats, Progress, end_window, environment, keep_for, mark, stop_users, use_clock
 from wsgilab.load.locustfiles import BadLocustfile, every_user_class, report_user_errors
+from wsgilab.load.own_locustfile import OwnLocustfile
 from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import Reachability, Unreachable
-from wsgilab.load.samples import Recorder
+from wsgilab.load.recorder import Recorder
 from wsgilab.model.application import LocustFile
 from wsgilab.system.ports import bracketed
 
 
 class RecordingWorker:
-    """Locust's worker with a recorder of samples, a new one for each test."""
+    """Locust's worker with a recorder of samples, a new one for each test. Its users may be those of a user's own Locust file."""
 
     def __init__(self, environment: Environment, options: argparse.Namespace) -> None:
         """`options` are those of `worker_options`. The master waits for `send_hello`."""
         self._machine = options.machine
         self.environment = environment
         self.recorder = Recorder()
+        self._own: OwnLocustfile | None = None
+        """The user's own Locust file whose users are at work; None: the lab's are."""
+        self._own_options: Mapping[str, Any] = {}
+        """Its options, as it begins with them."""
         environment.events.request.add_listener(self._on_request)
         environment.events.test_start.add_listener(self.on_start)
         self.runner = environment.create_worker_runner(options.host, options.port)
+        self.runner.register_message("lab_folder", self._on_folder)
+        self.runner.register_message("lab_own", self._on_own)
 
     def send_hello(self) -> None:
         """Tell the master which machine this worker is on, if not the master's, and which process there has started it."""
@@ -64,7 +73,38 @@ class RecordingWorker:
 
     def on_start(self, **_: Any) -> None:
         """A test starts."""
-        self.recorder = Recorder()
+        if self._own is None:
+            self.recorder = Recorder()
+            return
+        # Locust has put the master's options over them.
+        vars(self.environment.parsed_options).update(self._own_options)
+        self.recorder = OwnRecorder(self.environment, self._own.path, self._own.file)
+
+    def _on_folder(self, msg: Any, **_: Any) -> None:
+        if "at" in msg.data:
+            own_locustfile.know(msg.data["folder"], Path(msg.data["at"]))
+        else:
+            own_locustfile.unpack(msg.data["folder"], msg.data["archive"])
+
+    def _on_own(self, msg: Any, **_: Any) -> None:
+        own_locustfile.end()
+        self._own = None
+        if msg.data is None:
+            return
+        try:
+            own = own_locustfile.loaded(LocustFile(**msg.data["file"]))
+            self.environment.host = msg.data["host"]
+            own_locustfile.begin(own, self.environment, msg.data["users"])
+        except BadLocustfile as error:
+            self.report_user_error(str(error))
+            return
+        self._own = own
+        self.environment.events.init.fire(environment=self.environment, runner=self.runner, web_ui=None)
+        self._own_options = dict(vars(self.environment.parsed_options))
+
+    def report_user_error(self, message: str) -> None:
+        """Tell the master that a Locust file's own code has failed."""
+        self.runner.send_message("lab_user_error", {"message": message})
 
 
 class Worker(RecordingWorker):
@@ -76,10 +116,7 @@ class Worker(RecordingWorker):
         self._clock_offset_ns = 0
         # Locust has given its worker new statistics.
         self.environment.stats = NoStats()
-        self._own = ""
-        """The path of the user's own Locust file whose users are at work; empty: the lab's are."""
-        report_user_errors(self.environment, lambda error: None if self._own else self._send_user_error(error))
-        self.runner.register_message("lab_own", self._on_own)
+        report_user_errors(self.environment, lambda error: None if self._own else self.report_user_error(error))
         self.runner.register_message("lab_window_end", self._on_window_end)
         self.runner.register_message("lab_stop", self._on_stop, concurrent=True)
         self.runner.register_message("lab_read_network", self._on_read_network, concurrent=True)
@@ -89,8 +126,8 @@ class Worker(RecordingWorker):
 
     def on_start(self, **_: Any) -> None:
         super().on_start()
-        if self._own:
-            self.recorder = OwnRecorder(self.environment, self._own)
+        if self._own is None:
+            keep_for(self.environment, self.recorder)
         use_clock(self.environment, self.recorder, self._clock_offset_ns)
         gc.collect()
         gc.disable()
@@ -105,24 +142,6 @@ class Worker(RecordingWorker):
                 sent = now
             gevent.sleep(POLL_S)
 
-    def _send_user_error(self, message: str) -> None:
-        self.runner.send_message("lab_user_error", {"message": message})
-
-    def _on_own(self, msg: Any, **_: Any) -> None:
-        own_locustfile.end()
-        self._own = ""
-        if msg.data is None:
-            return
-        given = LocustFile(**msg.data["file"])
-        try:
-            self.environment.host = msg.data["host"]
-            own_locustfile.begin(own_locustfile.loaded(given), self.environment, msg.data["users"])
-        except BadLocustfile as error:
-            self._send_user_error(str(error))
-            return
-        self._own = given.path
-        self.environment.events.init.fire(environment=self.environment, runner=self.runner, web_ui=None)
-
     def _on_window_end(self, msg: Any, **_: Any) -> None:
         end_window(self.environment, **msg.data)
 
@@ -135,6 +154,7 @@ class Worker(RecordingWorker):
         stats: dict[str, Any] = {}
         self.environment.events.report_to_master.fire(client_id=self.runner.client_id, data=stats)
         self.runner.send_message("stats", stats)
+        self.recorder.parse_kept()
         self.runner.send_message("lab_samples", {"samples": list(self.recorder.samples)})
 
     def _on_read_network(self, msg: Any, **_: Any) -> None:

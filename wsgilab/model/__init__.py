@@ -1,18 +1,22 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
-from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, CostOfRuns, Difference, Limit, RunsComparison, Weight
 from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     BoundBy,
+    BudgetOutcome,
     CellFigures,
     CellResult,
     Comparison,
+    CostRatio,
+    CostVerdict,
     Drift,
     Gate,
     MachineEffect,
     Metric,
+    OpenComparison,
     PairResult,
     Place,
     RequestFigures,
@@ -64,6 +68,7 @@ __all__ = [
     "Arrivals",
     "Backend",
     "BoundBy",
+    "BudgetOutcome",
     "Cell",
     "CellFigures",
     "CellOfRuns",
@@ -79,6 +84,9 @@ __all__ = [
     "Connection",
     "Cost",
     "CostContrast",
+    "CostOfRuns",
+    "CostRatio",
+    "CostVerdict",
     "Difference",
     "Drift",
     "Evidence",
@@ -97,6 +105,7 @@ __all__ = [
     "MachineEffect",
     "Metric",
     "Observation",
+    "OpenComparison",
     "Origin",
     "PairResult",
     "Parameter",

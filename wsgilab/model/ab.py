@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from wsgilab.model.comparison import BoundBy, Gate, Metric, Verdict
+from wsgilab.model.comparison import BoundBy, CostVerdict, Gate, Metric, Verdict
 from wsgilab.model.experiment import Cell
 from wsgilab.model.rounding import Digits, Interval
 from wsgilab.model.run import Run
@@ -47,6 +47,26 @@ class CellSide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CostOfRuns:
+    """The cost of a cell, which is the server's CPU time a request, in B over A."""
+
+    a: Annotated[Interval, Digits(3)]
+    """Milliseconds, in A."""
+    b: Annotated[Interval, Digits(3)]
+    """Milliseconds, in B."""
+    ratio: Annotated[Interval, Digits(3)]
+    """B over A, for as much work, with an interval; those of all cells hold at once, with those of speed, with a chance of 95 %."""
+    verdict: CostVerdict
+    """Of B, as against A: a request takes less, or more."""
+    margin: Annotated[float, Digits(3)]
+    """By more than this share of 1 the whole interval must differ for a verdict: 0.01, and more beside a neighbour."""
+    detectable: Annotated[float | None, Digits(4)]
+    """The smallest difference, as a share, that these blocks with this scatter could have shown. Null where they could show none."""
+    because: str
+    """Why the margin is what it is; empty where others had no part in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellOfRuns:
     """A cell that both runs have."""
 
@@ -78,6 +98,8 @@ class CellOfRuns:
     """Why it is not compared; null where it is."""
     warnings: tuple[str, ...]
     """What a reader must know beside the ratio."""
+    cost: CostOfRuns | None = None
+    """The same by CPU time a request; null where that was not read, or must not be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +148,5 @@ class Limit:
     """Which way counts."""
     share: float
     """0.05: at least 5 %, beyond doubt. See `analysis.ab.breaches`."""
+    cost: bool = False
+    """It is of cost, and more of it counts; neither speed does then."""

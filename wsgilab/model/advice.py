@@ -103,8 +103,6 @@ class Advice:
     A workload with which it is the fastest for sure is left out."""
     blocks: int = 0
     """The fewest blocks that the tied servers have: in common where `reason` is `blocks`, else by themselves."""
-    blocks_needed: int = 0
-    """From so many blocks on the intervals of this group need no widening."""
     runner_up: ServerContrast | None = None
     """The fastest other one that may be advised; where it is undecided, of those that are not tied. It stands beside
     `server` or the first of `tied`; for several workloads, in the workload where it has its worst share."""

@@ -1,5 +1,6 @@
 """A user's own application: where it is, what it needs, and the requests that it is measured with."""
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,6 +30,7 @@ ImageName = Annotated[
     Must("be the name of an image, such as shop:latest or registry.example/shop:1.2"),
 ]
 ClassName = Annotated[str, Pattern("^[A-Za-z_][A-Za-z0-9_]*$"), Must("be the name of a class, such as Shopper")]
+Digest = Annotated[str, Pattern("^[0-9a-f]{64}$"), Must("be a SHA-256 in hexadecimal, as a run has recorded it")]
 PackageNeed = Annotated[
     str,
     Pattern(r"^[A-Za-z0-9][^@\n\r/\\]*$"),
@@ -99,11 +101,22 @@ class LocustFile:
     __pydantic_config__: ClassVar = STRICT
 
     path: Line
-    """Which of `files` it is."""
+    """Relative to where the lab was called."""
     user: ClassName | None = None
     """The name of a class of it; None: the only one that it has."""
-    files: Mapping[Line, Text]
-    """Its text and those of the modules that it imports from its folder, by path in that folder."""
+    files: Mapping[Line, Digest]
+    """SHA-256 of its text and of the modules that it imports from its folder, by path in that folder. The texts themselves, and
+    the passwords in them, are part of no result."""
+
+    @property
+    def folder(self) -> str:
+        """What is brought along with it."""
+        return posixpath.dirname(self.path) or "."
+
+    @property
+    def name(self) -> str:
+        """In its folder."""
+        return posixpath.basename(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from wsgilab.model.run import Run
 Metric = Literal["throughput", "latency"]
 BoundBy = Literal[
     "neighbour",
+    "throttled",
     "slots",
     "cpu",
     "gil",
@@ -32,10 +33,12 @@ BoundBy = Literal[
     "little",
     "declaration",
 ]
-"""`neighbour`, and from `failures` on: no reason is known, because that gate broke. `declaration` stands for `slots` and
+"""`neighbour`, `throttled`, and from `failures` on: no reason is known, because that gate broke. `declaration` stands for `slots` and
 `processes`."""
-Gate = Literal["neighbour", "generator", "little", "slots", "processes", "failures", "cut-off", "late"]
+Gate = Literal["neighbour", "throttled", "generator", "little", "slots", "processes", "failures", "cut-off", "late"]
 Verdict = Literal["faster", "slower", "undecided"]
+CostVerdict = Literal["less", "more", "undecided"]
+"""A request takes less CPU time than one of the reference, or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,8 @@ class CellFigures:
     """The figures that decided `bound_by`."""
     by_request: Mapping[str, RequestFigures] = field(default_factory=dict)
     """By name, where users send an application's requests in a mix; else empty."""
+    throttled: str = ""
+    """In which windows a CPU quota stopped the server, and what to do about it, in words; empty where none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +165,26 @@ class CellResult:
     warnings: tuple[str, ...]
     timeline: Timeline | None = None
     """Of its first block that has one."""
+    left_out: int = 0
+    """So many of its blocks take no part in its figures, because others disturbed them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostRatio:
+    """A server's cost, which is its CPU time a request, over the reference's, everything else equal, paired by block."""
+
+    blocks: int
+    """So many that both have."""
+    ratio: Annotated[Interval, Digits(3)]
+    """CPU time a request over the reference's. The intervals of all costs hold at once with those of speed, with a chance of
+    95 %."""
+    verdict: CostVerdict
+    """What the interval says of the server: `less`, `more` or `undecided`."""
+    margin: Annotated[float, Digits(3)]
+    """By more than this share of 1 the whole interval must differ for a verdict: 0.01, and more beside a neighbour."""
+    because: str
+    """Why the servers are compared by cost although their figures are not, and why the margin is what it is; empty where others
+    had no part in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +208,8 @@ class PairResult:
     """Undecided, because the whole interval is within 2 % of 1: whatever the difference is, it is less than that."""
     broken_gates: tuple[Gate, ...]
     """Why nothing is concluded from the ratio, where either of the two must not be compared."""
+    cost: CostRatio | None = None
+    """The two by their CPU time a request; null where that was not read, or must not be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,12 +257,43 @@ class MachineEffect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenComparison:
+    """A comparison that a budget has not decided."""
+
+    cell: Cell
+    other: str
+    """The server that it is compared with."""
+    more_s: Annotated[float | None, Digits(0)]
+    """Seconds of trials of the two that may decide it, if its ratio is what it seems. Null where it is so close to 1 that no
+    reasonable time would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetOutcome:
+    """What a run with a budget has decided, of the comparisons that its time is for: with the reference or, under conditions
+    without it, of every two servers."""
+
+    budget_s: float
+    """Seconds that trials may take, on all machines side by side."""
+    used_s: Annotated[float, Digits(1)]
+    """And that they took."""
+    comparisons: int
+    """Without those of which a broken gate lets nothing be concluded."""
+    spoilt: int
+    """So many are these."""
+    decided: int
+    """With those that are the same within 2 %."""
+    left: tuple[OpenComparison, ...]
+    """The others, those that need the least time first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What a run says: the source of every rendering."""
 
     run: Run
     trials: int
-    """Planned, as far as it is known: with `precision`, those of the blocks that were begun."""
+    """Planned, as far as it is known: with `precision` or a budget, those of the blocks that were begun."""
     measured: int
     failed: int
     window_s: float
@@ -244,8 +302,6 @@ class Comparison:
     pairs: tuple[PairResult, ...]
     confidence: float
     """The chance that the interval of a cell's figure holds its true median: less than 95 % with few blocks."""
-    blocks_needed: int
-    """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""
     scaling: tuple[Scaling, ...] = ()
     """Of every cell that was measured with fewer cores too."""
     drift: tuple[Drift, ...] = ()
@@ -253,5 +309,7 @@ class Comparison:
     """Where blocks ran side by side on several machines."""
     advice: tuple[Advice, ...] = ()
     """For each group of conditions in which servers were compared."""
+    budget: BudgetOutcome | None = None
+    """None without a budget."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""

@@ -8,6 +8,7 @@ from wsgilab.model.application import Application
 from wsgilab.model.limits import (
     STRICT,
     Blocks,
+    Budget,
     Cores,
     Duration,
     Length,
@@ -151,11 +152,13 @@ Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connecti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One cell in one block. `position` counts from 0 over the whole run."""
+    """One cell in one block. `position` counts from 0 over the whole run; with a budget some numbers are left out."""
 
     block: int
     position: int
     cell: Cell
+    look: int = 0
+    """As of an observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,8 @@ class Experiment:
     """Go on beyond `blocks` until each comparison is decided or its interval is within so much of its median."""
     max_blocks: Blocks | None = None
     """Where to stop all the same; None without `precision`."""
+    budget_s: Budget | None = None
+    """How long trials go on: after `blocks`, which is 2 then, each takes the cells that are worth it. Not with `precision`."""
     generator_cores: Cores = 1
     application: Application | None = None
     """The user's own, whose requests are the workloads; None: the lab's, with the lab's workloads."""

@@ -146,6 +146,8 @@ Rate = Annotated[float, Range(0, 100_000, above=True)]
 Precision = Annotated[float, Range(0, 1, above=True, below=True), Must("be a share such as 0.03")]
 Duration = Annotated[float, Range(0, 3600, above=True)]
 """Seconds that an experiment asks for."""
+Budget = Annotated[float, Range(1, 86_400)]
+"""Seconds of trials, a day at most."""
 Seconds = Annotated[float, Range(0, 10**6)]
 Milliseconds = Annotated[float, Range(0, 10**9)]
 Microseconds = Annotated[int, Range(-(10**12), 10**12)]

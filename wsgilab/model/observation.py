@@ -125,6 +125,8 @@ class Usage:
     resident_bytes: int
     os_threads: int
     """Threads that there are now, as the operating system counts them: one at least for each process."""
+    throttled: int | None = None
+    """In how many periods so far a CPU quota has stopped it; None where that is not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,11 @@ class TrialReport:
     """Requests of the window."""
     throughput_rps: Annotated[float, Range(0, 10**9)]
     """How often a request left, as `inflight.rate` has it: `completed / window_s`, but for what the ends cut."""
+    read_completed: Count | None = None
+    """Requests that left between the two readings of the target's CPU time; None in runs of a lab that did not count them, and
+    where the target was not read."""
+    read_span_s: Seconds | None = None
+    """How far the two readings are apart."""
     failures: Count
     """Requests answered wrongly or not at all, over the whole trial."""
     errors: Mapping[str, Count]
@@ -275,6 +282,8 @@ class Observation:
     """The more of what the window's two ends saw."""
     backend_cpu_s: Seconds | None = None
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
+    throttled: Count | None = None
+    """In how many periods between the two readings a CPU quota stopped the target; None where that is not counted."""
     restarted: tuple[ServiceName, ...] = ()
     """The server and those of its backends that had ended and were started again right before."""
     lab_cpu: Share | None = None
@@ -285,3 +294,8 @@ class Observation:
     first."""
     machine: str = ""
     """The machine of the targets, where there are several machines."""
+    took_s: Seconds | None = None
+    """How long the whole trial took, from the order to what was recorded; None in runs of a lab that did not measure that."""
+    look: Annotated[int, Range(0, 4)] = 0
+    """With a budget, for which look at the comparisons it was measured, as `plan.looks` has them; 0 for none, as the blocks
+    that come first."""

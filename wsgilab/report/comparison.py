@@ -15,6 +15,7 @@ from wsgilab.model import (
     Interval,
     LatencyParts,
     MachineEffect,
+    OpenComparison,
     PairResult,
     Place,
     RequestFigures,
@@ -30,7 +31,7 @@ class TrialCounts(TypedDict):
     """How many trials there were: one cell in one block each."""
 
     planned: int
-    """As far as it is known: with `precision`, those of the blocks that were begun."""
+    """As far as it is known: with `precision` or a budget, those of the blocks that were begun."""
     measured: int
     """Those that have figures."""
     failed: int
@@ -48,8 +49,6 @@ class RunEntry(Identity):
     """Seconds of windows, over all measured trials."""
     confidence: Annotated[float, Digits(4)]
     """The chance that the interval of a cell's figure holds its true median: less than 0.95 with few blocks."""
-    blocks_needed: int
-    """From so many blocks on the ratios' intervals are exact; with fewer they are widened."""
     notes: tuple[str, ...]
 
 
@@ -150,6 +149,8 @@ class CellEntry(NamedCell, FiguresEntry):
     """In how many blocks it was measured."""
     broken_gates: tuple[Gate, ...]
     """Why no comparison is drawn from these figures; each has a warning too."""
+    left_out: NotRequired[int]
+    """So many of the blocks take no part in the figures, because others disturbed them; absent where none did."""
     warnings: tuple[str, ...]
     """What a reader must know beside the figures."""
     by_request: NotRequired[Mapping[str, RequestFigures]]
@@ -179,6 +180,24 @@ class AdviceEntry(Conditions):
     """Server -> why it was not considered."""
 
 
+class BudgetEntry(TypedDict):
+    """What a run with a budget has decided, of the comparisons that its time is for: with the reference or, under conditions
+    without it, of every two servers."""
+
+    budget_s: float
+    """Seconds that trials may take, on all machines side by side."""
+    used_s: Annotated[float, Digits(1)]
+    """And that they took."""
+    comparisons: int
+    """Without those of which a broken gate lets nothing be concluded."""
+    spoilt: int
+    """So many are these."""
+    decided: int
+    """With those that are the same within 2 %."""
+    left: tuple[Annotated[OpenComparison, Flat()], ...]
+    """The others, those that need the least time first."""
+
+
 class ComparisonFile(TypedDict):
     """What a run of wsgilab says: the figures of every cell, and the comparisons that follow from them."""
 
@@ -198,6 +217,8 @@ class ComparisonFile(TypedDict):
     """What difference the machines of targets make; empty unless two of them have blocks."""
     advice: list[AdviceEntry]
     """Which server to run, for each of the conditions under which servers were compared."""
+    budget: NotRequired[BudgetEntry]
+    """What the budget has decided, and what it left; absent without one."""
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -213,7 +234,6 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
             trials=entry(TrialCounts, comparison, planned=comparison.trials),
             window_s=comparison.window_s,
             confidence=comparison.confidence,
-            blocks_needed=comparison.blocks_needed,
         ),
         "cells": [_cell(result) for result in comparison.cells],
         "comparisons": comparison.pairs,
@@ -222,6 +242,8 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         "machines": comparison.machines,
         "advice": [_advice(each) for each in recommendations(comparison)],
     }
+    if comparison.budget is not None:
+        document["budget"] = entry(BudgetEntry, comparison.budget)
     return {"comparison.yaml": dump(document, ComparisonFile)}
 
 
@@ -234,6 +256,7 @@ def _cell(result: CellResult) -> CellEntry:
         "slots": ("unbounded" if result.slots is None else result.slots) if result.cell.cores else None,
         **(unmeasured if result.figures is None else _figures(result.figures, result.rank)),
         "blocks": result.blocks,
+        **({"left_out": result.left_out} if result.left_out else {}),
         "broken_gates": result.broken_gates,
         "warnings": result.warnings,
         **({"by_request": by_request} if by_request else {}),

@@ -56,15 +56,16 @@ def _comment(run: Run) -> str:
 
 
 def _document(experiment: Experiment) -> Mapping[str, object]:
-    sequential = {} if experiment.precision is None else {"precision": experiment.precision}
-    if experiment.max_blocks is not None:
-        sequential["max_blocks"] = experiment.max_blocks
+    extent: dict[str, float] = {"blocks": experiment.blocks}
+    if experiment.precision is not None and experiment.max_blocks is not None:
+        extent |= {"precision": experiment.precision, "max_blocks": experiment.max_blocks}
+    if experiment.budget_s is not None:
+        extent = {"budget": _short(experiment.budget_s)}
     application = experiment.application
     return {
         "name": experiment.name,
         **({} if application is None else {"application": applications.document(application)}),
-        "blocks": experiment.blocks,
-        **sequential,
+        **extent,
         "window_s": _short(experiment.window_s),
         "patience_s": _short(experiment.patience_s),
         "generator": experiment.generator,

@@ -10,7 +10,7 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison
-from wsgilab.report import machines, markdown, recommendation, reproduce, tables
+from wsgilab.report import budget, machines, markdown, recommendation, reproduce, tables
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
@@ -20,7 +20,7 @@ from wsgilab.report.tables import Column, Table
 PLOTS = "plots"
 """The folder of the charts' files."""
 
-_BRIEF = ("rank", "server", "in flight", "requests/s", "x reference", "bound by", "because")
+_BRIEF = ("rank", "server", "in flight", "requests/s", "x reference", "x cost", "bound by", "because")
 """Columns that are in sight; the others are behind a click."""
 
 _SENTENCE = 30
@@ -98,6 +98,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         machine=machines.machine(run),
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
+        budget=budget.sentences(comparison),
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),
         answer_shown=of("answer"),

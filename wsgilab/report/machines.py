@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from wsgilab.analysis.stats import FEWEST_BLOCKS
-from wsgilab.model import Comparison, LaneRecord, Machine, MachineEffect, Run
+from wsgilab.model import Comparison, Host, LaneRecord, Machine, MachineEffect, Run
 from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.tables import Column, Table
@@ -33,6 +33,20 @@ def machine(run: Run) -> str:
         f"{run.host.cpu}, usable cores {run.host.usable_cpus}; "
         f"{servers}generator on core {run.generator_cpus}{backends}."
     )
+
+
+def state(host: Host) -> str:
+    """What about the machine makes figures scatter or differ, as far as it was recorded."""
+    known = (
+        (host.virtualization, f"virtual: {host.virtualization}"),
+        (host.governor, f"governor {host.governor}"),
+        (host.turbo is not None, f"turbo {'on' if host.turbo else 'off'}"),
+        (host.mhz, f"{host.mhz or 0:.0f} MHz"),
+        (host.isolated, f"isolated cores {host.isolated}"),
+        (host.quota, f"a CPU quota of {host.quota or 0:g} cores"),
+        (host.load is not None, f"load {host.load or 0:.2f} when it began"),
+    )
+    return ", ".join(words for is_known, words in known if is_known)
 
 
 def between(run: Run) -> str:

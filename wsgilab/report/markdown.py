@@ -4,10 +4,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis.stats import FEWEST_BLOCKS
+from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.model import Comparison, Run
 from wsgilab.model.text import called, visible
-from wsgilab.report import machines, reproduce, tables
+from wsgilab.report import budget, machines, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
@@ -35,7 +35,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""
     yield escape(statistics(comparison)) if comparison.interleaved else interactive()
-    for note in run.notes:
+    for note in (*budget.sentences(comparison), *run.notes):
         yield f"- {escape(note)}"
     if comparison.failed:
         unit = "trials" if comparison.interleaved else "seconds"
@@ -157,7 +157,11 @@ def windows(comparison: Comparison) -> str:
     """How long the windows were and, of a run, how many blocks there were, and the seed of their order."""
     run = comparison.run
     each = f"{run.experiment.window_s:g} s windows"
-    return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}" if comparison.interleaved else each
+    if not comparison.interleaved:
+        return each
+    if run.experiment.budget_s is not None:
+        return f"seed {run.seed}, a budget of {run.experiment.budget_s:g} s, {each}"
+    return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}"
 
 
 def statistics(comparison: Comparison) -> str:
@@ -166,14 +170,8 @@ def statistics(comparison: Comparison) -> str:
     least = min((pair.blocks for pair in comparison.pairs), default=None)
     if least is None:
         return single
-    if least < FEWEST_BLOCKS:
-        return single + f"Comparisons need {FEWEST_BLOCKS} blocks at least: some have only {least}, and are undecided."
-    if least >= comparison.blocks_needed:
-        return single + "Those of ratios are exact, and hold together with a chance of 95 %."
-    return single + (
-        f"Those of ratios are widened by the scatter of their workload, because {least} blocks are fewer than "
-        f"the {comparison.blocks_needed} that exact ones need here: large differences are decided, small ones are not."
-    )
+    few = f" A comparison needs {FEWEST_PAIRED} blocks at least: some have only {least}, and are undecided."
+    return f"{single}Those of ratios hold together with a chance of 95 %.{few if least < FEWEST_PAIRED else ''}"
 
 
 def titled(source: tables.Table) -> Iterable[str]:

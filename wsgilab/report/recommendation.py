@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.analysis.candidates import NEAR
-from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
+from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
 from wsgilab.model import (
     Advice,
     Alternative,
@@ -190,21 +190,18 @@ def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
     widest = advice.contrasts[0]
     alike = f"are the same within {100 * ALIKE:g} %" if advice.reason == "same" else "cannot be told apart"
     sentences = [f"{tied} {alike}: {widest.cell.server} has {_beside(widest)}."]
-    sentences += [_more_blocks(advice)] if advice.reason == "scatter" else _alike(advice)
+    sentences += (
+        [f"More than these {advice.blocks} blocks may tell (--blocks {2 * advice.blocks})."]
+        if advice.reason == "scatter"
+        else _alike(advice)
+    )
     return " ".join([*sentences, *_bound_elsewhere(advice, results)])
 
 
 def _few_blocks(advice: Advice) -> str:
     several = len(advice.tied) > 1
     has = f"{'have' if several else 'has'} {counted(advice.blocks, 'block')}{' in common' * several}"
-    return f"{_names(advice.tied)} {has}, and to compare takes {FEWEST_BLOCKS} (--blocks)."
-
-
-def _more_blocks(advice: Advice) -> str:
-    blocks, exact = advice.blocks, advice.blocks_needed
-    if blocks < exact:
-        return f"More than these {blocks} blocks may tell: from {exact} on intervals are exact (--blocks {exact})."
-    return f"More than these {blocks} blocks may tell (--blocks {2 * blocks})."
+    return f"{_names(advice.tied)} {has}, and to compare takes {FEWEST_PAIRED} (--blocks)."
 
 
 def _alike(advice: Advice) -> Iterable[str]:

@@ -30,7 +30,9 @@ def command(run: Run) -> str:
         (path,) = (
             (each.path for each in run.experiment.application.requests.values()) if run.experiment.application else "/"
         )
-        words = ["--url", *running.command, "--get", path, "--blocks", str(run.experiment.blocks)]
+        words = ["--url", *running.command, "--get", path]
+        budget_s = run.experiment.budget_s
+        words += ["--blocks", str(run.experiment.blocks)] if budget_s is None else ["--budget", f"{budget_s:g}s"]
         return f"{called('lab.run')} {shlex.join([*words, '--seed', str(run.seed)])}"
     words = ["--experiment", f"results/{run.id}/experiment.yaml"]
     if any(server.extends is not None for server in run.servers.values()):
@@ -60,6 +62,8 @@ def facts(run: Run) -> Iterable[tuple[str, str]]:
         )
         yield "checkout", f"git revision {run.origin.revision}{changes}"
     yield "machine", f"{host.cpu} ({host.architecture}), {host.memory_bytes / 2**30:.1f} GiB, Linux {host.kernel}"
+    if state := machines.state(host):
+        yield "state of the machine", state
     if run.lanes:
         yield "machines", machines.between(run)
     yield "cores", _cores(run)

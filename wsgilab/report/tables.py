@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from wsgilab.analysis.stats import ALIKE, FEWEST_BLOCKS
+from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
 from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Conditions, Interval, LatencyParts, PairResult, Run
 from wsgilab.model.text import number
 
@@ -63,6 +63,8 @@ GROUP_COLUMNS = (
     Column("of limit", 6),
     Column("x reference", 1, numeric=False, interleaved=True),
     Column("its interval", 5, interleaved=True),
+    Column("x cost", 4, numeric=False, interleaved=True, optional=True),
+    Column("cost interval", 9, interleaved=True, optional=True),
     Column("p50 ms", 3),
     Column("p99 ms", 3),
     Column("round trip ms", 4, optional=True),
@@ -216,7 +218,8 @@ def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
 
 def _shown(comparison: Comparison) -> Sequence[bool]:
     """Whether a group has the column, for each of GROUP_COLUMNS."""
-    rows = [_row(result, None) for result in comparison.cells]
+    pairs = {pair.cell: pair for pair in comparison.pairs}
+    rows = [_row(result, pairs.get(result.cell)) for result in comparison.cells]
     return [
         (comparison.interleaved or not column.interleaved)
         and (not column.optional or any(row[index] != MISSING for row in rows))
@@ -228,19 +231,21 @@ def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> I
     """The warnings of the cells; one that several servers share is there once."""
     servers: dict[str, list[str]] = {}
     for result in results:
-        for note in (*result.warnings, *_uncompared(pairs.get(result.cell))):
+        for note in (*result.warnings, *uncompared(pairs.get(result.cell))):
             servers.setdefault(note, []).append(result.cell.server)
     return (f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in servers.items())
 
 
-def _uncompared(pair: PairResult | None) -> Iterable[str]:
+def uncompared(pair: PairResult | None) -> Iterable[str]:
     """Why nothing is concluded from a ratio, unless the ratio itself is undecided."""
     if pair is None:
         return
     if pair.broken_gates:
         yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
-    elif pair.ratio.low is None:
-        few = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
+    if pair.cost is not None and pair.cost.because:
+        yield f"cost against {pair.reference}: {pair.cost.verdict}, {pair.cost.because}"
+    if not pair.broken_gates and pair.ratio.low is None:
+        few = f"{pair.blocks} of the {FEWEST_PAIRED} blocks that a comparison needs at least"
         yield f"undecided against {pair.reference}, with {few}"
 
 
@@ -265,6 +270,8 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         optional(figures.limit_share, "{:.0%}"),
         MISSING if pair is None else f"{pair.ratio.median:.2f} {verdict(pair)}",
         MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
+        MISSING if pair is None or pair.cost is None else f"{pair.cost.ratio.median:.2f} {pair.cost.verdict}",
+        MISSING if pair is None or pair.cost is None else ends(pair.cost.ratio, "{:.2f}".format),
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
         MISSING if figures.round_trip_ms is None else number(figures.round_trip_ms.median),
@@ -367,6 +374,13 @@ LEGEND: Sequence[tuple[str, str]] = (
             f"of 95 %; {SAME_WITHIN}: any difference is smaller than that"
         ),
     ),
+    (
+        "x cost, cost interval",
+        (
+            "cost, which is the server's CPU time a request, over the reference's, and the verdict: less or more where the whole "
+            "interval is beyond 1 %, or beyond what others on the cores may have made of it"
+        ),
+    ),
     ("p50 ms, p99 ms", "latency as users measured it, including the wait in the server's queue"),
     (
         "round trip ms",
@@ -376,7 +390,7 @@ LEGEND: Sequence[tuple[str, str]] = (
         ),
     ),
     ("CPU", "share of the server's pinned cores"),
-    ("CPU ms", "CPU time of all the server's processes for each request"),
+    ("CPU ms", "the cost: CPU time of all the server's processes for each request"),
     ("MB", "resident memory of the whole server"),
     ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
 from wsgilab.model.text import visible
-from wsgilab.report import claims, machines, tables
+from wsgilab.report import budget, claims, machines, tables
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 _GAP = 2
@@ -33,6 +33,7 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
         if table is not None:
             parts += [titled(table, width), *notes(table.notes), Text()]
     parts += notes(machines.warnings(comparison))
+    parts += [text(line) for line in budget.sentences(comparison)]
     return Group(*parts)
 
 

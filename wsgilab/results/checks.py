@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Observation, Run, TrialReport
+from wsgilab.model.limits import MOST_BLOCKS
 from wsgilab.results import histogram
 from wsgilab.system import cpus
 
@@ -49,6 +50,8 @@ def _check_experiment(run: Run) -> None:
         raise ValueError("experiment.max_blocks: goes with precision; one of the two is missing")
     if experiment.max_blocks is not None and experiment.max_blocks < experiment.blocks:
         raise ValueError(f"experiment.max_blocks: is less than the {experiment.blocks} blocks to begin with")
+    if experiment.budget_s is not None and experiment.precision is not None:
+        raise ValueError("experiment.budget_s: does not go with precision; a run has one of the two")
     # Only the interactive lab, which stores nothing, has neither.
     for key, value in (("cells", experiment.cells), ("reference", experiment.reference)):
         if not value:
@@ -87,6 +90,10 @@ def check_observation(observation: Observation, run: Run, cells: Collection[Cell
     if observation.cell not in cells:
         raise ValueError(f"cell: {observation.cell.server!r} so is no cell of the experiment")
     most = run.experiment.max_blocks or run.experiment.blocks
+    if run.experiment.budget_s is not None:
+        most = MOST_BLOCKS
+    elif observation.look:
+        raise ValueError(f"look: is {observation.look}, but the run has no budget")
     if observation.block >= most:
         raise ValueError(f"block: {observation.block} is none of the run's {most}, counted from 0")
     if observation.position >= most * len(cells):

@@ -6,20 +6,16 @@ small. So code that computes with a `Run` and its observations may rely on them:
 is one that arithmetic can take, and no text holds characters that do not print.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from wsgilab.experiment.parsing import complaint, load_yaml, short
+from wsgilab.experiment.parsing import adapter, complaint, load_yaml, short
 from wsgilab.model import SCHEMA, Observation, Run
 from wsgilab.model.errors import SpecError, StoreError
 from wsgilab.model.text import visible
 from wsgilab.results.checks import check_observation, check_run, machines
-
-_RUN = TypeAdapter(Run)
-_OBSERVATION = TypeAdapter(Observation)
 
 DAMAGED = "the file was changed or damaged; get it again from where it was measured"
 """What to do about a file that cannot be relied on."""
@@ -27,16 +23,20 @@ DAMAGED = "the file was changed or damaged; get it again from where it was measu
 
 def dump_run(run: Run) -> Any:
     """`run` as a document of plain values."""
-    return _RUN.dump_python(run, mode="json")
+    return adapter(Run).dump_python(run, mode="json")
 
 
 def dump_observation(observation: Observation) -> bytes:
     """`observation` as a line, without its end. Raises ValueError where it holds what no line can."""
-    return _OBSERVATION.dump_json(observation)
+    return adapter(Observation).dump_json(observation)
 
 
+@functools.lru_cache(maxsize=2)
 def run(content: bytes, source: str, remedy: str = DAMAGED) -> Run:
-    """What `run.yaml` says. Raises StoreError naming `source`, the line or the key, and `remedy`."""
+    """What `run.yaml` says. Raises StoreError naming `source`, the line or the key, and `remedy`.
+
+    The last two are kept: a run reads its own ten times, and one of 1,000 cells takes a second to parse.
+    """
     try:
         given = load_yaml(content, source, aliases=False)
     except SpecError as error:
@@ -48,7 +48,7 @@ def run(content: bytes, source: str, remedy: str = DAMAGED) -> Run:
             "use the version of the lab that wrote it"
         )
     try:
-        found = _RUN.validate_python(_visible_but_for_application(given))
+        found = adapter(Run).validate_python(_visible_but_for_application(given))
         check_run(found)
     except ValueError as error:
         raise StoreError(f"{source}: {complaint(error, Run)}; {remedy}") from None
@@ -64,7 +64,7 @@ def observations(of: Run, remedy: str = DAMAGED) -> Callable[[bytes, str], Obser
 
     def read(line: bytes, source: str) -> Observation:
         try:
-            observation = _OBSERVATION.validate_python(_visible(_from_json(line)))
+            observation = adapter(Observation).validate_python(_visible(_from_json(line)))
             check_observation(observation, of, *known)
         except ValueError as error:
             raise StoreError(f"{source}: is no observation: {complaint(error, Observation)}; {remedy}") from None

@@ -4,7 +4,7 @@ side, each in a thread of its own."""
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wsgilab.experiment import plan
 from wsgilab.load.client import LocustSwarm, Swarm
@@ -17,6 +17,7 @@ from wsgilab.run.startup import Started
 from wsgilab.run.testbed import Testbed
 from wsgilab.runtime.protocol import NO_LOCKS, Say, Target
 from wsgilab.runtime.restarts import Restarts
+from wsgilab.runtime.source import locust_folders
 from wsgilab.system import process
 from wsgilab.system.cpus import Layout
 
@@ -66,6 +67,8 @@ def start_lane(
         if link is not None:
             reading = f"{link.round_trip_ms:.3g} ms there and back, {link.bandwidth_mbps:,.0f} Mbit/s"
             say(f"Between {testbed.machine} and its swarm: {reading}.")
+        for folder, source in locust_folders(application).items():
+            swarm.bring(folder, source.archive())
         for file in application.locust_files.values() if application else ():
             # Now, and not with its first trial: what is wrong with it ends the run.
             for note in swarm.load_locust_file(file):
@@ -81,13 +84,28 @@ def start_lane(
         )
 
 
-def carry_out(run: Run, lanes: Sequence[Lane], trials: Sequence[Trial], observer: Observer, *, repeats: bool) -> None:
-    """Carry out `trials`, whole blocks on each lane, in order; with `repeats`, disturbed ones once more.
+def with_all_servers(lanes: Sequence[Lane]) -> list[Lane]:
+    """`lanes` without the servers that one of them lacks. Raises TargetError where none remains."""
+    started = startup.on_all([lane.started for lane in lanes])
+    return [replace(lane, started=each) for lane, each in zip(lanes, started, strict=True)]
+
+
+def carry_out(
+    run: Run,
+    lanes: Sequence[Lane],
+    trials: Sequence[Trial],
+    observer: Observer,
+    *,
+    repeats: bool,
+    until_s: float | None = None,
+) -> None:
+    """Carry out `trials`, whole blocks on each lane, in order; with `repeats`, disturbed ones once more. No block begins
+    after `until_s`, a moment of `time.monotonic`.
 
     A failure that ends one lane does not end the others: it is raised when they are done. An interrupt ends all.
     """
     if len(lanes) == 1:
-        _carry_out(run, lanes[0], trials, observer, repeats)
+        _carry_out(run, lanes[0], trials, observer, repeats, until_s)
         return
     machines = [lane.machine for lane in lanes]
     dealt = {
@@ -95,7 +113,9 @@ def carry_out(run: Run, lanes: Sequence[Lane], trials: Sequence[Trial], observer
         for machine in machines
     }
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
-        under_way = {pool.submit(_carry_out, run, lane, dealt[lane.machine], observer, repeats): lane for lane in lanes}
+        under_way = {
+            pool.submit(_carry_out, run, lane, dealt[lane.machine], observer, repeats, until_s): lane for lane in lanes
+        }
         try:
             first = _first_failure(under_way, observer.say)
         except BaseException:
@@ -120,7 +140,9 @@ def _first_failure(under_way: "Mapping[Future[None], Lane]", say: Say) -> BaseEx
     return failures[0] if failures else None
 
 
-def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], observer: Observer, repeats: bool) -> None:
+def _carry_out(
+    run: Run, lane: Lane, trials: Sequence[Trial], observer: Observer, repeats: bool, until_s: float | None
+) -> None:
     started = lane.started
     # The lab itself must not run on the servers' cores while they are measured.
     with process.pinned(lane.own_cpus):
@@ -136,6 +158,7 @@ def _carry_out(run: Run, lane: Lane, trials: Sequence[Trial], observer: Observer
                 restarts=lane.restarts,
                 owns=started.runtime.owns if lane.is_here else None,
                 repeats=repeats,
+                until_s=until_s,
             )
         except EngineError as error:
             # Only the targets' engine is asked for anything by then.

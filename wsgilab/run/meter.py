@@ -1,6 +1,7 @@
 """What a trial consumed: the target, its backends, the lab itself, and others on the same cores."""
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ class TrialMeter:
         self._parts: Sequence[Running] = (target, *backends)
         self._owns = owns
         self._before: list[Usage] | None = None
+        self._read_ns = 0
         self._first: neighbours.Snapshot | None = None
         self._last: neighbours.Snapshot | None = None
         self.cpu_s: float | None = None
@@ -34,22 +36,29 @@ class TrialMeter:
         self.resident_bytes: int | None = None
         self.os_threads: int | None = None
         self.backend_cpu_s: float | None = None
+        self.throttled: int | None = None
 
-    def begin(self) -> None:
+    def begin(self) -> int | None:
+        """Read at the window's begin. When the target was read, CLOCK_MONOTONIC in nanoseconds; None where it could not be."""
         self._before = self._read()
         self._first = self._look()
+        return self._read_ns if self._before is not None else None
 
-    def end(self) -> None:
+    def end(self) -> int | None:
+        """The same at its end."""
         self._last = self._look()
         after = self._read()
         if self._before is None or after is None:
-            return
+            return None
         self.span_s = after[0].at_s - self._before[0].at_s
         pairs = zip(self._before, after, strict=True)
         self.cpu_s, *backends_s = (max(0.0, later.cpu_s - earlier.cpu_s) for earlier, later in pairs)
         self.backend_cpu_s = sum(backends_s) if backends_s else None
         self.resident_bytes = after[0].resident_bytes
         self.os_threads = max(after[0].os_threads, self._before[0].os_threads)
+        if after[0].throttled is not None and self._before[0].throttled is not None:
+            self.throttled = max(0, after[0].throttled - self._before[0].throttled)
+        return self._read_ns
 
     @property
     def lab_cpu(self) -> float | None:
@@ -88,5 +97,11 @@ class TrialMeter:
             return None
         # One that ends at this very moment is found to have ended after the trial.
         with contextlib.suppress(TargetError):
-            return [part.usage() for part in self._parts]
+            target, *backends = self._parts
+            asked_ns = time.monotonic_ns()
+            used = target.usage()
+            done_ns, at_ns = time.monotonic_ns(), round(used.at_s * 1e9)
+            # An engine, whose clock is another one, takes a few milliseconds, and reads some time in between.
+            self._read_ns = at_ns if asked_ns <= at_ns <= done_ns else (asked_ns + done_ns) // 2
+            return [used, *(each.usage() for each in backends)]
         return None

@@ -40,6 +40,7 @@ class RunOptions:
     blocks: int | None = None
     precision: float | None = None
     max_blocks: int | None = None
+    budget_s: float | None = None
     seed: int | None = None
     share_generator: bool = False
     generator_cores: int | None = None

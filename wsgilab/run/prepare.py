@@ -19,6 +19,7 @@ from wsgilab.run.workspace import Workspace, alone, choose_backends, read_catalo
 from wsgilab.runtime import origin
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.running import RunningServer
+from wsgilab.runtime.source import locust_folders, recorded_locust
 from wsgilab.system.cpus import Layout
 from wsgilab.web.access import HOST, PORT, choose_port
 
@@ -56,16 +57,17 @@ class Prepared:
         first, *others = lanes
         up = first.started.names
         run = startup.describe(
-            startup.without_missing(self.experiment, up, say),
+            self.experiment,
             first.started,
             first.get,
-            servers={name: server for name, server in self.servers.items() if name in up},
+            servers=self.servers,
             seed=self.seed,
             results=workspace.results,
             cpu_iterations=self.earlier.cpu_iterations if self.earlier else None,
             host=self.testbeds[0].host,
             origin=self.files,
         )
+        run = startup.narrowed(run, up, say)
         for other in others:
             startup.check_same_packages(run, other.started, other.get, f"{first.machine} and {other.machine}")
         run = replace(run, lanes=tuple(lane.record for lane in lanes if lane.record is not None))
@@ -114,7 +116,11 @@ def prepare(
         # Those of servers too that did not go with the application: they were looked at when the run began.
         stacks |= {PurePosixPath(path).parent.name for path in earlier.origin.files.get(origin.LOCKS, ())}
     application = None if is_running else experiment.application
-    own = None if application is None else testbeds[0].runtime.identify(application, backends, say)
+    own: dict[str, Mapping[str, str]] = {}
+    if application is not None:
+        own[origin.OWN] = testbeds[0].runtime.identify(application, backends, say)
+        if application.locust_files:
+            own[origin.OWN_LOCUST] = recorded_locust(locust_folders(application, is_known=earlier is None))
     files = origin.read(workspace.project, stacks, backends=bool(backends), own=own)
     layouts = [_layout(testbed, experiment, bool(backends), say) for testbed in testbeds]
     if earlier:

@@ -1,15 +1,16 @@
 """One user at one server, before a run of a user's own application begins: whether answers are right, and how long they take."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment import sizing
 from wsgilab.experiment.sizing import Size, Taken
-from wsgilab.model import Application, Cell, Experiment, Observation, Run, Server, Trial
+from wsgilab.model import Application, Cell, Experiment, Observation, Run, Trial
 from wsgilab.model.errors import TargetError
 from wsgilab.model.text import counted, number
-from wsgilab.run import trial
+from wsgilab.run import startup, trial
 from wsgilab.run.lane import Lane
 from wsgilab.runtime.protocol import Say, Target
 from wsgilab.system import process
@@ -31,8 +32,12 @@ def checked(run: Run, lane: Lane) -> None:
         _probe(run, lane, name, CHECK_S)
 
 
-def planned(run: Run, lane: Lane, blocks: int | None, say: Say) -> Run:
-    """`run` with users, window and blocks (unless they are given) that fit into TOTAL_S, all told. Raises as `checked`."""
+def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collection[str] = ()) -> Run:
+    """`run` with users, window and blocks (unless they are given) that fit into TOTAL_S, all told, or into its budget. Raises as
+    `checked`.
+
+    Servers may be left out for it, but for the reference, those that the user has `named`, and rows of the user's own.
+    """
     experiment, application = run.experiment, _application(run)
     began_s = time.monotonic()
     requests: dict[str, Taken] = {}
@@ -44,29 +49,36 @@ def planned(run: Run, lane: Lane, blocks: int | None, say: Say) -> Run:
     workloads = dict.fromkeys(cell.workload for cell in experiment.cells)
     taken = {name: _of_mix(requests, _shares(application, name)) for name in workloads}
     start_s = lane.started.start_s
-    budget_s = TOTAL_S - start_s - (time.monotonic() - began_s)
-    found = sizing.size(experiment.cells, run.servers, taken, budget_s, blocks)
+    budget_s = experiment.budget_s or TOTAL_S - start_s - (time.monotonic() - began_s)
+    own = (name for name, server in run.servers.items() if server.extends is not None)
+    keep = {experiment.reference, *named, *own}
+    found = sizing.size(experiment.cells, run.servers, taken, budget_s, blocks, keep)
     what = ", ".join(_time(name, taken[name]) for name in taken)
     memory = f", {_target(run, lane).name} has {(probed.resident_bytes or 0) / 1e6:.0f} MB"
     say(f"Probe: {what}; servers took {start_s:.0f} s to start{memory}.")
-    say(f"Planned from it: {_words(experiment, run.servers, found, budget_s)}")
-    return replace(run, experiment=sizing.sized(experiment, found))
+    say(f"Planned from it: {_words(experiment, found, budget_s, blocks)}.")
+    run = startup.narrowed(run, run.servers.keys() - set(found.left_out), say)
+    return replace(run, experiment=sizing.sized(run.experiment, found))
 
 
-def _words(experiment: Experiment, servers: Mapping[str, Server], found: Size, budget_s: float) -> str:
+def _words(experiment: Experiment, found: Size, budget_s: float, blocks: int | None) -> str:
     users = dict.fromkeys(found.users.values())
     by_name = ", ".join(f"{count} for {name}" for name, count in found.users.items())
     size = f"{counted(next(iter(users)), 'user')}" if len(users) == 1 else f"users ({by_name})"
-    text = f"{size}, windows of {found.window_s:g} s, {counted(found.blocks, 'block')}: {_minutes(found.lasts_s)}."
-    names = dict.fromkeys(cell.server for cell in experiment.cells)
-    bounded = max((servers[name] for name in names), key=lambda each: each.slots or 0)
-    if min(users) < sizing.slots([bounded]):
-        text += f" That is fewer than the {bounded.slots} requests that {bounded.name} takes at once, so its limit is not met."
+    extent = f"{counted(found.blocks, 'block')}: {_minutes(found.lasts_s)}"
+    if experiment.budget_s is not None:
+        extent = f"a budget of {_minutes(experiment.budget_s)}"
+    text = f"{size}, windows of {found.window_s:g} s, {extent}"
+    if found.left_out:
+        *others, last = found.left_out
+        names, them = (f"{', '.join(others)} and {last}", "them") if others else (last, "it")
+        text += f", without {names} for lack of time (--servers measures {them})"
+    if blocks is None and found.blocks < FEWEST_PAIRED:
+        enough_s = found.lasts_s / found.blocks * sizing.FEWEST_BLOCKS
+        text += f", too few blocks to decide anything (--blocks {sizing.FEWEST_BLOCKS} takes {_minutes(enough_s)})"
     if found.lasts_s > budget_s:
-        text += (
-            f" No plan for {counted(len(experiment.cells), 'cell')} takes less than three minutes; measure fewer with "
-            "--servers, or a request that takes less time."
-        )
+        limit = "three minutes" if experiment.budget_s is None else _minutes(experiment.budget_s)
+        text += f"; no plan takes less than {limit}: measure fewer with --servers, or a request that takes less time"
     return text
 
 

@@ -1,24 +1,23 @@
 """The story of a run, from what the command line asks to what the observations say."""
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import pairwise
 
 from rich.console import Console
 
 from wsgilab.analysis.compare import unsettled
 from wsgilab.analysis.disturbance import is_disturbed
-from wsgilab.experiment import plan
-from wsgilab.model import Cell, Comparison, Run
+from wsgilab.model import Comparison, Run
 from wsgilab.model.errors import Interrupted, LabError, StoreError
 from wsgilab.model.text import counted, visible
 from wsgilab.results.store import Journal, Store
 from wsgilab.run import probe, watch
-from wsgilab.run.lane import Lane, carry_out, start_lane
+from wsgilab.run.lane import Lane, carry_out, start_lane, with_all_servers
 from wsgilab.run.observer import RunObserver
 from wsgilab.run.options import RunOptions
 from wsgilab.run.prepare import Choose, Prepared, prepare
+from wsgilab.run.stages import stages
 from wsgilab.run.trial import describe
 from wsgilab.run.watch import Watch
 from wsgilab.run.workspace import Workspace, signals_raise
@@ -55,10 +54,11 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                     )
                     for testbed, layout in zip(prepared.testbeds, prepared.layouts, strict=True)
                 ]
+                lanes = with_all_servers(lanes)
                 current = prepared.begin(lanes, workspace, reporter.say)
                 if store is None and application is not None and options.url is None:
                     if options.is_planned:
-                        current = probe.planned(current, lanes[0], options.blocks, reporter.say)
+                        current = probe.planned(current, lanes[0], options.blocks, reporter.say, options.servers)
                     else:
                         probe.checked(current, lanes[0])
                 web_ui = up.enter_context(_web_ui(prepared, lanes[0], current, reporter.say))
@@ -66,18 +66,13 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                     store = Store.create(workspace.results, current)
                     store.write_locks(lanes[0].started.runtime.locks)
                 observer = RunObserver(up.enter_context(Journal(store)), web_ui, reporter)
-                # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled.
-                cells: Collection[Cell] = current.experiment.cells
-                for first, last in pairwise((0, *plan.looks(current.experiment))):
-                    done = store.done(disturbed=not repeats)
-                    blocks = plan.schedule(current.experiment, current.seed, range(first, last))
-                    trials = plan.remaining(blocks, done, cells)
-                    _announce(current, len(trials), first, len(cells), reporter.say)
-                    with observer.expecting(trials, len(done)):
-                        carry_out(current, lanes, trials, observer, repeats=repeats)
-                    cells = unsettled(current, store.observations(), last)
-                    if not cells:
-                        break
+                # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled; with a
+                # budget, of those cells that are worth it, until it is used up.
+                for stage in stages(current, store, len(lanes), repeats=repeats):
+                    if stage.words:
+                        reporter.say(stage.words)
+                    with observer.expecting(stage.trials, stage.done):
+                        carry_out(current, lanes, stage.trials, observer, repeats=repeats, until_s=stage.until_s)
             # Stop: everything has ended here, and nothing runs while the results are computed and written.
         except (LabError, Interrupted) as error:
             if isinstance(error, Interrupted):
@@ -87,7 +82,7 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                 _conclude_early(error, store, options, conclude, console)
             raise
         comparison = _conclude(current, store, options, conclude, console)
-        _say_unsettled(current, cells, reporter.say)
+        _say_unsettled(current, store, reporter.say)
         _say_disturbed(current, store, options, reporter.say)
         return comparison
 
@@ -103,13 +98,6 @@ def _sweep(prepared: Prepared) -> None:
     with contextlib.suppress(LabError):
         for testbed in prepared.testbeds:
             testbed.runtime.sweep()
-
-
-def _announce(run: Run, trials: int, first: int, cells: int, say: Say) -> None:
-    if first == 0:
-        say(f"Run {run.id}: {trials} trials, seed {run.seed}.")
-    elif trials:
-        say(f"{cells} cells are not settled by {first} blocks: {trials} trials more.")
 
 
 def _conclude(run: Run, store: Store, options: RunOptions, conclude: Conclude, console: Console) -> Comparison:
@@ -151,10 +139,10 @@ def _conclude_early(
             say(f"Ended early {cause}: {comparison.measured} of {comparison.trials} trials measured. {go_on}")
 
 
-def _say_unsettled(run: Run, cells: Collection[Cell], say: Say) -> None:
+def _say_unsettled(run: Run, store: Store, say: Say) -> None:
     """That a run with `precision` has ended at `max_blocks`, and what is not settled by then."""
     experiment = run.experiment
-    if not cells:
+    if experiment.max_blocks is None or not (cells := unsettled(run, store.observations(), experiment.max_blocks)):
         return
     of = [cell for cell in cells if cell.server != experiment.reference] or cells
     named = sorted(map(describe, of))

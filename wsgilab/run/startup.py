@@ -1,19 +1,20 @@
 """What `lab.run` and the interactive lab do before load begins: install, start, and ask every server what it runs on."""
 
 import contextlib
+import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wsgilab import __version__
 from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server, Stack
 from wsgilab.model.application import Application
-from wsgilab.model.errors import HostError, TargetError
+from wsgilab.model.errors import BuildError, HostError, TargetError
 from wsgilab.model.text import called, counted
 from wsgilab.runtime.pages import FACTS, facts
-from wsgilab.runtime.protocol import NO_LOCKS, Backends, Fleet, Runtime, Say, Target
+from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Backends, Fleet, Running, Runtime, Say, Target
 from wsgilab.system import cpus
 from wsgilab.system.host import available_bytes, now, package_versions
 
@@ -72,12 +73,14 @@ def started(
     """
     used = {each.name: each for fleet in servers.values() for each in fleet}
     digests = runtime.prepare(list(used.values()), backends, say, application, locks)
-    if application is not None:
-        able = {
-            count: [each for each in fleet if each.stack in digests or not each.is_started]
-            for count, fleet in servers.items()
-        }
-        servers = {count: fleet for count, fleet in able.items() if fleet}
+    # Not all go with an application, and not every machine has what a server is compiled with, or its Python.
+    able = {
+        count: [each for each in fleet if each.stack in digests or not each.is_started]
+        for count, fleet in servers.items()
+    }
+    servers = {count: fleet for count, fleet in able.items() if fleet}
+    if not servers:
+        raise BuildError("none of these servers can be installed here; name others with --servers")
     beside = f" and {' and '.join(each.name for each in backends)}" if backends else ""
     count = sum(map(len, servers.values()))
     if all(each.is_started for each in used.values()):
@@ -86,8 +89,9 @@ def started(
     with contextlib.ExitStack() as up:
         # First, so that a server finds them, and last to end, so that none loses them.
         running = up.enter_context(runtime.backends(backends, layout.backends)) if backends else {}
-        if application is not None and count > 1 and not locks:
-            check_memory(runtime, layout, servers, application)
+        # How the lab's own servers start is known. With another application some may not, and the others are worth measuring.
+        # A run that goes on has measured these, and needs all of them.
+        may_lack = application is not None and not locks
         out: set[str] = set()
 
         def leave_out(name: str, error: TargetError) -> None:
@@ -96,14 +100,19 @@ def started(
             for line in error.detail.splitlines()[-_LAST_LINES:]:
                 say(f"  | {line}")
 
-        # How the lab's own servers start is known. With another application some may not, and the others are worth measuring.
+        after_first: AfterFirst | None = None
+        if application is not None and may_lack and count > 1 and runtime.is_here():
+            after_first = functools.partial(check_memory, servers, application, confined=runtime.name == "compose")
+        fleets: dict[int, Fleet] = {}
+        for cores, fleet in servers.items():
+            # The smallest first, which tells what all of them take.
+            ordered = sorted(fleet, key=lambda each: each.processes or 1) if after_first else fleet
+            start = runtime.start(ordered, layout.servers[cores], leave_out if may_lack else None, after_first)
+            fleets[cores], after_first = up.enter_context(start), None
         fleets = {
-            count: up.enter_context(
-                runtime.start(fleet, layout.servers[count], None if application is None else leave_out)
-            )
-            for count, fleet in servers.items()
+            cores: {each.name: fleets[cores][each.name] for each in fleet if each.name in fleets[cores].keys() - out}
+            for cores, fleet in servers.items()
         }
-        fleets = {count: {name: fleet[name] for name in fleet if name not in out} for count, fleet in fleets.items()}
         yield Started(
             runtime=runtime,
             layout=layout,
@@ -115,24 +124,21 @@ def started(
 
 
 def check_memory(
-    runtime: Runtime,
-    layout: cpus.Layout,
     servers: Mapping[int, Collection[Server]],
     application: Application,
-    available: Callable[[], int] = available_bytes,
+    first: Running,
+    *,
+    confined: bool,
 ) -> None:
-    """Start the smallest of the servers of a user's own `application` by itself, and raise HostError where all of them together
-    would take more memory than is `available` then, in bytes. On another machine, nothing is known of that."""
-    if not runtime.is_here():
-        return
-    every = [(count, each) for count, fleet in servers.items() for each in fleet]
-    cores, first = min(every, key=lambda each: each[1].processes or 1)
-    with runtime.start([first], layout.servers[cores]) as fleet:
-        used = fleet[first.name].usage().resident_bytes
-        free = available() + used
-    processes = sum(each.processes or 1 for _, each in every)
-    needed = used // (first.processes or 1) * processes
-    if application.memory_mb is not None and runtime.name == "compose":
+    """Raises HostError where all `servers` of a user's own `application` would take more memory than there is, by what `first` of them takes,
+    which is up alone. `confined`: whether memory_mb holds for each."""
+    every = [each for fleet in servers.values() for each in fleet]
+    own = next(each.processes or 1 for each in every if each.name == first.name)
+    used = first.usage().resident_bytes
+    free = available_bytes() + used
+    processes = sum(each.processes or 1 for each in every)
+    needed = used // own * processes
+    if application.memory_mb is not None and confined:
         needed = min(needed, application.memory_mb * 2**20 * len(every))
     if needed > free:
         raise HostError(
@@ -140,6 +146,33 @@ def check_memory(
             f"{first.name} takes {used / 2**20:.0f} MiB and they have {processes} processes, but {free / 2**30:.1f} GiB are "
             "available; measure fewer with --servers"
         )
+
+
+def on_all(lanes: Sequence[Started]) -> Sequence[Started]:
+    """What is up on each of the lanes, without the servers that another has left out: any lane may get any block.
+
+    Raises TargetError where nothing remains.
+    """
+    common = frozenset[str].intersection(*(each.names for each in lanes))
+    if not common:
+        raise TargetError("no server is up on all machines of targets; see above which were left out, and why")
+    return [
+        replace(
+            each,
+            fleets={
+                cores: {name: fleet[name] for name in fleet if name in common} for cores, fleet in each.fleets.items()
+            },
+        )
+        for each in lanes
+    ]
+
+
+def narrowed(run: Run, up: Collection[str], say: Say) -> Run:
+    """`run` with those of its servers that are `up`, and what they run on. As it is resumed, it has no others."""
+    servers = {name: server for name, server in run.servers.items() if name in up}
+    gone = {each.stack for each in run.servers.values()} - {each.stack for each in servers.values()}
+    stacks = {name: stack for name, stack in run.stacks.items() if name not in gone}
+    return replace(run, experiment=without_missing(run.experiment, up, say), servers=servers, stacks=stacks)
 
 
 def without_missing(experiment: Experiment, up: Collection[str], say: Say) -> Experiment:
@@ -209,8 +242,9 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
 def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> None:
     """Raises TargetError unless the servers of another lane run on the same packages as those of `run`."""
     for stack, each in _stacks(started, get).items():
-        known = run.stacks[stack]
-        if (each.python, dict(each.packages)) != (known.python, dict(known.packages)):
+        known = run.stacks.get(stack)
+        # Where one lane has left out all servers of a stack, it is measured on none.
+        if known is not None and (each.python, dict(each.packages)) != (known.python, dict(known.packages)):
             raise TargetError(
                 f"{whose}: stack {stack} has other packages on one than on the other; {called('lab.clean')} and build anew, "
                 "from the same base image"

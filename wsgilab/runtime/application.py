@@ -9,16 +9,17 @@ from pathlib import Path, PurePosixPath
 from wsgilab.model import Backend, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, StoreError, TargetError, UsageError
-from wsgilab.runtime import packages
+from wsgilab.runtime import lock_text, packages
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.packages import Locked, Target
+from wsgilab.runtime.packages import Locked
 from wsgilab.runtime.pages import READY
 from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.resolving import Target
 from wsgilab.runtime.source import Source
 from wsgilab.runtime.starting import START_S
 
 UNPREPARED = 81
-"""The exit code of a container whose preparation failed."""
+"""The exit code of a server whose preparation failed."""
 NOT_PREPARED = "its command `prepare` failed"
 INDEXES = "indexes.txt"
 """Beside the copy of the source, and removed with it: `Installed.indexes`."""
@@ -27,6 +28,22 @@ PREPARE_S = 300.0
 """How long `prepare` may take."""
 
 _LARGEST_ENV_FILE = 2**20
+
+
+_PREPARED = f"""
+import os, subprocess, sys
+count = int(sys.argv[1])
+words, command = sys.argv[2 : 2 + count], sys.argv[2 + count :]
+try:
+    code = subprocess.call(words, cwd=os.environ["LAB_SOURCE"])
+except OSError as error:
+    code = f"{{words[0]}}: {{error.strerror}}"
+if code:
+    print(code, file=sys.stderr)
+    sys.exit({UNPREPARED})
+os.execvp(command[0], command)
+"""
+"""Runs a command of so many words, then becomes the one that follows. In Python, since an image may have no shell."""
 
 
 LOCUST = "locust"
@@ -68,8 +85,13 @@ class Installed:
 
     @property
     def start_s(self) -> float:
-        """How long a server may take until then."""
-        return self.application.start_s or START_S
+        """How long a server may take until then, its preparation included."""
+        return (self.application.start_s or START_S) + self.prepare_s
+
+    @property
+    def prepare_s(self) -> float:
+        """How long that alone may take."""
+        return PREPARE_S if self.application.prepare else 0.0
 
     @property
     def writable(self) -> Collection[str]:
@@ -77,8 +99,9 @@ class Installed:
         return [PurePosixPath(each).as_posix() for each in self.application.writable]
 
     def prepare(self, place: Place) -> Sequence[str]:
-        """The words of the command that prepares a server; none where there is none."""
-        return [place.filled_in(each) for each in self.application.prepare]
+        """The words before the command of a server that prepare it first; none where there is nothing to prepare."""
+        words = [place.filled_in(each) for each in self.application.prepare]
+        return ["python", "-S", "-E", "-c", _PREPARED, str(len(words)), *words] if words else []
 
     def environment(self, server: Server, place: Place) -> dict[str, str]:
         """What the application adds to the environment of a server. What its row sets itself, the row knows better."""
@@ -130,7 +153,7 @@ def settle(
     for name, text in found.locks.items():
         (folder / "locks" / f"{name}.txt").write_text(text)
     (folder / INDEXES).touch(mode=0o600)
-    (folder / INDEXES).write_text(packages.placed(found.indexes, str(folder / "source")))
+    (folder / INDEXES).write_text(lock_text.placed(found.indexes, str(folder / "source")))
     return Installed(application=application, source=source, locks=found.locks, secrets=secrets, indexes=found.indexes)
 
 

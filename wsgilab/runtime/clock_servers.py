@@ -13,7 +13,7 @@ from wsgilab.runtime import images
 from wsgilab.runtime.command import Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import CLOCK_SERVER
-from wsgilab.runtime.removal import PROJECT_LABEL
+from wsgilab.runtime.removal import PROJECT_LABEL, SERVICE_LABEL
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
@@ -55,7 +55,22 @@ def build(compose: Compose) -> None:
 
 def facts(compose: Compose, project: str) -> MachineFacts:
     """The facts of the machine that the engine runs on. Raises EngineError."""
-    return _run_once(compose, project, ["host"], TypeAdapter(MachineFacts))
+    # Not by Compose: it would first make a network, which takes longer than the answer, and for which there is no use.
+    with engine_errors():
+        container = compose.client.containers.create(
+            compose.image(CLOCK_SERVER),
+            [*_MODULE, "host"],
+            labels={"wsgilab.lab": compose.lab_id, PROJECT_LABEL: project, SERVICE_LABEL: CLOCK_SERVER},
+            name=f"{project}-facts",
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+        )
+        container.start()
+        code = container.wait(timeout=_ONCE_S)["StatusCode"]
+        stdout, stderr = (container.logs(stdout=out, stderr=not out).decode(errors="replace") for out in (True, False))
+    return _answer(Finished(code=code, stdout=stdout, stderr=stderr), TypeAdapter(MachineFacts))
 
 
 def probe(compose: Compose, project: str, host: str, port: int) -> Probed:
@@ -63,7 +78,7 @@ def probe(compose: Compose, project: str, host: str, port: int) -> Probed:
 
     Raises EngineError where the container does not run; an unreachable clock server is part of the answer.
     """
-    return _run_once(compose, project, ["probe", host, str(port)], TypeAdapter(Probed))
+    return _answer(_run(compose, project, ["--rm"], ["probe", host, str(port)]), TypeAdapter(Probed))
 
 
 def serve(compose: Compose, project: str, publish: str, ports: str) -> int:
@@ -86,9 +101,8 @@ def _refusal(finished: Finished) -> str:
     return refusals[-1].removeprefix(begin).rpartition("): ")[2] if refusals else finished.last_line
 
 
-def _run_once(compose: Compose, project: str, words: Sequence[str], adapter: "TypeAdapter[Answer]") -> Answer:
-    """The JSON object in the last line that it prints, an error included."""
-    finished = _run(compose, project, ["--rm"], words)
+def _answer(finished: Finished, adapter: "TypeAdapter[Answer]") -> Answer:
+    """The JSON object in the last line that it has printed, an error included."""
     lines = finished.stdout.strip().splitlines()
     try:
         found = json.loads(lines[-1] if lines else "")

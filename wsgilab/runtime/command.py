@@ -20,12 +20,13 @@ from wsgilab.model.errors import EngineError
 from wsgilab.runtime import origin
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
+from wsgilab.runtime.protocol import SWARM
 from wsgilab.system import process
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
 if TYPE_CHECKING:
-    from wsgilab.runtime.own_images import OwnImages
+    from wsgilab.runtime.own_images import LocustImage, OwnImages
 
 OWN_BASE = "wsgilab-base:trixie"
 """The user's own base image; used where no other is named and the registry's is not present."""
@@ -74,6 +75,8 @@ class Compose:
         self.stacks = project / "services" / "stacks"
         self.own: OwnImages | None = None
         """Of a user's own application, once it is prepared; None: servers have the lab's."""
+        self.locust: LocustImage | None = None
+        """The swarm's image, where the Locust files of a user's own application import more than Locust."""
         self.kept: set[str] = set()
         """Images that were built of the user's own files, and are in use."""
         with engine_errors():
@@ -113,8 +116,7 @@ class Compose:
     @property
     def swarm_files(self) -> list[Path]:
         """The files of the swarm, and of what runs in its image."""
-        own = self.own.locust if self.own else None
-        return self.lab_files if own is None else [*self.lab_files, own.file]
+        return self.lab_files if self.locust is None else [*self.lab_files, self.locust.file]
 
     def argv(self, project: str, files: Collection[Path]) -> list[str]:
         """The command line for a Compose project of that name, up to the subcommand."""
@@ -164,9 +166,16 @@ class Compose:
 
     def image(self, stack: str) -> str:
         """The name of the image of one of the lab's stacks, with the user's own application where that goes with it."""
+        if stack == SWARM and self.locust is not None:
+            return self.locust.name
         if self.own is not None and stack in self.own.images:
             return self.own.images[stack]
         return f"{OWN}/{stack}:{self.tag}"
+
+    def own_image(self, stack: str, *made_of: str) -> str:
+        """The name of a stack's image with a user's own application, by all that it is made of beside the lab's own files."""
+        digest = hashlib.sha256("\n".join([*made_of, self.tag]).encode()).hexdigest()
+        return f"{OWN}/own-{stack}:{digest[:_SHORT]}-{self.checkout}"
 
     def base_image(self) -> str:
         """The image that the lab's own are built on."""

@@ -1,7 +1,6 @@
 """The runtime `compose`: the catalogue's services and the backends as containers, by Docker Compose."""
 
 import contextlib
-import functools
 import itertools
 import re
 import socket
@@ -15,14 +14,14 @@ from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
 from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, HostError, LabError, TargetError
 from wsgilab.model.site import PORT_TAKEN
-from wsgilab.runtime import clock_servers, images, logs, overlay, own_images, services
+from wsgilab.runtime import clock_servers, images, logs, services
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import LOCUST
 from wsgilab.runtime.clock_servers import MachineFacts, Probed
 from wsgilab.runtime.command import LOOPBACK, Compose
 from wsgilab.runtime.containers import POLL_S, ContainerBackend, ContainerTarget, engine_errors, written
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.own_images import OwnImages
+from wsgilab.runtime.installation import Installation
 from wsgilab.runtime.protocol import (
     CLOCK_SERVER,
     NO_LOCKS,
@@ -30,14 +29,15 @@ from wsgilab.runtime.protocol import (
     SWARM,
     SWARM_MODULE,
     UI_MODULE,
+    AfterFirst,
     Backends,
     Fleet,
     LeaveOut,
     Say,
     not_up,
 )
-from wsgilab.runtime.removal import PROJECT_LABEL, remove, torn_down
-from wsgilab.runtime.starting import wait_until_ready
+from wsgilab.runtime.removal import PROJECT_LABEL, SERVICE_LABEL, remove, torn_down
+from wsgilab.runtime.starting import bring_up, wait_until_ready
 from wsgilab.system import cpus as cpusets
 from wsgilab.system import process
 from wsgilab.system.ports import bracketed, check_free, taken
@@ -47,7 +47,6 @@ LABEL = "wsgilab.lab"
 UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
-_SERVICE_LABEL = "com.docker.compose.service"
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _RUN = ("--progress", "quiet", "--profile", SWARM, "run", "--rm", "--no-TTY", "--no-deps")
 _PORTS_GONE = re.compile(r"all ports are allocated")
@@ -76,19 +75,12 @@ class ComposeRuntime:
         beside the servers."""
         self._project = project
         self._machine = machine
-        self._needs = needs
         self._engine = engine
         self._lab_id = lab_id
         self._ports = ports
         self._logs = state / "logs"
         self._files = state / "generated" / ("here" if machine is None else machine.name)
         """What is generated for a user's own application."""
-        self._own: OwnImages | None = None
-        self._services: services.Services | None = None
-        """Of a Compose file of the user's own."""
-        self._own_images: dict[tuple[str | None, str | None], str] = {}
-        self._own_services: dict[tuple[tuple[str, str], ...], tuple[services.Services, Mapping[str, str]]] = {}
-        """Files and services -> what was read and installed."""
         self._networks: list[str] = []
         """Of the fleets that are up."""
         self._backends: Mapping[str, Any] = {}
@@ -98,13 +90,12 @@ class ComposeRuntime:
         publish = LOOPBACK if machine is None else machine.publish
         self._compose = Compose(project, engine, lab_id, catalogue_file, ports, publish)
         self._client = self._compose.client
+        self._installation = Installation(self._compose, self._files, needs)
 
     @property
     def locks(self) -> Mapping[str, str]:
-        if self._own is None:
-            return NO_LOCKS
-        own = self._own.installed.locks
-        return {**own, LOCUST: self._own.locust.lock} if self._own.locust else own
+        own = NO_LOCKS if self._compose.own is None else self._compose.own.installed.locks
+        return {**own, LOCUST: self._compose.locust.lock} if self._compose.locust else own
 
     def prepare(
         self,
@@ -114,43 +105,14 @@ class ComposeRuntime:
         application: Application | None = None,
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
-        self._own = self._compose.own = self._services = None
-        self._compose.know(servers, self._files / "rows.yaml")
-        if application is None:
-            return images.prepare(self._compose, servers, backends, self._needs, say)
-        self._services = self._installed_services(backends, say)[0]
-        network = None if self._services is None else f"{self._services_project}_default"
-        settled = own_images.settled
-        if application.has_image:
-            settled = functools.partial(overlay.settled, self._own_image(application, say))
-        with settled(self._compose, application, servers, locks, self._files, network, say) as own:
-            self._own = self._compose.own = own
-            able = [each for each in servers if each.stack in own.images]
-            return images.prepare(self._compose, able, backends, self._needs, say)
+        return self._installation.prepare(servers, backends, say, application, locks, self._services_project)
+
+    def prepare_users(self, application: Application, say: Say, locks: Mapping[str, str]) -> Mapping[str, str]:
+        """As `prepare`, on a machine that has no servers: what runs there, with what the Locust files of `application` import."""
+        return self._installation.prepare_users(application, say, locks)
 
     def identify(self, application: Application, backends: Collection[Backend], say: Say) -> Mapping[str, str]:
-        if application.has_image:
-            found = {overlay.IMAGE: overlay.digest(self._compose, self._own_image(application, say))}
-        else:
-            found = dict(sources.recorded(sources.read(application)))
-        return {**found, **self._installed_services(backends, say)[1]}
-
-    def _own_image(self, application: Application, say: Say) -> str:
-        """The image that has the application, built or pulled once: what a run has recorded is what it starts."""
-        key = (application.image, application.build)
-        if key not in self._own_images:
-            self._own_images[key] = overlay.present(self._compose, application, say)
-        return self._own_images[key]
-
-    def _installed_services(
-        self, backends: Collection[Backend], say: Say
-    ) -> tuple[services.Services | None, Mapping[str, str]]:
-        """Those of a Compose file of the user's own, read and installed once, with the digests that a run records."""
-        key = tuple((each.compose, each.name) for each in backends if each.compose)
-        if key and key not in self._own_services:
-            found = services.read(self._compose, backends)
-            self._own_services[key] = found, services.install(self._compose, found, self._files, say)
-        return self._own_services.get(key, (None, {}))
+        return self._installation.identify(application, backends, say)
 
     def facts(self) -> MachineFacts:
         """What machine the engine runs on. Raises BuildError and EngineError."""
@@ -204,39 +166,44 @@ class ComposeRuntime:
     @contextlib.contextmanager
     def _services_up(self, cpus: frozenset[int]) -> Iterator[Backends]:
         """Those of a Compose file of the user's own, if there are any. Servers join their network when they start."""
-        if self._services is None:
+        own, project = self._installation.services, self._services_project
+        if own is None:
             yield {}
             return
-        project = self._services_project
-        with (
-            self._torn_down(project),
-            services.up(self._compose, self._services, project, self._files, cpus) as found,
-        ):
+        with self._torn_down(project), services.up(self._compose, own, project, self._files, cpus) as found:
             yield found
 
     @contextlib.contextmanager
     def start(
-        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+        self,
+        servers: Collection[Server],
+        cpus: frozenset[int],
+        leave_out: LeaveOut | None = None,
+        after_first: AfterFirst | None = None,
     ) -> Iterator[Fleet]:
         project = self._fleet_project(len(cpus))
         network = f"{project}_default"
-        names = [server.name for server in servers]
         self._compose.know(servers, self._files / "rows.yaml")
-        page, start_s = (self._own.installed.ready, self._own.start_s) if self._own else (None, None)
-        with self._up(project, self._compose.server_files, names, cpus) as containers:
-            address = None if self._machine is None else self._machine.address
-            fleet = {
-                each.name: ContainerTarget(each, cpus, containers[each.name], network, address, start_s)
-                for each in servers
-            }
-            ready = wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page, leave_out)
-            fleet = {name: fleet[name] for name in ready}
+        own = self._compose.own.installed if self._compose.own else None
+        page, start_s, prepare_s = (own.ready, own.start_s, own.prepare_s) if own else (None, None, 0.0)
+        address = None if self._machine is None else self._machine.address
+        fleet: dict[str, ContainerTarget] = {}
+
+        def begin(some: Collection[Server]) -> Collection[ContainerTarget]:
+            names = [each.name for each in some]
+            containers = self._bring_up(project, self._compose.server_files, names, cpus)
+            new = [ContainerTarget(each, cpus, containers[each.name], network, address, start_s) for each in some]
+            fleet.update(zip(names, new, strict=True))
+            return new
+
+        with self._torn_down(project):
+            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
             with engine_errors():
                 for name, backend in self._backends.items():
                     self._client.networks.get(network).connect(backend, aliases=[name])
             self._networks.append(network)
             try:
-                yield fleet
+                yield {name: fleet[name] for name in ready}
             finally:
                 self._networks.remove(network)
 
@@ -246,12 +213,18 @@ class ComposeRuntime:
     ) -> Iterator[Mapping[str, Any]]:
         """Services that were started: service -> container. Leaving it leaves nothing behind."""
         with self._torn_down(project):
-            # Without --wait, which would wait a minute for a server at a wrong address, and not report that.
-            words = ["up", "--detach", "--no-build", *names]
-            up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
-            if up.code != 0:
-                raise self._start_error(up, len(names))
-            yield self._containers(project)
+            yield self._bring_up(project, files, names, cpus)
+
+    def _bring_up(
+        self, project: str, files: Collection[Path], names: Collection[str], cpus: frozenset[int]
+    ) -> Mapping[str, Any]:
+        """Start services, beside those of the project that are up: service -> container."""
+        # Without --wait, which would wait a minute for a server at a wrong address, and not report that.
+        words = ["up", "--detach", "--no-build", *names]
+        up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
+        if up.code != 0:
+            raise self._start_error(up, len(names))
+        return self._containers(project)
 
     def _start_error(self, up: Finished, count: int) -> LabError:
         where, otherwise = f"LAB_PORTS={self._ports}", "or unset LAB_PORTS"
@@ -399,7 +372,7 @@ class ComposeRuntime:
         with engine_errors():
             label = f"{PROJECT_LABEL}={project}"
             found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-            return {container.labels[_SERVICE_LABEL]: container for container in found}
+            return {container.labels[SERVICE_LABEL]: container for container in found}
 
     def _beside_project(self, name: str) -> str:
         """A name for a Compose project of its own, for what runs beside the fleets."""

@@ -28,7 +28,16 @@ POLL_S = 0.2
 _GONE = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
 """The engine's status codes for a container that was removed, is being removed, or does not run."""
 _NO_SHELL = (126, 127)
-"""The exit codes of a command that an image does not have: one of the user's own may lack sh or cat."""
+"""The exit codes of a command that an image does not have: one of the user's own may lack sh or cat, and then it may have Python."""
+_READ = """
+import glob, sys
+for pattern in sys.argv[1:]:
+    for path in glob.glob(pattern):
+        try:
+            print(open(path).read())
+        except OSError:
+            pass
+"""
 _LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
@@ -105,8 +114,8 @@ class RunningContainer:
 
     def listening(self) -> Collection[Address]:
         with engine_errors(), contextlib.suppress(TargetError), self._alive():
-            _, output = self._container.exec_run(["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null"])
-            return listeners(output.decode(errors="replace"))
+            code, output = self._read("/proc/net/tcp", "/proc/net/tcp6")
+            return () if code in _NO_SHELL else listeners(output)
         return ()
 
     def log_tail(self, lines: int = 10) -> str:
@@ -119,13 +128,20 @@ class RunningContainer:
     def effective_cpus(self) -> frozenset[int]:
         """Read inside the container, so that it works for an engine on another machine."""
         with engine_errors(), self._alive():
-            code, output = self._container.exec_run(["sh", "-c", "cat /proc/[0-9]*/task/[0-9]*/status 2>/dev/null"])
+            code, output = self._read("/proc/[0-9]*/task/[0-9]*/status")
         if code in _NO_SHELL:
             return cpusets.parse(self._container.attrs["HostConfig"]["CpusetCpus"])
-        found = set(re.findall(r"^Cpus_allowed_list:\s*(\S+)$", output.decode(), re.MULTILINE))
+        found = set(re.findall(r"^Cpus_allowed_list:\s*(\S+)$", output, re.MULTILINE))
         if len(found) != 1:
             raise TargetError(f"{self.name}: its processes run on different cores: {sorted(found) or 'unknown'}")
         return cpusets.parse(found.pop())
+
+    def _read(self, *patterns: str) -> tuple[int, str]:
+        """The text of files in the container, and an exit code: one of _NO_SHELL where it has nothing to read them with."""
+        code, output = self._container.exec_run(["sh", "-c", f"cat {' '.join(patterns)} 2>/dev/null"])
+        if code in _NO_SHELL:
+            code, output = self._container.exec_run(["python", "-S", "-E", "-c", _READ, *patterns])
+        return code, output.decode(errors="replace")
 
     def usage(self) -> Usage:
         with engine_errors(), self._alive():
@@ -141,6 +157,7 @@ class RunningContainer:
             resident_bytes=max(0, memory.get("usage", 0) - cache),
             # The pids controller counts tasks, which are threads (kernel.org, cgroup-v2, "PID").
             os_threads=stats.get("pids_stats", {}).get("current", 0),
+            throttled=stats["cpu_stats"].get("throttling_data", {}).get("throttled_periods"),
         )
 
     @contextlib.contextmanager

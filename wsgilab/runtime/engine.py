@@ -233,12 +233,25 @@ def _client() -> tuple[str, str] | NoEngine:
     if not clients:
         return NoEngine(reason="no docker client on PATH", remedy="install Docker Engine with its Compose plug-in")
     for each in clients:
-        if compose := _output(each, "compose", "version", "--short"):
+        if compose := _compose_version(each):
             return each, compose
     return NoEngine(
         reason=f"the docker client {clients[0]} has no Compose plug-in",
         remedy="install Compose v2, in Debian the package docker-compose, elsewhere docker-compose-plugin",
     )
+
+
+def _compose_version(client: str) -> str:
+    """The version of a client's Compose; empty where it has none. A client that has one is asked once: it takes three processes
+    and longer than all else that is asked of it."""
+    key = client, Path(client).stat().st_mtime_ns
+    if key not in _KNOWN and (found := _output(client, "compose", "version", "--short")):
+        _KNOWN[key] = found
+    return _KNOWN.get(key, "")
+
+
+_KNOWN: dict[tuple[str, int], str] = {}
+"""A client's path, and when it was written -> the version of its Compose."""
 
 
 def _clients() -> list[str]:

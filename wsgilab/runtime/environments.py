@@ -14,10 +14,12 @@ from wsgilab.model import Backend, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError
 from wsgilab.runtime import application as applications
-from wsgilab.runtime import packages
+from wsgilab.runtime import lock_text, stacks
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, Installed
 from wsgilab.runtime.protocol import NO_LOCKS, SWARM, Say
+from wsgilab.runtime.resolving import Target
+from wsgilab.runtime.stacks import Needs
 from wsgilab.system import process
 
 _INSTALL_S = 300.0
@@ -38,6 +40,8 @@ class Environments:
         """The lock of what the user's own Locust files import beside Locust; empty where there is nothing."""
         self._python = sys.executable
         """Its interpreter."""
+        self._pythons: dict[str, str] = {}
+        """The interpreters of stacks that are for another Python than the lab's own."""
 
     @property
     def locks(self) -> Mapping[str, str]:
@@ -70,10 +74,14 @@ class Environments:
             else:
                 stacks |= self._settle(application, servers, locks, say)
             for stack in sorted(stacks):
-                digests[stack] = self._digest(stack)
-                if not (self.folder(stack) / ".complete").exists():
-                    say(f"Installing the stack {stack} ...")
-                    self._install(stack)
+                needs = self._needs(stack)
+                try:
+                    digests[stack] = self._installed(stack, needs, say)
+                except BuildError as error:
+                    if needs.are_usual:
+                        raise
+                    left_out = ", ".join(each.name for each in servers if each.stack == stack)
+                    say(f"Left out: {left_out}: {error.message}")
             if (beside := self.locust_packages) and not (beside / ".complete").exists():
                 say("Installing what your Locust files import ...")
                 self._install_beside(beside)
@@ -95,13 +103,13 @@ class Environments:
     ) -> AbstractSet[str]:
         """The stacks of `servers` that go with a user's own application."""
         self._python = _interpreter(application.python)
-        target = packages.Target(
+        target = Target(
             options=("--python", self._python),
             name=f"Python {application.python or platform.python_version()} on {platform.machine()}",
         )
         stacks, files = self._project / "services" / "stacks", self._own / "files"
         self.installed = applications.settle(application, servers, stacks, target, known, files, say)
-        lab = packages.Target(
+        lab = Target(
             options=("--python", sys.executable), name=f"Python {platform.python_version()} on {platform.machine()}"
         )
         self._locust, _ = applications.locust_lock(application, stacks, lab, known, files)
@@ -113,6 +121,21 @@ class Environments:
                 shutil.rmtree(environment, ignore_errors=True)
         return self.installed.locks.keys()
 
+    def _needs(self, stack: str) -> Needs:
+        """With a user's own application, whose packages are all wheels and for one Python, nothing of its own."""
+        return Needs() if stack in self.locks else stacks.needs(self._project / "services" / "stacks" / stack)
+
+    def _installed(self, stack: str, needs: Needs, say: Say) -> str:
+        """The digest of a stack, which is installed if it is not there yet. Raises BuildError."""
+        if needs.runtime == "compose":
+            raise BuildError(f"stack {stack} runs in containers only")
+        if needs.python is not None:
+            self._pythons[stack] = _interpreter(needs.python)
+        if not (self.folder(stack) / ".complete").exists():
+            say(f"Installing the stack {stack} ...")
+            self._install(stack, needs)
+        return self._digest(stack)
+
     def _lock(self, stack: str) -> Path:
         lock = self._project / "services" / "stacks" / stack / "requirements.txt"
         if not lock.is_file():
@@ -123,10 +146,12 @@ class Environments:
     def _digest(self, stack: str) -> str:
         if stack in self.locks and self.installed is not None:
             content = self.locks[stack] + f"\n{self._python} {sys.version}"
-            if packages.local_folders(self.locks[stack]):
+            if lock_text.local_folders(self.locks[stack]):
                 content += self.installed.source.digest
         else:
             content = self._lock(stack).read_text() + f"\n{platform.python_implementation()} {sys.version}"
+            if stack in self._pythons:
+                content += f"\n{self._pythons[stack]}"
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
     def folder(self, stack: str) -> Path:
@@ -134,22 +159,23 @@ class Environments:
         folder = self._own if stack in self.locks else self._stacks
         return folder / f"{stack}-{self._digest(stack).removeprefix('sha256:')[:12]}"
 
-    def _install(self, stack: str) -> None:
+    def _install(self, stack: str, needs: Needs) -> None:
         environment, uv = self.folder(stack), find_uv_bin()
         # An environment without its mark was not finished; environments cannot be moved, so it begins anew.
         shutil.rmtree(environment, ignore_errors=True)
         is_own, files = stack in self.locks, self._own / "files"
         lock = files / "locks" / f"{stack}.txt" if is_own else self._lock(stack)
         python = ("--python", str(environment / "bin" / "python"))
-        venv = [uv, "venv", "--quiet", "--no-project", "--python", self._python if is_own else sys.executable]
+        interpreter = self._python if is_own else self._pythons.get(stack, sys.executable)
+        venv = [uv, "venv", "--quiet", "--no-project", "--python", interpreter]
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", *python, str(lock)]
         commands = [[*venv, str(environment)], [*sync, *([str(files / INDEXES)] if is_own else [])]]
-        if folders := packages.local_folders(self.locks.get(stack, "")):
+        if folders := lock_text.local_folders(self.locks.get(stack, "")):
             paths = [str(files / "source" / folder) for folder in folders]
             commands.append([uv, "pip", "install", "--quiet", "--no-deps", "--no-cache", *python, *paths])
         where = "" if is_own else f", and {lock.relative_to(self._project)} unchanged"
         for argv in commands:
-            _run(argv, f"stack {stack} does not install", where)
+            _run(argv, f"stack {stack} does not install", where, needs)
         (environment / ".complete").touch()
 
     def _install_beside(self, folder: Path) -> None:
@@ -157,18 +183,21 @@ class Environments:
         shutil.rmtree(folder, ignore_errors=True)
         argv = [find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable]
         argv += ["--target", str(folder), "--requirements", str(files / "locks" / f"{LOCUST}.txt")]
-        _run([*argv, "--requirements", str(files / LOCUST_INDEXES)], "locust_requirements do not install", "")
+        _run([*argv, "--requirements", str(files / LOCUST_INDEXES)], "locust_requirements do not install", "", Needs())
         (folder / ".complete").touch()
 
 
-def _run(argv: Sequence[str], what: str, where: str) -> None:
+def _run(argv: Sequence[str], what: str, where: str, needs: Needs) -> None:
     """Raises BuildError, which begins with `what`, where it fails."""
     try:
         finished = process.run(argv, timeout_s=_INSTALL_S)
     except process.TooSlow as error:
         raise BuildError(f"{what}: {error}; is the package index in reach?") from None
     if finished.code != 0:
-        raise BuildError(f"{what}: {finished.last_line}; is the package index in reach{where}?", detail=finished.stderr)
+        remedy = f"is the package index in reach{where}?"
+        if needs.debian:
+            remedy = f"it is compiled, for which Debian has {', '.join(needs.debian)}"
+        raise BuildError(f"{what}: {finished.last_line}; {remedy}", detail=finished.stderr)
 
 
 def _interpreter(wanted: str | None) -> str:

@@ -14,6 +14,7 @@ from wsgilab.model.errors import BuildError
 from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.stacks import needs
 from wsgilab.system import process
 from wsgilab.system.process import Finished
 
@@ -52,7 +53,14 @@ def prepare(
         if _built(compose, services.values(), where).code != 0:
             # One by one, to find out which fails.
             for stack, service in services.items():
-                build(compose, stack, service, where)
+                try:
+                    build(compose, stack, service, where)
+                except BuildError as error:
+                    if needs(compose.stacks / stack).are_usual:
+                        raise
+                    left_out = ", ".join(each.name for each in servers if each.stack == stack)
+                    say(f"Left out: {left_out}: {error.message}")
+                    del images[stack]
     _remove(compose, superseded=True)
     return {stack: _digest(compose, stack, image) for stack, image in images.items()}
 
@@ -126,6 +134,9 @@ def _remove(compose: Compose, *, superseded: bool) -> None:
 
 def _is_superseded(compose: Compose, name: str) -> bool:
     """Whether a newer image of the lab's stands for one of this name. Those of a user's application stay until others are built."""
+    if name.startswith(f"{OWN}/own-{SWARM}:"):
+        # Built on a site's machine of users, which may be the targets' too.
+        return compose.locust is not None and name != compose.locust.name
     if name.startswith(f"{OWN}/own-"):
         return compose.own is not None and name not in {*compose.own.images.values(), *compose.kept}
     return not name.endswith(f":{compose.tag}")

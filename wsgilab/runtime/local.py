@@ -23,7 +23,7 @@ from wsgilab.model.errors import TargetError
 from wsgilab.runtime import application as applications
 from wsgilab.runtime import logs
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.application import NOT_PREPARED, PREPARE_S, Installed, Place
+from wsgilab.runtime.application import Installed, Place
 from wsgilab.runtime.environments import Environments
 from wsgilab.runtime.processes import HOST, POLL_S, LocalBackend, LocalTarget, ended
 from wsgilab.runtime.protocol import (
@@ -31,13 +31,14 @@ from wsgilab.runtime.protocol import (
     SWARM,
     SWARM_MODULE,
     UI_MODULE,
+    AfterFirst,
     Backends,
     Fleet,
     LeaveOut,
     Say,
     not_up,
 )
-from wsgilab.runtime.starting import wait_until_ready
+from wsgilab.runtime.starting import bring_up, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.ports import check_free, free_ports, listens
 from wsgilab.system.process import Child, JsonChannel
@@ -117,22 +118,31 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def start(
-        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+        self,
+        servers: Collection[Server],
+        cpus: frozenset[int],
+        leave_out: LeaveOut | None = None,
+        after_first: AfterFirst | None = None,
     ) -> Iterator[Fleet]:
-        ports = free_ports(len(servers), self._ports)
+        ports = dict(zip((each.name for each in servers), free_ports(len(servers), self._ports), strict=True))
         fleet: dict[str, LocalTarget] = {}
         own = self._environments.installed
-        page, start_s = (own.ready, own.start_s) if own else (None, None)
+        page, start_s, prepare_s = (own.ready, own.start_s, own.prepare_s) if own else (None, None, 0.0)
         with contextlib.ExitStack() as kept, ended(fleet.values()):
             if own is not None:
                 kept.enter_context(self._laid_out(own, servers, cpus))
-            for server, port in zip(servers, ports, strict=True):
-                log = kept.enter_context(logs.kept(self._logs, _log_name(server.name, len(cpus))))
-                late = _MEMORY / f"wsgilab-{self._lab_id}-{_log_name(server.name, len(cpus))}-late"
-                kept.callback(late.unlink, missing_ok=True)
-                spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
-                fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
-            ready = wait_until_ready(fleet.values(), cpus, POLL_S, start_s, page, leave_out)
+
+            def begin(some: Collection[Server]) -> Collection[LocalTarget]:
+                for server in some:
+                    port, name = ports[server.name], _log_name(server.name, len(cpus))
+                    log = kept.enter_context(logs.kept(self._logs, name))
+                    late = _MEMORY / f"wsgilab-{self._lab_id}-{name}-late"
+                    kept.callback(late.unlink, missing_ok=True)
+                    spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
+                    fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
+                return [fleet[each.name] for each in some]
+
+            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
             yield {name: fleet[name] for name in ready}
 
     def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path) -> Child:
@@ -140,7 +150,10 @@ class LocalRuntime:
         services = self._project / "services"
         # As services/Dockerfile sets them. A stanza may name others.
         door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late)}
-        environment |= self._of_application(server, cpus)
+        place, own = self._at.get((server.name, len(cpus))), self._environments.installed
+        if place is not None and own is not None:
+            argv = [*own.prepare(place), *argv]
+            environment |= own.environment(server, place)
         late.unlink(missing_ok=True)
         return _spawn(server.name, argv, services / "door", door | environment, cpus, log)
 
@@ -181,39 +194,15 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def _laid_out(self, own: Installed, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[None]:
-        """Places of the servers of a user's own application, each prepared."""
+        """Places of the servers of a user's own application."""
         folder = self._places / f"{len(cpus)}c"
         with applications.laid_out(own, [each.name for each in servers], folder) as places:
             self._at |= {(name, len(cpus)): place for name, place in places.items()}
             try:
-                for server in servers if own.application.prepare else ():
-                    self._prepare_server(own.prepare(places[server.name]), server, cpus)
                 yield
             finally:
                 for name in places:
                     self._at.pop((name, len(cpus)), None)
-
-    def _prepare_server(self, words: Sequence[str], server: Server, cpus: frozenset[int]) -> None:
-        _, environment = self._filled_in(server, (), {**_address(0), **self._backends})
-        environment |= self._of_application(server, cpus)
-        try:
-            with process.pinned(cpus):
-                finished = process.run(words, cwd=Path(environment["LAB_SOURCE"]), env=environment, timeout_s=PREPARE_S)
-        except process.TooSlow as error:
-            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}: {error}") from None
-        except OSError as error:
-            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}: {words[0]}: {error.strerror}") from None
-        if finished.code != 0:
-            last = "\n".join((finished.stdout + finished.stderr).splitlines()[-10:])
-            told = (
-                "see its last lines below" if last.strip() else f"exit code {finished.code}, and it has written nothing"
-            )
-            raise TargetError(f"{server.name} did not start: {NOT_PREPARED}; {told}", detail=last)
-
-    def _of_application(self, server: Server, cpus: frozenset[int]) -> Mapping[str, str]:
-        """What a user's own application adds to the environment of a server."""
-        place, own = self._at.get((server.name, len(cpus))), self._environments.installed
-        return {} if place is None or own is None else own.environment(server, place)
 
     def swarm(self, cpus: frozenset[int]) -> contextlib.AbstractContextManager[JsonChannel]:
         return self._beside("swarm", [SWARM_MODULE], cpus)

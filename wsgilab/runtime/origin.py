@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from wsgilab.model import Origin
 from wsgilab.model.errors import LabError
@@ -12,6 +13,8 @@ from wsgilab.system import process
 APPLICATION, LOCUSTFILES, GENERATOR, LOCKS, BACKENDS = "application", "Locust files", "generator", "locks", "backends"
 OWN = "your application"
 """A user's own, which is measured in the place of the lab's."""
+OWN_LOCUST = "your Locust files"
+"""With what was brought along of their folders."""
 
 _PATTERNS: Mapping[str, Collection[str]] = {
     APPLICATION: ("services/app/**/*", "services/door/**/*"),
@@ -22,12 +25,15 @@ _PATTERNS: Mapping[str, Collection[str]] = {
 _BUILT_FROM = ("services/**/*", "locustfiles/**/*", "wsgilab/**/*", "compose/*.yaml")
 """What images are built from, as in .dockerignore, and how."""
 _GIT_S = 10.0
+NOTHING_OWN: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
-def read(project: Path, stacks: Iterable[str], *, backends: bool, own: Mapping[str, str] | None = None) -> Origin:
+def read(
+    project: Path, stacks: Iterable[str], *, backends: bool, own: Mapping[str, Mapping[str, str]] = NOTHING_OWN
+) -> Origin:
     """The files in the checkout `project` now, with the locks of `stacks`, and with those of the `backends` if there are any.
 
-    `own`: digests of the files of a user's own application, by path in its source. Raises LabError where a file cannot be read.
+    `own`: parts that are the user's own, such as OWN, with the digests of their files. Raises LabError where a file cannot be read.
     """
     files = {
         part: _digests(project, (path for pattern in patterns for path in project.glob(pattern)))
@@ -35,8 +41,7 @@ def read(project: Path, stacks: Iterable[str], *, backends: bool, own: Mapping[s
         if backends or part != BACKENDS
     }
     files[LOCKS] = _digests(project, (project / f"services/stacks/{stack}/requirements.txt" for stack in stacks))
-    if own is not None:
-        files[OWN] = own
+    files |= own
     revision = _revision(project)
     return Origin(files=files, revision=revision, dirty=None if revision is None else _is_dirty(project))
 

@@ -4,13 +4,12 @@ Nothing is run in the image to build on it, and nothing of it is replaced. What 
 with all of these as constraints, installed here by uv for the image's Python, and copied into a folder of its own there.
 """
 
-import contextlib
 import hashlib
 import json
 import posixpath
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,9 +28,9 @@ from wsgilab.runtime.application import Installed, Place
 from wsgilab.runtime.command import OWN, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.images import LABEL, pull
-from wsgilab.runtime.own_images import OwnImages, locust_image, secret_values, service, target_of, write_override
-from wsgilab.runtime.packages import Locked, Target
-from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.own_images import OwnImages, Wanted, service
+from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.resolving import Target, target_of
 from wsgilab.runtime.source import Source
 from wsgilab.system import process
 
@@ -45,6 +44,8 @@ _BUILD_S = 1800.0
 _PROBE_S = 20.0
 _SHORT = 12
 _MARK = "wsgilab-went-through"
+_MISSING = "is missing"
+_LINES = 20
 _ASK = (
     "import json,platform as p,sys\n"
     "found,commands={},{}\n"
@@ -126,79 +127,51 @@ def digest(compose: Compose, name: str) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def settled(
-    name: str,
-    compose: Compose,
-    application: Application,
-    servers: Collection[Server],
-    known: Mapping[str, str],
-    folder: Path,
-    network: str | None,
-    say: Say,
-) -> Iterator[OwnImages]:
-    """What `own_images.settled` yields, for an application that comes in the image `name`."""
+def settle(wanted: Wanted, name: str) -> OwnImages:
+    """`own_images.settle`, for an application that comes in the image `name`."""
+    compose, application, servers = wanted.compose, wanted.application, wanted.servers
     secrets = applications.read_secrets(application, Path())
-    files = folder / "files"
-    sources.removed(files)
-    work, context = files / "work", files / "context"
+    sources.removed(wanted.files)
+    work, context = wanted.files / "work", wanted.files / "context"
     context.mkdir(parents=True)
-    try:
-        image = look_into(compose, name)
-        locks = _locks(compose, image, servers, known, work, say)
-        of_image = digest(compose, image.name)
-        source = Source(folder=Path(), files={IMAGE: of_image})
-        installed = Installed(application=application, source=source, locks=locks, secrets=secrets)
-        place = Place(
-            source=posixpath.normpath(posixpath.join(image.folder, application.source)), data=f"{_FOLDER}/data"
-        )
-        (context / "data").mkdir()
-        for stack, text in locks.items():
-            add(text, image, context / stack, work)
-        sources.opened(context)
-        images = {stack: f"{OWN}/own-{stack}:{_tag(compose, text, of_image)}" for stack, text in locks.items()}
-        through = _through(compose, image, installed, say)
-        services = {
-            each.name: {
-                **_service(installed, each, place, through),
-                "image": images[each.stack],
-                "user": image.user,
-                "build": {
-                    "target": "over",
-                    "args": {"OWN_IMAGE": image.name, "STACK": each.stack, "OWNER": image.user},
-                    "additional_contexts": {"application": str(context)},
-                },
-            }
-            for each in servers
-            if each.stack in locks
+    image = look_into(compose, name)
+    locks = _locks(wanted, image, work)
+    of_image = digest(compose, image.name)
+    source = Source(folder=Path(), files={IMAGE: of_image})
+    installed = Installed(application=application, source=source, locks=locks, secrets=secrets)
+    place = Place(source=posixpath.normpath(posixpath.join(image.folder, application.source)), data=f"{_FOLDER}/data")
+    (context / "data").mkdir()
+    for stack, text in locks.items():
+        add(text, image, context / stack, work)
+    sources.opened(context)
+    images = {stack: compose.own_image(stack, text, of_image) for stack, text in locks.items()}
+    through = _through(compose, image, installed, wanted.say)
+    services = {
+        each.name: {
+            **_service(installed, each, place, through),
+            "image": images[each.stack],
+            "user": image.user,
+            "build": {
+                "target": "over",
+                "args": {"OWN_IMAGE": image.name, "STACK": each.stack, "OWNER": image.user},
+                "additional_contexts": {"application": str(context)},
+            },
         }
-        file = write_override(folder, services, network, {})
-        if locust := locust_image(compose, application, known, folder):
-            images[SWARM] = locust.name
-        yield OwnImages(
-            installed=installed, images=images, file=file, locust=locust, variables=secret_values(installed)
-        )
-    finally:
-        sources.removed(files)
+        for each in servers
+        if each.stack in locks
+    }
+    return wanted.completed(installed, images, services)
 
 
-def _locks(
-    compose: Compose, image: OwnImage, servers: Collection[Server], known: Mapping[str, str], work: Path, say: Say
-) -> Mapping[str, str]:
-    names = {each.stack for each in servers}
+def _locks(wanted: Wanted, image: OwnImage, work: Path) -> Mapping[str, str]:
+    names = {each.stack for each in wanted.servers}
     work.mkdir(parents=True)
-    if known:
-        return applications.known_locks(known, names)
-    say(f"Locking what servers need beside the packages of {image.name} ...")
-    found: Locked = packages.lock_beside(image.packages, compose.stacks, names, image.target, work, say)
-    applications.say_left_out(found, servers, say)
+    if wanted.known:
+        return applications.known_locks(wanted.known, names)
+    wanted.say(f"Locking what servers need beside the packages of {image.name} ...")
+    found = packages.lock_beside(image.packages, wanted.compose.stacks, names, image.target, work, wanted.say)
+    applications.say_left_out(found, wanted.servers, wanted.say)
     return found.locks
-
-
-def _tag(compose: Compose, lock: str, image: str) -> str:
-    """Of all that an image is made of, and the checkout."""
-    made_of = "\n".join([lock, image, compose.tag])
-    return f"{hashlib.sha256(made_of.encode()).hexdigest()[:_SHORT]}-{compose.checkout}"
 
 
 def _service(installed: Installed, server: Server, place: Place, through: Sequence[str] | None) -> dict[str, Any]:
@@ -245,8 +218,11 @@ def look_into(compose: Compose, name: str) -> OwnImage:
     oldest = ".".join(map(str, OLDEST_PYTHON))
     reason = "it has neither python nor python3 on its PATH"
     for command in ("python", "python3"):
-        found = _answer(_output(compose, name, ["-c", _ASK], _PROBE_S, entrypoint=[command]))
+        output, failure = _output(compose, name, ["-c", _ASK], _PROBE_S, entrypoint=[command])
+        found = _answer(output)
         if found is None:
+            if failure != _MISSING:
+                reason = f"its {command} {failure or 'does not answer what it is asked'}"
             continue
         python = str(found["python"])
         if tuple(map(int, python.split(".")[:2])) >= OLDEST_PYTHON and found["implementation"] == "CPython":
@@ -265,9 +241,9 @@ def look_into(compose: Compose, name: str) -> OwnImage:
     )
 
 
-def _answer(output: str | None) -> Mapping[str, Any] | None:
+def _answer(output: str) -> Mapping[str, Any] | None:
     try:
-        found = json.loads((output or "").strip().rpartition("\n")[2])
+        found = json.loads(output.strip().rpartition("\n")[2])
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
@@ -278,8 +254,9 @@ def _through(compose: Compose, image: OwnImage, installed: Installed, say: Say) 
     if not image.entrypoint:
         return ()
     environment = {**installed.secrets, **installed.application.env}
-    output = _output(compose, image.name, [image.python, "-c", f"print('{_MARK}')"], _PROBE_S, environment=environment)
-    if output is not None and output.strip().endswith(_MARK):
+    ask = [image.python, "-c", f"print('{_MARK}')"]
+    output, _ = _output(compose, image.name, ask, _PROBE_S, environment=environment)
+    if output.strip().endswith(_MARK):
         return image.entrypoint
     say(
         f"Note: the ENTRYPOINT of {image.name} does not run what it is given (within {_PROBE_S:.0f} s, without a network), so "
@@ -296,8 +273,9 @@ def _output(
     *,
     entrypoint: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
-) -> str | None:
-    """What a command in an image writes, confined as servers are; None where it fails, or does not end in time."""
+) -> tuple[str, str]:
+    """What a command in an image writes, confined as servers are, or nothing and how it fails, as the predicate of a sentence:
+    _MISSING where the image has no such command."""
     with engine_errors():
         container = compose.client.containers.create(
             image,
@@ -314,10 +292,18 @@ def _output(
         )
         try:
             container.start()
-            ended = container.wait(timeout=timeout_s)
-            return str(container.logs(stderr=False).decode(errors="replace")) if ended["StatusCode"] == 0 else None
-        except (docker.errors.APIError, requests.exceptions.RequestException):
-            # There is no such command, or it does not end. An engine that is gone says so below.
-            return None
+            code = container.wait(timeout=timeout_s)["StatusCode"]
+            if code == 0:
+                return str(container.logs(stderr=False).decode(errors="replace")), ""
+            lines = container.logs(tail=_LINES).decode(errors="replace").splitlines()
+            # Below the error there may be a stack.
+            last = next((each for each in reversed(lines) if "rror" in each), (lines or [""])[-1]).strip()
+            return "", f"ends with exit code {code}{last and f' ({last})'}"
+        except docker.errors.APIError as error:
+            # Most likely there is no such command. An engine that is gone says so below.
+            cause = " ".join(str(error.explanation or error).split())
+            return "", _MISSING if "not found" in cause else f"does not start ({cause.rpartition(': exec: ')[2]})"
+        except requests.exceptions.RequestException:
+            return "", f"does not end within {timeout_s:.0f} s"
         finally:
             container.remove(force=True, v=True)

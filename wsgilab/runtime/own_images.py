@@ -1,14 +1,12 @@
 """Images of a user's own application: one for each stack that goes with it, and the Compose file that gives them to servers."""
 
-import contextlib
-import hashlib
 import json
 import posixpath
 import shlex
-import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -17,13 +15,13 @@ from wsgilab.model import Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, EngineError
 from wsgilab.runtime import application as applications
-from wsgilab.runtime import packages
+from wsgilab.runtime import lock_text
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, PREPARE_S, UNPREPARED, Installed, Place
-from wsgilab.runtime.command import DEFAULT_BASE, OWN, Compose
+from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, Installed, Place
+from wsgilab.runtime.command import DEFAULT_BASE, Compose
 from wsgilab.runtime.containers import PORT
-from wsgilab.runtime.packages import Target
 from wsgilab.runtime.protocol import SWARM, Say
+from wsgilab.runtime.resolving import Target, target_of
 from wsgilab.system import process
 
 PLACE = Place(source="/app", data="/data", home="/home/lab")
@@ -35,9 +33,6 @@ _OVERRIDE = "servers.yaml"
 _SWARM_OVERRIDE = "swarm.yaml"
 _SOURCE_IN_BUILD = "/run/source"
 _PULL_S = 600.0
-_SHORT = 12
-_NEWEST_GLIBC = 40
-"""The newest that uv knows, 2.40."""
 _ASK = (
     "import json,platform as p;"
     "print(json.dumps({'python':p.python_version(),'machine':p.machine(),'libc':p.libc_ver()}))"
@@ -74,64 +69,79 @@ class OwnImages:
     variables: Mapping[str, str] = field(repr=False)
     """Those that `file` uses, which have them."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be installed on an engine of a user's own application."""
+
+    compose: Compose
+    application: Application
+    servers: Collection[Server]
+    known: Mapping[str, str]
+    """The locks of a run that goes on."""
+    folder: Path
+    """For what is generated: what images are built from is in `files`, which nobody needs once they are."""
+    network: str | None
+    """Of services that servers reach by their names."""
+    say: Say
+
     @property
-    def start_s(self) -> float:
-        """How long a server's container may take until it is ready."""
-        return self.installed.start_s + (PREPARE_S if self.installed.application.prepare else 0.0)
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    def completed(
+        self,
+        installed: Installed,
+        images: Mapping[str, str],
+        services: Mapping[str, dict[str, Any]],
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> OwnImages:
+        """With the image of the swarm, where it needs one, and the file for Compose: `services`, and `more` beside them."""
+        file = _write_override(self.folder, services, self.network, more)
+        locust = locust_image(self.compose, self.application, self.known, self.folder)
+        if locust:
+            images = {**images, SWARM: locust.name}
+        variables = {variable: installed.secrets[name] for variable, name in _secret_variables(installed).items()}
+        return OwnImages(installed=installed, images=images, file=file, locust=locust, variables=variables)
 
 
-@contextlib.contextmanager
-def settled(
-    compose: Compose,
-    application: Application,
-    servers: Collection[Server],
-    known: Mapping[str, str],
-    folder: Path,
-    network: str | None,
-    say: Say,
-) -> Iterator[OwnImages]:
-    """`applications.settle`, and in `folder` what the images are built from and how servers get them. What they are built from is
-    removed on exit. `network`: of services that servers reach by their names."""
+def settle(wanted: Wanted) -> OwnImages:
+    """`applications.settle`, with what the images are built from and how servers get them. Raises LabError."""
+    compose, application, servers = wanted.compose, wanted.application, wanted.servers
     base, target = _base(compose, application.python)
-    stacks, files = compose.stacks, folder / "files"
-    try:
-        installed = applications.settle(application, servers, stacks, target, known, files, say)
-        context = files / "context"
-        context.mkdir()
-        for each in ("source", "locks"):
-            (files / each).rename(context / each)
-        sources.opened(context / "source")
-        images = {name: f"{OWN}/own-{name}:{_tag(compose, installed, name, base)}" for name in installed.locks}
-        for name in images:
-            (context / f"{name}.sh").write_text(_setup(installed, name))
-        able = [each for each in servers if each.stack in images]
-        (files / INDEXES).write_text(_in_build(installed.indexes))
-        services = {
-            each.name: {
-                **service(installed, each, PLACE),
-                "image": images[each.stack],
-                "build": {
-                    "target": "own",
-                    "args": {"BASE_IMAGE": base, "STACK": each.stack},
-                    "additional_contexts": {"application": str(context)},
-                    "secrets": ["indexes"],
-                },
-            }
-            for each in able
+    files = wanted.files
+    installed = applications.settle(application, servers, compose.stacks, target, wanted.known, files, wanted.say)
+    context = files / "context"
+    context.mkdir()
+    for each in ("source", "locks"):
+        (files / each).rename(context / each)
+    sources.opened(context / "source")
+    images = {}
+    for name, lock in installed.locks.items():
+        setup = _setup(installed, name)
+        (context / f"{name}.sh").write_text(setup)
+        images[name] = compose.own_image(name, lock, installed.source.digest, *installed.writable, base, setup)
+    (files / INDEXES).write_text(_in_build(installed.indexes))
+    services = {
+        each.name: {
+            **service(installed, each, PLACE),
+            "image": images[each.stack],
+            "build": {
+                "target": "own",
+                "args": {"BASE_IMAGE": base, "STACK": each.stack},
+                "additional_contexts": {"application": str(context)},
+                "secrets": ["indexes"],
+            },
         }
-        file = write_override(folder, services, network, {"secrets": {"indexes": {"file": str(files / INDEXES)}}})
-        if locust := locust_image(compose, application, known, folder):
-            images[SWARM] = locust.name
-        yield OwnImages(
-            installed=installed, images=images, file=file, locust=locust, variables=secret_values(installed)
-        )
-    finally:
-        sources.removed(files)
+        for each in servers
+        if each.stack in images
+    }
+    return wanted.completed(installed, images, services, {"secrets": {"indexes": {"file": str(files / INDEXES)}}})
 
 
 def _in_build(indexes: str) -> str:
     """Those that pip can use where the build is, which has the source and no other folder of this machine."""
-    lines = packages.placed(indexes, _SOURCE_IN_BUILD).splitlines()
+    lines = lock_text.placed(indexes, _SOURCE_IN_BUILD).splitlines()
     return "".join(f"{line}\n" for line in lines if "index-url" in line or f" {_SOURCE_IN_BUILD}/" in line)
 
 
@@ -158,8 +168,7 @@ def locust_image(
     if not lock:
         return None
     (context / LOCUST_INDEXES).write_text(_in_build(indexes))
-    digest = hashlib.sha256("\n".join([lock, base, compose.tag]).encode()).hexdigest()
-    name = f"{OWN}/own-{SWARM}:{digest[:_SHORT]}-{compose.checkout}"
+    name = compose.own_image(SWARM, lock, base)
     build = {
         "target": "own-swarm",
         "additional_contexts": {"application": str(context)},
@@ -174,25 +183,10 @@ def locust_image(
     return LocustImage(lock=lock, name=name, file=file)
 
 
-def _tag(compose: Compose, installed: Installed, stack: str, base: str) -> str:
-    """Of all that the image is made of, and the checkout."""
-    made_of = "\n".join(
-        [
-            installed.locks[stack],
-            installed.source.digest,
-            *installed.writable,
-            base,
-            _setup(installed, stack),
-            compose.tag,
-        ]
-    )
-    return f"{hashlib.sha256(made_of.encode()).hexdigest()[:_SHORT]}-{compose.checkout}"
-
-
 def _setup(installed: Installed, stack: str) -> str:
     """What the build runs once packages and source are there: a script, so that names need no quoting but a shell's."""
     lines = ["set -e", f"mkdir -p {PLACE.data} {PLACE.home}", f"chown {_USER} {PLACE.data} {PLACE.home}"]
-    if folders := packages.local_folders(installed.locks[stack]):
+    if folders := lock_text.local_folders(installed.locks[stack]):
         paths = " ".join(shlex.quote(f"/tmp/source/{each}") for each in folders)  # noqa: S108 - within the build
         install = "pip install --quiet --disable-pip-version-check --no-deps -r /run/indexes.txt"
         # From a copy: building leaves files in the folder.
@@ -216,18 +210,16 @@ def service(installed: Installed, server: Server, place: Place, through: Sequenc
     # Anonymous volumes, which begin as the image has the folder, owner and all; they go with the container.
     folders = [place.data, *filter(None, [place.home])]
     inside = (posixpath.normpath(posixpath.join(place.source, each)) for each in installed.writable)
-    start_s = installed.start_s + (PREPARE_S if application.prepare else 0.0)
     found: dict[str, Any] = {
         "environment": environment,
         "volumes": [*folders, *map(_literal, inside)],
         "healthcheck": {
             "test": ["CMD", "python", "-S", "-E", "-c", _HEALTH, _literal(installed.ready)],
-            "start_period": f"{start_s:.0f}s",
+            "start_period": f"{installed.start_s:.0f}s",
         },
     }
     if application.prepare:
-        first = f'(cd "$LAB_SOURCE" && exec {shlex.join(installed.prepare(place))}) || exit {UNPREPARED}; exec "$@"'
-        found["entrypoint"] = [*map(_literal, through), "sh", "-c", _literal(first), "sh"]
+        found["entrypoint"] = list(map(_literal, [*through, *installed.prepare(place)]))
     if application.memory_mb is not None:
         found["mem_limit"] = f"{application.memory_mb}m"
     return found
@@ -238,12 +230,7 @@ def _secret_variables(installed: Installed) -> Mapping[str, str]:
     return {f"LAB_SECRET_{number}": name for number, name in enumerate(installed.secrets)}
 
 
-def secret_values(installed: Installed) -> Mapping[str, str]:
-    """What the file that is generated needs to know, and does not say: variable -> value."""
-    return {variable: installed.secrets[name] for variable, name in _secret_variables(installed).items()}
-
-
-def write_override(
+def _write_override(
     folder: Path, services: Mapping[str, dict[str, Any]], network: str | None, more: Mapping[str, Any]
 ) -> Path:
     """Write what Compose is given after the catalogue. `network`: of services that servers reach by their names."""
@@ -277,25 +264,6 @@ def _base(compose: Compose, wanted: str | None) -> tuple[str, Target]:
         base = f"python:{wanted}-slim-trixie"
         found = _ask(compose, base)
     return base, target_of(found)
-
-
-def target_of(found: Mapping[str, Any]) -> Target:
-    """The Python of an image, of which `python`, `machine` and `libc` are known."""
-    platform = f"{found['machine']}-{_system(*found['libc'])}"
-    # With an interpreter named, and never another: uv would else download one of that version first, which it needs for nothing.
-    options = ["--python", sys.executable, "--no-python-downloads"]
-    options += ["--python-version", found["python"], "--python-platform", platform]
-    return Target(options=tuple(options), name=f"Python {found['python']} on {found['machine']}")
-
-
-def _system(library: str, version: str) -> str:
-    """As uv calls a system with that C library."""
-    if library != "glibc":
-        return "unknown-linux-musl"
-    minor = min(int(version.split(".")[1]), _NEWEST_GLIBC)
-    # It knows 2.17, 2.28 and those from 2.31 on.
-    known = minor if minor >= 31 else 28 if minor >= 28 else 17  # noqa: PLR2004
-    return f"manylinux_2_{known}"
 
 
 def _ask(compose: Compose, image: str) -> Mapping[str, Any]:

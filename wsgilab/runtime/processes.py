@@ -11,9 +11,10 @@ import psutil
 
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.errors import TargetError
+from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import READY, fetched, status
 from wsgilab.runtime.starting import Address, wait_until_ready
-from wsgilab.system import process
+from wsgilab.system import host, process
 from wsgilab.system.ports import http_url
 from wsgilab.system.process import Child
 
@@ -54,6 +55,8 @@ class RunningProcess:
         code = self._child.exit_code()
         if code is None:
             return None
+        if code == UNPREPARED:
+            return NOT_PREPARED
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
     def restart(self) -> None:
@@ -96,18 +99,31 @@ class RunningProcess:
         return found.pop() if found else frozenset()
 
     def usage(self) -> Usage:
-        at_s, cpu_s, own_bytes, shared_bytes, os_threads = time.monotonic(), 0.0, 0, 0, 0
-        for each in self._processes():
+        cpu_s, own_bytes, shared_bytes, os_threads = 0.0, 0, 0, 0
+        processes = self._processes()
+        # All of it at once, as nearly as can be: memory takes longer to read.
+        began_s = time.monotonic()
+        for each in processes:
+            with contextlib.suppress(psutil.NoSuchProcess, OSError):
+                # Children that have ended count for their parent; those that run count for themselves.
+                ended = each.cpu_times()
+                cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
+        at_s = (began_s + time.monotonic()) / 2
+        for each in processes:
             with contextlib.suppress(psutil.NoSuchProcess, OSError), each.oneshot():
                 memory = each.memory_full_info()
                 own_bytes += memory.uss
                 # Forked workers share pages with their parent and each other: those count once, as in a container.
                 shared_bytes = max(shared_bytes, memory.rss - memory.uss)
-                # Children that have ended count for their parent; those that run count for themselves.
-                ended = each.cpu_times()
-                cpu_s += process.cpu_s(each.pid) + ended.children_user + ended.children_system
                 os_threads += each.num_threads()
-        return Usage(at_s=at_s, cpu_s=cpu_s, resident_bytes=own_bytes + shared_bytes, os_threads=os_threads)
+        return Usage(
+            at_s=at_s,
+            cpu_s=cpu_s,
+            resident_bytes=own_bytes + shared_bytes,
+            os_threads=os_threads,
+            # A quota that the lab itself is under is theirs too.
+            throttled=host.throttled(),
+        )
 
     def _processes(self) -> list[psutil.Process]:
         try:

@@ -85,6 +85,9 @@ Fleet = Mapping[str, Target]
 LeaveOut = Callable[[str, TargetError], None]
 """Called with the name of a server that cannot be used, and why."""
 
+AfterFirst = Callable[[Running], None]
+"""Called with the first server of a fleet, before the others are started. What it raises ends the start."""
+
 Backends = Mapping[str, RunningBackend]
 """All the backends that are up, by name."""
 
@@ -130,12 +133,19 @@ class Runtime(Protocol):
         """
 
     def start(
-        self, servers: Collection[Server], cpus: frozenset[int], leave_out: LeaveOut | None = None
+        self,
+        servers: Collection[Server],
+        cpus: frozenset[int],
+        leave_out: LeaveOut | None = None,
+        after_first: AfterFirst | None = None,
     ) -> AbstractContextManager[Fleet]:
         """A fleet that is up, answering and pinned to `cpus`, its affinity read back. Leaving it leaves nothing behind.
 
         Raises TargetError with the server's last log lines where one does not start. With `leave_out`, which is called with each
         such server, only where none does.
+
+        With `leave_out` and `after_first`, the first server is started by itself, and the others after `after_first` was called
+        with it; where it has ended, with the second instead, and where that has too, with none.
         """
 
     def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[JsonChannel]:

@@ -2,15 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from wsgilab.load.client import ProcessClient
 from wsgilab.model import Backend, Host, Machine, RuntimeName, Server, SiteMachine
 from wsgilab.model.application import Application
-from wsgilab.model.errors import LabError, UsageError
+from wsgilab.model.errors import LabError, TargetError
 from wsgilab.model.site import MASTER_PORT
-from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, Backends, Fleet, LeaveOut, Say
+from wsgilab.runtime.application import LOCUST
+from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, AfterFirst, Backends, Fleet, LeaveOut, Say
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import bracketed, port_range
 from wsgilab.system.process import JsonChannel
@@ -55,7 +56,9 @@ class RemoteRuntime:
 
     @property
     def locks(self) -> Mapping[str, str]:
-        return self.targets.runtime.locks
+        """Of the targets, and what the swarm has beside Locust."""
+        beside = {name: lock for name, lock in self.swarm_hosts[0].runtime.locks.items() if name == LOCUST}
+        return {**self.targets.runtime.locks, **beside}
 
     def prepare(
         self,
@@ -65,22 +68,25 @@ class RemoteRuntime:
         application: Application | None = None,
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
-        if application is not None and application.locust_requirements:
-            raise UsageError(
-                "locust_requirements: are installed for a swarm on this machine alone; leave out --site, or do without them"
-            )
         digests: dict[str, str] = {}
+        beside: Mapping[str, str] = locks
         # The targets' last: where both have an image of one name, the targets' is what was measured.
         for host in reversed(self._hosts):
-            has_targets = host is self.targets
             with _named(host):
-                digests |= host.runtime.prepare(
-                    servers if has_targets else (),
-                    backends if has_targets else (),
-                    lambda text, name=host.machine.name: say(f"{name}: {text}"),  # type: ignore[misc]
-                    application if has_targets else None,
-                    locks,
-                )
+
+                def tell(text: str, name: str = host.machine.name) -> None:
+                    say(f"{name}: {text}")
+
+                if host is self.targets:
+                    # Locust files run elsewhere.
+                    own = None if application is None else replace(application, locust_requirements=())
+                    digests |= host.runtime.prepare(servers, backends, tell, own, locks)
+                elif application is not None and application.locust_requirements:
+                    digests |= host.runtime.prepare_users(application, tell, beside)
+                    # The same releases on the next machine.
+                    beside = host.runtime.locks
+                else:
+                    digests |= host.runtime.prepare((), (), tell)
         return digests
 
     def identify(self, application: Application, backends: Collection[Backend], say: Say) -> Mapping[str, str]:
@@ -98,9 +104,15 @@ class RemoteRuntime:
         self,
         servers: Collection[Server],
         cpus: frozenset[int],
-        leave_out: LeaveOut | None = None,  # noqa: ARG002 - other lanes would have other servers
+        leave_out: LeaveOut | None = None,
+        after_first: AfterFirst | None = None,
     ) -> contextlib.AbstractContextManager[Fleet]:
-        return _entered(self.targets, self.targets.runtime.start(servers, cpus))
+        def named(name: str, error: TargetError) -> None:
+            assert leave_out is not None, "it is not called otherwise"
+            leave_out(name, TargetError(f"{self.targets.machine.name}: {error.message}", detail=error.detail))
+
+        up = self.targets.runtime.start(servers, cpus, None if leave_out is None else named, after_first)
+        return _entered(self.targets, up)
 
     @contextlib.contextmanager
     def swarm(self, cpus: frozenset[int]) -> Iterator[JsonChannel]:

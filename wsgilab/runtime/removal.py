@@ -14,6 +14,7 @@ from wsgilab.model.errors import EngineError
 from wsgilab.runtime.containers import engine_errors
 
 PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
 
 _AFTERMATH_S = 0.5
 

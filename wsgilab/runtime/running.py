@@ -13,7 +13,7 @@ from wsgilab.model.errors import TargetError
 from wsgilab.runtime.application import ready_page
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.pages import answered, fetched
-from wsgilab.runtime.protocol import NO_LOCKS, Fleet, LeaveOut, Say
+from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Fleet, LeaveOut, Say
 
 STAMP_HEADER = "Lab-Stamp"
 
@@ -101,5 +101,6 @@ class RunningServer(LocalRuntime):
         servers: Collection[Server],
         cpus: frozenset[int],  # noqa: ARG002 - it is not pinned
         leave_out: LeaveOut | None = None,  # noqa: ARG002 - there is one
+        after_first: AfterFirst | None = None,  # noqa: ARG002
     ) -> Iterator[Fleet]:
         yield {each.name: RunningTarget(server=each, base_url=each.command[0]) for each in servers}

@@ -1,21 +1,28 @@
-"""The source of a user's own application: which of its files servers get, and their copies. The folder itself is only read."""
+"""The source of a user's own application: which of its files servers get, and their copies; and the same of the folders of its
+Locust files. The folders themselves are only read."""
 
 import fnmatch
 import hashlib
+import io
+import itertools
 import os
 import shutil
 import stat
+import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from wsgilab.model.application import Application
+from wsgilab.model.application import Application, LocustFile
 from wsgilab.model.errors import TargetError, UsageError
 from wsgilab.model.text import counted
 from wsgilab.runtime import origin
+from wsgilab.runtime.ignore_files import Rules
 
 LARGEST_MB = 200
 """What may be copied, in millions of bytes."""
+LARGEST_LOCUST_MB = 50
+"""The same of a Locust file's folder, which the load generator has in memory."""
 
 _NEVER = (".git", ".env*")
 """Not even where git lists them: history, and secrets."""
@@ -55,9 +62,25 @@ class Source:
             except OSError as error:
                 raise TargetError(f"source {self.folder / path}: cannot be copied ({error.strerror})") from None
             if _digest(there) != known:
-                raise TargetError(
-                    f"source {self.folder / path}: has changed while the lab started; let it rest, and start again"
-                )
+                raise self._changed(path)
+
+    def archive(self) -> bytes:
+        """They as a compressed tar file. Raises TargetError where one has changed since."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+            for path, known in self.files.items():
+                try:
+                    tar.add(self.folder / path, path, recursive=False)
+                except OSError:
+                    raise self._changed(path) from None
+                if _digest(self.folder / path) != known:
+                    raise self._changed(path)
+        return packed.getvalue()
+
+    def _changed(self, path: str) -> TargetError:
+        return TargetError(
+            f"source {self.folder / path}: has changed while the lab started; let it rest, and start again"
+        )
 
 
 def read(application: Application) -> Source:
@@ -65,19 +88,64 @@ def read(application: Application) -> Source:
     folder = Path(application.source).absolute()
     if not folder.is_dir():
         raise UsageError(f"source {application.source}: is no folder; name the one that {application.entry} is in")
-    listed = _tracked(folder)
-    paths = sorted(_walked(folder) if listed is None else listed)
+    paths = _listed(folder)
     if not paths:
         raise UsageError(f"source {application.source}: has no files; name the folder that {application.entry} is in")
-    _check_size(application, folder, paths)
+    _check_size(f"source {application.source}", folder, paths, LARGEST_MB, "what the application does not need")
     return Source(folder=folder, files={path: _digest(folder / path) for path in paths})
+
+
+def locust_folders(application: Application | None, *, is_known: bool = True) -> Mapping[str, Source]:
+    """Folder of a Locust file -> what is brought along of it: its files, filtered as a source is, and whatever its Locust files
+    import from there. Raises UsageError where that is too large or, with `is_known`, where a Locust file is not the one that the
+    application has."""
+    own: dict[str, set[str]] = {}
+    for file in application.locust_files.values() if application else ():
+        if is_known:
+            _check_same(file)
+        own.setdefault(file.folder, set()).update(each for each in file.files if Path(file.folder, each).is_file())
+    found = {}
+    for each, code in own.items():
+        folder = Path(each).absolute()
+        paths = sorted(code.union(_listed(folder)))
+        _check_size(f"locustfile: the folder {each}", folder, paths, LARGEST_LOCUST_MB, "what it does not need")
+        found[each] = Source(folder=folder, files={path: _digest(folder / path) for path in paths})
+    return found
+
+
+def recorded_locust(folders: Mapping[str, Source]) -> Mapping[str, str]:
+    """What a run records of them: a digest of each file or, where they are too many, of each folder."""
+    named: dict[str, Source] = {}
+    for source in folders.values():
+        name = source.folder.name
+        names = itertools.chain([name], (f"{name} {number}" for number in itertools.count(2)))
+        named[next(each for each in names if each not in named)] = source
+    files = {f"{name}/{path}": each for name, source in named.items() for path, each in source.files.items()}
+    return _few(files) or {f"{_ALL} of folder {number}": each.digest for number, each in enumerate(named.values(), 1)}
+
+
+def _check_same(file: LocustFile) -> None:
+    for path, known in file.files.items():
+        whole = Path(file.folder, path)
+        try:
+            is_same = hashlib.sha256(whole.read_bytes()).hexdigest() == known
+        except OSError as error:
+            raise UsageError(f"locustfile {whole}: cannot be read ({error.strerror}); put it back") from None
+        if not is_same:
+            raise UsageError(
+                f"locustfile {whole}: is not as it was when its digest was recorded; put it back, or leave `files` out to measure "
+                "it as it is"
+            )
 
 
 def recorded(source: Source) -> Mapping[str, str]:
     """What a run records of it: a digest of all files and, where they are not too many, that of each."""
-    fits = all(len(path) <= _LONGEST_RECORDED and path.isprintable() and path[0] != " " for path in source.files)
-    each = source.files if fits and len(source.files) <= _MOST_RECORDED else {}
-    return {**each, _ALL: source.digest}
+    return {**_few(source.files), _ALL: source.digest}
+
+
+def _few(files: Mapping[str, str]) -> Mapping[str, str]:
+    fits = all(len(path) <= _LONGEST_RECORDED and path.isprintable() and path[0] != " " for path in files)
+    return files if fits and len(files) <= _MOST_RECORDED else {}
 
 
 def removed(folder: Path) -> None:
@@ -114,6 +182,11 @@ def opened(folder: Path) -> None:
 # --- which files
 
 
+def _listed(folder: Path) -> Sequence[str]:
+    listed = _tracked(folder)
+    return sorted(_walked(folder) if listed is None else listed)
+
+
 def _tracked(folder: Path) -> Sequence[str] | None:
     """What git lists in `folder`: tracked, and untracked but not ignored. None where it lists nothing, or cannot."""
     listed = origin.git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -139,7 +212,7 @@ def _is_in_environment(folder: Path, file: Path) -> bool:
 
 def _walked(folder: Path) -> Iterator[str]:
     """All files but those that hardly anybody wants, and those that the ignore files name."""
-    rules = [_Rules(folder / name) for name in _IGNORE_FILES]
+    rules = [Rules(folder / name) for name in _IGNORE_FILES]
 
     def is_left_out(path: Path, is_folder: bool) -> bool:
         if _is_one_of(path.name, (*_NEVER, *_USUALLY_NOT)) or (is_folder and (path / _ENVIRONMENT).is_file()):
@@ -171,63 +244,17 @@ def _is_copied(folder: Path, path: Path) -> bool:
         return False
 
 
-class _Rules:
-    """What an ignore file names, in the patterns that .gitignore and .dockerignore have in common."""
-
-    def __init__(self, file: Path) -> None:
-        try:
-            lines = file.read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []
-        # In .dockerignore, each is of the folder itself.
-        self._rules = [_Rule(line.strip(), file.name == ".dockerignore") for line in lines if _says_something(line)]
-
-    def name(self, path: str, is_folder: bool) -> bool:
-        """Whether they name `path`: the last one that fits decides."""
-        fitting = [each for each in self._rules if each.fits(path, is_folder)]
-        return bool(fitting) and not fitting[-1].is_exception
-
-
-def _says_something(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith("#")
-
-
-class _Rule:
-    def __init__(self, line: str, of_the_root: bool) -> None:
-        self.is_exception = line.startswith("!")
-        line = line.removeprefix("!")
-        self._only_folders = line.endswith("/")
-        anchored = of_the_root or "/" in line.rstrip("/")
-        self._parts = [part for part in line.split("/") if part not in ("", ".")]
-        if not anchored:
-            self._parts.insert(0, "**")
-
-    def fits(self, path: str, is_folder: bool) -> bool:
-        return (is_folder or not self._only_folders) and bool(self._parts) and _fits(self._parts, path.split("/"))
-
-
-def _fits(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether all of `pattern` fits all of `parts`; `**` stands for any number of them."""
-    if not pattern:
-        return not parts
-    first, *rest = pattern
-    if first == "**":
-        return any(_fits(rest, parts[at:]) for at in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], first) and _fits(rest, parts[1:])
-
-
 # --- what they hold
 
 
-def _check_size(application: Application, folder: Path, paths: Sequence[str]) -> None:
+def _check_size(what: str, folder: Path, paths: Sequence[str], most_mb: int, not_needed: str) -> None:
     sizes = {path: (folder / path).lstat().st_size for path in paths}
     total = sum(sizes.values())
-    if total > LARGEST_MB * 10**6:
+    if total > most_mb * 10**6:
         largest = max(sizes, key=sizes.__getitem__)
         raise UsageError(
-            f"source {application.source}: {counted(len(paths), 'file')} of {total / 1e6:,.0f} MB, and {LARGEST_MB} MB at most are "
-            f"copied; the largest is {largest} ({sizes[largest] / 1e6:,.0f} MB): have .gitignore or .dockerignore name what the "
-            "application does not need"
+            f"{what}: {counted(len(paths), 'file')} of {total / 1e6:,.0f} MB, and {most_mb} MB at most are "
+            f"copied; the largest is {largest} ({sizes[largest] / 1e6:,.0f} MB): have .gitignore or .dockerignore name {not_needed}"
         )
 
 

@@ -1,12 +1,13 @@
 """Waiting until what was started can be used, and finding out early where it listens at another address than asked."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
+from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.protocol import LeaveOut, Running
+from wsgilab.runtime.protocol import AfterFirst, LeaveOut, Running
 from wsgilab.system.cpus import spell
 from wsgilab.system.ports import bracketed
 
@@ -95,23 +96,75 @@ def wait_until_ready(
     processes may use other cores. With `leave_out`, only where all do: the others are waited for and named, and it is
     called with each that is not ready, which has been ended.
     """
+    unfit = _wait(started, poll_s, start_s, page, is_strict=leave_out is None)
+    return _fit(started, unfit, cpus, leave_out)
+
+
+def bring_up(
+    servers: Collection[Server],
+    begin: Callable[[Collection[Server]], Collection[Starting]],
+    cpus: frozenset[int],
+    poll_s: float,
+    start_s: float | None = None,
+    page: str | None = None,
+    leave_out: LeaveOut | None = None,
+    after_first: AfterFirst | None = None,
+    prepare_s: float = 0.0,
+) -> Sequence[str]:
+    """What `wait_until_ready` returns and raises of servers that `begin` starts; with `leave_out` and `after_first`, as
+    `Runtime.start` has it. `prepare_s`: how much of `start_s` is for what they do before they listen."""
+    rest, started, unfit = list(servers), list[Starting](), dict[str, TargetError]()
+    if leave_out is not None and after_first is not None:
+        for server in rest[:_FIRST]:
+            rest.remove(server)
+            (first,) = begin([server])
+            started.append(first)
+            unfit |= _wait([first], poll_s, start_s, page, prepare_s, is_strict=False)
+            if first.failure() is None:
+                after_first(first)
+                break
+        for each in started:
+            if each.name in unfit:
+                # Now: what it takes, the others do not have.
+                each.end()
+    others = begin(rest) if rest else ()
+    unfit |= _wait(others, poll_s, start_s, page, prepare_s, is_strict=leave_out is None)
+    return _fit([*started, *others], unfit, cpus, leave_out)
+
+
+_FIRST = 2
+"""So many servers are started by themselves at most: where both have ended at once, the cause is most likely in all of them."""
+
+
+def _wait(
+    started: Collection[Starting],
+    poll_s: float,
+    start_s: float | None,
+    page: str | None,
+    prepare_s: float = 0.0,
+    *,
+    is_strict: bool,
+) -> dict[str, TargetError]:
+    """Wait until all of `started` are ready or never will be: name -> why not. Where it `is_strict`, that is raised at once."""
     start_s = START_S if start_s is None else start_s
-    deadline = time.monotonic() + start_s
+    limits = dict.fromkeys((each.name for each in started), (time.monotonic() + start_s, start_s))
     look_due = time.monotonic() + LOOK_S
     waiting = list(started)
     elsewhere: set[str] = set()
     unfit: dict[str, TargetError] = {}
     while waiting:
         looks = time.monotonic() >= look_due
-        is_late = time.monotonic() > deadline
         for each in list(waiting):
             try:
                 if _is_ready(each, elsewhere, page, looks=looks):
                     waiting.remove(each)
-                elif is_late:
-                    raise _not_ready(each, start_s, page)
+                elif time.monotonic() > limits[each.name][0]:
+                    raise _not_ready(each, limits[each.name][1], page)
+                elif looks and prepare_s and _listens(each):
+                    from_now_s = start_s - prepare_s
+                    limits[each.name] = min(limits[each.name], (time.monotonic() + from_now_s, from_now_s))
             except TargetError as error:
-                if leave_out is None:
+                if is_strict:
                     raise
                 unfit[each.name] = error
                 waiting.remove(each)
@@ -119,6 +172,13 @@ def wait_until_ready(
             look_due = time.monotonic() + LOOK_S
         if waiting:
             time.sleep(poll_s)
+    return unfit
+
+
+def _fit(
+    started: Collection[Starting], unfit: Mapping[str, TargetError], cpus: frozenset[int], leave_out: LeaveOut | None
+) -> Sequence[str]:
+    """The names of those that are not `unfit`, pinned to `cpus`. The others are ended, and left out."""
     if len(unfit) == len(started) and unfit:
         raise next(iter(unfit.values()))
     for each in started:
@@ -161,6 +221,11 @@ def check_listening(started: Starting) -> None:
 _MUST_BIND = "have it bind LAB_BIND, or LAB_HOST and LAB_PORT"
 
 
+def _listens(started: Starting) -> bool:
+    """Whether it listens as asked, and so has prepared itself."""
+    return any(each.serves(started.wanted) for each in started.listening())
+
+
 def _is_elsewhere(found: Collection[Address], wanted: Address) -> bool:
     return bool(found) and not any(each.serves(wanted) for each in found)
 
@@ -188,11 +253,14 @@ def _ended(started: Starting, failure: str, page: str | None) -> TargetError:
         more = ("say how much it may have with memory_mb in the application's file",)
         return _error(started, f"did not start: {failure}", *(more if page and NO_MEMORY in failure else ()))
     why, above = lines[told].removeprefix(TOLD), "\n".join(lines[max(0, told - _SHORT_TAIL) : told])
+    if page and any(each in why for each in _NOT_WRITABLE):
+        why += "; name the folders that it writes to with writable in the application's file"
     seen = "; see its last lines below" if above else ""
     return TargetError(f"{started.name} did not start: {why}{seen}", detail=above)
 
 
 _LONG_TAIL, _SHORT_TAIL = 300, 12
+_NOT_WRITABLE = ("Read-only file system", "Permission denied")
 
 
 def _error(started: Starting, what: str, *remedy: str) -> TargetError:

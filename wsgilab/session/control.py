@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgilab.experiment import application as applications
-from wsgilab.experiment.parsing import unknown
+from wsgilab.experiment.parsing import adapter, unknown
 from wsgilab.model import Application
 from wsgilab.model.errors import LabError, StoreError, UsageError
 from wsgilab.model.text import called, program
@@ -20,7 +20,7 @@ from wsgilab.runtime.local import MARK
 from wsgilab.runtime.protocol import Say
 from wsgilab.session import state_file
 from wsgilab.session.daemon import LOOK, START_AGAIN
-from wsgilab.session.spec import SESSION_SPEC, SessionOptions, SessionSpec
+from wsgilab.session.spec import SessionOptions, SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.system import process
 from wsgilab.system.host import boot_id
@@ -51,11 +51,6 @@ def up(
         if options.no_backends and application.backends:
             raise UsageError(
                 f"--no-backends: requests of {application.entry} wait for {' and '.join(application.backend_names)}; leave it out"
-            )
-        if not application.requests:
-            raise UsageError(
-                f"{application.entry}: its requests are Locust files alone, which the web UI has no form for; give it a request "
-                f"such as {{get: /}}, or measure it with {called('lab.run')}"
             )
         # The process that keeps it up is called in another folder.
         application = applications.located(application, str(Path.cwd()))
@@ -106,7 +101,7 @@ def up(
 
 def _follow_until_up(channel: JsonChannel, spec: SessionSpec, say: Say) -> None:
     try:
-        channel.send(SESSION_SPEC.dump_python(spec, mode="json"))
+        channel.send(adapter(SessionSpec).dump_python(spec, mode="json"))
         while True:
             match channel.receive(_BUILD_S):
                 case {"event": "say", "text": str(text)}:

@@ -22,6 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import IO, Any, Never
 
+from wsgilab.experiment.parsing import adapter
 from wsgilab.experiment.workloads import parameters
 from wsgilab.model import Backend, Experiment, Server
 from wsgilab.model.errors import Interrupted, LabError, UsageError
@@ -30,8 +31,9 @@ from wsgilab.run import startup
 from wsgilab.run.testbed import Testbed, open_testbeds
 from wsgilab.run.workspace import ENDING, alone, choose_backends, choose_servers, signals_raise
 from wsgilab.runtime.protocol import Runtime
+from wsgilab.runtime.source import locust_folders
 from wsgilab.session import state_file
-from wsgilab.session.spec import SESSION_SPEC, SessionSpec
+from wsgilab.session.spec import SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.session.supervisor import Supervisor
 from wsgilab.system import cpus, process
@@ -127,6 +129,7 @@ def _serve(
     up: threading.Event,
 ) -> Never:
     runtime = testbed.runtime
+    folders = {folder: source.archive() for folder, source in locust_folders(spec.application).items()}
     startup.sweep([runtime], _say_text)
     with (
         testbed.reserved(layout, spec.workspace, _say_text),
@@ -150,7 +153,10 @@ def _serve(
         ):
             ui = LabUI(channel, layout.generator)
             names = spec.names | {state.host}
-            ui.open(run, started.targets, watching=False, names=names, password=state.password)
+            for note in ui.open(
+                run, started.targets, watching=False, names=names, password=state.password, folders=folders
+            ):
+                _say_text(note)
             supervisor = Supervisor(started.fleets[spec.cores], started.backends, ui, state, spec.workspace.state)
             signal.signal(START_AGAIN, supervisor.ask)
             signal.signal(LOOK, supervisor.ask_to_look)
@@ -215,7 +221,7 @@ def main() -> None:
     line = stdin.readline()
     if not line:
         return
-    spec = SESSION_SPEC.validate_json(line)
+    spec = adapter(SessionSpec).validate_json(line)
     call_tasks_by(spec.program)
     up = threading.Event()
     try:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from wsgilab.experiment import workloads
 from wsgilab.model import Application
 from wsgilab.run.workspace import Workspace
@@ -66,16 +64,12 @@ class SessionSpec:
 
     @property
     def workloads(self) -> Collection[str]:
-        """Those that users of the web UI can choose. A Locust file has users of its own, and is for runs."""
+        """Those that users of the web UI can choose."""
         there = workloads.of(self.application)
-        able = {name: each for name, each in there.items() if not each.is_locust_file}
-        return [name for name, each in able.items() if not (self.no_backends and each.backends)]
+        return [name for name, each in there.items() if not (self.no_backends and each.backends)]
 
     @property
     def names(self) -> AbstractSet[str]:
         """What the web UI is reached by, beside loopback: as `host` says, and where that is everywhere, this machine's name."""
         anywhere = ip_address(self.address).is_unspecified
         return {self.host, self.address} | ({socket.gethostname()} if anywhere else set())
-
-
-SESSION_SPEC = TypeAdapter(SessionSpec)

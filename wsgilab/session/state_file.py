@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from wsgilab.experiment.parsing import adapter
 from wsgilab.model import STRICT, Application, RuntimeName
 from wsgilab.model.errors import StoreError
 from wsgilab.model.text import called
@@ -117,9 +118,6 @@ class SessionState:
         return True
 
 
-_STATE = TypeAdapter(SessionState)
-
-
 def started_ticks(pid: int) -> int | None:
     """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5)."""
     try:
@@ -135,7 +133,7 @@ def read(state: Path) -> SessionState | None:
     """What the file says; None where there is none. Raises StoreError where it cannot be read."""
     path = state / FILE
     try:
-        return _STATE.validate_json(path.read_bytes())
+        return adapter(SessionState).validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -152,7 +150,7 @@ def write(state: Path, what: SessionState) -> None:
     try:
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(_STATE.dump_json(what, indent=2))
+            file.write(adapter(SessionState).dump_json(what, indent=2))
         temporary.replace(state / FILE)
     except OSError as error:
         raise StoreError(f"{state / FILE}: cannot be written ({error.strerror})") from None

@@ -1,9 +1,11 @@
 """The machine this runs on: its cores, its fingerprint, the clock. Standard library alone: the clock server reads it elsewhere."""
 
 import contextlib
+import functools
 import os
 import platform
-from collections.abc import Collection
+import statistics
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +50,114 @@ def fingerprint() -> Host:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         kernel=platform.release(),
         python=platform.python_version(),
+        governor=_governor(),
+        turbo=_turbo(),
+        mhz=_mhz(),
+        load=os.getloadavg()[0],
+        isolated=_line(_CPUS, "isolated"),
+        virtualization=_virtualization(),
+        quota=quota_cores(),
     )
+
+
+_ROOT = Path("/")
+
+
+def _line(*path: str | Path) -> str | None:
+    """What a file of the kernel says; None where it is not there, or says nothing."""
+    try:
+        return Path(_ROOT, *path).read_text(errors="replace").strip() or None
+    except OSError:
+        return None
+
+
+_CPUS = "sys/devices/system/cpu"
+
+
+def _governor() -> str | None:
+    """Of the usable cores; several where these differ (kernel.org, admin-guide/pm/cpufreq)."""
+    found = (_line(_CPUS, f"cpu{cpu}/cpufreq/scaling_governor") for cpu in sorted(usable_cpus()))
+    return ", ".join(dict.fromkeys(each for each in found if each)) or None
+
+
+def _turbo() -> bool | None:
+    """Intel's driver says when it is off, others when it is on."""
+    if (off := _line(_CPUS, "intel_pstate/no_turbo")) is not None:
+        return off == "0"
+    on = _line(_CPUS, "cpufreq/boost")
+    return None if on is None else on == "1"
+
+
+def _mhz() -> float | None:
+    known: list[float] = []
+    cpu = -1
+    for key, value in _cpuinfo():
+        with contextlib.suppress(ValueError):
+            if key == "processor":
+                cpu = int(value)
+            elif key == "cpu mhz" and cpu in usable_cpus():
+                known.append(float(value))
+    return statistics.median(known) if known else None
+
+
+def _virtualization() -> str | None:
+    is_virtual = any(key == "flags" and "hypervisor" in value.split() for key, value in _cpuinfo())
+    kind = _line("sys/hypervisor/type")
+    if not is_virtual and kind is None:
+        return None
+    names = (kind, _line("sys/class/dmi/id/sys_vendor"), _line("sys/class/dmi/id/product_name"))
+    return ", ".join(dict.fromkeys(each for each in names if each)) or "a virtual machine"
+
+
+def _cpuinfo() -> Iterator[tuple[str, str]]:
+    """The lines of /proc/cpuinfo, their keys in lower case."""
+    for line in (_line("proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        yield key.strip().lower(), value.strip()
+
+
+# --- quotas
+
+
+def quota_cores() -> float | None:
+    """The least CPU quota of this process' control group and those above it, in cores; None where none has one (kernel.org,
+    cgroup-v2, "cpu.max", and scheduler/sched-bwc)."""
+    found = []
+    for folder in _cpu_groups():
+        in_v1 = f"{_line(folder, 'cpu.cfs_quota_us')} {_line(folder, 'cpu.cfs_period_us')}"
+        quota, _, period = (_line(folder, "cpu.max") or in_v1).partition(" ")
+        # `max`, or -1: there is none.
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            found.append(int(quota) / int(period))
+    return min((each for each in found if each > 0), default=None)
+
+
+def throttled() -> int | None:
+    """In how many periods so far a CPU quota has stopped the processes of this process' control group or of one above it; None
+    where the kernel does not count that."""
+    found = []
+    for folder in _cpu_groups():
+        for line in (_line(folder, "cpu.stat") or "").splitlines():
+            key, _, value = line.partition(" ")
+            if key == "nr_throttled" and value.isdecimal():
+                found.append(int(value))
+    return sum(found) if found else None
+
+
+@functools.cache
+def _cpu_groups() -> Sequence[Path]:
+    """The folders of this process' control group for CPU time, and of those above it (cgroups(7)).
+
+    In a container the path may be one that is visible from outside alone: then the folder above all is the container's own.
+    """
+    groups = _ROOT / "sys/fs/cgroup"
+    for line in (_line("proc/self/cgroup") or "").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "cpu" in controllers.split(",") or (number == "0" and not (groups / "cpu").exists()):
+            root = groups / "cpu" if controllers else groups
+            own = root / path.lstrip("/")
+            return [each for each in (own, *own.parents) if each.is_relative_to(root) and each.is_dir()]
+    return []
 
 
 def idle_s(cores: Collection[int]) -> float:
@@ -119,11 +228,9 @@ def boot_id() -> str:
 
 
 def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip().lower() in ("model name", "hardware", "cpu model"):
-                return value.strip()
+    for key, value in _cpuinfo():
+        if key in ("model name", "hardware", "cpu model"):
+            return value
     return platform.processor() or "unknown"
 
 

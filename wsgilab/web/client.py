@@ -1,20 +1,18 @@
 """The lab's side of the channel to the web UI."""
 
-from collections.abc import Collection
+import base64
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
-from pydantic import TypeAdapter
-
+from wsgilab.experiment.parsing import adapter
 from wsgilab.load.client import START_S, ProcessClient
 from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.model.text import program
 from wsgilab.runtime.protocol import Target
 from wsgilab.system.process import ChannelClosed, JsonChannel
 
-RUN = TypeAdapter(Run)
-CELL = TypeAdapter(Cell)
-OBSERVATION = TypeAdapter(Observation)
-"""How these are sent."""
+NO_FOLDERS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +43,24 @@ class LabUI(ProcessClient):
         watching: bool,
         names: Collection[str] = (),
         password: str | None,
-    ) -> None:
-        """Serve the UI: for tests of `targets`, or to watch `run`. Returns when it answers.
+        folders: Mapping[str, bytes] = NO_FOLDERS,
+    ) -> Sequence[str]:
+        """Serve the UI: for tests of `targets`, or to watch `run`. Returns when it answers, with what the user must know of it.
 
-        `names` are the host names and addresses that it is reached by, beside loopback's; see `guard.Guard`. With
+        `folders` are those of the user's own Locust files, packed. `names` are the host names and addresses that it is reached by, beside loopback's; see `guard.Guard`. With
         `password`, a login (user `lab`) is required.
         """
         self._send(
             "open",
-            run=RUN.dump_python(run, mode="json"),
+            run=adapter(Run).dump_python(run, mode="json"),
             targets=[_target(each) for each in targets],
             watching=watching,
             names=sorted(names),
             password=password,
             program=program(),
+            folders={folder: base64.b64encode(archive).decode() for folder, archive in folders.items()},
         )
-        self._receive("open", START_S)
+        return [str(note) for note in self._receive("open", START_S)["notes"]]
 
     def send_usage(self, server: str, usage: Usage) -> None:
         """What `server` has consumed by now. To be sent at once: the UI dates it by when it arrives."""
@@ -72,11 +72,11 @@ class LabUI(ProcessClient):
 
     def send_trial(self, cell: Cell, progress: str) -> None:
         """The trial of a watched run that begins now."""
-        self._send("trial", cell=CELL.dump_python(cell, mode="json"), progress=progress)
+        self._send("trial", cell=adapter(Cell).dump_python(cell, mode="json"), progress=progress)
 
     def send_observation(self, observation: Observation) -> None:
         """A trial of a watched run that has ended."""
-        self._send("observation", observation=OBSERVATION.dump_python(observation, mode="json"))
+        self._send("observation", observation=adapter(Observation).dump_python(observation, mode="json"))
 
     def send_end(self) -> None:
         """The watched run has ended."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from wsgilab.load.samples import EVER, Sample, Span, error_text, read_stamp, report
-from wsgilab.model import Cell, Observation, TrialReport, Usage
+from wsgilab.load.recorder import Sample, error_text
+from wsgilab.load.samples import EVER, Span, read_stamp, report
+from wsgilab.model import Cell, Observation, Stamp, TrialReport, Usage
 from wsgilab.web.meter import Meter
 from wsgilab.web.view import Now, Phase, Pulse
 
@@ -20,6 +21,8 @@ KEPT = 60
 """Windows that a cell's figures are made from: its last minute."""
 OPEN = 10
 """The latest windows, to which late answers are still added; an answer that is later yet counts for these alone."""
+MOST_OPEN = 3 * OPEN
+"""As many stay open where the target is still to tell what left in them later than its stamp says."""
 DELAY_NS = 300_000_000
 """A window is evaluated when every worker has reported this much beyond its end: by then most requests that were under way
 in it have been answered."""
@@ -96,6 +99,13 @@ class LiveTest:
         self._pulses: deque[Pulse] = deque(maxlen=KEPT)
         self._users_wanted = users_wanted
         self._stopped = False
+        self._late: dict[Stamp, int] = {}
+        """When those requests left that did so later than their stamp says, as far as a window is still open for them."""
+        self._has_late = False
+        self._asked_ns: int | None = None
+        """Until when that is known; None: nobody asks."""
+        self._placed: dict[Stamp, tuple[Sample, int]] = {}
+        """Samples of which it is not known yet, and when they were reported."""
 
     # --- what arrives
 
@@ -126,6 +136,17 @@ class LiveTest:
         self._target.read(read_ns, usage.cpu_s)
         self._usage = usage
 
+    def add_late(self, late: Mapping[Stamp, int], asked_ns: int) -> None:
+        """Add when requests left that did so later than their stamp says: of all of them that had by `asked_ns`."""
+        self._asked_ns = asked_ns
+        self._late.update(late)
+        self._has_late |= bool(late)
+        for stamp in late.keys() & self._placed.keys():
+            sample, _ = self._placed.pop(stamp)
+            self._put(sample, stamp.entered_ns, late[stamp], known_ns=stamp.left_ns)
+        # An answer is reported after it has left: of those that were by then, nothing more will be heard.
+        self._placed = {stamp: placed for stamp, placed in self._placed.items() if placed[1] >= asked_ns}
+
     def set_users(self, users: int, at_ns: int) -> None:
         """Another number of users is wanted. Windows count again once the load has settled."""
         self._users_wanted = users
@@ -153,14 +174,26 @@ class LiveTest:
         entered_ns = left_ns = reported_ns
         if sample.error is None:
             try:
-                stamp = read_stamp(sample, (self._began_ns, reported_ns))
-                entered_ns, left_ns = stamp.entered_ns, stamp.left_ns
+                # A redirect, and what it led to, are two stays in the application.
+                stays = [
+                    read_stamp(sample._replace(stamp=each), (self._began_ns, reported_ns))
+                    for each in (*sample.redirects, sample.stamp)
+                ]
+                stamp = stays[-1]
+                entered_ns, left_ns = stays[0].entered_ns, self._late.get(stamp, stamp.left_ns)
+                if self._asked_ns is not None and stamp not in self._late:
+                    self._placed[stamp] = sample, reported_ns
             except ValueError as error:
                 sample = sample._replace(error=error_text(error))
+        self._put(sample, entered_ns, left_ns)
+
+    def _put(self, sample: Sample, entered_ns: int, left_ns: int, known_ns: int | None = None) -> None:
+        """Add a sample to the windows in which its request was in the application; those until `known_ns` have it by then."""
         self._reach(left_ns)
         for window in self._windows:
             if window.begin_ns <= left_ns and entered_ns < window.end_ns:
-                window.samples.append(sample)
+                if known_ns is None or window.begin_ns > known_ns:
+                    window.samples.append(sample)
                 window.report = None
 
     def _reach(self, at_ns: int) -> None:
@@ -176,7 +209,9 @@ class LiveTest:
             self._reach(now_ns)
         known_ns = self._known_until(now_ns)
         closed = [window for window in self._windows if window.end_ns + DELAY_NS <= known_ns]
-        while len(closed) > OPEN:
+        while len(closed) > OPEN and (
+            self._asked_ns is None or self._asked_ns >= closed[0].end_ns or len(closed) > MOST_OPEN
+        ):
             self._finish(closed.pop(0))
         windows = {cell: list(done) for cell, done in self._done.items()}
         for window in closed:
@@ -197,10 +232,12 @@ class LiveTest:
         )
 
     def _known_until(self, now_ns: int) -> int:
-        """The moment up to which every worker has reported."""
+        """The moment up to which every worker has reported, and the target has told what left late, if anything did."""
+        reported_ns = min((each.at_ns for each in self._latest.values()), default=now_ns)
         if self._stopped and not self._working:
-            return now_ns
-        return max(now_ns - SILENCE_NS, min((each.at_ns for each in self._latest.values()), default=now_ns))
+            reported_ns = now_ns
+        asked_ns = self._asked_ns if self._has_late and self._asked_ns is not None else now_ns
+        return max(now_ns - SILENCE_NS, min(reported_ns, asked_ns))
 
     @property
     def _phase(self) -> Phase:
@@ -216,6 +253,7 @@ class LiveTest:
             self._done.setdefault(observation.cell, deque(maxlen=KEPT)).append(observation)
         self._pulses.append(self._pulse(window))
         self._windows.popleft()
+        self._late = {stamp: left_ns for stamp, left_ns in self._late.items() if left_ns >= window.end_ns}
 
     def _pulse(self, window: _Window) -> Pulse:
         made = self._report(window)
@@ -232,7 +270,7 @@ class LiveTest:
                 stopped_ns=end_ns,
                 drained_ns=end_ns,
             )
-            window.report = report(window.samples, span, unanswered=0, generator_cpu=0.0, stamped=EVER)
+            window.report = report(window.samples, span, unanswered=0, generator_cpu=0.0, stamped=EVER, late=self._late)
         return window.report
 
     def _observation(self, window: _Window) -> Observation | None:

@@ -3,8 +3,10 @@
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, get_args
 
 import gevent
@@ -16,9 +18,11 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 from wsgilab.experiment import workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.distributed import Workers, make_master
+from wsgilab.load.driver import read_late
 from wsgilab.load.local import POLL_S
-from wsgilab.load.locustfiles import user_classes
-from wsgilab.load.samples import Sample
+from wsgilab.load.locustfiles import BadLocustfile, user_classes
+from wsgilab.load.own_locustfile import loaded, unpack
+from wsgilab.load.recorder import Sample
 from wsgilab.model import Cell, Connection, Run
 from wsgilab.model.text import called
 from wsgilab.web.live import WorkerReport
@@ -40,6 +44,10 @@ BUSY = "wait a moment: the test before is still being stopped"
 IDLE_S = 5.0
 """How long workers whose users have all stopped may take until they are ready again: usually less than a second."""
 WORKER_MODULE = "wsgilab.web.worker"
+ASK_S = 1.0
+"""How long after its answer a target is asked again what left later than its stamp says."""
+ASKED_S = 60.0
+"""How long that question may take, which queues as a request does: what it has taken from the target, no other finds there."""
 
 
 class Master:
@@ -52,25 +60,42 @@ class Master:
         cpus: frozenset[int],
         loading: Callable[[str | None], None],
         *,
+        folders: Mapping[str, bytes],
         clock_server: str | None = None,
         port: int = 0,
         remote: int = 0,
     ) -> None:
-        """`loading` is called with the server under load from now on, or None. `clock_server` is the address of the one on the
-        targets' machine, where that is another.
+        """`loading` is called with the server under load from now on, or None. `folders` are those of the user's own Locust files,
+        packed. `clock_server` is the address of the one on the targets' machine, where that is another.
 
-        Raises WorkerLost.
+        Raises WorkerLost and BadLocustfile.
         """
         self.base_urls = dict(base_urls)
         self._tests = tests
         self._loading = loading
         self._users_wanted = 0
+        self._has_stopped = False
+        self._asking: gevent.Greenlet | None = None
         self._usual = usual(tests.run)
         # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
         # for this UI can be hidden only after.
         events.init_command_line_parser.add_listener(self._add_choices)
         self._application = tests.run.experiment.application
-        self._classes = {name: user_classes(self._locustfile(name)) for name in tests.run.experiment.parameters}
+        self._own = self._application.locust_files if self._application else {}
+        self._own_error = ""
+        # Also where all requests are Locust files: the form's options are those of this file.
+        named = ["application"] if self._application else map(_locustfile, tests.run.experiment.parameters)
+        of_lab = {name: user_classes(name) for name in named}
+        copies = {folder: unpack(folder, archive) for folder, archive in folders.items()}
+        own = {name: loaded(file) for name, file in self._own.items()}
+        self.notes = list(dict.fromkeys(note for each in own.values() for note in each.notes))
+        """What the user must know of the Locust files, in sentences."""
+        self._classes = {
+            name: [own[name].user_class]
+            if name in own
+            else of_lab["application" if self._application else _locustfile(name)]
+            for name in tests.run.experiment.parameters
+        }
         self._first = DEFAULT_WORKLOAD if self._application is None else next(iter(self._classes))
         events.init_command_line_parser.add_listener(self._adapt_options)
         events.test_start.add_listener(self._on_start)
@@ -84,11 +109,17 @@ class Master:
         self._runner = make_master(self.environment, port, remote)
         self._runner.register_message("lab_report", self._on_report)
         arguments = ["--clock-server", clock_server] if clock_server else []
+        self._runner.register_message("lab_user_error", self._on_user_error)
         self._workers = Workers(self._runner, WORKER_MODULE, cpus, remote, arguments)
+        for folder, copy in copies.items():
+            self._workers.share(folder, folders[folder], copy)
 
     def check(self) -> None:
-        """Notice a changed number of users, of which Locust fires no event. Raises WorkerLost where a worker has gone."""
+        """Notice a changed number of users, of which Locust fires no event. Raises WorkerLost where a worker has gone, and BadLocustfile
+        where a worker could not load one."""
         self._workers.check()
+        if self._own_error:
+            raise BadLocustfile(self._own_error)
         wanted = self._runner.target_user_count
         if self._is_running() and wanted != self._users_wanted:
             self._users_wanted = wanted
@@ -97,9 +128,6 @@ class Master:
     def end(self) -> None:
         """End the workers."""
         self._workers.end()
-
-    def _locustfile(self, workload: str) -> str:
-        return workload.replace("-", "_") if self._application is None else "application"
 
     # --- options
 
@@ -143,6 +171,13 @@ class Master:
             return BUSY
         workload = form.get("workload", self._options["workload"])
         self.environment.user_classes = self._classes[workload]
+        own = None
+        host = self.base_urls[form.get("target", self._options["target"])]
+        users = int(form.get("user_count", DEFAULT_USERS))
+        # Before Locust starts its users: listeners and options of such a file are the workers' alone.
+        if workload in self._own:
+            own = {"file": asdict(self._own[workload]), "host": host, "users": users}
+        self._runner.send_message("lab_own", own)
         if self._application is not None:
             # Locust hands its options to the workers.
             vars(self.environment.parsed_options)["application"] = users_option(self._application, workload)
@@ -205,10 +240,25 @@ class Master:
             server=server,
             cores=next(iter(self._tests.run.server_cpus)),
             workload=self._workload(options),
-            connection=options["connection"],
+            # Locust's own users keep theirs.
+            connection="keep-alive" if options["workload"] in self._own else options["connection"],
         )
         self._tests.begin(cell, self._users_wanted)
+        if self._asking is not None:
+            self._asking.kill(block=False)
+        self._has_stopped = False
+        self._asking = gevent.spawn(self._ask_late, server)
         self._loading(server)
+
+    def _ask_late(self, server: str) -> None:
+        """Ask the target all the time what left later than its stamp says, for the last time when nothing is under way any more."""
+        has_ended = False
+        while not has_ended:
+            has_ended = self._has_stopped and not self._is_running() and self._runner.state != STATE_STOPPING
+            # Where it does not say, the stamp counts, as before the first answer.
+            with contextlib.suppress(ValueError):
+                self._tests.late_from(lambda: read_late(self.base_urls[server], ASKED_S))
+            gevent.sleep(ASK_S)
 
     def _workload(self, options: Mapping[str, Any]) -> str:
         """The workload's name, and its parameters where they are not the usual ones: other work is another cell."""
@@ -218,11 +268,19 @@ class Master:
 
     def _on_stopping(self, **_: Any) -> None:
         self._tests.stop()
+        self._has_stopped = True
         self._loading(None)
+
+    def _on_user_error(self, msg: Any, **_: Any) -> None:
+        self._own_error = msg.data["message"]
 
     def _on_report(self, msg: Any, **_: Any) -> None:
         samples = [Sample(*row) for row in msg.data.pop("samples")]
         self._tests.add_report(WorkerReport(worker=msg.node_id, samples=samples, **msg.data))
+
+
+def _locustfile(workload: str) -> str:
+    return workload.replace("-", "_")
 
 
 def usual(run: Run) -> Mapping[str, int | float]:

@@ -5,10 +5,11 @@ Run as `python -m wsgilab.web.server BIND PORT [--clock-server HOST:PORT] [--lis
 are those of `load.driver`. One JSON object a line:
 
     in   {"op": "open", "run": ..., "targets": [...], "watching": ..., "names": [...],
-          "password": ..., "program": what the lab's tasks are called by}
+          "password": ..., "program": what the lab's tasks are called by,
+          "folders": those of the user's own Locust files, as tar files in base64, by what the lab calls them}
          {"op": "usage", ...}  {"op": "target", ...}                      in an interactive session
          {"op": "trial", ...}  {"op": "observation", ...}  {"op": "end"}  of a run that is watched
-    out  {"event": "ready", "cpus": [...]}     {"event": "open"}          when it answers
+    out  {"event": "ready", "cpus": [...]}     {"event": "open", "notes": [...]}  when it answers
          {"event": "loading", "server": ...}   users load that server from now on; null: none
          {"event": "start-again", "server": ...}  somebody wants that server to be started again
          {"event": "error", "message": ...}    and then it ends
@@ -20,12 +21,13 @@ It ends at the end of its input, so it never outlives the lab.
 import locust  # noqa: F401  isort: skip
 
 import argparse
+import base64
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Protocol
@@ -40,14 +42,14 @@ from locust.runners import STATE_RUNNING, STATE_STOPPED
 from locust.stats import stats_history
 from locust.web import WebUI
 
+from wsgilab.experiment.parsing import adapter
 from wsgilab.load.distributed import WorkerLost, master_options
 from wsgilab.load.events import EventWriter
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.reachability import Unreachable
-from wsgilab.model import Run, Usage
+from wsgilab.model import Cell, Observation, Run, Usage
 from wsgilab.model.text import call_tasks_by
 from wsgilab.runtime.protocol import OWN_ADDRESS
-from wsgilab.web.client import CELL, OBSERVATION, RUN
 from wsgilab.web.clock import TargetsClock
 from wsgilab.web.master import Master
 from wsgilab.web.routes import make_web_ui
@@ -65,6 +67,10 @@ class ServedUI(Protocol):
     @property
     def web(self) -> WebUI: ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user must know of it, in sentences."""
+
     def receive(self, op: str, fields: dict[str, Any]) -> None:
         """Take in a message of the lab's."""
 
@@ -78,8 +84,8 @@ class InteractiveUI:
     """For tests of targets, which somebody starts in the web UI."""
 
     def __init__(self, message: Mapping[str, Any], bind: str, options: argparse.Namespace, send: EventWriter) -> None:
-        """Raises WorkerLost and Unreachable."""
-        run, targets = RUN.validate_python(message["run"]), message["targets"]
+        """Raises WorkerLost, Unreachable and BadLocustfile."""
+        run, targets = adapter(Run).validate_python(message["run"]), message["targets"]
         self._send = send
         self._tests = InteractiveTests(run, _states(run, targets), TargetsClock(options.clock_server))
         cpus = frozenset(os.sched_getaffinity(0))
@@ -89,10 +95,14 @@ class InteractiveUI:
             base_urls,
             cpus,
             lambda server: send("loading", server=server),
+            folders={folder: base64.b64decode(archive) for folder, archive in message["folders"].items()},
             clock_server=str(options.clock_server) if options.clock_server else None,
             port=options.listen,
             remote=options.workers,
         )
+        self.notes: Sequence[str] = self._master.notes
+        # In the tab too.
+        self._tests.run = replace(run, notes=(*run.notes, *self.notes))
         # After the workers, which would inherit it: serving pages must not hold up the workers on the same cores.
         os.nice(LOWEST_PRIORITY)
         gevent.spawn(stats_history, self._master.environment.runner)
@@ -132,8 +142,10 @@ class InteractiveUI:
 class WatchingUI:
     """For a run that is watched."""
 
+    notes: Sequence[str] = ()
+
     def __init__(self, message: Mapping[str, Any], bind: str, port: int) -> None:
-        run = RUN.validate_python(message["run"])
+        run = adapter(Run).validate_python(message["run"])
         self._watched = WatchedRun(run, _states(run, message["targets"]))
         environment = Environment(user_classes=[], parsed_options=get_parser().parse_args([]), locustfile="wsgilab")
         # No users are started here; Locust's page shows its tables only while a test runs.
@@ -147,9 +159,9 @@ class WatchingUI:
     def receive(self, op: str, fields: dict[str, Any]) -> None:
         match op:
             case "trial":
-                self._watched.begin_trial(CELL.validate_python(fields["cell"]), fields["progress"])
+                self._watched.begin_trial(adapter(Cell).validate_python(fields["cell"]), fields["progress"])
             case "observation":
-                self._watched.add(OBSERVATION.validate_python(fields["observation"]))
+                self._watched.add(adapter(Observation).validate_python(fields["observation"]))
             case "end":
                 self._watched.end()
                 self._runner.state = STATE_STOPPED
@@ -196,7 +208,7 @@ def serve(bind: str, options: argparse.Namespace, send: EventWriter) -> None:
         )
         ending.callback(served.end)
         _start(served.web, bind, options.port)
-        send("open")
+        send("open", notes=list(served.notes))
 
         def receive() -> None:
             for line in messages:

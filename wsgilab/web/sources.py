@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from wsgilab.analysis.compare import compare, order, so_far, survey
-from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, TrialReport, Usage
+from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Stamp, TrialReport, Usage
 from wsgilab.web.live import WINDOW_NS, LiveTest, LiveTestState, WorkerReport
 from wsgilab.web.view import Now, TargetState, View
 
@@ -57,6 +57,16 @@ class InteractiveTests:
         """What a target has consumed, as it arrives now; ignored for a target that is not under test."""
         if self._test is not None and self._test.server == server:
             self._test.add_usage(self._clock_ns(), usage)
+
+    def late_from(self, read: Callable[[], Mapping[Stamp, int]]) -> None:
+        """Add to the test under way, or the last one, what its target says now of requests that left later than their stamp says.
+
+        Raises what `read` does.
+        """
+        test, asked_ns = self._test, self._clock_ns()
+        late = read()
+        if test is not None:
+            test.add_late(late, asked_ns)
 
     def set_users(self, users: int) -> None:
         """The test under way is to have another number of users."""

@@ -12,7 +12,6 @@ from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, PairResult, Run, Server
 from wsgilab.model.text import called, number
 from wsgilab.report import tables
@@ -180,21 +179,10 @@ def _row(run: Run, result: CellResult, pair: PairResult | None, ended: TargetSta
         cell=result.cell,
         figures={**_texts(result.figures, result.slots), "rank": tables.rank(result), "ratio": ratio},
         because="" if result.figures is None else result.figures.because,
-        notes=(*result.warnings, *_inconclusive(pair)),
+        notes=(*result.warnings, *tables.uncompared(pair)),
         ended=ended,
         details=details,
     )
-
-
-def _inconclusive(pair: PairResult | None) -> Iterable[str]:
-    """Why nothing is concluded from a server's ratio, where that is so."""
-    if pair is None:
-        return
-    if pair.broken_gates:
-        yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
-    elif pair.ratio.low is None:
-        blocks = f"{pair.blocks} of the {FEWEST_BLOCKS} blocks that a comparison needs at least"
-        yield f"undecided against {pair.reference}, with {blocks}"
 
 
 def _texts(figures: CellFigures | None, declared: int | None) -> Mapping[str, str]:

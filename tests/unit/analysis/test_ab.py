@@ -13,6 +13,7 @@ import pytest
 from wsgilab import testing
 from wsgilab.analysis import ab, stats
 from wsgilab.analysis.ab import breaches, parse_limit, runs
+from wsgilab.analysis.pairs import SPEED_SHARE
 from wsgilab.model import (
     Application,
     Cell,
@@ -217,7 +218,7 @@ def test_the_intervals_are_those_of_unpaired_samples_all_at_once() -> None:
     found = by_server(runs(made(), [*a, *others], made(id="later"), [*b, *others]))["one"]
     of_a, of_b = ([each.swarm.throughput_rps for each in given if each.swarm] for given in (a, b))
 
-    assert found.ratio == stats.unpaired_ratio(of_b, of_a, stats.ERROR_RATE / 3, 0.0)
+    assert found.ratio == stats.unpaired_ratio(of_b, of_a, SPEED_SHARE * stats.ERROR_RATE / 3, 0.0)
     assert found.a.figure == stats.median_interval(of_a)
     assert found.b.figure == stats.median_interval(of_b)
 
@@ -668,6 +669,33 @@ def itself(**changes: Any) -> Callable[[Run], Run]:
     return lambda run: replace(run, **changes)
 
 
+QUIET = {"load": 0.2, "mhz": 2000.0, "governor": "performance", "turbo": False}
+
+
+@pytest.mark.parametrize(
+    ("of_b", "told"),
+    [
+        ({}, []),
+        ({"load": None, "governor": None, "turbo": None, "mhz": None}, []),
+        ({"governor": "powersave"}, [("governor", "performance", "powersave", "warns")]),
+        ({"turbo": True}, [("turbo", "off", "on", "warns")]),
+        ({"turbo": None}, [("turbo", "off", None, "warns")]),
+        ({"isolated": "2-3"}, [("isolated cores", None, "2-3", "warns")]),
+        ({"virtualization": "xen"}, [("virtual machine", None, "xen", "warns")]),
+        ({"quota": 1.5}, [("CPU quota", None, "1.5 cores", "warns")]),
+        ({"mhz": 2090.0, "load": 0.6}, []),
+        ({"mhz": 3000.0}, [("frequency when it began", "2000 MHz", "3000 MHz", "told")]),
+        ({"load": 4.0}, [("load when it began", "0.20", "4.00", "told")]),
+    ],
+)
+def test_how_the_machines_were_set_is_listed_where_both_labs_recorded_it(
+    of_b: Mapping[str, Any], told: Sequence[tuple[str, str | None, str | None, str]]
+) -> None:
+    found = beside(a=host(**QUIET)(made()), b=host(**{**QUIET, **of_b})(made(id="later"))).differences
+
+    assert [(each.what, each.a, each.b, each.weight) for each in found] == told
+
+
 @pytest.mark.parametrize(
     ("change", "what", "a", "b"),
     [
@@ -845,7 +873,7 @@ def test_what_is_no_limit_is_an_error_that_says_what_would_be(text: str) -> None
         parse_limit(text)
 
     assert error.value.message == (
-        f"--fail-on {text!r}: must be slower, faster or different and a share, such as slower=5%"
+        f"--fail-on {text!r}: must be slower, faster, different or cost, and a share, such as slower=5%"
     )
     assert "\n" not in error.value.message
 
@@ -902,8 +930,56 @@ def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() ->
     assert one.refused.startswith("in B, others took up to 8")
     assert (one.ratio, one.verdict) == (None, "undecided")
     assert not breaches(found, parse_limit("slower=5%"))
+    busy["generator_others"] = 0.5
     with pytest.raises(SpecError, match="nothing to be compared: in A, others took"):
         runs(made([ONE]), observed(ONE, **busy), made([ONE], id="later"), observed(ONE, 0.5))
+
+
+def costing(cost: float, of: Cell = ONE, seed: int = 1, **swarm: Any) -> list[Observation]:
+    """Blocks in which a request takes so many times as much CPU time."""
+    return [
+        replace(each, server_cpu_s=0.3 * 0.02 * cost * each.swarm.throughput_rps / 20)
+        for each in observed(of, seed=seed, **swarm)
+        if each.swarm is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict", "breached"), [(1.3, "more", True), (1.03, "more", False), (0.7, "less", False)]
+)
+@pytest.mark.parametrize("rate", [None, 20.0], ids=["closed", "scheduled"])
+def test_a_limit_of_cost_is_breached_by_more_of_it(
+    more: float, verdict: str, breached: bool, rate: float | None
+) -> None:
+    cell = replace(ONE, users=None, rate=rate, arrivals="constant") if rate else ONE
+    found = runs(made([cell]), costing(1.0, cell), made([cell], id="later"), costing(more, cell, seed=2))
+
+    (of_both,) = found.cells
+    assert of_both.cost is not None
+    assert (of_both.cost.verdict, of_both.cost.margin) == (verdict, 0.01)
+    assert of_both.cost.ratio.median == pytest.approx(more, rel=0.01)
+    assert bool(breaches(found, parse_limit("cost=5%"))) == breached
+    assert not breaches(found, parse_limit("different=5%")), "it is as fast"
+
+
+def test_a_run_beside_a_neighbour_is_compared_by_cost_with_a_wider_margin() -> None:
+    busy: dict[str, Any] = {"server_busy": 0.27, "generator_others": 0.0}
+    (found,) = runs(made([ONE]), costing(1.0), made([ONE], id="later"), costing(1.3, seed=2, **busy)).cells
+
+    assert found.refused is not None
+    assert found.cost is not None
+    assert found.cost.verdict == "more"
+    assert found.cost.margin == pytest.approx(0.01 + 0.6 * 0.244, abs=0.001)
+    assert found.cost.because.startswith("others used 0% of the server's cores in A and 24% in B")
+
+
+def test_the_cost_of_work_that_is_calibrated_is_of_as_much_work() -> None:
+    cell = testing.cell("one", workload="cpu")
+    half = made([cell], cpu_iterations=1000), made([cell], id="later", cpu_iterations=500)
+    (found,) = runs(half[0], costing(1.0, cell), half[1], costing(0.5, cell, seed=2)).cells
+
+    assert found.cost is not None
+    assert found.cost.ratio.median == pytest.approx(1.0, rel=0.02)
 
 
 def test_of_many_reasons_why_nothing_is_compared_three_are_named() -> None:

@@ -228,7 +228,7 @@ def test_a_machine_that_can_measure_nothing_is_told_what_would_be_needed() -> No
 
 def trial(of: Cell = ONE, block: int = 0, **changes: Any) -> Observation:
     """A trial whose report has changes; those of the observation itself are named so."""
-    own = {name: changes.pop(name) for name in ("os_threads", "server_cpu_s") if name in changes}
+    own = {name: changes.pop(name) for name in ("os_threads", "server_cpu_s", "throttled") if name in changes}
     return testing.observation(of, block=block, swarm=testing.trial_report(**{"completed": 600, **changes}), **own)
 
 
@@ -420,6 +420,7 @@ def test_what_is_shown_decides_nothing() -> None:
 
 BROKEN: dict[Gate, dict[str, Any]] = {
     "neighbour": {"server_busy": 1.0, "generator_others": 0.5},
+    "throttled": {"throttled": 1},
     "generator": {"generator_cpu": 0.8},
     "little": {"latency_mean_ms": 1900.0, "throughput_rps": 20.0},
     "slots": {"in_flight": replace(ALIKE, peak=65)},
@@ -428,14 +429,14 @@ BROKEN: dict[Gate, dict[str, Any]] = {
     "cut-off": {"cut_off": 10},
     "late": {"late": 10},
 }
-UNSEEN = {"neighbour", "generator", "failures", "cut-off", "late"}
+UNSEEN = {"neighbour", "throttled", "generator", "failures", "cut-off", "late"}
 SPOILT_BY: dict[str, set[str]] = {
     **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads"), UNSEEN),
     **dict.fromkeys(("mean_in_flight", "service_ms", "server_cpu"), UNSEEN | {"little"}),
     "busiest_share": UNSEEN | {"little", "processes"},
     **{figure: set(BROKEN) for figure in ("throughput_rps", "latency_p50_ms", "latency_p99_ms", "latency_max_ms")},
-    "slow_connections": {"neighbour"},
-    "failures": {"neighbour"},
+    "slow_connections": {"neighbour", "throttled"},
+    "failures": {"neighbour", "throttled"},
 }
 
 
@@ -598,10 +599,10 @@ RATIO = Condition(figure="throughput_rps", of=TWO, over=ONE)
         ({"at_least": 2.0}, "confirmed"),
         ({"at_least": 2.3}, "refuted"),
         ({"at_least": 2.1}, "undecided"),
-        ({"at_most": 2.2}, "confirmed"),
+        ({"at_most": 2.3}, "confirmed"),
         ({"at_most": 1.9}, "refuted"),
         ({"at_most": 2.1}, "undecided"),
-        ({"at_least": 2.0, "at_most": 2.2}, "confirmed"),
+        ({"at_least": 2.0, "at_most": 2.3}, "confirmed"),
         ({"at_least": 1.0, "at_most": 1.9}, "refuted"),
         ({"at_least": 2.3, "at_most": 3.0}, "refuted"),
         ({"at_least": 2.1, "at_most": 2.1}, "undecided"),
@@ -614,11 +615,13 @@ def test_a_ratio_is_decided_by_its_whole_interval(limit: dict[str, Any], verdict
 
     found = evidence(rates(TWO, ours) + rates(ONE, theirs), replace(RATIO, **limit))
 
-    assert near(found.value, 2.15, 2.0, 2.2)
+    assert found.value is not None
+    assert found.value.median == pytest.approx(2.15)
+    assert 2.0 < (found.value.low or 0) < 2.1 < (found.value.high or 0) < 2.3
     assert found.blocks == 7
     assert found.verdict == verdict
     if verdict == "undecided":
-        assert found.reason == "its interval, 2 to 2.2, holds the limit"
+        assert found.reason == "its interval, 2.03 to 2.21, holds the limit"
 
 
 def test_a_ratio_is_paired_by_block_and_its_cells_may_differ_in_anything() -> None:
@@ -643,7 +646,7 @@ def test_a_block_without_any_has_no_ratio(figure: str) -> None:
 
 
 def test_the_ratios_that_decide_hold_all_at_once() -> None:
-    """Six blocks are exact for one ratio, but not for two: then their scatter widens them."""
+    """Two ratios have half of the error rate each, so their intervals are wider than that of one."""
     observations = of_figure("service_ms", [20, 22, 20, 22, 20, 22], TWO) + of_figure("service_ms", [10] * 6, ONE)
     first, same, other = (
         replace(RATIO, figure="service_ms", at_least=1.9),
@@ -658,12 +661,13 @@ def test_the_ratios_that_decide_hold_all_at_once() -> None:
         assert value.low is not None
         return value.low
 
-    assert low([first]) == pytest.approx(2.0)
-    assert low([first, same]) == pytest.approx(2.0), "the same ratio"
-    assert low([first], (replace(other, at_most=None),)) == pytest.approx(2.0), "it decides nothing"
-    assert low([first, other]) == pytest.approx(20 / 11)
-    results = claims.judge(run_of(), observations, [claim(first), claim(other)])
-    assert [each.verdict for each in results] == ["undecided", "confirmed"], "over all claims"
+    one = low([first])
+    assert low([first, same]) == one, "the same ratio"
+    assert low([first], (replace(other, at_most=None),)) == one, "it decides nothing"
+    assert low([first, other]) < one
+    both = claims.judge(run_of(), observations, [claim(first), claim(other)])
+    assert both[0].evidence[0].value is not None
+    assert both[0].evidence[0].value.low == low([first, other]), "over all claims"
 
 
 def servers_of(observations: Sequence[Observation], *named: Cell) -> Mapping[str, Interval]:
@@ -687,7 +691,6 @@ def test_a_ratio_that_the_comparison_of_the_run_has_too_has_one_interval() -> No
 
 
 def test_what_the_runs_own_comparisons_spend_is_not_left_to_other_ratios() -> None:
-    """Six blocks are exact for one ratio with all of the error rate, and not beside one of the run's own."""
     shared = replace(RATIO, at_least=1.9)
     other = Condition(figure="service_ms", of=TWO, over=ONE, at_most=9)
     observations = [
@@ -699,8 +702,9 @@ def test_what_the_runs_own_comparisons_spend_is_not_left_to_other_ratios() -> No
     alone = judged(observations, other).evidence[0].value
     beside = judged(observations, other, shared).evidence[0].value
 
-    assert near(alone, 2.1, 2.0, 2.2)
-    assert not near(beside, 2.1, 2.0, 2.2)
+    assert alone is not None
+    assert beside is not None
+    assert (beside.low or 0) < (alone.low or 0)
 
 
 def test_another_figures_scatter_widens_no_interval() -> None:

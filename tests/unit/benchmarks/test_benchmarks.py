@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import calibration, document, neighbours, power, protocols, rounds, stamp, twins
+from benchmarks import budget, calibration, document, neighbours, noise, power, protocols, rounds, stamp, twins
 from benchmarks.outcome import Block, Claim, Rate
 from benchmarks.protocols import Recorded
 from wsgilab import commands
 from wsgilab.analysis import stats
+from wsgilab.analysis.budget import used_s
 from wsgilab.model import Interval
+from wsgilab.model.errors import StoreError
 
 RUNS = 400
 
@@ -87,11 +89,6 @@ def test_tries_never_count_for_more_than_there_were() -> None:
     assert 3 <= rounds.effective_tries(even) <= 12
 
 
-@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.303), (6, 2.447), (30, 2.042)])
-def test_students_quantile_is_that_of_the_tables(freedom: int, quantile: float) -> None:
-    assert rounds.student(freedom, 0.05) == pytest.approx(quantile, abs=0.001)
-
-
 # --- protocols
 
 
@@ -122,11 +119,11 @@ def test_rounds_are_counted_not_pairs_of_twins() -> None:
     assert {row["rounds"] for row in rows} == {"7"}
     assert {row["pairs"] for row in rows} == {"105"}
     assert {claim.samples for claim in claims} == {"7 rounds"}
-    # Not one false verdict in 105 pairs of 7 rounds proves no rate of 5 %, as it would in 105 rounds.
+    # Not one false verdict in 105 pairs of 7 rounds proves no rate of 5 %, as none in 150 rounds would.
     precise = claims[1]
     assert precise.ratio.median == 1.0
     assert precise.verdict == "undecided"
-    assert twins.summary(session(105, twins=2))[1][1].verdict == "holds"
+    assert twins.summary(session(150, twins=2))[1][1].verdict == "holds"
 
 
 def test_one_round_of_one_pair_can_be_read() -> None:
@@ -141,6 +138,7 @@ def test_a_protocol_counts_only_the_rounds_that_have_what_it_reads() -> None:
     assert counted == {
         "wsgilab, fixed blocks": "7",
         "wsgilab, precision": "7",
+        "wsgilab before, fixed blocks": "7",
         "wsgilab's blocks, their medians": "7",
         "best of 3 x 3 s in a row": "2",
         "one run of 9 s": "2",
@@ -188,26 +186,83 @@ def test_the_slower_server_is_tried_against_the_twins_of_its_own_round(monkeypat
     assert {claim.verdict for claim in claims} == {"undecided"}
 
 
-def test_runs_drawn_from_one_round_say_nothing_of_other_rounds() -> None:
-    # In six rounds of seven no drawn run is wrong, in one all are: pooled, 200 of 1,400.
-    drawn = [[[[1.0 if rough else 0.0]]] * 200 for rough in (True, *[False] * 6)]
-    assert calibration.wrong(lambda run: run[0][0] > 0, drawn) == Interval(median=0, low=0, high=1)
+def test_slower_servers_are_drawn_for_the_lab_and_for_the_lab_before() -> None:
+    found = {
+        (row["slower by"], row["measured by"]): row["found"]
+        for row in power.drawn(session(2), 1)
+        if row["tries"] == "24"
+    }
+    assert len(found) == 18
+    new, old = (found["20%", f"{name}, 12 comparisons in 12 blocks, drawn"] for name in ("wsgilab", "wsgilab before"))
+    assert isinstance(new, Interval)
+    assert isinstance(old, Interval)
+    assert new.median >= old.median > 0
+
+
+def still(of: protocols.Recorded) -> protocols.Recorded:
+    """A round without any scatter."""
+    return replace(of, interleaved={name: [1000.0] * 20 for name in of.interleaved})
 
 
 def test_runs_are_drawn_from_the_scatter_of_their_own_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "CASES", ((8, 1),))
-    seen: list[float] = []
+    monkeypatch.setattr(calibration, "FAMILIES", {"1": calibration.every_two(2)})
+    monkeypatch.setattr(calibration, "BLOCKS", {"8": [(8,)]})
+    monkeypatch.setattr(calibration, "CONDITIONS", {"as recorded": calibration.alone})
+    monkeypatch.setattr(calibration, "decides", lambda found, _: any(each.low != each.high for each in found))
 
-    def look(run: calibration.Logs) -> bool:
-        seen.append(max(map(abs, run[0])))
-        return False
+    (row,), claims = calibration.summary([still(session(1)[0]), session(1)[0]], 5)
 
-    monkeypatch.setattr(calibration, "lab", look)
-    still = session(1)[0]
-    still = replace(still, interleaved={name: [1000.0] * 20 for name in still.interleaved})
-    calibration.summary([still, session(1)[0]], 5)
-    # Two rounds of five runs, as they are and with one server five times as noisy.
-    assert [figure == 0 for figure in seen] == [True] * 5 + [False] * 5 + [True] * 5 + [False] * 5
+    # None of the five runs of the first round scatters, and all of the second do.
+    assert row["8"] == Interval(median=0.5, low=0.0, high=1.0)
+    assert claims == ()
+
+
+@pytest.mark.parametrize("condition", calibration.CONDITIONS)
+def test_every_condition_has_a_window_of_every_server_in_every_block(condition: str) -> None:
+    recorded = calibration.scatter_of(session(1)[0])
+    windows = calibration.CONDITIONS[condition](random.Random(1), recorded, 3, 50)
+
+    assert [len(each) for each in windows] == [50] * 3
+    assert len({tuple(each) for each in windows}) == 3
+
+
+def test_in_a_mixed_run_comparisons_have_different_numbers_of_blocks() -> None:
+    recorded = calibration.scatter_of(session(1)[0])
+    run = calibration.draw_run(
+        random.Random(1), calibration.alone, recorded, calibration.FAMILIES["12, with a reference"], calibration.MIXED
+    )
+
+    assert len(run) == 12
+    assert len({len(logs) for logs in run.values()}) > 3
+    assert {len(logs) for logs in run.values()} <= {*calibration.MIXED}
+
+
+def test_the_contenders_decide_what_they_should() -> None:
+    """Twice as fast in every block, but for a thousandth, among comparisons of as little scatter; and no difference."""
+    twice: calibration.Logs = {
+        (server, 0): [0.001 * (block % 2) + (0.7 if server == 1 else 0.0) for block in range(6)] for server in (1, 2, 3)
+    }
+    alike = {pair: [0.001 * (-1) ** block for block in range(6)] for pair in twice}
+    for judge in (calibration.lab, calibration.before, calibration.student):
+        assert calibration.decides(judge(twice), stats.SAME)
+        assert not calibration.decides(judge(alike), 0.0)
+
+
+def test_with_a_budget_and_with_blocks_the_same_is_sought_in_as_much_time() -> None:
+    source = random.Random(1)
+    quiet = [[source.gauss(0, 0.05) for _ in range(4)] for _ in range(20)]
+    of = budget.machine(quiet, source, differ=True, alike=True)
+    judged = []
+    for carried_out in (budget.with_budget, budget.with_blocks):
+        run, observations = carried_out(of)
+        assert used_s(observations) <= budget.BUDGET_S
+        judged.append(budget.judged(of, run, observations))
+
+    (decided, sought, wrong), (by_blocks, as_many, no_better) = judged
+    assert sought == as_many == 18
+    assert by_blocks < decided <= sought
+    assert (wrong, no_better) == (False, False)
+    assert [row["runs"] for row in budget.summary(session(1), 1)[0]] == ["1"] * 4
 
 
 # --- claims, and the page
@@ -250,6 +305,61 @@ def test_windows_of_one_start_are_one_sample_of_neighbours() -> None:
     # Fifteen windows agree, in five starts.
     assert [claim.verdict for claim in claims] == ["undecided", "undecided"]
     assert [claim.verdict for claim in neighbours.summary([windows[0]] * 7, [0.999] * 7)[1]] == ["holds", "holds"]
+
+
+def window(rps: float, cpu_ms: float, others: float = 0.0) -> dict[str, float]:
+    return {
+        "rps": rps,
+        "generator_cpu": 0.1,
+        "window_s": 0.2,
+        "read_completed": 100.0,
+        "read_span_s": 0.25,
+        "cpu_ms": 100 * cpu_ms,
+        "server_others": others,
+    }
+
+
+def test_the_noise_of_a_recording_is_told_by_length_and_beside_what() -> None:
+    """Four rounds of twins of which one is alternately 4 % slower than the other, and costs 2 % more."""
+    blocks: list[dict[str, Any]] = []
+    for number in range(4):
+        slow = 1 + 0.04 * (number % 2)
+        quiet = {"twin-1": window(1000.0, 0.3), "twin-2": window(1000.0 / slow, 0.3 * (1 + 0.02 * (number % 2)))}
+        blocks += [
+            {f"interleaved {number}": {**quiet, "slower-5": window(950.0, 0.3)}},
+            {f"length {number}": {f"{name} #1.4": window(1000.0, 0.3) for name in quiet}},
+            {f"off {number}": {**quiet, "gunicorn-gevent": window(900.0, 0.4)}},
+            {
+                f"on {number}": {
+                    "twin-1": window(500.0, 0.33, 0.5),
+                    "twin-2": window(500.0, 0.33, 0.5),
+                    "gunicorn-gevent": window(500.0, 0.42, 0.5),
+                }
+            },
+        ]
+    settings = {"window_s": 0.2, "run_s": 1.0, "neighbours": ["server", "generator", "server", "generator"]}
+
+    rows = noise.summary({"settings": settings, "blocks": blocks})
+
+    assert [(row["neighbour"], row["window, s"], row["pairs"]) for row in rows] == [
+        ("none", 0.2, "8"),
+        ("none", 1.4, "4"),
+        ("server", 0.2, "2"),
+        ("generator", 0.2, "2"),
+    ]
+    none, long, server, _ = rows
+    assert none["sd of ln ratio: throughput"] == pytest.approx(0.021, abs=0.001)
+    assert none["cost"] == pytest.approx(0.0106, abs=0.0005)
+    assert none["plain"] == pytest.approx(0.0317, abs=0.001), "what the throughput adds to it"
+    assert (long["cost"], long["30 s of windows"]) == (0.0, "0.0%")
+    assert server["others on the server's core"] == "50.0%"
+    assert server["cost raised"] == "twins 1.100, gunicorn-gevent 1.050"
+    with pytest.raises(StoreError, match="make it anew"):
+        noise.summary({"settings": {"window_s": 0.2}, "blocks": []})
+
+    (first, *_) = protocols.recorded({"settings": settings, "blocks": blocks})
+    assert first.interleaved.keys() == {"twin-1", "twin-2", "slower-5"}
+    assert first.sequential == {}
 
 
 def test_the_page_is_what_the_results_say() -> None:

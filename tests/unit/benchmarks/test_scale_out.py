@@ -96,9 +96,10 @@ def test_the_cases_of_the_page_are_the_experiment_that_they_name() -> None:
     answer = resolve.parse(file.read_text(), file.name, read_catalogue(workspace()), cores=1)
     first, second, _ = scale_page.CASES
     servers = {cell.server for cell in answer.cells}
-    assert first[1:] == (len(answer.cells), answer.blocks, len(servers), answer.window_s)
-    assert first[1:] == second._replace(blocks=answer.blocks)[1:]
-    assert f"{len(answer.cells)} cells, {answer.blocks} blocks" in first.name
+    # It has a budget, so that the page names the blocks.
+    assert first[1:] == (len(answer.cells), first.blocks, len(servers), answer.window_s)
+    assert first[1:] == second._replace(blocks=first.blocks)[1:]
+    assert f"{len(answer.cells)} cells, {first.blocks} blocks" in first.name
 
 
 def test_requests_are_made_up_so_that_each_is_counted() -> None:

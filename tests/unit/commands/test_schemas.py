@@ -113,7 +113,7 @@ def test_editors_are_told_defaults_workloads_parameters_and_figures() -> None:
     experiment, group = FILES["experiment.json"], FILES["experiment.json"]["$defs"]["CellGroup"]
     figure = FILES["claims.json"]["$defs"]["Limits"]["properties"]["figure"]
 
-    assert experiment["properties"]["blocks"]["default"] == 3
+    assert experiment["properties"]["window_s"]["default"] == 1
     assert group["properties"]["connections"]["default"] == ["close"]
     assert group["properties"]["cores"]["default"] == [1]
     (without,) = (each["then"] for each in experiment["allOf"] if "application" in each["if"]["properties"])
@@ -199,7 +199,6 @@ EVERYTHING = Comparison(
     cells=(),
     pairs=(),
     confidence=0.0,
-    blocks_needed=6,
     scaling=(Scaling(cell=testing.cell("one", cores=2), over_cores=1, blocks=4, ratio=INTERVAL),),
     drift=(
         Drift(block=0, started="2026-01-02T03:04:05+00:00", trials=2, throughput=INTERVAL, cpu_time=INTERVAL),
@@ -456,6 +455,9 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
         ("experiment.json", "name: mine", "name: A Name"),
         ("experiment.json", "name: mine\n", ""),
         ("experiment.json", "blocks: 4", "blocks: 0"),
+        ("experiment.json", "blocks: 4", "budget: 60s"),
+        ("experiment.json", "precision: 0.05\nmax_blocks: 20\n", "budget: 60s\n"),
+        ("experiment.json", "blocks: 4\n", "budget: 60 seconds\n"),
         ("experiment.json", "blocks: 4", "blocks: yes"),
         ("experiment.json", "window_s: 0.5", "window_s: 0"),
         ("experiment.json", "patience_s: 5", "patience_s: 3601"),
@@ -543,6 +545,8 @@ def test_what_is_wrong_is_refused_by_schema_and_parser_alike(schema: str, before
         ("users: [1, 32]", "users: [1, 32], arrivals: null"),
         ("precision: 0.05\nmax_blocks: 20\n", "precision: null\nmax_blocks: null\n"),
         ("max_blocks: 20\n", ""),
+        ("blocks: 4\n", ""),
+        ("blocks: 4\n", "blocks: null\nbudget: null\n"),
         ("servers: all", "servers: [all]"),
         ("cores: all", "cores: [1]"),
         ("window_s: 0.5", "window_s: 1"),

@@ -1,5 +1,6 @@
 """Application files: from what they say to an application, and what is wrong in one line."""
 
+import hashlib
 import string
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgilab.experiment import application
+from wsgilab.experiment.request_entries import MOST_BODY_BYTES
 from wsgilab.model import Application, Expected, Request
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import LabError, SpecError, UsageError
@@ -89,13 +91,14 @@ def test_a_file_is_an_application_with_its_requests_and_mixes() -> None:
     )
 
 
-def test_a_locust_file_is_held_with_the_modules_beside_it_that_it_imports() -> None:
+def test_of_a_locust_file_and_the_modules_beside_it_that_it_imports_digests_are_held() -> None:
     found = of_requests("browse: {locustfile: browse.py, user: Shopper}")
 
     held = ("browse.py", "paths.py", "pages/__init__.py", "pages/orders.py", "pages/items.py", "pages/words.py")
-    files = {path: FILES[f"lab/{path}"].decode() for path in held}
-    assert found.locust_files == {"browse": LocustFile(path="browse.py", user="Shopper", files=files)}
-    assert found.requests == {}
+    files = {path: hashlib.sha256(FILES[f"lab/{path}"]).hexdigest() for path in held}
+    (file,) = found.locust_files.values()
+    assert file == LocustFile(path="lab/browse.py", user="Shopper", files=files)
+    assert (file.folder, file.name, found.requests) == ("lab", "browse.py", {})
 
 
 def test_a_locust_file_elsewhere_brings_what_is_beside_it() -> None:
@@ -103,7 +106,9 @@ def test_a_locust_file_elsewhere_brings_what_is_beside_it() -> None:
 
     found = parse("application: {entry: 'shop:app'}\nrequests: {a: {locustfile: ../load/a.py}}", files=files)
 
-    assert found.locust_files["a"] == LocustFile(path="a.py", files={"a.py": "import b, c", "b.py": ""})
+    digests = {path: hashlib.sha256(text).hexdigest() for path, text in (("a.py", b"import b, c"), ("b.py", b""))}
+    assert found.locust_files["a"] == LocustFile(path="load/a.py", files=digests)
+    assert application.located(found, "/shops/lab").locust_files["a"].path == "/shops/lab/load/a.py"
 
 
 def test_a_locust_file_that_is_not_there_is_told() -> None:
@@ -355,8 +360,13 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
         ),
         (
             "{mix: {orders: 8, buy: 1}}",
-            "{locustfile: browse.py, files: {other.py: ''}}",
-            "requests.shop.files: has no browse.py, which locustfile names; add it",
+            f"{{locustfile: browse.py, files: {{other.py: {'a' * 64}}}}}",
+            "requests.shop.files: has no browse.py, which locustfile names; leave files out",
+        ),
+        (
+            "{mix: {orders: 8, buy: 1}}",
+            "{locustfile: browse.py, files: {browse.py: 'import json'}}",
+            "requests.shop.files.browse.py: must be a SHA-256 in hexadecimal, as a run has recorded it, not 'import json'",
         ),
         (
             "{mix: {orders: 8, buy: 1}}",
@@ -389,13 +399,13 @@ def test_a_file_that_is_none_says_how_one_begins() -> None:
 
 
 def test_a_body_has_a_limit() -> None:
-    files = {"lab/fixtures/x.bin": bytes(application.MOST_BODY_BYTES)}
+    files = {"lab/fixtures/x.bin": bytes(MOST_BODY_BYTES)}
     assert parse(FILE, files=files).requests["upload"].body is not None
 
     with pytest.raises(
         SpecError, match=r"^shop\.yaml: requests\.upload\.body_file: has 1,048,577 bytes, and a body may"
     ):
-        parse(FILE, files={"lab/fixtures/x.bin": bytes(application.MOST_BODY_BYTES + 1)})
+        parse(FILE, files={"lab/fixtures/x.bin": bytes(MOST_BODY_BYTES + 1)})
 
 
 def test_all_bodies_together_have_a_limit() -> None:
@@ -403,9 +413,9 @@ def test_all_bodies_together_have_a_limit() -> None:
     text = f"application: {{entry: 'shop:app'}}\nrequests:\n{some}\n"
     with pytest.raises(
         SpecError,
-        match=r"^shop\.yaml: requests: their bodies and Locust files have 4,194,304 bytes together, and may have ",
+        match=r"^shop\.yaml: requests: their bodies have 4,194,304 bytes together, and may have ",
     ):
-        parse(text, files={"lab/fixtures/x.bin": bytes(application.MOST_BODY_BYTES)})
+        parse(text, files={"lab/fixtures/x.bin": bytes(MOST_BODY_BYTES)})
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tests.unit.experiment.test_entry_points import FLASK
 from tests.unit.folders import make, seen
 from wsgilab.experiment.application import parse
-from wsgilab.experiment.application_scaffold import name_of, new_application, scalar, told
+from wsgilab.experiment.application_scaffold import name_of, new_application
 from wsgilab.experiment.parsing import load_yaml
+from wsgilab.experiment.scaffold import scalar, told
 from wsgilab.model.application import ApplicationSettings
 from wsgilab.model.errors import SpecError, UsageError
 
-KEYS = {each.name for each in fields(ApplicationSettings)} - {"extras", "image", "build", "locust_requirements"}
+KEYS = {each.name for each in fields(ApplicationSettings)} - {"extras", "image", "build"}
 """Of the mapping `application`, but for what another way of having one takes."""
 ALTERNATIVE = re.compile(r"^( *)#(?=[^ #])", re.MULTILINE)
 """How an alternative begins, and what is taken away to have it."""

@@ -145,12 +145,15 @@ def test_of_a_row_with_nothing_but_a_variable_slots_are_those_that_it_extends() 
             "options: argument -w/--workers: expected",
         ),
         ("servers: {mine: {extends: gunicorn-sync-1, config: none.py}}", "mine/none.py: cannot be read"),
-        ("servers: {mine: {extends: gunicorn-sync-1, config: large.py}}", "large.py: is larger than the 16 KiB"),
+        (
+            "servers: {mine: {extends: gunicorn-sync-1, config: large.py}}",
+            "large.py: has 32,768 bytes, and may have 16,384",
+        ),
         ("servers: {mine: {extends: gunicorn-sync-1, config: latin.py}}", "latin.py: is not UTF-8 text"),
         ("servers: {mine: {extends: flask-default, config: conf.py}}", "is a file for Gunicorn, which python is not"),
         (
-            "servers: {mine: {extends: gunicorn-sync-1, command: [uwsgi], slots: 4}}",
-            "cannot be worked out, because uwsgi is neither Gunicorn nor the development server; give slots, processes and",
+            "servers: {mine: {extends: gunicorn-sync-1, command: [hypercorn], slots: 4}}",
+            "cannot be worked out, because hypercorn is none of gunicorn, waitress-serve, cheroot, granian, uwsgi and the development server; give slots, processes and",
         ),
     ],
 )

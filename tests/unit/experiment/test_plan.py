@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise, permutations
 
 import pytest
 from hypothesis import given
@@ -119,7 +119,53 @@ def test_the_order_of_a_seed_is_the_same_on_every_machine() -> None:
     assert order_of_block(0, seed=1) == [2, 6, 5, 3, 8, 1, 4, 7]
 
 
+THREE = [testing.cell(server, workload=workload) for workload in ("hello", "cpu") for server in ("one", "two", "three")]
+TWO = [testing.cell(server, workload="db") for server in ("one", "two")]
+
+
+def test_cells_under_the_same_conditions_follow_each_other_in_an_order_of_each_block() -> None:
+    experiment = testing.experiment(*THREE, *TWO, blocks=20)
+    orders = []
+    for _, block in groupby(plan.schedule(experiment, seed=1), lambda trial: trial.block):
+        groups = [
+            (workload, [each.cell.server for each in trials])
+            for workload, trials in groupby(block, lambda trial: trial.cell.workload)
+        ]
+        assert [len(servers) for _, servers in sorted(groups)] == [3, 2, 3]
+        orders.append(dict(groups))
+
+    assert {tuple(each) for each in orders} == set(permutations(("hello", "cpu", "db")))
+    assert {tuple(each["cpu"]) for each in orders} == set(permutations(("one", "two", "three")))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_of_two_alone_each_comes_first_in_turn(seed: int) -> None:
+    experiment = testing.experiment(*THREE, *TWO)
+    pair = {THREE[1], THREE[2]}
+    trials = plan.passes(experiment, seed, 7, [pair] * 4, look=3)
+
+    assert [(trial.block, trial.look) for trial in trials] == [(7 + number // 2, 3) for number in range(8)]
+    first = [trial.cell for trial in trials[::2]]
+    assert (first[0], first[1]) == (first[2], first[3])
+    assert {first[0], first[1]} == pair
+
+
+def test_blocks_of_some_cells_are_the_seeds_and_the_blocks_own() -> None:
+    experiment = testing.experiment(*THREE, *TWO)
+    whole = plan.passes(experiment, 1, 2, [experiment.cells] * 2, look=0)
+
+    assert whole == plan.schedule(experiment, 1, range(2, 4))
+    some = plan.passes(experiment, 1, 2, [TWO, THREE[:3]], look=2)
+    assert {trial.cell for trial in some if trial.block == 2} == set(TWO)
+    assert len({trial.position for trial in some}) == len(some)
+    assert [trial.position for trial in some] == sorted(trial.position for trial in some)
+
+
 # When the comparisons are looked at.
+
+
+def test_with_a_budget_looks_are_after_so_many_quarters_of_it() -> None:
+    assert plan.looks(testing.experiment(blocks=2, budget_s=60.0)) == (2, 3, 4)
 
 
 def test_without_precision_there_is_one_look() -> None:

@@ -54,9 +54,9 @@ def test_the_default_experiment_measures_each_of_its_servers_under_every_plain_w
 
     assert experiment.name == "answer"
     assert experiment.reference == "gunicorn-sync-1"
-    assert experiment.blocks >= stats.FEWEST_BLOCKS, "fewer blocks give no verdict"
+    assert experiment.budget_s == 150, "its time is promised"
     asked = list(dict.fromkeys(cell.server for cell in experiment.cells))
-    assert len(asked) == 13, "its time is promised"
+    assert len(asked) == 13
     assert asked == [name for name in servers if name in asked], "in the catalogue's order"
     assert {(cell.server, cell.workload) for cell in experiment.cells} == {
         (server, workload) for server in asked for workload in ("hello", "sleep", "cpu")
@@ -230,6 +230,13 @@ def test_all_cores_are_a_list_like_any_other() -> None:
             "blocks: 9\nprecision: 0.03\nmax_blocks: 8",
             ["max_blocks: 8 is less than the 9 blocks to begin with"],
         ),
+        (
+            "precision: 0.03\nbudget: 125s",
+            ["budget: says how long the run goes on, and so does precision; give one of the two"],
+        ),
+        ("blocks: 9\nbudget: 125s", ["budget: says how long the run goes on, and so does blocks; give one of the two"]),
+        ("budget: 2 h", ["budget: must be a time such as 125s or 3min, or a number of seconds, not '2 h'"]),
+        ("budget: 0", ["budget: must be a number from 1 to 86400, not 0"]),
         ("max_blocks: 8", ["max_blocks: says where a run with precision ends, but there is no precision"]),
         ("workloads: {nap: {}}", ["workloads: unknown workload 'nap'; known are hello, sleep, cpu"]),
         ("workloads: {sleep: {s: 1}}", ["workloads.sleep: unknown parameter 's'; known are ms"]),
@@ -440,6 +447,33 @@ def test_a_files_precision_and_end_stay_unless_others_are_asked_for() -> None:
     assert resolve.narrow(SEQUENTIAL, SERVERS, precision=0.1) == replace(SEQUENTIAL, precision=0.1)
     assert resolve.narrow(SEQUENTIAL, SERVERS, max_blocks=9) == replace(SEQUENTIAL, max_blocks=9)
     assert resolve.narrow(replace(WIDE, generator_cores=2), SERVERS).generator_cores == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "budget_s"), [("125s", 125), ("125", 125), ("2min", 120), ("2.5min", 150), ("'60'", 60)]
+)
+def test_a_budget_is_a_time_and_comes_after_two_blocks(said: str, budget_s: float) -> None:
+    experiment = of_group(GROUP, f"budget: {said}")
+
+    assert (experiment.budget_s, experiment.blocks, experiment.precision) == (budget_s, 2, None)
+
+
+def test_blocks_precision_or_budget_take_the_place_of_what_the_file_has() -> None:
+    budgeted = resolve.narrow(SEQUENTIAL, SERVERS, budget_s=60)
+
+    assert budgeted == replace(WIDE, blocks=2, budget_s=60)
+    assert resolve.narrow(budgeted, SERVERS) == budgeted
+    assert resolve.narrow(budgeted, SERVERS, blocks=7) == replace(WIDE, blocks=7)
+    assert resolve.narrow(budgeted, SERVERS, precision=0.03, max_blocks=30) == replace(SEQUENTIAL, blocks=3)
+
+
+@pytest.mark.parametrize("other", ["blocks", "precision"])
+def test_a_budget_beside_what_says_how_long_too_is_refused(other: str) -> None:
+    asked: dict[str, Any] = {"budget_s": 60, other: {"blocks": 3, "precision": 0.1}[other]}
+    with pytest.raises(SpecError) as caught:
+        resolve.narrow(WIDE, SERVERS, **asked)
+
+    assert caught.value.message == f"--budget says how long the run goes on, and so does --{other}; give one of the two"
 
 
 @pytest.mark.parametrize("precision", [0.0, -0.1, 1.0, 3.0, float("nan"), float("inf")])

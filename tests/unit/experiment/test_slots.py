@@ -54,6 +54,33 @@ def test_options_are_read_as_gunicorn_reads_them(words: str, told: tuple[int | N
     assert gunicorn(words) == told
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("waitress-serve --listen=*:80 app:app", (4, 1, "threads")),
+        ("waitress-serve --threads 6 app:app", (6, 1, "threads")),
+        ("cheroot --bind=:80 app:app", (10, 1, "threads")),
+        ("granian --interface=wsgi app:app", (512, 1, "threads")),
+        ("granian --workers=2 --backlog=2048 app:app", (1024, 2, "threads")),
+        ("granian --workers 2 --backpressure 50 app:app", (50, 2, "threads")),
+        ("granian --workers 3 --blocking-threads=1 app:app", (3, 3, "threads")),
+        ("uwsgi --http :80 -w app:app", (1, 1, "process")),
+        ("uwsgi --workers=2 --threads=3", (6, 2, "threads")),
+        ("uwsgi -p 2 --gevent 100", (200, 2, "coroutines")),
+        ("python -m wsgilab_door.pywsgi", (None, 1, "coroutines")),
+    ],
+)
+def test_other_servers_have_what_their_options_say(command: str, told: tuple[int | None, int | None, str]) -> None:
+    found = work_out(command.split(), {})
+
+    assert (found.slots, found.processes, found.model) == told
+
+
+def test_variables_that_are_options_too_are_not_guessed() -> None:
+    with pytest.raises(NotKnown, match="GRANIAN_BLOCKING_THREADS is not read"):
+        work_out(["granian", "app:app"], {"GRANIAN_BLOCKING_THREADS": "2"})
+
+
 def test_what_says_more_wins_as_with_gunicorn() -> None:
     """Variable, file, GUNICORN_CMD_ARGS, command: docs.gunicorn.org, "Configuration Overview"."""
     assert gunicorn("", WEB_CONCURRENCY="2") == (2, 2, "process")
@@ -95,13 +122,18 @@ def test_what_a_configuration_file_computes_is_not_guessed(text: str, told: str)
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (["waitress-serve", "app:app"], "waitress-serve is neither"),
+        (
+            ["hypercorn", "app:app"],
+            "hypercorn is none of gunicorn, waitress-serve, cheroot, granian, uwsgi and the dev",
+        ),
+        (["uwsgi", "--ini=site.ini"], "--ini=site.ini is not read"),
+        (["uwsgi", "site.ini"], "site.ini is not read"),
         (["gunicorn", "-k", "uvicorn.workers.UvicornWorker"], "worker class uvicorn.workers.UvicornWorker"),
         (["gunicorn", "-c", "python:mine"], "python:mine is not read"),
         (["gunicorn", "-w"], "expected one argument"),
         (["gunicorn", "-w", "many"], "no whole number"),
         (["python", "-m", "wsgilab_door.dev_server", "--processes=x"], "invalid int value"),
-        (["python", "-m"], "is neither"),
+        (["python", "-m"], "is none of"),
     ],
 )
 def test_what_is_not_known_is_told_why(command: list[str], told: str) -> None:

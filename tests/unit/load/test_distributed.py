@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,16 @@ def load(*machines: str, reachability: object = None) -> tuple[DistributedLoad, 
 
 
 # Workers.
+
+
+def test_a_folder_of_locust_files_goes_to_other_machines_and_on_this_one_its_copy_is_enough() -> None:
+    runner = Runner()
+    workers(runner, "", "beta").share("../load", b"packed", Path("/tmp/copy"))
+
+    assert runner.sent == [
+        ("lab_folder", {"folder": "../load", "at": "/tmp/copy"}, "0"),
+        ("lab_folder", {"folder": "../load", "archive": b"packed"}, "1"),
+    ]
 
 
 def test_workers_are_known_by_machine_and_by_starter() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from wsgilab.load import driver
 from wsgilab.load.driver import LabChannel, trial
 from wsgilab.load.events import EventWriter
 from wsgilab.load.local import Progress, TargetCores
-from wsgilab.load.samples import Sample
+from wsgilab.load.recorder import Sample
 from wsgilab.model import TrialReport, TrialSpec
 
 CLOSED = TrialSpec(
@@ -73,6 +74,7 @@ class Reader:
 
     def __init__(self, users: Users, looks: int, reading_s: float = 0.0) -> None:
         self.reading_s = reading_s
+        self.read_ns: dict[str, int] = {}
         self._users = users
         self._looks = looks
         self.events: list[str] = []
@@ -180,7 +182,7 @@ class Asked:
         self._answer = {"status": status, "body": body}
         monkeypatch.setattr(driver, "fetch", self._fetch)
 
-    def _fetch(self, url: str) -> dict[str, Any]:
+    def _fetch(self, url: str, _: float = 0.0) -> dict[str, Any]:
         self.asked.append(url)
         return self._answer
 
@@ -213,7 +215,7 @@ def loaded(users: Users) -> TrialReport:
 def test_a_target_is_asked_once_after_the_drain_what_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
     users, asked = Streamed(), []
 
-    def fetch(url: str) -> dict[str, Any]:
+    def fetch(url: str, _: float = 0.0) -> dict[str, Any]:
         assert not users.are_at_work
         asked.append(url)
         return {"status": 200, "body": f"{users.stamp} {users.left_ns + 7 * MS}\n9 9 9 1 2 3\n"}
@@ -353,3 +355,20 @@ def test_a_lab_that_has_gone_is_not_waited_for(lines: Lines) -> None:
     lab.request_reading("closed")
     assert lab.wait_until_read(60)
     assert list(lab.requests()) == []
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 10**12], ids=["the same clock", "another machine's"])
+def test_when_the_target_was_read_is_known_by_this_machines_clock(lines: Lines, ahead_ns: int) -> None:
+    lab = LabChannel(lines, Writer())
+    lab.request_reading("window")
+    read_ns = time.monotonic_ns()
+    lines.send(op="read", at="window", read_ns=read_ns + ahead_ns, sent_ns=time.monotonic_ns() + ahead_ns)
+
+    assert lab.read_ns["window"] == pytest.approx(read_ns, abs=50 * MS)
+    lab.request_reading("closed")
+    lines.send(op="read", at="closed", read_ns=None, sent_ns=0)
+    assert set(lab.read_ns) == {"window"}, "at its end the target had ended"
+    lines.send(op="read", at="window", read_ns=(late_ns := time.monotonic_ns()), sent_ns=late_ns)
+    assert lab.read_ns["window"] == late_ns, "of a window that was over by then"
+    lab.request_reading("window")
+    assert lab.read_ns == {}, "of the trial before"

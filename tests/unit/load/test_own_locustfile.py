@@ -1,10 +1,13 @@
 """A Locust file of the user's own: loading it, its listeners and options, and what its requests are recorded as."""
 
+import base64
+import hashlib
 import importlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +29,10 @@ from wsgilab.load import own_locustfile
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.own_locustfile import OwnLocustfile, begin, end
 from wsgilab.load.own_users import USER, OwnRecorder, OwnUser, request_name
+from wsgilab.load.worker import RecordingWorker
 from wsgilab.model import Application, Request, TrialSpec
 from wsgilab.model.application import LocustFile
+from wsgilab.runtime.source import locust_folders
 from wsgilab_door.stamp import StampMiddleware
 
 SHOPPER = """
@@ -42,14 +47,24 @@ class Shopper(FastHttpUser):
 OTHER = "class Other(Shopper):\n    pass\n"
 
 
-def given(text: str, user: str | None = None, **files: str) -> LocustFile:
-    more = {f"{path}.py": each for path, each in files.items()}
-    return LocustFile(path="shop.py", user=user, files={"shop.py": text, **more})
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def own_file(text: str, user: str | None = None, **files: str) -> OwnLocustfile:
+    """As it is loaded from a new folder, in which there are such `files` too."""
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    for path, each in {"shop": text, **files}.items():
+        file = folder / (path if "." in path else f"{path}.py")
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text(each)
+    return OwnLocustfile(LocustFile(path="../load/shop.py", user=user, files={}), folder)
 
 
 def refusal(text: str, user: str | None = None, **files: str) -> str:
     with pytest.raises(BadLocustfile) as caught:
-        OwnLocustfile(given(text, user, **files))
+        own_file(text, user, **files)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -70,7 +85,7 @@ def environment() -> Iterator[Environment]:
 
 
 def test_the_users_are_the_files_own_and_their_class_stays_as_it_is() -> None:
-    own = OwnLocustfile(given(SHOPPER))
+    own = own_file(SHOPPER)
 
     (of_file,) = (base for base in own.user_class.__bases__ if base is not OwnUser)
     assert (own.user_class.__name__, own.user_class.weight, of_file.weight) == ("Shopper", 1, 0)  # type: ignore[attr-defined]
@@ -79,7 +94,7 @@ def test_the_users_are_the_files_own_and_their_class_stays_as_it_is() -> None:
 
 
 def test_of_several_classes_one_is_named() -> None:
-    assert OwnLocustfile(given(SHOPPER + OTHER, "Other")).user_class.__name__ == "Other"
+    assert own_file(SHOPPER + OTHER, "Other").user_class.__name__ == "Other"
 
 
 def test_modules_beside_it_are_found_and_hide_no_others() -> None:
@@ -93,9 +108,9 @@ def test_modules_beside_it_are_found_and_hide_no_others() -> None:
     others, modules = SimpleNamespace(ORDERS="of others"), cast("Any", sys.modules)
     modules["paths"] = others
     try:
-        own = OwnLocustfile(given(text, **files, **{"apart/deep": "", "late": "WHEN = 'in a task'"}))
+        own = own_file(text, **files, **{"apart/deep": "", "late": "WHEN = 'in a task'"})
         assert modules["paths"] is others
-        with own._modules.used():
+        with own._place.used():
             assert modules["paths"].ORDERS == "/o"
             assert importlib.import_module("late").WHEN == "in a task"
         assert modules["paths"] is others
@@ -104,13 +119,60 @@ def test_modules_beside_it_are_found_and_hide_no_others() -> None:
     assert not {"shop", "pages", "pages.list", "apart", "late"} & sys.modules.keys()
 
 
+DATA = """
+import csv
+from pathlib import Path
+from common.words import GREETING
+
+with open("users.csv") as file:
+    USERS = [each["name"] for each in csv.DictReader(file)]
+AGAIN = Path(__file__).with_name("users.csv").read_text()
+
+def in_a_task():
+    return Path("users.csv").read_text()
+"""
+
+
+def test_it_reads_files_beside_it_as_where_locust_is_called_in_its_folder() -> None:
+    before, path = Path.cwd(), list(sys.path)
+    files = {"users.csv": "name\nbob\n", "common/words": "GREETING = 'hello'"}
+    own = own_file(DATA + SHOPPER, **files)
+    module = cast("Any", own._place._mine["shop"])
+
+    assert (module.USERS, module.GREETING, module.AGAIN) == (["bob"], "hello", "name\nbob\n")
+    assert (Path.cwd(), sys.path) == (before, path)
+    with own._place.used():
+        assert module.in_a_task() == "name\nbob\n"
+        assert sys.path[0] == str(own.file.parent)
+
+
+def test_a_folder_is_brought_along_and_its_path_stays_as_its_code_leaves_it(tmp_path: Path) -> None:
+    folder = tmp_path / "load"
+    (folder / "lib").mkdir(parents=True)
+    (folder / "lib" / "deep.py").write_text("")
+    (folder / "shop.py").write_text("import sys\nsys.path.append('lib')\nimport deep\n" + SHOPPER)
+    text = (folder / "shop.py").read_bytes()
+    file = LocustFile(path=str(folder / "shop.py"), files={"shop.py": hashlib.sha256(text).hexdigest()})
+    source = locust_folders(testing.application(locust_files={"browse": file}))[str(folder)]
+
+    copy = own_locustfile.unpack(str(folder), source.archive())
+    own = own_locustfile.loaded(file)
+    with own._place.used():
+        assert Path.cwd() == copy
+        assert sys.path[-1] == "lib"
+    assert sorted(each.name for each in copy.iterdir() if each.name != "__pycache__") == ["lib", "shop.py"]
+    with pytest.raises(BadLocustfile, match=r"^else/a\.py: its folder was not brought along$"):
+        own_locustfile.loaded(LocustFile(path="else/a.py", files={}))
+
+
 def test_a_load_shape_is_told_to_be_ignored() -> None:
     shape = "class Stages(LoadTestShape):\n    def tick(self):\n        return None\n"
 
-    assert OwnLocustfile(given(SHOPPER)).notes == []
-    assert OwnLocustfile(given(SHOPPER + shape)).notes == [
-        "shop.py: its load shape Stages is ignored; the experiment says how many users there are."
-    ]
+    assert own_file(SHOPPER).notes == []
+    (note,) = own_file(SHOPPER + shape).notes
+    assert note.startswith(
+        "../load/shop.py: its load shape Stages is ignored; the experiment, or the web UI's form, says"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,26 +181,26 @@ def test_a_load_shape_is_told_to_be_ignored() -> None:
         (
             "import nothing_of_the_kind",
             None,
-            "shop.py, line 1: ModuleNotFoundError: No module named 'nothing_of_the_kind'; name its package in locust_requirements",
+            "../load/shop.py, line 1: ModuleNotFoundError: No module named 'nothing_of_the_kind'; name its package in locust_requirements",
         ),
         (
-            "\nopen('users.csv')",
+            "\nopen('gone.csv')",
             None,
-            "shop.py, line 2: FileNotFoundError: [Errno 2] No such file or directory: 'users.csv'",
+            "../load/shop.py, line 2: FileNotFoundError: [Errno 2] No such file or directory: 'gone.csv'",
         ),
-        ("raise SystemExit('not today')", None, "shop.py, line 1: SystemExit: not today"),
-        ("def", None, "shop.py, line 1: invalid syntax"),
-        ("import beside", None, "shop.py, line 1: ZeroDivisionError: division by zero"),
-        ("", None, "shop.py: has no class of users; derive one from HttpUser or FastHttpUser"),
-        (SHOPPER + OTHER, None, "shop.py: has several classes of users: Shopper, Other; name one with `user`"),
-        (SHOPPER, "Buyer", "shop.py: has no class Buyer; it has Shopper"),
-        (SHOPPER, "task", "shop.py: task is no class of Locust users; it has Shopper"),
-        (SHOPPER, "HttpUser", "shop.py: HttpUser is abstract; it has Shopper"),
-        ("from locust import HttpUser", "HttpUser", "shop.py: HttpUser is abstract; it has none that could be"),
+        ("raise SystemExit('not today')", None, "../load/shop.py, line 1: SystemExit: not today"),
+        ("def", None, "../load/shop.py, line 1: invalid syntax"),
+        ("import beside", None, "../load/shop.py, line 1: ZeroDivisionError: division by zero"),
+        ("", None, "../load/shop.py: has no class of users; derive one from HttpUser or FastHttpUser"),
+        (SHOPPER + OTHER, None, "../load/shop.py: has several classes of users: Shopper, Other; name one with `user`"),
+        (SHOPPER, "Buyer", "../load/shop.py: has no class Buyer; it has Shopper"),
+        (SHOPPER, "task", "../load/shop.py: task is no class of Locust users; it has Shopper"),
+        (SHOPPER, "HttpUser", "../load/shop.py: HttpUser is abstract; it has Shopper"),
+        ("from locust import HttpUser", "HttpUser", "../load/shop.py: HttpUser is abstract; it has none that could be"),
         (
             "from locust import HttpUser\nclass Idle(HttpUser):\n    pass",
             None,
-            "shop.py: Idle has no tasks; decorate a method of it with @task",
+            "../load/shop.py: Idle has no tasks; decorate a method of it with @task",
         ),
     ],
 )
@@ -164,7 +226,7 @@ def _(environment, **_):
 
 
 def test_its_listeners_hear_its_own_trials_once_each_and_no_others(environment: Environment) -> None:
-    own = OwnLocustfile(given(SHOPPER + LISTENING))
+    own = own_file(SHOPPER + LISTENING)
     environment.parsed_options = SimpleNamespace()
     of_lab: list[str] = []
     environment.events.request.add_listener(lambda name, **_: of_lab.append(name))  # type: ignore[no-untyped-call]
@@ -178,7 +240,7 @@ def test_its_listeners_hear_its_own_trials_once_each_and_no_others(environment: 
         end()
     environment.events.request.fire(name="of the lab's")  # type: ignore[no-untyped-call]
 
-    module = own._modules._mine["shop"]
+    module = own._place._mine["shop"]
     assert module.HEARD == ["seven", "/orders"] * 3
     assert of_lab == ["/orders"] * 3 + ["of the lab's"]
 
@@ -186,8 +248,56 @@ def test_its_listeners_hear_its_own_trials_once_each_and_no_others(environment: 
 def test_an_option_that_must_be_given_is_told() -> None:
     text = LISTENING.replace('default="seven"', "required=True")
     assert refusal(SHOPPER + text).startswith(
-        "shop.py: its own options have no default: the following arguments are required"
+        "../load/shop.py: its own options have no default: the following arguments are required"
     )
+
+
+# In a worker.
+
+
+def worker(environment: Environment) -> tuple[RecordingWorker, list[tuple[str, Any]]]:
+    """One that keeps what it sends."""
+    sent: list[tuple[str, Any]] = []
+    made = object.__new__(RecordingWorker)
+    vars(made).update(environment=environment, _own=None, _own_options={}, recorder=None)
+    made.runner = cast("Any", SimpleNamespace(send_message=lambda kind, data: sent.append((kind, data))))
+    return made, sent
+
+
+def packed(folder: Path, text: str) -> tuple[LocustFile, bytes]:
+    folder.mkdir()
+    (folder / "shop.py").write_text(text)
+    file = LocustFile(path=f"{folder}/shop.py", files={"shop.py": hashlib.sha256(text.encode()).hexdigest()})
+    return file, locust_folders(testing.application(locust_files={"browse": file}))[str(folder)].archive()
+
+
+def test_a_workers_users_are_the_files_or_the_labs_as_it_is_told(environment: Environment, tmp_path: Path) -> None:
+    file, archive = packed(tmp_path / "load", SHOPPER + LISTENING)
+    made, sent = worker(environment)
+    users = list(environment.user_classes)
+    made._on_folder(SimpleNamespace(data={"folder": file.folder, "archive": archive}))
+    made._on_own(SimpleNamespace(data={"file": asdict(file), "host": "http://target.invalid", "users": 3}))
+    # The master's options, with which Locust begins a test.
+    vars(environment.parsed_options).update(rate=0.0, target="gunicorn-sync-1")
+    made.on_start()
+
+    assert [each.__name__ for each in environment.user_classes] == ["Shopper"]
+    assert type(made.recorder).__name__ == "OwnRecorder"
+    assert (environment.parsed_options.rate, environment.parsed_options.num_users) == ("seven", 3)  # type: ignore[union-attr]
+    made._on_own(SimpleNamespace(data=None))
+    made.on_start()
+    assert type(made.recorder).__name__ == "Recorder"
+    assert (environment.user_classes, sent) == (users, [])
+
+
+def test_a_worker_tells_what_is_wrong_with_the_file(environment: Environment, tmp_path: Path) -> None:
+    file, archive = packed(tmp_path / "load", "1 / 0")
+    made, sent = worker(environment)
+    made._on_folder(SimpleNamespace(data={"folder": file.folder, "at": str(own_locustfile.unpack("x", archive))}))
+    made._on_own(SimpleNamespace(data={"file": asdict(file), "host": "http://target.invalid", "users": 3}))
+
+    message = f"{file.path}, line 1: ZeroDivisionError: division by zero"
+    assert sent == [("lab_user_error", {"message": message})]
 
 
 # What its requests are recorded as.
@@ -211,7 +321,7 @@ def test_a_request_has_the_name_that_the_file_gives_it_or_method_and_path(method
 def recorder(**options: Any) -> OwnRecorder:
     made = Environment()
     made.parsed_options = SimpleNamespace(**options)
-    return OwnRecorder(made, "shop.py")
+    return OwnRecorder(made, "../load/shop.py", Path("/x/shop.py"))
 
 
 def test_a_request_is_recorded_with_its_stamps_its_name_its_user_and_when_it_was_sent() -> None:
@@ -259,11 +369,11 @@ def test_what_fails_when_it_was_sent_after_the_window_counts_for_nothing() -> No
 def test_an_exception_of_a_task_is_a_failure_that_says_where() -> None:
     found = recorder()
     try:
-        exec(compile("\n1 / 0", "shop.py", "exec"), {})
+        exec(compile("\n1 / 0", "/x/shop.py", "exec"), {})
     except ZeroDivisionError as error:
         found._on_user_error(SimpleNamespace(user=None), error)
 
-    assert [each.error for each in found.samples] == ["shop.py, line 2: ZeroDivisionError: division by zero"]
+    assert [each.error for each in found.samples] == ["../load/shop.py, line 2: ZeroDivisionError: division by zero"]
 
 
 # The end of a trial.
@@ -295,8 +405,9 @@ def at_work(
     """A user at work, who sends with `send`."""
     made = Environment(host="http://127.0.0.1:9")
     made.parsed_options = SimpleNamespace(failing=failing)
-    found = OwnRecorder(made, "shop.py")
-    user: Any = OwnLocustfile(given(text)).user_class
+    own = own_file(text)
+    found = OwnRecorder(made, own.path, own.file)
+    user: Any = own.user_class
     user.host = made.host
     one = user(made)
     vars(one.client)["request"] = lambda method, url, **_: one._wsgilab_request(lambda _, to: send(to), method, url)
@@ -344,7 +455,7 @@ def test_a_user_whose_start_fails_is_one_without_an_answer_and_the_trial_goes_on
     user, found, group = at_work(lambda _: None, failing=True)
     gevent.sleep(0.15)
 
-    assert [each.error for each in found.samples] == ["shop.py, line 8: LookupError: no token"]
+    assert [each.error for each in found.samples] == ["../load/shop.py, line 8: LookupError: no token"]
     assert (len(group), found.failed, found.starting) == (1, {id(user)}, set())
     group.kill()
 
@@ -414,9 +525,11 @@ def four_slots() -> Iterator[str]:
     thread.join()
 
 
-def test_both_clients_are_seen_as_the_labs_own_users_are(four_slots: str) -> None:
+def test_both_clients_are_seen_as_the_labs_own_users_are(four_slots: str, tmp_path: Path) -> None:
     """A generator's process, because Locust patches the standard library; a second for each trial."""
-    locust_file = LocustFile(path="shop.py", files={"shop.py": CLIENTS})
+    (tmp_path / "shop.py").write_text(CLIENTS)
+    digest = hashlib.sha256(CLIENTS.encode()).hexdigest()
+    locust_file = LocustFile(path="shop.py", files={"shop.py": digest})
     of_lab = testing.application(
         requests={"orders": Request(method="GET", path="/orders")}, mixes={"shop": {"orders": 1.0}}
     )
@@ -448,6 +561,11 @@ def generated(
         assert generator.stdin is not None
         assert generator.stdout is not None
         assert json.loads(generator.stdout.readline())["event"] == "ready"
+        archive = locust_folders(testing.application(locust_files={"browse": file}))["."].archive()
+        brought = {"op": "folder", "folder": ".", "archive": base64.b64encode(archive).decode()}
+        generator.stdin.write(json.dumps(brought) + "\n")
+        generator.stdin.flush()
+        assert json.loads(generator.stdout.readline())["event"] == "folder"
         for name, spec in specs.items():
             message: dict[str, Any] = {"op": "trial", **asdict(spec)}
             while message.get("event") != "report":

@@ -11,20 +11,8 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.analysis import inflight, stats
-from wsgilab.load.samples import (
-    CLOCKS_NS,
-    EVER,
-    LATE_MS,
-    MOST_NAMES,
-    OTHER_NAMES,
-    STAMP_HEADER,
-    Recorder,
-    Sample,
-    Span,
-    parts_ns,
-    read_stamp,
-    report,
-)
+from wsgilab.load.recorder import STAMP_HEADER, Recorder, Sample
+from wsgilab.load.samples import CLOCKS_NS, EVER, LATE_MS, MOST_NAMES, OTHER_NAMES, Span, parts_ns, read_stamp, report
 from wsgilab.model import PartTimes, Stamp, TrialReport
 
 MS = 10**6
@@ -241,6 +229,14 @@ def test_a_request_counts_for_the_window_in_which_it_left(left_ns: int, counted:
 
     assert found.completed == counted
     assert sum(found.in_flight.requests_per_process) == counted
+
+
+def test_requests_are_counted_between_the_readings_of_the_cpu_time_too() -> None:
+    lefts = [BEGIN - 20 * MS, BEGIN - 10 * MS, BEGIN, END - 1, END, END + 9 * MS, END + 10 * MS]
+    found = reported(*map(answered, lefts), read=(BEGIN - 10 * MS, END + 10 * MS))
+
+    assert (found.completed, found.read_completed, found.read_span_s) == (2, 5, 1.02)
+    assert reported().read_completed is None, "nobody has read"
 
 
 def test_throughput_is_of_all_the_window_and_so_are_requests_in_flight_and_service_times() -> None:

@@ -18,7 +18,7 @@ from locust.argument_parser import LocustArgumentParser
 
 from wsgilab import testing
 from wsgilab.experiment.application import parse, users_option
-from wsgilab.load.samples import Recorder
+from wsgilab.load.recorder import Recorder
 from wsgilab.model import Expected, Request
 
 

@@ -387,13 +387,6 @@ def test_a_request_is_not_spelled_anew_each_time() -> None:
     assert made._spell(made.get)[0] is made._spell(made.get)[0]
 
 
-def test_the_end_of_an_answer_is_looked_for_only_where_the_connection_is_not_kept() -> None:
-    kept, closed = ready(), ready()
-    kept._connection = "keep-alive"
-
-    assert (kept._spell(kept.get)[1], closed._spell(closed.get)[1]) == (None, b"\r\n\r\nhello\n")
-
-
 @pytest.mark.parametrize(
     ("users", "worker_index", "parts", "number"),
     [(0, 0, None, 0), (3, 0, None, 3), (0, 1, 2, 1), (3, 0, 2, 6), (3, 1, 2, 7), (3, -1, None, 3)],

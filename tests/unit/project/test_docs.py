@@ -20,7 +20,7 @@ A_PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]*(?:\.\w+|/)(?![\w/*-])
 EXAMPLES = {
     "experiments/my-question.yaml",
     "locustfiles/echo_back.py",
-    "services/stacks/waitress/requirements.in",
+    "services/stacks/aiohttp-wsgi/requirements.in",
     "benchmarks/results/NAME.yaml",
     "tests/unit/FOLDER/",
     "wsgilab/FOLDER/",

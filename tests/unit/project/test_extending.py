@@ -51,10 +51,10 @@ experiment = resolve.parse('''
 name: added
 reference: gunicorn-sync-1
 workloads: {echo-back: {kib: 8}}
-cells: [{servers: [gunicorn-gthread-4x4, waitress-4], workloads: [echo-back], users: [4]}]
+cells: [{servers: [gunicorn-gthread-4x4, aiohttp-wsgi], workloads: [echo-back], users: [4]}]
 ''', "added.yaml", servers, cores=1)
 order = trial_spec(Trial(block=0, position=0, cell=experiment.cells[1]), testing.run(experiment), "")
-print(servers["waitress-4"].stack, order.locustfile, order.options["echo_back_kib"], *LIMITS["echo_back_kib"][1:])
+print(servers["aiohttp-wsgi"].stack, order.locustfile, order.options["echo_back_kib"], *LIMITS["echo_back_kib"][1:])
 """
 
 
@@ -87,10 +87,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     requirements, anchor, on_stack = blocks("A stack")
     insert(catalogue, "\nservices:\n", f"\n{anchor}")
     insert(catalogue, "  flask-default:\n", f"{server}\n{on_stack}\n")
-    (stacks / "waitress").mkdir()
-    (stacks / "waitress" / "requirements.in").write_text(requirements)
+    (stacks / "aiohttp-wsgi").mkdir()
+    (stacks / "aiohttp-wsgi" / "requirements.in").write_text(requirements)
     # In place of `make lock`, which needs a package index.
-    shutil.copy(stacks / "gunicorn" / "requirements.txt", stacks / "waitress")
+    shutil.copy(stacks / "gunicorn" / "requirements.txt", stacks / "aiohttp-wsgi")
     (copy / "services" / "door" / "wsgilab_door" / "serve.py").write_text(LAUNCHER)
 
     stanza, route, locustfile = blocks("A workload")
@@ -109,7 +109,7 @@ def run(copy: Path, *words: str) -> str:
 
 
 def test_what_is_added_can_be_measured_and_is_offered(extended: Path) -> None:
-    assert run(extended, "-c", USES_ALL).split() == ["waitress", "echo_back", "8.0", "0.0", "1024.0"]
+    assert run(extended, "-c", USES_ALL).split() == ["aiohttp-wsgi", "echo_back", "8.0", "0.0", "1024.0"]
 
 
 def test_the_tests_take_what_is_added(extended: Path) -> None:

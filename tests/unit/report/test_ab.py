@@ -306,22 +306,25 @@ def test_the_first_of_many_differences_are_named() -> None:
     assert "package-4 and 2 more." in told(beside(b=later))
 
 
+SLOWER, COST = parse_limit("slower=5%"), parse_limit("cost=5%")
+
+
 def test_lines_for_what_breaches_a_limit_say_the_median_and_the_interval() -> None:
     found = recorded()
 
-    assert breached(found, breaches(found, parse_limit("slower=5%"))) == [
+    assert breached(found, breaches(found, SLOWER), SLOWER) == [
         (
             "gunicorn-gthread-8: cpu 2 ms, 16 users, 1 core, connection: close: slower, requests/s 0.881 times A's "
-            "(0.853 to 0.911)"
+            "(0.853 to 0.912)"
         )
     ]
-    assert breached(found, []) == []
+    assert breached(found, [], SLOWER) == []
     assert outcome(found) == "1 slower, 0 faster, 1 same within 2 %, 3 undecided"
 
 
 def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
     assert kept(recorded(), parse_limit("faster=5%")) == (
-        "a difference of 5.5 % to 10.6 %, as each cell's blocks scatter, would have breached it"
+        "a difference of 5.5 % to 10.8 %, as each cell's blocks scatter, would have breached it"
     )
     few = kept(beside(blocks=3), parse_limit("slower=5%"))
     assert few == "2 of 2 cells could not have breached it, whatever the difference"
@@ -329,12 +332,22 @@ def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
     assert spoilt.endswith("would have breached it; 1 of 2 cells could not have breached it, whatever the difference")
 
 
+def test_what_is_said_of_a_limit_of_cost_is_of_cost() -> None:
+    """Of the one server that was made to compute more for each request."""
+    found = recorded()
+
+    (line,) = breached(found, breaches(found, COST), COST)
+    assert line.startswith("gunicorn-gthread-8: cpu 2 ms, 16 users, 1 core, connection: close: cost 1.")
+    assert kept(found, COST) != kept(found, SLOWER)
+    assert kept(beside(blocks=3), COST) == "2 of 2 cells could not have breached it, whatever the difference"
+
+
 def test_a_breach_by_work_done_says_so() -> None:
     cells = tuple(replace(cell, workload="cpu") for cell in (ONE, TWO))
     both = [*observed(cells[0]), *observed(cells[1])]
     found = runs(made(cells, cpu_iterations=1500), both, made(cells, cpu_iterations=1000, id="later"), both)
 
-    assert all(": slower, work done 0.667 times A's" in line for line in breached(found, found.cells))
+    assert all(": slower, work done 0.667 times A's" in line for line in breached(found, found.cells, SLOWER))
 
 
 # YAML.
@@ -497,7 +510,7 @@ def test_a_narrow_terminal_has_every_server_ratio_and_verdict_and_no_line_too_lo
     text = as_terminal(recorded(), 80)
 
     assert max(map(len, text.splitlines())) <= 80
-    for told in ("gunicorn-gthread-8", "0.881", "0.853 to 0.911", "slower", "undecided"):
+    for told in ("gunicorn-gthread-8", "0.881", "0.853 to 0.912", "slower", "undecided"):
         assert told in text
     assert "beside others" not in text
     assert "beside others" in as_terminal(recorded(), 120)

@@ -68,6 +68,13 @@ def test_a_run_of_an_application_holds_it_whole() -> None:
     assert yaml.safe_load(written(testing.run(experiment)))["application"]["application"]["source"] == "../shop"
 
 
+def test_a_budget_is_said_in_place_of_blocks() -> None:
+    experiment = testing.experiment(testing.cell("one"), blocks=2, budget_s=125.0)
+
+    assert again(experiment) == experiment
+    assert yaml.safe_load(written(testing.run(experiment)))["budget"] == 125
+
+
 # Any run.
 
 SECONDS = st.one_of(st.integers(1, 3600).map(float), st.floats(1e-9, 3600))

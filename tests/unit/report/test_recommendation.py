@@ -38,7 +38,7 @@ DECIDED = Advice(
     left_out={"three": "takes 90.0 MB, more than 70.5", "dev": "not for production", "four": "not for production"},
 )
 UNDECIDED = replace(
-    DECIDED, wish=Wish(), reason="blocks", server=None, tied=("one", "two"), blocks=3, runner_up=None, changes=()
+    DECIDED, wish=Wish(), reason="blocks", server=None, tied=("one", "two"), blocks=2, runner_up=None, changes=()
 )
 NONE = replace(UNDECIDED, reason="nobody", tied=(), left_out={})
 OVERALL = replace(DECIDED, workloads=("hello", "sleep", "cpu"), wish=Wish(), shares={"two": {"cpu": HALF}})
@@ -96,7 +96,7 @@ def test_a_section_has_verdict_reason_and_points() -> None:
 
 
 def test_the_undecided_and_the_empty_advice_differ() -> None:
-    few = "one and two have 3 blocks in common, and to compare takes 4 (--blocks)."
+    few = "one and two have 2 blocks in common, and to compare takes 3 (--blocks)."
     assert f"**Undecided.** {few}" in map(unescaped, in_markdown(UNDECIDED))
     assert in_markdown(NONE)[6:] == ["**None.** None of those measured may be advised.", ""], (
         "and no empty list follows"

@@ -53,6 +53,12 @@ def test_a_new_run_is_read_back_as_it_was(store: Store) -> None:
     assert store.run() == RUN
 
 
+def test_a_run_is_parsed_once_for_as_long_as_its_file_is_the_same(store: Store) -> None:
+    assert store.run() is Store(store.folder).run()
+    change_run(store, seed=RUN.seed + 1)
+    assert store.run().seed == RUN.seed + 1
+
+
 def test_a_run_with_every_kind_of_value_is_read_back_as_it_was(tmp_path: Path) -> None:
     experiment = testing.experiment(testing.cell("one"), testing.cell("two", cores=2, connection="keep-alive"))
     servers = [

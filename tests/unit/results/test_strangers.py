@@ -176,6 +176,7 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     ("experiment/window_s", 1e-300, "experiment.window_s: "),
     ("experiment/generator_cores", 0, "experiment.generator_cores: "),
     ("experiment/precision", 0.1, "experiment.max_blocks: goes with precision"),
+    ("experiment/budget_s", 0.5, "experiment.budget_s: must be a number from 1 to 86400"),
     ("experiment/cells", [], "experiment.cells: is empty"),
     ("experiment/reference", "", "experiment.reference: is empty"),
     (f"{CELL_0}/server", "nobody", "experiment.cells[0].server: 'nobody' is none of servers"),
@@ -344,6 +345,18 @@ def test_more_cells_than_anybody_measures_are_refused() -> None:
 
     with pytest.raises(ValidationError, match="cells\n  Tuple should have at most 10000 items"):
         TypeAdapter(Experiment).validate_python({**most, "cells": experiment["cells"][:1] * 10_001})
+
+
+def test_a_look_is_refused_without_a_budget_and_a_budget_beside_a_precision(tmp_path: Path) -> None:
+    run, observations = recorded()
+    looked = [{**each, "look": 2} for each in observations]
+    with pytest.raises(StoreError, match=r"look: is 2, but the run has no budget"):
+        written(run, looked, tmp_path).observations()
+    budgeted = {**run["experiment"], "budget_s": 60.0}
+    assert written({**run, "experiment": budgeted}, looked, tmp_path).observations()[0].look == 2
+    both = {**budgeted, "precision": 0.03, "max_blocks": 6}
+    with pytest.raises(StoreError, match=r"experiment.budget_s: does not go with precision"):
+        written({**run, "experiment": both}, observations, tmp_path).run()
 
 
 def test_blocks_beyond_the_last_are_refused_where_a_run_has_a_precision(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What one user finds out before a run of a user's own application begins, on a fake swarm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
 from wsgilab import testing
-from wsgilab.model import Run, TrialReport, TrialSpec
+from wsgilab.model import Run, Server, TrialReport, TrialSpec
 from wsgilab.model.errors import TargetError
 from wsgilab.run import probe
 from wsgilab.run.lane import Lane
@@ -17,21 +17,27 @@ SERVERS = {
     "one": testing.server("one"),
     "eight": testing.server("eight", slots=8, model="threads"),
 }
+SLOW = {
+    **SERVERS,
+    **{name: testing.server(name) for name in ("two", "three")},
+    **{name: testing.server(name, slots=None, model="coroutines") for name in ("many", "more")},
+}
+"""More than three minutes hold where requests are slow."""
 LAYOUT = Layout(servers={1: frozenset({0})}, generator=frozenset({1}), backends=frozenset(), notes=())
 
 
 def made(
-    answer: Callable[[TrialSpec], TrialReport], *workloads: str, start_s: float = 5.0
+    answer: Callable[[TrialSpec], TrialReport], *workloads: str, servers: Mapping[str, Server] = SERVERS
 ) -> tuple[Run, Lane, testing.FakeSwarm]:
-    """A run of both servers, and the lane that it is on."""
+    """A run of `servers`, and the lane that it is on."""
     experiment = testing.experiment(
-        *(testing.cell(name, workload=workload) for workload in workloads for name in SERVERS),
+        *(testing.cell(name, workload=workload) for workload in workloads for name in servers),
         application=testing.application(),
         reference="eight",
     )
-    run = testing.run(experiment, *SERVERS.values())
-    fleet = {name: testing.FakeTarget(server=each) for name, each in SERVERS.items()}
-    started = Started(runtime=None, layout=LAYOUT, fleets={1: fleet}, digests={}, start_s=start_s)  # type: ignore[arg-type]
+    run = testing.run(experiment, *servers.values())
+    fleet = {name: testing.FakeTarget(server=each) for name, each in servers.items()}
+    started = Started(runtime=None, layout=LAYOUT, fleets={1: fleet}, digests={}, start_s=5.0)  # type: ignore[arg-type]
     swarm = testing.FakeSwarm(answer=answer)
     return run, Lane(started=started, swarm=swarm), swarm
 
@@ -92,16 +98,52 @@ def test_a_mix_takes_what_its_requests_take_in_their_shares() -> None:
     assert "buy takes 50.0 ms" in said[0]
 
 
-def test_a_plan_that_cannot_be_as_promised_says_so() -> None:
-    run, lane, _ = made(taking(20_000.0, completed=1), "orders")
+@pytest.mark.parametrize(
+    ("service_ms", "named", "told"),
+    [
+        (
+            1500.0,
+            (),
+            (
+                "8 users, windows of 3.8 s, 4 blocks: 2 min 30 s, without three and two for lack of time "
+                "(--servers measures them)."
+            ),
+        ),
+        (
+            1500.0,
+            tuple(SLOW),
+            (
+                "8 users, windows of 2.2 s, 2 blocks: 2 min 9 s, too few blocks to decide anything "
+                "(--blocks 4 takes 4 min 17 s)."
+            ),
+        ),
+        (
+            20_000.0,
+            (),
+            (
+                "8 users, windows of 30 s, 1 block: 3 min 7 s, without three, two and one for lack of time "
+                "(--servers measures them), too few blocks to decide anything (--blocks 4 takes 12 min 28 s); no plan takes less than "
+                "three minutes: measure fewer with --servers, or a request that takes less time."
+            ),
+        ),
+    ],
+)
+def test_a_plan_that_cannot_be_as_promised_says_so(service_ms: float, named: tuple[str, ...], told: str) -> None:
+    run, lane, _ = made(taking(service_ms, completed=1), "orders", servers=SLOW)
     said: list[str] = []
 
-    probe.planned(run, lane, None, said.append)
+    planned = probe.planned(run, lane, None, said.append, named)
 
-    assert "orders takes 20,000 ms" in said[0]
-    assert "2 users, " in said[1]
-    assert "fewer than the 8 requests that eight takes at once, so its limit is not met" in said[1]
-    assert "No plan for 2 cells takes less than three minutes; measure fewer with --servers" in said[1]
+    assert said[1] == f"Planned from it: {told}"
+    left = {cell.server for cell in planned.experiment.cells}
+    assert planned.servers.keys() == left
+    assert left >= {"eight", *named}
+
+
+def test_rows_of_the_users_own_are_not_left_out() -> None:
+    own = {name: replace(each, extends="gunicorn-sync-1") for name, each in SLOW.items()}
+    run, lane, _ = made(taking(1500.0, completed=1), "orders", servers=own)
+    assert probe.planned(run, lane, None, print).servers == own
 
 
 def test_an_answer_that_is_wrong_from_the_first_on_is_told_with_what_came() -> None:

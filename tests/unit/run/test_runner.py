@@ -1,7 +1,9 @@
 """One run from its beginning to what comes of it, on a fake lane: how it ends, and what is said then."""
 
 import contextlib
+import hashlib
 import io
+import itertools
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +14,11 @@ from types import MappingProxyType
 import pytest
 from rich.console import Console
 
+from tests.unit.lanes import lane as record_of
 from wsgilab import commands, testing
 from wsgilab.commands import Workspace, stored
 from wsgilab.model import Comparison, Experiment, Server, TrialReport, TrialSpec
-from wsgilab.model.application import Application, Request
+from wsgilab.model.application import Application, LocustFile, Request
 from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError, TargetError
 from wsgilab.report import formats
 from wsgilab.report.comparison import comparison_yaml
@@ -71,8 +74,8 @@ class Lab:
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     events: list[str] = field(default_factory=list)
     said: io.StringIO = field(default_factory=io.StringIO)
-    left_out: set[str] = field(default_factory=set)
-    """Servers that do not go with the application."""
+    left_out: list[set[str]] = field(default_factory=lambda: [set()])
+    """Servers that do not get ready, for each lane."""
     given: tuple[object, ...] = ()
     """The application and the locks that a lane was started with."""
 
@@ -115,7 +118,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
     @contextlib.contextmanager
     def opened(*_: object) -> Iterator[list[Testbed]]:
-        yield [testbed]
+        yield [testbed] * len(found.left_out)
+
+    lanes = itertools.count()
 
     @contextlib.contextmanager
     def start_lane(
@@ -127,12 +132,18 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         *given: object,
     ) -> Iterator[Lane]:
         found.given = given
-        with testing.fake_fleet([each for each in fleets[1] if each.name not in found.left_out]) as fleet:
+        number = next(lanes) % len(found.left_out)
+        with testing.fake_fleet([each for each in fleets[1] if each.name not in found.left_out[number]]) as fleet:
             started = startup.Started(
-                runtime=testbed.runtime, layout=layout, fleets={1: fleet}, digests={"gunicorn": "sha256:0"}
+                runtime=testbed.runtime,
+                layout=layout,
+                fleets={1: fleet},
+                digests={each.stack: "sha256:0" for each in fleets[1]},
             )
             try:
-                yield Lane(started=started, swarm=found.swarm)
+                record = record_of(f"m{number}") if len(found.left_out) > 1 else None
+                machine = "" if record is None else record.targets.name
+                yield Lane(started=started, swarm=found.swarm, machine=machine, record=record)
             finally:
                 found.events.append("ended")
         found.at_the_end()
@@ -272,6 +283,18 @@ def test_a_run_that_is_settled_says_nothing_of_it(made: Lab) -> None:
     assert "max_blocks" not in made.said.getvalue()
 
 
+def test_a_run_whose_budget_has_nothing_more_to_decide_ends_and_says_what_is_left(made: Lab) -> None:
+    made.experiment = testing.experiment(*made.experiment.cells, blocks=2, budget_s=60.0)
+    assert made.run().measured == 4
+
+    assert "The budget of 60 s has decided 0 of 1 comparisons." in made.lines
+    assert (
+        "Left open: sleep 50 ms, 32 users, 1 core, connection: close: gunicorn-sync-4 against gunicorn-sync-1 (too close for "
+        "any reasonable time)."
+    ) in made.lines
+    assert b"  decided: 0" in (made.folder / "comparison.yaml").read_bytes()
+
+
 # --- ports
 
 
@@ -343,7 +366,7 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     cells = (*made.experiment.cells, testing.cell("gunicorn-gevent"))
     made.experiment = replace(made.experiment, cells=cells)
     made.runtime.locks = {"gunicorn": "flask==3.0.3\n"}
-    made.left_out = {"gunicorn-sync-1", "gunicorn-gevent"}
+    made.left_out = [{"gunicorn-sync-1", "gunicorn-gevent"}]
 
     comparison = made.run()
     assert made.given == (own, {})
@@ -351,6 +374,7 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     assert "The reference gunicorn-sync-1 is left out; the others are compared with gunicorn-sync-4." in made.lines
     stored = Store(made.folder).run()
     assert (stored.experiment.reference, set(stored.servers)) == ("gunicorn-sync-4", {"gunicorn-sync-4"})
+    assert set(stored.stacks) == {"gunicorn"}, "as it is when the run goes on"
     assert stored.origin is not None
     assert stored.origin.files["your application"].keys() == {"app.py", "(all files)"}
     assert (made.folder / "locks" / "gunicorn.txt").read_text() == "flask==3.0.3\n"
@@ -359,6 +383,32 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     assert made.given == (own, made.runtime.locks)
     (tmp_path / "shop" / "app.py").write_text("app = 1\n")
     with pytest.raises(StoreError, match=r"your application: app\.py and 1 more changed since it began"):
+        made.run(resume="latest")
+
+
+def test_what_one_lane_has_left_out_is_measured_on_none(made: Lab) -> None:
+    made.experiment = replace(made.experiment, cells=(*made.experiment.cells, testing.cell("gunicorn-gevent")))
+    made.left_out = [{"gunicorn-sync-1"}, {"gunicorn-gevent"}]
+
+    comparison = made.run()
+
+    assert {each.cell.server for each in comparison.cells} == {"gunicorn-sync-4"}
+    assert comparison.measured == made.experiment.blocks
+
+
+def test_a_run_whose_locust_file_or_what_is_beside_it_has_changed_does_not_go_on(
+    made: Lab, own: Application, tmp_path: Path
+) -> None:
+    (tmp_path / "load").mkdir()
+    for name in ("shop.py", "users.csv"):
+        (tmp_path / "load" / name).write_text("")
+    file = LocustFile(path=str(tmp_path / "load" / "shop.py"), files={"shop.py": hashlib.sha256(b"").hexdigest()})
+    made.experiment = replace(made.experiment, application=replace(own, locust_files={"browse": file}))
+
+    made.run()
+    made.run(resume="latest")
+    (tmp_path / "load" / "users.csv").write_text("bob")
+    with pytest.raises(StoreError, match=r"your Locust files: load/users\.csv changed since it began; put it back"):
         made.run(resume="latest")
 
 
@@ -398,6 +448,16 @@ def test_without_an_experiment_a_run_is_planned_and_records_the_plan_which_it_ke
 
     made.run(resume="latest")
     assert len(made.swarm.specs) == 17
+
+
+@pytest.mark.usefixtures("own")
+def test_a_plan_for_a_budget_leaves_the_blocks_to_it(made: Lab) -> None:
+    made.experiment = replace(made.experiment, blocks=2, budget_s=60.0)
+    made.run(app="app:app")
+
+    planned = Store(made.folder).run().experiment
+    assert (planned.blocks, planned.budget_s) == (2, 60)
+    assert any(line.startswith("Planned from it") and line.endswith(", a budget of 1 min 0 s.") for line in made.lines)
 
 
 @pytest.mark.usefixtures("own")

@@ -15,7 +15,7 @@ from wsgilab.model.application import Application
 from wsgilab.model.errors import HostError, TargetError
 from wsgilab.run import startup
 from wsgilab.run.startup import Started
-from wsgilab.runtime.protocol import Backends, Fleet, Target
+from wsgilab.runtime.protocol import AfterFirst, Backends, Fleet, Target
 from wsgilab.system import cpus
 from wsgilab.system.cpus import Layout
 from wsgilab.testing import FakeTarget
@@ -147,9 +147,19 @@ class Recording:
         self.seen.append("backends down")
 
     @contextmanager
-    def start(self, servers: Collection[Server], cores: frozenset[int], _leave_out: object = None) -> Iterator[Fleet]:
-        self.seen.append(f"fleet up on {cpus.spell(cores)}" if len(servers) < 2 else f"{len(servers)} servers up")
+    def start(
+        self,
+        servers: Collection[Server],
+        cores: frozenset[int],
+        _leave_out: object = None,
+        after_first: AfterFirst | None = None,
+    ) -> Iterator[Fleet]:
         with testing.fake_fleet(servers, cores) as up:
+            if after_first is not None:
+                first = next(iter(up.values()))
+                self.seen.append(f"{first.name} up")
+                after_first(first)
+            self.seen.append(f"fleet up on {cpus.spell(cores)}" if len(servers) < 2 else f"{len(servers)} servers up")
             yield up
         self.seen.append("fleet down")
 
@@ -158,19 +168,18 @@ class Choosy(Recording):
     """One whose server `two` does not get ready on one core."""
 
     @contextmanager
-    def start(self, servers: Collection[Server], cores: frozenset[int], leave_out: Any = None) -> Iterator[Fleet]:
+    def start(
+        self, servers: Collection[Server], cores: frozenset[int], leave_out: Any = None, _after_first: Any = None
+    ) -> Iterator[Fleet]:
         names = {each.name for each in servers}
-        if cores == LAYOUT.servers[1] and len(names) > 1:
+        if cores == LAYOUT.servers[1]:
             leave_out("two", TargetError("two did not answer", detail="1\n2\nlast"))
             names -= {"two"}
         with testing.fake_fleet([each for each in servers if each.name in names], cores) as up:
             yield up
 
 
-def test_who_does_not_get_ready_under_an_application_is_left_out_wherever_it_would_be(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(startup, "check_memory", lambda *_: None)
+def test_who_does_not_get_ready_under_an_application_is_left_out_wherever_it_would_be() -> None:
     said, servers = list[str](), [testing.server("one"), testing.server("two")]
     own = testing.application()
     with startup.started(Choosy(), LAYOUT, {1: servers, 2: servers}, [], said.append, own) as up:  # type: ignore[arg-type]
@@ -243,16 +252,34 @@ def test_what_is_left_out_is_no_cell_and_a_reference_that_is_has_a_successor() -
     assert said == ["The reference one is left out; the others are compared with two."]
 
 
+def lane(*names: str) -> Started:
+    fleets = {count: {name: FakeTarget(server=testing.server(name)) for name in names} for count in (1, 2)}
+    return Started(runtime=FakeRuntime(), layout=LAYOUT, fleets=fleets, digests={})  # type: ignore[arg-type]
+
+
+def test_what_one_lane_lacks_is_measured_on_none() -> None:
+    lanes = startup.on_all([lane("one", "two", "three"), lane("three", "one"), lane("one", "three", "four")])
+    assert [[list(fleet) for fleet in each.fleets.values()] for each in lanes] == [
+        [["one", "three"], ["one", "three"]],
+        [["three", "one"], ["three", "one"]],
+        [["one", "three"], ["one", "three"]],
+    ]
+    with pytest.raises(TargetError, match="no server is up on all machines of targets; see above which were left out"):
+        startup.on_all([lane("one"), lane("two")])
+
+
 MANY = {1: [testing.server("four", processes=4), testing.server("one"), testing.server("any", processes=None)]}
 OWN = testing.application()
 
 
-def test_of_an_own_application_one_server_is_started_first_to_see_that_memory_suffices_for_all() -> None:
+def test_of_an_own_application_the_smallest_server_is_up_first_to_see_that_memory_suffices_for_all() -> None:
     runtime = Recording()
-    with startup.started(runtime, LAYOUT, MANY, (), print, OWN) as up:  # type: ignore[arg-type]
+    with startup.started(runtime, LAYOUT, {**MANY, 2: MANY[1]}, (), print, OWN) as up:  # type: ignore[arg-type]
         assert up.start_s > 0
-    assert runtime.seen == ["prepare four one any", "fleet up on 0", "fleet down", "3 servers up", "fleet down"]
-    # A run that goes on has been through it.
+        assert list(up.fleets[1]) == ["four", "one", "any"], "as it was"
+    first, *fleets = "one up", "3 servers up", "3 servers up", "fleet down", "fleet down"
+    assert runtime.seen == ["prepare four one any", first, *fleets]
+    # A run that goes on has been through it, and needs all of them.
     runtime.seen.clear()
     with startup.started(runtime, LAYOUT, MANY, (), print, OWN, {"gunicorn": "a lock"}):  # type: ignore[arg-type]
         pass
@@ -270,13 +297,15 @@ def test_of_an_own_application_one_server_is_started_first_to_see_that_memory_su
     ],
 )
 def test_memory_that_does_not_suffice_for_all_servers_is_told(
-    available: int, memory_mb: int | None, name: str, fits: bool
+    available: int, memory_mb: int | None, name: str, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, own = Recording(), testing.application(memory_mb=memory_mb)
     runtime.name = name
+    monkeypatch.setattr(startup, "available_bytes", lambda: available)
 
     def check() -> None:
-        startup.check_memory(runtime, LAYOUT, MANY, own, lambda: available)  # type: ignore[arg-type]
+        with startup.started(runtime, LAYOUT, MANY, (), print, own):  # type: ignore[arg-type]
+            pass
 
     if fits:
         check()
@@ -287,11 +316,12 @@ def test_memory_that_does_not_suffice_for_all_servers_is_told(
     )
     with pytest.raises(HostError, match=told):
         check()
-    assert runtime.seen[-1] == "fleet down"
+    assert runtime.seen[-1] == "one up", "and no other"
 
 
 def test_of_another_machine_nobody_knows_what_memory_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Recording()
     monkeypatch.setattr(Recording, "is_here", lambda _: False)
-    startup.check_memory(runtime, LAYOUT, MANY, OWN, lambda: 0)  # type: ignore[arg-type]
-    assert runtime.seen == []
+    with startup.started(runtime, LAYOUT, MANY, (), print, OWN):  # type: ignore[arg-type]
+        pass
+    assert runtime.seen == ["prepare four one any", "3 servers up", "fleet down"]

@@ -1,6 +1,7 @@
 """The loop, on fakes of the runtime and the swarm."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -70,7 +71,7 @@ class Lab:
     def saved(self) -> list[Observation]:
         return self.observer.saved
 
-    def execute(self, *trials: Trial) -> list[Observation]:
+    def execute(self, *trials: Trial, until_s: float | None = None) -> list[Observation]:
         fleet: Fleet = dict(self.targets)
         execute(
             trials,
@@ -80,6 +81,7 @@ class Lab:
             swarm=self.swarm,
             observer=self.observer,
             owns=self.owns,
+            until_s=until_s,
             clock=lambda: self.clock_s,
         )
         return self.saved
@@ -295,6 +297,24 @@ def test_a_measured_trial_has_the_swarms_report_and_what_the_target_used_in_the_
     assert saved.server_span_s >= 0
     assert saved.resident_bytes == 50_000_000
     assert saved.started
+
+
+def test_the_periods_in_which_a_quota_stopped_the_target_are_counted_between_the_readings() -> None:
+    lab = Lab()
+    lab.targets["two"].throttled = 7
+
+    assert [each.throttled for each in lab.execute(*trials("one", "two"))] == [None, 1]
+
+
+def test_the_swarm_hears_when_the_target_was_read() -> None:
+    lab = Lab()
+    asked_ns = time.monotonic_ns()
+    lab.execute(*trials("one"))
+
+    first_ns, last_ns = lab.swarm.read_ns
+    assert first_ns is not None
+    assert last_ns is not None
+    assert asked_ns <= first_ns <= last_ns <= time.monotonic_ns()
 
 
 def test_a_target_is_metered_at_the_ends_of_the_window_alone() -> None:
@@ -747,6 +767,14 @@ def blocks_of(count: int, *cells: Cell) -> list[Trial]:
     return [Trial(block=block, position=block, cell=cell) for block in range(count) for cell in cells]
 
 
+def test_no_block_begins_once_the_time_is_over_and_one_that_was_begun_is_finished() -> None:
+    saved = answering(Lab(), QUIET).execute(*blocks_of(4, ONE, TWO), until_s=3.0)
+
+    assert [(each.block, each.cell, each.took_s) for each in saved] == [
+        (block, cell, 1.0) for block in range(2) for cell in (ONE, TWO)
+    ]
+
+
 def test_a_disturbed_trial_is_repeated_at_the_end_of_its_block() -> None:
     lab = answering(Lab(), *[QUIET] * 4, DISTURBED, QUIET, QUIET, QUIET)
 
@@ -760,6 +788,16 @@ def test_a_disturbed_trial_is_repeated_at_the_end_of_its_block() -> None:
     ]
     assert lab.observer.said == ["others disturbed 1 trial of block 3; repeated undisturbed: 1"]
     assert len(lab.observer.steps) == 8, "a repeated trial is no further step"
+
+
+def test_a_trial_that_is_disturbed_again_is_repeated_again_three_times_at_most() -> None:
+    lab = answering(Lab(), *[QUIET] * 38, DISTURBED, QUIET, DISTURBED, DISTURBED, QUIET)
+    assert len(lab.execute(*blocks_of(20, ONE, TWO))) == 43
+    assert lab.observer.said == ["others disturbed 1 trial of block 20; repeated undisturbed: 1"]
+
+    lab = answering(Lab(), *[QUIET] * 38, DISTURBED)
+    assert len(lab.execute(*blocks_of(20, ONE, TWO))) == 46
+    assert lab.observer.said == ["others disturbed 2 trials of block 20; repeated undisturbed: 0"]
 
 
 def test_repeating_takes_no_more_than_a_fifth_of_the_time() -> None:

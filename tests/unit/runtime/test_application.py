@@ -1,6 +1,9 @@
 """What servers get of a user's own application, whatever the runtime."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,9 @@ from wsgilab.model import Backend
 from wsgilab.model.application import Application, Request
 from wsgilab.model.errors import BuildError, LabError, StoreError, UsageError
 from wsgilab.runtime import application as applications
-from wsgilab.runtime import own_images, packages, source
+from wsgilab.runtime import own_images, packages, resolving, source
 from wsgilab.runtime.application import Installed, Place
-from wsgilab.runtime.packages import Target
+from wsgilab.runtime.resolving import Target
 
 PLACE = Place(source="/s", data="/d", home="/h")
 TARGET = Target(options=(), name="Python 3.11")
@@ -48,7 +51,7 @@ def test_it_gets_its_own_environment_but_what_its_row_sets_the_row_knows_better(
         env={"DB": "sqlite:///{LAB_DATA}/x?{LAB_SOURCE}", "BOTH": "of env", "GUNICORN_CMD_ARGS": "-w 9"},
         env_file=".env",
     )
-    assert made(shop, prepare=("seed", "{LAB_DATA}/x")).prepare(PLACE) == ["seed", "/d/x"]
+    assert made(shop, prepare=("seed", "{LAB_DATA}/x")).prepare(PLACE)[-3:] == ["2", "seed", "/d/x"]
     server = testing.server(environment={"GUNICORN_CMD_ARGS": "--bind=x"})
     assert installed.environment(server, PLACE) == {
         "TOKEN": "a $b # c",
@@ -195,11 +198,32 @@ def test_a_service_names_secrets_and_says_none_and_a_dollar_stays_one(shop: Path
 
 
 def test_a_container_prepares_itself_before_its_server_starts(shop: Path) -> None:
-    found = service(made(shop, prepare=("python", "-c", "print('a b')"), start_s=5))
-    assert found["entrypoint"][:2] == ["sh", "-c"]
-    assert """python -c 'print('"'"'a b'"'"')'""" in found["entrypoint"][2]
-    assert found["entrypoint"][2].endswith('|| exit 81; exec "$$@"')
+    found = service(made(shop, prepare=("seed", "a $b"), start_s=5))
+    assert found["entrypoint"][-3:] == ["2", "seed", "a $$b"], "as Compose reads it back"
     assert found["healthcheck"]["start_period"] == "305s"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "told"),
+    [
+        (("touch", "a file"), 0, "serving a $b\n"),
+        (("ls", "nothing here"), 81, ""),
+        (("no-such-command", "x"), 81, ""),
+    ],
+)
+def test_what_prepares_a_container_runs_in_the_source_and_then_the_server_does_or_does_not(
+    prepare: tuple[str, ...], code: int, told: str, shop: Path
+) -> None:
+    """With no shell, which an image of the user's own may lack."""
+    python, *words = service(made(shop, prepare=prepare))["entrypoint"]
+    assert python == "python"
+    argv = [sys.executable, *words, "echo", "serving", "a $b"]
+    done = subprocess.run(
+        argv, env={**os.environ, "LAB_SOURCE": str(shop)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (code, told)
+    assert (shop / "a file").exists() == (code == 0)
+    assert code == 0 or prepare[-1] in done.stderr or prepare[0] in done.stderr
 
 
 def test_the_setup_of_an_image_quotes_names_and_installs_from_a_copy(shop: Path) -> None:
@@ -220,4 +244,4 @@ def test_the_setup_of_an_image_quotes_names_and_installs_from_a_copy(shop: Path)
     ],
 )
 def test_a_c_library_is_called_as_uv_does(library: str, version: str, system: str) -> None:
-    assert own_images._system(library, version) == system
+    assert resolving._system(library, version) == system

@@ -1,12 +1,15 @@
 """What is made of the words of the clock server's container."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from wsgilab.model.errors import EngineError
 from wsgilab.runtime import clock_servers
+from wsgilab.runtime.removal import PROJECT_LABEL
 from wsgilab.system.process import Finished
 
 REFUSED = (
@@ -16,14 +19,37 @@ REFUSED = (
 
 
 class FakeCompose:
-    """Compose that ends as it is told."""
+    """Compose, and the engine's own API, whose containers end as it is told."""
+
+    lab_id = "lab"
 
     def __init__(self, code: int, stdout: str = "", stderr: str = "") -> None:
         self.lab_files = [Path("compose.yaml")]
         self._finished = Finished(code=code, stdout=stdout, stderr=stderr)
+        self.client = SimpleNamespace(containers=self)
+        self.created: dict[str, Any] = {}
 
     def run(self, *_: object, **__: object) -> Finished:
         return self._finished
+
+    def image(self, stack: str) -> str:
+        return f"wsgilab/{stack}:tag"
+
+    # A container.
+
+    def create(self, image: str, command: list[str], **settings: Any) -> "FakeCompose":
+        self.created = {"image": image, "command": command, **settings}
+        return self
+
+    def start(self) -> None: ...
+
+    def wait(self, *, timeout: float) -> dict[str, int]:
+        assert timeout > 0
+        return {"StatusCode": self._finished.code}
+
+    def logs(self, *, stdout: bool, stderr: bool) -> bytes:
+        assert stdout != stderr
+        return (self._finished.stdout if stdout else self._finished.stderr).encode()
 
 
 def compose(*told: Any, **more: Any) -> Any:
@@ -49,6 +75,31 @@ def test_what_a_clock_server_has_found_out_is_its_last_line() -> None:
         compose(1, stdout='{"error": "10.0.0.2:8100 is not reached: refused"}\n'), "p", "10.0.0.2", 8100
     )
     assert lost.error == "10.0.0.2:8100 is not reached: refused"
+
+
+def test_what_machine_it_is_is_asked_for_by_a_confined_container_that_goes_with_its_project() -> None:
+    host = {
+        "cpu": "c",
+        "architecture": "a",
+        "usable_cpus": "0-3",
+        "siblings": ["0-3"],
+        "memory_bytes": 1,
+        "kernel": "k",
+    }
+    said = {"host": {**host, "python": "3.13"}, "time": 1.5, "clocksource": "tsc", "boot": "b"}
+    asked = compose(0, stdout=f"{json.dumps(said)}\n", stderr="a warning")
+    found = clock_servers.facts(asked, "project")
+    assert (found.host.usable_cpus, found.time, found.boot) == ("0-3", 1.5, "b")
+    assert asked.created["image"] == "wsgilab/clock-server:tag"
+    assert asked.created["command"][-1] == "host"
+    assert asked.created["labels"].items() >= {"wsgilab.lab": "lab", PROJECT_LABEL: "project"}.items()
+    assert (asked.created["network_mode"], asked.created["read_only"], asked.created["cap_drop"]) == (
+        "none",
+        True,
+        ["ALL"],
+    )
+    with pytest.raises(EngineError, match="the clock server did not run: no such image"):
+        clock_servers.facts(compose(1, stderr="no such image\n"), "project")
 
 
 @pytest.mark.parametrize("stdout", ["", "Segmentation fault\n", "[]\n", '{"host": 3}\n'])

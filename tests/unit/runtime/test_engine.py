@@ -341,6 +341,20 @@ def test_a_client_that_hangs_and_one_without_compose(here: Path, monkeypatch: py
     )
 
 
+def test_a_client_is_asked_for_its_compose_once_for_as_long_as_it_has_one(here: Path) -> None:
+    has_context(here, "unix:///somewhere")
+    asked = here / "composed"
+    put(here, "docker", f'[ "$1" = compose ] && echo . >> "$here/composed"\n{DOCKER}')
+    for _ in range(3):
+        assert isinstance(find(), Engine)
+    assert len(asked.read_text().split()) == 1
+    put(here, "docker", 'echo . >> "$here/composed"\nexit 1')
+    # There may be another client behind it.
+    for times in (2, 3):
+        find()
+        assert len(asked.read_text().split()) == times
+
+
 # By SSH.
 
 

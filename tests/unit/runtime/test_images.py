@@ -33,6 +33,15 @@ def test_images_of_a_users_application_stay_until_others_are_built(
     assert images._is_superseded(compose, name) is superseded
 
 
+@pytest.mark.parametrize(("locust", "superseded"), [(None, False), ("wsgilab/own-swarm:a", False), ("b", True)])
+def test_the_swarms_own_image_stays_where_targets_are_installed_on_the_same_engine(
+    locust: str | None, superseded: bool
+) -> None:
+    given = None if locust is None else SimpleNamespace(name=locust)
+    compose: Any = SimpleNamespace(own=SimpleNamespace(images={}), locust=given)
+    assert images._is_superseded(compose, "wsgilab/own-swarm:a") is superseded
+
+
 LAB_FILES, CATALOGUE = [Path("compose.yaml")], [Path("mine.yaml")]
 
 

@@ -50,7 +50,7 @@ def test_backends_count_where_they_take_part(project: Path) -> None:
 
 def test_an_own_application_is_a_part_of_its_own(project: Path) -> None:
     plain = read(project)
-    own = origin.read(project, ("gunicorn", "swarm"), backends=False, own={"app.py": "a" * 64})
+    own = origin.read(project, ("gunicorn", "swarm"), backends=False, own={origin.OWN: {"app.py": "a" * 64}})
     assert own.files == {**plain.files, "your application": {"app.py": "a" * 64}}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import docker.errors
 import pytest
+import requests
 
 from wsgilab import testing
 from wsgilab.model.application import Application
@@ -16,7 +17,7 @@ from wsgilab.model.errors import BuildError
 from wsgilab.runtime import overlay, packages
 from wsgilab.runtime.application import Installed, Place
 from wsgilab.runtime.overlay import OwnImage
-from wsgilab.runtime.packages import Target
+from wsgilab.runtime.resolving import Target
 from wsgilab.runtime.source import Source
 
 ANSWER = {
@@ -32,7 +33,8 @@ PLACE = Place(source="/srv/shop", data="/opt/wsgilab/data")
 
 
 class Container:
-    """A container that writes `output`, or has no such command."""
+    """A container that writes `output`, or has no such command. One that writes `fails ...` ends with exit code 3, and one that
+    writes `hangs` never does."""
 
     def __init__(self, output: str | None) -> None:
         self._output = output
@@ -40,11 +42,14 @@ class Container:
 
     def start(self) -> None:
         if self._output is None:
-            raise docker.errors.APIError("executable file not found")
+            raise docker.errors.APIError('exec: "python": executable file not found in $PATH')
+        if self._output == "forbidden":
+            raise docker.errors.APIError('unable to start: exec: "python": permission denied')
 
     def wait(self, timeout: float) -> dict[str, int]:
-        assert timeout > 0
-        return {"StatusCode": 0}
+        if self._output == "hangs":
+            raise requests.exceptions.ReadTimeout(f"nothing within {timeout} s")
+        return {"StatusCode": 3 if (self._output or "").startswith("fails") else 0}
 
     def logs(self, **_: object) -> bytes:
         return (self._output or "").encode()
@@ -107,6 +112,11 @@ def test_where_python_is_too_old_or_missing_python3_is_asked(of_python: str | No
     ("answer", "reason"),
     [
         (None, "it has neither python nor python3 on its PATH"),
+        ("fails\nFatal error: no module\n<no frame>", r"its python3 ends with exit code 3 \(Fatal error: no module\)"),
+        ("fails\nat once", r"its python3 ends with exit code 3 \(at once\)"),
+        ("hangs", "its python3 does not end within 20 s"),
+        ("forbidden", r'its python3 does not start \("python": permission denied\)'),
+        ("a greeting", "its python3 does not answer what it is asked"),
         (json.dumps({**ANSWER, "python": "3.9.2"}), "its python3 is CPython 3.9.2"),
         (json.dumps({**ANSWER, "implementation": "PyPy"}), "its python3 is PyPy 3.12.1"),
     ],
@@ -155,7 +165,7 @@ def test_a_service_keeps_home_and_entrypoint_and_finds_the_door_beside_a_pythonp
     assert "entrypoint" not in found, "it stays as the image has it"
     assert overlay._service(installed(), server, PLACE, None)["entrypoint"] == []
     prepared = overlay._service(installed(prepare=("seed",)), server, PLACE, ("tini", "--"))
-    assert prepared["entrypoint"][:4] == ["tini", "--", "sh", "-c"]
+    assert prepared["entrypoint"][:3] == ["tini", "--", "python"]
 
 
 def test_an_entrypoint_stays_if_it_runs_what_it_is_given_and_else_that_is_said() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, LabError, UsageError
-from wsgilab.runtime import packages
-from wsgilab.runtime.packages import Target
+from wsgilab.runtime import lock_text, packages
+from wsgilab.runtime.resolving import Target
 
 TARGET = Target(options=("--python", sys.executable), name="Python 3.11 on x86_64")
 
@@ -65,7 +65,7 @@ class Bench:
         return packages.lock(application, self.source, self.stacks, names, TARGET, self.work, self.said.append)
 
     def pins(self, stated: str, **changes: object) -> Mapping[str, Mapping[str, str]]:
-        return {name: packages._pins(text) for name, text in self.lock(stated, **changes).locks.items()}
+        return {name: lock_text.pins(text) for name, text in self.lock(stated, **changes).locks.items()}
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_where_packages_are_from_is_kept_apart_from_the_locks(bench: Bench, monk
 def test_a_server_that_the_application_pins_runs_in_its_plain_rows_and_is_told(bench: Bench) -> None:
     found = bench.lock("web\nserver==3.0\n")
     locks, left_out = found.locks, found.left_out
-    assert packages._pins(locks["plain"])["server"] == packages._pins(locks["loop"])["server"] == "3.0"
+    assert lock_text.pins(locks["plain"])["server"] == lock_text.pins(locks["loop"])["server"] == "3.0"
     assert bench.said == ["loop, plain: with server 3.0, as your application requires, and not 2.0."]
     assert left_out.keys() == {"old"}
     assert "server==1.0" in left_out["old"]
@@ -142,11 +142,11 @@ def test_a_server_that_the_application_only_requires_is_the_stacks_own_on_each(b
 
 def test_a_stack_that_only_goes_with_the_application_by_an_older_server_gets_that_and_it_is_told(bench: Bench) -> None:
     found = bench.lock("loop==1.0\nweb\n")
-    assert packages._pins(found.locks["loop"]) == {"web": "3.0", "tools": "3.0", "server": "1.0", "loop": "1.0"}
-    assert packages._pins(found.locks["plain"])["server"] == "2.0"
+    assert lock_text.pins(found.locks["loop"]) == {"web": "3.0", "tools": "3.0", "server": "1.0", "loop": "1.0"}
+    assert lock_text.pins(found.locks["plain"])["server"] == "2.0"
     assert bench.said == ["loop: with server 1.0, as your application requires, and not 2.0."]
     # Also where the application requires the server itself, in any release.
-    assert packages._pins(bench.lock("loop==1.0\nserver\n").locks["loop"])["server"] == "1.0"
+    assert lock_text.pins(bench.lock("loop==1.0\nserver\n").locks["loop"])["server"] == "1.0"
 
 
 def test_what_a_stack_cannot_go_with_leaves_it_out_and_the_others_in(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_what_a_stack_cannot_go_with_leaves_it_out_and_the_others_in(bench: Benc
 def test_what_is_needed_beside_a_stack_has_its_releases_and_is_locked_without_what_it_has(bench: Bench) -> None:
     text, indexes = packages.lock_more(("web",), "tools==2.0\n", TARGET, bench.work)
 
-    assert packages._pins(text) == {"web": "3.0"}
+    assert lock_text.pins(text) == {"web": "3.0"}
     assert all("--hash=" in line for line in "".join(text.split("\\\n")).splitlines())
     assert "--find-links" in indexes
     assert packages.lock_more(("tools",), "tools==2.0\n", TARGET, bench.work)[0] == ""
@@ -187,8 +187,8 @@ def test_a_package_without_a_wheel_is_named(bench: Bench) -> None:
     (bench.source / "wheels").mkdir()
     wheel(bench.source / "wheels", "sdist", "1.0", "tools", extras={"more": "web<3"})
     text = bench.lock("./wheels/sdist-1.0-py3-none-any.whl\nsdist[more]\n").locks["plain"]
-    assert packages.local_folders(text) == ["wheels/sdist-1.0-py3-none-any.whl"]
-    assert packages._pins(text) == {"tools": "3.0", "web": "2.0", "server": "2.0"}
+    assert lock_text.local_folders(text) == ["wheels/sdist-1.0-py3-none-any.whl"]
+    assert lock_text.pins(text) == {"tools": "3.0", "web": "2.0", "server": "2.0"}
     assert "wheels/" not in text.partition("# From")[0]
 
 
@@ -211,8 +211,8 @@ def test_what_cannot_be_hashed_is_installed_from_the_source_after_the_rest(bench
         text = textwrap.dedent(PROJECT)
         (bench.source / folder / "pyproject.toml").write_text(text if folder == "." else text.replace("shop", "more"))
     text = bench.lock("-e .[prod]\n./libs/more\n").locks["plain"]
-    assert packages.local_folders(text) == [".", "libs/more"]
-    assert packages._pins(text) == {"web": "2.0", "tools": "1.0", "server": "2.0"}
+    assert lock_text.local_folders(text) == [".", "libs/more"]
+    assert lock_text.pins(text) == {"web": "2.0", "tools": "1.0", "server": "2.0"}
     elsewhere = bench.source.parent / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "pyproject.toml").write_text(textwrap.dedent(PROJECT))
@@ -226,8 +226,8 @@ def test_a_project_is_read_with_its_extras_and_a_pyproject_for_tools_alone_is_no
     assert bench.pins("")["plain"] == {"server": "2.0"}
     (bench.source / "pyproject.toml").write_text(textwrap.dedent(PROJECT))
     text = bench.lock("", extras=("prod",)).locks["plain"]
-    assert packages._pins(text) == {"web": "2.0", "tools": "1.0", "server": "2.0"}
-    assert packages.local_folders(text) == ["."]
+    assert lock_text.pins(text) == {"web": "2.0", "tools": "1.0", "server": "2.0"}
+    assert lock_text.local_folders(text) == ["."]
     (bench.source / "requirements.txt").write_text("web==1.0\n")
     assert bench.pins("")["plain"]["web"] == "1.0"
     assert bench.pins("", requirements="pyproject.toml")["plain"]["web"] == "2.0"
@@ -307,7 +307,7 @@ def beside(bench: Bench, **installed: str) -> packages.Locked:
 
 def test_an_image_gets_only_what_it_lacks_and_keeps_every_release(bench: Bench) -> None:
     found = beside(bench, tools="1.0", Loop="3.0", oddity="no release")
-    pins = {name: packages._pins(text) for name, text in found.locks.items()}
+    pins = {name: lock_text.pins(text) for name, text in found.locks.items()}
     assert pins == {"plain": {"server": "2.0"}, "loop": {"server": "2.0"}, "old": {"server": "1.0"}}
     assert "--hash=sha256:" in found.locks["plain"]
     assert bench.said == []
@@ -315,10 +315,21 @@ def test_an_image_gets_only_what_it_lacks_and_keeps_every_release(bench: Bench) 
 
 def test_an_images_own_server_stays_and_stacks_of_another_are_left_out(bench: Bench) -> None:
     found = beside(bench, server="3.0")
-    assert {name: packages._pins(text) for name, text in found.locks.items()} == {"plain": {}, "loop": {"loop": "3.0"}}
+    assert {name: lock_text.pins(text) for name, text in found.locks.items()} == {"plain": {}, "loop": {"loop": "3.0"}}
     assert bench.said == ["loop, plain: with server 3.0, as your image has it, and not 2.0."]
     assert found.left_out.keys() == {"old"}
     assert "\n" not in found.left_out["old"]
+
+
+def test_a_server_that_knows_nothing_of_the_extra_is_no_way_out(bench: Bench) -> None:
+    """As where there is no wheel of gevent: Gunicorn 19 installs without, and says nothing."""
+    wheel(bench.index, "server", "0.5")
+    found = beside(bench, loop="9.0")
+    assert found.locks.keys() == {"plain", "old"}
+    assert "loop" in found.left_out["loop"]
+    assert ";" not in found.left_out["loop"]
+    old = beside(bench, server="0.5").left_out
+    assert old["loop"] == "no release of a server that goes with them has loop"
 
 
 def test_a_lock_is_installed_in_a_folder_of_its_own_and_an_empty_one_is_nothing(bench: Bench, tmp_path: Path) -> None:
@@ -343,4 +354,4 @@ def test_a_lock_is_installed_in_a_folder_of_its_own_and_an_empty_one_is_nothing(
     ],
 )
 def test_a_folder_of_the_source_with_packages_is_where_the_source_is(line: str, there: str) -> None:
-    assert packages.placed(f"{line}\n{line}\n", "/s") == f"{there}\n{there}\n"
+    assert lock_text.placed(f"{line}\n{line}\n", "/s") == f"{there}\n{there}\n"

@@ -8,8 +8,10 @@ import pytest
 
 from tests.unit.run.test_testbed import HOST, machine
 from wsgilab import testing
+from wsgilab.model import Server
 from wsgilab.model.application import Application
-from wsgilab.model.errors import BuildError, EngineError, SwarmError, UsageError
+from wsgilab.model.errors import BuildError, EngineError, SwarmError, TargetError
+from wsgilab.runtime.protocol import Fleet, LeaveOut
 from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
 from wsgilab.system import cpus
 
@@ -43,14 +45,21 @@ class FakeComposeRuntime:
         self._seen.append(f"{self._name}: {what}")
 
     def prepare(
-        self, servers: Collection[Any], backends: Collection[Any], say: Any, application: Any, locks: Any
+        self, servers: Collection[Any], backends: Collection[Any], say: Any, application: Any = None, locks: Any = None
     ) -> Mapping[str, str]:
         if self._fails == "prepare":
             raise BuildError("stack swarm does not install")
         say("Building ...")
         self._note("prepare " + " ".join(each.name for each in (*servers, *backends)))
+        assert not application or not application.locust_requirements, "Locust files run where users are"
         self.locks = locks if application else {}
         return {"swarm": f"swarm on {self._name}", "clock-server": f"clock-server on {self._name}"}
+
+    def prepare_users(self, application: Application, say: Any, locks: Mapping[str, str]) -> Mapping[str, str]:
+        say("Building ...")
+        self._note(f"prepare users {' '.join(application.locust_requirements)} {locks.get('locust', '')}".rstrip())
+        self.locks = {"locust": locks.get("locust", f"lock of {self._name}")}
+        return {"swarm": f"swarm on {self._name}"}
 
     @contextlib.contextmanager
     def clock_server(self) -> Iterator[int]:
@@ -73,6 +82,18 @@ class FakeComposeRuntime:
         self._note(" ".join(["ui", f"{host}:{port}", *words, "on", cpus.spell(cores), *options]))
         yield FakeChannel(cores)
         self._note("ui down")
+
+    @contextlib.contextmanager
+    def start(
+        self, servers: Collection[Server], cores: frozenset[int], leave_out: LeaveOut | None = None, _: Any = None
+    ) -> Iterator[Fleet]:
+        dead, *others = servers
+        error = TargetError(f"{dead.name} did not start", detail="its last line")
+        if leave_out is None:
+            raise error
+        leave_out(dead.name, error)
+        with testing.fake_fleet(others, cores) as fleet:
+            yield fleet
 
     def sweep(self) -> int:
         self._note("sweep")
@@ -153,14 +174,38 @@ def test_each_machine_is_given_what_it_needs_and_images_are_those_of_the_targets
     assert digests == {"swarm": "swarm on alpha", "clock-server": "clock-server on alpha"}
 
 
+def test_a_server_that_is_left_out_is_told_with_its_machine() -> None:
+    out: dict[str, TargetError] = {}
+    servers = [testing.server("one"), testing.server("two")]
+    with lane([]).start(servers, CORES, out.__setitem__) as fleet:
+        assert list(fleet) == ["two"]
+    assert {name: (each.message, each.detail) for name, each in out.items()} == {
+        "one": ("alpha: one did not start", "its last line")
+    }
+    with pytest.raises(TargetError, match=r"^alpha: one did not start"):
+        lane([]).start(servers, CORES).__enter__()
+
+
 def test_an_own_application_is_the_targets_and_so_are_its_locks() -> None:
     runtime, locks = lane([]), {"gunicorn": "a lock"}
     runtime.prepare([testing.server("one")], [], print, Application(entry="app:app", source="."), locks)
     assert runtime.locks == locks
     assert runtime.swarm_hosts[0].runtime.locks == {}
+
+
+def test_what_locust_files_import_is_installed_where_users_are_in_the_same_releases_on_each_machine() -> None:
+    seen: list[str] = []
     needing = Application(entry="app:app", source=".", locust_requirements=("faker",))
-    with pytest.raises(UsageError, match=r"^locust_requirements: are installed for a swarm on this machine alone; "):
-        runtime.prepare([testing.server("one")], [], print, needing)
+    runtime = lane(seen, "gamma")
+    runtime.prepare([testing.server("one")], [], print, needing)
+    assert seen == ["gamma: prepare users faker", "beta: prepare users faker lock of gamma", "alpha: prepare one"]
+    assert runtime.locks == {"locust": "lock of gamma"}
+
+    seen.clear()
+    going_on = lane(seen, "gamma")
+    going_on.prepare([testing.server("one")], [], print, needing, {"gunicorn": "a lock", "locust": "then"})
+    assert seen[:2] == ["gamma: prepare users faker then", "beta: prepare users faker then"]
+    assert going_on.locks == {"gunicorn": "a lock", "locust": "then"}
 
 
 @pytest.mark.parametrize(

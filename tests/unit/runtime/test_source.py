@@ -1,12 +1,16 @@
 """Which files of an application's source are copied, and that a copy is what was read."""
 
+import hashlib
+import io
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from wsgilab.model.application import Application
+from wsgilab import testing
+from wsgilab.model.application import Application, LocustFile
 from wsgilab.model.errors import TargetError, UsageError
 from wsgilab.runtime import source
 
@@ -154,3 +158,84 @@ def test_a_copy_is_closed_but_for_what_is_writable_and_can_be_removed(folder: Pa
     source.removed(copy)
     assert not copy.exists()
     source.removed(copy)
+
+
+# The folders of Locust files.
+
+
+def with_locust(folder: Path, *paths: str) -> Application:
+    """An application with a Locust file in a folder, as it is now, for each of these."""
+    files = {
+        f"w{number}": LocustFile(
+            path=str(folder / path), files={path: hashlib.sha256((folder / path).read_bytes()).hexdigest()}
+        )
+        for number, path in enumerate(paths)
+    }
+    return testing.application(locust_files=files)
+
+
+def test_a_locust_file_brings_what_is_beside_it_but_never_a_secret(folder: Path) -> None:
+    git(folder, "init", "-q")
+    write(folder / ".gitignore", "ignored.csv\nlocal_*.py\n")
+    for path in ("users.csv", "ignored.csv", "local_shop.py"):
+        write(folder / path)
+
+    # Also one that git ignores.
+    (found,) = source.locust_folders(with_locust(folder, "app.py", "local_shop.py")).items()
+    assert found[0] == str(folder)
+    assert set(found[1].files) == {*KEPT, ".gitignore", "users.csv", "local_shop.py"}
+    with tarfile.open(fileobj=io.BytesIO(found[1].archive())) as packed:
+        assert set(packed.getnames()) == set(found[1].files)
+    assert source.locust_folders(None) == source.locust_folders(testing.application()) == {}
+
+
+def test_a_locust_file_that_is_not_the_one_of_the_application_is_refused_unless_a_run_has_recorded_it(
+    folder: Path,
+) -> None:
+    application = with_locust(folder, "app.py")
+    recorded = source.recorded_locust(source.locust_folders(application))
+    assert recorded.keys() == {f"shop/{path}" for path in KEPT}
+
+    write(folder / "app.py", "changed")
+    with pytest.raises(
+        UsageError, match=r"^locustfile .*/app\.py: is not as it was when its digest was recorded; put it"
+    ):
+        source.locust_folders(application)
+    now = source.recorded_locust(source.locust_folders(application, is_known=False))
+    assert {path for path in recorded if recorded[path] != now[path]} == {"shop/app.py"}
+    (folder / "app.py").unlink()
+    with pytest.raises(UsageError, match=r"^locustfile .*/app\.py: cannot be read \(No such file or directory\)"):
+        source.locust_folders(application)
+    assert "shop/app.py" not in source.recorded_locust(source.locust_folders(application, is_known=False))
+
+
+def test_a_folder_with_too_much_beside_a_locust_file_is_told(folder: Path) -> None:
+    application = with_locust(folder, "app.py")
+    with (folder / "film.mp4").open("wb") as sparse:
+        sparse.truncate(source.LARGEST_LOCUST_MB * 10**6 + 1)
+    with pytest.raises(
+        UsageError, match=r"^locustfile: the folder .*, and 50 MB at most are copied; the largest is film\."
+    ):
+        source.locust_folders(application)
+
+
+def test_folders_of_one_name_are_told_apart_in_what_is_recorded(tmp_path: Path) -> None:
+    folders: dict[str, source.Source] = {}
+    for parent in ("a", "b"):
+        write(tmp_path / parent / "load" / "shop.py", parent)
+        folders |= source.locust_folders(with_locust(tmp_path / parent / "load", "shop.py"))
+    assert source.recorded_locust(folders).keys() == {"load/shop.py", "load 2/shop.py"}
+
+
+def test_of_many_files_beside_locust_files_a_digest_of_each_folder_is_recorded(folder: Path) -> None:
+    application = with_locust(folder, "app.py")
+    for number in range(201):
+        write(folder / f"{number}.csv")
+    assert source.recorded_locust(source.locust_folders(application)).keys() == {"(all files) of folder 1"}
+
+
+def test_a_file_that_changes_between_reading_and_packing_is_told(folder: Path) -> None:
+    (found,) = source.locust_folders(with_locust(folder, "app.py")).values()
+    write(folder / "app.py", "changed")
+    with pytest.raises(TargetError, match=r"app\.py: has changed while the lab started"):
+        found.archive()

@@ -3,17 +3,19 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime import starting
 from wsgilab.runtime.processes import RunningProcess
-from wsgilab.runtime.starting import START_S, TOLD, Address, Starting, listeners, wait_until_ready
+from wsgilab.runtime.protocol import Running
+from wsgilab.runtime.starting import START_S, TOLD, Address, Starting, bring_up, listeners, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.process import Child
 from wsgilab.testing import FakeTarget, server
@@ -209,12 +211,96 @@ def test_where_some_may_be_left_out_the_others_are_waited_for(now_s: list[float]
         wait_until_ready([dead, never], CPUS, 0.05, leave_out=out.__setitem__)
 
 
+class Begun:
+    """Starts servers, and says which of them together."""
+
+    def __init__(self, *fakes: Fake) -> None:
+        self._fakes = {each.name: each for each in fakes}
+        self.seen: list[str] = []
+
+    def begin(self, servers: Collection[Server]) -> Collection[Fake]:
+        self.seen.append(" ".join(each.name for each in servers))
+        return [self._fakes[each.name] for each in servers]
+
+    def looked_at(self, first: Running) -> None:
+        self.seen.append(f"{first.name}?")
+
+    def up(self, out: dict[str, TargetError]) -> Sequence[str]:
+        servers = [each.server for each in self._fakes.values()]
+        return bring_up(servers, self.begin, CPUS, 0.05, None, None, out.__setitem__, self.looked_at)
+
+
+def test_the_first_server_is_looked_at_before_the_others_are_started_and_stays_up() -> None:
+    one, two, three = (Fake(server=server(name), ready=lambda: True) for name in ("one", "two", "three"))
+    begun, out = Begun(one, two, three), dict[str, TargetError]()
+
+    assert begun.up(out) == ["one", "two", "three"]
+    assert (begun.seen, out, one.ended) == (["one", "one?", "two three"], {}, False)
+
+
+def test_a_first_server_that_has_ended_is_left_out_and_the_next_takes_its_place(now_s: list[float]) -> None:
+    dead = Fake(server=server("dead"), died="ended with exit code 3")
+    two, three = (Fake(server=server(name), ready=lambda: True) for name in ("two", "three"))
+    begun, out = Begun(dead, two, three), dict[str, TargetError]()
+
+    assert begun.up(out) == ["two", "three"]
+    assert (begun.seen, list(out)) == (["dead", "two", "two?", "three"], ["dead"])
+
+
+def test_a_first_server_that_is_never_ready_is_looked_at_too_and_ended_before_the_others_are_started(
+    now_s: list[float],
+) -> None:
+    never = Fake(server=server("never"))
+    two = Fake(server=server("two"), ready=lambda: never.ended)
+    begun, out = Begun(never, two), dict[str, TargetError]()
+
+    assert begun.up(out) == ["two"]
+    assert (begun.seen, list(out)) == (["never", "never?", "two"], ["never"])
+
+
+def test_who_listens_is_prepared_and_has_no_more_than_its_time_to_start_from_then_on(now_s: list[float]) -> None:
+    begun_s = now_s[0]
+    wrong = Fake(server=server("wrong"), sockets=lambda: (WANTED,) if now_s[0] > begun_s + 100 else ())
+    with pytest.raises(TargetError, match=r"^wrong did not answer / with a status below 500 within 20 s .* listens at"):
+        bring_up([wrong.server], Begun(wrong).begin, CPUS, 0.05, 320, "/", prepare_s=300)
+    assert begun_s + 120 < now_s[0] < begun_s + 130
+
+    # One that never listens may still be preparing.
+    begun_s = now_s[0]
+    slow = Fake(server=server("slow"), ready=lambda: now_s[0] > begun_s + 310)
+    assert bring_up([slow.server], Begun(slow).begin, CPUS, 0.05, 320, "/", prepare_s=300) == ["slow"]
+
+
+def test_where_two_have_ended_the_others_are_started_together_and_where_all_have_the_first_is_told() -> None:
+    fakes = [Fake(server=server(name), died="ended with exit code 3") for name in ("one", "two", "three", "four")]
+    begun, out = Begun(*fakes), dict[str, TargetError]()
+    with pytest.raises(TargetError, match=r"^one did not start"):
+        begun.up(out)
+    assert (begun.seen, out) == (["one", "two", "three four"], {})
+
+    begun = Begun(*fakes[:2], Fake(server=server("three"), ready=lambda: True))
+    assert begun.up(out) == ["three"]
+    assert list(out) == ["one", "two"]
+
+
 def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> None:
     error = refusal(Fake(server=server("own"), died="ended with exit code 3", log="KeyError: 'LAB_BIND'"))
 
     assert error.message == "own did not start: ended with exit code 3; see its last lines below"
     assert error.detail == "KeyError: 'LAB_BIND'"
     assert now_s[0] == 1000
+
+
+@pytest.mark.parametrize("cause", ["[Errno 30] Read-only file system: 'x.db'", "[Errno 13] Permission denied: 'x.db'"])
+def test_an_application_that_may_not_write_is_told_how_it_may(cause: str) -> None:
+    fake = Fake(server=server("own"), died="ended with exit code 3", log=f"{TOLD}shop:app does not import: {cause}\n")
+    for page, remedy in (
+        ("/", "; name the folders that it writes to with writable in the application's file"),
+        (None, ""),
+    ):
+        with pytest.raises(TargetError) as caught:
+            wait_until_ready([fake], CPUS, 0.05, None, page)
+        assert caught.value.message == f"own did not start: shop:app does not import: {cause}{remedy}"
 
 
 def test_where_the_door_says_why_that_is_told_with_the_traceback_of_the_application_alone(now_s: list[float]) -> None:

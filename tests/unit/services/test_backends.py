@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -213,6 +214,17 @@ def test_a_server_has_a_fresh_cluster_whose_only_guest_is_no_superuser(installed
         f"postgres -D {data} -c listen_addresses=127.0.0.1 -p 5433 -c unix_socket_directories= "
         "-c dynamic_shared_memory_type=mmap -c fsync=off"
     )
+
+
+def test_what_initdb_of_the_wheel_starts_leaves_nothing_in_shared_memory_if_it_is_killed(installed: Installed) -> None:
+    home = installed.temporary.parent
+    package = home / postgres.WHEEL
+    shutil.copytree(home / "bin", package / "pginstall18" / "bin")
+    (package / "__init__.py").touch()
+
+    with serving(installed, PYTHONPATH=str(home)):
+        made, *_ = installed.seen()
+    assert made.endswith(" --set dynamic_shared_memory_type=mmap")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -473,6 +473,22 @@ def test_a_body_that_is_closed_early_has_left_then(served: Served, clock: Clock,
     assert server.late_ms() == [pytest.approx(0.1 + asked)]
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_one_that_is_closed_early_while_its_thread_serves_others_has_left_when_it_was_begun(
+    served: Served, clock: Clock, asked: int
+) -> None:
+    """Nobody has worked on it since: the moment of that is never before the answer was begun."""
+    first = served(answering(lambda: iter([b"made", b"not asked for"])))
+    body = first.ask()
+    clock.wait(1)
+    served(answering(lambda: iter([b"other"]))).ask()
+    if asked:
+        next(iter(body))
+    body.close()  # type: ignore[attr-defined]
+
+    assert first.late_ms() == [0.0]
+
+
 def test_a_server_that_does_not_ask_for_an_empty_body_has_not_closed_it_early(served: Served) -> None:
     server = served(answering(lambda: iter([]), length(0)))
     server.ask().close()  # type: ignore[attr-defined]

@@ -80,12 +80,6 @@ def test_an_application_that_waits_for_a_backend_cannot_be_up_without(workspace:
         control.up(SessionOptions(application=shop, no_backends=True), print, workspace)
 
 
-def test_an_application_of_locust_files_alone_has_nothing_for_the_form(workspace: Workspace) -> None:
-    shop = testing.application(requests={}, mixes={})
-    with pytest.raises(UsageError, match=r"shop\.wsgi:app: its requests are Locust files alone"):
-        control.up(SessionOptions(application=shop), print, workspace)
-
-
 def test_any_free_port_will_do_where_none_is_named() -> None:
     address, port = choose_port("localhost", 0)
     assert address == "127.0.0.1"

@@ -12,12 +12,13 @@ from pydantic import TypeAdapter
 
 from tests.unit.session.test_state_file import own
 from wsgilab import testing
+from wsgilab.experiment.parsing import adapter
 from wsgilab.model import Experiment, text
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.workspace import workspace
 from wsgilab.session import daemon, state_file
-from wsgilab.session.spec import SESSION_SPEC, SessionSpec
+from wsgilab.session.spec import SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.session.supervisor import ROUND_S, TICK_S, Supervisor
 from wsgilab.system.process import ChannelClosed, JsonChannel
@@ -188,7 +189,7 @@ def test_on_a_site_only_the_swarm_need_reach_a_server(tmp_path: Path) -> None:
 
 def test_the_web_ui_is_told_what_the_lab_is_called_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(text._called, "by", text.WSGILAB)
-    channel = FakeChannel(to_say=[{"event": "ready", "cpus": [1]}, {"event": "open"}])
+    channel = FakeChannel(to_say=[{"event": "ready", "cpus": [1]}, {"event": "open", "notes": []}])
     ui = LabUI(cast("JsonChannel", channel), frozenset({1}))
     ui.open(testing.run(testing.experiment(testing.cell())), [], watching=False, password=None)
     assert [message["program"] for message in channel.told("open")] == ["wsgilab"]
@@ -317,15 +318,15 @@ def test_without_backends_nobody_can_choose_what_waits_for_them(tmp_path: Path) 
     assert set(everything) - set(without) == {"db", "upstream", "mixed"}
 
 
-def test_of_an_own_application_its_requests_and_mixes_are_what_can_be_chosen(tmp_path: Path) -> None:
-    own = LocustFile(path="locustfile.py", files={"locustfile.py": ""})
+def test_of_an_own_application_its_requests_mixes_and_locust_files_are_what_can_be_chosen(tmp_path: Path) -> None:
+    own = LocustFile(path="locustfile.py", files={"locustfile.py": "a" * 64})
     spec = charge(tmp_path, application=testing.application(locust_files={"browse": own}))
 
-    assert SESSION_SPEC.validate_json(SESSION_SPEC.dump_json(spec)) == spec
-    assert list(spec.workloads) == ["orders", "buy", "shop"]
+    assert adapter(SessionSpec).validate_json(adapter(SessionSpec).dump_json(spec)) == spec
+    assert list(spec.workloads) == ["orders", "buy", "shop", "browse"]
     experiment = daemon._experiment(spec)
     assert experiment.application == spec.application
-    assert experiment.parameters == {"orders": {}, "buy": {}, "shop": {}}
+    assert experiment.parameters == {"orders": {}, "buy": {}, "shop": {}, "browse": {}}
 
 
 def test_the_web_ui_is_known_by_what_it_is_bound_to_and_everywhere_by_this_machines_name(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.analysis.compare import survey
-from wsgilab.load.samples import Sample
-from wsgilab.model import Cell, Observation, Run, Usage
-from wsgilab.web.live import KEPT, OPEN, SILENCE_NS, WINDOW_NS, LiveTest, LiveTestState, WorkerReport
+from wsgilab.analysis.inflight import parse_stamp
+from wsgilab.load.recorder import Sample
+from wsgilab.model import Cell, Observation, Run, Stamp, Usage
+from wsgilab.web.live import KEPT, MOST_OPEN, OPEN, SILENCE_NS, WINDOW_NS, LiveTest, LiveTestState, WorkerReport
 from wsgilab.web.meter import Meter
 from wsgilab.web.view import Phase
 
@@ -118,6 +119,77 @@ def run() -> Run:
     return testing.run(testing.experiment(CELL), server)
 
 
+# --- what left later than its stamp says
+
+
+def streamed(samples: Iterable[Sample]) -> tuple[list[Sample], dict[Stamp, int]]:
+    """The same samples, stamped when their answers were begun, a millisecond after they entered; and when they really left."""
+    begun, late = [], dict[Stamp, int]()
+    for each in samples:
+        stamp = parse_stamp(each.stamp or "")
+        began = replace(stamp, left_ns=stamp.entered_ns + 10**6)
+        late[began] = stamp.left_ns
+        begun.append(
+            sample(each.latency_ms, began.process, began.thread, began.greenlet_id, began.entered_ns, began.left_ns)
+        )
+    return begun, late
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+def test_a_stream_counts_until_it_has_left_whenever_that_becomes_known(
+    recorded: list[Sample], late_first: bool
+) -> None:
+    known = load_test(worker_report(0), worker_report(5 * S, recorded)).state(LATER)
+    samples, late = streamed(recorded)
+    test = load_test(worker_report(0))
+    test.add_late({}, 0)
+    if late_first:
+        test.add_late(late, 5 * S)
+    test.add_report(worker_report(5 * S, samples))
+    if not late_first:
+        by_stamp = windows(test.state(LATER))[0].swarm
+        assert by_stamp is not None
+        assert by_stamp.in_flight.mean < 1
+        # In two answers, as it is asked all the time.
+        half = dict(list(late.items())[::2])
+        test.add_late(half, 5 * S)
+        test.add_late({stamp: left_ns for stamp, left_ns in late.items() if stamp not in half}, 5 * S)
+    assert windows(test.state(LATER)) == windows(known)
+    assert test.state(LATER).now.pulses == known.now.pulses
+
+
+def test_a_second_with_streams_is_not_shown_before_its_target_has_told_of_it() -> None:
+    test = load_test(worker_report(0), worker_report(5 * S))
+
+    def shown() -> int:
+        return len(test.state(5 * S).now.pulses)
+
+    test.add_late({}, 2 * S)
+    assert shown() == 4, "ordinary answers wait for nothing"
+    test.add_late({Stamp(process=1, thread=1, greenlet_id=1, entered_ns=S, left_ns=S): 2 * S}, 3 * S)
+    assert shown() == 2
+    assert len(test.state(20 * S).now.pulses) == 4 + 10, "nor for one that does not answer"
+
+
+def test_a_second_stays_open_until_its_target_has_told_of_it_but_not_for_ever() -> None:
+    entered_ns, left_ns = S // 2, S // 2 + S // 10
+    one = Stamp(process=1, thread=1, greenlet_id=1, entered_ns=entered_ns, left_ns=entered_ns)
+
+    def mean_of_first(seconds: int) -> float:
+        test = load_test(worker_report(0, users=1), users=1)
+        test.add_late({}, 0)
+        for second in range(1, seconds + 1):
+            samples = [sample(100.0, 1, 1, 1, entered_ns, entered_ns)] if second == 1 else []
+            test.add_report(worker_report(second * S, samples, users=1))
+            test.state(second * S)
+        test.add_late({one: left_ns}, seconds * S)
+        (mean, *_) = (each.mean for each in test.state(seconds * S).now.pulses)
+        return mean
+
+    assert mean_of_first(OPEN + 5) == pytest.approx(0.1)
+    assert mean_of_first(MOST_OPEN + 5) == 0
+
+
 # --- what counts
 
 
@@ -186,6 +258,17 @@ def test_a_late_answer_still_counts_for_the_second_that_it_was_served_in() -> No
     assert late.in_flight.mean == pytest.approx(1, abs=0.01)
     # It left in another.
     assert (early.completed, late.completed) == (1, 1)
+
+
+def test_a_request_that_was_redirected_counts_for_each_second_in_which_the_application_had_it() -> None:
+    redirected = Sample(
+        2500.0, f"1 1 1 {3 * S} {3 * S + 2}", None, False, 0, 0.0, redirects=(f"1 1 1 {S + 1} {S + S // 2}",)
+    )
+    others = [sample(10, 1, 1, 1, second * S + 3, second * S + 4) for second in range(4)]
+    seen = load_test(worker_report(0), worker_report(4 * S, [redirected, *others])).state(LATER)
+
+    served = [0 if each.swarm is None else each.swarm.completed for each in windows(seen)]
+    assert served == [1, 2, 1, 2, 0]
 
 
 def test_a_failure_counts_once_in_the_second_in_which_it_was_reported() -> None:

@@ -1,12 +1,19 @@
 """What the web UI's form offers of the workloads' parameters, and what a test of them is called."""
 
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from locust.runners import STATE_RUNNING, STATE_STOPPED, STATE_STOPPING
 
 from wsgilab import testing
 from wsgilab.experiment.workloads import WORKLOADS, parameters
-from wsgilab.web.master import LIMITS, cell_name, has_no_share, usual
+from wsgilab.model import Stamp
+from wsgilab.model.application import LocustFile
+from wsgilab.web import master
+from wsgilab.web.master import LIMITS, Master, cell_name, has_no_share, usual
+from wsgilab.web.sources import InteractiveTests
 
 ITERATIONS = 1000
 EVERYTHING = testing.run(testing.experiment(parameters=parameters(WORKLOADS, {})), cpu_iterations=ITERATIONS)
@@ -58,9 +65,80 @@ def test_a_test_with_unusual_parameters_is_a_cell_of_its_own(workload: str, chan
     assert cell_name(workload, {**known, **changed}, known) == name
 
 
+def test_a_target_is_asked_for_what_left_late_until_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Master.__new__(Master)
+    made.base_urls, made._has_stopped = {"one": "http://one"}, False
+    made._runner = SimpleNamespace(state=STATE_RUNNING)  # type: ignore[assignment]
+    made._tests = InteractiveTests(EVERYTHING, {})
+    asked: list[str] = []
+
+    def read_late(base_url: str, _: float) -> dict[Stamp, int]:
+        asked.append(base_url)
+        if len(asked) == 1:
+            raise ValueError("it answered with nothing")
+        return {}
+
+    # What comes between the questions. A target may be elsewhere once it was started again.
+    steps: Iterator[Callable[[], object]] = iter(
+        [
+            lambda: made.base_urls.update(one="http://anew"),
+            lambda: setattr(made, "_has_stopped", True),
+            lambda: setattr(made._runner, "state", STATE_STOPPING),
+            lambda: setattr(made._runner, "state", STATE_STOPPED),
+            lambda: None,
+        ]
+    )
+    monkeypatch.setattr(master, "read_late", read_late)
+    monkeypatch.setattr("gevent.sleep", lambda _: next(steps)())
+    made._ask_late("one")
+    assert asked == ["http://one", *["http://anew"] * 4]
+    assert not list(steps)
+
+
 def test_a_mixture_needs_one_share_and_what_is_no_mixture_needs_none() -> None:
     nothing = {f"mixed_{name}": "0" for name in WORKLOADS["mixed"].parameters}
 
     assert has_no_share("mixed", nothing)
     assert not has_no_share("mixed", {**nothing, "mixed_db": "0.5"})
     assert not has_no_share("sleep", nothing)
+
+
+def test_users_of_a_locust_file_are_announced_to_the_workers_before_a_test_and_keep_their_connections() -> None:
+    file = LocustFile(path="load/shop.py", user="Shopper", files={"shop.py": "a" * 64})
+    own = testing.application(locust_files={"browse": file})
+    targets = {name: SimpleNamespace(failure=None) for name in ("one", "two")}
+    run, begun = SimpleNamespace(server_cpus={1: "0"}), []
+    sent: list[tuple[str, Any]] = []
+    master = object.__new__(Master)
+    vars(master).update(
+        environment=SimpleNamespace(
+            parsed_options=SimpleNamespace(target="one", workload="orders", connection="close"), user_classes=[]
+        ),
+        base_urls={"one": "http://one", "two": "http://two"},
+        _application=own,
+        _own=own.locust_files,
+        _classes={"orders": ["ApplicationUser"], "browse": ["Shopper"]},
+        _usual={},
+        _tests=SimpleNamespace(targets=targets, run=run, begin=lambda cell, users: begun.append((cell, users))),
+        _loading=lambda _: None,
+        _asking=None,
+        _runner=SimpleNamespace(
+            state="ready", target_user_count=16, send_message=lambda kind, data: sent.append((kind, data))
+        ),
+        _workers=SimpleNamespace(are_ready=True),
+    )
+
+    form = {"target": "two", "workload": "browse", "user_count": "16"}
+    assert master.prepare(form, lambda: None) is None
+    asked = {"path": "load/shop.py", "user": "Shopper", "files": {"shop.py": "a" * 64}}
+    assert sent == [("lab_own", {"file": asked, "host": "http://two", "users": 16})]
+    assert list(map(str, master.environment.user_classes)) == ["Shopper"]
+    vars(master.environment.parsed_options).update(target="two", workload="browse")
+    master._on_start()
+    assert master._asking is not None
+    master._asking.kill()
+    (cell, _), *_ = begun
+    assert (cell.server, cell.workload, cell.connection) == ("two", "browse", "keep-alive")
+
+    assert master.prepare(form | {"workload": "orders"}, lambda: None) is None
+    assert sent[1:] == [("lab_own", None)]

@@ -1,7 +1,7 @@
 """The sources of the web pages: the tests of a session one after the other, and a watched run."""
 
 from wsgilab import testing
-from wsgilab.load.samples import Sample
+from wsgilab.load.recorder import Sample
 from wsgilab.model import Cell, Run, Usage
 from wsgilab.report import tables
 from wsgilab.web.live import WorkerReport

@@ -7,9 +7,9 @@ from typing import get_args
 from wsgilab.analysis.figures import busiest_share, server_cpu
 from wsgilab.model import Gate, Observation, Server, TrialReport
 
-_NEIGHBOUR: frozenset[Gate] = frozenset({"neighbour"})
-"""Others slowed server or users down: fewer requests may have been in flight, and more connections slow."""
-_UNSEEN: frozenset[Gate] = _NEIGHBOUR | {"failures", "cut-off", "late", "generator"}
+_SLOWED: frozenset[Gate] = frozenset({"neighbour", "throttled"})
+"""Others, or a quota, slowed server or users down: fewer requests may have been in flight, and more connections slow."""
+_UNSEEN: frozenset[Gate] = _SLOWED | {"failures", "cut-off", "late", "generator"}
 """Not all of the load arrived, or not all of it left a stamp."""
 _UNSTEADY: frozenset[Gate] = _UNSEEN | {"little"}
 _EVERY: frozenset[Gate] = frozenset(get_args(Gate))
@@ -57,7 +57,7 @@ FIGURES: Mapping[str, ClaimFigure] = {
         spoilt_by=_UNSTEADY | {"processes"},
     ),
     # These count what goes wrong.
-    "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_NEIGHBOUR),
-    "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_NEIGHBOUR),
+    "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_SLOWED),
+    "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_SLOWED),
 }
 """By the name that a claim gives it; units as in `TrialReport` and `Observation`."""

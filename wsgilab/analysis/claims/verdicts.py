@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from wsgilab.analysis import stats
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure
 from wsgilab.analysis.claims.file import cores_needed
+from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.figures import broken, reports
 from wsgilab.analysis.pairs import (
     ByCell,
@@ -63,7 +64,7 @@ def judge(run: Run, observations: Iterable[Observation], claims: Sequence[Claim]
 
     Claims about cells that the run does not have, or could not measure, are undecided, and say why.
     """
-    trials = grouped(observations)
+    trials = grouped(undisturbed(run, observations))
     named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
     cells = dict.fromkeys((*run.experiment.cells, *named))
     gates = {cell: broken(run, cell, trials[cell]) for cell in cells}

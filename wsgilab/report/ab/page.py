@@ -57,7 +57,7 @@ _LEAST_REACH = 1.1
 def _axis(comparison: RunsComparison) -> _Axis:
     ratios = [cell.ratio for cell in comparison.cells if cell.ratio is not None]
     ends = [end for ratio in ratios for end in (ratio.low, ratio.median, ratio.high) if end]
-    return _Axis(low=min(1 / _LEAST_REACH, *ends), high=max(_LEAST_REACH, *ends))
+    return _Axis(low=min(1 / _LEAST_REACH, 1.0, *ends), high=max(_LEAST_REACH, 1.0, *ends))
 
 
 def _percent(value: float) -> str:

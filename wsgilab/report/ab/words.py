@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
+from wsgilab.experiment import plan
 from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight
 from wsgilab.model.text import number
 from wsgilab.report import tables
@@ -46,7 +47,11 @@ def _identity(run: Run) -> Iterable[tuple[str, str]]:
     yield "begun", run.started
     yield "experiment", run.experiment.name
     yield "seed", str(run.seed)
-    yield "blocks", f"{run.experiment.blocks} of {run.experiment.window_s:g} s windows"
+    experiment = run.experiment
+    if experiment.budget_s is None:
+        yield "blocks", f"{experiment.blocks} of {experiment.window_s:g} s windows"
+    else:
+        yield "budget", f"{experiment.budget_s:g} s, {experiment.window_s:g} s windows"
     yield "runtime", f"{run.runtime}, lab {run.lab}"
     yield "machine", machine(run)
 
@@ -77,7 +82,7 @@ def notes(comparison: RunsComparison) -> Iterable[str]:
         "The intervals know the scatter of blocks within each run, and not what else changed on the machine between "
         "the two."
     )
-    if sequential := [name for name, run in (("A", a), ("B", b)) if run.experiment.precision is not None]:
+    if sequential := [name for name, run in (("A", a), ("B", b)) if plan.is_sequential(run.experiment)]:
         whose = " and ".join(sequential)
         yield f"{whose} measured until its own comparisons were settled, so the intervals here are nearly exact only."
 
@@ -137,6 +142,8 @@ def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
             Column("beside others", 2),
             Column("verdict", 0, numeric=False),
             Column("could show", 2),
+            Column("cost B/A", 1, numeric=False),
+            Column("cost interval", 3),
             Column("bound by", 3, numeric=False),
             Column("blocks", 4),
         ),
@@ -155,6 +162,8 @@ def _row(cell: CellOfRuns) -> tuple[str, ...]:
         tables.optional(cell.beside_others, "{:.3f}"),
         _verdict(cell),
         MISSING if cell.detectable is None else share(cell.detectable),
+        MISSING if cell.cost is None else f"{times(cell.cost.ratio.median)} {cell.cost.verdict}",
+        MISSING if cell.cost is None else tables.ends(cell.cost.ratio, times),
         _both(cell.a.bound_by or MISSING, cell.b.bound_by or MISSING),
         f"{cell.a.blocks}, {cell.b.blocks}",
     )
@@ -190,6 +199,8 @@ def _notes(cells: Sequence[CellOfRuns]) -> Iterable[str]:
     for cell in cells:
         if cell.refused:
             yield f"{cell.cell.server}: not compared: {cell.refused}"
+        if cell.cost is not None and cell.cost.because:
+            yield f"{cell.cell.server}: cost: {cell.cost.because}"
         yield from (f"{cell.cell.server}: {warning}" for warning in cell.warnings)
         for name, result in (("A", cell.a), ("B", cell.b)):
             yield from (f"{cell.cell.server} in {name}: {warning}" for warning in result.warnings)
@@ -207,8 +218,14 @@ def whole(run: Run, cell: Cell) -> str:
     return f"{cell.server}: {tables.conditions(run, cell)}"
 
 
-def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns]) -> Sequence[str]:
+def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns], limit: Limit) -> Sequence[str]:
     """A line for each of `cells`, those that breach a limit: which, and by how much."""
+    if limit.cost:
+        return [
+            f"{whole(comparison.b, cell.cell)}: cost {times(cell.cost.ratio.median)} times A's ({tables.ends(cell.cost.ratio, times)})"
+            for cell in cells
+            if cell.cost is not None
+        ]
     return [
         f"{whole(comparison.b, cell.cell)}: {cell.verdict}, {UNITS[cell.metric] if cell.work == 1 else 'work done'} "
         f"{times(cell.ratio.median)} times A's ({tables.ends(cell.ratio, times)})"
@@ -219,8 +236,10 @@ def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns]) -> Sequenc
 
 def kept(comparison: RunsComparison, limit: Limit) -> str:
     """What to say where no cell breaches a limit: how large a difference would have had to be."""
-    ratios = [cell.ratio for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
-    found = sorted(each for ratio in ratios if (each := detectable(ratio, limit.share)) is not None)
+    costs = [(cell.cost.ratio, cell.cost.margin) for cell in comparison.cells if cell.cost is not None]
+    speeds = [(cell.ratio, SAME) for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
+    shown = (detectable(ratio, max(margin, limit.share)) for ratio, margin in (costs if limit.cost else speeds))
+    found = sorted(each for each in shown if each is not None)
     blind = len(comparison.cells) - len(found)
     sentences = (
         [f"{blind} of {len(comparison.cells)} cells could not have breached it, whatever the difference"]
@@ -282,6 +301,13 @@ LEGEND: Sequence[tuple[str, str]] = (
     (
         "could show",
         "the smallest difference, to either side, that so many blocks with this scatter could have shown",
+    ),
+    (
+        "cost",
+        (
+            "the server's CPU time a request: less or more in B where the whole interval is beyond 1 %, or beyond what others on "
+            "the cores may have made of it"
+        ),
     ),
     ("bound by", "what held the figure where it is, in A and then in B where that changed"),
     ("blocks", "those that were measured, in A and in B"),

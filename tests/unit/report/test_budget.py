@@ -1,0 +1,81 @@
+"""What a budget has decided, in words, in every format."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import yaml
+from rich.console import Console
+
+from wsgilab import testing
+from wsgilab.analysis.compare import compare
+from wsgilab.model import BudgetOutcome, Comparison, OpenComparison
+from wsgilab.report import budget, html, terminal
+from wsgilab.report.comparison import comparison_yaml
+from wsgilab.report.markdown import comparison_md
+
+ONE, TWO = testing.cell("one"), testing.cell("two")
+RUN = testing.run(testing.experiment(ONE, TWO, blocks=2, budget_s=125.0))
+
+
+def comparison(*more_s: float | None, spoilt: int = 0, used_s: float = 124.0) -> Comparison:
+    left = tuple(OpenComparison(cell=TWO, other="one", more_s=each) for each in more_s)
+    found = BudgetOutcome(budget_s=125.0, used_s=used_s, comparisons=9, spoilt=spoilt, decided=9 - len(left), left=left)
+    observations = [testing.observation(cell, block=block, took_s=1.0) for block in range(2) for cell in (ONE, TWO)]
+    return replace(compare(RUN, observations), budget=found)
+
+
+@pytest.mark.parametrize(
+    ("more_s", "words"),
+    [
+        (1.0, "about 5 s more for two against one"),
+        (41.7, "about 40 s more for two against one"),
+        (94.0, "about 95 s more for two against one"),
+        (200.0, "about 3 min more for two against one"),
+        (4000.0, "two against one (too close for any reasonable time)"),
+        (None, "two against one (too close for any reasonable time)"),
+    ],
+)
+def test_what_is_left_is_said_with_the_time_that_it_would_take(more_s: float | None, words: str) -> None:
+    first, left = budget.sentences(comparison(more_s))
+
+    assert first == "The budget of 125 s has decided 8 of 9 comparisons."
+    assert left == f"Left open: sleep 50 ms, 32 users, 1 core, connection: close: {words}."
+
+
+def test_of_many_the_nearest_are_named() -> None:
+    _, left = budget.sentences(comparison(10.0, 20.0, 30.0, 40.0, 50.0, 60.0))
+
+    assert left.count("two against one") == 4
+    assert left.endswith("about 40 s more for two against one; and 2 more.")
+
+
+def test_gates_and_a_budget_that_two_blocks_exceed_are_said() -> None:
+    assert budget.sentences(comparison(spoilt=2)) == (
+        "The budget of 125 s has decided 9 of 9 comparisons. Of 2 more nothing is concluded, because of broken gates.",
+    )
+    assert budget.sentences(comparison(used_s=140.0)) == (
+        "The budget of 125 s has decided 9 of 9 comparisons. Two whole blocks come first in any case; all trials took 140 s.",
+    )
+
+
+def test_every_format_says_it() -> None:
+    found = comparison(41.7)
+    document = yaml.safe_load(comparison_yaml(found)["comparison.yaml"])
+
+    assert document["budget"] | {"left": []} == {
+        "budget_s": 125.0,
+        "used_s": 124.0,
+        "comparisons": 9,
+        "spoilt": 0,
+        "decided": 8,
+        "left": [],
+    }
+    (left,) = document["budget"]["left"]
+    assert (left["workload"], left["server"], left["other"], left["more_s"]) == ("sleep", "two", "one", 42.0)
+    written = comparison_md(found)["comparison.md"].decode(), html.report(found)["report.html"].decode()
+    shown = io.StringIO()
+    Console(file=shown, width=300).print(terminal.comparison(found, 300))
+    for text in (*written, shown.getvalue()):
+        assert "about 40 s more for two against one" in text
+    assert all("a budget of 125 s, 0.3 s windows" in text for text in written)

@@ -1,0 +1,128 @@
+"""What is recorded of this machine, from what its kernel says."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from wsgilab.system import host
+
+CPU = "sys/devices/system/cpu"
+SAYS = {
+    "proc/cpuinfo": "processor\t: 0\nmodel name\t: A CPU\ncpu MHz\t\t: 2000.5\nflags\t: fpu\n\n"
+    "processor\t: 1\ncpu MHz\t\t: 3000.5\n\nprocessor\t: 2\ncpu MHz\t\t: 9000\n"
+}
+VIRTUAL = {"proc/cpuinfo": "flags\t\t: fpu hypervisor lm\n"}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the kernel of a machine with two usable cores says what a test has it say, and nothing else."""
+    monkeypatch.setattr(host, "_ROOT", tmp_path)
+    monkeypatch.setattr(host, "usable_cpus", lambda: frozenset({0, 1}))
+    host._cpu_groups.cache_clear()
+    yield tmp_path
+    host._cpu_groups.cache_clear()
+
+
+def write(machine: Path, says: Mapping[str, str]) -> None:
+    for name, text in says.items():
+        (machine / name).parent.mkdir(parents=True, exist_ok=True)
+        (machine / name).write_text(f"{text}\n")
+
+
+@pytest.mark.parametrize(
+    ("says", "figure", "value"),
+    [
+        ({}, "governor", None),
+        ({f"{CPU}/cpu0/cpufreq/scaling_governor": "powersave"}, "governor", "powersave"),
+        ({f"{CPU}/cpu{n}/cpufreq/scaling_governor": name for n, name in enumerate("abc")}, "governor", "a, b"),
+        ({}, "turbo", None),
+        ({f"{CPU}/intel_pstate/no_turbo": "0"}, "turbo", True),
+        ({f"{CPU}/intel_pstate/no_turbo": "1"}, "turbo", False),
+        ({f"{CPU}/cpufreq/boost": "1"}, "turbo", True),
+        ({f"{CPU}/cpufreq/boost": "0"}, "turbo", False),
+        ({}, "mhz", None),
+        (SAYS, "mhz", 2500.5),
+        (SAYS, "cpu", "A CPU"),
+        ({}, "isolated", None),
+        ({f"{CPU}/isolated": ""}, "isolated", None),
+        ({f"{CPU}/isolated": "2-3"}, "isolated", "2-3"),
+        (SAYS, "virtualization", None),
+        (VIRTUAL, "virtualization", "a virtual machine"),
+        ({"sys/hypervisor/type": "xen"}, "virtualization", "xen"),
+        (
+            {**VIRTUAL, "sys/class/dmi/id/sys_vendor": "Vendor Inc.", "sys/class/dmi/id/product_name": "m5"},
+            "virtualization",
+            "Vendor Inc., m5",
+        ),
+        ({"sys/class/dmi/id/sys_vendor": "Vendor Inc."}, "virtualization", None),
+    ],
+)
+def test_what_makes_figures_scatter_is_recorded_and_absent_where_the_kernel_does_not_say(
+    machine: Path, says: Mapping[str, str], figure: str, value: object
+) -> None:
+    write(machine, says)
+
+    assert getattr(host.fingerprint(), figure) == value
+
+
+V1, V2 = "3:memory:/m\n2:cpu,cpuacct:/docker/x\n0::/", "0::/slice/lab"
+
+
+@pytest.mark.parametrize(
+    ("says", "quota", "throttled"),
+    [
+        ({}, None, None),
+        ({"proc/self/cgroup": V2, "sys/fs/cgroup/cpu.stat": "usage_usec 9"}, None, None),
+        (
+            {
+                "proc/self/cgroup": V2,
+                "sys/fs/cgroup/slice/lab/cpu.max": "max 100000",
+                "sys/fs/cgroup/slice/lab/cpu.stat": "nr_periods 9\nnr_throttled 0\nthrottled_usec 0",
+            },
+            None,
+            0,
+        ),
+        (
+            {
+                "proc/self/cgroup": V2,
+                "sys/fs/cgroup/slice/lab/cpu.max": "150000 100000",
+                "sys/fs/cgroup/slice/lab/cpu.stat": "nr_periods 9\nnr_throttled 4",
+                "sys/fs/cgroup/slice/cpu.max": "50000 100000",
+                "sys/fs/cgroup/slice/cpu.stat": "nr_throttled 3",
+                "sys/fs/cgroup/other/cpu.stat": "nr_throttled 99",
+            },
+            0.5,
+            7,
+        ),
+        (
+            # In a container whose path is that of the host: its own group is the one above all.
+            {
+                "proc/self/cgroup": V1,
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "120000",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+                "sys/fs/cgroup/cpu/cpu.stat": "nr_throttled 5\nthrottled_time 77",
+            },
+            1.2,
+            5,
+        ),
+        (
+            {
+                "proc/self/cgroup": V1,
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000",
+                "sys/fs/cgroup/cpu/docker/x/cpu.stat": "nr_throttled 0",
+            },
+            None,
+            0,
+        ),
+    ],
+    ids=["no groups", "no controller", "no quota", "two quotas", "version 1", "version 1, no quota"],
+)
+def test_the_least_quota_counts_and_every_period_in_which_one_stopped_the_lab(
+    machine: Path, says: Mapping[str, str], quota: float | None, throttled: int | None
+) -> None:
+    write(machine, says)
+
+    assert (host.quota_cores(), host.throttled()) == (quota, throttled)

@@ -1,0 +1,238 @@
+"""With a budget: where the time goes until the next look at the comparisons, and what they leave open in the end. Pure.
+
+What is sought are verdicts against the reference or, under conditions that it is not measured under, of every two servers.
+From the blocks so far follows how many more would decide each comparison, were its ratio and its scatter what they seem,
+and from the seconds that its trials took what that costs. What gives most decisions a second comes first, and what the rest
+of the budget cannot decide gets no more of it (futility).
+
+Time is given anew after each look alone, from what was measured by then. Were a comparison left as soon as it looks decided,
+the looks would choose the moment at which chance has its way.
+"""
+
+import functools
+import itertools
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wsgilab.analysis import stats
+from wsgilab.analysis.pairs import (
+    ByCell,
+    Pair,
+    Paired,
+    PairedComparisons,
+    by_conditions,
+    grouped,
+    intervals,
+    paired_comparisons,
+    splits,
+)
+from wsgilab.experiment import plan
+from wsgilab.model import BudgetOutcome, Cell, Conditions, Gate, Observation, OpenComparison, Run
+from wsgilab.model.limits import MOST_BLOCKS
+
+_LADDER = (*range(3, 13), *(round(12 * 1.15**step) for step in range(1, 28)))
+"""Numbers of blocks that are tried, up to some 500."""
+_LEAST_S = 0.001
+"""What a trial takes at least, as it is recorded."""
+_BORROWED = 4
+"""A scatter that few blocks show counts together with so many degrees of freedom of what is typical of the workload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Open:
+    """A comparison that may be worth more blocks, and how many."""
+
+    pair: Pair
+    blocks: int
+
+
+def wanted(run: Run) -> Sequence[Pair]:
+    """The comparisons that time is given for."""
+    found: list[Pair] = []
+    for group in by_conditions(run.experiment.cells).values():
+        references = [cell for cell in group if cell.server == run.experiment.reference]
+        if references:
+            found += [(cell, references[0]) for cell in group if cell not in references]
+        else:
+            found += itertools.combinations(group, 2)
+    return found
+
+
+def used_s(observations: Iterable[Observation], lanes: int = 1) -> float:
+    """How long trials took, on so many lanes side by side."""
+    return math.fsum(each.took_s or 0.0 for each in observations) / lanes
+
+
+def end_s(run: Run, observations: Iterable[Observation], look: int, lanes: int = 1) -> float:
+    """How much of the budget is used at a look."""
+    whole_s = used_s((each for each in observations if not each.look), lanes)
+    budget_s = run.experiment.budget_s or 0.0
+    return whole_s + max(0.0, budget_s - whole_s) * look / plan.BUDGET_LOOKS[-1]
+
+
+def allocate(
+    run: Run, observations: Sequence[Observation], broken: Mapping[Cell, Collection[Gate]], look: int, lanes: int = 1
+) -> Sequence[Collection[Cell]]:
+    """The cells of each block that is to be measured until `look`; none where nothing more can be decided.
+
+    A run that goes on has trials for this look already. They count, but what they say does not.
+    """
+    before = [each for each in observations if each.look < look]
+    capacity_s = lanes * max(0.0, end_s(run, before, look, lanes) - used_s(observations, lanes))
+    left_s = lanes * max(0.0, end_s(run, before, plan.BUDGET_LOOKS[-1], lanes) - used_s(observations, lanes))
+    by_cell = grouped(before)
+    have = grouped(observations)
+    known = paired_comparisons(run, by_cell, broken)
+    costs, items = _costs(by_cell), []
+    most = max((each.block for each in observations), default=0) + left_s / (2 * min(costs.values(), default=math.inf))
+    for pair, blocks in _needed(run, known, look, most).items():
+        if blocks is not None and costs.keys() >= set(pair):
+            more = max(1, blocks - _common(pair, by_cell)) - (_common(pair, have) - _common(pair, by_cell))
+            items += [_Open(pair=pair, blocks=more)] if more > 0 else []
+    chosen = _chosen(items, costs, capacity_s, left_s)
+    room = MOST_BLOCKS - 1 - max((each.block for each in observations), default=0)
+    fitting, at_s = [], 0.0
+    for cells in chosen[:room]:
+        took_s = math.fsum(costs[cell] for cell in cells)
+        # The look may be a block late, but the end may not.
+        if at_s < capacity_s and at_s + took_s <= left_s:
+            fitting.append(cells)
+            at_s += took_s
+    return fitting
+
+
+def outcome(run: Run, by_cell: ByCell, known: PairedComparisons) -> BudgetOutcome | None:
+    """What a run with a budget has decided, and what the rest would take; None without a budget."""
+    if run.experiment.budget_s is None:
+        return None
+    costs, sought = _costs(by_cell), wanted(run)
+    pairs = [pair for pair in sought if pair in known.verdicts]
+    needed = _needed(run, known, plan.BUDGET_LOOKS[-1])
+    left = []
+    for pair, blocks in needed.items():
+        more = None if blocks is None else max(1, blocks - len(known.measured[pair][0].ratios))
+        cost_s = None if more is None else more * math.fsum(costs.get(cell, 0.0) for cell in pair)
+        left.append(OpenComparison(cell=pair[0], other=pair[1].server, more_s=cost_s))
+    left.sort(key=lambda each: math.inf if each.more_s is None else each.more_s)
+    return BudgetOutcome(
+        budget_s=run.experiment.budget_s,
+        used_s=used_s(itertools.chain.from_iterable(by_cell.values()), max(1, len(run.lanes))),
+        comparisons=len(pairs),
+        spoilt=sum(bool(known.broken[one] or known.broken[two]) for one, two in sought),
+        decided=len(pairs) - len(left),
+        left=tuple(left),
+    )
+
+
+def _common(pair: Pair, by_cell: ByCell) -> int:
+    """How many blocks have both cells."""
+    return len(frozenset.intersection(*(frozenset(each.block for each in by_cell[cell]) for cell in pair)))
+
+
+def _costs(by_cell: ByCell) -> Mapping[Cell, float]:
+    """Seconds of a trial of each cell that was measured."""
+    taken = {
+        cell: [max(each.took_s, _LEAST_S) for each in observations if each.swarm and each.took_s is not None]
+        for cell, observations in by_cell.items()
+    }
+    return {cell: statistics.fmean(each) for cell, each in taken.items() if each}
+
+
+def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.inf) -> Mapping[Pair, int | None]:
+    """How many blocks would decide each comparison that is open, all told, at this look; None where more than `most`, or than
+    are tried."""
+    kin: dict[tuple[str, ...], list[Paired]] = defaultdict(list)
+    for pair in wanted(run):
+        if pair in known.verdicts:
+            kin[known.measured[pair][0].kin].append(known.measured[pair][0])
+    found: dict[Pair, int | None] = {}
+    for pairs in kin.values():
+        spreads = _spreads(pairs)
+        is_open = {
+            (each.cell, each.other)
+            for each in pairs
+            if known.verdicts[each.cell, each.other] == "undecided"
+            and not stats.is_same(known.measured[each.cell, each.other][1])
+        }
+        found |= dict.fromkeys(is_open)
+        for blocks in _LADDER:
+            if not is_open or blocks > most:
+                break
+            drawn = [_drawn(each, spread, blocks, look) for each, spread in zip(pairs, spreads, strict=True)]
+            for each, interval in zip(drawn, intervals(run, drawn, splits(run, "speed")), strict=True):
+                pair = each.cell, each.other
+                if pair in is_open and interval is not None and stats.verdict(interval) != "undecided":
+                    found[pair] = blocks
+                    is_open.remove(pair)
+    return found
+
+
+def _drawn(pair: Paired, spread: float, blocks: int, look: int) -> Paired:
+    """The comparison as it may well look after so many blocks."""
+    middle = statistics.median(map(math.log, pair.ratios.values()))
+    ratios = {at: math.exp(middle + spread * score) for at, score in enumerate(_scores(blocks))}
+    return replace(pair, ratios=ratios, look=look)
+
+
+@functools.cache
+def _scores(blocks: int) -> Sequence[float]:
+    """So many values evenly spread over the normal distribution, with a standard deviation of 1."""
+    normal = statistics.NormalDist()
+    scores = [normal.inv_cdf((number + 0.5) / blocks) for number in range(blocks)]
+    scale = statistics.stdev(scores)
+    return [score / scale for score in scores]
+
+
+def _spreads(pairs: Sequence[Paired]) -> Sequence[float]:
+    """The standard deviation of each comparison's log ratios, drawn towards what is typical of its kin."""
+    logs = [[math.log(ratio) for ratio in pair.ratios.values()] for pair in pairs]
+    own = [(len(each) - 1, statistics.variance(each) if len(each) > 1 else 0.0) for each in logs]
+    # The median of chi-square with d degrees of freedom is about d (1 - 2 / 9d)^3 (Wilson and Hilferty 1931).
+    typical = statistics.median([v / (1 - 2 / (9 * d)) ** 3 for d, v in own if d] or [0.0])
+    return [math.sqrt((d * v + _BORROWED * typical) / (d + _BORROWED)) for d, v in own]
+
+
+def _chosen(
+    items: Iterable[_Open], costs: Mapping[Cell, float], capacity_s: float, left_s: float
+) -> Sequence[frozenset[Cell]]:
+    """The cells of each block. What decides most a second comes first: under some conditions, the comparisons that need the
+    fewest blocks, beside those that were chosen before. No more is chosen than fits `left_s`, or than fills `capacity_s`."""
+    groups: dict[Conditions, list[_Open]] = defaultdict(list)
+    for each in sorted(items, key=lambda each: (each.blocks, costs[each.pair[0]])):
+        groups[each.pair[0].conditions].append(each)
+    counts = dict.fromkeys(groups, 0)
+    planned_s = 0.0
+
+    def more_s(conditions: Conditions, count: int) -> float:
+        group = groups[conditions]
+        return _cost_s(group[:count], costs) - _cost_s(group[: counts[conditions]], costs)
+
+    while planned_s < capacity_s:
+        offers = [(each, count) for each in groups for count in range(counts[each] + 1, len(groups[each]) + 1)]
+        fitting = [offer for offer in offers if planned_s + more_s(*offer) <= left_s]
+        if not fitting:
+            break
+        conditions, count = max(fitting, key=lambda offer: (offer[1] - counts[offer[0]]) / more_s(*offer))
+        planned_s += more_s(conditions, count)
+        # What was chosen last is what may not fit before the look: its group comes last.
+        counts[conditions] = count
+        groups[conditions] = groups.pop(conditions)
+    return [cells for conditions, group in groups.items() for cells in _passes(group[: counts[conditions]])]
+
+
+def _cost_s(items: Sequence[_Open], costs: Mapping[Cell, float]) -> float:
+    """How long it takes to decide these together."""
+    blocks: dict[Cell, int] = {}
+    for each in items:
+        for cell in each.pair:
+            blocks[cell] = max(each.blocks, blocks.get(cell, 0))
+    return math.fsum(costs[cell] * count for cell, count in blocks.items())
+
+
+def _passes(items: Sequence[_Open]) -> Iterable[frozenset[Cell]]:
+    """The cells of each block: every comparison until it has what it needs."""
+    for number in range(max((each.blocks for each in items), default=0)):
+        yield frozenset(itertools.chain.from_iterable(each.pair for each in items if each.blocks > number))
