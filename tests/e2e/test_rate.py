@@ -80,7 +80,9 @@ def _numbers(pattern: str, text: str) -> tuple[int, int]:
 def test_a_server_that_keeps_up_answers_at_the_rate(cells: Cells, arrivals: str, tolerance: float) -> None:
     cell = cells["gunicorn-gthread-8", arrivals]
     assert cell["throughput_rps"]["median"] == pytest.approx(RATE, rel=tolerance)
-    assert (cell["bound_by"] in ("demand", "neighbour"), cell["failures"], cell["cut_off"]) == (True, 0, 0), cell
+    # The machine may keep the generator from its core for a moment: some requests are late then, and that is told.
+    bound = "demand", "neighbour", "late"
+    assert (cell["bound_by"] in bound, cell["failures"], cell["cut_off"]) == (True, 0, 0), cell
     if cell["bound_by"] == "demand":
         answered, due = _numbers(r"it answered (\d+) requests of (\d+) that were due", cell["because"])
         assert answered >= 0.95 * due > 0

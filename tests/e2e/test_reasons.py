@@ -146,7 +146,9 @@ def test_a_process_that_is_passed_over_while_another_is_full(seen: Seen) -> None
 def test_a_server_that_answers_faster_than_the_generator_asks(seen: Seen) -> None:
     cell = seen.cells["instant"]
     seen.assert_had_its_core(cell["generator_cpu"], 0.8)
-    assert_bound(cell, "generator", figures={"the generator used #% of its core": cell["generator_cpu"] * 100})
+    assert_bound(cell, "generator", "the generator ")
+    if "others" not in cell["because"]:
+        assert_bound(cell, "generator", figures={"the generator used #% of its core": cell["generator_cpu"] * 100})
     assert "generator" in cell["broken_gates"]
     assert any("it may be what is measured" in warning for warning in cell["warnings"])
 
