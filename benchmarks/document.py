@@ -18,6 +18,8 @@ NAMES = (
     "twins",
     "power",
     "calibration",
+    "noise",
+    "budget",
     "generator",
     "truth",
     "efficiency",
