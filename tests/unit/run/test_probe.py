@@ -163,3 +163,12 @@ def test_a_check_is_short() -> None:
     run, lane, swarm = made(taking(50.0), "shop", "orders")
     probe.checked(run, lane)
     assert [spec.window_s for spec in swarm.specs] == [probe.CHECK_S] * 2
+
+
+def test_a_check_that_found_no_answer_in_so_short_a_window_looks_once_more() -> None:
+    reports = iter([0, 3])
+    run, lane, swarm = made(lambda _: taking(50.0, completed=next(reports))(CLOSED), "orders")
+
+    probe.checked(run, lane)
+
+    assert [spec.window_s for spec in swarm.specs] == [probe.CHECK_S, probe.PROBE_S]
