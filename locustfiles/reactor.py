@@ -140,10 +140,13 @@ class Reactor:
         """Open a connection and send the request on it, or once it is open."""
         family, address = exchange.address
         self._add(exchange, _socket.socket(family, SOCK_STREAM | SOCK_NONBLOCK))
-        # On loopback it is open by then all the same.
-        with contextlib.suppress(BlockingIOError):
-            exchange.socket.connect(address)
-        exchange.connect_ns = _now() - exchange.begun_ns
+        try:
+            # On loopback it is open by then all the same.
+            with contextlib.suppress(BlockingIOError):
+                exchange.socket.connect(address)
+        finally:
+            # Also where it could not be opened.
+            exchange.connect_ns = _now() - exchange.begun_ns
         try:
             exchange.socket.send(exchange.plain.request)
         except BlockingIOError:

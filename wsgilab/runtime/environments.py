@@ -40,8 +40,6 @@ class Environments:
         """The lock of what the user's own Locust files import beside Locust; empty where there is nothing."""
         self._python = sys.executable
         """Its interpreter."""
-        self._pythons: dict[str, str] = {}
-        """The interpreters of stacks that are for another Python than the lab's own."""
 
     @property
     def locks(self) -> Mapping[str, str]:
@@ -129,8 +127,6 @@ class Environments:
         """The digest of a stack, which is installed if it is not there yet. Raises BuildError."""
         if needs.runtime == "compose":
             raise BuildError(f"stack {stack} runs in containers only")
-        if needs.python is not None:
-            self._pythons[stack] = _interpreter(needs.python)
         if not (self.folder(stack) / ".complete").exists():
             say(f"Installing the stack {stack} ...")
             self._install(stack, needs)
@@ -150,8 +146,6 @@ class Environments:
                 content += self.installed.source.digest
         else:
             content = self._lock(stack).read_text() + f"\n{platform.python_implementation()} {sys.version}"
-            if stack in self._pythons:
-                content += f"\n{self._pythons[stack]}"
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
     def folder(self, stack: str) -> Path:
@@ -166,8 +160,7 @@ class Environments:
         is_own, files = stack in self.locks, self._own / "files"
         lock = files / "locks" / f"{stack}.txt" if is_own else self._lock(stack)
         python = ("--python", str(environment / "bin" / "python"))
-        interpreter = self._python if is_own else self._pythons.get(stack, sys.executable)
-        venv = [uv, "venv", "--quiet", "--no-project", "--python", interpreter]
+        venv = [uv, "venv", "--quiet", "--no-project", "--python", self._python if is_own else sys.executable]
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", *python, str(lock)]
         commands = [[*venv, str(environment)], [*sync, *([str(files / INDEXES)] if is_own else [])]]
         if folders := lock_text.local_folders(self.locks.get(stack, "")):

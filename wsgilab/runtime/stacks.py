@@ -21,9 +21,6 @@ class Needs:
 
     debian: tuple[str, ...] = ()
     """Debian's packages with which it is compiled, and on which it runs."""
-    python: str | None = None
-    """The version of Python that it is for; None: the lab's own."""
-
     runtime: RuntimeName | None = None
     """The only runtime in which it runs; None: in each."""
 
