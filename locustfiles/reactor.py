@@ -11,7 +11,6 @@ It runs in gevent's hub, whose own loop watches the epoll as one more file.
 import _socket
 import contextlib
 import functools
-import os
 import select
 import time
 from socket import SOCK_NONBLOCK, SOCK_STREAM
@@ -200,8 +199,7 @@ class Reactor:
         now_ns = _now()
         exchange.is_opening, exchange.connect_ns = False, now_ns - exchange.begun_ns
         try:
-            if number := exchange.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
-                raise OSError(number, os.strerror(number))
+            # One that could not be opened says so here.
             exchange.socket.send(exchange.plain.request)
         except OSError as error:
             exchange.waiter.switch(self._taken(exchange, b"", error))
