@@ -180,9 +180,9 @@ def test_every_server_that_goes_with_the_application_has_its_packages_and_places
 
 
 def assert_images_keep_no_secret(runtime: ComposeRuntime) -> None:
-    """In none of the layers is what the env_file says, nor the file. There are images of this application alone."""
-    found = runtime._client.api.images(filters={"label": f"wsgilab.checkout={runtime._compose.checkout}"})
-    (name,) = (tag for image in found for tag in image["RepoTags"] or () if "/own-" in tag)
+    """In none of the layers is what the env_file says, nor the file."""
+    assert runtime._compose.own is not None
+    (name,) = runtime._compose.own.images.values()
     saved = b"".join(runtime._client.images.get(name).save())
     assert b"seed.py" in saved
     assert SECRET.encode() not in saved
