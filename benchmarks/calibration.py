@@ -121,7 +121,7 @@ def lab(run: Logs) -> Sequence[Interval]:
         for (one, other), logs in run.items()
     ]
     whole = testing.run(testing.experiment(_cell(0), blocks=max(map(len, run.values()))))
-    return [each for each in intervals(whole, pairs, len(pairs) / SPEED_SHARE) if each is not None]
+    return [each for each in intervals(whole, pairs, lambda _, __: SPEED_SHARE / len(pairs)) if each is not None]
 
 
 @cache

@@ -27,7 +27,7 @@ from wsgilab.analysis.pairs import (
     grouped,
     intervals,
     paired_comparisons,
-    splits,
+    shares,
 )
 from wsgilab.experiment import plan
 from wsgilab.model import BudgetOutcome, Cell, Conditions, Gate, Observation, OpenComparison, Run
@@ -144,6 +144,7 @@ def _costs(by_cell: ByCell) -> Mapping[Cell, float]:
 def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.inf) -> Mapping[Pair, int | None]:
     """How many blocks would decide each comparison that is open, all told, at this look; None where more than `most`, or than
     are tried."""
+    share = shares(run, "speed")
     kin: dict[tuple[str, ...], list[Paired]] = defaultdict(list)
     for pair in wanted(run):
         if pair in known.verdicts:
@@ -162,7 +163,7 @@ def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.in
             if not is_open or blocks > most:
                 break
             drawn = [_drawn(each, spread, blocks, look) for each, spread in zip(pairs, spreads, strict=True)]
-            for each, interval in zip(drawn, intervals(run, drawn, splits(run, "speed")), strict=True):
+            for each, interval in zip(drawn, intervals(run, drawn, share), strict=True):
                 pair = each.cell, each.other
                 if pair in is_open and interval is not None and stats.verdict(interval) != "undecided":
                     found[pair] = blocks

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from wsgilab.analysis import disturbance, stats
 from wsgilab.analysis.figures import broken, cpu_ms_per_request
-from wsgilab.analysis.pairs import ByCell, Paired, PairedComparisons, by_block, grouped, intervals, paired, splits
+from wsgilab.analysis.pairs import ByCell, Paired, PairedComparisons, by_block, grouped, intervals, paired, shares
 from wsgilab.model import Cell, CostOfRuns, CostRatio, CostVerdict, Interval, Observation, PairResult, Run
 
 RAISED = 0.6
@@ -90,7 +90,7 @@ def _beside(run: Run, pairs: Sequence[PairResult], every: ByCell) -> Mapping[Cel
         for pair in pairs
     ]
     costs = {}
-    for pair, each, ratio in zip(pairs, found, intervals(run, found, splits(run, "cpu")), strict=True):
+    for pair, each, ratio in zip(pairs, found, intervals(run, found, shares(run, "cpu")), strict=True):
         if ratio is None or ratio.low is None:
             continue
         ours, theirs = (

@@ -4,12 +4,13 @@ Verdicts against the reference, ranks, advice, claims and the looks of a run wit
 comparisons. So these are one family, corrected once (Dunn 1961, doi:10.1080/01621459.1961.10482090): all of its
 intervals hold together with a chance of 95 %. How many there are is known before the run begins.
 
-Most of the error rate is for speed, where any difference decides. Costs decide by a fifth, which takes fewer blocks.
+Most of the error rate is for speed, where any difference decides. Costs decide by a fifth, which takes fewer blocks. Half
+of each is for the few comparisons with the reference, which is what a run is asked for; the many others share the rest
+(weights that are chosen beforehand keep the error rate: Roeder and Wasserman 2009, doi:10.1214/09-STS289).
 """
 
 import functools
 import itertools
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -34,6 +35,12 @@ Pair = tuple[Cell, Cell]
 
 SPEED_SHARE = 0.8
 """The share of the error rate that is split over the comparisons by speed. The comparisons by cost have the rest."""
+
+REFERENCE_SHARE = 0.5
+"""The share of it that the comparisons with the reference have, where there are others too."""
+
+Share = Callable[[Cell, Cell], float]
+"""The share of the error rate that the comparison of two cells may spend, whichever of them is named first."""
 
 
 # --- ratios
@@ -115,9 +122,10 @@ _COSTS: Mapping[Criterion, Read] = {"p95": _p95_ms, "cpu": cpu_ms_per_request}
 
 
 def intervals(
-    run: Run, pairs: Sequence[Paired], comparisons: float, spoilt: Set[Cell] = frozenset()
+    run: Run, pairs: Sequence[Paired], share: Share, spoilt: Set[Cell] = frozenset()
 ) -> Sequence[Interval | None]:
-    """The ratio of each pair, such that all `comparisons` hold together; None where the two have no block in common.
+    """The ratio of each pair, wrong with a chance of its share of the error rate at most; None where the two have no block
+    in common.
 
     Pairs may have different numbers of blocks. Each lends its scatter to the others of its kin. A pair with a cell of
     `spoilt` lends none, unless its kin has no other pair.
@@ -132,7 +140,11 @@ def intervals(
         for kin in {pair.kin for pair in pairs}
     }
     return [
-        paired_ratio.interval(list(pair.ratios.values()), level_at(run, pair.reached) / comparisons, scatters[pair.kin])
+        paired_ratio.interval(
+            list(pair.ratios.values()),
+            level_at(run, pair.reached) * share(pair.cell, pair.other),
+            scatters[pair.kin],
+        )
         if pair.ratios
         else None
         for pair in pairs
@@ -230,7 +242,7 @@ def paired_comparisons(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collecti
 
     def ratios(chosen: Sequence[Pair], read: Read, criterion: Criterion) -> Mapping[Pair, tuple[Paired, Interval]]:
         found = [paired(cell, other, read, (cell.workload, criterion), by_cell) for cell, other in chosen]
-        known = zip(chosen, found, intervals(run, found, splits(run, criterion), spoilt), strict=True)
+        known = zip(chosen, found, intervals(run, found, shares(run, criterion), spoilt), strict=True)
         return {pair: (each, interval) for pair, each, interval in known if interval is not None}
 
     @functools.cache
@@ -248,11 +260,19 @@ def paired_comparisons(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collecti
     )
 
 
-def splits(run: Run, criterion: Criterion) -> float:
-    """The number by which the error rate is divided for each comparison by `criterion`, so that the comparisons of every
-    two servers under the same conditions hold together, by speed and by costs."""
-    pairs = max(1, sum(math.comb(len(group), 2) for group in by_conditions(run.experiment.cells).values()))
-    return pairs / SPEED_SHARE if criterion == "speed" else len(_COSTS) * pairs / (1 - SPEED_SHARE)
+def shares(run: Run, criterion: Criterion) -> Share:
+    """What each comparison by `criterion` may spend, so that those of every two servers under the same conditions hold
+    together, by speed and by costs."""
+    whole = SPEED_SHARE if criterion == "speed" else (1 - SPEED_SHARE) / len(_COSTS)
+    reference = run.experiment.reference
+
+    def is_with_reference(one: Cell, other: Cell) -> bool:
+        return reference in (one.server, other.server)
+
+    counts = Counter(is_with_reference(one, other) for one, other in _every_two(run))
+    parts = {True: REFERENCE_SHARE, False: 1 - REFERENCE_SHARE} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
+    each = {kind: whole * part / counts[kind] for kind, part in parts.items()}
+    return lambda one, other: each[is_with_reference(one, other)]
 
 
 def _every_two(run: Run) -> Iterable[Pair]:

@@ -24,6 +24,6 @@ def scaling(
         for cell in sound
         if (least := fewest[replace(cell, cores=1)]) is not cell
     ]
-    for pair, interval in zip(pairs, intervals(run, pairs, len(pairs)), strict=True):
+    for pair, interval in zip(pairs, intervals(run, pairs, lambda _, __: 1 / len(pairs)), strict=True):
         if interval is not None:
             yield Scaling(cell=pair.cell, over_cores=pair.other.cores, blocks=len(pair.ratios), ratio=interval)

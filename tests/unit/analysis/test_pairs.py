@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.analysis.compare import compare, unsettled
-from wsgilab.analysis.pairs import PairedComparisons, grouped, paired_comparisons, splits
+from wsgilab.analysis.pairs import Criterion, PairedComparisons, by_conditions, grouped, paired_comparisons, shares
 from wsgilab.model import Cell, Comparison, Interval, Observation, Place, Verdict
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -235,19 +235,29 @@ def test_a_server_that_scatters_more_than_others_reaches_as_far_as_it_does_itsel
 
 
 @pytest.mark.parametrize(
-    ("cells", "pairs"),
+    ("cells", "with_reference", "others"),
     [
-        (CELLS[:2], 1),
-        (CELLS[:4], 6),
-        ((*CELLS[:2], *(replace(cell, users=8) for cell in CELLS[:3])), 4),
+        (CELLS[:2], 1, 0),
+        (CELLS[:4], 3, 3),
+        (CELLS[1:4], 0, 3),
+        ((*CELLS[:2], *(replace(cell, users=8) for cell in CELLS[:3])), 3, 1),
     ],
 )
-def test_the_family_is_every_two_servers_under_the_same_conditions(cells: Sequence[Cell], pairs: int) -> None:
-    run = testing.run(testing.experiment(*cells, blocks=10))
+def test_the_family_is_every_two_servers_under_the_same_conditions(
+    cells: Sequence[Cell], with_reference: int, others: int
+) -> None:
+    run = testing.run(testing.experiment(*cells, blocks=10, reference=NAMES[0]))
+    pairs = [pair for group in by_conditions(cells).values() for pair in itertools.combinations(group, 2)]
 
-    spent = pairs * stats.ERROR_RATE * (1 / splits(run, "speed") + 1 / splits(run, "p95") + 1 / splits(run, "cpu"))
-    assert spent == pytest.approx(stats.ERROR_RATE), "speed and costs together"
-    assert stats.ERROR_RATE / splits(run, "speed") == pytest.approx(0.04 / pairs)
+    by_speed, p95, cpu = ([shares(run, criterion)(*pair) for pair in pairs] for criterion in get_args(Criterion))
+    assert math.fsum((*by_speed, *p95, *cpu)) == pytest.approx(1), "speed and costs together"
+    assert math.fsum(by_speed) == pytest.approx(0.8)
+    for_reference = [
+        share for pair, share in zip(pairs, by_speed, strict=True) if NAMES[0] in {each.server for each in pair}
+    ]
+    assert len(for_reference) == with_reference, "and so few have half of it, or all where there are no others"
+    assert math.fsum(for_reference) == pytest.approx(0.8 if not others else 0.4 if with_reference else 0)
+    assert shares(run, "speed")(*pairs[0]) == shares(run, "speed")(*reversed(pairs[0]))
 
 
 def test_looks_of_a_run_read_the_verdicts_that_it_ends_with() -> None:

@@ -24,7 +24,7 @@ from wsgilab.analysis.pairs import (
     metric_of,
     paired,
     paired_comparisons,
-    splits,
+    shares,
 )
 from wsgilab.analysis.validity import LITTLE_TOLERANCE, first_line, in_system, unanswered
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
@@ -112,8 +112,10 @@ def _ratios(
     own = paired_comparisons(run, trials, gates)
     compared = {ratio: interval for ratio in named if (interval := _compared(own, ratio)) is not None}
     others = [pair for ratio, pair in pairs.items() if ratio not in compared]
-    left = 1 - len({frozenset(ratio) for ratio in deciding & compared.keys()}) / splits(run, "speed")
-    alone = intervals(run, others, max(1, len(deciding - compared.keys())) / left)
+    share = shares(run, "speed")
+    spent = {frozenset((of, over)): share(of, over) for _, of, over in deciding & compared.keys()}
+    left = (1 - math.fsum(spent.values())) / max(1, len(deciding - compared.keys()))
+    alone = intervals(run, others, lambda _, __: left)
     found = {(pair.kin[0], pair.cell, pair.other): interval for pair, interval in zip(others, alone, strict=True)}
     return {ratio: (pair, compared.get(ratio, found.get(ratio))) for ratio, pair in pairs.items()}
 
