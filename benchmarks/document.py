@@ -20,6 +20,7 @@ NAMES = (
     "calibration",
     "noise",
     "budget",
+    "pairs",
     "generator",
     "truth",
     "efficiency",
