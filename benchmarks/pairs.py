@@ -15,11 +15,11 @@ to round. In `hello` the recorded figures of one twin are scaled by 1.05. Half o
 
 Each figure is a share of tries of 10, 30 and 60 s of windows a pair, those that were left out included. A try joins the pairs of
 rounds that are drawn at random, with replacement, so that it is as if its servers were started anew every few seconds; either twin
-may be the first. *5 % found* is how often the lab's interval lies beyond its margin on the right side; *false* is how often
-it does so on either side for twins. How many independent tries the windows would make, none of them used twice, is said below: with
-less than some tens the shares are an indication, and nothing is claimed. *Twins apart* has the lowest and the highest round's median ratio. *Took*
-is seconds for each second of windows. Wanted are 5 % in at least 90 % of the tries, quiet within 30 s and beside the neighbour within
-60 s, and false verdicts in at most 5 %.
+may be the first. *5 % found* is how often the lab's interval lies beyond its margin on the right side; *false* is how often it does
+so on either side for twins. How many independent tries the windows would make, none of them used twice, is said below: with less
+than some tens the shares are an indication, and nothing is claimed. *Twins apart* has the lowest and the highest round's median
+ratio. *Took* is seconds for each second of windows. Wanted are 5 % in at least 90 % of the tries, quiet within 30 s and beside the
+neighbour within 60 s, and false verdicts in at most 5 %.
 """
 
 import os
@@ -232,4 +232,4 @@ def _neighbour(bench: Bench, number: int) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main("pairs", __doc__, measure, rounds=9, blocks=6, window_s=0.2)
+    main("pairs", __doc__, measure, rounds=8, blocks=6, window_s=0.2)
