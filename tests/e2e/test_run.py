@@ -51,6 +51,7 @@ UNBOUNDED = {
     "gunicorn25-eventlet",
 }
 MORE_PEAKS = {
+    "gunicorn-gthread-2x1": 2,
     "gunicorn-preload-4": 4,
     "gunicorn-max-requests": 1,
     "gunicorn-reuse-port-4": 4,

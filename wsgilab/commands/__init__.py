@@ -4,7 +4,7 @@ from wsgilab.commands.installation import build, catalogue_table, clean, console
 from wsgilab.commands.interactive import logs, open_browser, status, up
 from wsgilab.commands.measure import (
     APPLICATION_EXPERIMENT,
-    DEFAULT_CLAIMS,
+    CLAIM_GROUPS,
     DEFAULT_EXPERIMENT,
     claims,
     named_application,
@@ -19,7 +19,7 @@ from wsgilab.session.spec import SessionOptions
 
 __all__ = [
     "APPLICATION_EXPERIMENT",
-    "DEFAULT_CLAIMS",
+    "CLAIM_GROUPS",
     "DEFAULT_EXPERIMENT",
     "PROJECT",
     "Comparison",

@@ -207,7 +207,8 @@ def new_app(_: Context, *, source: str, name: str | None = None) -> None:
 
 @task(
     help={
-        "claims": f"a file of claims (default: {commands.DEFAULT_CLAIMS})",
+        "claims": "a file of claims of your own",
+        "group": f"which of the lab's claims: {' or '.join(commands.CLAIM_GROUPS)} (default: {next(iter(commands.CLAIM_GROUPS))})",
         "only": "only these claims, by their ids: a,b",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -221,6 +222,7 @@ def claims(
     _: Context,
     *,
     claims: str | None = None,
+    group: str | None = None,
     only: str | None = None,
     runtime: str | None = None,
     site: str | None = None,
@@ -229,10 +231,11 @@ def claims(
     resume: str | None = None,
     run: str | None = None,
 ) -> None:
-    """Test what is said of Flask's concurrency: each claim confirmed, refuted or undecided, with its evidence."""
+    """Test what is said of Flask's concurrency or of servers: each claim confirmed, refuted or undecided, with its evidence."""
     options = commands.RunOptions(
         task="lab.claims",
         file=claims,
+        group=group,
         only=names(only, "--only"),
         runtime=runtime,
         site=site,

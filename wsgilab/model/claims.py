@@ -6,7 +6,8 @@ from typing import Literal
 from wsgilab.model.experiment import Cell
 from wsgilab.model.rounding import Interval
 
-ClaimVerdict = Literal["confirmed", "refuted", "undecided"]
+ClaimVerdict = Literal["confirmed", "refuted", "undecided", "not tested"]
+"""`not tested`: the run does not have what a claim is about, as this machine cannot have it, or it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Evidence:
     """None where nothing was measured."""
     verdict: ClaimVerdict
     reason: str
-    """Why it is undecided, or why a figure that is only shown cannot be relied on; empty otherwise."""
+    """Why it is undecided or not tested, or why a figure that is only shown cannot be relied on; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
@@ -16,7 +16,7 @@ from wsgilab.report.machines import machine
 from wsgilab.report.markdown import escape, table
 from wsgilab.report.yaml import Identity, dump, entry, named
 
-VERDICTS: Sequence[ClaimVerdict] = ("confirmed", "refuted", "undecided")
+VERDICTS: Sequence[ClaimVerdict] = get_args(ClaimVerdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ WORDS: Mapping[str, _Words] = {
     "latency_max_ms": _Words("longest ms", number),
     "service_ms": _Words("service ms", number),
     "server_cpu": _Words("CPU", _share),
+    "cpu_ms_per_request": _Words("CPU ms a request", number),
+    "memory_mb": _Words("MB", number),
     "busiest_share": _Words("busiest", number),
     "slow_connections": _Words("slow connections", _count),
     "failures": _Words("failures", _count),
@@ -55,9 +57,11 @@ WORDS: Mapping[str, _Words] = {
 
 
 def summary(results: Sequence[ClaimResult]) -> str:
-    """How many claims have which verdict, such as `12 confirmed, 7 refuted, 1 undecided`."""
+    """How many claims have which verdict, such as `12 confirmed, 7 refuted, 1 undecided`; those that are not tested only where
+    there are some."""
     counts = Counter(result.verdict for result in results)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    named = [verdict for verdict in VERDICTS if verdict != "not tested" or counts[verdict]]
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in named)
 
 
 # --- the table of verdicts
@@ -74,9 +78,11 @@ def verdicts(results: Sequence[ClaimResult]) -> Sequence[tuple[str, str, str, Se
 
 def deciding(result: ClaimResult) -> Sequence[str]:
     """The figures that made the verdict what it is, such as `peak in flight 1 (flask-single)`; where it is undecided,
-    the figures that could not decide, and why."""
+    the figures that could not decide, and why; where it is not tested, why."""
     among = _cells(result)
     chosen = [each for each in result.evidence if each.verdict == result.verdict]
+    if result.verdict == "not tested":
+        return list(dict.fromkeys(each.reason for each in chosen))
     return [f"{_name(each, among)}: {each.reason}" if each.reason else _value(each, among) for each in chosen]
 
 
@@ -205,6 +211,7 @@ def _limits(condition: Condition) -> Mapping[str, float]:
 LEGEND: Sequence[tuple[str, str]] = (
     ("confirmed, refuted", "every block was on the same side of the limit; of a ratio, its whole interval"),
     ("undecided", "neither, or the figure cannot be relied on; the reason is given"),
+    ("not tested", "the run lacks what it is about, which this machine may not be able to have; the reason is given"),
     ("in flight", "requests inside the application at one moment; the peak is the most in a window"),
     ("OS threads", "threads of all the server's processes, as the operating system counts them; `threads` served"),
     ("slow connections", "connections that took so long to open that the server's backlog must have been full"),

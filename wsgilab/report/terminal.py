@@ -49,7 +49,12 @@ def advice(comparison: Comparison) -> RenderableType:
     return Group(*parts, text(RULE if comparison.advice else NOTHING, "dim"))
 
 
-_STYLES: Mapping[ClaimVerdict, str] = {"confirmed": "green", "refuted": "red", "undecided": "yellow"}
+_STYLES: Mapping[ClaimVerdict, str] = {
+    "confirmed": "green",
+    "refuted": "red",
+    "undecided": "yellow",
+    "not tested": "dim",
+}
 
 
 def verdicts(results: Sequence[ClaimResult]) -> RenderableType:

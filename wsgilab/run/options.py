@@ -26,6 +26,8 @@ class RunOptions:
     """Of a server that runs already."""
     catalogue: str | None = None
     """A catalogue file of the user's own."""
+    group: str | None = None
+    """A group of the claims that the lab comes with; None: the first, or that of the stored run."""
     only: tuple[str, ...] = ()
     """Ids of the claims to test."""
     run: str | None = None

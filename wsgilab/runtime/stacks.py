@@ -29,6 +29,13 @@ class Needs:
         """Whether every machine of the lab's has them."""
         return self == Needs()
 
+    @property
+    def words(self) -> str:
+        """What it asks of a machine, such as `needs Debian's gcc, libev-dev`; empty where that is nothing."""
+        debian = f"needs Debian's {', '.join(self.debian)}" if self.debian else ""
+        where = {None: "", "compose": "runs in containers only", "local": "runs as processes only"}[self.runtime]
+        return " and ".join(filter(None, (debian, where)))
+
 
 def needs(stack: Path) -> Needs:
     """Of the stack in the folder `stack`. Raises BuildError where its file is wrong."""

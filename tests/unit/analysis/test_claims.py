@@ -8,7 +8,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis import claims, stats
-from wsgilab.analysis.claims.verdicts import busy_users
+from wsgilab.analysis.claims.figures import busy_users
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Cell, Claim, ClaimResult, Condition, Evidence, Gate, InFlight, Interval, Observation, Run
 from wsgilab.model.errors import SpecError
@@ -228,7 +228,11 @@ def test_a_machine_that_can_measure_nothing_is_told_what_would_be_needed() -> No
 
 def trial(of: Cell = ONE, block: int = 0, **changes: Any) -> Observation:
     """A trial whose report has changes; those of the observation itself are named so."""
-    own = {name: changes.pop(name) for name in ("os_threads", "server_cpu_s", "throttled") if name in changes}
+    own = {
+        name: changes.pop(name)
+        for name in ("os_threads", "server_cpu_s", "resident_bytes", "throttled")
+        if name in changes
+    }
     return testing.observation(of, block=block, swarm=testing.trial_report(**{"completed": 600, **changes}), **own)
 
 
@@ -249,6 +253,10 @@ def changes(figure: str, value: float) -> dict[str, Any]:
         return {figure: value, "latency_mean_ms": 32_000 / value}
     if figure == "server_cpu":
         return {"server_cpu_s": value * 0.3}
+    if figure == "cpu_ms_per_request":
+        return {"server_cpu_s": value / 1000 * 20.0 * 0.3}
+    if figure == "memory_mb":
+        return {"resident_bytes": round(value * 1e6)}
     return {figure: value}
 
 
@@ -264,6 +272,8 @@ VALUES = {
     "latency_max_ms": (70.0, 700.0),
     "service_ms": (5.0, 50.0),
     "server_cpu": (0.25, 0.75),
+    "cpu_ms_per_request": (0.25, 0.5),
+    "memory_mb": (40.0, 90.0),
     "busiest_share": (2, 3),
     "slow_connections": (1, 30),
     "failures": (2, 4),
@@ -292,9 +302,9 @@ def test_a_failed_trial_has_no_figure(figure: str) -> None:
 
 
 def test_what_was_not_read_is_no_figure() -> None:
-    blank = trial(latency_ms={}, server_cpu_s=None)
+    blank = trial(latency_ms={}, server_cpu_s=None, resident_bytes=None)
 
-    for figure in ("latency_p99_ms", "server_cpu", "os_threads"):
+    for figure in ("latency_p99_ms", "server_cpu", "cpu_ms_per_request", "memory_mb", "os_threads"):
         assert claims.FIGURES[figure].read(SERVERS["one"], blank) is None, figure
 
 
@@ -323,7 +333,7 @@ def evidence(observations: Sequence[Observation], condition: Condition, run: Run
     result = judged(observations, condition, run=run)
     (found,) = result.evidence
     assert result.verdict == found.verdict
-    assert bool(found.reason) == (found.verdict == "undecided")
+    assert bool(found.reason) == (found.verdict in ("undecided", "not tested"))
     return found
 
 
@@ -378,6 +388,7 @@ def test_the_range_is_of_all_blocks_however_many_there_are() -> None:
 YES = Condition(figure="peak_in_flight", of=ONE, at_most=4)
 NO = Condition(figure="peak_in_flight", of=ONE, at_least=5)
 MAYBE = Condition(figure="peak_in_flight", of=TWO, at_most=4)
+ABSENT = Condition(figure="peak_in_flight", of=testing.cell("three"), at_most=4)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +401,9 @@ MAYBE = Condition(figure="peak_in_flight", of=TWO, at_most=4)
         ([YES, NO], "refuted"),
         ([YES, MAYBE], "undecided"),
         ([MAYBE, NO], "refuted"),
+        ([YES, ABSENT], "not tested"),
+        ([MAYBE, ABSENT], "not tested"),
+        ([NO, ABSENT], "refuted"),
     ],
 )
 def test_a_claim_holds_if_all_of_it_does_and_not_if_any_of_it_does_not(holds: list[Condition], verdict: str) -> None:
@@ -431,8 +445,8 @@ BROKEN: dict[Gate, dict[str, Any]] = {
 }
 UNSEEN = {"neighbour", "throttled", "generator", "failures", "cut-off", "late"}
 SPOILT_BY: dict[str, set[str]] = {
-    **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads"), UNSEEN),
-    **dict.fromkeys(("mean_in_flight", "service_ms", "server_cpu"), UNSEEN | {"little"}),
+    **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads", "memory_mb"), UNSEEN),
+    **dict.fromkeys(("mean_in_flight", "service_ms", "server_cpu", "cpu_ms_per_request"), UNSEEN | {"little"}),
     "busiest_share": UNSEEN | {"little", "processes"},
     **{figure: set(BROKEN) for figure in ("throughput_rps", "latency_p50_ms", "latency_p99_ms", "latency_max_ms")},
     "slow_connections": {"neighbour", "throttled"},
@@ -788,8 +802,20 @@ def test_a_cell_that_is_not_the_runs_was_not_measured(over: Cell | None) -> None
 
     found = evidence(rates(ONE, [10] * 6), condition)
 
-    assert (found.verdict, found.value, found.blocks) == ("undecided", None, 0)
+    assert (found.verdict, found.value, found.blocks) == ("not tested", None, 0)
     assert found.reason == "three was not measured so in this run"
+
+
+def test_a_server_that_the_machine_cannot_have_says_why_beside_whatever_else_it_lacks() -> None:
+    absent = testing.cell("three", cores=64)
+    observations = of_figure("peak_in_flight", [1] * 6)
+
+    (found, other) = claims.judge(
+        run_of(), observations, [claim(replace(YES, of=absent)), claim(YES)], {"three": "as it needs a compiler"}
+    )
+
+    assert (found.verdict, found.evidence[0].reason) == ("not tested", "three was left out, as it needs a compiler")
+    assert other.verdict == "confirmed"
 
 
 @pytest.mark.parametrize(
@@ -807,7 +833,7 @@ def test_a_cell_that_the_machine_has_not_the_cores_for_says_so(generator: str, u
     assert evidence([], Condition(figure="throughput_rps", of=DOUBLE, at_least=2), run).reason == told
 
 
-def test_one_usable_core_leaves_the_claims_that_need_two_undecided_and_decides_the_others() -> None:
+def test_one_usable_core_leaves_the_claims_that_need_two_untested_and_decides_the_others() -> None:
     wanting = parse(FILE + "generator: shared\n")
     experiment = claims.feasible(wanting, 1)
     run = testing.run(experiment, *SERVERS.values())
@@ -815,5 +841,5 @@ def test_one_usable_core_leaves_the_claims_that_need_two_undecided_and_decides_t
 
     first, second = claims.judge(run, of_figure("latency_p99_ms", [90] * 6), wanting.claims)
 
-    assert (first.verdict, [each.verdict for each in first.evidence]) == ("undecided", ["confirmed", "undecided"])
+    assert (first.verdict, [each.verdict for each in first.evidence]) == ("not tested", ["confirmed", "not tested"])
     assert second.verdict == "confirmed"

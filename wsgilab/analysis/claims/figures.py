@@ -1,10 +1,12 @@
 """The figures of a trial that claims can be about, and when they are not to be relied on."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from wsgilab.analysis.figures import busiest_share, server_cpu
+from wsgilab.analysis.figures import busiest_share, cpu_ms_per_request, server_cpu
+from wsgilab.analysis.validity import LITTLE_TOLERANCE, in_system
 from wsgilab.model import Gate, Observation, Server, TrialReport
 
 _SLOWED: frozenset[Gate] = frozenset({"neighbour", "throttled"})
@@ -38,6 +40,12 @@ def _latency(name: str) -> ClaimFigure:
     return ClaimFigure(read=_swarm(lambda swarm: swarm.latency_ms.get(name)), spoilt_by=_EVERY, of_answers=True)
 
 
+def _memory_mb(observation: Observation) -> float | None:
+    if observation.swarm is None or observation.resident_bytes is None:
+        return None
+    return observation.resident_bytes / 1e6
+
+
 FIGURES: Mapping[str, ClaimFigure] = {
     "peak_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.peak), spoilt_by=_UNSEEN, of_load=True),
     "mean_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.mean), spoilt_by=_UNSTEADY, of_load=True),
@@ -52,6 +60,8 @@ FIGURES: Mapping[str, ClaimFigure] = {
     "latency_max_ms": _latency("max"),
     "service_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.service_ms), spoilt_by=_UNSTEADY),
     "server_cpu": ClaimFigure(read=lambda _, observation: server_cpu(observation), spoilt_by=_UNSTEADY),
+    "cpu_ms_per_request": ClaimFigure(read=lambda _, observation: cpu_ms_per_request(observation), spoilt_by=_UNSTEADY),
+    "memory_mb": ClaimFigure(read=lambda _, observation: _memory_mb(observation), spoilt_by=_UNSEEN),
     "busiest_share": ClaimFigure(
         read=lambda server, observation: busiest_share(server, observation.swarm) if observation.swarm else None,
         spoilt_by=_UNSTEADY | {"processes"},
@@ -60,4 +70,19 @@ FIGURES: Mapping[str, ClaimFigure] = {
     "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_SLOWED),
     "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_SLOWED),
 }
-"""By the name that a claim gives it; units as in `TrialReport` and `Observation`."""
+"""By the name that a claim gives it; units as in `TrialReport` and `Observation`, and of memory MB."""
+
+
+def busy_users(observation: Observation) -> float:
+    """How many users sent requests all the time or, at a fixed rate, how many requests were under way on average.
+
+    By Little's law, requests took the time of so many users: if that is about all users, those that had answers, else
+    only so many. Users who waited for a lost request, or stopped sending, do not count.
+    """
+    swarm, users = observation.swarm, observation.cell.users
+    assert swarm is not None
+    under_way = in_system(swarm)
+    if users is None:
+        return under_way
+    answered = users - swarm.unanswered
+    return answered if under_way >= (1 - LITTLE_TOLERANCE) * users else min(answered, math.floor(under_way))

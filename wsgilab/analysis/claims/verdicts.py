@@ -1,7 +1,8 @@
 """The verdicts on claims, from recorded observations alone.
 
 A condition on a figure must be met in every block, or missed in every block; a condition on a ratio by its whole
-interval. Where the load, the gates or the number of blocks do not suffice, it is undecided.
+interval. Where the load, the gates or the number of blocks do not suffice, it is undecided; where the run lacks what it is
+about, it is not tested.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure
+from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.figures import broken, reports
@@ -26,12 +27,13 @@ from wsgilab.analysis.pairs import (
     paired_comparisons,
     shares,
 )
-from wsgilab.analysis.validity import LITTLE_TOLERANCE, first_line, in_system, unanswered
+from wsgilab.analysis.validity import first_line, unanswered
 from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
 from wsgilab.system import cpus
 
 _Ratio = tuple[str, Cell, Cell]
 """Figure, cell, and the cell that it is over."""
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class _Known:
     broken: Mapping[Cell, Mapping[Gate, str]]
     """Cell -> its broken gates, with their warnings."""
     ratios: Mapping[_Ratio, tuple[Paired, Interval | None]]
+    left_out: Mapping[str, str]
+    """Server -> why the machine cannot have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +63,23 @@ _Test = Callable[[float], bool]
 """Whether a value keeps to a limit."""
 
 
-def judge(run: Run, observations: Iterable[Observation], claims: Sequence[Claim]) -> tuple[ClaimResult, ...]:
+def judge(
+    run: Run,
+    observations: Iterable[Observation],
+    claims: Sequence[Claim],
+    left_out: Mapping[str, str] = _NOTHING,
+) -> tuple[ClaimResult, ...]:
     """The verdict of `observations` of `run` on each of `claims`.
 
-    Claims about cells that the run does not have, or could not measure, are undecided, and say why.
+    Claims about cells that the run does not have are not tested; those about cells that it could not measure are undecided. Both
+    say why. `left_out`: server -> why the machine cannot have it.
     """
     trials = grouped(undisturbed(run, observations))
     named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
     cells = dict.fromkeys((*run.experiment.cells, *named))
     gates = {cell: broken(run, cell, trials[cell]) for cell in cells}
-    known = _Known(run=run, trials=trials, broken=gates, ratios=_ratios(run, trials, claims, gates))
+    ratios = _ratios(run, trials, claims, gates)
+    known = _Known(run=run, trials=trials, broken=gates, ratios=ratios, left_out=left_out)
     return tuple(_result(claim, known) for claim in claims)
 
 
@@ -80,6 +91,8 @@ def _result(claim: Claim, known: _Known) -> ClaimResult:
         verdict = "refuted"
     elif verdicts == {"confirmed"}:
         verdict = "confirmed"
+    elif "not tested" in verdicts:
+        verdict = "not tested"
     return ClaimResult(
         claim=claim,
         verdict=verdict,
@@ -139,6 +152,8 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
     blocks, value = _measured(condition, known)
     verdict: ClaimVerdict = "undecided"
     reason = _doubt(condition, known, len(blocks))
+    if absent := [why for cell in _cells(condition) if (why := _absent(cell, known))]:
+        verdict, reason = "not tested", absent[0]
     if not reason and _limits(condition):
         decide = _by_blocks if condition.over is None else _by_interval
         assert value is not None
@@ -181,21 +196,6 @@ def _most(figure: ClaimFigure, trials: Sequence[Observation], values: Mapping[in
     return {each.block: max(values[each.block], busy_users(each)) for each in trials if each.block in values}
 
 
-def busy_users(observation: Observation) -> float:
-    """How many users sent requests all the time or, at a fixed rate, how many requests were under way on average.
-
-    By Little's law, requests took the time of so many users: if that is about all users, those that had answers, else
-    only so many. Users who waited for a lost request, or stopped sending, do not count.
-    """
-    swarm, users = observation.swarm, observation.cell.users
-    assert swarm is not None
-    under_way = in_system(swarm)
-    if users is None:
-        return under_way
-    answered = users - swarm.unanswered
-    return answered if under_way >= (1 - LITTLE_TOLERANCE) * users else min(answered, math.floor(under_way))
-
-
 # --- why there is no verdict
 
 
@@ -203,8 +203,8 @@ def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
     """Why nothing can be concluded from the figure at all; empty where something can."""
     run, cells = known.run, _cells(condition)
     for cell in cells:
-        if (missing := _missing(run, cell, known.trials[cell])) is not None:
-            return missing
+        if (failed := _failed(run, cell, known.trials[cell])) is not None:
+            return failed
     if blocks < stats.FEWEST_BLOCKS:
         return _too_few(run, [each for cell in cells for each in known.trials[cell]], blocks)
     for cell in cells:
@@ -213,14 +213,22 @@ def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
     return ""
 
 
-def _missing(run: Run, cell: Cell, trials: Sequence[Observation]) -> str | None:
-    """Why a cell was not measured, or hardly; None where it was."""
-    if cell not in run.experiment.cells:
-        needed, usable = cores_needed(cell, run.experiment), len(cpus.parse(run.host.usable_cpus))
-        if needed <= usable:
-            return f"{cell.server} was not measured so in this run"
-        with_it = ", the generator's included" if needed > cell.cores else ""
-        return f"needs {needed} cores{with_it}, and this machine has {usable} that can be used"
+def _absent(cell: Cell, known: _Known) -> str:
+    """Why a cell is not one of the run's; empty where it is."""
+    run = known.run
+    if cell in run.experiment.cells:
+        return ""
+    if cell.server in known.left_out:
+        return f"{cell.server} was left out, {known.left_out[cell.server]}"
+    needed, usable = cores_needed(cell, run.experiment), len(cpus.parse(run.host.usable_cpus))
+    if needed <= usable:
+        return f"{cell.server} was not measured so in this run"
+    with_it = ", the generator's included" if needed > cell.cores else ""
+    return f"needs {needed} cores{with_it}, and this machine has {usable} that can be used"
+
+
+def _failed(run: Run, cell: Cell, trials: Sequence[Observation]) -> str | None:
+    """Why a cell was hardly measured; None where it was."""
     failed, planned = [each for each in trials if each.swarm is None], run.experiment.blocks
     if 2 * len(failed) > planned:
         return f"{len(failed)} of {planned} trials of {cell.server} failed: {first_line(failed[-1].reason)}"
