@@ -835,7 +835,7 @@ def test_the_document_of_claims_has_every_claim_with_its_conditions() -> None:
     assert name == "claims.yaml"
     assert (found["schema"], found["run"]["id"], found["run"]["runtime"]) == (1, CLAIMED.id, "local")
     assert {"started", "host", "server_cpus", "generator_cpus", "blocks", "notes"} <= found["run"].keys()
-    assert found["verdicts"] == {"confirmed": 1, "refuted": 1, "undecided": 1}
+    assert found["verdicts"] == {"confirmed": 1, "refuted": 1, "undecided": 1, "not tested": 0}
     first, second, third = found["claims"]
     assert list(first) == ["id", "claim", "met", "verdict", "conditions", "shown", "explanation", "advice"]
     assert (first["id"], first["verdict"], first["advice"]) == ("single", "confirmed", "Use another.")
