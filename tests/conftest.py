@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import psutil
@@ -62,6 +63,14 @@ def processes(workspace: Workspace) -> list[psutil.Process]:
         or any(workspace.lab_id in word for word in each.info["cmdline"] or [])
         if each.info["status"] != psutil.STATUS_ZOMBIE
     ]
+
+
+@contextlib.contextmanager
+def containers(workspace: Workspace, service: str | None = None) -> Iterator[list[Any]]:
+    """Those of a lab that run, all of them or those of one service."""
+    with contextlib.closing(docker.from_env()) as client:
+        labels = [f"wsgilab.lab={workspace.lab_id}"] + ([f"com.docker.compose.service={service}"] if service else [])
+        yield client.containers.list(filters={"label": labels}, ignore_removed=True)
 
 
 def leftovers(workspace: Workspace) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.conftest import RUNTIMES, leftovers, require
+from tests.conftest import RUNTIMES, containers, leftovers, require
 from wsgilab import commands
 from wsgilab.commands import Workspace
 from wsgilab.model import Server
@@ -257,12 +257,8 @@ def volumes_of(lab: Lab) -> set[str]:
     """Those of the containers of this lab that run."""
     if lab.runtime.name != "compose":
         return set()
-    client = docker.from_env()
-    try:
-        found = client.containers.list(filters={"label": f"wsgilab.lab={lab.workspace.lab_id}"})
+    with containers(lab.workspace) as found:
         return {mount["Name"] for each in found for mount in each.attrs["Mounts"] if mount["Type"] == "volume"}
-    finally:
-        client.close()
 
 
 def snapshot(folder: Path) -> Mapping[str, str]:

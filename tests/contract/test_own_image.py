@@ -15,7 +15,7 @@ import docker
 import pytest
 from uv import find_uv_bin
 
-from tests.conftest import leftovers, require
+from tests.conftest import containers, leftovers, require
 from wsgilab import commands
 from wsgilab.commands import Workspace
 from wsgilab.model import Backend
@@ -208,11 +208,9 @@ def assert_refusals(workspace: Workspace, runtime: Runtime, shop: Application, s
 
 
 def settings_of(workspace: Workspace, service: str) -> dict[str, Any]:
-    with closing(docker.from_env()) as client:
-        label = f"com.docker.compose.service={service}"
-        (found,) = client.containers.list(filters={"label": [f"wsgilab.lab={workspace.lab_id}", label]})
+    with containers(workspace, service) as (found,):
         settings: dict[str, Any] = found.attrs["HostConfig"]
-        return settings
+    return settings
 
 
 def volumes() -> list[str]:

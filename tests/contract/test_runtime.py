@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import docker
 import psutil
 import pytest
 import yaml
 
-from tests.conftest import copy_checkout, leftovers, processes, require
+from tests.conftest import containers, copy_checkout, leftovers, processes, require
 from wsgilab import commands
 from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
@@ -530,16 +529,6 @@ def test_the_image_of_postgresql_is_the_users_or_dockers_and_our_own_only_where_
             assert compose.postgres_image() == given == expected, (named, present)
     services = composes_reading(session_places, LAB_POSTGRES_IMAGE="mine:1")
     assert services["postgres"]["image"] == "mine:1"
-
-
-@contextlib.contextmanager
-def containers(workspace: Workspace) -> Iterator[list[Any]]:
-    """Those of this lab that run."""
-    client = docker.from_env()
-    try:
-        yield client.containers.list(filters={"label": f"wsgilab.lab={workspace.lab_id}"}, ignore_removed=True)
-    finally:
-        client.close()
 
 
 def test_a_log_is_read_and_followed_from_elsewhere_over_a_restart(

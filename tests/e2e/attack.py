@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import itertools
-import threading
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 from playwright.sync_api import Page
+
+from tests.serving import Silent, serving
 
 ELSEWHERE = "<!doctype html><title>somebody else's</title>"
 ATTACK = """
@@ -72,18 +73,10 @@ def attack(page: Page, url: str, there: str, form: Mapping[str, str]) -> list[tu
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[int]:
-    """Somebody else's web site; its port."""
-    handler = functools.partial(SilentHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+def web_site(folder: Path) -> Iterator[int]:
+    """Somebody else's; its port."""
+    with serving(functools.partial(SilentFiles, directory=str(folder))) as port:
+        yield port
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
+class SilentFiles(Silent, SimpleHTTPRequestHandler): ...

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import docker
 import psutil
 import pytest
 import yaml
@@ -24,7 +23,7 @@ from invoke.program import Program
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.conftest import RUNTIMES, leftovers, processes, require
+from tests.conftest import RUNTIMES, containers, leftovers, processes, require
 from tests.e2e import machines
 from tests.e2e.machines import Machine
 from tests.e2e.uncharted import formats as uncharted
@@ -218,6 +217,15 @@ def observations(folder: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
+def under_way(cli: Cli, *words: str, trials: int = 1, seconds: float = 100) -> "subprocess.Popen[str]":
+    """`lab.run` with these words, when it has recorded so many trials more than before."""
+    wanted = len(observations(cli.latest)) + trials
+    child = cli.start("lab.run", *words)
+    wait_for(lambda: len(observations(cli.latest)) >= wanted or child.poll() is not None, "a trial", seconds)
+    assert child.poll() is None, child.communicate()[0]
+    return child
+
+
 def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
     child.send_signal(signum)
     output, _ = child.communicate(timeout=60)
@@ -263,13 +271,9 @@ def at_a_terminal(cli: Cli, *words: str) -> Iterator[Terminal]:
 def kill_target(cli: Cli, server: str, argument: str) -> None:
     """SIGKILL to a container of the lab by its service, or to its processes by a word of their command."""
     if cli.runtime == "compose":
-        client = docker.from_env()
-        for container in client.containers.list(
-            filters={"label": f"wsgilab.lab={cli.workspace.lab_id}"}, ignore_removed=True
-        ):
-            if container.labels["com.docker.compose.service"] == server:
-                container.kill()
-        client.close()
+        with containers(cli.workspace, server) as found:
+            for each in found:
+                each.kill()
         return
     victims = [each for each in processes(cli.workspace) if argument in each.info["cmdline"]]
     assert victims

@@ -1,11 +1,10 @@
 """What Docker itself says of the lab's containers while a run is under way."""
 
-import contextlib
 from collections.abc import Collection
 
-import docker
 import yaml
 
+from tests.conftest import containers
 from tests.e2e.conftest import Cli
 from wsgilab.system import host
 
@@ -14,13 +13,8 @@ BACKENDS = ("postgres", "upstream")
 
 def assert_confined(cli: Cli, services: Collection[str]) -> None:
     """Those of `services` are there and no others: pinned, without privileges, and published on loopback only."""
-    with contextlib.closing(docker.from_env()) as client:
-        found = {
-            container.labels["com.docker.compose.service"]: container.attrs
-            for container in client.containers.list(
-                filters={"label": f"wsgilab.lab={cli.workspace.lab_id}"}, ignore_removed=True
-            )
-        }
+    with containers(cli.workspace) as running:
+        found = {each.labels["com.docker.compose.service"]: each.attrs for each in running}
     assert set(found) == set(services)
     server, generator = str(min(host.usable_cpus())), str(max(host.usable_cpus()))
     # The generator's too, where there are two in all.

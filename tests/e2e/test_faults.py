@@ -7,14 +7,23 @@ Each test goes on with the run where the one before it was broken off, as its us
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RUNTIMES, require
-from tests.e2e.conftest import Cli, at_a_terminal, end, kill_target, make_cli, observations, wait_for, with_servers
+from tests.e2e.conftest import (
+    Cli,
+    at_a_terminal,
+    end,
+    kill_target,
+    make_cli,
+    observations,
+    under_way,
+    wait_for,
+    with_servers,
+)
 from tests.e2e.containers import assert_confined
 from tests.e2e.test_run import cells
 
@@ -49,15 +58,6 @@ def cli(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Te
     (folder / "broken.yaml").write_text(EXPERIMENT)
     yield made
     made.assert_nothing_left()
-
-
-def under_way(cli: Cli, *how: str) -> "subprocess.Popen[str]":
-    """The run, when it has recorded more than before."""
-    before = len(observations(cli.latest))
-    child = cli.start("lab.run", *how)
-    wait_for(lambda: len(observations(cli.latest)) > before or child.poll() is not None, "a trial")
-    assert child.poll() is None, child.communicate()[0]
-    return child
 
 
 def restarted(cli: Cli) -> list[str]:

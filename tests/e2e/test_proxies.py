@@ -1,16 +1,14 @@
 """A run where the user has a proxy, as the environment and Docker's configuration name it: no request goes by it."""
 
 import contextlib
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
 from tests.e2e.conftest import Cli
+from tests.serving import site
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_backends, read_catalogue
 
@@ -28,31 +26,6 @@ patience_s: 5
 """
 
 
-@contextlib.contextmanager
-def proxy(address: str) -> Iterator[tuple[str, list[str]]]:
-    """The URL of one that answers nothing, and what it was asked."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.requestline)
-            self.send_error(502)
-
-        def do_CONNECT(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{address}:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def where_containers_reach_this_machine() -> str:
     with contextlib.closing(docker.from_env()) as client:
         gateway: str = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
@@ -68,8 +41,8 @@ def test_a_run_goes_by_no_proxy(cli: Cli, tmp_path: Path) -> None:
     experiment = tmp_path / "asking.yaml"
     experiment.write_text(ASKING)
     address = "127.0.0.1" if cli.runtime == "local" else where_containers_reach_this_machine()
-    with proxy(address) as (url, asked):
-        kinds = ("http", "https", "all")
+    with site("", 502, address) as proxy:
+        kinds, url = ("http", "https", "all"), f"http://{proxy.address}"
         cli.variables |= {name: url for kind in kinds for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")}
         told = {"proxies": {"default": {f"{kind}Proxy": url for kind in kinds}}}
         (tmp_path / "config.json").write_text(json.dumps(told))
@@ -77,7 +50,7 @@ def test_a_run_goes_by_no_proxy(cli: Cli, tmp_path: Path) -> None:
             cli.variables["DOCKER_CONFIG"] = str(tmp_path)
         ended = cli.run(experiment=str(experiment))
         assert ended.code == 0, ended.output
-        assert asked == []
+        assert proxy.asked == []
     for cell in cli.comparison()["cells"]:
         assert cell["throughput_rps"]["median"] > 0
         assert cell["failures"] == 0

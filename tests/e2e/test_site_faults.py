@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from tests.conftest import require
+from tests.e2e import conftest
 from tests.e2e.conftest import HERE, Ended, observations, wait_for
 from tests.e2e.keys import Ssh
 from tests.e2e.machines import Machine, left_running
@@ -43,12 +44,9 @@ def cli(
 
 def under_way(cli: SiteCli) -> "subprocess.Popen[str]":
     """The run, when it has measured more than before."""
-    before = len(observations(cli.latest))
-    how = ("--resume", "latest") if before else ("--experiment", str(HERE / "small.yaml"), "--blocks", str(BLOCKS))
-    child = cli.start("lab.run", "--site", str(cli.file), *how)
-    wait_for(lambda: len(observations(cli.latest)) > before or child.poll() is not None, "a trial", seconds=SECONDS)
-    assert child.poll() is None, child.communicate()[0]
-    return child
+    again = observations(cli.latest)
+    how = ("--resume", "latest") if again else ("--experiment", str(HERE / "small.yaml"), "--blocks", str(BLOCKS))
+    return conftest.under_way(cli, "--site", str(cli.file), *how, seconds=SECONDS)
 
 
 def assert_broken_off(cli: SiteCli, child: "subprocess.Popen[str]", *told: str) -> None:

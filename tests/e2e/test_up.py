@@ -18,7 +18,7 @@ import yaml
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import RUNTIMES, require
-from tests.e2e.attack import ELSEWHERE, attack, serving
+from tests.e2e.attack import ELSEWHERE, attack, web_site
 from tests.e2e.browser import LabPage, launched
 from tests.e2e.conftest import Cli, Ended, end, fetch, kill_target, make_cli, wait_for, with_servers
 from tests.e2e.test_bad_input import assert_one_line
@@ -292,7 +292,7 @@ def test_a_page_of_another_site_starts_nothing_stops_nothing_and_reads_nothing(
     before = known_cells(up.ui).keys()
     ask(f"{up.ui}/swarm", target="gunicorn-sync-4", workload="sleep", user_count=2, spawn_rate=2)
     wait_for(lambda: users(up.ui) == 2, "two users")
-    with serving(tmp_path) as other:
+    with web_site(tmp_path) as other:
         for host in ("localhost", "elsewhere.example", "rebound.example"):
             rebound = host == "rebound.example"
             page = browser.new_page()
@@ -312,7 +312,7 @@ def test_a_page_of_another_site_starts_nothing_stops_nothing_and_reads_nothing(
 @in_one_runtime
 def test_a_link_on_another_site_leads_to_the_lab(up: Up, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(f'{ELSEWHERE}<a href="{up.url}">the lab</a>')
-    with serving(tmp_path) as other:
+    with web_site(tmp_path) as other:
         page = browser.new_page()
         page.goto(f"http://localhost:{other}/")
         page.get_by_text("the lab").click()

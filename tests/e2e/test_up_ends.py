@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import processes
 from tests.e2e.conftest import HERE, Cli, at_a_terminal, end, fetch, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
+from tests.unit.session.test_state_file import own
 from wsgilab.session import state_file
 
 pytestmark = pytest.mark.lab
@@ -119,19 +120,7 @@ def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as somebody:
         ticks = state_file.started_ticks(somebody.pid)
         assert ticks is not None
-        stale = state_file.SessionState(
-            pid=somebody.pid,
-            started_ticks=ticks,
-            boot="00000000-0000-0000-0000-000000000000",
-            runtime="local",
-            cores=1,
-            workers=1,
-            host="127.0.0.1",
-            port=8089,
-            share_generator=False,
-            password=None,
-            servers={"gunicorn-sync-4": state_file.ServerState(address="http://127.0.0.1:9", slots=4, failure=None)},
-        )
+        stale = own(pid=somebody.pid, started_ticks=ticks, boot="00000000-0000-0000-0000-000000000000")
         local.workspace.state.mkdir(parents=True, exist_ok=True)
         state_file.write(local.workspace.state, stale)
         assert_one_line(local("lab.status"), "this machine was started again since", "lab.down", "lab.up")

@@ -1,6 +1,8 @@
 """A copy of the files that a checkout measures, for tests that change them."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,3 +41,10 @@ def read(project: Path, stacks: Iterable[str] = ("gunicorn", "swarm"), *, backen
 
 def edit(file: Path) -> None:
     file.write_text(file.read_text() + "# once more\n")
+
+
+def git(folder: Path, *words: str) -> None:
+    """Carry a command of git's out, whatever the user has set."""
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    who = ["-c", "user.name=lab", "-c", "user.email=lab@example.com"]
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, env=environment, capture_output=True)

@@ -1,10 +1,10 @@
 """The JSON Schemas: they are what the parsers hold files against, and what `comparison.yaml` is written with."""
 
 import copy
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.unit.runs import compared, stored
 from wsgilab import testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.ab import runs
@@ -26,14 +27,13 @@ from wsgilab.model import Advice, Alternative, Comparison, Drift, Interval, Scal
 from wsgilab.model.errors import SpecError
 from wsgilab.report.ab import runs_yaml
 from wsgilab.report.comparison import comparison_yaml
-from wsgilab.results.store import Store
 
 ROOT = Path(__file__).parents[3]
 SERVERS = catalogue.parse((ROOT / "compose" / "servers.yaml").read_text(), "servers.yaml")
 WRITTEN = schemas.schemas()
 FILES = {name: json.loads(content) for name, content in WRITTEN.items()}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in FILES.items()}
-RECORDED = {name: Store(ROOT / "tests" / name) for name in ("recorded/answer", "unit/recorded/claims")}
+RECORDED = ("recorded/answer", "unit/recorded/claims")
 
 
 def refuses(schema: str, document: object) -> bool:
@@ -182,11 +182,6 @@ def test_every_file_that_people_edit_names_its_schema_and_is_valid_by_it(file: P
 # comparison.yaml
 
 
-@functools.cache
-def of_run(name: str) -> Comparison:
-    return compare(RECORDED[name].run(), RECORDED[name].observations())
-
-
 ONE, TWO = testing.cell("one"), testing.cell("two")
 AT_RATE = testing.cell("one", users=None, rate=20.0, arrivals="poisson")
 INTERVAL = Interval(median=1.0, low=None, high=2.0)
@@ -220,7 +215,7 @@ EVERYTHING = Comparison(
     ),
 )
 COMPARISONS: Mapping[str, Callable[[], Comparison]] = {
-    **{name: (lambda name=name: of_run(name)) for name in RECORDED},  # type: ignore[misc]
+    **{name: partial(compared, name) for name in RECORDED},
     "a failed cell": lambda: compare(
         testing.run(testing.experiment(ONE, TWO)),
         [testing.observation(ONE), testing.observation(TWO, status="failed", swarm=None, reason="it had ended")],
@@ -241,7 +236,7 @@ def written(comparison: Comparison) -> Any:
 @pytest.fixture(scope="module")
 def recorded() -> Any:
     """The document of a recorded run; not to be changed."""
-    return written(of_run("recorded/answer"))
+    return written(compared())
 
 
 def closed(schema: Any) -> Any:
@@ -263,7 +258,7 @@ def test_a_comparison_is_valid_and_every_key_of_it_is_known(name: str) -> None:
 
 @pytest.mark.parametrize(("a", "b"), [("before", "after"), ("before", "before")])
 def test_two_runs_beside_each_other_are_valid_and_every_key_is_known(a: str, b: str) -> None:
-    of_a, of_b = (Store(ROOT / "tests" / "recorded" / name) for name in (a, b))
+    of_a, of_b = stored(f"recorded/{a}"), stored(f"recorded/{b}")
     found = runs(of_a.run(), of_a.observations(), of_b.run(), of_b.observations())
     document = yaml.safe_load(runs_yaml(found)["against.yaml"])
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.experiment.test_entry_points import FLASK
 from tests.unit.folders import make, seen
+from tests.unit.said import refusal
 from wsgilab.experiment.application import parse
 from wsgilab.experiment.application_scaffold import name_of, new_application
 from wsgilab.experiment.parsing import load_yaml
@@ -247,9 +248,8 @@ def test_a_folder_with_nothing_is_refused_with_what_is_looked_for(tmp_path: Path
     folder = make(tmp_path / "shop", {"main.py": "from fastapi import FastAPI\napp = FastAPI()\n"})
     (folder / "app.py").symlink_to("/etc/hostname")
 
-    with pytest.raises(UsageError) as caught:
-        text_of(folder)
-    assert caught.value.message.startswith("--source ../shop: nothing in it looks like a WSGI application")
+    message = refusal(UsageError, text_of, folder)
+    assert message.startswith("--source ../shop: nothing in it looks like a WSGI application")
     for words in (
         "Procfile",
         "Dockerfile",
@@ -259,10 +259,10 @@ def test_a_folder_with_nothing_is_refused_with_what_is_looked_for(tmp_path: Path
         "Flask(",
         "create_app()",
     ):
-        assert words in caught.value.message
-    assert "what is there is ASGI (main.py:2: app = FastAPI())" in caught.value.message
-    assert "app.py is a link that leads out of the folder" in caught.value.message
-    assert "invoke lab.run --app MODULE:CALLABLE --source FOLDER" in caught.value.message
+        assert words in message
+    assert "what is there is ASGI (main.py:2: app = FastAPI())" in message
+    assert "app.py is a link that leads out of the folder" in message
+    assert "invoke lab.run --app MODULE:CALLABLE --source FOLDER" in message
     text = text_of(make(folder, {"wsgi.py": FLASK}))
     assert "This is ASGI, which no WSGI server serves: main.py:2" in about(text, "entry")
     assert "Not looked at: app.py is a link that leads out of the folder" in about(text, "entry")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from tests.unit import said
 from wsgilab.experiment import parsing
 from wsgilab.model import STRICT
 from wsgilab.model.errors import SpecError
@@ -14,16 +15,11 @@ from wsgilab.model.limits import CpuSet, Length, Moment, Must, Name, Range
 
 
 def refusal(text: str) -> str:
-    with pytest.raises(SpecError) as caught:
-        parsing.load_yaml(text, "f.yaml")
-    return caught.value.message
+    return said.refusal(SpecError, parsing.load_yaml, text, "f.yaml")
 
 
-def test_a_key_given_twice_is_refused_with_its_line() -> None:
+def test_a_key_given_twice_is_refused_with_its_line_inside_a_list_too() -> None:
     assert refusal("services:\n  one: {}\n  two: {}\n  one: {}\n") == "f.yaml:4: the key 'one' is given twice"
-
-
-def test_a_key_given_twice_inside_a_list_is_refused_too() -> None:
     assert refusal("services:\n- a: 1\n  a: 2\n") == "f.yaml:3: the key 'a' is given twice"
 
 
@@ -167,10 +163,7 @@ class Outer:
     ],
 )
 def test_what_is_wrong_is_said_with_its_key_and_what_would_be_right(given: object, told: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        parsing.validated(given, Outer, "f.yaml")
-
-    assert caught.value.message == f"f.yaml: {told}"
+    assert said.refusal(SpecError, parsing.validated, given, Outer, "f.yaml") == f"f.yaml: {told}"
 
 
 def takes(kind: Any, value: object) -> bool:

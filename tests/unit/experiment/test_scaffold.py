@@ -9,6 +9,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tests.unit.said import refusal
 from wsgilab import commands, testing
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.experiment.file import CellGroup, ExperimentFile
@@ -130,13 +131,10 @@ def test_a_name_that_yaml_would_take_for_something_else_is_quoted(name: str) -> 
 
 @pytest.mark.parametrize("name", ["", "A Name", "../x", "-x", "x" * 65, "x\n", "x: y", "x.yaml", "é"])
 def test_a_name_that_could_not_name_an_experiment_is_refused_with_what_could(name: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        new_experiment(name, SERVERS)
+    message = refusal(SpecError, new_experiment, name, SERVERS)
 
-    assert caught.value.message.startswith(
-        "the name of an experiment: must be lower-case letters, digits and hyphens, 64 "
-    )
-    assert caught.value.message.endswith(f", not {short(name)}")
+    assert message.startswith("the name of an experiment: must be lower-case letters, digits and hyphens, 64 ")
+    assert message.endswith(f", not {short(name)}")
 
 
 def test_a_catalogue_without_the_usual_servers_gives_its_first_three() -> None:

@@ -1,21 +1,18 @@
 """A proxy is for what is elsewhere: nothing that the lab asks of its own servers, backends and engines goes by one."""
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
 import waits
+from tests.serving import Site, site
 from wsgilab.load import driver
 from wsgilab.runtime import command, containers
 from wsgilab.runtime.engine import Endpoint
@@ -23,46 +20,6 @@ from wsgilab.runtime.pages import fetched
 
 COMPOSE = Path(__file__).parents[3] / "compose"
 KINDS = ("http", "https", "all")
-
-
-@dataclass
-class Site:
-    """A server that answers everything, and what it was asked."""
-
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-
-@contextmanager
-def site(body: str) -> Iterator[Site]:
-    made = Site()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def do_CONNECT(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

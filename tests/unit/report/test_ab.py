@@ -1,27 +1,25 @@
 """Two runs beside each other as Markdown, as YAML, as a page and on a terminal."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from rich.console import Console
 
+from tests.unit.pages import Page
+from tests.unit.runs import before_and_after
+from tests.unit.said import printed
 from wsgilab import testing
 from wsgilab.analysis.ab import breaches, parse_limit, runs
 from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Observation, Origin, Run, RunsComparison
 from wsgilab.report.ab import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
 from wsgilab.report.ab.yaml import AgainstFile
 from wsgilab.report.yaml import NamedCell
-from wsgilab.results.store import Store
 
 ROOT = Path(__file__).parents[3]
 NASTY = 'a | b <script>alert(1)</script> "q" `rm` *x* [y](z)\n# heading\r\n\x1b[31m| cell |'
@@ -60,13 +58,6 @@ def beside(
     )
 
 
-@cache
-def recorded() -> RunsComparison:
-    stores = [Store(ROOT / "tests" / "recorded" / name) for name in ("before", "after")]
-    (a, of_a), (b, of_b) = ((store.run(), store.observations()) for store in stores)
-    return runs(a, of_a, b, of_b)
-
-
 def as_markdown(of: RunsComparison) -> str:
     ((name, content),) = runs_md(of).items()
     assert name == "against.md"
@@ -86,53 +77,22 @@ def as_page(of: RunsComparison) -> str:
 
 
 def as_terminal(of: RunsComparison, width: int = 160, *, colours: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=colours)
-    console.print(on_terminal(of, width))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printed(on_terminal(of, width), width=width, force_terminal=colours)
 
 
-class _Page(HTMLParser):
-    """A page's texts, elements and styles; every element that is not void must be closed in order."""
+def drawn(page: Page) -> list[dict[str, float]]:
+    """Where each point and bar is, in percent."""
+    styles = [each["style"] or "" for each in page.of("span") if each.get("class") in ("bar", "point")]
+    return [dict(placed(style)) for style in styles]
 
-    VOID = frozenset({"meta"})
 
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style" and data.strip():
-            self.texts.append(" ".join(data.split()))
-
-    def drawn(self) -> list[dict[str, float]]:
-        """Where each point and bar is, in percent."""
-        classes = [value for tag, name, value in self.attributes if (tag, name) == ("span", "class")]
-        styles = [value for tag, name, value in self.attributes if (tag, name) == ("span", "style")]
-        found = []
-        for kind, style in zip(classes, styles, strict=True):
-            if kind in ("bar", "point"):
-                found.append({key: float(value) for key, value in re.findall(r"(left|width):(-?[\d.]+)%", style)})
-        return found
+def placed(style: str) -> list[tuple[str, float]]:
+    return [(key, float(value)) for key, value in re.findall(r"(left|width):(-?[\d.]+)%", style)]
 
 
 READERS: Mapping[str, Callable[[RunsComparison], str]] = {
     "markdown": lambda of: as_markdown(of).replace("\\", ""),
-    "page": lambda of: "\n".join(_Page(as_page(of)).texts),
+    "page": lambda of: "\n".join(Page(as_page(of)).words()),
     "terminal": lambda of: " ".join(as_terminal(of, 400).split()),
 }
 reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
@@ -310,7 +270,7 @@ SLOWER, COST = parse_limit("slower=5%"), parse_limit("cost=5%")
 
 
 def test_lines_for_what_breaches_a_limit_say_the_median_and_the_interval() -> None:
-    found = recorded()
+    found = before_and_after()
 
     assert breached(found, breaches(found, SLOWER), SLOWER) == [
         (
@@ -323,7 +283,7 @@ def test_lines_for_what_breaches_a_limit_say_the_median_and_the_interval() -> No
 
 
 def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
-    assert kept(recorded(), parse_limit("faster=5%")) == (
+    assert kept(before_and_after(), parse_limit("faster=5%")) == (
         "a difference of 5.5 % to 10.8 %, as each cell's blocks scatter, would have breached it"
     )
     few = kept(beside(blocks=3), parse_limit("slower=5%"))
@@ -334,7 +294,7 @@ def test_where_no_cell_breaches_a_limit_it_is_told_what_would_have() -> None:
 
 def test_what_is_said_of_a_limit_of_cost_is_of_cost() -> None:
     """Of the one server that was made to compute more for each request."""
-    found = recorded()
+    found = before_and_after()
 
     (line,) = breached(found, breaches(found, COST), COST)
     assert line.startswith("gunicorn-gthread-8: cpu 2 ms, 16 users, 1 core, connection: close: cost 1.")
@@ -356,7 +316,7 @@ def test_a_breach_by_work_done_says_so() -> None:
 def test_the_document_is_valid_and_has_every_key() -> None:
     schema = json.loads((ROOT / "schemas" / "against.json").read_text())
     of_a_cell = {each.name for each in fields(CellOfRuns)} - {"cell"} | NamedCell.__annotations__.keys()
-    for found in (recorded(), beside(generator_cpu=0.9), beside(blocks=3)):
+    for found in (before_and_after(), beside(generator_cpu=0.9), beside(blocks=3)):
         document = as_yaml(found)
         Draft202012Validator(schema).validate(document)
         assert document.keys() == AgainstFile.__annotations__.keys()
@@ -382,39 +342,36 @@ def test_the_document_has_null_where_there_is_nothing() -> None:
 
 
 def test_the_page_needs_no_other_file_and_runs_nothing() -> None:
-    text = as_page(recorded())
-    page = _Page(text)
+    text = as_page(before_and_after())
+    page = Page(text)
 
     assert "Content-Security-Policy" in text
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
-    assert {"script", "link", "iframe", "img", "object", "a", "form"}.isdisjoint(page.tags)
-    assert not any(name.startswith("on") or name in ("src", "href") for _, name, _ in page.attributes)
+    assert page.tags().keys().isdisjoint({"script", "link", "iframe", "img", "object", "a", "form"})
+    assert not any(name.startswith("on") or name in ("src", "href") for _, given in page.elements for name in given)
     assert "url(" not in text
     assert "<p></p>" not in text
     assert "@import" not in text
 
 
 def test_the_page_draws_each_ratio_and_its_interval_on_one_axis() -> None:
-    found = recorded()
-    drawn = _Page(as_page(found)).drawn()
+    found = before_and_after()
+    marks = drawn(Page(as_page(found)))
 
-    assert len(drawn) == 2 * len(found.cells)
-    for bar, point in zip(drawn[::2], drawn[1::2], strict=True):
+    assert len(marks) == 2 * len(found.cells)
+    for bar, point in zip(marks[::2], marks[1::2], strict=True):
         assert 0 <= bar["left"] <= point["left"] <= bar["left"] + bar["width"] <= 100.01
-    points = {cell.cell: point["left"] for cell, point in zip(found.cells, drawn[1::2], strict=True)}
+    points = {cell.cell: point["left"] for cell, point in zip(found.cells, marks[1::2], strict=True)}
     order = sorted(found.cells, key=lambda cell: cell.ratio.median if cell.ratio else 0)
     assert [cell.cell for cell in order] == sorted(points, key=lambda cell: points[cell])
 
 
 def test_on_the_axis_a_half_is_as_far_from_1_as_the_double() -> None:
-    found = beside(0.5, 2.0)
-    texts = _Page(as_page(found))
-    (one,) = {
-        float(style.removeprefix("left:").removesuffix("%"))
-        for (_, name, style), (_, _, kind) in zip(texts.attributes[1:], texts.attributes, strict=False)
-        if name == "style" and kind == "one"
+    page = Page(as_page(beside(0.5, 2.0)))
+    ((_, one),) = {
+        each for _, given in page.elements if given.get("class") == "one" for each in placed(given["style"] or "")
     }
-    first, second = texts.drawn()[1::2]
+    first, second = drawn(page)[1::2]
 
     assert one - first["left"] == pytest.approx(second["left"] - one, rel=0.01)
 
@@ -431,12 +388,12 @@ def test_on_the_axis_a_half_is_as_far_from_1_as_the_double() -> None:
 def test_the_axis_holds_whatever_there_is(ratio: Interval) -> None:
     found = beside()
     odd = replace(found, cells=(replace(found.cells[0], ratio=ratio), *found.cells[1:]))
-    page = _Page(as_page(odd))
+    page = Page(as_page(odd))
 
-    for mark in page.drawn():
+    for mark in drawn(page):
         assert 0 <= mark["left"] <= 100
         assert mark["left"] + mark.get("width", 0) <= 100.01
-    assert "1" in page.texts, "a tick says where 1 is"
+    assert "1" in page.words(), "a tick says where 1 is"
 
 
 def test_a_page_on_which_a_lower_ratio_is_faster_says_so() -> None:
@@ -446,7 +403,7 @@ def test_a_page_on_which_a_lower_ratio_is_faster_says_so() -> None:
 
     assert "A mean ms" in text
     assert "a ratio below 1 is faster" in text
-    assert "a ratio below 1 is faster" not in as_page(recorded())
+    assert "a ratio below 1 is faster" not in as_page(before_and_after())
 
 
 # What comes from a run is text, whatever it says.
@@ -468,12 +425,11 @@ def nasty(word: str = NASTY) -> RunsComparison:
 @pytest.mark.parametrize("word", [NASTY, "<script>alert(1)</script>"])
 def test_markup_from_a_run_is_no_markup_in_the_page(word: str) -> None:
     text = as_page(nasty(word))
-    page = _Page(text)
+    page = Page(text)
 
-    assert "script" not in page.tags
-    assert "b" not in page.tags
-    assert "<script>alert(1)</script>" in " ".join(page.texts)
-    assert page.tags.count("table") == _Page(as_page(beside(b=made(id="later", lab="9")))).tags.count("table")
+    assert page.tags().keys().isdisjoint({"script", "b"})
+    assert "<script>alert(1)</script>" in page.text()
+    assert page.tags()["table"] == Page(as_page(beside(b=made(id="later", lab="9")))).tags()["table"]
     assert "\x1b" not in text
 
 
@@ -507,13 +463,13 @@ def test_yaml_gives_back_what_a_run_said() -> None:
 
 
 def test_a_narrow_terminal_has_every_server_ratio_and_verdict_and_no_line_too_long() -> None:
-    text = as_terminal(recorded(), 80)
+    text = as_terminal(before_and_after(), 80)
 
     assert max(map(len, text.splitlines())) <= 80
     for told in ("gunicorn-gthread-8", "0.881", "0.853 to 0.912", "slower", "undecided"):
         assert told in text
     assert "beside others" not in text
-    assert "beside others" in as_terminal(recorded(), 120)
+    assert "beside others" in as_terminal(before_and_after(), 120)
 
 
 def test_a_terminal_colours_the_verdicts() -> None:

@@ -6,7 +6,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.runs import compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.model import Cell, Comparison, InFlight, Observation, RequestSpan, Scaling, Timeline
@@ -25,17 +25,14 @@ from wsgilab.report.charts.figure import MOST_PANELS, MOST_ROWS, Figure, Panel, 
 from wsgilab.report.charts.figures import figures
 from wsgilab.report.charts.load import MOST_NAMED
 from wsgilab.report.charts.timeline import MOST_BARS, MOST_REQUESTS, MOST_WORKERS, common_span, packed
-from wsgilab.results.store import Store
 
-RECORDED = Path(__file__).resolve().parents[2] / "recorded" / "answer"
 BLOCKS = tuple(range(6))
 
 
 @pytest.fixture(scope="module")
 def recorded() -> Mapping[str, Figure]:
     """The figures of a real run, by name."""
-    store = Store(RECORDED)
-    return {each.name: each for each in figures(compare(store.run(), store.observations()))}
+    return {each.name: each for each in figures(compared())}
 
 
 def measured(of: Cell, *blocks: int, memory: int | None = 56_000_000, **swarm: Any) -> list[Observation]:

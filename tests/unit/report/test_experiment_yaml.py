@@ -1,7 +1,6 @@
 """A run's experiment as a file: whoever runs it measures the same again."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +8,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.runs import TESTS, stored
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.experiment import catalogue, plan, resolve, workloads
+from wsgilab.experiment import catalogue, resolve, workloads
 from wsgilab.model import Cell, Experiment, Run
 from wsgilab.report.experiment import experiment_yaml
-from wsgilab.results.store import Store
 
-TESTS = Path(__file__).parents[2]
 NAMES = ("one", "two", "404", "null")
 SERVERS = {name: testing.server(name) for name in NAMES}
 
@@ -44,19 +42,11 @@ def groups(experiment: Experiment) -> list[dict[str, Any]]:
 )
 def test_a_recorded_run_gives_its_experiment_again_in_few_groups(folder: str, most: int) -> None:
     servers = catalogue.parse((TESTS.parent / "compose" / "servers.yaml").read_text(), "servers.yaml")
-    run = Store(TESTS / folder).run()
+    run = stored(folder).run()
     text = written(run)
 
     assert resolve.parse(text, "experiment.yaml", servers, cores=1) == run.experiment
     assert len(yaml.safe_load(text)["cells"]) == most
-
-
-def test_the_seed_then_gives_the_same_order_of_trials() -> None:
-    run = Store(TESTS / "recorded/answer").run()
-    servers = catalogue.parse((TESTS.parent / "compose" / "servers.yaml").read_text(), "servers.yaml")
-    repeated = resolve.parse(written(run), "experiment.yaml", servers, cores=1)
-
-    assert plan.schedule(repeated, run.seed) == plan.schedule(run.experiment, run.seed)
 
 
 def test_a_run_of_an_application_holds_it_whole() -> None:

@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.pages import Page
+from tests.unit.runs import TESTS, compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.model import (
@@ -37,49 +37,8 @@ from wsgilab.report.charts.figures import figures
 from wsgilab.report.formats import FORMATS
 from wsgilab.report.html import report
 from wsgilab.report.markdown import comparison_md
-from wsgilab.results.store import Store
 
-TESTS = Path(__file__).resolve().parents[2]
 MOST_BYTES = 3_000_000
-VOID = {"meta", "link"}
-
-
-class Parsed(HTMLParser):
-    """A page as its elements, by their paths from the root, with attributes and texts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, Mapping[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-        assert self.open == [], "every element is closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(("/".join([*self.open, tag]), dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(("/".join([*self.open, tag]), dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.texts.append((self.open[-1] if self.open else "", data))
-
-    def tags(self) -> Counter[str]:
-        return Counter(path.split("/")[-1] for path, _ in self.elements)
-
-    def of(self, tag: str) -> Sequence[Mapping[str, str | None]]:
-        return [attributes for path, attributes in self.elements if path.split("/")[-1] == tag]
-
-    def text(self, *within: str) -> str:
-        return " ".join(" ".join(text.split()) for tag, text in self.texts if not within or tag in within)
 
 
 def everything(one: str, two: str, words: str) -> Comparison:
@@ -151,14 +110,8 @@ def page(comparison: Comparison) -> str:
 
 
 @pytest.fixture(scope="module")
-def harmless() -> Parsed:
-    return Parsed(page(HARMLESS))
-
-
-@pytest.fixture(scope="module")
-def recorded() -> Comparison:
-    store = Store(TESTS / "recorded" / "answer")
-    return compare(store.run(), store.observations())
+def harmless() -> Page:
+    return Page(page(HARMLESS))
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +136,7 @@ def test_a_session_has_no_report() -> None:
 
 def test_the_page_runs_nothing_and_loads_nothing(files: Mapping[str, bytes]) -> None:
     text = files["report.html"].decode()
-    parsed = Parsed(text)
+    parsed = Page(text)
 
     (policy,) = [meta["content"] for meta in parsed.of("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -199,7 +152,7 @@ def test_the_page_runs_nothing_and_loads_nothing(files: Mapping[str, bytes]) -> 
 
 
 def test_links_lead_to_parts_that_are_there(files: Mapping[str, bytes]) -> None:
-    parsed = Parsed(files["report.html"].decode())
+    parsed = Page(files["report.html"].decode())
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     links = [(attributes["href"] or "")[1:] for attributes in parsed.of("a")]
 
@@ -208,15 +161,15 @@ def test_links_lead_to_parts_that_are_there(files: Mapping[str, bytes]) -> None:
     assert len(links) == 11
 
 
-def test_no_rank_of_headings_is_skipped(files: Mapping[str, bytes], harmless: Parsed) -> None:
-    for parsed in (Parsed(files["report.html"].decode()), harmless):
+def test_no_rank_of_headings_is_skipped(files: Mapping[str, bytes], harmless: Page) -> None:
+    for parsed in (Page(files["report.html"].decode()), harmless):
         ranks = [int(tag[1]) for path, _ in parsed.elements if re.fullmatch("h[1-6]", tag := path.split("/")[-1])]
         assert ranks[0] == 1
         assert ranks.count(1) == 1
         assert all(after <= before + 1 for before, after in itertools.pairwise(ranks))
 
 
-def test_every_heading_of_a_table_says_of_what_it_is(harmless: Parsed) -> None:
+def test_every_heading_of_a_table_says_of_what_it_is(harmless: Page) -> None:
     scopes = Counter(attributes.get("scope") for attributes in harmless.of("th"))
 
     assert scopes.keys() == {"col", "row"}
@@ -230,11 +183,11 @@ def test_every_chart_says_what_it_shows_and_has_a_table_behind_it(files: Mapping
 
     assert len(shown) == len(files) - 1
     for each in shown:
-        parsed = Parsed(each)
+        parsed = Page(each)
         assert parsed.tags()["svg"] >= 1
         assert all(drawing["role"] == "img" for drawing in parsed.of("svg"))
         assert any(path.endswith("details/div/table/tbody/tr") for path, _ in parsed.elements)
-    names = [drawing["aria-label"] for drawing in Parsed(text).of("svg")]
+    names = [drawing["aria-label"] for drawing in Page(text).of("svg")]
     assert len(set(names)) == len(names)
     assert (
         "Cost: CPU time and memory against throughput. memory: cpu 2 ms, 32 users, 2 cores, connection: close. "
@@ -256,7 +209,7 @@ def test_charts_have_the_colours_of_the_page_and_words_as_large(files: Mapping[s
 # What it says.
 
 
-def test_the_page_begins_with_what_was_run_and_how_much_of_it(harmless: Parsed) -> None:
+def test_the_page_begins_with_what_was_run_and_how_much_of_it(harmless: Page) -> None:
     text = harmless.text()
 
     assert text.index("20 of 22 trials measured") < text.index("How many requests at once?")
@@ -264,7 +217,7 @@ def test_the_page_begins_with_what_was_run_and_how_much_of_it(harmless: Parsed) 
     assert "1 failed" in text
 
 
-def test_broken_gates_and_failed_trials_are_told_with_their_cells(harmless: Parsed) -> None:
+def test_broken_gates_and_failed_trials_are_told_with_their_cells(harmless: Page) -> None:
     broken = harmless.text()
 
     assert "1 of 1 trials failed: some words" in broken
@@ -284,7 +237,7 @@ def test_where_nothing_went_wrong_it_says_so() -> None:
     assert "None: every trial was measured, and no gate is broken." in page(clean())
 
 
-def test_advice_is_shown_where_there_is_any(harmless: Parsed) -> None:
+def test_advice_is_shown_where_there_is_any(harmless: Page) -> None:
     text = harmless.text()
 
     assert "Run one." in text
@@ -305,7 +258,7 @@ def test_without_anything_that_waits_there_is_no_answer() -> None:
     cell = testing.cell("one", workload="hello")
     observations = [testing.observation(cell, block=block) for block in range(3)]
 
-    parsed = Parsed(page(compare(testing.run(testing.experiment(cell)), observations)))
+    parsed = Page(page(compare(testing.run(testing.experiment(cell)), observations)))
 
     assert "How many requests at once" not in parsed.text()
     assert "#answer" not in [link["href"] for link in parsed.of("a")]
@@ -316,7 +269,7 @@ def test_a_run_of_which_nothing_was_measured_has_a_page_all_the_same() -> None:
     made = report(compare(testing.run(testing.experiment(testing.cell("one"))), [failed]))
 
     assert list(made) == ["report.html"]
-    parsed = Parsed(made["report.html"].decode())
+    parsed = Page(made["report.html"].decode())
     assert "1 of 1 trials failed: it ended" in parsed.text()
     assert parsed.tags()["svg"] == 0
 
@@ -381,10 +334,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("nasty", ["".join(HOSTILE[at::2]) for at in range(2)])
-def test_a_hostile_run_has_the_structure_of_a_harmless_one(nasty: str, harmless: Parsed) -> None:
+def test_a_hostile_run_has_the_structure_of_a_harmless_one(nasty: str, harmless: Page) -> None:
     made = report(everything(f"one {nasty}", f"two {nasty}", nasty))
     text = made["report.html"].decode()
-    parsed = Parsed(text)
+    parsed = Page(text)
 
     assert [(path, sorted(attributes)) for path, attributes in parsed.elements] == [
         (path, sorted(attributes)) for path, attributes in harmless.elements
@@ -453,8 +406,8 @@ def in_markdown(comparison: Comparison) -> str:
     return FORMATS["markdown"](comparison)["comparison.md"].decode()
 
 
-def test_markdown_without_figures_has_no_image(recorded: Comparison) -> None:
-    text = comparison_md(recorded)["comparison.md"].decode()
+def test_markdown_without_figures_has_no_image() -> None:
+    text = comparison_md(compared())["comparison.md"].decode()
 
     assert "![" not in text
     assert "plots/" not in text

@@ -3,13 +3,12 @@
 `tests/unit/analysis/test_recommend.py` has the sentences of every case.
 """
 
-import io
 import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
+from tests.unit.said import printed
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Advice, Alternative, Comparison, CostContrast, Interval, ServerContrast, Wish
@@ -57,10 +56,7 @@ def in_markdown(*advice: Advice) -> list[str]:
 
 
 def on_terminal(*advice: Advice, width: int = 200) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(terminal.advice(comparison(*advice)))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printed(terminal.advice(comparison(*advice)), width=width)
 
 
 def unescaped(line: str) -> str:
@@ -143,10 +139,9 @@ def test_the_terminal_folds_sentences_and_cuts_none(width: int) -> None:
 
 def test_a_decided_advice_stands_out_in_another_colour_than_an_undecided_one() -> None:
     def styles(*advice: Advice) -> set[str]:
-        console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
-        console.print(terminal.advice(comparison(*advice)))
-        assert isinstance(console.file, io.StringIO)
-        return set(re.findall(r"\x1b\[(?:1;)?(3[23])m", console.file.getvalue()))
+        shown = terminal.advice(comparison(*advice))
+        text = printed(shown, width=200, force_terminal=True, color_system="standard")
+        return set(re.findall(r"\x1b\[(?:1;)?(3[23])m", text))
 
     assert styles(DECIDED) == {"32"}
     assert styles(UNDECIDED) == styles(NONE) == {"33"}
@@ -170,10 +165,7 @@ def test_nothing_in_the_sentences_is_taken_for_markup() -> None:
     )
     found = replace(found, cells=(replace(measured, cell=group),), advice=(hostile,))
     lines = list(markdown.advice(found))
-    console = Console(file=io.StringIO(), width=400)
-    console.print(terminal.advice(found))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = printed(terminal.advice(found), width=400)
 
     assert "\x1b" not in text
     shown = "[bold]x[/bold] <b> | `y` \\x1b[2J :smile:"

@@ -1,12 +1,12 @@
 """The files that a checkout measures, and their revision."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.unit.checkout import CHANGED, edit, project, read
+from tests.unit.checkout import CHANGED, edit, git, project, read
+from tests.unit.said import refusal
 from wsgilab.model.errors import LabError
 from wsgilab.runtime import origin
 
@@ -55,17 +55,10 @@ def test_an_own_application_is_a_part_of_its_own(project: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="cannot be read") as caught:
-        origin.digest(tmp_path / "gone")
-    assert "\n" not in caught.value.message
+    assert "cannot be read" in refusal(LabError, origin.digest, tmp_path / "gone")
 
 
 # The revision.
-
-
-def git(folder: Path, *words: str) -> None:
-    named = ["-c", "user.name=lab", "-c", "user.email=lab@example.com", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *named, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """A server that runs already: what is looked at before it is loaded, and that nothing of it is asked for."""
 
 import contextlib
-import http.server
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.serving import Silent, serving
+from tests.unit.said import refusal
 from wsgilab.experiment import running
 from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
@@ -23,23 +23,19 @@ ANSWERS: Mapping[str, tuple[int, Mapping[str, str]]] = {
 }
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Handler(Silent):
+    def do_GET(self) -> None:  # noqa: N802 - as its base calls it
         status, headers = ANSWERS[self.path]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None: ...
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -76,11 +72,10 @@ def test_the_line_that_brings_stamps_is_told_where_there_are_none(runtime: Runni
 def test_what_is_no_answer_of_its_own_is_told_in_a_line(
     runtime: RunningServer, address: str, path: str, told: str
 ) -> None:
-    with pytest.raises(TargetError) as caught:
-        prepare(runtime, address, path)
+    message = refusal(TargetError, prepare, runtime, address, path)
 
-    assert told in caught.value.message
-    assert caught.value.message.isprintable()
+    assert told in message
+    assert message.isprintable()
 
 
 def test_a_server_that_does_not_answer_is_told_with_the_remedy(runtime: RunningServer) -> None:

@@ -1,6 +1,7 @@
 """Which services of a user's own Compose file are started, and what of it reaches beyond the lab's project. Compose itself is a fake."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,26 +26,29 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "compose.yaml"
 
 
-def read(
-    file: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *names: str, error: str = ""
-) -> dict[str, Any]:
-    """What Compose is given in the place of a file that it reads as `model`."""
-    answer = Finished(code=1 if error else 0, stdout=json.dumps(model), stderr=error)
-    monkeypatch.setattr(process, "run", lambda *_, **__: answer)
-    found = services.read(COMPOSE, [Backend(name=name, compose=str(file)) for name in names])
-    assert found.names == names
-    return dict(found.document)
+Read = Callable[..., dict[str, Any]]
 
 
-def of_one(file: Path, service: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    found: dict[str, Any] = read(file, {"services": {"one": {"image": "x", **service}}}, monkeypatch, "one")
-    one: dict[str, Any] = found["services"]["one"]
+@pytest.fixture
+def read(file: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """What Compose is given in the place of the file, which it reads as `model`."""
+
+    def read(model: dict[str, Any], *names: str, error: str = "", file: Path = file) -> dict[str, Any]:
+        answer = Finished(code=1 if error else 0, stdout=json.dumps(model), stderr=error)
+        monkeypatch.setattr(process, "run", lambda *_, **__: answer)
+        found = services.read(COMPOSE, [Backend(name=name, compose=str(file)) for name in names])
+        assert found.names == names
+        return dict(found.document)
+
+    return read
+
+
+def of_one(read: Read, service: dict[str, Any]) -> dict[str, Any]:
+    one: dict[str, Any] = read({"services": {"one": {"image": "x", **service}}}, "one")["services"]["one"]
     return one
 
 
-def test_what_is_asked_for_and_what_it_depends_on_is_started_and_nothing_else(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_asked_for_and_what_it_depends_on_is_started_and_nothing_else(read: Read) -> None:
     after = {"condition": "service_completed_successfully", "required": True, "restart": True}
     model = {
         "services": {
@@ -54,14 +58,12 @@ def test_what_is_asked_for_and_what_it_depends_on_is_started_and_nothing_else(
             "web": {"image": "web", "ports": ["80:80"]},
         }
     }
-    found = read(file, model, monkeypatch, "redis")["services"]
+    found = read(model, "redis")["services"]
     assert found.keys() == {"redis", "seed", "disk"}
     assert found["redis"]["depends_on"] == {"seed": {"condition": "service_completed_successfully"}}
 
 
-def test_a_service_is_pinned_labelled_and_keeps_to_the_labs_own_project(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_is_pinned_labelled_and_keeps_to_the_labs_own_project(read: Read) -> None:
     given = {
         "environment": {"A": "a$$b"},
         "command": None,
@@ -74,7 +76,7 @@ def test_a_service_is_pinned_labelled_and_keeps_to_the_labs_own_project(
         "networks": {"back": {"aliases": ["cache"], "ipv4_address": "10.0.0.7"}, "front": None},
         "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "retries": 9},
     }
-    assert of_one(file, given, monkeypatch) == {
+    assert of_one(read, given) == {
         "image": "x",
         "environment": {"A": "a$$b"},
         "cpuset": "${LAB_BACKEND_CPUS}",
@@ -91,7 +93,7 @@ def test_a_service_is_pinned_labelled_and_keeps_to_the_labs_own_project(
     }
 
 
-def test_volumes_are_new_ones_and_files_of_the_user_are_only_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_volumes_are_new_ones_and_files_of_the_user_are_only_read(file: Path, read: Read) -> None:
     mounts: list[dict[str, Any]] = [
         {"type": "volume", "source": "data", "target": "/data"},
         {"type": "bind", "source": str(file), "target": "/etc/x", "bind": {"create_host_path": True}},
@@ -102,7 +104,7 @@ def test_volumes_are_new_ones_and_files_of_the_user_are_only_read(file: Path, mo
         "volumes": {"data": {"name": "precious", "external": True, "driver_opts": {"o": "bind", "device": "/home"}}},
         "secrets": {"key": {"name": "mine_key", "file": "/shop/key"}},
     }
-    found = read(file, model, monkeypatch, "one")
+    found = read(model, "one")
     assert found["volumes"] == {"data": {}}
     assert found["secrets"] == {"key": {"file": "/shop/key"}}
     volume, bind, memory = found["services"]["one"]["volumes"]
@@ -110,11 +112,9 @@ def test_volumes_are_new_ones_and_files_of_the_user_are_only_read(file: Path, mo
     assert bind == {**mounts[1], "read_only": True, "bind": {"create_host_path": False}}
 
 
-def test_what_is_built_has_a_name_of_the_labs_whatever_the_user_calls_it(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_built_has_a_name_of_the_labs_whatever_the_user_calls_it(read: Read) -> None:
     build = {"context": "/shop", "tags": ["shop:latest"], "labels": {"a": "b"}}
-    found = of_one(file, {"image": "shop:latest", "build": build}, monkeypatch)
+    found = of_one(read, {"image": "shop:latest", "build": build})
     assert found["image"].startswith("wsgilab/own-service-one:")
     assert found["image"].endswith("-c0")
     assert found["build"] == {"context": "/shop", "labels": {"a": "b", "wsgilab.checkout": "c0"}}
@@ -132,33 +132,29 @@ def test_what_is_built_has_a_name_of_the_labs_whatever_the_user_calls_it(
     ],
 )
 def test_what_would_reach_beyond_the_project_is_refused(
-    service: dict[str, Any], refusal: str, file: Path, monkeypatch: pytest.MonkeyPatch
+    service: dict[str, Any], refusal: str, file: Path, read: Read
 ) -> None:
     with pytest.raises(UsageError, match=refusal) as caught:
-        of_one(file, service, monkeypatch)
+        of_one(read, service)
     assert str(file) in caught.value.message
 
 
-def test_another_services_network_is_shared_and_its_service_started(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_services_network_is_shared_and_its_service_started(read: Read) -> None:
     depends_on = {"two": {"condition": "service_started"}}
     one = {"image": "x", "network_mode": "service:two", "depends_on": depends_on}
-    found = read(file, {"services": {"one": one, "two": {"image": "y"}}}, monkeypatch, "one")["services"]
+    found = read({"services": {"one": one, "two": {"image": "y"}}}, "one")["services"]
     assert found["one"]["network_mode"] == "service:two"
     assert "networks" not in found["one"]
     assert "two" in found
 
 
-def test_a_file_that_compose_does_not_read_and_a_service_that_is_not_there_are_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_compose_does_not_read_and_a_service_that_is_not_there_are_refused(file: Path, read: Read) -> None:
     with pytest.raises(UsageError, match=r"compose\.yaml: services must be a mapping$"):
-        read(file, {}, monkeypatch, "one", error="time=x level=warning\nservices must be a mapping\n")
+        read({}, "one", error="time=x level=warning\nservices must be a mapping\n")
     with pytest.raises(UsageError, match=r"compose\.yaml: has no service redis; it has db, web$"):
-        read(file, {"services": {"web": {}, "db": {}}}, monkeypatch, "redis")
+        read({"services": {"web": {}, "db": {}}}, "redis")
     with pytest.raises(UsageError, match=r"^backends: .*gone\.yaml: is no file"):
-        read(file.with_name("gone.yaml"), {}, monkeypatch, "one")
+        read({}, "one", file=file.with_name("gone.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import hashlib
 import io
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.unit.checkout import git
 from wsgilab import testing
 from wsgilab.model.application import Application, LocustFile
 from wsgilab.model.errors import TargetError, UsageError
@@ -33,12 +33,6 @@ def write(file: Path, text: str = "x") -> None:
 
 def read(folder: Path) -> source.Source:
     return source.read(Application(entry="app:app", source=str(folder)))
-
-
-def git(folder: Path, *words: str) -> None:
-    environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.invalid"]
-    subprocess.run(["git", *who, "-C", str(folder), *words], check=True, env=environment, capture_output=True)
 
 
 def test_of_a_git_checkout_it_is_what_git_lists_but_never_a_secret(folder: Path) -> None:

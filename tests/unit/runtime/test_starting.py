@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -119,9 +120,9 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def refusal(*started: Starting) -> TargetError:
+def refusal(*started: Starting, how: tuple[Any, ...] = ()) -> TargetError:
     with pytest.raises(TargetError) as caught:
-        wait_until_ready(started, CPUS, 0.05)
+        wait_until_ready(started, CPUS, 0.05, *how)
     return caught.value
 
 
@@ -177,20 +178,18 @@ def test_who_is_never_ready_is_told_with_where_it_listens(
 
 def test_an_application_that_is_never_ready_is_told_with_its_page_and_the_time_that_it_has(now_s: list[float]) -> None:
     fake = Fake(server=server("own"), sockets=lambda: [WANTED])
-    with pytest.raises(TargetError) as caught:
-        wait_until_ready([fake], CPUS, 0.05, 90.0, "/healthz")
+    message = refusal(fake, how=(90.0, "/healthz")).message
     told = "own did not answer /healthz with a status below 500 within 90 s of its start, though it listens at "
-    assert caught.value.message.startswith(told)
-    assert "where it needs longer, say so with start_s in the application's file" in caught.value.message
+    assert message.startswith(told)
+    assert "where it needs longer, say so with start_s in the application's file" in message
     assert now_s[0] - 1000 > 90
 
 
 def test_an_application_that_has_too_little_memory_is_told_how_it_gets_more() -> None:
     for page, remedy in (("/", "; say how much it may have with memory_mb in the application's file"), (None, "")):
-        with pytest.raises(TargetError) as caught:
-            wait_until_ready([Fake(server=server("own"), died="was killed for lack of memory")], CPUS, 0.05, None, page)
+        fake = Fake(server=server("own"), died="was killed for lack of memory")
         told = f"own did not start: was killed for lack of memory{remedy}; it has written nothing"
-        assert caught.value.message == told
+        assert refusal(fake, how=(None, page)).message == told
 
 
 def test_where_some_may_be_left_out_the_others_are_waited_for(now_s: list[float]) -> None:
@@ -294,13 +293,10 @@ def test_who_ends_is_told_at_once_with_its_last_lines(now_s: list[float]) -> Non
 @pytest.mark.parametrize("cause", ["[Errno 30] Read-only file system: 'x.db'", "[Errno 13] Permission denied: 'x.db'"])
 def test_an_application_that_may_not_write_is_told_how_it_may(cause: str) -> None:
     fake = Fake(server=server("own"), died="ended with exit code 3", log=f"{TOLD}shop:app does not import: {cause}\n")
-    for page, remedy in (
-        ("/", "; name the folders that it writes to with writable in the application's file"),
-        (None, ""),
-    ):
-        with pytest.raises(TargetError) as caught:
-            wait_until_ready([fake], CPUS, 0.05, None, page)
-        assert caught.value.message == f"own did not start: shop:app does not import: {cause}{remedy}"
+    writable = "; name the folders that it writes to with writable in the application's file"
+    for page, remedy in (("/", writable), (None, "")):
+        told = f"own did not start: shop:app does not import: {cause}{remedy}"
+        assert refusal(fake, how=(None, page)).message == told
 
 
 def test_where_the_door_says_why_that_is_told_with_the_traceback_of_the_application_alone(now_s: list[float]) -> None:

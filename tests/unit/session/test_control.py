@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.unit.said import refusal
 from tests.unit.session.test_state_file import own
 from wsgilab import commands, testing
 from wsgilab.commands import Workspace
@@ -99,10 +100,7 @@ def test_any_free_port_will_do_where_none_is_named() -> None:
     ],
 )
 def test_an_address_that_cannot_be_served_is_an_error(host: str, port: int, told: str) -> None:
-    with pytest.raises((HostError, UsageError)) as caught:
-        choose_port(host, port)
-    assert told in caught.value.message
-    assert "\n" not in caught.value.message
+    assert told in refusal((HostError, UsageError), choose_port, host, port)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +131,7 @@ def test_a_password_is_made_where_none_is_given() -> None:
 
 def test_what_is_up_is_told_with_its_remedy_where_it_is_not(workspace: Workspace) -> None:
     def told() -> str:
-        with pytest.raises(LabError) as caught:
-            control.check(workspace)
-        return caught.value.message
+        return refusal(LabError, control.check, workspace)
 
     assert "is not up; invoke lab.up" in told()
     state_file.write(workspace.state, own(servers={}))
