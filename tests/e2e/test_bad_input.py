@@ -4,7 +4,6 @@ What stands in one file alone is tested with its parser; here is what takes the 
 """
 
 import contextlib
-import fcntl
 import json
 import re
 import signal
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import RUNTIMES, copy_checkout, processes, require
-from tests.e2e.conftest import HERE, Cli, Ended, end, make_cli, observations, wait_for
+from tests.e2e.conftest import HERE, Cli, Ended, end, make_cli, observations, under_way
 from tests.e2e.wire import Detour
 from wsgilab import testing
 from wsgilab.commands import Workspace
@@ -26,7 +25,7 @@ from wsgilab.results.store import Journal, Store
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime import engine
-from wsgilab.runtime.engine import Endpoint, Engine
+from wsgilab.runtime.engine import Engine
 from wsgilab.system import host
 
 pytestmark = pytest.mark.lab
@@ -44,30 +43,6 @@ def assert_one_line(ended: Ended, *parts: str, code: int = 1) -> None:
         assert part in errors[0], errors[0]
 
 
-def test_an_experiment_that_is_wrong(local: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "wrong.yaml"
-    file.write_text(
-        "name: wrong\nreference: gunicorn-sync-1\ncells: [{servers: [nginx], workloads: [hello], users: [1]}]\n"
-    )
-    ended = local("lab.run", "--runtime", "local", "--experiment", str(file))
-    assert_one_line(
-        ended, str(file), "cells[0].servers", "unknown server 'nginx'", "did you mean nginx-gunicorn-sync-1", code=USAGE
-    )
-
-
-def test_a_catalogue_that_is_wrong(local: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "servers.yaml"
-    file.write_text(local.workspace.catalogue.read_text().replace("${LAB_BIND:-0.0.0.0:8000}", "${LAB_BNID}", 1))
-    local.variables["LAB_CATALOGUE"] = str(file)
-    assert_one_line(local.run(), str(file), "flask-default", "unknown placeholder LAB_BNID", "the lab sets", code=USAGE)
-
-
-def test_a_results_folder_that_cannot_be_written(local: Cli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    local.variables["LAB_RESULTS"] = str(tmp_path / "file" / "results")
-    assert_one_line(local.run(), str(tmp_path / "file" / "results"), "cannot write results", "make the folder writable")
-
-
 def stored(cli: Cli) -> Store:
     """A run of this very machine and catalogue, of which one trial is measured."""
     servers = read_catalogue(cli.workspace)
@@ -77,16 +52,6 @@ def stored(cli: Cli) -> Store:
     with Journal(store) as journal:
         journal.append(testing.observation(testing.cell("gunicorn-sync-4")))
     return store
-
-
-def test_results_of_another_schema(local: Cli) -> None:
-    store = stored(local)
-    run = store.folder / "run.yaml"
-    run.write_text(run.read_text().replace("schema: 1", "schema: 2", 1))
-    before = observations(store.folder)
-    for words in (("lab.report",), ("lab.run", "--resume", "latest")):
-        assert_one_line(local(*words), str(run), "schema 2", "reads schema 1")
-    assert observations(store.folder) == before
 
 
 def test_a_catalogue_that_changed_since_the_run_began(local: Cli, tmp_path: Path) -> None:
@@ -167,8 +132,7 @@ def test_a_stack_that_does_not_install(runtime_name: str, session_places: Worksp
 def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tmp_path: Path) -> None:
     file = tmp_path / "hang.yaml"
     file.write_text((HERE / "small.yaml").read_text().replace("patience_s: 2", "patience_s: 1"))
-    child = local.start("lab.run", "--runtime", "local", "--experiment", str(file), "--blocks", "2")
-    wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
+    child = under_way(local, "--runtime", "local", "--experiment", str(file), "--blocks", "2", trials=2)
     for each in processes(local.workspace):
         if "--worker-class=gevent" in each.info["cmdline"]:
             each.suspend()
@@ -182,8 +146,8 @@ def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tm
 
 
 def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -> None:
-    child = local.start("lab.run", "--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
-    wait_for(lambda: len(observations(local.latest)) >= 2, "two trials")
+    words = ("--runtime", "local", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
+    child = under_way(local, *words, trials=2)
     for each in processes(local.workspace):
         if "wsgilab.load.driver" in each.info["cmdline"]:
             each.send_signal(signal.SIGKILL)
@@ -212,8 +176,8 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as reached:
         reached.enter_context(Detour(f"{folder}/s", urlsplit(found.address).path, [0]).open())
         cli.variables["DOCKER_HOST"] = f"unix://{folder}/s"
-        child = cli.start("lab.run", "--runtime", "compose", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
-        wait_for(lambda: len(observations(cli.latest)) >= 2, "two trials")
+        words = ("--runtime", "compose", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
+        child = under_way(cli, *words, trials=2)
         reached.close()
         output, _ = child.communicate(timeout=60)
     assert_one_line(Ended(code=child.returncode, output=output), "the Docker engine stopped answering", "--resume")
@@ -226,55 +190,13 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
     assert cli.leftovers() == []
 
 
-def test_two_labs_in_one_checkout_do_not_measure_each_other(local: Cli) -> None:
-    local.workspace.state.mkdir(parents=True, exist_ok=True)
-    with (local.workspace.state / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert_one_line(local.run(), "another lab is at work here")
-
-
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["lab.run", "--runtime", "podman"], ["--runtime: unknown runtime 'podman'", "known are compose, local"]),
-        (["lab.run", "--cores", "one"], ["--cores one", "whole numbers"]),
-        (["lab.run", "--runtime", "local", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
-        (["lab.run", "--resume", "no-such-run"], ["no run 'no-such-run'", "make one with invoke lab.run"]),
-        (["lab.report", "--run", "no-such-run"], ["no run 'no-such-run'"]),
-        (["lab.build", "--runtime", "local", "--servers", "nope"], ["unknown server 'nope'"]),
-        (["lab.run", "--port", "8089"], ["--port 8089", "give --watch too"]),
-        (["lab.up", "--runtime", "local", "--port", "0", "--servers", "nope"], ["--servers", "unknown server 'nope'"]),
-        (["lab.up", "--port", "eighty"], ["--port eighty", "whole number"]),
-    ],
-)
-def test_options_that_are_wrong(local: Cli, words: list[str], parts: list[str]) -> None:
-    assert_one_line(local(*words), *parts, code=USAGE)
-
-
 def test_more_cores_than_there_are(local: Cli) -> None:
     ended = local("lab.up", "--runtime", "local", "--port", "0", "--cores", "999")
     assert_one_line(ended, "999 server cores", "--share-generator")
 
 
-def test_a_lab_that_is_not_up(local: Cli) -> None:
-    assert_one_line(local("lab.logs", "gunicorn-sync-4"), "the interactive lab is not up", "invoke lab.up")
-
-
-# --- no engine, which is a normal case
-
-CONTEXT = '[{"Endpoints":{"docker":{"Host":"unix:///somewhere"}},"TLSMaterial":{},"Storage":{"TLSPath":""}}]'
-"""What Docker's client tells of the current one."""
-
-
-def fake_docker(folder: Path, script: str) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "docker"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    return str(folder)
-
-
 def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path: Path) -> None:
+    """That is a normal case."""
     empty = tmp_path / "empty"
     empty.mkdir()
     local.variables["PATH"] = str(empty)
@@ -282,20 +204,3 @@ def test_a_machine_without_docker_runs_locally_and_says_why(local: Cli, tmp_path
     assert ended.code == 0, ended.output
     assert ended.lines[0] == "Runtime: local (no docker client on PATH)."
     assert_one_line(local("lab.run", "--runtime", "compose"), "no docker client on PATH", "use --runtime local")
-
-
-def test_an_old_client_earlier_on_path_does_not_hide_a_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = fake_docker(tmp_path / "old", "exit 1")
-    answers = f"case $1 in compose) echo 2.26.1;; version) echo 26.1.5;; context) echo '{CONTEXT}';; esac"
-    whole = fake_docker(tmp_path / "whole", answers)
-    monkeypatch.setenv("PATH", f"{old}:{whole}:/usr/bin:/bin")
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert engine.find() == Engine(
-        docker=f"{whole}/docker",
-        address="unix:///somewhere",
-        endpoint=Endpoint(host="unix:///somewhere"),
-        version="26.1.5",
-        compose="2.26.1",
-    )

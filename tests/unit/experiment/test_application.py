@@ -10,6 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.said import refusal as refused
+from tests.unit.said import table
 from wsgilab.experiment import application
 from wsgilab.experiment.request_entries import MOST_BODY_BYTES
 from wsgilab.model import Application, Expected, Request
@@ -58,10 +60,7 @@ def of_requests(*lines: str) -> Application:
 
 
 def refusal(text: str) -> str:
-    with pytest.raises(SpecError) as caught:
-        parse(text)
-    assert "\n" not in caught.value.message
-    return caught.value.message
+    return refused(SpecError, parse, text)
 
 
 # What a file says.
@@ -161,31 +160,18 @@ def test_an_image_and_services_have_paths_relative_to_the_file_and_a_source_with
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [
-        ("image: shop, build: .", ": has image and build; give the one or the other"),
-        (
-            "image: shop, python: '3.12'",
-            ".python: comes with the image that image names; leave the one or the other out",
-        ),
-        ("build: ., requirements: r.txt", ".requirements: comes with the image that build names; "),
-        ("image: shop, extras: [a]", ".extras: comes with the image that image names; "),
-        (
-            "image: -v",
-            ".image: must be the name of an image, such as shop:latest or registry.example/shop:1.2, not '-v'",
-        ),
-        (
-            "backends: [{compose: a.yml}]",
-            ".backends: must be a list of postgres, upstream and {compose: FILE, services: [NAME]}, not [{'compose'",
-        ),
-        (
-            "backends: [{compose: a.yml, services: [a]}, {compose: b.yml, services: [b]}]",
-            ".backends: has services of a.yml and b.yml; name one Compose file, which may include others",
-        ),
-        (
-            "backends: [postgres, {compose: a.yml, services: [postgres]}]",
-            ".backends: postgres is there twice, and servers reach each by its name; leave one out",
-        ),
-    ],
+    table(
+        """
+        image: shop, build: . | : has image and build; give the one or the other
+        image: shop, python: '3.12' | .python: comes with the image that image names; leave the one or the other out
+        build: ., requirements: r.txt | .requirements: comes with the image that build names;
+        image: shop, extras: [a] | .extras: comes with the image that image names;
+        image: -v | .image: must be the name of an image, such as shop:latest or registry.example/shop:1.2, not '-v'
+        backends: [{compose: a.yml}] | .backends: must be a list of postgres, upstream and {compose: FILE, services: [NAME]}, not [{'compose'
+        backends: [{compose: a.yml, services: [a]}, {compose: b.yml, services: [b]}] | .backends: has services of a.yml and b.yml; name one Compose file, which may include others
+        backends: [postgres, {compose: a.yml, services: [postgres]}] | .backends: postgres is there twice, and servers reach each by its name; leave one out
+        """
+    ),
 )
 def test_what_does_not_go_with_an_image_or_with_services_is_said_in_one_line(settings: str, message: str) -> None:
     text = f"application: {{entry: 'shop:app', {settings}}}\nrequests: {{root: {{get: /}}}}"
@@ -245,147 +231,56 @@ def test_a_long_path_has_a_name_that_an_experiment_takes() -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "message"),
-    [
-        ("entry:", "entri:", "unknown key 'application.entri'; known are entry, source, requirements, "),
-        (
-            "shop:create_app('prod')",
-            "shop",
-            "application.entry: must be module:callable, such as shop.wsgi:app or \"shop:create_app('prod')\", not 'shop'",
-        ),
-        ("shop:create_app('prod')", "shop:", "application.entry: must be module:callable"),
-        ("shop:create_app('prod')", "shop:app[0]", "application.entry: must be module:callable"),
-        ("shop:create_app('prod')", "shop/wsgi.py:app", "application.entry: must be module:callable"),
-        (
-            "create_app('prod')",
-            "create_app(PROD)",
-            (
-                "application.entry: a factory takes literal arguments alone, such as 'prod' or debug=False, not "
-                "'shop:create_app(PROD)'"
-            ),
-        ),
-        ("create_app('prod')", "create_app(**{'a': 1})", "application.entry: a factory's arguments are spelled out"),
-        ("create_app('prod')", "create_app(*[1])", "application.entry: a factory takes literal arguments alone"),
-        (
-            "source: ../shop",
-            "requirements: ../requirements.txt",
-            "application.requirements: must be within source, and relative to it, not '../requirements.txt'",
-        ),
-        ("source: ../shop", "env_file: /etc/env", "application.env_file: must be within source"),
-        ("[instance]", "[.]", "application.writable[0]: must be within source, and relative to it, not '.'"),
-        (
-            "source: ../shop",
-            "requirements: requirements.txt\n  extras: [a]",
-            "application.extras: are those of a pyproject.toml, but requirements is 'requirements.txt'",
-        ),
-        (
-            "{SHOP_DB: ",
-            "{LAB_APP: ",
-            "application.env: LAB_APP: variables that begin with LAB_ are the lab's own; name it otherwise",
-        ),
-        ("[python, -m, shop.seed]", "python", "application.prepare: must be a list of words such as [python, -m, shop"),
-        (
-            'get: "/orders?page=1"',
-            "get: orders",
-            (
-                "requests.orders.get: must begin with / and be printable ASCII without spaces and #; spell others as URLs "
-                "do, such as %20, not 'orders'"
-            ),
-        ),
-        (
-            'get: "/orders?page=1", ',
-            "",
-            (
-                "requests.orders: needs one of get, post, put, patch, delete, head, options with a path, or mix, or "
-                "locustfile; there is neither"
-            ),
-        ),
-        (
-            "{post: /orders",
-            "{post: /orders, get: /",
-            "requests.buy: needs one of get, post, put, patch, delete, head, ",
-        ),
-        ("{X-Key: k}", "{X Key: k}", "requests.buy.headers.X Key.[key]: must be the name of a header, not 'X Key'"),
-        ("{X-Key: k}", "{X-Key: 1}", "requests.buy.headers.X-Key: must be printable ASCII, as headers are sent, not 1"),
-        (
-            "{X-Key: k}",
-            "{content-length: '3'}",
-            "requests.buy.headers: content-length: is the load generator's own; leave it out",
-        ),
-        ("{X-Key: k}", "{X-Key: k, x-key: l}", "requests.buy.headers: has a header twice; give it once"),
-        (
-            "json: {sku: 7}",
-            "json: {sku: 7}, body: x",
-            "requests.buy: has json and body, but a request has one body; give one of them",
-        ),
-        ("json: {sku: 7}", "json: {1: 7}", "requests.buy.json: JSON cannot spell it (a key that is no text)"),
-        ("json: {sku: 7}", "json: .inf", "requests.buy.json: JSON cannot spell it"),
-        ("put: /files/x", "head: /files/x", "requests.upload.body_file: a HEAD has no body; leave it out"),
-        ("fixtures/x.bin}", "fixtures/x.bin, mix: {buy: 1}}", "requests.upload: needs one of get, "),
-        ("body_file: fixtures/x.bin", "body_base64: a", "requests.upload.body_base64: is no base64"),
-        ("expect: 201", "expect: 20", "requests.buy.expect.status: must be a whole number from 100 to 599, not 20"),
-        ("expect: 201", "expect: {matches: '('}", "requests.buy.expect.matches: is no regular expression (missing ), "),
-        ("status: 200", "state: 200", "unknown key 'requests.orders.expect.state'; known are status, contains, "),
-        (
-            'get: "/orders?page=1"',
-            'head: "/orders"',
-            "requests.orders.expect.contains: the answer to a HEAD has no body; expect a status alone",
-        ),
-        ("{orders: 8, buy: 1}", "{order: 8}", "requests.shop.mix: unknown request 'order'; did you mean orders?"),
-        (
-            "{orders: 8, buy: 1}",
-            "{shop: 8}",
-            "requests.shop.mix: unknown request 'shop'; known are orders, buy, upload",
-        ),
-        ("{orders: 8, buy: 1}", "{orders: 0}", "requests.shop.mix: one share at least must be more than 0"),
-        ("{orders: 8, buy: 1}", "{}", "requests.shop.mix: one share at least must be more than 0"),
-        (
-            "{orders: 8, buy: 1}",
-            "{orders: 99.99, buy: 0.01}",
-            "requests.shop.mix: comes to its shares after 10,000 requests, and may take 1,000; give rounder shares",
-        ),
-        (
-            "buy: 1}}",
-            "buy: 1}, expect: 200}",
-            "requests.shop.expect: a mix has nothing but its shares; give it to the requests that it names",
-        ),
-        (
-            "  shop: {mix",
-            "  The Shop: {mix",
-            "requests.The Shop.[key]: must be lower-case letters, digits and hyphens, 64 at",
-        ),
-        (
-            "  shop: {mix: {orders: 8, buy: 1}}",
-            "  shop: {locustfile: browse.py, expect: 200}",
-            "requests.shop.expect: a Locust file has its own requests; leave it out, or change that file",
-        ),
-        (
-            "{mix: {orders: 8, buy: 1}}",
-            f"{{locustfile: browse.py, files: {{other.py: {'a' * 64}}}}}",
-            "requests.shop.files: has no browse.py, which locustfile names; leave files out",
-        ),
-        (
-            "{mix: {orders: 8, buy: 1}}",
-            "{locustfile: browse.py, files: {browse.py: 'import json'}}",
-            "requests.shop.files.browse.py: must be a SHA-256 in hexadecimal, as a run has recorded it, not 'import json'",
-        ),
-        (
-            "{mix: {orders: 8, buy: 1}}",
-            "{locustfile: browse.py, user: the user}",
-            "requests.shop.user: must be the name of a class, such as Shopper, not 'the user'",
-        ),
-        (
-            "{mix: {orders: 8, buy: 1}}",
-            "{locustfile: bad.py}",
-            "requests.shop.locustfile: lab/bad.py, line 2: invalid syntax",
-        ),
-        ("{mix: {orders: 8, buy: 1}}", "{locustfile: x.bin}", "requests.shop.locustfile: lab/x.bin: is not UTF-8 text"),
-        ("expect: 201", "user: Shopper", "requests.buy.user: is of a Locust file; leave it out, or name that with"),
-        (
-            "[instance]",
-            "[instance]\n  locust_requirements: [-r more.txt]",
-            "application.locust_requirements: must be a list of packages of an index, such as [faker, beautifulsoup4>=4.12]",
-        ),
-    ],
+    table(
+        r"""
+        entry: | entri: | unknown key 'application.entri'; known are entry, source, requirements,
+        shop:create_app('prod') | shop | application.entry: must be module:callable, such as shop.wsgi:app or "shop:create_app('prod')", not 'shop'
+        shop:create_app('prod') | shop: | application.entry: must be module:callable
+        shop:create_app('prod') | shop:app[0] | application.entry: must be module:callable
+        shop:create_app('prod') | shop/wsgi.py:app | application.entry: must be module:callable
+        create_app('prod') | create_app(PROD) | application.entry: a factory takes literal arguments alone, such as 'prod' or debug=False, not 'shop:create_app(PROD)'
+        create_app('prod') | create_app(**{'a': 1}) | application.entry: a factory's arguments are spelled out
+        create_app('prod') | create_app(*[1]) | application.entry: a factory takes literal arguments alone
+        source: ../shop | requirements: ../requirements.txt | application.requirements: must be within source, and relative to it, not '../requirements.txt'
+        source: ../shop | env_file: /etc/env | application.env_file: must be within source
+        [instance] | [.] | application.writable[0]: must be within source, and relative to it, not '.'
+        {SHOP_DB: | {LAB_APP: | application.env: LAB_APP: variables that begin with LAB_ are the lab's own; name it otherwise
+        [python, -m, shop.seed] | python | application.prepare: must be a list of words such as [python, -m, shop
+        get: "/orders?page=1" | get: orders | requests.orders.get: must begin with / and be printable ASCII without spaces and #; spell others as URLs do, such as %20, not 'orders'
+        get: "/orders?page=1", |  | requests.orders: needs one of get, post, put, patch, delete, head, options with a path, or mix, or locustfile; there is neither
+        {post: /orders | {post: /orders, get: / | requests.buy: needs one of get, post, put, patch, delete, head,
+        {X-Key: k} | {X Key: k} | requests.buy.headers.X Key.[key]: must be the name of a header, not 'X Key'
+        {X-Key: k} | {X-Key: 1} | requests.buy.headers.X-Key: must be printable ASCII, as headers are sent, not 1
+        {X-Key: k} | {content-length: '3'} | requests.buy.headers: content-length: is the load generator's own; leave it out
+        {X-Key: k} | {X-Key: k, x-key: l} | requests.buy.headers: has a header twice; give it once
+        json: {sku: 7} | json: {sku: 7}, body: x | requests.buy: has json and body, but a request has one body; give one of them
+        json: {sku: 7} | json: {1: 7} | requests.buy.json: JSON cannot spell it (a key that is no text)
+        json: {sku: 7} | json: .inf | requests.buy.json: JSON cannot spell it
+        put: /files/x | head: /files/x | requests.upload.body_file: a HEAD has no body; leave it out
+        fixtures/x.bin} | fixtures/x.bin, mix: {buy: 1}} | requests.upload: needs one of get,
+        body_file: fixtures/x.bin | body_base64: a | requests.upload.body_base64: is no base64
+        expect: 201 | expect: 20 | requests.buy.expect.status: must be a whole number from 100 to 599, not 20
+        expect: 201 | expect: {matches: '('} | requests.buy.expect.matches: is no regular expression (missing ),
+        status: 200 | state: 200 | unknown key 'requests.orders.expect.state'; known are status, contains,
+        get: "/orders?page=1" | head: "/orders" | requests.orders.expect.contains: the answer to a HEAD has no body; expect a status alone
+        {orders: 8, buy: 1} | {order: 8} | requests.shop.mix: unknown request 'order'; did you mean orders?
+        {orders: 8, buy: 1} | {shop: 8} | requests.shop.mix: unknown request 'shop'; known are orders, buy, upload
+        {orders: 8, buy: 1} | {orders: 0} | requests.shop.mix: one share at least must be more than 0
+        {orders: 8, buy: 1} | {} | requests.shop.mix: one share at least must be more than 0
+        {orders: 8, buy: 1} | {orders: 99.99, buy: 0.01} | requests.shop.mix: comes to its shares after 10,000 requests, and may take 1,000; give rounder shares
+        buy: 1}} | buy: 1}, expect: 200} | requests.shop.expect: a mix has nothing but its shares; give it to the requests that it names
+        shop: {mix | The Shop: {mix | requests.The Shop.[key]: must be lower-case letters, digits and hyphens, 64 at
+        shop: {mix: {orders: 8, buy: 1}} | shop: {locustfile: browse.py, expect: 200} | requests.shop.expect: a Locust file has its own requests; leave it out, or change that file
+        {mix: {orders: 8, buy: 1}} | {locustfile: browse.py, files: {other.py: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}} | requests.shop.files: has no browse.py, which locustfile names; leave files out
+        {mix: {orders: 8, buy: 1}} | {locustfile: browse.py, files: {browse.py: 'import json'}} | requests.shop.files.browse.py: must be a SHA-256 in hexadecimal, as a run has recorded it, not 'import json'
+        {mix: {orders: 8, buy: 1}} | {locustfile: browse.py, user: the user} | requests.shop.user: must be the name of a class, such as Shopper, not 'the user'
+        {mix: {orders: 8, buy: 1}} | {locustfile: bad.py} | requests.shop.locustfile: lab/bad.py, line 2: invalid syntax
+        {mix: {orders: 8, buy: 1}} | {locustfile: x.bin} | requests.shop.locustfile: lab/x.bin: is not UTF-8 text
+        expect: 201 | user: Shopper | requests.buy.user: is of a Locust file; leave it out, or name that with
+        [instance] | [instance]\n  locust_requirements: [-r more.txt] | application.locust_requirements: must be a list of packages of an index, such as [faker, beautifulsoup4>=4.12]
+        source: ../shop | requirements: requirements.txt\n  extras: [a] | application.extras: are those of a pyproject.toml, but requirements is 'requirements.txt'
+        """
+    ),
 )
 def test_what_is_wrong_is_said_in_one_line(before: str, after: str, message: str) -> None:
     assert FILE.count(before) == 1
@@ -425,10 +320,7 @@ def test_all_bodies_together_have_a_limit() -> None:
 def test_what_the_command_line_says_wrong_is_told_with_its_option(
     entry: str, source: str, path: str, begin: str
 ) -> None:
-    with pytest.raises(SpecError) as caught:
-        application.of_get(entry, source, path)
-
-    assert caught.value.message.startswith(begin)
+    assert refused(SpecError, application.of_get, entry, source, path).startswith(begin)
 
 
 # What is recorded of one.

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from docker.tls import TLSConfig
 
+from tests.unit.said import table
 from wsgilab import testing
 from wsgilab.experiment.site import PLAIN_TCP
 from wsgilab.model import SiteMachine
@@ -123,6 +124,16 @@ def test_the_engine_is_that_of_the_current_context(here: Path) -> None:
         compose="2.26.1",
     )
     assert asked(here) == ["unix:///somewhere", "", "", ""], "told in so many words"
+
+
+def test_an_old_client_earlier_on_path_does_not_hide_a_whole_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_context(here, "unix:///somewhere")
+    (here / "old").mkdir()
+    put(here / "old", "docker", "exit 1")
+    monkeypatch.setenv("PATH", f"{here}/old:{here}:/usr/bin:/bin")
+    found = find()
+    assert isinstance(found, Engine)
+    assert (found.docker, found.compose) == (str(here / "docker"), "2.26.1")
 
 
 def test_a_context_with_certificates_is_used_with_them(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,24 +313,16 @@ def test_certificates_are_those_of_the_folder_which_has_all(
 
 @pytest.mark.parametrize(
     ("context", "engine_name", "begin", "end"),
-    [
-        ("", "cloud", "no Docker context 'cloud' (context not found); make one", "by its address"),
-        ("", "tcp://h:2375", "tcp://h:2375 has no TLS", ""),
-        (
-            "npipe:////./pipe/docker",
-            "cloud",
-            "the engine of context 'cloud' is at npipe:////./pipe/docker",
-            "or tcp://",
-        ),
-        ("fd://", "cloud", "the engine of context 'cloud' is at fd://, which cannot be used; name one at", "tcp://"),
-        ("ssh://-oProxyCommand=true", "cloud", "", "such as ssh://user@host; change the Docker context 'cloud'"),
-        (
-            "",
-            "unix:///s",
-            "no Docker engine answers at unix:///s (Cannot connect to the Docker",
-            "this machine reach it",
-        ),
-    ],
+    table(
+        """
+         | cloud | no Docker context 'cloud' (context not found); make one | by its address
+         | tcp://h:2375 | tcp://h:2375 has no TLS |
+        npipe:////./pipe/docker | cloud | the engine of context 'cloud' is at npipe:////./pipe/docker | or tcp://
+        fd:// | cloud | the engine of context 'cloud' is at fd://, which cannot be used; name one at | tcp://
+        ssh://-oProxyCommand=true | cloud |  | such as ssh://user@host; change the Docker context 'cloud'
+         | unix:///s | no Docker engine answers at unix:///s (Cannot connect to the Docker | this machine reach it
+        """
+    ),
 )
 def test_an_engine_that_cannot_be_used(context: str, engine_name: str, begin: str, end: str, here: Path) -> None:
     (here / "version").unlink()
@@ -331,10 +334,10 @@ def test_an_engine_that_cannot_be_used(context: str, engine_name: str, begin: st
 
 
 def test_a_client_that_hangs_and_one_without_compose(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(engine, "_ANSWER_S", 0.5)
     monkeypatch.setenv("PATH", str(here))
     put(here, "docker", '[ "$1" = compose ] && echo 2.26.1 || /bin/sleep 60')
-    assert f"({here / 'docker'} did not end within 1 s)" in refusal("unix:///somewhere")
+    assert f"({here / 'docker'} did not end within 0.5 s)" in refusal("unix:///somewhere")
     put(here, "docker", "exit 1")
     assert refusal("unix:///s").startswith(
         f"alpha: the docker client {here / 'docker'} has no Compose plug-in; install"
