@@ -1,5 +1,6 @@
 """What the doctor finds, and that every finding that is not well has its remedy."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from wsgilab import doctor
 from wsgilab.runtime import engine
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
+from wsgilab.system import neighbours
 
 ENGINE = Engine(
     docker="/usr/bin/docker",
@@ -22,6 +24,7 @@ def examined(
 ) -> dict[str, str]:
     """Subject -> remedy; empty where all is well."""
     monkeypatch.setattr(engine, "find", lambda: found)
+    monkeypatch.setattr(neighbours, "look", partial(neighbours.look, seconds=0.05))
     return {each.subject: each.remedy for each in doctor.examine(servers=3, results=results, ports=ports)}
 
 

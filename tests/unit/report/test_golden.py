@@ -1,31 +1,29 @@
-"""Every format, of real recorded runs, byte for byte as in tests/golden; `pytest tests/unit/test_golden.py --renew` writes
-those anew, to be read in the diff before they are committed."""
+"""Every format, of real recorded runs, byte for byte as in tests/golden; `pytest tests/unit/report/test_golden.py --renew`
+writes those anew, to be read in the diff before they are committed."""
 
 import functools
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from tests.unit import lanes
+from tests.unit.runs import before_and_after, compared, stored
+from tests.unit.said import printed
 from wsgilab.analysis import claims
-from wsgilab.analysis.ab import runs as compare_runs
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment.catalogue import parse
-from wsgilab.model import ClaimResult, Comparison, Run, RunsComparison
+from wsgilab.model import ClaimResult, Comparison, Run
 from wsgilab.report import ab, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.formats import FORMATS
-from wsgilab.results.store import Store
 
 TESTS = Path(__file__).parents[2]
 PROJECT = TESTS.parent
@@ -34,14 +32,9 @@ WIDTH = 160
 """Of the terminal."""
 MOST_BYTES = 2_500_000
 """Of all golden files together: they are copied with every change of theirs."""
+REMEDY = "if that is right: pytest tests/unit/report/test_golden.py --renew"
 
 Files = Mapping[str, bytes]
-
-
-@functools.cache
-def answer() -> Comparison:
-    store = Store(TESTS / "recorded" / "answer")
-    return compare(store.run(), store.observations())
 
 
 @functools.cache
@@ -52,14 +45,8 @@ def apart() -> Comparison:
 
 
 @functools.cache
-def before_and_after() -> RunsComparison:
-    before, after = (Store(TESTS / "recorded" / name) for name in ("before", "after"))
-    return compare_runs(before.run(), before.observations(), after.run(), after.observations())
-
-
-@functools.cache
 def verdicts() -> tuple[Run, tuple[ClaimResult, ...]]:
-    store = Store(TESTS / "unit" / "recorded" / "claims")
+    store = stored("unit/recorded/claims")
     catalogue = parse((PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
     asked = claims.parse((PROJECT / "experiments" / "claims.yaml").read_text(), "claims.yaml", catalogue)
     run = store.run()
@@ -67,10 +54,7 @@ def verdicts() -> tuple[Run, tuple[ClaimResult, ...]]:
 
 
 def on_terminal(shown: RenderableType, name: str) -> Files:
-    console = Console(file=io.StringIO(), width=WIDTH)
-    console.print(shown)
-    assert isinstance(console.file, io.StringIO)
-    return {name: console.file.getvalue().encode()}
+    return {name: printed(shown, width=WIDTH).encode()}
 
 
 def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) -> Callable[[], Files]:
@@ -78,9 +62,9 @@ def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) ->
 
 
 RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
-    **{("answer", name): of(answer, render) for name, render in FORMATS.items()},
-    ("answer", "terminal"): lambda: on_terminal(terminal.comparison(answer(), WIDTH), "terminal.txt"),
-    ("answer", "advice"): lambda: on_terminal(terminal.advice(answer()), "advice.txt"),
+    **{("answer", name): of(compared, render) for name, render in FORMATS.items()},
+    ("answer", "terminal"): lambda: on_terminal(terminal.comparison(compared(), WIDTH), "terminal.txt"),
+    ("answer", "advice"): lambda: on_terminal(terminal.advice(compared()), "advice.txt"),
     **{("apart", name): of(apart, render) for name, render in FORMATS.items()},
     ("apart", "terminal"): lambda: on_terminal(terminal.comparison(apart(), WIDTH), "terminal.txt"),
     ("apart", "advice"): lambda: on_terminal(terminal.advice(apart()), "advice.txt"),
@@ -108,11 +92,14 @@ def held(folder: Path, files: Files, *, renew: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             continue
-        if not path.is_file():
-            pytest.fail(f"{path} is not there; pytest tests/unit/test_golden.py --renew writes it", pytrace=False)
-        if (told := difference(path.read_bytes(), content)) is not None:
-            remedy = "if that is right: pytest tests/unit/test_golden.py --renew"
-            pytest.fail(f"{path} would be another now: {told}\n{remedy}", pytrace=False)
+        before = path.read_bytes() if path.is_file() else b""
+        if before != content:
+            at = next(
+                (at for at, pair in enumerate(zip(before, content, strict=False)) if len(set(pair)) > 1), len(before)
+            )
+            around = slice(max(0, at - 30), at + 90)
+            told = f"from byte {at} on:\n- {before[around]!r}\n+ {content[around]!r}\n{REMEDY}"
+            pytest.fail(f"{path} would be another {told}", pytrace=False)
 
 
 def alone(folder: Path, names: set[str], *, renew: bool) -> None:
@@ -123,31 +110,7 @@ def alone(folder: Path, names: set[str], *, renew: bool) -> None:
             path.unlink()
     elif left:
         listed = ", ".join(str(path.relative_to(folder)) for path in left)
-        pytest.fail(
-            f"{folder} has files that no format writes: {listed}; pytest tests/unit/test_golden.py --renew removes them",
-            pytrace=False,
-        )
-
-
-def difference(before: bytes, after: bytes) -> str | None:
-    """The first place where two texts differ, with a little around it; None where they do not. Plots are a single line."""
-    if before == after:
-        return None
-    old, new = before.decode(errors="replace").split("\n"), after.decode(errors="replace").split("\n")
-    differing = sum(one != other for one, other in zip(old, new, strict=False)) + abs(len(old) - len(new))
-    line = _first_other(old, new)
-    one, other = (lines[line] if line < len(lines) else "" for lines in (old, new))
-    column = _first_other(one, other)
-    begin = max(0, column - 30)
-    return (
-        f"{differing} of {max(len(old), len(new))} lines differ, the first is line {line + 1}, at character {column + 1}:\n"
-        f"- {one[begin : column + 90]}\n+ {other[begin : column + 90]}"
-    )
-
-
-def _first_other(one: Sequence[str], other: Sequence[str]) -> int:
-    same = zip(one, other, strict=False)
-    return next((at for at, (left, right) in enumerate(same) if left != right), min(len(one), len(other)))
+        pytest.fail(f"{folder} has files that no format writes: {listed}; {REMEDY}", pytrace=False)
 
 
 @pytest.fixture
@@ -207,32 +170,17 @@ def test_rendering_again_elsewhere_gives_the_same_bytes() -> None:
 def test_a_golden_file_that_is_missing_other_or_left_over_is_told(tmp_path: Path) -> None:
     files = {"a.md": b"one\ntwo\n", "plots/b.svg": b"<svg>" + b"x" * 500 + b"1</svg>"}
 
-    with pytest.raises(pytest.fail.Exception, match=r"a\.md is not there; .* --renew writes it"):
+    with pytest.raises(pytest.fail.Exception, match=r"a\.md would be another from byte 0 on"):
         held(tmp_path, files, renew=False)
     held(tmp_path, files, renew=True)
-    alone(tmp_path, set(files), renew=True)
     held(tmp_path, files, renew=False)
-    alone(tmp_path, set(files), renew=False)
 
     changed = {**files, "plots/b.svg": b"<svg>" + b"x" * 500 + b"2</svg>"}
-    with pytest.raises(pytest.fail.Exception) as caught:
+    with pytest.raises(pytest.fail.Exception, match=r"from byte 505 on:\n- b'x{30}1</svg>'\n\+ b'x{30}2</svg>'\n"):
         held(tmp_path, changed, renew=False)
-    assert "1 of 1 lines differ, the first is line 1, at character 506" in str(caught.value)
-    assert "\n- xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1</svg>\n+ xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx2</svg>\n" in str(caught.value)
 
     (tmp_path / "plots" / "old.svg").write_bytes(b"")
     with pytest.raises(pytest.fail.Exception, match=r"files that no format writes: plots/old\.svg"):
         alone(tmp_path, set(files), renew=False)
     alone(tmp_path, set(files), renew=True)
     alone(tmp_path, set(files), renew=False)
-
-
-def test_what_differs_is_told_shortly() -> None:
-    texts = [b"", b"a\n", b"a\nb\n", b"a\nc\n", b"a\r\n", b"\xff"]
-
-    for one, other in pairwise(texts):
-        told = difference(one, other)
-        assert told is not None
-        assert len(told) < 400
-    assert difference(b"a\nb\n", b"a\n") == "2 of 3 lines differ, the first is line 2, at character 1:\n- b\n+ "
-    assert difference(b"same", b"same") is None

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from tests.unit import lanes
+from tests.unit.said import printed
 from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
@@ -102,10 +103,7 @@ def as_markdown(of: Comparison) -> str:
 
 
 def on_terminal(of: Comparison, width: int = 200) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(terminal.comparison(of, width))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printed(terminal.comparison(of, width), width=width)
 
 
 # YAML.
@@ -341,7 +339,7 @@ def test_how_to_read_it_explains_every_column_that_could_be_misread() -> None:
     assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in tables.LEGEND)
 
 
-def test_what_intervals_are_worth_is_told_with_the_number_of_blocks() -> None:
+def test_what_intervals_are_worth_is_told_with_the_number_of_blocks_and_of_ratios_where_there_are_any() -> None:
     six = unescaped(as_markdown(USUAL))
     few = unescaped(as_markdown(of_blocks(2, *measured(ONE, *range(2)), *measured(TWO, *range(2)))))
 
@@ -350,18 +348,19 @@ def test_what_intervals_are_worth_is_told_with_the_number_of_blocks() -> None:
     assert "A comparison needs" not in six
     assert "hold the true median with a chance of 50.0%" in few
     assert "A comparison needs 3 blocks at least: some have only 2, and are undecided." in few
-
-
-def test_where_nothing_is_compared_nothing_is_said_of_ratios() -> None:
     assert "Those of ratios" not in unescaped(as_markdown(of_blocks(6, *measured(ONE, *BLOCKS), cells=(ONE,))))
 
 
-def test_failures_are_told_above_and_below_the_tables() -> None:
-    text = as_markdown(ONE_FAILED)
+@pytest.mark.parametrize(
+    ("of", "trials"),
+    [(ONE_FAILED, "3 trials"), (session(*measured(ONE, 0), *(failed(TWO, block) for block in range(3))), "3 seconds")],
+)
+def test_failures_are_told_above_and_below_the_tables(of: Comparison, trials: str) -> None:
+    text = as_markdown(of)
 
-    assert "- 3 trials failed; see the warnings.\n" in text
-    assert "- two: 3 of 3 trials failed: the server had ended\n" in text
-    assert "trials failed" not in as_markdown(USUAL)
+    assert f"- {trials} failed; see the warnings.\n" in text
+    assert f"- two: 3 of {trials} failed: the server had ended\n" in text
+    assert f"{trials} failed" not in as_markdown(USUAL)
 
 
 def test_an_interactive_session_is_told_as_one() -> None:
@@ -372,13 +371,6 @@ def test_an_interactive_session_is_told_as_one() -> None:
     assert "runtime local, 1 s windows. A CPU" in unescaped(text)
     assert not re.search(r"seed|blocks|true median", text)
     assert markdown.interactive() not in as_markdown(USUAL)
-
-
-def test_failures_of_an_interactive_session_are_told_above_and_below_the_tables() -> None:
-    text = as_markdown(session(*measured(ONE, 0), failed(TWO, 0)))
-
-    assert "- 1 seconds failed; see the warnings.\n" in text
-    assert "- two: 1 of 1 seconds failed: the server had ended\n" in text
 
 
 def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:
@@ -692,11 +684,8 @@ def test_a_narrow_terminal_leaves_columns_out_but_cuts_none(width: int) -> None:
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_a_grid_never_breaks_a_name_or_a_word(width: int) -> None:
     workspace = commands.workspace({})
-    console = Console(file=io.StringIO(), width=width)
-    console.print(commands.catalogue_table(workspace, width))
+    lines = printed(commands.catalogue_table(workspace, width), width=width).splitlines()
 
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     servers = read_catalogue(workspace)
     assert [line.split()[0] for line in lines[1:] if line[:1].strip()] == list(servers)
@@ -705,11 +694,9 @@ def test_a_grid_never_breaks_a_name_or_a_word(width: int) -> None:
 
 
 def test_a_grid_has_its_columns_and_its_rows_as_they_are() -> None:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(terminal.grid(["name", "slots"], [["[b]one[/b]", "1"], ["two", "∞"]], 80))
+    lines = printed(terminal.grid(["name", "slots"], [["[b]one[/b]", "1"], ["two", "∞"]], 80), width=80).splitlines()
 
-    assert isinstance(console.file, io.StringIO)
-    assert [line.split() for line in console.file.getvalue().splitlines()] == [
+    assert [line.split() for line in lines] == [
         ["name", "slots"],
         ["[b]one[/b]", "1"],
         ["two", "∞"],

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgilab.system import cpus
@@ -43,9 +44,9 @@ class Machine:
 
 
 @st.composite
-def machines(draw: st.DrawFn, *, share: bool | None = None) -> Machine:
+def machines(draw: st.DrawFn) -> Machine:
     """Machines on which every count fits, with one or two threads to a physical core, or no word on that."""
-    shares = draw(st.booleans()) if share is None else share
+    shares = draw(st.booleans())
     usable = draw(st.frozensets(st.integers(0, 11), min_size=1 if shares else 2))
     groups = draw(
         st.sampled_from(
@@ -99,121 +100,101 @@ def test_no_cores_are_spelled_as_nothing() -> None:
     assert cpus.spell([]) == ""
 
 
+@settings(max_examples=100)
 @given(machines())
-def test_every_count_gets_exactly_so_many_cores(machine: Machine) -> None:
-    servers = machine.layout().servers
+def test_servers_and_generator_have_as_many_cores_as_asked_for_and_share_as_few_as_can_be(machine: Machine) -> None:
+    layout = machine.layout()
+    servers, generator = layout.servers, layout.generator
 
     assert {count: len(cores) for count, cores in servers.items()} == {count: count for count in machine.counts}
-
-
-@given(machines())
-def test_nobody_runs_on_a_core_that_is_not_usable(machine: Machine) -> None:
-    layout = machine.layout()
-
-    assert layout.generator <= machine.usable
-    assert all(cores <= machine.usable for cores in layout.servers.values())
-
-
-@given(machines())
-def test_the_generator_has_as_many_cores_as_asked_for_each_on_a_physical_core_of_its_own(machine: Machine) -> None:
-    generator = machine.layout().generator
-
+    assert all(cores <= machine.usable for cores in (*servers.values(), generator))
+    # Each core of the generator is on a physical core of its own ...
     assert len(generator) == machine.generator_cores
     assert all(len(generator & group) <= 1 for group in machine.physical)
-
-
-@given(machines())
-def test_servers_take_the_generators_physical_cores_last(machine: Machine) -> None:
-    layout = machine.layout()
-    near = frozenset().union(*(group for group in machine.physical if group & layout.generator))
-
-    assert all(cores >= machine.usable - near for cores in layout.servers.values() if cores & near)
-
-
-def test_the_generator_has_one_core_unless_it_is_asked_otherwise() -> None:
-    assert cpus.layout(usable=range(4), siblings=[], counts=[1], share=False).generator == {3}
-
-
-@given(machines(share=False))
-def test_a_core_of_the_generator_is_never_a_servers(machine: Machine) -> None:
-    layout = machine.layout()
-
-    assert not any(cores & layout.generator for cores in layout.servers.values())
-
-
-@given(machines(share=True))
-def test_a_shared_core_is_the_last_that_servers_take(machine: Machine) -> None:
-    layout = machine.layout()
-
+    # ... which servers take last, and the generator's own at the very last, where they may.
+    near = frozenset().union(*(group for group in machine.physical if group & generator))
+    assert all(cores >= machine.usable - near for cores in servers.values() if cores & near)
     own = len(machine.usable) - machine.generator_cores
-    assert {count: len(cores & layout.generator) for count, cores in layout.servers.items()} == {
-        count: max(0, count - own) for count in machine.counts
-    }
+    shared = {count: max(0, count - own) if machine.share else 0 for count in machine.counts}
+    assert {count: len(cores & generator) for count, cores in servers.items()} == shared
+    # Fewer cores are a subset of more.
+    assert all(fewer <= more for fewer, more in pairwise(servers[count] for count in sorted(servers)))
 
 
+@settings(max_examples=100)
 @given(machines())
-def test_fewer_cores_are_a_subset_of_more(machine: Machine) -> None:
-    servers = machine.layout().servers
-    by_size = [servers[count] for count in sorted(servers)]
-
-    assert all(fewer <= more for fewer, more in pairwise(by_size))
-
-
-@given(machines())
-def test_backends_have_all_that_servers_and_generator_leave_and_else_the_generators_cores(machine: Machine) -> None:
-    layout = replace(machine, backends=True).layout()
-
-    left = machine.usable - layout.generator - layout.servers[max(machine.counts)]
-    assert layout.backends == (left or layout.generator)
-
-
-@given(machines(share=False))
-def test_backends_never_take_a_servers_core_unless_the_generator_does(machine: Machine) -> None:
-    layout = replace(machine, backends=True).layout()
-
-    assert not any(cores & layout.backends for cores in layout.servers.values())
-
-
-@given(machines())
-def test_backends_change_nothing_for_the_others(machine: Machine) -> None:
+def test_backends_have_what_is_left_or_else_the_generators_cores_and_change_nothing(machine: Machine) -> None:
     without, beside = machine.layout(), replace(machine, backends=True).layout()
 
+    left = machine.usable - beside.generator - beside.servers[max(machine.counts)]
+    assert beside.backends == (left or beside.generator)
+    assert machine.share or not any(cores & beside.backends for cores in beside.servers.values())
     assert without.backends == frozenset()
     assert (without.servers, without.generator) == (beside.servers, beside.generator)
     assert beside.notes[: len(without.notes)] == without.notes
 
 
-def test_cores_of_the_backends_own_need_no_note() -> None:
-    layout = cpus.layout(usable=range(4), siblings=[], counts=[1, 2], share=False, backends=True)
-
-    assert layout.backends == {2}
-    assert layout.notes == ()
+FOUR, EIGHT = ((0, 2), (1, 3)), ((0, 4), (1, 5), (2, 6), (3, 7))
+"""Cores of which two each are one physical core."""
 
 
 @pytest.mark.parametrize(
-    ("generator_cores", "note"),
-    [(1, "backends share the generator's core 3"), (2, "backends share the generator's cores 2-3")],
+    ("asked", "found", "notes"),
+    [
+        # The generator has one core unless it is asked otherwise, and backends on cores of their own need no note.
+        ({"counts": [1, 2], "backends": True}, {"generator": {3}, "backends": {2}}, []),
+        ({"counts": [3], "backends": True}, {"backends": {3}}, ["backends share the generator's core 3"]),
+        (
+            {"counts": [2], "generator_cores": 2, "backends": True},
+            {"backends": {2, 3}, "generator": {2, 3}},
+            ["backends share the generator's cores 2-3"],
+        ),
+        (
+            {"siblings": FOUR, "counts": [1], "backends": True},
+            {"servers": {1: {0}}, "backends": {2, 3}},
+            ["servers and backends share a physical core (logical cores 0,2)"],
+        ),
+        # The last physical cores are the generator's; only those that are really shared are noted.
+        (
+            {"usable": range(8), "siblings": EIGHT, "counts": [2, 4, 6], "generator_cores": 2},
+            {"generator": {2, 3}, "servers": {2: {0, 1}, 4: {0, 1, 4, 5}, 6: {0, 1, 4, 5, 6, 7}}},
+            ["servers and generator share a physical core (logical cores 2,6; 3,7)"],
+        ),
+        (
+            {"usable": range(8), "siblings": EIGHT, "counts": [5], "generator_cores": 2},
+            {},
+            ["servers and generator share a physical core (logical cores 2,6)"],
+        ),
+        (
+            {"counts": [2, 3, 4], "share": True, "generator_cores": 2},
+            {"servers": {2: {0, 1}, 3: {0, 1, 3}, 4: {0, 1, 2, 3}}},
+            ["with 3, 4 server cores the generator shares core 2-3 with the servers"],
+        ),
+        # First threads of other physical cores come before second threads.
+        (
+            {"usable": range(8), "siblings": EIGHT, "counts": [3, 6]},
+            {"generator": {3}, "servers": {3: {0, 1, 2}, 6: {0, 1, 2, 4, 5, 6}}},
+            [],
+        ),
+        (
+            {"siblings": FOUR, "counts": [1, 3]},
+            {"generator": {1}, "servers": {1: {0}, 3: {0, 2, 3}}},
+            ["servers and generator share a physical core (logical cores 1,3)"],
+        ),
+        (
+            {"usable": {0, 1}, "counts": [1, 2], "share": True},
+            {},
+            ["with 2 server cores the generator shares core 1 with the servers"],
+        ),
+    ],
 )
-def test_backends_that_share_the_generators_cores_are_noted(generator_cores: int, note: str) -> None:
-    layout = cpus.layout(
-        usable=range(4),
-        siblings=[],
-        counts=[4 - generator_cores],
-        share=False,
-        generator_cores=generator_cores,
-        backends=True,
-    )
+def test_who_has_which_cores_and_what_is_noted_of_those_that_are_shared(
+    asked: dict[str, Any], found: dict[str, object], notes: list[str]
+) -> None:
+    layout = cpus.layout(**{"usable": range(4), "siblings": [], "share": False, **asked})
 
-    assert layout.backends == layout.generator
-    assert layout.notes == (note,)
-
-
-def test_backends_on_a_physical_core_of_the_servers_are_noted() -> None:
-    layout = cpus.layout(usable=range(4), siblings=[(0, 2), (1, 3)], counts=[1], share=False, backends=True)
-
-    assert layout.servers == {1: {0}}
-    assert layout.backends == {2, 3}
-    assert layout.notes == ("servers and backends share a physical core (logical cores 0,2)",)
+    assert {name: getattr(layout, name) for name in found} == found
+    assert layout.notes == tuple(notes)
 
 
 @given(machines())
@@ -237,56 +218,9 @@ def test_a_generator_with_more_cores_than_there_are_physical_ones_does_not_fit(m
     )
 
 
-def test_a_generator_of_two_cores_takes_the_last_two_physical_ones() -> None:
-    layout = cpus.layout(
-        usable=range(8), siblings=[(0, 4), (1, 5), (2, 6), (3, 7)], counts=[2, 4, 6], share=False, generator_cores=2
-    )
-
-    assert layout.generator == {2, 3}
-    assert layout.servers == {2: {0, 1}, 4: {0, 1, 4, 5}, 6: {0, 1, 4, 5, 6, 7}}
-    assert layout.notes == ("servers and generator share a physical core (logical cores 2,6; 3,7)",)
-
-
-def test_only_the_physical_cores_that_are_really_shared_are_noted() -> None:
-    layout = cpus.layout(
-        usable=range(8), siblings=[(0, 4), (1, 5), (2, 6), (3, 7)], counts=[5], share=False, generator_cores=2
-    )
-
-    assert layout.notes == ("servers and generator share a physical core (logical cores 2,6)",)
-
-
-def test_two_shared_cores_are_noted_with_the_counts_that_share_them() -> None:
-    layout = cpus.layout(usable=range(4), siblings=[], counts=[2, 3, 4], share=True, generator_cores=2)
-
-    assert layout.servers[3] == {0, 1, 3}
-    assert layout.notes == ("with 3, 4 server cores the generator shares core 2-3 with the servers",)
-
-
 def test_what_does_not_fit_beside_a_generator_of_two_cores_tells_which_those_are() -> None:
     with pytest.raises(cpus.DoesNotFit, match="only 2 are left beside the generator's core 2-3"):
         cpus.layout(usable=range(4), siblings=[], counts=[3], share=False, generator_cores=2)
-
-
-def test_first_threads_of_other_physical_cores_come_before_second_threads() -> None:
-    layout = cpus.layout(usable=range(8), siblings=[(0, 4), (1, 5), (2, 6), (3, 7)], counts=[3, 6], share=False)
-
-    assert layout.generator == {3}
-    assert layout.servers == {3: {0, 1, 2}, 6: {0, 1, 2, 4, 5, 6}}
-    assert layout.notes == ()
-
-
-def test_a_shared_physical_core_is_noted() -> None:
-    layout = cpus.layout(usable=range(4), siblings=[(0, 2), (1, 3)], counts=[1, 3], share=False)
-
-    assert layout.generator == {1}
-    assert layout.servers[3] == {0, 2, 3}
-    assert layout.notes == ("servers and generator share a physical core (logical cores 1,3)",)
-
-
-def test_a_shared_core_is_noted_with_the_counts_that_share_it() -> None:
-    layout = cpus.layout(usable={0, 1}, siblings=[], counts=[1, 2], share=True)
-
-    assert layout.notes == ("with 2 server cores the generator shares core 1 with the servers",)
 
 
 def test_what_does_not_fit_tells_the_cores_that_are_left_and_the_remedy() -> None:
@@ -299,9 +233,6 @@ def test_what_does_not_fit_tells_the_cores_that_are_left_and_the_remedy() -> Non
     assert "ask for fewer" in message
     assert "--share-generator" in message
 
-
-def test_who_shares_already_is_not_told_to_share() -> None:
     with pytest.raises(cpus.DoesNotFit) as caught:
         cpus.layout(usable={0, 1}, siblings=[], counts=[3], share=True)
-
-    assert "--share-generator" not in str(caught.value)
+    assert "--share-generator" not in str(caught.value), "who shares already is not told to"

@@ -67,56 +67,31 @@ def test_what_makes_figures_scatter_is_recorded_and_absent_where_the_kernel_does
     assert getattr(host.fingerprint(), figure) == value
 
 
+def group(file: str, folder: str, **says: str) -> Mapping[str, str]:
+    """What the kernel says of the lab's group, and of the CPU in the group of that folder."""
+    return {"proc/self/cgroup": file, **{f"sys/fs/cgroup/{folder}cpu.{key}": text for key, text in says.items()}}
+
+
 V1, V2 = "3:memory:/m\n2:cpu,cpuacct:/docker/x\n0::/", "0::/slice/lab"
+TWO_QUOTAS = {
+    **group(V2, "slice/lab/", max="150000 100000", stat="nr_periods 9\nnr_throttled 4"),
+    **group(V2, "slice/", max="50000 100000", stat="nr_throttled 3"),
+    **group(V2, "other/", stat="nr_throttled 99"),
+}
+# In a container whose path is that of the host: its own group is the one above all.
+V1_QUOTA = group(V1, "cpu/", cfs_quota_us="120000", cfs_period_us="100000", stat="nr_throttled 5\nthrottled_time 77")
+V1_NONE = group(V1, "cpu/docker/x/", cfs_quota_us="-1", cfs_period_us="100000", stat="nr_throttled 0")
 
 
 @pytest.mark.parametrize(
     ("says", "quota", "throttled"),
     [
         ({}, None, None),
-        ({"proc/self/cgroup": V2, "sys/fs/cgroup/cpu.stat": "usage_usec 9"}, None, None),
-        (
-            {
-                "proc/self/cgroup": V2,
-                "sys/fs/cgroup/slice/lab/cpu.max": "max 100000",
-                "sys/fs/cgroup/slice/lab/cpu.stat": "nr_periods 9\nnr_throttled 0\nthrottled_usec 0",
-            },
-            None,
-            0,
-        ),
-        (
-            {
-                "proc/self/cgroup": V2,
-                "sys/fs/cgroup/slice/lab/cpu.max": "150000 100000",
-                "sys/fs/cgroup/slice/lab/cpu.stat": "nr_periods 9\nnr_throttled 4",
-                "sys/fs/cgroup/slice/cpu.max": "50000 100000",
-                "sys/fs/cgroup/slice/cpu.stat": "nr_throttled 3",
-                "sys/fs/cgroup/other/cpu.stat": "nr_throttled 99",
-            },
-            0.5,
-            7,
-        ),
-        (
-            # In a container whose path is that of the host: its own group is the one above all.
-            {
-                "proc/self/cgroup": V1,
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "120000",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-                "sys/fs/cgroup/cpu/cpu.stat": "nr_throttled 5\nthrottled_time 77",
-            },
-            1.2,
-            5,
-        ),
-        (
-            {
-                "proc/self/cgroup": V1,
-                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "-1",
-                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000",
-                "sys/fs/cgroup/cpu/docker/x/cpu.stat": "nr_throttled 0",
-            },
-            None,
-            0,
-        ),
+        (group(V2, "", stat="usage_usec 9"), None, None),
+        (group(V2, "slice/lab/", max="max 100000", stat="nr_periods 9\nnr_throttled 0\nthrottled_usec 0"), None, 0),
+        (TWO_QUOTAS, 0.5, 7),
+        (V1_QUOTA, 1.2, 5),
+        (V1_NONE, None, 0),
     ],
     ids=["no groups", "no controller", "no quota", "two quotas", "version 1", "version 1, no quota"],
 )
