@@ -269,7 +269,7 @@ def alternatives(name: str, known: Mapping[str, str]) -> str | None:
 def plain(kind: type[Any], value: Any) -> Mapping[str, Any]:
     """The fields that `kind` has of `value`, as plain values, without those that are as by default."""
     kept = kind(**{each.name: getattr(value, each.name) for each in fields(kind)})
-    found: Mapping[str, Any] = TypeAdapter(kind).dump_python(kept, mode="json", exclude_defaults=True)
+    found: Mapping[str, Any] = adapter(kind).dump_python(kept, mode="json", exclude_defaults=True)
     return found
 
 
