@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from wsgilab.model import Host
 from wsgilab.model.errors import EngineError
 from wsgilab.runtime import images
-from wsgilab.runtime.command import Compose
+from wsgilab.runtime.command import CONFINED, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import CLOCK_SERVER
-from wsgilab.runtime.removal import PROJECT_LABEL, SERVICE_LABEL
+from wsgilab.runtime.removal import LAB_LABEL, PROJECT_LABEL, SERVICE_LABEL, containers_of
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
@@ -60,12 +60,9 @@ def facts(compose: Compose, project: str) -> MachineFacts:
         container = compose.client.containers.create(
             compose.image(CLOCK_SERVER),
             [*_MODULE, "host"],
-            labels={"wsgilab.lab": compose.lab_id, PROJECT_LABEL: project, SERVICE_LABEL: CLOCK_SERVER},
+            labels={LAB_LABEL: compose.lab_id, PROJECT_LABEL: project, SERVICE_LABEL: CLOCK_SERVER},
             name=f"{project}-facts",
-            network_mode="none",
-            read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
+            **CONFINED,
         )
         container.start()
         code = container.wait(timeout=_ONCE_S)["StatusCode"]
@@ -87,9 +84,8 @@ def serve(compose: Compose, project: str, publish: str, ports: str) -> int:
     finished = _run(compose, project, options, ["serve", str(PORT)])
     if finished.code != 0:
         raise EngineError(f"the clock server did not start: {_refusal(finished)}", detail=finished.stderr)
-    with engine_errors():
-        label = f"{PROJECT_LABEL}={project}"
-        for container in compose.client.containers.list(filters={"label": label}, ignore_removed=True):
+    for container in containers_of(compose.client, project).values():
+        if container.status == "running":
             return int(container.attrs["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])
     raise EngineError("the clock server has ended right after its start", detail=finished.stderr)
 

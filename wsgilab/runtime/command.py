@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import docker
@@ -42,6 +43,11 @@ _SHORT = 12
 
 LOOPBACK = "127.0.0.1"
 """Where targets are published on this machine: out of other machines' reach."""
+
+CONFINED: Mapping[str, Any] = MappingProxyType(
+    {"network_mode": "none", "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+)
+"""What a container is made with that only answers a question."""
 
 _API_S = 30
 
@@ -200,6 +206,16 @@ class Compose:
             except docker.errors.ImageNotFound:
                 return False
         return True
+
+
+def docker_client(compose: Compose, *words: str, timeout_s: float, **environment: str) -> Finished:
+    """Run Docker's own client, which has the user's registries and logins, to its end, with more of an `environment`. Raises EngineError
+    where it cannot start, or takes too long."""
+    variables = {**compose.endpoint.environment(), **environment}
+    try:
+        return process.run([compose.docker, *words], timeout_s=timeout_s, env=variables)
+    except (OSError, process.TooSlow) as error:
+        raise EngineError(f"docker {words[0]}: {error}; does the engine still answer?") from None
 
 
 class _Api(docker.APIClient):

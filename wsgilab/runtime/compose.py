@@ -36,14 +36,13 @@ from wsgilab.runtime.protocol import (
     Say,
     not_up,
 )
-from wsgilab.runtime.removal import PROJECT_LABEL, SERVICE_LABEL, remove, torn_down
+from wsgilab.runtime.removal import LAB_LABEL, containers_of, remove, torn_down
 from wsgilab.runtime.starting import bring_up, wait_until_ready
 from wsgilab.system import cpus as cpusets
 from wsgilab.system import process
 from wsgilab.system.ports import bracketed, check_free, taken
 from wsgilab.system.process import Finished, JsonChannel
 
-LABEL = "wsgilab.lab"
 UI_PORT = 8089
 """The web UI's port in its container; on this machine it is the one that the user names."""
 
@@ -154,7 +153,8 @@ class ComposeRuntime:
         if not names:
             yield {}
             return
-        with self._up(self._backend_project, self._compose.lab_files, names, cpus) as containers:
+        with self._torn_down(self._backend_project):
+            containers = self._bring_up(self._backend_project, self._compose.lab_files, names, cpus)
             up = {each.name: ContainerBackend(each, cpus, containers[each.name]) for each in backends}
             wait_until_ready(up.values(), cpus, POLL_S)
             self._backends = {name: containers[name] for name in names}
@@ -207,14 +207,6 @@ class ComposeRuntime:
             finally:
                 self._networks.remove(network)
 
-    @contextlib.contextmanager
-    def _up(
-        self, project: str, files: Collection[Path], names: Collection[str], cpus: frozenset[int]
-    ) -> Iterator[Mapping[str, Any]]:
-        """Services that were started: service -> container. Leaving it leaves nothing behind."""
-        with self._torn_down(project):
-            yield self._bring_up(project, files, names, cpus)
-
     def _bring_up(
         self, project: str, files: Collection[Path], names: Collection[str], cpus: frozenset[int]
     ) -> Mapping[str, Any]:
@@ -224,7 +216,7 @@ class ComposeRuntime:
         up = self._compose.run(project, files, *words, cpus=cpusets.spell(cpus), timeout_s=_UP_S)
         if up.code != 0:
             raise self._start_error(up, len(names))
-        return self._containers(project)
+        return containers_of(self._client, project)
 
     def _start_error(self, up: Finished, count: int) -> LabError:
         where, otherwise = f"LAB_PORTS={self._ports}", "or unset LAB_PORTS"
@@ -311,7 +303,7 @@ class ComposeRuntime:
     def _join_networks(self, project: str, name: str, channel: JsonChannel) -> None:
         """Connect a container beside the fleets to every fleet's network; each fleet has one of its own."""
         deadline = time.monotonic() + _BESIDE_S
-        while (container := self._containers(project).get(SWARM)) is None or container.status != "running":
+        while (container := containers_of(self._client, project).get(SWARM)) is None or container.status != "running":
             if channel.exit_code() is not None or time.monotonic() > deadline:
                 raise EngineError(
                     f"the container {name} did not start; see its last lines below",
@@ -323,10 +315,10 @@ class ComposeRuntime:
                 self._client.networks.get(network).connect(container)
 
     def log(self, name: str, cores: int | None, *, follow: bool) -> Iterator[str]:
-        if cores is None:
-            found = {**self._containers(self._backend_project), **self._containers(self._services_project)}
-        else:
-            found = self._containers(self._fleet_project(cores))
+        projects = [self._backend_project, self._services_project] if cores is None else [self._fleet_project(cores)]
+        found = {
+            service: each for project in projects for service, each in containers_of(self._client, project).items()
+        }
         container = found.get(name)
         if container is None:
             raise not_up(name, cores)
@@ -342,10 +334,10 @@ class ComposeRuntime:
 
     def owns(self, pid: int) -> bool:
         cgroup = Path(f"/proc/{pid}/cgroup").read_text()
-        return any(container.id in cgroup for container in self._running(f"{LABEL}={self._lab_id}"))
+        return any(container.id in cgroup for container in self._running(f"{LAB_LABEL}={self._lab_id}"))
 
     def other_labs(self) -> Sequence[str]:
-        others = [each for each in self._running(LABEL) if each.labels[LABEL] != self._lab_id]
+        others = [each for each in self._running(LAB_LABEL) if each.labels[LAB_LABEL] != self._lab_id]
         found = Counter(each.labels.get(_FOLDER_LABEL, "an unknown folder") for each in others)
         return [f"another lab runs here, with {count} containers, from {folder}" for folder, count in found.items()]
 
@@ -360,19 +352,12 @@ class ComposeRuntime:
 
     def sweep(self) -> int:
         sources.removed(self._files)
-        return remove(self._client, f"{LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
+        return remove(self._client, f"{LAB_LABEL}={self._lab_id}", f"wsgilab-{self._lab_id}-")
 
     def clean(self) -> None:
         images.clean(self._compose)
 
     # --- names
-
-    def _containers(self, project: str) -> dict[str, Any]:
-        """Service -> container."""
-        with engine_errors():
-            label = f"{PROJECT_LABEL}={project}"
-            found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-            return {container.labels[SERVICE_LABEL]: container for container in found}
 
     def _beside_project(self, name: str) -> str:
         """A name for a Compose project of its own, for what runs beside the fleets."""

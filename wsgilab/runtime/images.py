@@ -10,12 +10,11 @@ from pathlib import Path
 import docker.errors
 
 from wsgilab.model import Backend, Server
-from wsgilab.model.errors import BuildError
-from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose
+from wsgilab.model.errors import BuildError, EngineError
+from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose, docker_client
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.stacks import needs
-from wsgilab.system import process
 from wsgilab.system.process import Finished
 
 LABEL = "wsgilab.checkout"
@@ -133,7 +132,7 @@ def _remove(compose: Compose, *, superseded: bool) -> None:
 
 
 def _is_superseded(compose: Compose, name: str) -> bool:
-    """Whether a newer image of the lab's stands for one of this name. Those of a user's application stay until others are built."""
+    """Whether a newer image of the lab's has replaced one of this name. Those of a user's application stay until others are built."""
     if name.startswith(f"{OWN}/own-{SWARM}:"):
         # Built on a site's machine of users, which may be the targets' too.
         return compose.locust is not None and name != compose.locust.name
@@ -159,12 +158,10 @@ def pull(compose: Compose, image: str, whose: str, remedy: str, say: Say) -> Non
         return
     say(f"Pulling {image} ...")
     try:
-        finished = process.run(
-            [compose.docker, "pull", "--quiet", image], timeout_s=_BUILD_S, env=compose.endpoint.environment()
-        )
+        finished = docker_client(compose, "pull", "--quiet", image, timeout_s=_BUILD_S)
         cause = finished.last_line.removeprefix("Error response from daemon: ") if finished.code != 0 else ""
-    except (OSError, process.TooSlow) as error:
-        cause = str(error)
+    except EngineError as error:
+        cause = error.message
     if cause:
         raise BuildError(f"the image {image} {whose}is neither here nor to be had ({cause}); {remedy}")
 
@@ -180,5 +177,5 @@ def _build_error(compose: Compose, stack: str, finished: Finished) -> BuildError
     return BuildError(
         f"stack {stack} does not install: {cause}; is the package index in reach (LAB_CA_FILE for a private "
         "certificate authority)?",
-        detail="\n".join(finished.stderr.splitlines()[-15:]),
+        detail=finished.last_lines,
     )

@@ -25,14 +25,14 @@ from wsgilab.runtime import application as applications
 from wsgilab.runtime import packages
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import Installed, Place
-from wsgilab.runtime.command import OWN, Compose
+from wsgilab.runtime.command import CONFINED, OWN, Compose, docker_client
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.images import LABEL, pull
 from wsgilab.runtime.own_images import OwnImages, Wanted, service
 from wsgilab.runtime.protocol import Say
+from wsgilab.runtime.removal import LAB_LABEL
 from wsgilab.runtime.resolving import Target, target_of
 from wsgilab.runtime.source import Source
-from wsgilab.system import process
 
 OLDEST_PYTHON = (3, 10)
 """That the door runs on."""
@@ -106,14 +106,11 @@ def present(compose: Compose, application: Application, say: Say) -> str:
     compose.kept.add(name)
     say(f"Building your application's image from {application.build} ...")
     words = ["build", "--progress", "plain", "--label", f"{LABEL}={compose.checkout}", "--tag", name, str(folder)]
-    try:
-        finished = process.run([compose.docker, *words], timeout_s=_BUILD_S, env=compose.endpoint.environment())
-    except (OSError, process.TooSlow) as error:
-        raise BuildError(f"build: {application.build}: {error}") from None
+    finished = docker_client(compose, *words, timeout_s=_BUILD_S)
     if finished.code != 0:
         raise BuildError(
             f"build: {application.build}: does not build: {finished.last_line.removeprefix('ERROR: ')}; see its last lines below",
-            detail="\n".join(finished.stderr.splitlines()[-15:]),
+            detail=finished.last_lines,
         )
     return name
 
@@ -129,7 +126,7 @@ def digest(compose: Compose, name: str) -> str:
 
 def settle(wanted: Wanted, name: str) -> OwnImages:
     """`own_images.settle`, for an application that comes in the image `name`."""
-    compose, application, servers = wanted.compose, wanted.application, wanted.servers
+    compose, application = wanted.compose, wanted.application
     secrets = applications.read_secrets(application, Path())
     sources.removed(wanted.files)
     work, context = wanted.files / "work", wanted.files / "context"
@@ -146,21 +143,16 @@ def settle(wanted: Wanted, name: str) -> OwnImages:
     sources.opened(context)
     images = {stack: compose.own_image(stack, text, of_image) for stack, text in locks.items()}
     through = _through(compose, image, installed, wanted.say)
-    services = {
-        each.name: {
-            **_service(installed, each, place, through),
-            "image": images[each.stack],
-            "user": image.user,
-            "build": {
-                "target": "over",
-                "args": {"OWN_IMAGE": image.name, "STACK": each.stack, "OWNER": image.user},
-                "additional_contexts": {"application": str(context)},
-            },
-        }
-        for each in servers
-        if each.stack in locks
+
+    def of_server(server: Server) -> dict[str, Any]:
+        return {**_service(installed, server, place, through), "user": image.user}
+
+    build = {
+        "target": "over",
+        "args": {"OWN_IMAGE": image.name, "OWNER": image.user},
+        "additional_contexts": {"application": str(context)},
     }
-    return wanted.completed(installed, images, services)
+    return wanted.completed(installed, images, of_server, build)
 
 
 def _locks(wanted: Wanted, image: OwnImage, work: Path) -> Mapping[str, str]:
@@ -282,13 +274,10 @@ def _output(
             list(command),
             entrypoint=None if entrypoint is None else list(entrypoint),
             environment=dict(environment or {}),
-            labels={"wsgilab.lab": compose.lab_id},
+            labels={LAB_LABEL: compose.lab_id},
             name=f"wsgilab-{compose.lab_id}-probe-{time.monotonic_ns()}",
-            network_mode="none",
-            read_only=True,
             tmpfs={"/tmp": ""},  # noqa: S108 - of its own
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
+            **CONFINED,
         )
         try:
             container.start()

@@ -3,7 +3,8 @@
 import json
 import posixpath
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -93,10 +94,21 @@ class Wanted:
         self,
         installed: Installed,
         images: Mapping[str, str],
-        services: Mapping[str, dict[str, Any]],
+        of_server: Callable[[Server], dict[str, Any]],
+        build: dict[str, Any],
         more: Mapping[str, Any] = MappingProxyType({}),
     ) -> OwnImages:
-        """With the image of the swarm, where it needs one, and the file for Compose: `services`, and `more` beside them."""
+        """The `images` of stacks and that of the swarm, where it needs one, with the file for Compose. `of_server`: how a server's service
+        differs from the catalogue's; `build`: how each image is built; `more`: what the file has beside services."""
+        services = {
+            each.name: {
+                **of_server(each),
+                "image": images[each.stack],
+                "build": {**deepcopy(build), "args": {**build["args"], "STACK": each.stack}},
+            }
+            for each in self.servers
+            if each.stack in images
+        }
         file = _write_override(self.folder, services, self.network, more)
         locust = locust_image(self.compose, self.application, self.known, self.folder)
         if locust:
@@ -107,10 +119,12 @@ class Wanted:
 
 def settle(wanted: Wanted) -> OwnImages:
     """`applications.settle`, with what the images are built from and how servers get them. Raises LabError."""
-    compose, application, servers = wanted.compose, wanted.application, wanted.servers
+    compose, application = wanted.compose, wanted.application
     base, target = _base(compose, application.python)
     files = wanted.files
-    installed = applications.settle(application, servers, compose.stacks, target, wanted.known, files, wanted.say)
+    installed = applications.settle(
+        application, wanted.servers, compose.stacks, target, wanted.known, files, wanted.say
+    )
     context = files / "context"
     context.mkdir()
     for each in ("source", "locks"):
@@ -122,21 +136,14 @@ def settle(wanted: Wanted) -> OwnImages:
         (context / f"{name}.sh").write_text(setup)
         images[name] = compose.own_image(name, lock, installed.source.digest, *installed.writable, base, setup)
     (files / INDEXES).write_text(_in_build(installed.indexes))
-    services = {
-        each.name: {
-            **service(installed, each, PLACE),
-            "image": images[each.stack],
-            "build": {
-                "target": "own",
-                "args": {"BASE_IMAGE": base, "STACK": each.stack},
-                "additional_contexts": {"application": str(context)},
-                "secrets": ["indexes"],
-            },
-        }
-        for each in servers
-        if each.stack in images
+    build = {
+        "target": "own",
+        "args": {"BASE_IMAGE": base},
+        "additional_contexts": {"application": str(context)},
+        "secrets": ["indexes"],
     }
-    return wanted.completed(installed, images, services, {"secrets": {"indexes": {"file": str(files / INDEXES)}}})
+    more = {"secrets": {"indexes": {"file": str(files / INDEXES)}}}
+    return wanted.completed(installed, images, lambda server: service(installed, server, PLACE), build, more)
 
 
 def _in_build(indexes: str) -> str:

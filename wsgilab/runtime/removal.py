@@ -1,4 +1,4 @@
-"""Leaving nothing behind on an engine: removing a project's containers, networks and volumes, whatever happens meanwhile."""
+"""The containers of a Compose project, and leaving nothing of it behind on an engine, whatever happens meanwhile."""
 
 import contextlib
 import http
@@ -13,10 +13,20 @@ import docker.errors
 from wsgilab.model.errors import EngineError
 from wsgilab.runtime.containers import engine_errors
 
+LAB_LABEL = "wsgilab.lab"
+"""On every container of a lab, with its id."""
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 
 _AFTERMATH_S = 0.5
+
+
+def containers_of(client: docker.DockerClient, project: str) -> dict[str, Any]:
+    """The containers of a Compose project: service -> container. Raises EngineError."""
+    with engine_errors():
+        label = f"{PROJECT_LABEL}={project}"
+        found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return {each.labels[SERVICE_LABEL]: each for each in found}
 
 
 @contextlib.contextmanager

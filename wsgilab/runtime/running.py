@@ -7,6 +7,7 @@ from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from wsgilab.experiment.running import split
+from wsgilab.load.recorder import STAMP_HEADER
 from wsgilab.model import Backend, Server, Usage
 from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
@@ -14,8 +15,6 @@ from wsgilab.runtime.application import ready_page
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.pages import answered, fetched
 from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Fleet, LeaveOut, Say
-
-STAMP_HEADER = "Lab-Stamp"
 
 _ANSWER_S = 10.0
 
@@ -39,7 +38,7 @@ class RunningTarget:
         return fetched(self.base_url + page)
 
     def failure(self) -> None:
-        """What does not answer is seen by its users."""
+        """None, whatever happens to it: its users find out whether it answers."""
 
     def restart(self) -> None:
         raise TargetError(f"{self.base_url}: is not the lab's to start")

@@ -20,14 +20,13 @@ import docker.errors
 
 from wsgilab.model import Backend
 from wsgilab.model.errors import BuildError, EngineError, TargetError, UsageError
-from wsgilab.runtime.command import OWN, Compose
+from wsgilab.runtime.command import OWN, Compose, docker_client
 from wsgilab.runtime.containers import POLL_S, ContainerBackend, engine_errors
 from wsgilab.runtime.images import LABEL, pull
 from wsgilab.runtime.protocol import Say
-from wsgilab.runtime.removal import PROJECT_LABEL
+from wsgilab.runtime.removal import LAB_LABEL, containers_of
 from wsgilab.runtime.starting import Address, wait_until_ready
 from wsgilab.system import cpus as cpusets
-from wsgilab.system import process
 
 READY_S = 60.0
 """How long a service may take until it is healthy, or runs where it has no health check."""
@@ -38,8 +37,6 @@ RUNS_S = 1.5
 _CONFIG_S = 30.0
 _BUILD_S = 900.0
 _UP_S = 120.0
-_LAB_LABEL = "wsgilab.lab"
-_SERVICE_LABEL = "com.docker.compose.service"
 _LEFT_OUT = frozenset(
     # Beyond the project, or against the pinning.
     {
@@ -118,7 +115,7 @@ def install(compose: Compose, services: Services, folder: Path, say: Say) -> Map
         if finished.code != 0:
             raise BuildError(
                 f"{services.file}: {', '.join(built)}: does not build: {finished.last_line}; see its last lines below",
-                detail="\n".join(finished.stderr.splitlines()[-15:]),
+                detail=finished.last_lines,
             )
     digests = {f"({services.file})": hashlib.sha256(Path(services.file).read_bytes()).hexdigest()}
     for name, each in found.items():
@@ -146,7 +143,7 @@ def up(
         failure = finished.last_line.removeprefix("Error response from daemon: ") if finished.code != 0 else ""
     except EngineError:
         failure = f"what they depend on did not get ready within {_UP_S:.0f} s"
-    containers = _containers(compose, project)
+    containers = containers_of(compose.client, project)
     if failure:
         raise TargetError(f"{services.file}: services did not start: {failure}", detail=_blamed(containers))
     found = {
@@ -193,11 +190,7 @@ def _model(compose: Compose, file: str) -> Mapping[str, Any]:
     if not Path(file).is_file():
         raise UsageError(f"backends: {file}: is no file; name a Compose file, relative to the application file")
     words = ["compose", "--project-name", "wsgilab", "--file", file, "--profile", "*", "config", "--format", "json"]
-    environment = {**compose.endpoint.environment(), "COMPOSE_FILE": ""}
-    try:
-        finished = process.run([compose.docker, *words], timeout_s=_CONFIG_S, env=environment)
-    except (OSError, process.TooSlow) as error:
-        raise EngineError(f"docker compose config: {error}") from None
+    finished = docker_client(compose, *words, timeout_s=_CONFIG_S, COMPOSE_FILE="")
     if finished.code != 0:
         raise UsageError(f"backends: {file}: {finished.last_line}")
     found: Mapping[str, Any] = json.loads(finished.stdout)
@@ -223,7 +216,7 @@ def _service(
             )
     found["cpuset"] = "${LAB_BACKEND_CPUS}"
     found["restart"] = "no"
-    found["labels"] = {**(found.get("labels") or {}), _LAB_LABEL: compose.lab_id}
+    found["labels"] = {**(found.get("labels") or {}), LAB_LABEL: compose.lab_id}
     if mode is not None:
         found["network_mode"] = mode
     else:
@@ -287,14 +280,6 @@ def _written(services: Services, folder: Path) -> Iterator[Path]:
 
 
 # --- containers
-
-
-def _containers(compose: Compose, project: str) -> Mapping[str, Any]:
-    """Service -> container."""
-    with engine_errors():
-        label = f"{PROJECT_LABEL}={project}"
-        found = compose.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-        return {each.labels[_SERVICE_LABEL]: each for each in found}
 
 
 def _blamed(containers: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from wsgilab.experiment.parsing import adapter
 from wsgilab.model import STRICT, Application, RuntimeName
 from wsgilab.model.errors import StoreError
 from wsgilab.model.text import called
+from wsgilab.system import process
 from wsgilab.system.host import boot_id
 from wsgilab.web.access import ui_url
 
@@ -121,11 +122,9 @@ class SessionState:
 def started_ticks(pid: int) -> int | None:
     """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5)."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        state, *fields = process.stat(pid)
     except OSError:
         return None
-    # The second field is the command's name, in parentheses; it may hold anything.
-    state, *fields = text.rpartition(")")[2].split()
     return None if state in ("Z", "X") else int(fields[18])
 
 

@@ -94,17 +94,12 @@ def _is_own(pid: int) -> bool:
     while pid > 1:
         if pid in (os.getpid(), _KERNEL_THREADS):
             return True
-        pid = int(_stat(pid)[1])
+        pid = int(process.stat(pid)[1])
     return False
 
 
 def _name(pid: int) -> str:
     return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
-
-
-def _stat(pid: int) -> Sequence[str]:
-    """State, parent and what follows (proc_pid_stat(5)); the name before them may hold anything."""
-    return (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 # --- before a run

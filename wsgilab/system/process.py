@@ -33,6 +33,11 @@ class Finished:
         lines = [line.strip() for line in (self.stderr.strip() or self.stdout.strip()).splitlines()]
         return next((line for line in reversed(lines) if line), f"exit code {self.code} without a word")
 
+    @property
+    def last_lines(self) -> str:
+        """The end of stderr, as evidence."""
+        return "\n".join(self.stderr.splitlines()[-15:])
+
 
 class TooSlow(Exception):
     """A command did not end in time, and was killed."""
@@ -89,6 +94,13 @@ def cpu_s(pid: int) -> float:
     OSError where it has ended.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def stat(pid: int) -> Sequence[str]:
+    """The state, the parent and what follows of a process: proc_pid_stat(5), from its third field on. Raises OSError where it has
+    ended."""
+    # The second field is the command's name, in parentheses; it may hold anything.
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 class Child:
