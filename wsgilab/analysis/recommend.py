@@ -13,7 +13,6 @@ Speed is throughput; at a fixed rate, where all that keep up have the same, it i
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -33,6 +32,7 @@ from wsgilab.model import (
     Run,
     ServerContrast,
     Wish,
+    by_conditions,
 )
 from wsgilab.model.errors import SpecError
 
@@ -46,12 +46,9 @@ def recommend(
     Raises SpecError for a workload that was not measured, and for limits that are not positive numbers.
     """
     _check(wish, results)
-    groups: dict[Conditions, list[CellResult]] = defaultdict(list)
-    for result in results:
-        groups[result.cell.conditions].append(result)
     choices = {
         conditions: choose(candidates(run, group, by_cell, pairs), wish)
-        for conditions, group in groups.items()
+        for conditions, group in by_conditions(results).items()
         if sum(result.figures is not None for result in group) > 1
     }
     shown = [each for each in choices.values() if wish.workload in (None, each.group.cell.workload)]

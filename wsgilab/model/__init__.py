@@ -36,6 +36,7 @@ from wsgilab.model.experiment import (
     Server,
     Trial,
     Workload,
+    by_conditions,
 )
 from wsgilab.model.host import Host
 from wsgilab.model.limits import STRICT
@@ -135,4 +136,5 @@ __all__ = [
     "Weight",
     "Wish",
     "Workload",
+    "by_conditions",
 ]

@@ -1,8 +1,8 @@
 """What can be measured, and what is to be: servers, backends, workloads, cells and experiments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from wsgilab.model.application import Application
 from wsgilab.model.limits import (
@@ -148,6 +148,24 @@ class Cell:
 
 
 Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection]
+
+
+class OfCell(Protocol):
+    """Anything that is about one cell, such as an observation or a result."""
+
+    @property
+    def cell(self) -> Cell: ...
+
+
+Of = TypeVar("Of", bound=OfCell)
+
+
+def by_conditions(items: Iterable[Of]) -> Mapping[Conditions, Sequence[Of]]:
+    """Those about cells under the same conditions together, in the order of the first of each."""
+    found: dict[Conditions, list[Of]] = {}
+    for each in items:
+        found.setdefault(each.cell.conditions, []).append(each)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

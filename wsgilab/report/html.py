@@ -3,17 +3,18 @@
 Everything is computed here or before; the template lays out. Whatever comes from a run passes `page`, which escapes it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
 from markupsafe import Markup
 
-from wsgilab.model import Comparison
+from wsgilab.model import Comparison, by_conditions
 from wsgilab.report import budget, machines, markdown, recommendation, reproduce, tables
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
+from wsgilab.report.legend import legend
 from wsgilab.report.page import page
 from wsgilab.report.tables import Column, Table
 
@@ -88,8 +89,10 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
 
     run = comparison.run
     answer, effects = tables.answer(comparison), machines.effects(comparison)
-    by_request = (tables.by_request(comparison, each) for each in tables.all_conditions(comparison))
-    grouped = dict(zip(_conditions(comparison), map(_group, tables.groups(comparison), by_request), strict=True))
+    by_request = (tables.by_request(comparison, each) for each in by_conditions(comparison.cells))
+    grouped = dict(
+        zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
+    )
     named = list(workloads(comparison))
     return page(
         "report.html",
@@ -108,7 +111,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
             _Workload(
                 title=tables.workload(run, name),
                 shown=of("load", name),
-                groups=tuple(group for (workload, _), group in grouped.items() if workload == name),
+                groups=tuple(group for (workload, *_), group in grouped.items() if workload == name),
             )
             for name in named
         ],
@@ -126,7 +129,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         facts=list(reproduce.facts(run)),
         servers=_sheet(reproduce.servers(run)),
         stacks=_sheet(reproduce.stacks(run)),
-        legend=list(tables.legend(comparison)),
+        legend=list(legend(comparison)),
     )
 
 
@@ -149,12 +152,6 @@ def _sheet(table: Table) -> _Sheet:
         for index, column in enumerate(table.columns)
     )
     return _Sheet(table=table, heading=heading, kinds=kinds)
-
-
-def _conditions(comparison: Comparison) -> Iterable[tuple[str, int]]:
-    """Workload and number of each group, in the order of `tables.groups`."""
-    groups = dict.fromkeys(result.cell.conditions for result in comparison.cells)
-    return [(conditions[0], index) for index, conditions in enumerate(groups)]
 
 
 def _group(table: Table, by_request: Table | None) -> _ReportGroup:

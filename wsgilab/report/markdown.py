@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wsgilab.analysis.stats import FEWEST_PAIRED
-from wsgilab.model import Comparison, Run
+from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
 from wsgilab.report import budget, machines, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
+from wsgilab.report.legend import legend
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 # Names, versions and log lines come from files and servers: they must not become markup.
@@ -47,7 +48,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     if comparison.advice:
         yield from advice(comparison)
     before = ""
-    for conditions, table in zip(tables.all_conditions(comparison), tables.groups(comparison), strict=True):
+    for conditions, table in zip(by_conditions(comparison.cells), tables.groups(comparison), strict=True):
         if conditions[0] != before:
             before = conditions[0]
             yield from _workload(comparison, before, figures)
@@ -65,7 +66,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
         yield from _reproduced(run)
     yield "## How to read it"
     yield ""
-    for term, meaning in tables.legend(comparison):
+    for term, meaning in legend(comparison):
         yield f"- **{term}**: {meaning}"
 
 

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
-from wsgilab.model import Cell, CellOfRuns, CellResult, Comparison, Conditions, Interval, LatencyParts, PairResult, Run
+from wsgilab.model import (
+    Cell,
+    CellOfRuns,
+    CellResult,
+    Comparison,
+    Conditions,
+    Interval,
+    PairResult,
+    Run,
+    by_conditions,
+)
 from wsgilab.model.text import number
 
 MISSING = "–"
@@ -146,19 +156,13 @@ def groups(comparison: Comparison) -> Iterable[Table]:
     """One table for each workload and its conditions, with every figure and every warning."""
     pairs = {pair.cell: pair for pair in comparison.pairs}
     shown = _shown(comparison)
-    for each in all_conditions(comparison):
-        results = [result for result in comparison.cells if result.cell.conditions == each]
+    for results in by_conditions(comparison.cells).values():
         yield Table(
-            title=_title(comparison, results, pairs),
+            title=title(comparison, results, pairs),
             columns=tuple(compress(GROUP_COLUMNS, shown)),
             rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
             notes=tuple(_notes(results, pairs)),
         )
-
-
-def all_conditions(comparison: Comparison) -> Iterable[Conditions]:
-    """The conditions of each group, in the order of `groups`."""
-    return dict.fromkeys(result.cell.conditions for result in comparison.cells)
 
 
 def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
@@ -173,7 +177,7 @@ def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
             cell.server,
             describe(comparison, cell),
             *(number(each.mean) for each in (of.connect, of.queue, of.service, of.back)),
-            latency(of),
+            number(of.latency_mean),
         )
         for cell, of in found
         if workload in (None, cell.workload)
@@ -181,11 +185,6 @@ def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
     if not rows:
         return None
     return Table(title="Where the time of a request goes", columns=PARTS_COLUMNS, rows=tuple(rows))
-
-
-def latency(parts: LatencyParts) -> str:
-    """The mean latency, of which these are the parts."""
-    return number(parts.latency_mean)
 
 
 def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
@@ -210,10 +209,9 @@ def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
     return Table(title=f"{describe(comparison, results[0].cell)}: by request", columns=REQUEST_COLUMNS, rows=rows)
 
 
-def legend(comparison: Comparison) -> Iterable[tuple[str, str]]:
-    """The meaning of the headings of its groups that could be misread."""
-    headings = {column.heading for column in compress(GROUP_COLUMNS, _shown(comparison))}
-    return [(term, meaning) for term, meaning in LEGEND if not headings.isdisjoint(term.split(", "))]
+def group_columns(comparison: Comparison) -> Sequence[Column]:
+    """The columns that its groups have."""
+    return tuple(compress(GROUP_COLUMNS, _shown(comparison)))
 
 
 def _shown(comparison: Comparison) -> Sequence[bool]:
@@ -231,12 +229,17 @@ def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> I
     """The warnings of the cells; one that several servers share is there once."""
     servers: dict[str, list[str]] = {}
     for result in results:
-        for note in (*result.warnings, *uncompared(pairs.get(result.cell))):
+        for note in warnings(result, pairs.get(result.cell)):
             servers.setdefault(note, []).append(result.cell.server)
     return (f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in servers.items())
 
 
-def uncompared(pair: PairResult | None) -> Iterable[str]:
+def warnings(result: CellResult, pair: PairResult | None) -> Sequence[str]:
+    """All that a reader must know beside the figures of a cell and its comparison with the reference."""
+    return (*result.warnings, *_uncompared(pair))
+
+
+def _uncompared(pair: PairResult | None) -> Iterable[str]:
     """Why nothing is concluded from a ratio, unless the ratio itself is undecided."""
     if pair is None:
         return
@@ -249,7 +252,8 @@ def uncompared(pair: PairResult | None) -> Iterable[str]:
         yield f"undecided against {pair.reference}, with {few}"
 
 
-def _title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
+def title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
+    """The conditions of a group, and the reference that it is compared with, if it is."""
     described = describe(comparison, results[0].cell)
     compared = any(result.cell in pairs for result in results)
     return described + (f"; reference: {comparison.run.experiment.reference}" if compared else "")
@@ -351,56 +355,3 @@ def slots(count: int | None) -> str:
 
 def optional(value: float | None, form: str) -> str:
     return MISSING if value is None else form.format(value)
-
-
-LEGEND: Sequence[tuple[str, str]] = (
-    (
-        "rank",
-        (
-            "the places that the server may have, of which 1 is the fastest's: it comes behind the servers that are faster "
-            "for sure and before those that are slower for sure; servers that cannot be told apart have a place in common"
-        ),
-    ),
-    ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
-    ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
-    ("requests/s", "correct answers a second, the median of the windows"),
-    ("interval", "where the true median of requests/s lies, with the chance that is named above"),
-    ("of limit", "throughput over the most that slots and service time, or cores and CPU time a request, allow"),
-    (
-        "x reference",
-        (
-            "throughput over the reference's (at a fixed rate: mean latency over the reference's), the median of ratios "
-            "paired by block, and the verdict; all verdicts, ranks and advice of a run are right together with a chance "
-            f"of 95 %; {SAME_WITHIN}: any difference is smaller than that"
-        ),
-    ),
-    (
-        "x cost, cost interval",
-        (
-            "cost, which is the server's CPU time a request, over the reference's, and the verdict: less or more where the whole "
-            "interval is beyond 1 %, or beyond what others on the cores may have made of it"
-        ),
-    ),
-    ("p50 ms, p99 ms", "latency as users measured it, including the wait in the server's queue"),
-    (
-        "round trip ms",
-        (
-            "the time of a small message from the users' machine to the targets' and back, both idle, which is a part of "
-            "every latency; bound by network: by that, by the link's bandwidth, or by what was lost on the way"
-        ),
-    ),
-    ("CPU", "share of the server's pinned cores"),
-    ("CPU ms", "the cost: CPU time of all the server's processes for each request"),
-    ("MB", "resident memory of the whole server"),
-    ("OS threads", "threads of all the server's processes, as the operating system counts them"),
-    ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
-    ("backends", "share of the cores of the backends that its requests wait for, such as a database"),
-    (
-        "bound by",
-        (
-            "slots, cpu, gil, balance, generator, backend, demand (no more to serve) or unexplained; failures, cut-off, late, "
-            "little or declaration: no reason is known, because that gate is broken"
-        ),
-    ),
-    ("because", "the figures that show what it is bound by"),
-)

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from wsgilab.model import ClaimResult, ClaimVerdict, Comparison
+from wsgilab.model import ClaimResult, ClaimVerdict, Comparison, by_conditions
 from wsgilab.model.text import visible
 from wsgilab.report import budget, claims, machines, tables
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
@@ -27,7 +27,7 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
     shown = [answer]
-    for conditions, group in zip(tables.all_conditions(comparison), tables.groups(comparison), strict=True):
+    for conditions, group in zip(by_conditions(comparison.cells), tables.groups(comparison), strict=True):
         shown += [group, tables.by_request(comparison, conditions)]
     for table in shown:
         if table is not None:

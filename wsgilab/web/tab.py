@@ -6,15 +6,16 @@ and for ours: `/` and `/lab`.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from wsgilab.model import Cell, CellFigures, CellResult, Conditions, Interval, PairResult, Run, Server
+from wsgilab.model import Cell, CellFigures, CellResult, Interval, PairResult, Run, Server, by_conditions
 from wsgilab.model.text import called, number
 from wsgilab.report import tables
+from wsgilab.report.legend import LEGEND
 from wsgilab.report.tables import MISSING, optional, slots
 from wsgilab.system import cpus
 from wsgilab.web.graphs import graphs
@@ -148,11 +149,8 @@ def _groups(view: View, ended: Mapping[str, TargetState]) -> Mapping[str, Sequen
     pairs = {pair.cell: pair for pair in comparison.pairs}
     groups: dict[str, list[TabRow]] = {}
     detailed: set[str] = set()
-
-    for found in _by_conditions(comparison.cells):
-        compared = any(result.cell in pairs for result in found)
-        reference = f"; reference: {comparison.run.experiment.reference}" if compared else ""
-        rows = groups.setdefault(tables.describe(comparison, found[0].cell) + reference, [])
+    for found in by_conditions(comparison.cells).values():
+        rows = groups.setdefault(tables.title(comparison, found, pairs), [])
         for result in found:
             name = result.cell.server
             rows.append(_row(view.run, result, pairs.get(result.cell), ended.get(name), details=name not in detailed))
@@ -165,13 +163,6 @@ def _groups(view: View, ended: Mapping[str, TargetState]) -> Mapping[str, Sequen
     return groups | ({"Ended, with no figures yet": untried} if untried else {})
 
 
-def _by_conditions(results: Iterable[CellResult]) -> Iterable[Sequence[CellResult]]:
-    found: dict[Conditions, list[CellResult]] = {}
-    for result in results:
-        found.setdefault(result.cell.conditions, []).append(result)
-    return found.values()
-
-
 def _row(run: Run, result: CellResult, pair: PairResult | None, ended: TargetState | None, *, details: bool) -> TabRow:
     ratio = MISSING if pair is None else f"{pair.ratio.median:.2f} {tables.verdict(pair)}"
     return TabRow(
@@ -179,7 +170,7 @@ def _row(run: Run, result: CellResult, pair: PairResult | None, ended: TargetSta
         cell=result.cell,
         figures={**_texts(result.figures, result.slots), "rank": tables.rank(result), "ratio": ratio},
         because="" if result.figures is None else result.figures.because,
-        notes=(*result.warnings, *tables.uncompared(pair)),
+        notes=tuple(tables.warnings(result, pair)),
         ended=ended,
         details=details,
     )
@@ -218,7 +209,7 @@ def _share(interval: Interval | None) -> str:
 def _legend(columns: Sequence[TabColumn]) -> Sequence[tuple[str, str]]:
     """The legend of the lab's tables, as far as it is of these columns."""
     shown = {column.term or column.heading for column in columns} | {"because"}
-    return [(term, meaning) for term, meaning in tables.LEGEND if term in shown]
+    return [(term, meaning) for term, meaning in LEGEND if term in shown]
 
 
 # --- the catalogue

@@ -18,7 +18,7 @@ from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation, RequestReport
 from wsgilab.model.text import number
 from wsgilab.report import claims as rendered
-from wsgilab.report import html, markdown, tables, terminal
+from wsgilab.report import html, legend, markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.comparison import FiguresEntry, comparison_yaml
 from wsgilab.report.formats import FORMATS
@@ -330,13 +330,13 @@ def test_rows_have_as_many_cells_as_their_table_has_columns() -> None:
 
 
 def test_how_to_read_it_explains_every_column_that_could_be_misread() -> None:
-    explained = {word for term, _ in tables.LEGEND for word in term.split(", ")} | {"p50 ms", "p99 ms"}
+    explained = {word for term, _ in legend.LEGEND for word in term.split(", ")} | {"p50 ms", "p99 ms"}
     headings = {column.heading for column in tables.GROUP_COLUMNS}
 
     assert headings - explained == {"server", "its interval"}
     assert explained <= headings
     text = as_markdown(EVERYTHING)
-    assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in tables.LEGEND)
+    assert all(f"- **{term}**: {meaning}\n" in text for term, meaning in legend.LEGEND)
 
 
 def test_what_intervals_are_worth_is_told_with_the_number_of_blocks_and_of_ratios_where_there_are_any() -> None:
@@ -374,10 +374,10 @@ def test_an_interactive_session_is_told_as_one() -> None:
 
 
 def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -> None:
-    shown = {term for term, _ in tables.legend(SESSION)}
-    every = {term for term, _ in tables.legend(USUAL)}
+    shown = {term for term, _ in legend.legend(SESSION)}
+    every = {term for term, _ in legend.legend(USUAL)}
 
-    assert {term for term, _ in tables.LEGEND} - every == {"round trip ms", "OS threads", "backends"}
+    assert {term for term, _ in legend.LEGEND} - every == {"round trip ms", "OS threads", "backends"}
     assert every - shown == {"rank", "interval", "x reference", "x cost, cost interval"}
     text = as_markdown(SESSION)
     assert all((f"- **{term}**: " in text) == (term in shown) for term in every)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight
+from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight, by_conditions
 from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
@@ -124,8 +124,7 @@ def _shift(comparison: RunsComparison) -> Iterable[str]:
 
 def groups(comparison: RunsComparison) -> Iterable[tuple[Table, Sequence[CellOfRuns]]]:
     """One table for each workload and its conditions, and the cells that its rows are of, in order."""
-    for each in dict.fromkeys(cell.cell.conditions for cell in comparison.cells):
-        cells = [cell for cell in comparison.cells if cell.cell.conditions == each]
+    for cells in by_conditions(comparison.cells).values():
         yield _group(comparison, cells), cells
 
 

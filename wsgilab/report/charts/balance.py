@@ -5,7 +5,7 @@ from functools import partial
 
 import altair as alt
 
-from wsgilab.model import CellResult, Comparison
+from wsgilab.model import CellResult, Comparison, by_conditions
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, kept, kept_rows, labels, place, telling
 from wsgilab.report.charts.marks import Row, data
@@ -29,10 +29,7 @@ def balance(comparison: Comparison) -> Iterable[Figure]:
     results = [each for each in comparison.cells if len(_shares(each)) >= _FEWEST]
     if not results:
         return
-    groups = [
-        [each for each in results if each.cell.conditions == conditions]
-        for conditions in dict.fromkeys(each.cell.conditions for each in results)
-    ]
+    groups = list(by_conditions(results).values())
     # Where there is no room for all, the first of each workload, then the second of each, and so on.
     order = dict.fromkeys(dict.fromkeys(each.cell.workload for each in results), 0)
     turns: dict[int, int] = {}

@@ -6,7 +6,7 @@ from functools import partial
 
 import altair as alt
 
-from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Conditions, Interval
+from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Conditions, Interval, by_conditions
 from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import (
@@ -117,11 +117,7 @@ def _groups(comparison: Comparison) -> Sequence[Sequence[CellResult]]:
     conditions: dict[tuple[str, int, str], Conditions] = {}
     for each in sorted(sound, key=lambda each: telling(each.cell)):
         conditions.setdefault((each.cell.workload, each.cell.cores, each.cell.connection), each.cell.conditions)
-    return [
-        [each for each in sound if each.cell.conditions == chosen]
-        for chosen in dict.fromkeys(each.cell.conditions for each in sound)
-        if chosen in conditions.values()
-    ]
+    return [group for chosen, group in by_conditions(sound).items() if chosen in conditions.values()]
 
 
 def _points(results: Sequence[CellResult], of: _Cost) -> Sequence[_Point]:

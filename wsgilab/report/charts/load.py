@@ -7,7 +7,7 @@ from functools import partial
 
 import altair as alt
 
-from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval
+from wsgilab.model import Cell, CellFigures, CellResult, Comparison, Interval, by_conditions
 from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import (
@@ -127,8 +127,8 @@ def _split(results: Sequence[CellResult]) -> Iterable[tuple[Sequence[CellResult]
     for family in families.values():
         loads = Counter(each.cell.server for each in family)
         several = [each for each in family if loads[each.cell.server] > 1]
-        lone = [each.cell.conditions for each in family if loads[each.cell.server] == 1]
-        yield several, [[each for each in family if each.cell.conditions == of] for of in dict.fromkeys(lone)]
+        lone = {each.cell.conditions for each in family if loads[each.cell.server] == 1}
+        yield several, [group for conditions, group in by_conditions(family).items() if conditions in lone]
 
 
 def _family(cell: Cell) -> Cell:

@@ -5,7 +5,8 @@ from functools import partial
 
 import altair as alt
 
-from wsgilab.model import CellResult, Comparison, LatencyParts
+from wsgilab.model import CellResult, Comparison, LatencyParts, by_conditions
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import (
     MOST_PANELS,
@@ -40,10 +41,7 @@ def parts(comparison: Comparison) -> Iterable[Figure]:
         if table is None:
             continue
         results = [each for each in comparison.cells if each.cell.workload == workload and _of(each) is not None]
-        conditions = dict.fromkeys(
-            each.cell.conditions for each in sorted(results, key=lambda each: telling(each.cell))
-        )
-        groups = [[each for each in results if each.cell.conditions == of] for of in conditions]
+        groups = list(by_conditions(sorted(results, key=lambda each: telling(each.cell))).values())
         pale = " Pale: not to be compared, see the warnings." if any(each.broken_gates for each in results) else ""
         drawn, left_out = kept(groups, MOST_PANELS, "panels", where="the table below")
         yield Figure(
@@ -80,7 +78,7 @@ def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
             shade = _PALE if each.broken_gates else 1
             bars.append({"server": names[each.cell.server], "part": part, "begin": begin, "end": end, "fill": shade})
             begin = end
-        sums.append({"server": names[each.cell.server], "end": begin, "text": tables.latency(found)})
+        sums.append({"server": names[each.cell.server], "end": begin, "text": number(found.latency_mean)})
     longest = max(found.latency_mean for each in drawn if (found := figures_of(each).parts) is not None)
     axis, rows = from_zero("mean latency, ms", [longest]), name_rows(names.values())
     colours = {"domain": list(_PARTS), "range": list(_COLOURS)}
