@@ -35,7 +35,10 @@ def conclude(store: Store, console: Console) -> Comparison:
     """Write the comparison, and print it; of a user's own application with what to run at the end."""
     comparison = write(store)
     console.print(terminal.comparison(comparison, console.width))
-    say(console, f"Results, with every column and how to read them: {shown(store.folder)}/comparison.md")
+    say(
+        console,
+        f"Results, with every column, the warnings of each cell, and how to read them: {shown(store.folder)}/comparison.md",
+    )
     say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
     if comparison.run.experiment.application is not None:
         console.print()

@@ -1,5 +1,6 @@
 """The comparison, the advice and the verdicts on claims, as values that rich prints on a terminal."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len
@@ -23,7 +24,7 @@ def text(content: str, style: str = "") -> Text:
 
 def comparison(comparison: Comparison, width: int) -> RenderableType:
     """The answer, then for each workload and its conditions one table, and one by request where there are several, each with the
-    columns that fit `width`."""
+    columns that fit `width`; all warnings at the end."""
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
     shown = [answer]
@@ -31,10 +32,45 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
         shown += [group, tables.by_request(comparison, conditions)]
     for table in shown:
         if table is not None:
-            parts += [titled(table, width), *notes(table.notes), Text()]
-    parts += notes(machines.warnings(comparison))
+            parts += [titled(table, width), Text()]
+    parts += notes([*warnings(comparison), *machines.warnings(comparison)])
     parts += [text(line) for line in budget.sentences(comparison)]
     return Group(*parts)
+
+
+def warnings(comparison: Comparison) -> Iterable[str]:
+    """Each kind of warning once, the most frequent first: how many cells have it, and that of the cell with the highest figure.
+    `comparison.md` has them by cell."""
+    pairs = {pair.cell: pair for pair in comparison.pairs}
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for result in comparison.cells:
+        where = f"{result.cell.server} ({tables.describe(comparison, result.cell)})"
+        for warning in tables.warnings(result, pairs.get(result.cell)):
+            kinds.setdefault(_kind(warning), []).append((where, warning))
+    for found in sorted(kinds.values(), key=len, reverse=True):
+        where, highest = max(found, key=lambda each: _figure(each[1]))
+        cells = f"{len(found)} of {len(comparison.cells)} cells"
+        if len(found) == 1:
+            yield f"{where}: {highest}"
+        elif len({warning for _, warning in found}) == 1:
+            yield f"{cells}: {highest}"
+        else:
+            yield f"{cells}, most at {where}: {highest}"
+
+
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_EXPLANATION = re.compile(r"(?<!because of): | \(|, among them ")
+"""Where causes and names begin, in which warnings of one kind differ as they do in their numbers."""
+
+
+def _kind(warning: str) -> str:
+    return _NUMBER.sub("#", _EXPLANATION.split(warning)[0])
+
+
+def _figure(warning: str) -> float:
+    """The highest percentage of a warning, or else its first number; 0 where it has none."""
+    found = re.findall(r"(\d+(?:\.\d+)?)%", warning) or _NUMBER.findall(warning)[:1]
+    return max((float(each.replace(",", "")) for each in found), default=0.0)
 
 
 def advice(comparison: Comparison) -> RenderableType:
