@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsgilab.analysis import ab_context, cost, disturbance, stats
+from wsgilab.analysis import ab_context, ab_requests, cost, disturbance, stats
 from wsgilab.analysis.figures import cell_result
 from wsgilab.analysis.pairs import SPEED_SHARE, ByCell, by_block, compared_figure, grouped, metric_of
 from wsgilab.model import (
@@ -60,7 +60,7 @@ def runs(
     given_a, given_b = list(a_observations), list(b_observations)
     of_a, of_b = _side("A", a, given_a), _side("B", b, given_b)
     common = [cell for cell in b.experiment.cells if cell in a.experiment.cells]
-    other_work = {cell: ab_context.refusal(a, b, cell) for cell in common}
+    other_work = {cell: ab_requests.refusal(a, b, cell) for cell in common}
     refused = {cell: other_work[cell] or _unmeasured(of_a, of_b, cell) for cell in common}
     compared = [cell for cell, reason in refused.items() if not reason]
     costs = _costs(of_a, of_b, [cell for cell, reason in other_work.items() if not reason])
@@ -82,7 +82,7 @@ def runs(
         only_b=tuple(cell for cell in b.experiment.cells if cell not in refused),
         differences=tuple(ab_context.differences(a, b, common)),
         shift=_shift(cells),
-        core_speed=ab_context.speed_of_core(a, b),
+        core_speed=ab_requests.speed_of_core(a, b),
         blocks_needed=next(blocks for blocks in range(1, 1000) if stats.orders_suffice(blocks, blocks, level)),
     )
 
@@ -173,7 +173,7 @@ def _of_run(side: _RunSide, cell: Cell) -> CellSide:
 
 def _judged(found: CellOfRuns, a: _RunSide, b: _RunSide, *, level: float, reach: float) -> CellOfRuns:
     cell = found.cell
-    work = ab_context.work(a.run, b.run, cell)
+    work = ab_requests.work(a.run, b.run, cell)
     # A block without a single answer has no ratio, as in paired comparisons; a warning says that it is left out.
     of_a, of_b = ([figure for figure in side.figures(cell) if figure] for side in (a, b))
     ratio = stats.unpaired_ratio([figure * work for figure in of_b], of_a, level, reach)
@@ -201,7 +201,7 @@ def _warnings(found: CellOfRuns, a: _RunSide, b: _RunSide) -> Iterable[str]:
         if result.blocks - empty < stats.FEWEST_BLOCKS:
             needed = f"{stats.FEWEST_BLOCKS} that a comparison needs at least"
             yield f"undecided, because {side.name} has {result.blocks - empty} blocks of the {needed}"
-    if uneven := ab_context.uneven_work(a.run, b.run, found.cell):
+    if uneven := ab_requests.uneven_work(a.run, b.run, found.cell):
         yield uneven
 
 
@@ -217,7 +217,7 @@ def _costs(a: _RunSide, b: _RunSide, cells: Iterable[Cell]) -> Mapping[Cell, Cos
     level = (1 - SPEED_SHARE) * stats.ERROR_RATE / max(1, len(figures))
     found = {}
     for cell, (of_a, of_b) in windows.items():
-        work = ab_context.work(a.run, b.run, cell, at_any_rate=True)
+        work = ab_requests.work(a.run, b.run, cell, at_any_rate=True)
         ratio = stats.unpaired_ratio([each / work for each in of_b.cpu_ms], of_a.cpu_ms, level, reaches[cell])
         found[cell] = cost.of_runs(of_a, of_b, ratio)
     return found

@@ -1,16 +1,12 @@
-"""What differs between two runs, where that matters to the cells that both have, and what follows for these cells."""
+"""What differs between two runs, where that matters to the cells that both have."""
 
-import hashlib
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from wsgilab.experiment import workloads
-from wsgilab.experiment.application import document, requests_of
-from wsgilab.model import Application, Cell, Difference, Host, LaneRecord, Machine, Origin, Run, Stack, Weight
+from wsgilab.analysis import ab_requests
+from wsgilab.analysis.ab_requests import SHOWN, Recorded, mappings
+from wsgilab.model import Cell, Difference, Host, LaneRecord, Machine, Origin, Run, Stack, Weight
 from wsgilab.model.text import counted, number
-
-ALIKE = 0.01
-"""Calibrations that differ by up to this share are listed without a warning."""
 
 NETWORKS_ALIKE = 1.25
 """Round trips and bandwidths that differ by up to this factor are listed without a warning: they vary from hour to hour."""
@@ -21,29 +17,18 @@ FREQUENCIES_ALIKE = 1.05
 LOADS_ALIKE = 0.5
 """Nor are loads that differ by so many programs."""
 
-COMPUTING = "cpu"
-"""The workload whose work is calibrated once a run. Workloads of which it is a part share its calibration."""
-
 NOT_RECORDED = "not recorded"
-"""Stands for the files of a run whose lab did not record them."""
-
-_SHOWN = 12
-"""How many characters of a digest or a revision are shown."""
-_LONGEST = 80
-"""How many characters of what a user's own application says are shown at most."""
+"""In place of the files of a run whose lab did not record them."""
 
 _WEIGHTS: Sequence[Weight] = ("refuses", "warns", "told")
-
-Recorded = tuple[str, str | None, str | None]
-"""What something is, and what it is in A and in B."""
 
 
 def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]:
     """All that matters to `cells`, which both runs have; those that weigh most first."""
     found = [
-        *_weighed("refuses", _parameters(a, b, cells)),
+        *_weighed("refuses", ab_requests.parameters(a, b, cells)),
         *_calibration(a, b, cells),
-        *_weighed("warns", _application(a, b, cells)),
+        *_weighed("warns", ab_requests.applications(a, b, cells)),
         *_weighed("warns", (*_host(a.host, b.host), *_settings(a, b, cells), *_servers(a, b, cells))),
         *_host_states(a.host, b.host),
         *_weighed("warns", _machines(a.lanes, b.lanes)),
@@ -55,56 +40,6 @@ def differences(a: Run, b: Run, cells: Collection[Cell]) -> Sequence[Difference]
     return sorted(found, key=lambda each: _WEIGHTS.index(each.weight))
 
 
-def refusal(a: Run, b: Run, cell: Cell) -> str:
-    """Why the two runs' figures of a cell must not be compared; empty where they may be."""
-    different = [
-        f"{what} is {of_a or 'none'} in A and {of_b or 'none'} in B" for what, of_a, of_b in _parameters(a, b, [cell])
-    ]
-    if different:
-        return f"a request is not the same: {', '.join(different)}"
-    if (
-        _computes(a, cell.workload)
-        and cell.workload == COMPUTING
-        and (a.cpu_iterations is None) != (b.cpu_iterations is None)
-    ):
-        return "a request is not the same: its work is calibrated in only one of the runs"
-    return ""
-
-
-def work(a: Run, b: Run, cell: Cell, *, at_any_rate: bool = False) -> float:
-    """The work of a request of B over that of one of A, where throughput can be given as work done: where requests do
-    nothing but such work, and as many are sent as the server can take, or `at_any_rate`. Else 1.
-
-    Where this is above 1, what a request costs beside its work is spread over more work: with calibrations that differ by
-    a tenth, and a tenth of a request's time for all else, the work done is overrated by one percent.
-    """
-    if (
-        cell.workload != COMPUTING
-        or not _computes(a, cell.workload)
-        or (cell.rate is not None and not at_any_rate)
-        or not a.cpu_iterations
-        or not b.cpu_iterations
-    ):
-        return 1.0
-    return b.cpu_iterations / a.cpu_iterations
-
-
-def speed_of_core(a: Run, b: Run) -> float | None:
-    """The steps of work that a core did in B over those in A, in the same time, when each run was calibrated; None where
-    one of them was not."""
-    steps = [_steps_per_ms(each) for each in (a, b)]
-    return steps[1] / steps[0] if steps[0] and steps[1] else None
-
-
-def uneven_work(a: Run, b: Run, cell: Cell) -> str:
-    """A warning about a cell whose requests differ in their work by more than ALIKE, and are compared all the same;
-    empty where they do not."""
-    speed = speed_of_core(a, b)
-    if speed is None or abs(speed - 1) <= ALIKE or work(a, b, cell) != 1 or not _computes(a, cell.workload):
-        return ""
-    return f"where it computes, a request of B does {speed:.3f} times the work of one of A, by the runs' calibrations"
-
-
 def _weighed(weight: Weight, found: Iterable[Recorded]) -> Iterable[Difference]:
     """Those of `found` that really differ."""
     for what, of_a, of_b in found:
@@ -112,96 +47,11 @@ def _weighed(weight: Weight, found: Iterable[Recorded]) -> Iterable[Difference]:
             yield Difference(what=what, a=of_a, b=of_b, weight=weight)
 
 
-def _mappings(of: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterable[Recorded]:
-    """The keys in which two mappings differ, each with `of` before it."""
-    for key in sorted(a.keys() | b.keys()):
-        if a.get(key) != b.get(key):
-            yield f"{of} {key}", a.get(key), b.get(key)
-
-
-# --- what a request does
-
-
-def _parts(run: Run, workload: str) -> Sequence[str]:
-    """The workload and its parts; itself alone where this lab does not know it, as in a run of another lab."""
-    known = workloads.of(run.experiment.application).get(workload)
-    return (workload, *(known.parts if known else ()))
-
-
-def _computes(run: Run, workload: str) -> bool:
-    """Whether its requests do work that is calibrated."""
-    return run.experiment.application is None and COMPUTING in _parts(run, workload)
-
-
-def _parameters(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
-    """The parameters of the cells' workloads and of their parts; of a user's own application, its requests."""
-    of_a, of_b = a.experiment.application, b.experiment.application
-    if (of_a is None) != (of_b is None):
-        yield "the application", _entry(of_a), _entry(of_b)
-    for workload in dict.fromkeys(part for cell in cells for part in _parts(a, cell.workload)):
-        values_a, values_b = (
-            {name: f"{value:g}" for name, value in run.experiment.parameters.get(workload, {}).items()}
-            for run in (a, b)
-        )
-        yield from _mappings(workload, values_a, values_b)
-        if of_a is not None and of_b is not None:
-            yield from _mappings(workload, _sent(of_a, workload), _sent(of_b, workload))
-
-
-def _entry(application: Application | None) -> str:
-    return "the lab's own" if application is None else application.entry
-
-
-def _sent(application: Application, workload: str) -> Mapping[str, str]:
-    """What users send for a workload, in words."""
-    if workload not in workloads.of(application):
-        return {}
-    found = {}
-    for name, request in requests_of(application, workload).items():
-        headers = [f"{key}: {value}" for key, value in sorted(request.headers.items())]
-        bodies = [f"body {body}" for body in (request.body, request.body_base64) if body is not None]
-        found[f"sends {name}"] = _brief(", ".join([f"{request.method} {request.path}", *headers, *bodies]))
-    if (file := application.locust_files.get(workload)) is not None:
-        texts = "".join(f"{path}\0{digest}\0" for path, digest in sorted(file.files.items()))
-        digest = hashlib.sha256(texts.encode()).hexdigest()[:_SHOWN]
-        found["sends as"] = f"{file.user or 'the users'} of {file.name} ({digest})"
-    shares = application.mixes.get(workload, {})
-    return found | {f"share of {name}": f"{share:g}" for name, share in shares.items()}
-
-
-def _application(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
-    """What two applications of users' own are and need, and what answers must be like. Where only one run has one, that is
-    told with the requests."""
-    if a.experiment.application is None or b.experiment.application is None:
-        return
-    of_a, of_b = (document(each) for each in (a.experiment.application, b.experiment.application))
-    settings = ({key: _brief(str(value)) for key, value in each["application"].items()} for each in (of_a, of_b))
-    yield from _mappings("application:", *settings)
-    used = dict.fromkeys(name for cell in cells for name in requests_of(a.experiment.application, cell.workload))
-    for name in used:
-        expected = (each["requests"].get(name, {}).get("expect") for each in (of_a, of_b))
-        in_a, in_b = (None if each is None else _brief(str(each)) for each in expected)
-        yield f"expected of {name}", in_a, in_b
-
-
-def _brief(text: str) -> str:
-    """A text, or of a long one its beginning and the beginning of its digest."""
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[:_LONGEST]}… ({hashlib.sha256(text.encode()).hexdigest()[:_SHOWN]})"
-
-
-def _steps_per_ms(run: Run) -> float:
-    """The steps of work that take a millisecond, by the run's calibration; 0 where it has none."""
-    ms = run.experiment.parameters.get(COMPUTING, {}).get("ms")
-    return (run.cpu_iterations or 0) / ms if ms else 0.0
-
-
 def _calibration(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Difference]:
     """The calibration of `cpu`. A warning where requests are compared as they are; cells of `cpu` are compared by work."""
-    computing = [cell for cell in cells if _computes(a, cell.workload)]
-    in_a, in_b = (f"{steps:,.0f}" if (steps := _steps_per_ms(each)) else None for each in (a, b))
-    weight: Weight = "warns" if any(uneven_work(a, b, cell) for cell in computing) else "told"
+    computing = [cell for cell in cells if ab_requests.computes(a, cell.workload)]
+    in_a, in_b = (f"{steps:,.0f}" if (steps := ab_requests.steps_per_ms(each)) else None for each in (a, b))
+    weight: Weight = "warns" if any(ab_requests.uneven_work(a, b, cell) for cell in computing) else "told"
     if computing:
         yield from _weighed(weight, [("calibration: steps of work a ms", in_a, in_b)])
 
@@ -295,7 +145,7 @@ def _servers(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
     for name in dict.fromkeys(cell.server for cell in cells):
         of_a, of_b = a.servers[name], b.servers[name]
         yield f"{name}: command", shlex.join(of_a.command), shlex.join(of_b.command)
-        yield from _mappings(f"{name}:", of_a.environment, of_b.environment)
+        yield from mappings(f"{name}:", of_a.environment, of_b.environment)
         yield f"{name}: slots", _count(of_a.slots), _count(of_b.slots)
         yield f"{name}: processes", _count(of_a.processes), _count(of_b.processes)
         yield f"{name}: stack", of_a.stack, of_b.stack
@@ -320,7 +170,7 @@ def _stack(name: str, a: Stack, b: Stack) -> Iterable[Recorded]:
             {key: version for key, version in each.items() if key in other}
             for each, other in ((packages_a, packages_b), (packages_b, packages_a))
         )
-    yield from _mappings(f"{name}:", packages_a, packages_b)
+    yield from mappings(f"{name}:", packages_a, packages_b)
     if (packages_a, a.python) == (packages_b, b.python):
         # With equal versions, it may still be another image or lock file.
         yield f"{name}: digest", a.digest, b.digest
@@ -337,7 +187,7 @@ def _origins(a: Run, b: Run) -> Iterable[Difference]:
         for path in sorted(of_a.keys() | of_b.keys()):
             # No file that both have refers to one that only one has: where that matters, another file differs too.
             weight: Weight = "warns" if path in of_a and path in of_b else "told"
-            in_a, in_b = (each[path][:_SHOWN] if path in each else None for each in (of_a, of_b))
+            in_a, in_b = (each[path][:SHOWN] if path in each else None for each in (of_a, of_b))
             yield from _weighed(weight, [(f"{part}: {path}", in_a, in_b)])
     yield from _weighed("told", [("git revision", _revision(a.origin), _revision(b.origin))])
 
@@ -345,7 +195,7 @@ def _origins(a: Run, b: Run) -> Iterable[Difference]:
 def _revision(origin: Origin) -> str | None:
     if origin.revision is None:
         return None
-    return origin.revision[:_SHOWN] + (" with changes" if origin.dirty else "")
+    return origin.revision[:SHOWN] + (" with changes" if origin.dirty else "")
 
 
 def _notes(a: Run, b: Run) -> Iterable[Recorded]:
@@ -356,4 +206,4 @@ def _notes(a: Run, b: Run) -> Iterable[Recorded]:
 def _about(a: Run, b: Run) -> Iterable[Recorded]:
     """What matters to no figure of a cell that both have."""
     yield "experiment", a.experiment.name, b.experiment.name
-    yield from _mappings("the lab's", a.packages, b.packages)
+    yield from mappings("the lab's", a.packages, b.packages)
