@@ -103,7 +103,7 @@ class RequestEntry:
     ] = None
     """What a right answer is like: its status, or several things that must all hold. By default, a status below 400."""
     mix: dict[Name, ShareOfMix] | None = None
-    """Other requests in shares, by their names: `{orders: 8, buy: 1}` sends 8 and 1 of 9. Figures are told by name too."""
+    """Other requests in shares, by their names: `{orders: 8, buy: 1}` sends 8 and 1 of 9. Each of them has figures of its own too."""
     locustfile: Line | None = None
     """A Locust file of your own, as a path relative to this file. Its users send what it says, over kept connections. It runs
     unchanged, in a copy of its folder."""

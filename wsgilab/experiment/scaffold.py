@@ -113,9 +113,9 @@ def new_experiment(
         "FILE": file,
         "SCHEMA": schema,
         "NAME": name,
-        "SAFE_NAME": _scalar(name),
-        "REFERENCE": _scalar(servers[0]),
-        "SERVERS": ", ".join(map(_scalar, servers)),
+        "SAFE_NAME": scalar(name),
+        "REFERENCE": scalar(servers[0]),
+        "SERVERS": ", ".join(map(scalar, servers)),
         "WORKLOADS": ", ".join(WORKLOADS),
         "PARAMETERS": "\n".join(
             f"#   {workload}: {{{', '.join(f'{key}: {parameter.usual:g}' for key, parameter in each.parameters.items())}}}"
@@ -131,13 +131,8 @@ def new_experiment(
     return text
 
 
-def _scalar(name: str) -> str:
-    """As YAML reads a text: a name such as 404 or null needs quotes."""
-    return yaml.safe_dump(name).splitlines()[0]
-
-
-def told(text: str) -> str:
-    """What somebody else wrote, in a comment: on one line, safe to show, cut where it is long."""
+def in_comment(text: str) -> str:
+    """What somebody else wrote, for a comment: on one line, safe to show, cut where it is long."""
     return short(" ".join(visible(text[: 2 * _WIDEST]).split()), quoted=False, most=_WIDEST)
 
 

@@ -41,10 +41,10 @@ def production(folder: Folder) -> Iterator[Named]:
     for path, text in islice(folder.texts(DOCKERFILE), _MOST_DOCKERFILES):
         stage = last_stage(text)
         # CMD has the arguments of ENTRYPOINT.
-        told = [stage[name] for name in ("ENTRYPOINT", "CMD") if name in stage]
-        if told:
-            command = " ".join(_exec_form(rest) for _, rest in told)
-            yield from _of_command(command, f"{path}:{told[-1][0]}", folder)
+        words = [stage[name] for name in ("ENTRYPOINT", "CMD") if name in stage]
+        if words:
+            command = " ".join(_exec_form(rest) for _, rest in words)
+            yield from _of_command(command, f"{path}:{words[-1][0]}", folder)
     for where, found in folder.lines(r"gunicorn\.conf\.py", r"""wsgi_app\s*=\s*(["'])(.+)\1\s*(?:#.*)?$"""):
         yield Named(words=[found[2]], found=f"{where}: {found[0]}")
     for where, found in folder.lines(r".*\.py", r"""WSGI_APPLICATION\s*=\s*["']([\w.]+)\.(\w+)["']"""):

@@ -163,6 +163,6 @@ class OwnRecorder(Recorder):
 
 
 def request_name(method: str, name: str) -> str:
-    """What figures are told by: the name that the file gives a request, or else its method and path."""
-    told = f"{method} {name}" if name.startswith(("/", "http://", "https://")) else str(name)
-    return " ".join(visible(told).split())[:LONGEST_NAME].rstrip()
+    """What a request is called in figures: the name that the file gives it, or else its method and path."""
+    named = f"{method} {name}" if name.startswith(("/", "http://", "https://")) else str(name)
+    return " ".join(visible(named).split())[:LONGEST_NAME].rstrip()

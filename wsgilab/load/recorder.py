@@ -39,7 +39,7 @@ class Sample(NamedTuple):
     connect_ns: int = 0
     """How long its connection took to open after that; 0 where it was open."""
     name: str = ""
-    """Which request of a mix or of a Locust file it is, where figures are told by that."""
+    """Which request of a mix or of a Locust file it is, where each has figures of its own."""
     redirects: tuple[str | None, ...] = ()
     """The headers of the answers that led to this one, in order, as `stamp` has this one's."""
 

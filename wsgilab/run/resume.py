@@ -57,7 +57,9 @@ def check_same(earlier: Run, current: Run, *parts: Part) -> None:
 def check_files(earlier: Run, now: Origin, say: Say) -> None:
     """Raises StoreError where a file that `earlier` began with has changed, or is gone."""
     if earlier.origin is None:
-        say(f"Note: the files that {earlier.id} began with are not recorded, so changes to them cannot be seen.")
+        say(
+            f"Note: the files that {earlier.id} began with are not recorded, so whether they have changed is not known."
+        )
         return
     for part, files in earlier.origin.files.items():
         found = now.files.get(part, {})

@@ -131,7 +131,7 @@ def settle(
 ) -> Installed:
     """Copy the source to `folder`/source, and settle what is installed beside it. `known`: locks of a run that goes on.
 
-    Servers whose stack does not go with the application are told, and have no lock. Raises LabError where the application
+    Servers whose stack does not go with the application are named to `say`, and have no lock. Raises LabError where the application
     cannot be used, or where no server goes with it.
     """
     source = sources.read(application)

@@ -243,7 +243,7 @@ def _client() -> tuple[str, str] | NoEngine:
 
 def _compose_version(client: str) -> str:
     """The version of a client's Compose; empty where it has none. A client that has one is asked once: it takes three processes
-    and longer than all else that is asked of it."""
+    and longer than any other question to it."""
     key = client, Path(client).stat().st_mtime_ns
     if key not in _KNOWN and (found := _output(client, "compose", "version", "--short")):
         _KNOWN[key] = found

@@ -116,7 +116,7 @@ class Runtime(Protocol):
     ) -> Mapping[str, str]:
         """Install what the servers, the backends and the swarm need. Stack -> digest.
 
-        `application`: the user's own; None: the lab's. `locks`: those of a run that goes on. Stacks that do not go with it are told,
+        `application`: the user's own; None: the lab's. `locks`: those of a run that goes on. Stacks that do not go with it are named to `say`,
         and left out. Raises LabError, BuildError above all.
         """
 

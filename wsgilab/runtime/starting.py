@@ -18,7 +18,7 @@ LOOK_S = 5.0
 open another port first, such as one for metrics, while it still loads."""
 
 NO_MEMORY = "for lack of memory"
-"""How that a container was killed is told where it had used all that it may."""
+"""In the message about a container that was killed because it had used all the memory that it may."""
 TOLD = "wsgilab_door: "
 """How the line begins in which the door says why an application cannot be served."""
 

@@ -46,7 +46,7 @@ _BUG = "it failed in a way that nobody foresaw; daemon.log in the lab's state sa
 
 
 def occupied() -> str:
-    """What another lab is told meanwhile."""
+    """The message for another lab that would start meanwhile."""
     return f"the interactive lab is up here; end it with {called('lab.down')}"
 
 

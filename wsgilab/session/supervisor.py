@@ -56,8 +56,8 @@ class Supervisor:
         self._loaded: str | None = None
         self._starting: str | None = None
         """Who is being started again."""
-        self._seen = {name: self._look(name) for name in fleet}
-        self._backends_seen = {name: backend.failure() for name, backend in backends.items()}
+        self._states = {name: self._look(name) for name in fleet}
+        self._backend_failures = {name: backend.failure() for name, backend in backends.items()}
         self._asked = self._asked_to_look = False
         self._tick_due = self._round_due = 0.0
 
@@ -134,62 +134,62 @@ class Supervisor:
 
     def _check(self, name: str) -> bool:
         """Check a target, and report what has changed. Whether it runs."""
-        seen = self._look(name)
-        if seen != self._seen[name]:
-            self._tell(name, seen)
-        return seen.failure is None
+        state = self._look(name)
+        if state != self._states[name]:
+            self._report(name, state)
+        return state.failure is None
 
     def _start_again(self, name: str) -> None:
         """Start a target again, if it has ended. Where it does not start, that is why it does not run."""
         if self._check(name):
             return
         target = self._fleet[name]
-        self._ui.send_target(target, self._seen[name].failure, target.log_tail(), restarting=True)
+        self._ui.send_target(target, self._states[name].failure, target.log_tail(), restarting=True)
         self._starting = name
         self.write()
         try:
             target.restart()
         except TargetError as error:
-            seen = self._look(name)
-            seen = replace(seen, failure=seen.failure or error.message)
+            state = self._look(name)
+            state = replace(state, failure=state.failure or error.message)
         else:
-            seen = self._look(name)
+            state = self._look(name)
         self._starting = None
-        self._tell(name, seen)
+        self._report(name, state)
 
     def _start_backends_again(self) -> None:
         """As for targets. Only the state file has them: in the web UI their absence shows as errors of a test."""
-        seen: dict[str, str | None] = {}
+        failures: dict[str, str | None] = {}
         for name, backend in self._backends.items():
-            seen[name] = backend.failure()
-            if seen[name] is not None:
+            failures[name] = backend.failure()
+            if failures[name] is not None:
                 try:
                     backend.restart()
                 except TargetError as error:
-                    seen[name] = backend.failure() or error.message
+                    failures[name] = backend.failure() or error.message
                 else:
-                    seen[name] = None
-        self._note_backends(seen)
+                    failures[name] = None
+        self._note_backends(failures)
 
-    def _note_backends(self, seen: Mapping[str, str | None]) -> None:
-        if seen != self._backends_seen:
-            self._backends_seen = dict(seen)
+    def _note_backends(self, failures: Mapping[str, str | None]) -> None:
+        if failures != self._backend_failures:
+            self._backend_failures = dict(failures)
             self.write()
 
-    def _tell(self, name: str, seen: _TargetState) -> None:
+    def _report(self, name: str, state: _TargetState) -> None:
         target = self._fleet[name]
-        self._seen[name] = seen
-        self._ui.send_target(target, seen.failure, target.log_tail() if seen.failure else "")
+        self._states[name] = state
+        self._ui.send_target(target, state.failure, target.log_tail() if state.failure else "")
         self.write()
 
     def write(self) -> None:
         """Put what is up into the state file. Raises StoreError."""
         servers = {
             name: ServerState(
-                address=seen.published_url,
+                address=state.published_url,
                 slots=self._fleet[name].server.slots,
-                failure=STARTING_AGAIN if name == self._starting else seen.failure,
+                failure=STARTING_AGAIN if name == self._starting else state.failure,
             )
-            for name, seen in self._seen.items()
+            for name, state in self._states.items()
         }
-        state_file.write(self._folder, replace(self._session, servers=servers, backends=self._backends_seen))
+        state_file.write(self._folder, replace(self._session, servers=servers, backends=self._backend_failures))

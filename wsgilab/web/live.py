@@ -232,7 +232,7 @@ class LiveTest:
         )
 
     def _known_until(self, now_ns: int) -> int:
-        """The moment up to which every worker has reported, and the target has told what left late, if anything did."""
+        """The moment up to which every worker has reported, and the target has said what left late, if anything did."""
         reported_ns = min((each.at_ns for each in self._latest.values()), default=now_ns)
         if self._stopped and not self._working:
             reported_ns = now_ns
