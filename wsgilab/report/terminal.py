@@ -59,8 +59,8 @@ def warnings(comparison: Comparison) -> Iterable[str]:
 
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-_EXPLANATION = re.compile(r"(?<!because of): | \(|, among them ")
-"""Where causes and names begin, in which warnings of one kind differ as they do in their numbers."""
+_EXPLANATION = re.compile(r"(?<=others took) |(?<!because of): | \(")
+"""Where causes, cores and names begin, in which warnings of one kind differ as they do in their numbers."""
 
 
 def _kind(warning: str) -> str:
