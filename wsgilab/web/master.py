@@ -5,9 +5,9 @@ import locust  # noqa: F401  isort: skip
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
 import gevent
 from locust import events
@@ -15,7 +15,6 @@ from locust.argument_parser import LocustArgumentParser, get_parser
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
-from wsgilab.experiment import workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.distributed import Workers, make_master
 from wsgilab.load.driver import read_late
@@ -23,23 +22,21 @@ from wsgilab.load.local import POLL_S
 from wsgilab.load.locustfiles import BadLocustfile, user_classes
 from wsgilab.load.own_locustfile import loaded, unpack
 from wsgilab.load.recorder import Sample
-from wsgilab.model import Cell, Connection, Run
+from wsgilab.model import Cell
 from wsgilab.model.text import called
+from wsgilab.web.form import (
+    DEFAULT_USERS,
+    DEFAULT_WORKLOAD,
+    LIMITS,
+    NOT_HERE,
+    cell_name,
+    complaint,
+    has_no_share,
+    usual,
+)
 from wsgilab.web.live import WorkerReport
 from wsgilab.web.sources import InteractiveTests
 
-DEFAULT_USERS = 32
-DEFAULT_WORKLOAD = "sleep"
-NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed", "application"})
-"""Options of the Locust files that are for experiments alone: the lab's tab cannot show what they do."""
-CONNECTIONS: Sequence[str] = get_args(Connection)
-LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
-    "user_count": (int, 1, 10_000),
-    **{name: (each.kind, each.least, each.most) for name, each in workloads.OPTIONS.items()},
-}
-"""The form's numbers: their type, least and most."""
-SPAWN_RATE = (float, 0.01, 10_000)
-"""Users that are started in a second."""
 BUSY = "wait a moment: the test before is still being stopped"
 IDLE_S = 5.0
 """How long workers whose users have all stopped may take until they are ready again: usually less than a second."""
@@ -185,21 +182,9 @@ class Master:
 
     def _wrong(self, form: Mapping[str, str]) -> str | None:
         """What is wrong with the form, in one line; None where nothing is."""
-        for name in NOT_HERE & form.keys():
-            return f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
-        for name, (kind, least, most) in {**LIMITS, "spawn_rate": SPAWN_RATE}.items():
-            if name in form and not _is_within(form[name], kind, least, most):
-                return (
-                    f"{name.replace('_', ' ')}: must be a number from {least:.15g} to {most:.15g}, not {form[name]!r}"
-                )
-        known: Mapping[str, Collection[str]] = {
-            "target": self._tests.targets,
-            "workload": self._classes,
-            "connection": CONNECTIONS,
-        }
-        for name, choices in known.items():
-            if name in form and form[name] not in choices:
-                return f"{name}: must be one of {', '.join(choices)}, not {form[name]!r}"
+        choices: Mapping[str, Collection[str]] = {"target": self._tests.targets, "workload": self._classes}
+        if (why := complaint(form, choices)) is not None:
+            return why
         chosen = form.get("workload", self._options["workload"])
         if self._application is None and has_no_share(chosen, {**self._options, **form}):
             return f"{chosen}: one share at least must be more than 0"
@@ -281,38 +266,3 @@ class Master:
 
 def _locustfile(workload: str) -> str:
     return workload.replace("-", "_")
-
-
-def usual(run: Run) -> Mapping[str, int | float]:
-    """Option -> its default. Computing is given in iterations, as they were calibrated for this run."""
-    given = run.experiment.parameters
-    return {
-        option: LIMITS[option][0](value)
-        for workload in given
-        for option, value in workloads.options(workload, given, run.cpu_iterations).items()
-    }
-
-
-def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
-    """Whether it is a mixture of nothing: all of its shares are 0."""
-    known = workloads.WORKLOADS[workload]
-    return known.has_shares and not any(float(options[f"{workload}_{name}"]) for name in known.parameters)
-
-
-def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
-    """A workload with those of its options, and of its parts', that are not as usual: `sleep-20-ms`."""
-    found = workload
-    for owner in (workload, *workloads.WORKLOADS[workload].parts):
-        prefix = f"{owner}_".replace("-", "_")
-        for option in usual:
-            if option.startswith(prefix) and options[option] != usual[option]:
-                name = option.removeprefix(prefix) if owner == workload else option
-                found += f"-{options[option]:g}-{name.replace('_', '-')}"
-    return found
-
-
-def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:
-    try:
-        return least <= kind(text) <= most
-    except ValueError:
-        return False

@@ -44,7 +44,7 @@ from wsgilab import testing
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.model import Trial
 from wsgilab.run.trial import trial_spec
-from wsgilab.web.master import LIMITS
+from wsgilab.web.form import LIMITS
 
 servers = catalogue.parse(Path("compose/servers.yaml").read_text(), "servers.yaml")
 experiment = resolve.parse('''

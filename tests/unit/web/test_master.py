@@ -12,7 +12,8 @@ from wsgilab.experiment.workloads import WORKLOADS, parameters
 from wsgilab.model import Stamp
 from wsgilab.model.application import LocustFile
 from wsgilab.web import master
-from wsgilab.web.master import LIMITS, Master, cell_name, has_no_share, usual
+from wsgilab.web.form import LIMITS, cell_name, has_no_share, usual
+from wsgilab.web.master import Master
 from wsgilab.web.sources import InteractiveTests
 
 ITERATIONS = 1000
