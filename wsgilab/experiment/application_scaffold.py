@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wsgilab.experiment import locust_scaffold
 from wsgilab.experiment.entry_points import Entries, find
 from wsgilab.experiment.parsing import validated
-from wsgilab.experiment.scaffold import in_comment, scalar
+from wsgilab.experiment.scaffold import safe, scalar
 from wsgilab.experiment.start_commands import DOCKERFILE, hidden, last_stage, words_of
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model.errors import UsageError
@@ -114,11 +114,9 @@ def new_application(
     unread += [f"{path} is too much to parse, or no Python of today" for path in entries.unparsed]
     if not entries.candidates:
         besides = (
-            f"; what is there is ASGI ({in_comment(entries.asgi[0])}), which no WSGI server serves"
-            if entries.asgi
-            else ""
+            f"; what is there is ASGI ({safe(entries.asgi[0])}), which no WSGI server serves" if entries.asgi else ""
         )
-        besides += f"; {in_comment(unread[0])}" if unread else ""
+        besides += f"; {safe(unread[0])}" if unread else ""
         raise UsageError(
             f"--source {source}: nothing in it looks like a WSGI application{besides}; looked for are the commands of Procfile "
             "and Dockerfile, wsgi_app in gunicorn.conf.py, WSGI_APPLICATION, wsgi.py, app = Flask(...) and create_app(), "
@@ -144,9 +142,7 @@ def new_application(
         "ENV": _environment(folder, beside),
         "WRITABLE": [f"{'' if f'{beside}instance' in folder.folders else '#'}writable: [instance]"],
         "PREPARE": _prepare(folder),
-        "READY": [f"# Found in {in_comment(ready[0].found)}", f"ready: {ready[0].path}"]
-        if ready
-        else ["#ready: /healthz"],
+        "READY": [f"# Found in {safe(ready[0].found)}", f"ready: {ready[0].path}"] if ready else ["#ready: /healthz"],
         "LAB_BACKENDS": [", ".join(backends)],
         "BACKEND": list(backends)[:1],
         "REQUESTS": requests,
@@ -174,21 +170,16 @@ def name_of(folder: str) -> str:
 
 def _entry(entries: Entries, unread: Sequence[str]) -> Iterator[str]:
     best, *others = entries.candidates
-    yield f"# Found in {in_comment(best.found)}"
+    yield f"# Found in {safe(best.found)}"
     if not best.is_here:
         yield "# The folder has no such module: it must be in a package that is installed."
     if best.needs:
-        yield f"# Fill in: it needs {in_comment(', '.join(best.needs))}."
-    yield from (
-        f"# Another that was found: {in_comment(each.entry)}   ({in_comment(each.found)})"
-        for each in others[:_MOST_SHOWN]
-    )
+        yield f"# Fill in: it needs {safe(', '.join(best.needs))}."
+    yield from (f"# Another that was found: {safe(each.entry)}   ({safe(each.found)})" for each in others[:_MOST_SHOWN])
     if len(others) > _MOST_SHOWN:
         yield f"# and {len(others) - _MOST_SHOWN} more"
-    yield from (
-        f"# This is ASGI, which no WSGI server serves: {in_comment(each)}" for each in entries.asgi[:_MOST_SHOWN]
-    )
-    yield from (f"# Not looked at: {in_comment(each)}" for each in unread[:_MOST_SHOWN])
+    yield from (f"# This is ASGI, which no WSGI server serves: {safe(each)}" for each in entries.asgi[:_MOST_SHOWN])
+    yield from (f"# Not looked at: {safe(each)}" for each in unread[:_MOST_SHOWN])
     yield f"entry: {scalar(best.entry)}"
 
 
@@ -202,12 +193,12 @@ def _requirements(within: Mapping[str, str | None], files: Collection[str]) -> I
     found += ["pyproject.toml"] if isinstance(project, dict) else []
     found += sorted(set(filter(lists.fullmatch, within)) - set(found), key=lambda each: ("prod" not in each, each))
     if found[1:]:
-        yield f"# There are also {in_comment(', '.join(found[1:]))}."
+        yield f"# There are also {safe(', '.join(found[1:]))}."
     if found:
         yield f"requirements: {scalar(found[0])}"
         return
     for each in list(filter(lists.fullmatch, files))[:_MOST_SHOWN]:
-        yield f"# Fill in: {in_comment(each)} is outside of its folder; put a copy there."
+        yield f"# Fill in: {safe(each)} is outside of its folder; put a copy there."
     for name, command in (("poetry.lock", "poetry export"), ("Pipfile.lock", "pipenv requirements")):
         if name in within:
             yield f"# Fill in: there is {name}, of which `{command} > requirements.txt` makes one."
@@ -221,7 +212,7 @@ def _python(within: Mapping[str, str | None], folder: Folder) -> Iterator[str]:
     said += [(name, within.get(name) or folder.files.get(name) or "") for name in (".python-version", "runtime.txt")]
     for where, text in said:
         if found := re.match(_PYTHON, text, re.ASCII):
-            yield f"# Found in {in_comment(where)}"
+            yield f"# Found in {safe(where)}"
             yield f'python: "3.{found[1]}"'
             return
     yield '#python: "3.12"'
@@ -232,9 +223,7 @@ def _environment(folder: Folder, beside: str) -> Iterator[str]:
     for where, found in folder.lines(r".*\.py", _ENVIRONMENT):
         if where.startswith(beside) and found[1] not in _SET_ELSEWHERE and len(needed) < _MOST_SHOWN:
             needed.setdefault(found[1], where)
-    yield from (
-        f"# Fill in: {name}, which is read without a default in {in_comment(at)}" for name, at in needed.items()
-    )
+    yield from (f"# Fill in: {name}, which is read without a default in {safe(at)}" for name, at in needed.items())
     line = ", ".join(f'{name}: ""' for name in needed) or 'SHOP_DB: "sqlite:///{LAB_DATA}/shop.db"'
     yield f"#env: {{{line}}}"
 
@@ -242,7 +231,7 @@ def _environment(folder: Folder, beside: str) -> Iterator[str]:
 def _prepare(folder: Folder) -> Iterator[str]:
     words: Sequence[str] = ("python", "-m", "shop.seed")
     for where, found in folder.lines("Procfile", r"release:\s*(\S.*)"):
-        yield f"# {where} has {in_comment(hidden(found[1]))}"
+        yield f"# {where} has {safe(hidden(found[1]))}"
         said = words_of(found[1])
         is_plain = (
             said and all(map(str.strip, said)) and found[1].isprintable() and not re.search(r"[$&;|<>`=]", found[1])
@@ -292,14 +281,12 @@ def _requests(paths: Sequence[_Route], folder: Folder) -> tuple[str, Sequence[st
         lines += ["# Fill in: no path was found that can be sent as it is.", f"{_request_name('/', names)}: {{get: /}}"]
     for route in paths[: _MOST_SHOWN + 1]:
         lines += [""] if names else []
-        lines.append(
-            f"# Found in {in_comment(route.found)}{'' if route.is_whole else ', where a prefix may go before it'}"
-        )
+        lines.append(f"# Found in {safe(route.found)}{'' if route.is_whole else ', where a prefix may go before it'}")
         lines.append(f"{'#' if names else ''}{_request_name(route.path, names)}: {{get: {route.path}}}")
     for where, _ in folder.lines(r".*\.py", r"ALLOWED_HOSTS\s*="):
         lines += [
             "",
-            f"# Django answers 400 to hosts that are not in ALLOWED_HOSTS ({in_comment(where)}): a request may name one,",
+            f"# Django answers 400 to hosts that are not in ALLOWED_HOSTS ({safe(where)}): a request may name one,",
         ]
         return scalar(names[0]), [*lines, "# as in headers: {Host: localhost}"], names
     return scalar(names[0]), lines, names

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab.experiment.scaffold import in_comment, scalar
+from wsgilab.experiment.scaffold import safe, scalar
 from wsgilab.model.folder import Folder
 
 _FILE = re.compile(r"(?:.*/)?(?:locustfile\.py|locustfiles/[^/]+\.py)")
@@ -75,7 +75,7 @@ def packages(files: Sequence[FoundLocustFile]) -> Iterator[str]:
     """The lines of what they import."""
     found = {name: each.path for each in files for name in each.packages if _MODULE.fullmatch(name)}
     for name in list(found)[:_MOST_SHOWN]:
-        yield f"# Fill in: the package that has {in_comment(name)}, which {in_comment(found[name])} imports; often it is called the same."
+        yield f"# Fill in: the package that has {safe(name)}, which {safe(found[name])} imports; often it is called the same."
     yield f"#locust_requirements: [{', '.join(map(scalar, list(found)[:_MOST_SHOWN])) or 'faker'}]"
 
 
@@ -94,11 +94,11 @@ def entries(files: Sequence[FoundLocustFile], source: str, name: Callable[[], st
             yield ""
         users = [name for name in each.users if _MODULE.fullmatch(name)]
         if not each.parsed:
-            yield f"# Found {in_comment(each.path)}, which could not be read as Python of today."
+            yield f"# Found {safe(each.path)}, which could not be read as Python of today."
         elif not users:
-            yield f"# Found {in_comment(each.path)}, but no class of HttpUser or FastHttpUser in it; fill in which one of its users to run."
+            yield f"# Found {safe(each.path)}, but no class of HttpUser or FastHttpUser in it; fill in which one of its users to run."
         else:
-            yield f"# Found in {in_comment(each.path)}: {in_comment(', '.join(users))}"
+            yield f"# Found in {safe(each.path)}: {safe(', '.join(users))}"
         path = scalar(posixpath.normpath(posixpath.join(source, each.path)))
         for user in users[:_MOST_SHOWN] or ["Shopper"]:
             yield f"#{name()}: {{locustfile: {path}, user: {scalar(user)}}}"

@@ -131,7 +131,7 @@ def new_experiment(
     return text
 
 
-def in_comment(text: str) -> str:
+def safe(text: str) -> str:
     """What somebody else wrote, for a comment: on one line, safe to show, cut where it is long."""
     return short(" ".join(visible(text[: 2 * _WIDEST]).split()), quoted=False, most=_WIDEST)
 
