@@ -7,6 +7,10 @@ of the budget cannot decide gets no more of it (futility).
 
 Time is given anew after each look alone, from what was measured by then. Were a comparison left as soon as it looks decided,
 the looks would choose the moment at which chance has its way.
+
+Only windows that the analysis will use count. Beside a neighbour speed is decided by clean ones alone, of which each cell must
+have `stats.FEWEST_BLOCKS`; and of the blocks to come as large a share will be clean as was so far. What that cannot decide may
+still be decided by cost, for which every window counts.
 """
 
 import functools
@@ -17,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsgilab.analysis import stats
+from wsgilab.analysis import disturbance, stats
 from wsgilab.analysis.pairs import (
     ByCell,
     Pair,
@@ -83,15 +87,13 @@ def allocate(
     before = [each for each in observations if each.look < look]
     capacity_s = lanes * max(0.0, end_s(run, before, look, lanes) - used_s(observations, lanes))
     left_s = lanes * max(0.0, end_s(run, before, plan.BUDGET_LOOKS[-1], lanes) - used_s(observations, lanes))
-    by_cell = grouped(before)
-    have = grouped(observations)
-    known = paired_comparisons(run, by_cell, broken)
-    costs, items = _costs(by_cell), []
+    every, have = grouped(before), grouped(observations)
+    costs, items = _costs(every), []
     most = max((each.block for each in observations), default=0) + left_s / (2 * min(costs.values(), default=math.inf))
-    for pair, blocks in _needed(run, known, look, most).items():
-        if blocks is not None and costs.keys() >= set(pair):
-            more = max(1, blocks - _common(pair, by_cell)) - (_common(pair, have) - _common(pair, by_cell))
-            items += [_Open(pair=pair, blocks=more)] if more > 0 else []
+    for pair, blocks in _more(run, before, broken, look, most).items():
+        more = blocks - (_common(pair, have) - _common(pair, every))
+        if more > 0 and costs.keys() >= set(pair):
+            items.append(_Open(pair=pair, blocks=more))
     chosen = _chosen(items, costs, capacity_s, left_s)
     room = MOST_BLOCKS - 1 - max((each.block for each in observations), default=0)
     fitting, at_s = [], 0.0
@@ -104,27 +106,75 @@ def allocate(
     return fitting
 
 
-def outcome(run: Run, by_cell: ByCell, known: PairedComparisons) -> BudgetOutcome | None:
-    """What a run with a budget has decided, and what the rest would take; None without a budget."""
+def outcome(run: Run, by_cell: ByCell, every: ByCell, known: PairedComparisons) -> BudgetOutcome | None:
+    """What a run with a budget has decided by the observations `by_cell`, of `every` one, and what the rest would take; None
+    without a budget."""
     if run.experiment.budget_s is None:
         return None
-    costs, sought = _costs(by_cell), wanted(run)
+    costs, share, sought = _costs(every), _clean_share(run, by_cell, every), wanted(run)
     pairs = [pair for pair in sought if pair in known.verdicts]
     needed = _needed(run, known, plan.BUDGET_LOOKS[-1])
     left = []
     for pair, blocks in needed.items():
-        more = None if blocks is None else max(1, blocks - len(known.measured[pair][0].ratios))
+        more = None if blocks is None else max(1, blocks - len(known.measured[pair][0].ratios)) / share
         cost_s = None if more is None else more * math.fsum(costs.get(cell, 0.0) for cell in pair)
         left.append(OpenComparison(cell=pair[0], other=pair[1].server, more_s=cost_s))
     left.sort(key=lambda each: math.inf if each.more_s is None else each.more_s)
     return BudgetOutcome(
         budget_s=run.experiment.budget_s,
-        used_s=used_s(itertools.chain.from_iterable(by_cell.values()), max(1, len(run.lanes))),
+        used_s=used_s(itertools.chain.from_iterable(every.values()), max(1, len(run.lanes))),
         comparisons=len(pairs),
         spoilt=sum(bool(known.broken[one] or known.broken[two]) for one, two in sought),
         decided=len(pairs) - len(left),
         left=tuple(left),
     )
+
+
+def _more(
+    run: Run, before: Sequence[Observation], broken: Mapping[Cell, Collection[Gate]], look: int, most: float
+) -> Mapping[Pair, int]:
+    """How many more blocks each comparison that is open needs, without those that need more than `most` in all."""
+    every, clean = grouped(before), grouped(disturbance.clean(run, before))
+    share = _clean_share(run, clean, every)
+    noisy = frozenset(cell for cell, gates in broken.items() if "neighbour" in gates)
+    # A neighbour comes and goes. Of what is wrong with a server itself more blocks are no cure.
+    sound: Mapping[Cell, Collection[Gate]] = {cell: () if cell in noisy else gates for cell, gates in broken.items()}
+    known = rough = paired_comparisons(run, clean, sound)
+    if share < 1:
+        rough = paired_comparisons(run, every, sound)
+        known = _with_unseen(known, rough)
+    found: dict[Pair, int] = {}
+    if share:
+        for pair, blocks in _needed(run, known, look, most * share, noisy).items():
+            if blocks is not None:
+                found[pair] = math.ceil(max(1, blocks - _common(pair, clean)) / share)
+    if noisy:
+        by_cost = _needed(run, rough, look, most)
+        for pair, blocks in by_cost.items():
+            if blocks is not None and not noisy.isdisjoint(pair):
+                found.setdefault(pair, max(1, blocks - _common(pair, every)))
+    return found
+
+
+def _with_unseen(known: PairedComparisons, rough: PairedComparisons) -> PairedComparisons:
+    """With the comparisons that have no clean block yet: of these the middle of all blocks is a first guess, and their scatter
+    is unknown."""
+    unseen = {
+        pair: (replace(each, ratios={0: ratio.median}), replace(ratio, low=None, high=None))
+        for pair, (each, ratio) in rough.measured.items()
+        if pair in rough.verdicts and pair not in known.measured
+    }
+    return replace(
+        known,
+        measured={**known.measured, **unseen},
+        verdicts={**known.verdicts, **dict.fromkeys(unseen, "undecided")},
+    )
+
+
+def _clean_share(run: Run, clean: ByCell, every: ByCell) -> float:
+    """The share of the blocks of all comparisons that both cells have a clean window in; 1 where there is none yet."""
+    blocks, left = (sum(_common(pair, each) for pair in wanted(run)) for each in (every, clean))
+    return left / blocks if blocks else 1.0
 
 
 def _common(pair: Pair, by_cell: ByCell) -> int:
@@ -141,9 +191,14 @@ def _costs(by_cell: ByCell) -> Mapping[Cell, float]:
     return {cell: statistics.fmean(each) for cell, each in taken.items() if each}
 
 
-def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.inf) -> Mapping[Pair, int | None]:
+def _needed(
+    run: Run, known: PairedComparisons, look: int, most: float = math.inf, noisy: Collection[Cell] = ()
+) -> Mapping[Pair, int | None]:
     """How many blocks would decide each comparison that is open, all told, at this look; None where more than `most`, or than
-    are tried."""
+    are tried.
+
+    Those with a cell of `noisy` are open whatever they say, and need `stats.FEWEST_BLOCKS` at least.
+    """
     share = shares(run, "speed")
     kin: dict[tuple[str, ...], list[Paired]] = defaultdict(list)
     for pair in wanted(run):
@@ -152,7 +207,8 @@ def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.in
     found: dict[Pair, int | None] = {}
     for pairs in kin.values():
         spreads = _spreads(pairs)
-        is_open = {
+        unsettled = {(each.cell, each.other) for each in pairs if each.cell in noisy or each.other in noisy}
+        is_open = unsettled | {
             (each.cell, each.other)
             for each in pairs
             if known.verdicts[each.cell, each.other] == "undecided"
@@ -166,7 +222,7 @@ def _needed(run: Run, known: PairedComparisons, look: int, most: float = math.in
             for each, interval in zip(drawn, intervals(run, drawn, share), strict=True):
                 pair = each.cell, each.other
                 if pair in is_open and interval is not None and stats.verdict(interval) != "undecided":
-                    found[pair] = blocks
+                    found[pair] = max(blocks, stats.FEWEST_BLOCKS) if pair in unsettled else blocks
                     is_open.remove(pair)
     return found
 

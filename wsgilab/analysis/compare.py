@@ -41,7 +41,7 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY) -> 
         drift=tuple(drift(given)),
         machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(recommend(run, by_cell, results, pairs, wish)),
-        budget=budget.outcome(run, by_cell, pairs),
+        budget=budget.outcome(run, by_cell, every, pairs),
     )
 
 

@@ -64,6 +64,12 @@ def is_disturbed(run: Run, observation: Observation) -> bool:
     )
 
 
+def clean(run: Run, observations: Iterable[Observation]) -> Sequence[Observation]:
+    """The observations that nobody disturbed, and failed trials: beside a neighbour, a verdict on speed comes from these
+    alone."""
+    return [each for each in observations if not is_disturbed(run, each)]
+
+
 def undisturbed(run: Run, observations: Iterable[Observation]) -> Sequence[Observation]:
     """The observations to conclude from: of a cell with FEWEST_BLOCKS windows that nobody disturbed or more, without the
     disturbed ones; of any other cell all.
@@ -73,10 +79,10 @@ def undisturbed(run: Run, observations: Iterable[Observation]) -> Sequence[Obser
     of_cells: dict[Cell, list[Observation]] = defaultdict(list)
     for each in observations:
         of_cells[each.cell].append(each)
-    kept = []
+    kept: list[Observation] = []
     for of_cell in of_cells.values():
-        clean = [each for each in of_cell if not is_disturbed(run, each)]
-        kept += clean if sum(each.swarm is not None for each in clean) >= FEWEST_BLOCKS else of_cell
+        left = clean(run, of_cell)
+        kept += left if sum(each.swarm is not None for each in left) >= FEWEST_BLOCKS else of_cell
     return kept
 
 

@@ -71,10 +71,7 @@ def _by_budget(run: Run, store: Store, lanes: int, repeats: bool, clock: Callabl
         if look < max((each.look for each in observations), default=0):
             # In an earlier session.
             continue
-        # A neighbour comes and goes, so that more blocks may be clean. Of what is wrong with a server itself they are no cure.
-        gates = broken_gates(run, grouped(observations))
-        broken = {cell: () if "neighbour" in each else each for cell, each in gates.items()}
-        chosen = budget.allocate(run, observations, broken, look, lanes)
+        chosen = budget.allocate(run, observations, broken_gates(run, grouped(observations)), look, lanes)
         first = 1 + max((each.block for each in observations), default=0)
         trials = plan.passes(run.experiment, run.seed, first, chosen, look)
         until_s = begin_s + budget.end_s(run, observations, look, lanes)

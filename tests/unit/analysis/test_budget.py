@@ -10,9 +10,9 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis import budget
-from wsgilab.analysis.compare import compare
+from wsgilab.analysis.compare import broken_gates, compare
 from wsgilab.analysis.pairs import grouped, level_at, paired, paired_comparisons, throughput_rps
-from wsgilab.analysis.stats import ERROR_RATE
+from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, InFlight, Observation, Run
 
@@ -206,3 +206,77 @@ def test_what_a_broken_gate_spoils_is_counted_by_itself() -> None:
 
 def test_without_a_budget_there_is_nothing_to_say_of_it() -> None:
     assert compare(testing.run(testing.experiment(*cells_of(), reference="reference")), []).budget is None
+
+
+# Beside a neighbour.
+
+
+def disturbed(observations: Sequence[Observation], *blocks: int, server: str = "") -> list[Observation]:
+    """The same, but in these blocks others had half of the core of every server, or of this one."""
+    return [
+        replace(each, swarm=replace(REPORT, throughput_rps=60.0, server_busy=0.5, generator_others=0.0))
+        if each.block in blocks and server in ("", each.cell.server)
+        else each
+        for each in observations
+    ]
+
+
+def allocated_beside(run: Run, observations: Sequence[Observation], look: int = 2) -> Counter[str]:
+    """How many blocks each server gets, where gates are as the run finds them."""
+    chosen = budget.allocate(run, observations, broken_gates(run, grouped(observations)), look)
+    return Counter(cell.server for cells in chosen for cell in cells)
+
+
+def test_a_comparison_that_only_disturbed_windows_would_settle_gets_more_blocks() -> None:
+    run = run_of(*cells_of(servers=("reference", "far")), budget_s=120.0)
+    before = [*observed(run.experiment.cells, range(2)), *observed(run.experiment.cells, range(2, 14), look=2)]
+    apart = [
+        replace(each, swarm=replace(each.swarm or REPORT, server_busy=0.5, generator_others=0.0)) for each in before
+    ]
+
+    assert not allocated_beside(run, before, look=3), "it is decided"
+    three_clean = [*before[:6], *apart[6:]]
+    assert compare(run, three_clean).pairs[0].broken_gates == ("neighbour",)
+    assert allocated_beside(run, three_clean, look=3)["far"] == math.ceil(1 / (3 / 14)), "a fourth clean one"
+    assert not allocated_beside(run, [*before[:8], *apart[8:]], look=3), "four are enough"
+
+
+def test_as_many_blocks_more_as_fewer_of_them_are_clean() -> None:
+    run = run_of(*cells_of(), budget_s=2000.0)
+    whole = [*observed(cells_of(), range(2)), *observed(cells_of(), range(2, 4), look=2)]
+    spoilt = 2, 3
+    quiet = allocated_beside(run, [each for each in whole if each.block not in spoilt], look=3)
+
+    assert quiet["near"] > 4
+    assert allocated_beside(run, disturbed(whole, *spoilt), look=3)["near"] == 2 * quiet["near"]
+
+
+def test_what_has_no_clean_block_yet_is_tried_by_what_it_looks_like() -> None:
+    run = run_of(*cells_of(), budget_s=60.0)
+    found = allocated_beside(run, disturbed(observed(cells_of(), range(2)), 0, 1, server="far"))
+
+    assert found["far"] >= FEWEST_BLOCKS
+
+
+def test_where_no_window_is_clean_all_count_because_the_cost_may_be_decided() -> None:
+    run = run_of(*cells_of(), budget_s=120.0)
+    whole = observed(cells_of(), range(2))
+    apart = [
+        replace(each, swarm=replace(each.swarm or REPORT, server_busy=0.5, generator_others=0.0)) for each in whole
+    ]
+
+    assert allocated_beside(run, apart) == allocated_beside(run, whole) != {}
+
+
+def test_time_that_others_spoilt_is_used_too_and_what_is_left_takes_the_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SPEED, "near", 108.0)
+    run = run_of(*cells_of(servers=("reference", "near")), budget_s=120.0)
+    whole = [*observed(run.experiment.cells, range(2)), *observed(run.experiment.cells, range(2, 12), look=2)]
+    spoilt = 2, 3, 6, 7, 10, 11
+    quiet = compare(run, [each for each in whole if each.block not in spoilt]).budget
+    beside = compare(run, disturbed(whole, *spoilt)).budget
+
+    assert quiet is not None is not beside
+    assert (quiet.used_s, beside.used_s) == (12, 24)
+    assert quiet.left[0].more_s is not None
+    assert beside.left[0].more_s == 2 * quiet.left[0].more_s
