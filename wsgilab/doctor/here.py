@@ -36,7 +36,7 @@ def _neighbour_finding() -> Finding:
         return Finding(
             subject="neighbours",
             found="; ".join(map(str, busy)),
-            remedy="end them, or wait until they have ended: what is measured beside them is not compared",
+            remedy="end them, or wait until they have ended: windows that they disturb are not compared by speed",
         )
     most = max(use.share for use in uses)
     return Finding(subject="neighbours", found=f"others use {most:.0%} of a core at most")

@@ -244,7 +244,8 @@ def _uncompared(pair: PairResult | None) -> Iterable[str]:
     if pair is None:
         return
     if pair.broken_gates:
-        yield f"not compared with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+        how = "not compared" if pair.cost is None else "not compared by speed"
+        yield f"{how} with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
     if pair.cost is not None and pair.cost.because:
         yield f"cost against {pair.reference}: {pair.cost.verdict}, {pair.cost.because}"
     if not pair.broken_gates and pair.ratio.low is None:

@@ -126,7 +126,7 @@ class Testbed:
         with neighbours.held(cores | layout.backends):
             for use in neighbours.look(cores, self.runtime.owns):
                 if use.share > NEIGHBOUR_LIMIT:
-                    say(f"Note: {use}; what is measured beside that is not compared.")
+                    say(f"Note: {use}; windows that this disturbs are not compared by speed.")
             yield
 
     def lost(self) -> str | None:

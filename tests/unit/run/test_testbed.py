@@ -219,7 +219,7 @@ def test_cores_are_held_and_looked_at_before_anything_runs_on_them(monkeypatch: 
     assert looked == [{100_000, 100_001}]
     assert said == [
         "Note: another lab runs here, with 3 containers, from /elsewhere; it may disturb this one.",
-        "Note: others use 97% of core 100000 (yes (4711)); what is measured beside that is not compared.",
+        "Note: others use 97% of core 100000 (yes (4711)); windows that this disturbs are not compared by speed.",
     ]
 
 
