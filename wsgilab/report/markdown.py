@@ -121,15 +121,16 @@ _OF_WORKLOADS: Sequence[Section] = ("load", "timeline")
 
 def _section(figures: Sequence[Figure], section: Section, heading: str) -> Iterable[str]:
     """A section of the report that is not a workload's; nothing where it has no figure."""
-    for figure in figures:
-        if figure.section == section:
-            yield f"## {heading}"
-            yield ""
-            yield from _images([figure], section)
-            if section in _TABLED:
-                numeric = {index for index, column in enumerate(figure.table.columns) if column.numeric}
-                headings = [column.heading for column in figure.table.columns]
-                yield from table(headings, figure.table.rows, numeric)
+    found = [figure for figure in figures if figure.section == section]
+    if found:
+        yield f"## {heading}"
+        yield ""
+    for figure in found:
+        yield from _images([figure], section)
+        if section in _TABLED:
+            numeric = {index for index, column in enumerate(figure.table.columns) if column.numeric}
+            headings = [column.heading for column in figure.table.columns]
+            yield from table(headings, figure.table.rows, numeric)
 
 
 def _reproduced(run: Run) -> Iterable[str]:

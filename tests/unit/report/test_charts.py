@@ -21,6 +21,7 @@ from wsgilab.model.rounding import Interval
 from wsgilab.report import tables
 from wsgilab.report.charts import marks, svg, theme
 from wsgilab.report.charts.cost import frontier
+from wsgilab.report.charts.cost_ratio import MOST
 from wsgilab.report.charts.figure import MOST_PANELS, MOST_ROWS, Figure, Panel, labels, slug
 from wsgilab.report.charts.figures import figures
 from wsgilab.report.charts.load import MOST_NAMED
@@ -582,6 +583,43 @@ def test_of_many_servers_those_on_the_frontier_and_the_reference_have_names() ->
 
     assert sorted(channel(found.panels[0], "point", "stroke")["legend"]["values"]) == ["s0", "s19"]
     assert "18 of 20 without a name; see the table" in titles(found)[0]
+
+
+def costing(server: str, cpu_ms: float, others: float = 0.0) -> list[Observation]:
+    """A request takes so much CPU time, while others have such a share of the server's core."""
+    used = 20.0 * cpu_ms / 1000
+    swarm = testing.trial_report(server_busy=used + others, generator_others=0.0)
+    return [
+        testing.observation(testing.cell(server), block=block, swarm=swarm, server_cpu_s=used * 0.3) for block in BLOCKS
+    ]
+
+
+def test_cost_over_the_references_is_shown_where_it_decides_something_or_others_were_there() -> None:
+    found = figure(of(costing("one", 10.0) + costing("two", 12.0) + costing("three", 10.02)), "cost-ratio")
+    (panel,) = found.panels
+
+    assert drawn(panel, "point", "server", "value", "fill") == [("two", 1.2, 1), ("three", 1.002, 0)]
+    assert drawn(panel, "bar", "server", "end") == [("two", 1.01), ("three", 1.01)]
+    assert [row[0:1] + row[2:] for row in found.table.rows] == [
+        ("two", "1.20", "1.20 to 1.20", "more", "1.0%", "6"),
+        ("three", "1.00", "1.00 to 1.00", "undecided", "1.0%", "6"),
+    ]
+    alike = costing("one", 10.0), costing("two", 10.02)
+    assert "cost-ratio" not in names(of([*alike[0], *alike[1]]))
+    beside = of(costing("one", 10.0, 0.25) + costing("two", 10.02, 0.5))
+    assert drawn(figure(beside, "cost-ratio").panels[0], "bar", "end") == [(1.16,)], (
+        "others had more of one than of the other"
+    )
+
+
+def test_an_interval_without_end_is_cut_where_the_axis_of_costs_ends() -> None:
+    wild = [costing("two", 5.0 * 4 ** ((-1) ** block), 0.5)[block] for block in BLOCKS]
+    (panel,) = figure(of(costing("one", 5.0, 0.5) + wild), "cost-ratio").panels
+    low, high = channel(panel, "point", "x")["scale"]["domain"]
+    ((begin, end),) = drawn(panel, "point", "low", "high")
+
+    assert (low, high) == (pytest.approx(1 / high), pytest.approx(MOST * 1.02))
+    assert (begin, end) == pytest.approx((low, high)), "to the edges"
 
 
 def test_drift_shows_each_block_about_1_and_says_that_the_axis_does_not_begin_at_0() -> None:

@@ -82,7 +82,7 @@ def kept(items: Sequence[T], most: int, what: str, where: str = "the tables") ->
     return items[:most], f" Not drawn for want of room: {len(items) - most} of {len(items)} {what}; see {where}."
 
 
-def kept_rows(results: Sequence[CellResult]) -> tuple[Sequence[CellResult], str]:
+def kept_rows(results: Sequence[T]) -> tuple[Sequence[T], str]:
     """The first MOST_ROWS of a panel's cells, and the words for its title where there are more."""
     more = f" ({MOST_ROWS} of {len(results)} servers)" if len(results) > MOST_ROWS else ""
     return results[:MOST_ROWS], more
