@@ -13,10 +13,12 @@ from wsgilab.analysis.pairs import ByCell, Paired, PairedComparisons, by_block, 
 from wsgilab.model import Cell, CostOfRuns, CostRatio, CostVerdict, Interval, Observation, PairResult, Run
 
 RAISED = 0.6
-"""By how much CPU time a request rises, at most, for each share of the server's cores that others take. Measured beside a program that
-had the core half of the time, and took a quarter of it: 2 to 15 %."""
+"""By how much CPU time a request rises, at most, for each share of the server's cores that others take. Measured twice, beside a
+program on the server's core: by 2 to 15 % where that took a quarter of it, and where it took half by 13, 20 and 29 % of three servers
+(means of 18 blocks, give or take 6 to 10 %; `benchmarks/recording`, read by `benchmarks/noise`)."""
 RAISED_UNLIKE = 0.32
-"""By how much more it rises, at most, of one server than of another one: 8 %, beside the same."""
+"""By how much more it rises, at most, of one server than of another one, for each share that others take of both: 8 % where they took
+a quarter, and 15 % (4 to 27 %) where they took half, beside the same."""
 
 MATCHED = 0.05
 """Others have taken about as much from two servers where their shares of core differ by this at most."""
