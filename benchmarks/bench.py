@@ -174,6 +174,14 @@ def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) 
     _do(lambda console: finish(name, {}, host.fingerprint(), measure(), console))
 
 
+def of_runs(name: str, description: str | None, measure: Callable[[Sequence[Path]], Outcome]) -> None:
+    """Run a benchmark that reads the folders of runs of the lab."""
+    parser = _parser(name, description)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folder of a run")
+    folders = parser.parse_args().runs
+    _do(lambda console: finish(name, {}, host.fingerprint(), measure(folders), console))
+
+
 def repeat(name: str, description: str | None, measure: Callable[[int], Outcome], *, runs: int) -> None:
     """Run a benchmark that does the same thing `runs` times and starts its servers by the lab's own commands."""
     parser = _parser(name, description)

@@ -21,6 +21,7 @@ NAMES = (
     "noise",
     "budget",
     "pairs",
+    "decided",
     "generator",
     "truth",
     "efficiency",

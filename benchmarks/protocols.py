@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,18 @@ FIRST_LOOK = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A window of an identical server beside a program on its core, over what the same has without the program."""
+
+    rps: float
+    """Requests a second, as a ratio."""
+    cost: float
+    """CPU time a request, as a ratio."""
+    others: float
+    """The share of the core that others had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """One start of all servers: requests a second."""
 
@@ -28,6 +41,8 @@ class Recorded:
     """Server -> its runs in a row; empty where the round has none."""
     window_s: float
     run_s: float
+    beside: Sequence[Beside] = ()
+    """Of its identical servers, in the rounds whose program took the server's core."""
 
     @property
     def twins(self) -> Sequence[str]:
@@ -216,9 +231,36 @@ def recorded(document: Mapping[str, Any]) -> Sequence[Recorded]:
             sequential=sequential.get(number, {}),
             window_s=settings["window_s"],
             run_s=settings["run_s"],
+            beside=_beside(document, number),
         )
         for number, each in sorted(interleaved.items())
     ]
+
+
+def _beside(document: Mapping[str, Any], number: int) -> Sequence[Beside]:
+    kinds = document["settings"].get("neighbours", ())
+    if number >= len(kinds) or kinds[number] != "server":
+        return ()
+    found: dict[tuple[str, str], list[Mapping[str, float]]] = defaultdict(list)
+    for block, kind in itertools.product(document["blocks"], ("off", "on")):
+        for name, window in block.get(f"{kind} {number}", {}).items():
+            if name.startswith("twin"):
+                found[kind, name].append(window)
+    return [
+        Beside(
+            rps=window["rps"] / statistics.median(each["rps"] for each in found["off", name]),
+            cost=cost(window) / statistics.median(map(cost, found["off", name])),
+            others=window["server_others"],
+        )
+        for (kind, name), windows in found.items()
+        for window in windows
+        if kind == "on"
+    ]
+
+
+def cost(window: Mapping[str, float]) -> float:
+    """CPU milliseconds a request, counted between the readings."""
+    return window["cpu_ms"] / window["read_completed"]
 
 
 def analyse_recording(

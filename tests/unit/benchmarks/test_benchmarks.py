@@ -1,6 +1,7 @@
 """The benchmarks' own statistics, tried on made-up rounds whose truth is known, and the page that shows their figures."""
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from benchmarks import budget, calibration, document, neighbours, noise, power, protocols, rounds, stamp, twins
-from benchmarks.outcome import Block, Claim, Rate
+from benchmarks.outcome import Block, Claim, Rate, read
 from benchmarks.protocols import Recorded
 from wsgilab import commands
 from wsgilab.analysis import stats
 from wsgilab.analysis.budget import used_s
+from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.model import Interval
 from wsgilab.model.errors import StoreError
 
@@ -251,18 +253,38 @@ def test_the_contenders_decide_what_they_should() -> None:
 def test_with_a_budget_and_with_blocks_the_same_is_sought_in_as_much_time() -> None:
     source = random.Random(1)
     quiet = [[source.gauss(0, 0.05) for _ in range(4)] for _ in range(20)]
-    of = budget.machine(quiet, source, differ=True, alike=True)
+    of = budget.machine(quiet, source, budget.Case(alike=True), differ=True)
     judged = []
     for carried_out in (budget.with_budget, budget.with_blocks):
         run, observations = carried_out(of)
         assert used_s(observations) <= budget.BUDGET_S
         judged.append(budget.judged(of, run, observations))
 
-    (decided, sought, wrong), (by_blocks, as_many, no_better) = judged
-    assert sought == as_many == 18
-    assert by_blocks < decided <= sought
-    assert (wrong, no_better) == (False, False)
-    assert [row["runs"] for row in budget.summary(session(1), 1)[0]] == ["1"] * 4
+    by_budget, by_blocks = judged
+    assert by_budget.sought == by_blocks.sought == 18
+    assert by_blocks.decided < by_budget.decided <= 18
+    assert (by_budget.wrong, by_blocks.wrong) == (False, False)
+    few = {("budget", ""): budget.Case(runs=1), ("beside", ""): budget.Case(beside=True, runs=1)}
+    assert [row["runs"] for row in budget.summary(session(1), few)[0]] == ["1"], "it has no windows beside a neighbour"
+
+
+def test_beside_a_neighbour_windows_are_left_out_and_cost_decides_what_speed_does_not() -> None:
+    source = random.Random(1)
+    quiet = [[source.gauss(0, 0.05) for _ in range(4)] for _ in range(20)]
+    halved = [protocols.Beside(rps=source.uniform(0.4, 0.6), cost=1.1, others=0.5) for _ in range(20)]
+    of = budget.machine(quiet, source, budget.Case(beside=True), differ=True, beside=halved)
+    run, observations = budget.with_budget(of)
+    disturbed = sum(is_disturbed(run, each) for each in observations)
+
+    assert 0.3 < disturbed / len(observations) < 0.7
+    found = budget.judged(of, run, observations)
+    assert (found.sought, found.wrong) == (18, False)
+    assert found.decided > 0
+    always = budget.machine(quiet, source, budget.Case(beside=True), differ=True, beside=halved)
+    always.neighbour.works, always.neighbour.changes_s = True, math.inf  # type: ignore[union-attr]
+    found = budget.judged(always, *budget.with_budget(always))
+    assert (found.decided, found.wrong) == (0, False)
+    assert found.by_cost > 0
 
 
 # --- claims, and the page
@@ -354,12 +376,27 @@ def test_the_noise_of_a_recording_is_told_by_length_and_beside_what() -> None:
     assert (long["cost"], long["30 s of windows"]) == (0.0, "0.0%")
     assert server["others on the server's core"] == "50.0%"
     assert server["cost raised"] == "twins 1.100, gunicorn-gevent 1.050"
+    assert [row["unlike servers, wrong"] for row in (none, long)] == ["–", "–"]
     with pytest.raises(StoreError, match="make it anew"):
         noise.summary({"settings": {"window_s": 0.2}, "blocks": []})
 
     (first, *_) = protocols.recorded({"settings": settings, "blocks": blocks})
     assert first.interleaved.keys() == {"twin-1", "twin-2", "slower-5"}
     assert first.sequential == {}
+
+
+def test_no_two_unlike_servers_of_the_recording_have_a_wrong_verdict_on_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = read("recording")
+
+    def wrong() -> str:
+        (found,) = (row for row in noise.summary(document) if row["neighbour"] == "server")
+        return str(found["unlike servers, wrong"])
+
+    pairs, _, runs = wrong().partition(", ")
+    assert pairs == "0 of 5 pairs"
+    assert float(runs.partition("%")[0]) <= 5
+    monkeypatch.setattr("wsgilab.analysis.cost.RAISED_UNLIKE", 0.0)
+    assert wrong() > "1 of 5", "the margin is what it takes"
 
 
 def test_the_page_is_what_the_results_say() -> None:
