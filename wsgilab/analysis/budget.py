@@ -143,14 +143,13 @@ def _more(
     if share < 1:
         rough = paired_comparisons(run, every, sound)
         known = _with_unseen(known, rough)
-    found: dict[Pair, int] = {}
-    if share:
-        for pair, blocks in _needed(run, known, look, most * share, noisy).items():
-            if blocks is not None:
-                found[pair] = math.ceil(max(1, blocks - _common(pair, clean)) / share)
+    found = {
+        pair: math.ceil(max(1, blocks - _common(pair, clean)) / share)
+        for pair, blocks in _needed(run, known, look, most * share, noisy).items()
+        if blocks is not None
+    }
     if noisy:
-        by_cost = _needed(run, rough, look, most)
-        for pair, blocks in by_cost.items():
+        for pair, blocks in _needed(run, rough, look, most).items():
             if blocks is not None and not noisy.isdisjoint(pair):
                 found.setdefault(pair, max(1, blocks - _common(pair, every)))
     return found
@@ -172,9 +171,10 @@ def _with_unseen(known: PairedComparisons, rough: PairedComparisons) -> PairedCo
 
 
 def _clean_share(run: Run, clean: ByCell, every: ByCell) -> float:
-    """The share of the blocks of all comparisons that both cells have a clean window in; 1 where there is none yet."""
+    """The share of the blocks of all comparisons that both cells have a clean window in. One clean block more counts with them, so that
+    the few blocks of a small run may all be disturbed, and leave hope."""
     blocks, left = (sum(_common(pair, each) for pair in wanted(run)) for each in (every, clean))
-    return left / blocks if blocks else 1.0
+    return (left + 1) / (blocks + 1)
 
 
 def _common(pair: Pair, by_cell: ByCell) -> int:
