@@ -201,7 +201,7 @@ def machine(
 
 def gates(run: Run, observations: Sequence[Observation]) -> Mapping[Cell, Collection[Gate]]:
     """Of all gates, the one that a neighbour breaks."""
-    noisy: Collection[Gate] = ("neighbour",)
+    noisy: tuple[Gate, ...] = ("neighbour",)
     return {
         cell: noisy if disturbance.disturbance(run, cell, disturbance.undisturbed(run, each)) else ()
         for cell, each in grouped(observations).items()
