@@ -15,7 +15,7 @@ from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
-from wsgilab.model import Cell, Claim, Comparison, Condition, InFlight, Observation, RequestReport
+from wsgilab.model import Cell, Claim, Comparison, Condition, CostRatio, InFlight, Interval, Observation, RequestReport
 from wsgilab.model.text import number
 from wsgilab.report import claims as rendered
 from wsgilab.report import html, legend, markdown, tables, terminal
@@ -516,6 +516,17 @@ def test_a_comparison_that_is_not_drawn_is_noted_with_the_gates_that_are_broken(
 
     assert table.notes[-1] == "two: not compared with one, because of: generator, little"
     assert column(SPOILT, "x reference") == [tables.MISSING, "2.00 undecided"]
+
+
+def test_beside_a_neighbour_it_is_the_speed_that_is_not_compared_where_the_cost_is() -> None:
+    (pair,) = SPOILT.pairs
+    ratio = Interval(median=1.2, low=1.1, high=1.3)
+    cost = CostRatio(blocks=6, ratio=ratio, verdict="more", margin=0.09, because="by CPU time")
+
+    assert list(tables.uncompared(replace(pair, broken_gates=("neighbour",), cost=cost))) == [
+        "not compared by speed with one, because of: neighbour",
+        "cost against one: more, by CPU time",
+    ]
 
 
 def test_a_comparison_of_too_few_blocks_is_noted_with_how_many_it_needs() -> None:
