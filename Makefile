@@ -68,15 +68,17 @@ $(VENV)/.dev: $(VENV)/.lab requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
 	@touch $@
 
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" $(LOCKFLAGS)
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--python $(BIN)/python --no-python-downloads --custom-compile-command "make lock" $(LOCKFLAGS)
 
 lock: $(UV) ## Renew every lock; LOCKFLAGS=--upgrade for newer releases
-	$(COMPILE) requirements/uv.in -o requirements/uv.txt
-	$(COMPILE) pyproject.toml -o requirements/lab.txt
-	$(COMPILE) pyproject.toml --extra dev -c requirements/lab.txt -o requirements/dev.txt
-	# Some have the releases of gunicorn, which therefore comes first.
-	for stack in services/stacks/gunicorn/ services/stacks/*/; do $(COMPILE) $${stack}requirements.in -o $${stack}requirements.txt || exit 1; done
+	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/lab.txt
+	$(COMPILE) --python-version 3.11 pyproject.toml --extra dev -c requirements/lab.txt -o requirements/dev.txt
+	# Some have the releases of gunicorn, which therefore comes first, and some a Python of their own.
+	for stack in services/stacks/gunicorn/ services/stacks/*/; do \
+		version=$$(sed -n 's/^python = "\(3\.[0-9]*\).*/\1/p' $${stack}stack.toml 2>/dev/null); \
+		$(COMPILE) --python-version $${version:-3.11} $${stack}requirements.in -o $${stack}requirements.txt || exit 1; done
 
 clean: $(VENV)/.lab ## Stop the lab, remove its images and environments; results stay
 	$(BIN)/invoke lab.clean

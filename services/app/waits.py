@@ -7,14 +7,15 @@ LAB_POSTGRES and LAB_UPSTREAM (host:port) say where the backends are. LAB_DB_POO
 PostgreSQL a process opens at most.
 """
 
+from __future__ import annotations
+
 import atexit
 import functools
 import os
 import threading
+from importlib.util import find_spec
 from typing import Any
 
-import psycopg
-import psycopg_pool
 import urllib3
 
 ITEMS = 10_000
@@ -22,6 +23,12 @@ ITEMS = 10_000
 LONGEST_WAIT_S = 2.0
 """For a connection, and beyond what was asked for."""
 DEFAULT_POOL = 64
+HAS_DRIVER = find_spec("psycopg") is not None
+"""Of PostgreSQL. There is none for a free-threaded Python, and nothing else needs it."""
+
+if HAS_DRIVER:
+    import psycopg
+    import psycopg_pool
 
 _FOR_EVER_S = 30 * 86_400.0
 _LOCK = 0x1AB
@@ -38,6 +45,8 @@ class Down(Exception):
 
 def read_item(item: int, ms: float) -> str:
     """What the row `item` holds, by a statement that waits `ms` milliseconds in PostgreSQL. Raises Down."""
+    if not HAS_DRIVER:
+        raise Down("PostgreSQL", "this Python has no driver for it")
     try:
         with _database().connection() as connection:
             found = connection.execute("SELECT content, pg_sleep(%s) FROM item WHERE id = %s", [ms / 1000, item])

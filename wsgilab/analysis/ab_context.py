@@ -149,6 +149,8 @@ def _servers(a: Run, b: Run, cells: Iterable[Cell]) -> Iterable[Recorded]:
         yield f"{name}: slots", _count(of_a.slots), _count(of_b.slots)
         yield f"{name}: processes", _count(of_a.processes), _count(of_b.processes)
         yield f"{name}: stack", of_a.stack, of_b.stack
+        gil_a, gil_b = ("on" if each.gil.get(name, True) else "off" for each in (a, b))
+        yield f"{name}: GIL", gil_a, gil_b
 
 
 def _count(count: int | None) -> str:

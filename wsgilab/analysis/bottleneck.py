@@ -126,6 +126,8 @@ def _by_cores(state: CellState) -> Reason | None:
         and processes is not None
         and processes < cores
         and used.median * cores >= CPU_LIMIT * processes
+        # A run of a lab that did not ask had no server without one.
+        and state.run.gil.get(state.server.name, True)
     ):
         return "gil", f"{processes} process(es) used {used.median * cores:.2f} of {cores} cores"
     backend = state.figures.backend_cpu

@@ -1,12 +1,12 @@
 """One execution of an experiment, and what it ran on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from wsgilab.model.experiment import Experiment, Server
 from wsgilab.model.host import Host
-from wsgilab.model.limits import STRICT, Count, CountFromOne, CpuSet, Length, Moment, Must, Pattern, Range
+from wsgilab.model.limits import STRICT, Count, CountFromOne, CpuSet, Length, Moment, Must, Pattern, Range, ServerName
 from wsgilab.model.site import LaneRecord
 
 RuntimeName = Literal["compose", "local"]
@@ -92,3 +92,5 @@ class Run:
     """None in runs of a lab that did not record it."""
     lanes: Annotated[tuple[LaneRecord, ...], Length(0, 1_000)] = ()
     """One for each machine of targets; empty where all ran on one machine."""
+    gil: Mapping[ServerName, bool] = field(default_factory=dict)
+    """Server -> whether its GIL was on once the application was imported; empty in runs of a lab that did not ask."""

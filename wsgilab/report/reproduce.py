@@ -68,6 +68,8 @@ def facts(run: Run) -> Iterable[tuple[str, str]]:
         yield "machines", machines.between(run)
     yield "cores", _cores(run)
     yield "Python of the lab", host.python
+    if off := [name for name, is_on in run.gil.items() if not is_on]:
+        yield "servers without a GIL", ", ".join(off)
     if run.cpu_iterations is not None:
         calibrated = f"{run.cpu_iterations} iterations for the time that was asked for; another run calibrates anew"
         yield "work of a cpu request", calibrated

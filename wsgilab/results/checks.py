@@ -29,6 +29,8 @@ def check_run(run: Run) -> None:
             raise ValueError(f"servers.{name}.name: is {server.name!r}, not its key in servers")
         if not server.is_started and len(server.command) != 1:
             raise ValueError(f"servers.{name}.command: must be a URL alone, for it is no server of the lab's")
+    if unknown := run.gil.keys() - run.servers.keys():
+        raise ValueError(f"gil.{min(unknown)}: is none of servers")
 
 
 def _check_experiment(run: Run) -> None:

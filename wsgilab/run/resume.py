@@ -31,7 +31,10 @@ ONCE_UP: Sequence[Part] = (
     ("the cores", lambda run: (dict(run.server_cpus), run.generator_cpus, run.backend_cpus)),
     (
         "the installed packages",
-        lambda run: {name: (each.python, dict(each.packages)) for name, each in run.stacks.items()},
+        lambda run: (
+            {name: (each.python, dict(each.packages)) for name, each in run.stacks.items()},
+            {name for name, is_on in run.gil.items() if not is_on},
+        ),
     ),
 )
 

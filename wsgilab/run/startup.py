@@ -172,7 +172,9 @@ def narrowed(run: Run, up: Collection[str], say: Say) -> Run:
     servers = {name: server for name, server in run.servers.items() if name in up}
     gone = {each.stack for each in run.servers.values()} - {each.stack for each in servers.values()}
     stacks = {name: stack for name, stack in run.stacks.items() if name not in gone}
-    return replace(run, experiment=without_missing(run.experiment, up, say), servers=servers, stacks=stacks)
+    gil = {name: is_on for name, is_on in run.gil.items() if name in servers}
+    experiment = without_missing(run.experiment, up, say)
+    return replace(run, experiment=experiment, servers=servers, stacks=stacks, gil=gil)
 
 
 def without_missing(experiment: Experiment, up: Collection[str], say: Say) -> Experiment:
@@ -204,6 +206,7 @@ def describe(
     `cpu_iterations` of a run that is resumed; else they are calibrated, for which everything must be idle.
     """
     layout = started.layout
+    stacks, gil = _reported(started, get)
     return Run(
         schema=SCHEMA,
         id=_run_id(experiment.name, results),
@@ -218,15 +221,18 @@ def describe(
         cpu_iterations=_calibrate(experiment, started, get) if cpu_iterations is None else cpu_iterations,
         servers=servers,
         host=host,
-        stacks=_stacks(started, get),
+        stacks=stacks,
         packages={**package_versions(), **started.runtime.versions},
         notes=layout.notes,
         origin=origin,
+        gil=gil,
     )
 
 
-def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
-    """What each stack really runs, as one of its servers reports; every server must answer, and from its cores."""
+def _reported(started: Started, get: Get) -> tuple[Mapping[str, Stack], Mapping[str, bool]]:
+    """What each stack really runs, as one of its servers reports, and server -> whether its GIL is on; every server must answer,
+    and from its cores."""
+    gil = {}
     stacks = {stack: Stack(digest=digest, packages={}) for stack, digest in started.digests.items()}
     for count, fleet in started.fleets.items():
         asked = started.layout.servers[count]
@@ -236,12 +242,13 @@ def _stacks(started: Started, get: Get) -> Mapping[str, Stack]:
             reported = facts(target.name, get(target, FACTS), asked)
             stack = target.server.stack
             stacks[stack] = replace(stacks[stack], python=reported.python, packages=reported.packages, is_complete=True)
-    return stacks
+            gil[target.name] = reported.has_gil
+    return stacks, gil
 
 
 def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> None:
     """Raises TargetError unless the servers of another lane run on the same packages as those of `run`."""
-    for stack, each in _stacks(started, get).items():
+    for stack, each in _reported(started, get)[0].items():
         known = run.stacks.get(stack)
         # Where one lane has left out all servers of a stack, it is measured on none.
         if known is not None and (each.python, dict(each.packages)) != (known.python, dict(known.packages)):

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 OWN_BASE = "wsgilab-base:trixie"
 """The user's own base image; used where no other is named and the registry's is not present."""
-DEFAULT_BASE = "python:3.13-slim-trixie"
+DEFAULT_PYTHON = "3.13"
+"""That of the images, but for stacks that are for another."""
+_PYTHON = "{python}"
+"""What stands for it in LAB_BASE_IMAGE, where that is a template."""
+_DEFAULT_TEMPLATE = f"python:{_PYTHON}-slim-trixie"
+DEFAULT_BASE = _DEFAULT_TEMPLATE.replace(_PYTHON, DEFAULT_PYTHON)
 OWN = "wsgilab"
 """The names of the lab's own images begin with this and a slash."""
 OWN_POSTGRES = f"{OWN}/postgres"
@@ -132,8 +137,8 @@ class Compose:
             argv += ["--file", str(file)]
         return argv
 
-    def environment(self, cpus: str) -> dict[str, str]:
-        """Every variable that the files use, so that none of the user's own gets in by chance."""
+    def environment(self, cpus: str, base: str | None = None) -> dict[str, str]:
+        """Every variable that the files use, so that none of the user's own gets in by chance. `base`: what images are built on."""
         return {
             **self.endpoint.environment(),
             "LAB_ID": self.lab_id,
@@ -142,7 +147,7 @@ class Compose:
             "LAB_BACKEND_CPUS": cpus,
             "LAB_PORTS": self._ports,
             "LAB_PUBLISH": self._publish,
-            "LAB_BASE_IMAGE": self.base_image(),
+            "LAB_BASE_IMAGE": base or self.base_image(),
             "LAB_TAG": self.tag,
             "LAB_CHECKOUT": self.checkout,
             "LAB_POSTGRES_IMAGE": self.postgres_image(),
@@ -153,13 +158,15 @@ class Compose:
             **(self.own.variables if self.own else {}),
         }
 
-    def run(self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float) -> Finished:
+    def run(
+        self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float, base: str | None = None
+    ) -> Finished:
         """Run the subcommand `words` to its end. Raises EngineError where it cannot start, or takes too long."""
         try:
             return process.run(
                 self.argv(project, files) + list(words),
                 cwd=self._project,
-                env=self.environment(cpus),
+                env=self.environment(cpus, base),
                 timeout_s=timeout_s,
             )
         except (OSError, process.TooSlow) as error:
@@ -183,12 +190,15 @@ class Compose:
         digest = hashlib.sha256("\n".join([*made_of, self.tag]).encode()).hexdigest()
         return f"{OWN}/own-{stack}:{digest[:_SHORT]}-{self.checkout}"
 
-    def base_image(self) -> str:
-        """The image that the lab's own are built on."""
-        named = os.environ.get("LAB_BASE_IMAGE")
-        if named:
-            return named
-        return OWN_BASE if self.has(OWN_BASE) and not self.has(DEFAULT_BASE) else DEFAULT_BASE
+    def base_image(self, python: str | None = None) -> str:
+        """The image that the lab's own are built on, or those that are for the version `python`.
+
+        It is one for all where LAB_BASE_IMAGE names it, or it is the user's own.
+        """
+        template = os.environ.get("LAB_BASE_IMAGE")
+        if not template:
+            template = OWN_BASE if self.has(OWN_BASE) and not self.has(DEFAULT_BASE) else _DEFAULT_TEMPLATE
+        return template.replace(_PYTHON, python or DEFAULT_PYTHON)
 
     def postgres_image(self) -> str:
         """The image of the backend postgres."""

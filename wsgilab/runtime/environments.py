@@ -1,6 +1,7 @@
 """Environments for processes of this machine: one for each stack, and one for each stack with a user's own application."""
 
 import hashlib
+import json
 import platform
 import shutil
 import sys
@@ -40,6 +41,8 @@ class Environments:
         """The lock of what the user's own Locust files import beside Locust; empty where there is nothing."""
         self._python = sys.executable
         """Its interpreter."""
+        self._pythons: dict[str, tuple[str, str]] = {}
+        """Stack -> the interpreter of one of the lab's own, and which build of Python that is, once it was looked for."""
 
     @property
     def locks(self) -> Mapping[str, str]:
@@ -132,6 +135,14 @@ class Environments:
             self._install(stack, needs)
         return self._digest(stack)
 
+    def _python_of(self, stack: str) -> tuple[str, str]:
+        """The interpreter of one of the lab's own stacks, and which build of Python that is. Raises BuildError where there is none."""
+        if stack not in self._pythons:
+            needs = self._needs(stack)
+            usual = (sys.executable, f"{platform.python_implementation()} {sys.version}")
+            self._pythons[stack] = usual if needs.python is None else _python_for(stack, needs.python)
+        return self._pythons[stack]
+
     def _lock(self, stack: str) -> Path:
         lock = self._project / "services" / "stacks" / stack / "requirements.txt"
         if not lock.is_file():
@@ -145,7 +156,7 @@ class Environments:
             if lock_text.local_folders(self.locks[stack]):
                 content += self.installed.source.digest
         else:
-            content = self._lock(stack).read_text() + f"\n{platform.python_implementation()} {sys.version}"
+            content = self._lock(stack).read_text() + f"\n{self._python_of(stack)[1]}"
         return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
 
     def folder(self, stack: str) -> Path:
@@ -160,7 +171,14 @@ class Environments:
         is_own, files = stack in self.locks, self._own / "files"
         lock = files / "locks" / f"{stack}.txt" if is_own else self._lock(stack)
         python = ("--python", str(environment / "bin" / "python"))
-        venv = [uv, "venv", "--quiet", "--no-project", "--python", self._python if is_own else sys.executable]
+        venv = [
+            uv,
+            "venv",
+            "--quiet",
+            "--no-project",
+            "--python",
+            self._python if is_own else self._python_of(stack)[0],
+        ]
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", *python, str(lock)]
         commands = [[*venv, str(environment)], [*sync, *([str(files / INDEXES)] if is_own else [])]]
         if folders := lock_text.local_folders(self.locks.get(stack, "")):
@@ -197,11 +215,30 @@ def _interpreter(wanted: str | None) -> str:
     """The Python of that version on this machine; None: the lab's own. Raises BuildError where there is none."""
     if wanted is None:
         return sys.executable
-    words = ["python", "find", "--system", "--no-project", "--no-python-downloads", wanted]
-    finished = process.run([find_uv_bin(), *words], timeout_s=_FIND_S)
-    if finished.code != 0:
+    if (found := _find(wanted)) is None:
         raise BuildError(
             f"python: {wanted}: is not on this machine; install it, or leave `python` out (the lab's own is "
             f"{platform.python_version()})"
         )
-    return finished.stdout.strip()
+    return found
+
+
+def _python_for(stack: str, wanted: str) -> tuple[str, str]:
+    """The Python on this machine that a stack is for, and which build of it that is. Raises BuildError where there is none."""
+    if (interpreter := _find(wanted)) is not None:
+        asked = process.run([interpreter, "-S", "-E", "-c", stacks.ASK], timeout_s=_FIND_S)
+        found = json.loads(asked.stdout) if asked.code == 0 else None
+        # Where there is no other, uv takes a free-threaded one for a version without a letter.
+        if found is not None and stacks.is_wanted(wanted, found):
+            return interpreter, f"{interpreter} {found['build']}"
+    raise BuildError(
+        f"stack {stack} is for {stacks.spelt(wanted)}, which is not on this machine; put it on PATH, or where "
+        f"`uv python install {wanted}` would"
+    )
+
+
+def _find(wanted: str) -> str | None:
+    """The path of that Python on this machine, by uv; None where there is none."""
+    words = ["python", "find", "--system", "--no-project", "--no-python-downloads", wanted]
+    finished = process.run([find_uv_bin(), *words], timeout_s=_FIND_S)
+    return finished.stdout.strip() if finished.code == 0 else None

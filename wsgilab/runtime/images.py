@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 import http
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import docker.errors
 
@@ -14,7 +16,8 @@ from wsgilab.model.errors import BuildError, EngineError
 from wsgilab.runtime.command import OWN, OWN_POSTGRES, Compose, docker_client
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import SWARM, Say
-from wsgilab.runtime.stacks import needs
+from wsgilab.runtime.removal import LAB_LABEL
+from wsgilab.runtime.stacks import ASK, is_wanted, named, needs, spelt
 from wsgilab.system.process import Finished
 
 LABEL = "wsgilab.checkout"
@@ -22,6 +25,7 @@ LABEL = "wsgilab.checkout"
 _POSTGRES = "postgres"
 """The stack whose image may be pulled."""
 _BUILD_S = 900.0
+_PULL_S = 600.0
 _OTHER_POSTGRES = (
     f"name another with LAB_POSTGRES_IMAGE ({OWN_POSTGRES}: one built from Debian's package), or use --runtime local"
 )
@@ -40,39 +44,80 @@ def prepare(
         if images[_POSTGRES] != compose.image(_POSTGRES):
             pull(compose, images[_POSTGRES], "of the backend postgres ", _OTHER_POSTGRES, say)
             del stacks[_POSTGRES]
-    by_files: dict[tuple[Path, ...], dict[str, str]] = {}
+    bases: dict[str, str] = {}
+    for stack in sorted(stacks):
+        python = needs(compose.stacks / stack).python
+        try:
+            bases[stack] = compose.base_image() if python is None else _base_with(compose, stack, python, say)
+        except BuildError as error:
+            _leave_out(stack, servers, error, say)
+            del images[stack], stacks[stack]
+    to_build: dict[tuple[tuple[Path, ...], str], dict[str, str]] = {}
     for stack, (service, files) in sorted(stacks.items()):
-        if not _is_built(compose, stack, files):
-            by_files.setdefault(tuple(files), {})[stack] = service
-    if by_files:
-        named = ", ".join(sorted(stack for services in by_files.values() for stack in services))
-        say(f"Building images for {named} on {compose.base_image()} ...")
-    for where, services in by_files.items():
+        if not _is_built(compose, stack, files, bases[stack]):
+            to_build.setdefault((tuple(files), bases[stack]), {})[stack] = service
+    for base in sorted({on for _, on in to_build}):
+        those = sorted(stack for (_, on), services in to_build.items() if on == base for stack in services)
+        say(f"Building images for {', '.join(those)} on {base} ...")
+    for (where, base), services in to_build.items():
         # Together: a command for each takes a second, even where nothing is to be built.
-        if _built(compose, services.values(), where).code != 0:
+        if _built(compose, services.values(), where, base).code != 0:
             # One by one, to find out which fails.
             for stack, service in services.items():
                 try:
-                    build(compose, stack, service, where)
+                    build(compose, stack, service, where, base)
                 except BuildError as error:
                     if needs(compose.stacks / stack).are_usual:
                         raise
-                    left_out = ", ".join(each.name for each in servers if each.stack == stack)
-                    say(f"Left out: {left_out}: {error.message}")
+                    _leave_out(stack, servers, error, say)
                     del images[stack]
     _remove(compose, superseded=True)
     return {stack: _digest(compose, stack, image) for stack, image in images.items()}
 
 
-def _is_built(compose: Compose, stack: str, files: Collection[Path]) -> bool:
+def _leave_out(stack: str, servers: Collection[Server], error: BuildError, say: Say) -> None:
+    left_out = ", ".join(each.name for each in servers if each.stack == stack)
+    say(f"Left out: {left_out}: {error.message}")
+
+
+def _base_with(compose: Compose, stack: str, python: str, say: Say) -> str:
+    """The image with that Python, on which a stack's own is built. It is pulled if it is missing. Raises BuildError where there is
+    none."""
+    base, remedy = compose.base_image(python), "name images of several with LAB_BASE_IMAGE, as in docs/engine.md"
+    pull(compose, base, f"with {spelt(python)} for the stack {stack} ", remedy, say)
+    found = ask(compose, base)
+    if not is_wanted(python, found):
+        raise BuildError(
+            f"stack {stack} is for {spelt(python)}, and the base image {base} has {named(found)}; {remedy}"
+        )
+    return base
+
+
+def ask(compose: Compose, image: str) -> Mapping[str, Any]:
+    """What an image's Python is, by ASK. It is pulled if it is missing. Raises BuildError where that cannot be."""
+    words = ["run", "--rm", "--network", "none", "--label", f"{LAB_LABEL}={compose.lab_id}"]
+    words += ["--entrypoint", "python3", image, "-S", "-E", "-c", ASK]
+    finished = docker_client(compose, *words, timeout_s=_PULL_S)
+    try:
+        answer = json.loads(finished.stdout)
+    except ValueError:
+        raise BuildError(
+            f"the base image {image} is neither here nor to be had, or has no python3 ({finished.last_line}); name one with "
+            "LAB_BASE_IMAGE (docs/engine.md makes one from Debian's packages), or use --runtime local",
+            detail=finished.stderr,
+        ) from None
+    return answer if isinstance(answer, dict) else {}
+
+
+def _is_built(compose: Compose, stack: str, files: Collection[Path], base: str) -> bool:
     """Whether the engine has the image of one of the lab's own stacks, of these very files and on this very base image.
 
     Its tag says of which files, those of a catalogue of the user's apart.
     """
     if list(files) != compose.lab_files:
         return False
-    image, base = _layers(compose, compose.image(stack)), _layers(compose, compose.base_image())
-    return bool(image and base) and image[: len(base)] == base
+    image, below = _layers(compose, compose.image(stack)), _layers(compose, base)
+    return bool(image and below) and image[: len(below)] == below
 
 
 def _layers(compose: Compose, image: str) -> list[str]:
@@ -96,17 +141,20 @@ def _digest(compose: Compose, stack: str, image: str) -> str:
     return "sha256:" + hashlib.sha256("\n".join(layers).encode()).hexdigest()
 
 
-def build(compose: Compose, stack: str, service: str, files: Collection[Path]) -> None:
-    """Build the image of one stack, by the name of a service that runs in it, if it is not built yet. Raises BuildError."""
-    if _is_built(compose, stack, files):
+def build(compose: Compose, stack: str, service: str, files: Collection[Path], base: str | None = None) -> None:
+    """Build the image of one stack, by the name of a service that runs in it, if it is not built yet. `base`: what it is built on,
+    where that is another than usual. Raises BuildError."""
+    base = base or compose.base_image()
+    if _is_built(compose, stack, files, base):
         return
-    finished = _built(compose, [service], files)
+    finished = _built(compose, [service], files, base)
     if finished.code != 0:
-        raise _build_error(compose, stack, finished)
+        raise _build_error(stack, base, finished)
 
 
-def _built(compose: Compose, services: Collection[str], files: Collection[Path]) -> Finished:
-    return compose.run("build", files, "--progress", "plain", "build", *services, cpus="0", timeout_s=_BUILD_S)
+def _built(compose: Compose, services: Collection[str], files: Collection[Path], base: str) -> Finished:
+    words = ("--progress", "plain", "build", *services)
+    return compose.run("build", files, *words, cpus="0", timeout_s=_BUILD_S, base=base)
 
 
 def clean(compose: Compose) -> None:
@@ -166,10 +214,10 @@ def pull(compose: Compose, image: str, whose: str, remedy: str, say: Say) -> Non
         raise BuildError(f"the image {image} {whose}is neither here nor to be had ({cause}); {remedy}")
 
 
-def _build_error(compose: Compose, stack: str, finished: Finished) -> BuildError:
+def _build_error(stack: str, base: str, finished: Finished) -> BuildError:
     if "failed to resolve source metadata" in finished.stderr or "pull access denied" in finished.stderr:
         return BuildError(
-            f"stack {stack} does not build: the base image {compose.base_image()} is neither here nor to be had; "
+            f"stack {stack} does not build: the base image {base} is neither here nor to be had; "
             "name one with LAB_BASE_IMAGE (docs/engine.md makes one from Debian's packages), or use --runtime local"
         )
     errors = [line for line in finished.stderr.splitlines() if re.search(r"\bERROR\b", line)]

@@ -1,6 +1,5 @@
 """Images of a user's own application: one for each stack that goes with it, and the Compose file that gives them to servers."""
 
-import json
 import posixpath
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,16 +13,16 @@ import yaml
 
 from wsgilab.model import Server
 from wsgilab.model.application import Application
-from wsgilab.model.errors import BuildError, EngineError
+from wsgilab.model.errors import BuildError
 from wsgilab.runtime import application as applications
 from wsgilab.runtime import lock_text
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, Installed, Place
-from wsgilab.runtime.command import DEFAULT_BASE, Compose
+from wsgilab.runtime.command import Compose
 from wsgilab.runtime.containers import PORT
+from wsgilab.runtime.images import ask
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.resolving import Target, target_of
-from wsgilab.system import process
 
 PLACE = Place(source="/app", data="/data", home="/home/lab")
 """In every container."""
@@ -33,11 +32,6 @@ _USER = "10001:10001"
 _OVERRIDE = "servers.yaml"
 _SWARM_OVERRIDE = "swarm.yaml"
 _SOURCE_IN_BUILD = "/run/source"
-_PULL_S = 600.0
-_ASK = (
-    "import json,platform as p;"
-    "print(json.dumps({'python':p.python_version(),'machine':p.machine(),'libc':p.libc_ver()}))"
-)
 _HEALTH = f"""
 import http.client, sys, time
 deadline = time.monotonic() + 10
@@ -170,7 +164,7 @@ def locust_image(
         return None
     base, context = compose.base_image(), folder / "files" / LOCUST
     (context / "locks").mkdir(parents=True)
-    target = target_of(_ask(compose, base))
+    target = target_of(ask(compose, base))
     lock, indexes = applications.locust_lock(application, compose.stacks, target, known, context)
     if not lock:
         return None
@@ -261,32 +255,10 @@ def _literal(text: str) -> str:
 
 def _base(compose: Compose, wanted: str | None) -> tuple[str, Target]:
     """The image to build on, with the Python that the application asks for. Raises BuildError where it cannot be had."""
-    base = compose.base_image()
-    found = _ask(compose, base)
+    base = compose.base_image(wanted)
+    found = ask(compose, base)
     if wanted is not None and not f"{found['python']}.".startswith(f"{wanted}."):
-        if base != DEFAULT_BASE:
-            raise BuildError(
-                f"python: {wanted}: the base image {base} has {found['python']}; name one that has it with LAB_BASE_IMAGE"
-            )
-        base = f"python:{wanted}-slim-trixie"
-        found = _ask(compose, base)
-    return base, target_of(found)
-
-
-def _ask(compose: Compose, image: str) -> Mapping[str, Any]:
-    """What an image's Python is. It is pulled if it is missing. Raises BuildError where that cannot be."""
-    argv = [compose.docker, "run", "--rm", "--network", "none", "--label", f"wsgilab.lab={compose.lab_id}"]
-    argv += ["--entrypoint", "python3", image, "-S", "-E", "-c", _ASK]
-    try:
-        finished = process.run(argv, timeout_s=_PULL_S, env=compose.endpoint.environment())
-    except (OSError, process.TooSlow) as error:
-        raise EngineError(f"docker run: {error}; does the engine still answer?") from None
-    try:
-        answer = json.loads(finished.stdout)
-    except ValueError:
         raise BuildError(
-            f"the base image {image} is neither here nor to be had, or has no python3 ({finished.last_line}); name one with "
-            "LAB_BASE_IMAGE (docs/engine.md makes one from Debian's packages), or use --runtime local",
-            detail=finished.stderr,
-        ) from None
-    return answer if isinstance(answer, dict) else {}
+            f"python: {wanted}: the base image {base} has {found['python']}; name one that has it with LAB_BASE_IMAGE"
+        )
+    return base, target_of(found)

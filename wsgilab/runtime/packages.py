@@ -11,6 +11,8 @@ from wsgilab.runtime import lock_text, resolving
 from wsgilab.runtime.lock_text import name_of, pins
 from wsgilab.runtime.protocol import Say
 from wsgilab.runtime.resolving import Resolver, Target
+from wsgilab.runtime.stacks import needs as needs_of
+from wsgilab.runtime.stacks import spelt
 
 _CANDIDATES = ("requirements.txt", "uv.lock", "pyproject.toml")
 """In this order: a project with uv.lock always has a pyproject.toml, which says less."""
@@ -105,6 +107,9 @@ def _lock_each(
     why it has none. It is said, with `why`, where a stack's servers are of other releases than the lab's."""
     found, left_out, unlike = {}, {}, dict[str, list[str]]()
     for name in sorted(names):
+        if (python := needs_of(stacks / name).python) is not None:
+            left_out[name] = f"it is for {spelt(python)}, and they are for {resolver.target.name}"
+            continue
         stack = _Stack.read(stacks, name)
         text, cause = resolver.resolve_beside(inputs, stack.needs, attempts(stack), stack.pins, stack.extras)
         if cause:

@@ -25,6 +25,8 @@ class ServerFacts:
     """What a server runs on, by its page FACTS."""
 
     python: str
+    has_gil: bool
+    """Whether its GIL is on, once the application is imported."""
     packages: Mapping[str, str]
 
 
@@ -35,7 +37,7 @@ def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
         raise TargetError(
             f"{name} answers from cores {spell(content['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
         )
-    return ServerFacts(python=content["python"], packages=content["packages"])
+    return ServerFacts(python=content["python"], has_gil=content.get("gil", True), packages=content["packages"])
 
 
 def status(url: str, timeout_s: float) -> int:

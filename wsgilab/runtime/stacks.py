@@ -1,16 +1,29 @@
 """What a stack takes beside the packages of its lock: the file stack.toml of its folder."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import TypeAdapter, ValidationError
-
+from wsgilab.experiment.parsing import validated
 from wsgilab.model import STRICT, RuntimeName
-from wsgilab.model.errors import BuildError
+from wsgilab.model.errors import BuildError, SpecError
+from wsgilab.model.limits import Must, Pattern
 
 FILE = "stack.toml"
+ASK = (
+    "import json,sys,platform as p;"
+    "print(json.dumps({'python':p.python_version(),'machine':p.machine(),'libc':p.libc_ver(),"
+    "'implementation':p.python_implementation(),'abi':getattr(sys,'abiflags',''),'build':sys.version}))"
+)
+"""What a Python runs to say which one it is, as JSON."""
+
+_Python = Annotated[
+    str,
+    Pattern(r"^(3\.[0-9]{1,2}t?|pypy)$"),
+    Must('be a version such as "3.13", "3.14t" for a free-threaded one, or "pypy"'),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +34,8 @@ class Needs:
 
     debian: tuple[str, ...] = ()
     """Debian's packages with which it is compiled, and on which it runs."""
+    python: _Python | None = None
+    """The Python that it is for; None: the lab's own, or that of the images."""
     runtime: RuntimeName | None = None
     """The only runtime in which it runs; None: in each."""
 
@@ -42,7 +57,38 @@ def needs(stack: Path) -> Needs:
     file = stack / FILE
     if not file.is_file():
         return Needs()
+    where = f"services/stacks/{stack.name}/{FILE}"
     try:
-        return TypeAdapter(Needs).validate_python(tomllib.loads(file.read_text()))
-    except (ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BuildError(f"services/stacks/{stack.name}/{FILE}: {str(error).splitlines()[-1].strip()}") from None
+        found: Needs = validated(tomllib.loads(file.read_text()), Needs, where)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BuildError(f"{where}: {error}") from None
+    except SpecError as error:
+        raise BuildError(error.message) from None
+    return found
+
+
+def spelt(python: str) -> str:
+    """A stack's `python` in words."""
+    return "PyPy" if python == "pypy" else f"Python {python}"
+
+
+def named(found: Mapping[str, Any]) -> str:
+    """A Python that was asked by ASK, in words: `Python 3.13.5`, `Python 3.14.2t` where it is free-threaded, `PyPy 3.11.13`."""
+    implementation = found["implementation"]
+    name = "Python" if implementation == "CPython" else implementation
+    return f"{name} {found['python']}{'t' if _is_free_threaded(found) else ''}"
+
+
+def is_wanted(python: str, found: Mapping[str, Any]) -> bool:
+    """Whether what a Python said when it was asked by ASK is what a stack names as its `python`."""
+    if python == "pypy":
+        return bool(found["implementation"] == "PyPy")
+    return (
+        found["implementation"] == "CPython"
+        and f"{found['python']}.".startswith(f"{python.removesuffix('t')}.")
+        and _is_free_threaded(found) == python.endswith("t")
+    )
+
+
+def _is_free_threaded(found: Mapping[str, Any]) -> bool:
+    return bool("t" in found["abi"])

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
@@ -17,7 +18,7 @@ class Pages:
     """A WSGI application that answers the lab's pages, and passes all else on to `application`.
 
     - `ready`: the application is loaded.
-    - `facts`: JSON of what this server is in effect: `pid`, `cpus`, `python`, `implementation`, `packages`.
+    - `facts`: JSON of what this server is in effect: `pid`, `cpus`, `python`, `implementation`, `gil`, `packages`.
     - `late`: the lines of `late` (see late.py), which empties it; nothing where it is None.
     """
 
@@ -40,14 +41,22 @@ class Pages:
 
 
 def facts() -> dict[str, Any]:
-    """What this server is in effect: the process that answers, its cores, its Python and every package beside it."""
+    """What this server is in effect: the process that answers, its cores, its Python, whether that has its GIL on, and every package
+    beside it."""
     return {
         "pid": os.getpid(),
         "cpus": sorted(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
+        "gil": has_gil(),
         "packages": installed(),
     }
+
+
+def has_gil() -> bool:
+    """Whether the threads of this process take turns. A free-threaded Python turns its GIL on for a module that needs it."""
+    asked = getattr(sys, "_is_gil_enabled", None)
+    return asked is None or bool(asked())
 
 
 def installed() -> dict[str, str]:

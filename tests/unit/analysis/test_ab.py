@@ -720,6 +720,7 @@ def test_how_the_machines_were_set_is_listed_where_both_labs_recorded_it(
         (server(slots=None), "two: slots", "1", "unbounded"),
         (server(processes=2), "two: processes", "1", "2"),
         (server(stack="other"), "two: stack", "gunicorn", "other"),
+        (itself(gil={"two": False}), "two: GIL", "on", "off"),
         (stack(python="3.12.1"), "stack gunicorn: Python", "3.11.7", "3.12.1"),
         (stack(packages={"gunicorn": "28"}), "stack gunicorn: gunicorn", "27.0.1", "28"),
         (stack(digest="sha256:1"), "stack gunicorn: digest", "sha256:0", "sha256:1"),

@@ -411,6 +411,16 @@ def test_processes_that_fill_a_core_each_with_cores_left_over_are_bound_by_the_g
 
 
 @pytest.mark.parametrize(
+    ("gil", "expected"), [({"gunicorn-sync-1": True}, "gil"), ({"gunicorn-sync-1": False}, "unexplained")]
+)
+def test_a_server_whose_gil_is_off_is_never_bound_by_it(gil: dict[str, bool], expected: str) -> None:
+    cell, server = testing.cell(cores=2), testing.server(slots=8)
+    blocks = observed(cell, server_cpu_s=0.29, in_flight=replace(ALIKE, peak=3, mean=0.1))
+
+    assert figures(single(blocks, server=server, cell=cell, gil=gil)).bound_by == expected
+
+
+@pytest.mark.parametrize(
     ("queue_ms", "mean", "told"),
     [
         (400.0, 6.3, ", and requests queued for 400 ms on average while slots were free"),

@@ -314,6 +314,8 @@ def test_machine_cores_and_packages_are_told() -> None:
     assert facts["work of a cpu request"].startswith("1000 iterations")
     assert reproduce.stacks(run()).rows == (("gunicorn", "3.11.7", "gunicorn 27.0.1", "sha256:0"),)
     assert "work of a cpu request" not in dict(reproduce.facts(run()))
+    assert dict(reproduce.facts(run(gil={"one": True, "two": False})))["servers without a GIL"] == "two"
+    assert "servers without a GIL" not in dict(reproduce.facts(run(gil={"one": True})))
 
 
 # Whatever comes from a run is text.

@@ -186,6 +186,7 @@ RUNS: Sequence[tuple[str, Any, str]] = [
     (SLEEP, -1.0, "experiment.parameters.sleep.ms: must be a number from 0 to 1000000000, not -1.0"),
     ("server_cpus", {}, "experiment.cells[0].cores: 1 is none of server_cpus"),
     ("server_cpus/1", "0-1", "server_cpus[1]: '0-1' is not so many cores"),
+    ("gil", {"stranger": True}, "gil.stranger: is none of servers"),
     ("server_cpus/1", "0-99999999999", "server_cpus[1]: must be a list of cores such as 0,2-3, not '0-99999999999'"),
     ("generator_cpus", "", "generator_cpus: must be a list of cores such as 0,2-3, not ''"),
     ("backend_cpus", "x", "backend_cpus: must be a list of cores such as 0,2-3, or empty, not 'x'"),

@@ -51,7 +51,8 @@ def answer(target: Target, page: str) -> str:
     """What a server answers."""
     if page.startswith("/calibrate"):
         return f"{len(page) + (target.server.name == 'two') * 1000}\n"
-    return json.dumps({"cpus": sorted(target.effective_cpus()), "python": "3.13.0", "packages": {"flask": "3"}})
+    told = {"cpus": sorted(target.effective_cpus()), "python": "3.13.0", "packages": {"flask": "3"}}
+    return json.dumps({**told, "gil": target.server.name != "two"})
 
 
 def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ def test_a_run_is_described_by_what_its_targets_tell(tmp_path: Path) -> None:
     assert run.cpu_iterations == len("/calibrate?ms=2")
     stack = run.stacks["gunicorn"]
     assert (stack.digest, stack.python, stack.packages) == ("sha256:1", "3.13.0", {"flask": "3"})
+    assert run.gil == {"one": True, "two": False}
     assert run.packages["python"] == "3.11"
     assert run.id.endswith("-trial-run")
 

@@ -158,6 +158,14 @@ def test_what_a_stack_cannot_go_with_leaves_it_out_and_the_others_in(bench: Benc
     assert "loop" in found.left_out["fixed"]
 
 
+def test_a_stack_for_another_python_is_left_out(bench: Bench) -> None:
+    bench.stack("threads", "server\n", "server==2.0\n")
+    (bench.stacks / "threads" / "stack.toml").write_text('python = "3.14t"')
+    found = bench.lock("web\n")
+    assert found.locks.keys() == {"plain", "loop", "old"}
+    assert found.left_out == {"threads": "it is for Python 3.14t, and they are for Python 3.11 on x86_64"}
+
+
 def test_what_is_needed_beside_a_stack_has_its_releases_and_is_locked_without_what_it_has(bench: Bench) -> None:
     text, indexes = packages.lock_more(("web",), "tools==2.0\n", TARGET, bench.work)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_facts_tell_what_the_server_is_in_effect(client: Client) -> None:
     assert told["pid"] == os.getpid()
     assert told["cpus"] == sorted(os.sched_getaffinity(0))
     assert told["python"].count(".") == 2
+    assert told["gil"] is True
     assert told["packages"]["flask"] == metadata.version("flask")
     assert told["packages"]["typing-extensions"] == metadata.version("typing_extensions"), "whatever is installed"
     assert "eventlet" not in told["packages"], "it is not installed beside the tests"
@@ -54,6 +56,15 @@ def test_the_facts_are_what_the_lab_reads(client: Client) -> None:
     found = asked.facts("one", client.get(asked.FACTS).text, frozenset(os.sched_getaffinity(0)))
 
     assert found.packages["flask"] == metadata.version("flask")
+
+
+def test_a_python_without_a_gil_is_told_as_it_is_once_the_application_is_imported(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_on in (False, True):
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda is_on=is_on: is_on, raising=False)
+        found = asked.facts("one", client.get(asked.FACTS).text, frozenset(os.sched_getaffinity(0)))
+        assert found.has_gil is is_on
 
 
 def test_late_tells_each_line_once(client: Client, late: LateFile) -> None:

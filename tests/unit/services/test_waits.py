@@ -90,6 +90,12 @@ def test_whatever_goes_wrong_with_postgresql_is_told_as_down(
         waits.read_item(7, 0.0)
 
 
+def test_without_a_driver_the_database_alone_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "HAS_DRIVER", False)
+    with pytest.raises(waits.Down, match=r"^PostgreSQL is down: this Python has no driver for it$"):
+        waits.read_item(3, 1.0)
+
+
 def test_the_table_is_made_by_one_process_while_the_others_wait() -> None:
     connection = Connection((None,))
 
