@@ -83,7 +83,8 @@ def _leave_out(stack: str, servers: Collection[Server], error: BuildError, say: 
 def _base_with(compose: Compose, stack: str, python: str, say: Say) -> str:
     """The image with that Python, on which a stack's own is built. It is pulled if it is missing. Raises BuildError where there is
     none."""
-    base, remedy = compose.base_image(python), "name images of several with LAB_BASE_IMAGE, as in docs/engine.md"
+    base = compose.base_image(python)
+    remedy = "name an image for each Python by {python} in LAB_BASE_IMAGE (docs/engine.md)"
     pull(compose, base, f"with {spelt(python)} for the stack {stack} ", remedy, say)
     found = ask(compose, base)
     if not is_wanted(python, found):

@@ -217,7 +217,7 @@ def test_an_image_that_does_not_build_leaves_its_servers_out_too(
     assert engine.said[-1] == "Left out: compiled-1: it does not build"
 
 
-REMEDY = "name images of several with LAB_BASE_IMAGE, as in docs/engine.md"
+REMEDY = "name an image for each Python by {python} in LAB_BASE_IMAGE (docs/engine.md)"
 WITH_GIL = python("3.13.5")
 
 
