@@ -48,8 +48,9 @@ class Needs:
     def words(self) -> str:
         """What it asks of a machine, such as `needs Debian's gcc, libev-dev`; empty where that is nothing."""
         debian = f"needs Debian's {', '.join(self.debian)}" if self.debian else ""
+        python = f"needs {spelt(self.python)}" if self.python else ""
         where = {None: "", "compose": "runs in containers only", "local": "runs as processes only"}[self.runtime]
-        return " and ".join(filter(None, (debian, where)))
+        return " and ".join(filter(None, (debian, python, where)))
 
 
 def needs(stack: Path) -> Needs:

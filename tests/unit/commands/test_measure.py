@@ -101,6 +101,7 @@ def test_what_is_wrong_with_a_group_is_said_before_anything_is_measured(
     [
         (Needs(), ""),
         (Needs(debian=("gcc", "libev-dev")), "needs Debian's gcc, libev-dev"),
+        (Needs(python="3.14t"), "needs Python 3.14t"),
         (Needs(runtime="compose"), "runs in containers only"),
         (Needs(debian=("apache2",), runtime="compose"), "needs Debian's apache2 and runs in containers only"),
     ],
