@@ -6,42 +6,29 @@ sends them on a schedule instead, whether or not earlier ones have been answered
 which each was due: a server that stalls cannot hide the requests that it kept from being sent.
 
 It is a plain Locust `User`: each request fires Locust's own `request` event, so statistics, web UI and listeners
-work as usual.
-
-It speaks HTTP over a socket of its own with geventhttpclient's parser, not through a client library, for two
-reasons. One request is exactly one request: HTTP clients resend silently when a server drops a connection, which
-would hide what is being measured. And it costs a fraction, so that the generator is not what is measured.
-
-A request is sent again in one case only, and that is reported: on a kept connection that the server closed after its last
-answer, without announcing it there, and before the request arrived (RFC 9112, section 9.3.1).
+work as usual. Its connections are the reactor's (`reactor.py`) as long as nobody but the generator listens and all goes as it
+should; else its own (`wire.py`).
 """
 
-import fcntl
-import struct
-import sys
-import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
-from pathlib import Path
-from socket import IPPROTO_TCP, TCP_INFO
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import gevent.socket
 from gevent.pool import Group
-from geventhttpclient.response import HTTPResponse
 from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.user.task import LOCUST_STATE_RUNNING
 
 from arrivals import CONSTANT, POISSON, schedule
-from reactor import RECEIVE_BYTES, Exchange, Handed, Plain, reactor
+from reactor import Exchange, Handed, Plain, reactor
+from wire import Answer, Wire
 
-# The package has the workloads' parameters. A Locust file may be loaded from any folder.
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+# `wire` has seen to it that the package is found.
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S, option
 
 CLOSE = "close"
@@ -55,18 +42,12 @@ VOID_NOTICE_NS = 20_000_000
 the one before took, and this. One more header costs Gunicorn and Flask 4 µs, nearly a fiftieth of a short request; wrk sends
 none."""
 
-# A server may drop a connection that was idle for long (Gunicorn: 2 s). Reusing it then would count a failure that
-# is none, so a connection that was idle this long is replaced.
-LONGEST_IDLE_S = 1.0
 # After a failed request, so that a dead target is not hammered in a busy loop.
 PAUSE_AFTER_FAILURE_S = 0.1
 SHOWN_BYTES = 200
 """Of a wrong answer's body."""
-RESET_S = 0.1
-POLL_S = 0.001
-"""How long to wait for a reset, and how often to poll for it, where a kept connection ended in place of an answer."""
-TCP_CLOSE = 7
-"""The state of a connection that was reset, in Linux's tcp_states.h."""
+LONGEST_PLAIN = 4096
+"""Bytes of a request that the reactor may send: a connection that waits for one takes them at once."""
 
 Value = TypeVar("Value", int, float)
 
@@ -134,7 +115,7 @@ class Get:
         """The end of the answer, where its body comes whole; None where it is not known before."""
         return b"\r\n\r\n" + self.answer
 
-    def failure(self, answer: "Answer") -> "WrongAnswer | None":
+    def failure(self, answer: Answer) -> "WrongAnswer | None":
         """None where the answer is right."""
         status, body = answer.status_code, answer.body
         if (fault := self.fault(status, body)) is None:
@@ -142,7 +123,7 @@ class Get:
         return WrongAnswer(f"{self.path}: {fault}status {status}, body {body[:SHOWN_BYTES]!r}")
 
     def request(self, user: int, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> dict[str, Any]:
-        """What Locust's event would have said of a request that the reactor has kept."""
+        """What `event` says of a request whose answer the reactor has kept unread."""
         answer = Answer(self.method)
         failure: Exception | None = None
         try:
@@ -153,6 +134,12 @@ class Get:
             failure = self.failure(answer)
         except HTTPException as error:
             failure = error
+        return self.event(user, begun_ns, ended_ns, connect_ns, answer, failure)
+
+    def event(
+        self, user: int, begun_ns: int, ended_ns: int, connect_ns: int, answer: Answer, failure: Exception | None
+    ) -> dict[str, Any]:
+        """What Locust's event would have said of a request that was sent by the reactor, with its answer."""
         context = {"user": user, "begun_ns": begun_ns}
         if connect_ns:
             context["connect_ns"] = connect_ns
@@ -169,150 +156,6 @@ class Get:
 
 class WrongAnswer(Exception):
     """The target answered, but not as the workload demands."""
-
-
-class Answer(HTTPResponse):
-    """A response, as far as its bytes have arrived."""
-
-    @property
-    def body(self) -> bytes:
-        return bytes(self._body_buffer)
-
-
-class Wire:
-    """One connection, opened when it is needed."""
-
-    def __init__(self, family: int, address: tuple[Any, ...], timeout_s: float | None) -> None:
-        self._family = family
-        self._address = address
-        self._timeout_s = timeout_s
-        self._socket: gevent.socket.socket | None = None
-        self._idle_since = 0.0
-        self.remarks: dict[str, Any] = {}
-        """What was unusual about the last exchange; see `LabUser`."""
-        self.connect_ns = 0
-        """How long its connection took to open; 0 where it was open."""
-
-    def exchange(self, request: bytes, last: bytes | None, method: str = "GET", handed: Handed | None = None) -> Answer:
-        """Send one request, and read its answer; or go on with one that the reactor has handed back. Raises OSError and
-        HTTPException.
-
-        With `last`, the end of an answer whose body comes whole, the connection is closed the moment that it is read,
-        before it is parsed: a server may wait for its client to close, as Gunicorn's sync worker does, and would wait
-        for the parser.
-        """
-        if self.remarks:
-            self.remarks = {}
-        self.connect_ns = 0
-        if handed is None and self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
-            self.close()
-        connection, received = self._begin(request, handed)
-        answer = Answer(method)
-        while True:
-            ended = not received
-            if last is not None and received.endswith(last):
-                self.close()
-                ended = True
-            answer.feed(received)
-            if ended and received and not answer.message_complete:
-                # An answer without a length ends with its connection.
-                answer.feed(b"")
-            if ended and not answer.message_complete:
-                raise ConnectionError("the connection was closed before the answer's end")
-            if answer.message_complete:
-                self._idle_since = time.monotonic()
-                return answer
-            received = self.receive(connection)
-
-    def _begin(self, request: bytes, handed: Handed | None) -> tuple[gevent.socket.socket, bytes]:
-        """Send a request, again on another connection where the server had closed this one. That connection, and its first bytes."""
-        kept = self._socket
-        if handed is not None and (handed.connect_ns or isinstance(handed.error, gevent.GreenletExit)):
-            self._note_opening(handed.connect_ns)
-            if handed.error is not None or kept is None:
-                raise handed.error or ConnectionError("the connection was lost")
-            return kept, handed.received
-        if kept is not None:
-            try:
-                if handed is None:
-                    self.send(kept, request)
-                    received = self.receive(kept)
-                elif handed.error is not None:
-                    raise handed.error
-                else:
-                    received = handed.received
-                if received or self.was_received(kept):
-                    return kept, received
-            except (BrokenPipeError, ConnectionResetError):
-                # The kernel's answer for a connection that is closed, or was closed with bytes unread.
-                pass
-            self.close()
-            self.remarks = {**self.remarks, "reopened": True}
-        connection = self._open()
-        self.send(connection, request)
-        return connection, self.receive(connection)
-
-    def was_received(self, connection: gevent.socket.socket) -> bool:
-        """Whether the server had read what was sent, on a connection that it has closed without an answer.
-
-        A FIN also acknowledges what came before it: ioctl SIOCOUTQ counts the bytes that are unacknowledged, tcp(7). Bytes that
-        arrived and were not read are answered with a reset (RFC 2525, section 2.17), even after one half was closed.
-        """
-        if struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
-            return False
-        deadline = time.monotonic() + RESET_S
-        while connection.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != TCP_CLOSE:
-            if time.monotonic() > deadline:
-                return True
-            gevent.sleep(POLL_S)
-        return False
-
-    def _open(self) -> gevent.socket.socket:
-        self._socket = connection = self.make_socket(self._family)
-        connection.settimeout(self._timeout_s)
-        begin_ns = time.monotonic_ns()
-        try:
-            connection.connect(self._address)
-        finally:
-            # Also where it could not be opened.
-            self._note_opening(time.monotonic_ns() - begin_ns)
-        return connection
-
-    def _note_opening(self, connect_ns: int) -> None:
-        self.connect_ns = connect_ns
-        if connect_ns >= SLOW_CONNECTION_S * 1e9:
-            self.remarks = {**self.remarks, "slow_connection": True}
-
-    def lend(self) -> gevent.socket.socket | None:
-        """The connection, if one is open: it is not this wire's any more."""
-        if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
-            self.close()
-        lent, self._socket = self._socket, None
-        return lent
-
-    def take(self, connection: gevent.socket.socket | None) -> None:
-        """Have a connection back that was lent, or another one."""
-        self._socket, self._idle_since = connection, time.monotonic()
-        if connection is not None:
-            connection.settimeout(self._timeout_s)
-
-    # What a wire of another kind overrides.
-
-    def make_socket(self, family: int) -> gevent.socket.socket:
-        return gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
-
-    def send(self, connection: gevent.socket.socket, request: bytes) -> None:
-        connection.sendall(request)
-
-    def receive(self, connection: gevent.socket.socket) -> bytes:
-        """Some of the answer; nothing at its end."""
-        received: bytes = connection.recv(RECEIVE_BYTES)
-        return received
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
 
 class LabUser(User):
@@ -397,8 +240,12 @@ class LabUser(User):
 
     @task
     def request(self) -> None:
-        if self._exchange is not None and (plain := self._plain()) is not None:
-            self._repeat(self._exchange, plain)
+        if self._exchange is not None:
+            if (plain := self._plain()) is not None:
+                self._repeat(self._exchange, plain)
+            else:
+                with reactor().beside():
+                    self._ask(None)
             return
         if not self._rate:
             self._ask(None)
@@ -417,12 +264,13 @@ class LabUser(User):
         wire.take(handed.connection if handed else connection)
         self._wires.append(wire)
         if handed is not None:
-            self._ask(None, handed)
+            with reactor().beside():
+                self._ask(None, handed)
 
     def _plain(self) -> Plain | None:
         get = self._chosen = self._chosen or self.choose()
         request, last = self._spell(get)
-        if last is None:
+        if len(request) > LONGEST_PLAIN:
             return None
         self._chosen = None
         made = Plain(request, last, get)
@@ -440,9 +288,25 @@ class LabUser(User):
             return self._usual
         return self._plain()
 
+    def is_whole(self, plain: Plain, received: bytes) -> bool:
+        """Whether that is the whole and the right answer, and the connection may go on. It is read at once."""
+        get: Get = plain.get
+        answer = self._answer = Answer(get.method)
+        try:
+            answer.feed(received)
+        except HTTPException:
+            return False
+        may_go_on = self._connection == CLOSE or not answer.should_close()
+        return answer.message_complete and may_go_on and get.failure(answer) is None
+
     def keep(self, plain: Plain, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> None:
         """Keep a request that was answered, for the generator's recorder."""
-        self._recorder.keep(self._id, plain.get, begun_ns, ended_ns, connect_ns, received)
+        get: Get = plain.get
+        if plain.last is None:
+            event = get.event(self._id, begun_ns, ended_ns, connect_ns, self._answer, None)
+            self._recorder.on_request(**event)
+        else:
+            self._recorder.keep(self._id, get, begun_ns, ended_ns, connect_ns, received)
 
     def _begin_schedule(self, now_ns: int) -> None:
         part, parts = self._part()

@@ -1,18 +1,22 @@
-"""One epoll loop for the connections of all users of a process: the plain case, in which an answer comes whole and ends as expected.
+"""One epoll loop for the connections of all users of a process: the plain case, in which an answer comes whole and is right.
 
 A greenlet, a parser and an event for each request cost more than most servers do. So users lend their connections to the
 reactor, which sends the next request in the moment that the answer to the one before is here. It keeps an answer's bytes and
 moments, which are read after the window. Whatever is not the plain case, such as an answer in pieces or an error, it hands
 back to its user, who goes on from there.
 
-It runs in gevent's hub, whose own loop watches the epoll as one more file.
+It runs in gevent's hub, whose own loop watches the epoll as one more file. As long as no user goes on by itself, it waits for
+the next answer in its own epoll, for a millisecond at most: the hub's loop costs more than that of an answer.
 """
 
 import _socket
 import contextlib
+import errno
 import functools
+import os
 import select
 import time
+from collections.abc import Iterator
 from socket import SOCK_NONBLOCK, SOCK_STREAM
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +28,8 @@ from gevent.monkey import get_original
 RECEIVE_BYTES = 1 << 16
 LONGEST_TURN_NS = 1_000_000
 """How long it goes on before others of the process have a turn."""
+LONGEST_WAIT_S = 0.001
+"""How long it waits in its own epoll, while others have no turn."""
 
 Address = tuple[int, tuple[Any, ...]]
 """A socket's family, and what it connects to."""
@@ -32,10 +38,11 @@ _now = time.monotonic_ns
 
 
 class Plain(NamedTuple):
-    """A request whose whole answer is known to end with `last`."""
+    """A request whose answer should come whole."""
 
     request: bytes
-    last: bytes
+    last: bytes | None
+    """What the whole answer ends with; None where that is not known before."""
     get: Any
     """What it is, as its user knows it."""
 
@@ -45,6 +52,9 @@ class Client(Protocol):
 
     def after(self, took_ns: int) -> Plain | None:
         """The next request, after one that took so long; None where that is not plain, or there is none."""
+
+    def is_whole(self, plain: Plain, received: bytes) -> bool:
+        """Whether that is the whole and the right answer to a request without `last`, and its connection may go on."""
 
     def keep(self, plain: Plain, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> None:
         """Keep a request that was answered."""
@@ -100,6 +110,16 @@ class Reactor:
         self._epoll = get_original("select", "epoll")()
         self._exchanges: dict[int, Exchange] = {}
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
+        self._beside = 0
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """A user goes on by itself meanwhile, and waits in gevent's hub: the reactor must not hold that up."""
+        self._beside += 1
+        try:
+            yield
+        finally:
+            self._beside -= 1
 
     def drive(
         self, exchange: Exchange, plain: Plain, connection: gevent.socket.socket | None
@@ -138,16 +158,15 @@ class Reactor:
     def _open(self, exchange: Exchange) -> None:
         """Open a connection and send the request on it, or once it is open."""
         family, address = exchange.address
-        self._add(exchange, _socket.socket(family, SOCK_STREAM | SOCK_NONBLOCK))
+        connection = _socket.socket(family, SOCK_STREAM | SOCK_NONBLOCK)
+        self._add(exchange, connection)
+        problem = connection.connect_ex(address)
+        exchange.connect_ns = _now() - exchange.begun_ns
+        # On loopback it is open by then all the same.
+        if problem not in (0, errno.EINPROGRESS):
+            raise OSError(problem, os.strerror(problem))
         try:
-            # On loopback it is open by then all the same.
-            with contextlib.suppress(BlockingIOError):
-                exchange.socket.connect(address)
-        finally:
-            # Also where it could not be opened.
-            exchange.connect_ns = _now() - exchange.begun_ns
-        try:
-            exchange.socket.send(exchange.plain.request)
+            connection.send(exchange.plain.request)
         except BlockingIOError:
             exchange.is_opening = True
             self._epoll.register(exchange.fd, select.EPOLLOUT)
@@ -162,7 +181,7 @@ class Reactor:
         poll, exchanges = self._epoll.poll, self._exchanges
         until_ns = _now() + LONGEST_TURN_NS
         now_ns = 0
-        while now_ns < until_ns and (events := poll(0)):
+        while now_ns < until_ns and (events := poll(0 if self._beside else LONGEST_WAIT_S)):
             for fd, _ in events:
                 exchange = exchanges.get(fd)
                 # It may have been handed back in the course of this very turn.
@@ -180,8 +199,12 @@ class Reactor:
             exchange.waiter.switch(self._taken(exchange, b"", error))
             return _now()
         plain, client = exchange.plain, exchange.client
-        # A kept connection that the server is about to close: `Connection: close`, in whatever letters.
-        if not received.endswith(plain.last) or (exchange.is_kept and b"lose\r\n" in received):
+        if plain.last is None:
+            is_whole = client.is_whole(plain, received)
+        else:
+            # Not on a kept connection that the server is about to close: `Connection: close`, in whatever letters.
+            is_whole = received.endswith(plain.last) and not (exchange.is_kept and b"lose\r\n" in received)
+        if not is_whole:
             exchange.waiter.switch(self._taken(exchange, received, None))
             return _now()
         if not exchange.is_kept:

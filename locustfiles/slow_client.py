@@ -14,8 +14,9 @@ from typing import Any
 import gevent
 
 import large
-from lab_user import LabUser, Option, Wire
+from lab_user import LabUser, Option
 from reactor import RECEIVE_BYTES
+from wire import Wire
 
 SEND_MS = Option[float]("slow-client", "send_ms")
 READ_MS = Option[float]("slow-client", "read_ms")

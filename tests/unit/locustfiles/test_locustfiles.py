@@ -266,7 +266,13 @@ def test_the_shares_are_those_of_the_options() -> None:
 
 # What a user sends, and when.
 
-LAB_USER = locustfile("lab_user")
+LAB_USER, WIRE = locustfile("lab_user"), locustfile("wire")
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
+    """Give users and their connections another clock."""
+    for module in (LAB_USER, WIRE):
+        monkeypatch.setattr(module, "time", clock)
 
 
 class Clock:
@@ -352,9 +358,7 @@ def test_a_request_carries_until_when_it_counts_only_if_it_may_wait_for_so_long(
 
 def test_how_long_a_request_took_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(0, 10**9, 7))
-    monkeypatch.setattr(
-        LAB_USER, "time", SimpleNamespace(monotonic_ns=lambda: next(ticks), monotonic=lambda: 0.0, time=lambda: 1.0)
-    )
+    set_clock(monkeypatch, SimpleNamespace(monotonic_ns=lambda: next(ticks), monotonic=lambda: 0.0, time=lambda: 1.0))
     made = ready()
 
     (event,) = fired_by(made, Server(SPELLINGS["with its length"]))
@@ -521,7 +525,7 @@ def exchanged(server: Server, last: bytes | None) -> Any:
     """The answer that a user gets from `server`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LAB_USER.gevent.socket, "socket", server)
-        return LAB_USER.Wire(2, ("127.0.0.1", 8000), None).exchange(b"GET / HTTP/1.1\r\n\r\n", last)
+        return WIRE.Wire(2, ("127.0.0.1", 8000), None).exchange(b"GET / HTTP/1.1\r\n\r\n", last)
 
 
 SPELLINGS = {
@@ -631,9 +635,7 @@ def test_the_answer_to_a_request_that_came_too_late_to_count_fires_nothing() -> 
 def test_a_scheduled_request_fires_when_it_was_due_and_its_latency_counts_from_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        LAB_USER, "time", SimpleNamespace(monotonic_ns=lambda: 5_000_000, monotonic=lambda: 0.005, time=lambda: 1.0)
-    )
+    set_clock(monkeypatch, SimpleNamespace(monotonic_ns=lambda: 5_000_000, monotonic=lambda: 0.005, time=lambda: 1.0))
 
     (event,) = fired_by(ready(rate=4), Server(SPELLINGS["with its length"]), due_ns=2_000_000)
 
@@ -783,7 +785,7 @@ def twice(where: socket.socket) -> tuple[list[dict[str, Any]], Any]:
     made._address, made._timeout_s = where.getsockname(), 10.0
     wires: list[Any] = []
 
-    class Telling(LAB_USER.Wire):  # type: ignore[misc, name-defined]
+    class Telling(WIRE.Wire):  # type: ignore[misc, name-defined]
         requests = 0
 
         def send(self, connection: Any, request: bytes) -> None:
@@ -860,7 +862,7 @@ def test_a_request_is_sent_again_once_at_most() -> None:
 
 
 def test_a_connection_that_is_opened_anew_may_be_slow_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LAB_USER, "SLOW_CONNECTION_S", -1.0)
+    monkeypatch.setattr(WIRE, "SLOW_CONNECTION_S", -1.0)
     with serving(answer_once, answer_once) as (where, _):
         events, _ = twice(where)
 
@@ -909,7 +911,7 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = SimpleNamespace(
         monotonic=lambda: now[0], monotonic_ns=lambda: round(now[0] * 1e9), time=lambda: now[0], sleep=None
     )
-    monkeypatch.setattr(LAB_USER, "time", clock)
+    set_clock(monkeypatch, clock)
     return now
 
 

@@ -4,11 +4,13 @@ import _socket
 import socket
 import time
 from http.client import HTTPException
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
 
+import application
 import lab_user
 import mixed
 import reactor
@@ -49,6 +51,11 @@ class Kept:
         self.whole += 1
         self.add(**get.request(user, *known))
 
+    def on_request(self, **event: Any) -> None:
+        """One whose answer was read at once."""
+        self.whole += 1
+        self.add(**event)
+
     def add(self, **event: Any) -> None:
         self.events.append(event)
         if len(self.events) == self.most:
@@ -83,6 +90,7 @@ def sent_by(made: Any) -> None:
     with gevent.Timeout(10):
         gevent.spawn(answered, made).get()
     assert not reactor.reactor()._exchanges
+    assert not reactor.reactor()._beside
 
 
 def twice(where: socket.socket) -> tuple[list[dict[str, Any]], Kept]:
@@ -335,16 +343,69 @@ def test_users_of_mixed_requests_send_all_of_them_in_order(kind: type[Get]) -> N
         sent_by(made)
 
     assert heard == order
-    assert found.whole == (len(order) if kind is Get else order.count("one"))
+    assert found.whole == len(order)
 
 
-def test_what_has_no_known_end_is_its_users_from_the_first_byte_on() -> None:
-    with serving(answer(WHOLE, WHOLE)) as (where, _):
-        made, found = lent(where, kept=True, most=2)
-        made.get = Open("/hello", b"hello\n")
+CHUNKED = SPELLINGS["in chunks"]
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "whole", "right"),
+    [
+        ("GET", WHOLE, True, True),
+        ("GET", CHUNKED, True, True),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", True, True),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\n", True, True),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", True, True),
+        # The server closes the connection after its answer.
+        ("GET", WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1), False, True),
+        ("GET", SPELLINGS["until the connection's end"], False, True),
+        ("GET", WHOLE[:-1], False, False),
+        ("GET", CHUNKED[:-5], False, False),
+        ("GET", WHOLE.replace(b"200", b"500"), False, False),
+        ("GET", b"220 mail.invalid\r\n\r\nhello\n", False, False),
+    ],
+)
+def test_an_answer_whose_end_is_not_known_before_is_read_as_it_comes(
+    method: str, given: bytes, whole: bool, right: bool
+) -> None:
+    """What is not whole or not right is its user's, who pauses after a failure."""
+    with serving(answer(given)) as (where, _):
+        made, found = lent(where, kept=True, most=1)
+        made.get = application.ask({"method": method, "path": "/"})
         sent_by(made)
 
-    assert (found.whole, len(found.events)) == (0, 2)
+    (event,) = found.events
+    assert (found.whole, event["exception"] is None) == (whole, right)
+    assert event["context"]["connect_ns"] > 0
+
+
+def test_a_request_that_a_connection_may_not_take_at_once_is_its_users() -> None:
+    with serving(answer(WHOLE, WHOLE)) as (where, _):
+        made, found = lent(where, kept=True, most=2)
+        made.get = Get("/hello?" + "x" * lab_user.LONGEST_PLAIN, b"hello\n")
+        sent_by(made)
+
+    assert [event["exception"] for event in found.events] == [None, None]
+    assert found.whole == 0
+
+
+def test_the_reactor_waits_by_itself_only_while_no_user_waits_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = reactor.Reactor()
+    waited_s: list[float] = []
+
+    def poll(seconds: float) -> list[tuple[int, int]]:
+        waited_s.append(seconds)
+        return []
+
+    monkeypatch.setattr(made, "_epoll", SimpleNamespace(poll=poll))
+
+    made._turn()
+    with made.beside():
+        made._turn()
+    made._turn()
+
+    assert waited_s == [reactor.LONGEST_WAIT_S, 0, reactor.LONGEST_WAIT_S]
 
 
 def test_a_recorder_makes_samples_of_what_it_kept() -> None:
