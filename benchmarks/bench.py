@@ -18,7 +18,7 @@ from benchmarks.outcome import MODES, Block, Outcome, Rate, finish
 from wsgilab import commands
 from wsgilab.analysis import stats
 from wsgilab.model import Connection, Interval, RuntimeName, Server
-from wsgilab.model.errors import HostError, Interrupted, LabError
+from wsgilab.model.errors import HostError, Interrupted, LabError, UsageError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import alone, read_catalogue, signals_raise
 from wsgilab.runtime.local import LocalRuntime
@@ -150,10 +150,11 @@ def main(
     window_s: float,
     rounds: int | None = None,
     blocks: int | None = None,
+    rows: bool = False,
 ) -> None:
     """Run a benchmark from the command line. Exits with 1 after a failure, with one line that says what went wrong.
 
-    Of `rounds` and `blocks` those are options that have a default here; the others are 1.
+    Of `rounds` and `blocks` those are options that have a default here; the others are 1. With `rows`, servers can be chosen.
     """
     parser = _parser(name, description)
     for option, default, what in (
@@ -162,6 +163,8 @@ def main(
     ):
         if default is not None:
             parser.add_argument(option, type=_count, default=default, help=f"{what} (%(default)s)")
+    if rows:
+        parser.add_argument("--rows", metavar="NAME,...", default="", help="servers to measure (all of the catalogue)")
     parser.add_argument("--seed", type=int, default=1, help="makes the order repeatable (%(default)s)")
     parser.add_argument("--window", type=_seconds, default=window_s, help="seconds of a measurement (%(default)s)")
     options = parser.parse_args()
@@ -215,6 +218,7 @@ def _do(work: Callable[[Console], None]) -> None:
 
 def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Namespace, console: Console) -> None:
     workspace = commands.workspace()
+    catalogue = _chosen(read_catalogue(workspace), getattr(options, "rows", ""))
     machine = host.fingerprint()
     try:
         cores = layout(usable=host.usable_cpus(), siblings=host.siblings(), counts={1}, share=False)
@@ -226,7 +230,7 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
         seed=options.seed,
         window_s=options.window,
         project=workspace.project,
-        servers=read_catalogue(workspace),
+        servers=catalogue,
         runtime=BenchRuntime(workspace.project, workspace.state, workspace.lab_id, workspace.ports),
         layout=cores,
         ports=workspace.ports,
@@ -252,6 +256,14 @@ def _run(name: str, measure: Callable[[Bench], Outcome], options: argparse.Names
         "busy_after": after,
     }
     finish(name, settings, machine, outcome, console)
+
+
+def _chosen(catalogue: Mapping[str, Server], rows: str) -> Mapping[str, Server]:
+    """Those of the catalogue that `rows` names, as `a,b`; all where it names none. Raises UsageError."""
+    names = [name.strip() for name in rows.split(",")] if rows else list(catalogue)
+    if unknown := [name for name in names if name not in catalogue]:
+        raise UsageError(f"--rows: no server {unknown[0]!r} in compose/servers.yaml")
+    return {name: catalogue[name] for name in names}
 
 
 def _busy() -> str:

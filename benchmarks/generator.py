@@ -1,9 +1,10 @@
 """Requests a second that one core can generate: the lab's users on their reactor, the same with a greenlet each, Locust's
 FastHttpUser and HttpUser, and wrk.
 
-All load the same server, nginx, which costs less than they do. In the same rounds wrk loads the fastest servers of
+All load the same server, nginx, which costs less than they do. In the same rounds wrk and the lab's users load the fastest servers of
 the catalogue, because a generator is fast enough when it outruns the fastest server on an equal core. The fastest is
-the one of the highest median in these very rounds, which makes it seem faster than it is, never slower.
+the one of the highest median in these very rounds, which makes it seem faster than it is, never slower. What a request of it costs
+wrk, most of it in the kernel, is the least that any generator can need for it.
 """
 
 import heapq
@@ -101,6 +102,10 @@ def _round(bench: Bench, wrk: Wrk, candidates: Mapping[Connection, Sequence[str]
             groups[_servers(mode)] = {
                 name: partial(rate, fleet[name].base_url, connection=mode, window_s=SERVER_WINDOW_S) for name in fastest
             }
+            groups[_servers(mode, OURS)] = {
+                name: partial(locust_rate, companion, OURS, fleet[name].base_url, mode, SERVER_WINDOW_S)
+                for name in fastest
+            }
         return bench.measure(number, groups), nginx_version
 
 
@@ -113,7 +118,7 @@ def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
         group = _servers(mode)
         fastest = max(blocks[0][group], key=lambda name: rates(blocks, group, name).median)
         rows += [_row(blocks, mode, contender, mode) for contender in (OURS, GREENLETS, FAST, HTTP, WRK)]
-        rows.append(_row(blocks, mode, fastest, group))
+        rows += [_row(blocks, mode, fastest, _servers(mode, by), by) for by in (WRK, OURS)]
         for contender, beside, times in (
             (GREENLETS, mode, OVER_GREENLETS[mode]),
             (WRK, mode, OVER_WRK),
@@ -124,19 +129,21 @@ def summary(blocks: Sequence[Block]) -> tuple[Sequence[Row], Sequence[Claim]]:
     return rows, median_claims(over, *least)
 
 
-def _servers(mode: str) -> str:
-    """The group of the servers, which are no rivals of the generators measured on nginx."""
-    return f"{mode}, servers"
+def _servers(mode: str, by: str = WRK) -> str:
+    """The group of the servers, which are no rivals of the generators measured on nginx, and whose load they were under."""
+    return f"{mode}, servers by {by}"
 
 
-def _row(blocks: Sequence[Block], mode: str, contender: str, group: str) -> Row:
+def _row(blocks: Sequence[Block], mode: str, contender: str, group: str, by: str = "") -> Row:
+    cpu_us = [1e6 * block[group][contender].generator_cpu / block[group][contender].rps for block in blocks]
     return {
         "connection": mode,
-        "contender": contender if group == mode else f"{contender}, the fastest server",
+        "contender": f"{contender}, the fastest server, by {by}" if by else contender,
         "rounds": str(len(blocks)),
         "requests/s": rates(blocks, group, contender),
         "ours over it": stats.median_interval(ratios(blocks, mode, OURS, contender, below_group=group)),
         "generator CPU": generator_cpu(blocks, group, contender),
+        "generator CPU, µs a request": stats.median_interval(cpu_us),
     }
 
 

@@ -11,8 +11,9 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -69,6 +70,19 @@ def _version(*argv: str) -> str:
     return (finished.stdout + finished.stderr).splitlines()[0].partition(" Copyright")[0].strip()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What wrk says of one run."""
+
+    rate: Rate
+    requests: int
+    took_us: Mapping[int, int]
+    """Microseconds -> how many requests took so long, from when they were sent: wrk does not count how long a connection took to
+    open."""
+    printed_us: Mapping[int, int]
+    """The same as `wrk --latency` prints it: see `uncorrected`."""
+
+
 class Wrk:
     """wrk with one thread, on the cores of whoever calls it. Raises HostError where it is not installed."""
 
@@ -82,11 +96,10 @@ class Wrk:
 
         Raises SwarmError where any request failed.
         """
-        rate, _ = self.counted(base_url, connection=connection, connections=connections, window_s=window_s)
-        return rate
+        return self.load(base_url, connection=connection, connections=connections, window_s=window_s).rate
 
-    def counted(self, base_url: str, *, connection: Connection, connections: int, window_s: float) -> tuple[Rate, int]:
-        """The same, and how many requests there were."""
+    def load(self, base_url: str, *, connection: Connection, connections: int, window_s: float) -> Load:
+        """The same, and what else it says."""
         seconds = math.ceil(window_s)
         # With the same header as the lab's users, whose requests differ in nothing else.
         header = f"Connection: {connection}"
@@ -99,12 +112,45 @@ class Wrk:
         used_s = _children_cpu_s() - before_s
         if finished.code != 0:
             raise SwarmError(f"wrk failed: {finished.last_line}", detail=finished.stderr)
-        counts: dict[str, int] = json.loads(finished.stdout.splitlines()[-1])
-        requests, duration_s = counts.pop("requests"), counts.pop("duration_us") / 1e6
-        failures = {what: count for what, count in counts.items() if count}
+        found = json.loads(finished.stdout.splitlines()[-1])
+        requests, duration_us, printed_us = (
+            found.pop("requests"),
+            found.pop("duration_us"),
+            dict(found.pop("latencies")),
+        )
+        failures = {what: count for what, count in found.items() if count}
         if failures or not requests:
             raise SwarmError(f"wrk: {requests} requests of {base_url} ({connection}) answered, failures: {failures}")
-        return Rate(rps=requests / duration_s, generator_cpu=used_s / duration_s), requests
+        each = requests // connections
+        return Load(
+            rate=Rate(rps=requests / duration_us * 1e6, generator_cpu=used_s / duration_us * 1e6),
+            requests=requests,
+            took_us=uncorrected(printed_us, duration_us // each) if each else printed_us,
+            printed_us=printed_us,
+        )
+
+
+def uncorrected(took_us: Mapping[int, int], expected_us: int) -> Mapping[int, int]:
+    """What wrk has measured, from what it prints.
+
+    For each request that took twice as long as a connection's requests do on average, or longer, wrk adds requests that nobody
+    sent, each shorter by that time than the one before, as if users had a schedule (`stats_correct` in its `src/stats.c`).
+    """
+    found = dict(took_us)
+    for us in sorted((us for us in took_us if us >= 2 * expected_us), reverse=True):
+        for added_us in range(us - expected_us, expected_us, -expected_us):
+            found[added_us] -= found[us]
+    return {us: count for us, count in found.items() if count}
+
+
+def percentile_ms(took_us: Mapping[int, int], percent: float) -> float:
+    """So many percent of the requests took so long at most: nearest rank."""
+    rank, count = math.ceil(sum(took_us.values()) * percent / 100), 0
+    for us, of_these in sorted(took_us.items()):
+        count += of_these
+        if count >= rank:
+            return us / 1000
+    raise ValueError("there are no requests")
 
 
 def _children_cpu_s() -> float:

@@ -1,23 +1,36 @@
-"""What the benchmark `truth` makes of its blocks."""
+"""What the benchmark `truth` makes of its blocks, and of what wrk prints."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks.truth import Served, summary
+from benchmarks.outcome import Block
+from benchmarks.rivals import percentile_ms, uncorrected
+from benchmarks.truth import PERCENTILES, Served, summary
 from wsgilab.model import Interval
 
 BLOCKS = 10
 
 
-def block(number: int, ratios: dict[str, float]) -> dict[str, dict[str, Served]]:
+def served(share: float = 1.0, **changes: Any) -> Served:
+    plain = Served(
+        rps=1000.0 * share,
+        generator_cpu=0.5,
+        server_cpu_ms=0.25 / share,
+        latency_ms={**dict.fromkeys(PERCENTILES, 16.0), "p99 printed": 32.0},
+    )
+    return replace(plain, **changes)
+
+
+def block(number: int, ratios: dict[str, float], **changes: Any) -> Block:
     """A block in which the swarm sees these shares of what wrk sees, give or take a little."""
-    wrk = Served(rps=1000.0, generator_cpu=0.1, server_cpu_ms=0.25)
+    scatter = 1 + 0.001 * (number % 3 - 1)
     return {
-        group: {
-            "swarm": Served(
-                rps=1000.0 * share * (1 + 0.001 * (number % 3 - 1)), generator_cpu=0.5, server_cpu_ms=0.25 / share
-            ),
-            "wrk": wrk,
-        }
+        group: {"swarm": served(share * scatter, **changes), "wrk": served(generator_cpu=0.1)}
         for group, share in ratios.items()
     }
 
@@ -28,12 +41,12 @@ def test_neither_connection_mode_hides_what_is_wrong_with_the_other() -> None:
     right = {f"{name}, close": 1.01 for name in "abcdefghi"}
     found = summary([block(number, low | right) for number in range(BLOCKS)], {})
 
-    close, kept, *single = found.claims
-    assert close.what == "close, all 9 together, 0 of them below 1: agreement"
-    assert kept.what == "keep-alive, all 7 together, 7 of them below 1: agreement"
+    close, kept = found.claims[0], found.claims[4]
+    assert close.what == "close, all 9 together: agreement of requests/s"
+    assert kept.what == "keep-alive, all 7 together: agreement of requests/s"
     assert (close.verdict, kept.verdict) == ("holds", "fails")
     assert kept.ratio.median == pytest.approx(0.93, abs=0.002)
-    assert len(single) == 16
+    assert [claim.verdict for claim in found.claims[5:]] == ["holds"] * 3
     assert [row["server"] for row in found.rows[-2:]] == ["all 9, close", "all 7, keep-alive"]
     kept_cpu = found.rows[-1]["CPU a request, swarm/wrk"]
     assert isinstance(kept_cpu, Interval)
@@ -51,12 +64,64 @@ def test_a_block_is_one_sample_however_many_servers_it_measured() -> None:
 
 def test_a_server_that_was_too_fast_for_the_generator_takes_no_part() -> None:
     blocks = [block(number, {"a, close": 1.0, "b, close": 0.5}) for number in range(BLOCKS)]
-    for each in blocks:
-        each["b, close"]["swarm"] = Served(rps=500.0, generator_cpu=0.99, server_cpu_ms=0.5)
+    busy = served(0.5, generator_cpu=0.99)
+    found = summary([{**each, "b, close": {**each["b, close"], "swarm": busy}} for each in blocks], {})
 
-    found = summary(blocks, {})
+    assert found.claims[0].what == "close, all 1 together: agreement of requests/s"
+    assert [row["differs"] for row in found.rows] == ["", "requests/s: the generator was busy", ""]
 
-    assert [claim.what for claim in found.claims] == [
-        "close, all 1 together, 0 of them below 1: agreement",
-        "a, close: agreement",
-    ]
+
+SLOW = {**dict.fromkeys(PERCENTILES, 16.0), "p95": 20.0, "p99": 160.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"latency_ms": dict.fromkeys(PERCENTILES, 17.0)}, ""),
+        ({"latency_ms": SLOW}, "p95, p99: unexplained"),
+        (
+            {"latency_ms": SLOW, "busiest_user_share": 9.0},
+            "p95, p99: it serves connections unevenly, one of them 9.0 times its even share",
+        ),
+        (
+            {"latency_ms": SLOW, "slow_connections": 1},
+            "p95, p99: connections were slow to open, which wrk does not count",
+        ),
+    ],
+)
+def test_a_server_whose_percentiles_differ_is_listed_with_the_reason(changes: dict[str, Any], differs: str) -> None:
+    found = summary([block(number, {"a, keep-alive": 1.0}, **changes) for number in range(BLOCKS)], {})
+
+    assert found.rows[0]["differs"] == differs
+
+
+def test_a_difference_that_blocks_do_not_agree_on_is_none_to_explain() -> None:
+    apart = [{**dict.fromkeys(PERCENTILES, 16.0), "p99": 16.0 * (1.3 if number % 3 else 0.9)} for number in range(8)]
+    found = summary([block(number, {"a, close": 1.0}, latency_ms=each) for number, each in enumerate(apart)], {})
+
+    assert found.rows[0]["differs"] == "p99: within the scatter of the blocks"
+
+
+# What wrk prints.
+
+
+def corrected(took_us: dict[int, int], expected_us: int) -> dict[int, int]:
+    """As wrk's `stats_correct` has it."""
+    found = Counter(took_us)
+    for us in range(2 * expected_us, max(took_us) + 1):
+        added_us = us - expected_us
+        while took_us.get(us) and added_us > expected_us:
+            found[added_us] += took_us[us]
+            added_us -= expected_us
+    return dict(found)
+
+
+@given(st.dictionaries(st.integers(1, 400), st.integers(1, 9), min_size=1), st.integers(1, 100))
+def test_what_wrk_has_measured_follows_from_what_it_prints(took_us: dict[int, int], expected_us: int) -> None:
+    assert uncorrected(corrected(took_us, expected_us), expected_us) == took_us
+
+
+def test_a_percentile_is_of_the_requests_in_order() -> None:
+    took_us = {3000: 5, 1000: 90, 2000: 5}
+
+    assert [percentile_ms(took_us, percent) for percent in (50, 90, 95, 99)] == [1.0, 1.0, 2.0, 3.0]
