@@ -25,7 +25,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.user.task import LOCUST_STATE_RUNNING
 
 from arrivals import CONSTANT, POISSON, schedule
-from reactor import Exchange, Handed, Plain, reactor
+from reactor import LONGEST_IN_PIECES, Exchange, Handed, Plain, reactor
 from wire import Answer, Wire
 
 # `wire` has seen to it that the package is found.
@@ -288,16 +288,17 @@ class LabUser(User):
             return self._usual
         return self._plain()
 
-    def is_whole(self, plain: Plain, received: bytes) -> bool:
-        """Whether that is the whole and the right answer, and the connection may go on. It is read at once."""
+    def is_whole(self, plain: Plain, received: bytes) -> bool | None:
+        """Whether that is the whole and the right answer, and the connection may go on; None where more of it is to come."""
         get: Get = plain.get
         answer = self._answer = Answer(get.method)
         try:
             answer.feed(received)
         except HTTPException:
             return False
-        may_go_on = self._connection == CLOSE or not answer.should_close()
-        return answer.message_complete and may_go_on and get.failure(answer) is None
+        if not answer.message_complete:
+            return None if len(received) <= LONGEST_IN_PIECES else False
+        return (self._connection == CLOSE or not answer.should_close()) and get.failure(answer) is None
 
     def keep(self, plain: Plain, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> None:
         """Keep a request that was answered, for the generator's recorder."""

@@ -2,7 +2,7 @@
 
 A greenlet, a parser and an event for each request cost more than most servers do. So users lend their connections to the
 reactor, which sends the next request in the moment that the answer to the one before is here. It keeps an answer's bytes and
-moments, which are read after the window. Whatever is not the plain case, such as an answer in pieces or an error, it hands
+moments, which are read after the window. Whatever is not the plain case, such as a long answer in pieces or an error, it hands
 back to its user, who goes on from there.
 
 It runs in gevent's hub, whose own loop watches the epoll as one more file. As long as no user goes on by itself, it waits for
@@ -14,6 +14,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import select
 import time
 from collections.abc import Iterator
@@ -28,12 +29,15 @@ from gevent.monkey import get_original
 RECEIVE_BYTES = 1 << 16
 LONGEST_TURN_NS = 1_000_000
 """How long it goes on before others of the process have a turn."""
+LONGEST_IN_PIECES = 4096
+"""Bytes of an answer that it gathers where it comes in pieces."""
 LONGEST_WAIT_S = 0.001
 """How long it waits in its own epoll, while others have no turn."""
 
 Address = tuple[int, tuple[Any, ...]]
 """A socket's family, and what it connects to."""
 
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,9})\r\n")
 _now = time.monotonic_ns
 
 
@@ -53,8 +57,9 @@ class Client(Protocol):
     def after(self, took_ns: int) -> Plain | None:
         """The next request, after one that took so long; None where that is not plain, or there is none."""
 
-    def is_whole(self, plain: Plain, received: bytes) -> bool:
-        """Whether that is the whole and the right answer to a request without `last`, and its connection may go on."""
+    def is_whole(self, plain: Plain, received: bytes) -> bool | None:
+        """Whether that is the whole and the right answer to a request without `last`, and its connection may go on; None where
+        more of it is to come."""
 
     def keep(self, plain: Plain, begun_ns: int, ended_ns: int, connect_ns: int, received: bytes) -> None:
         """Keep a request that was answered."""
@@ -85,6 +90,7 @@ class Exchange:
         "is_kept",
         "is_opening",
         "plain",
+        "received",
         "socket",
         "waiter",
     )
@@ -99,6 +105,8 @@ class Exchange:
         self.fd = -1
         self.begun_ns = self.connect_ns = 0
         self.plain: Any = None
+        self.received = b""
+        """What has come of the answer, where more is to come."""
         self.waiter = Waiter()
 
 
@@ -146,7 +154,7 @@ class Reactor:
 
     def _send(self, exchange: Exchange, plain: Plain, now_ns: int) -> None:
         """Begin a request. One that fails at once is handed back."""
-        exchange.plain, exchange.begun_ns, exchange.connect_ns = plain, now_ns, 0
+        exchange.plain, exchange.begun_ns, exchange.connect_ns, exchange.received = plain, now_ns, 0, b""
         try:
             if exchange.socket is None:
                 self._open(exchange)
@@ -196,14 +204,22 @@ class Reactor:
         except BlockingIOError:
             return _now()
         except OSError as error:
-            exchange.waiter.switch(self._taken(exchange, b"", error))
+            # After a part of the answer, its user finds the connection ended.
+            exchange.waiter.switch(self._taken(exchange, exchange.received, None if exchange.received else error))
             return _now()
-        plain, client = exchange.plain, exchange.client
+        plain, client, has_ended = exchange.plain, exchange.client, not received
+        if exchange.received:
+            received = exchange.received + received
         if plain.last is None:
             is_whole = client.is_whole(plain, received)
-        else:
+        elif received.endswith(plain.last):
             # Not on a kept connection that the server is about to close: `Connection: close`, in whatever letters.
-            is_whole = received.endswith(plain.last) and not (exchange.is_kept and b"lose\r\n" in received)
+            is_whole = not (exchange.is_kept and b"lose\r\n" in received)
+        else:
+            is_whole = None if _goes_on(plain.last, received) else False
+        if is_whole is None and not has_ended:
+            exchange.received = received
+            return _now()
         if not is_whole:
             exchange.waiter.switch(self._taken(exchange, received, None))
             return _now()
@@ -252,6 +268,18 @@ class Reactor:
         released = gevent.socket.socket(family, SOCK_STREAM, fileno=exchange.socket.detach())
         exchange.socket, exchange.is_opening = None, False
         return released
+
+
+def _goes_on(last: bytes, received: bytes) -> bool:
+    """Whether that is the beginning of a short right answer which ends with `last`, as it says itself: then the rest will come.
+
+    Many servers send an answer's head and its body one after the other.
+    """
+    if len(last) > LONGEST_IN_PIECES or not received.startswith(b"HTTP/1.1 200 "):
+        return False
+    head_bytes = received.find(b"\r\n\r\n")
+    length = _LENGTH.search(received, 0, head_bytes + 2) if head_bytes > 0 else None
+    return length is not None and int(length[1]) == len(last) - 4 and last.startswith(received[head_bytes:])
 
 
 @functools.cache

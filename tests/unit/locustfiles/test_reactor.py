@@ -2,6 +2,7 @@
 
 import _socket
 import socket
+import struct
 import time
 from http.client import HTTPException
 from types import SimpleNamespace
@@ -36,6 +37,7 @@ from tests.unit.locustfiles.test_locustfiles import (
 from wsgilab.load.recorder import Recorder
 
 WHOLE = SPELLINGS["with its length"]
+HEAD, BODY = WHOLE[:-6], WHOLE[-6:]
 
 
 class Kept:
@@ -209,7 +211,16 @@ def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and
     assert opened == [2]
 
 
-@pytest.mark.parametrize("conduct", [answer_once_and_hear_more, answer_once_and_begin_to_again])
+def answer_once_and_reset_after_a_head(connection: socket.socket) -> None:
+    answer_once_and_hear_more(connection)
+    connection.sendall(HEAD)
+    time.sleep(0.02)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    "conduct", [answer_once_and_hear_more, answer_once_and_begin_to_again, answer_once_and_reset_after_a_head]
+)
 def test_a_server_that_has_heard_a_request_and_does_not_answer_it_has_failed(conduct: Conduct) -> None:
     with serving(conduct, answer_once) as (where, opened):
         events, _ = twice(where)
@@ -344,6 +355,63 @@ def test_users_of_mixed_requests_send_all_of_them_in_order(kind: type[Get]) -> N
 
     assert heard == order
     assert found.whole == len(order)
+
+
+def one_after_the_other(*parts: bytes, reset: bool = False) -> Conduct:
+    """A server that answers in these parts, each by itself."""
+
+    def conduct(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hear(connection)
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.02)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return conduct
+
+
+@pytest.mark.parametrize("kind", [Get, Open])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("parts", [(HEAD, BODY), (HEAD + BODY[:1], BODY[1:3], BODY[3:])])
+def test_a_short_answer_whose_body_comes_after_its_head_is_plain_too(
+    parts: tuple[bytes, ...], kept: bool, kind: type[Get]
+) -> None:
+    with serving(one_after_the_other(*parts)) as (where, _):
+        made, found = lent(where, kept=kept, most=1)
+        made.get = kind("/hello", b"hello\n")
+        sent_by(made)
+
+    (event,) = found.events
+    assert (found.whole, event["exception"], event["response_length"]) == (1, None, 6)
+    assert event["response_time"] >= 20 * (len(parts) - 1)
+
+
+@pytest.mark.parametrize("kind", [Get, Open])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    ("parts", "reset", "failure"),
+    [
+        ((HEAD,), False, OSError),
+        ((HEAD, BODY[:2]), True, OSError),
+        ((HEAD, b"hallo\n"), False, lab_user.WrongAnswer),
+        ((HEAD.replace(b"200", b"500"), BODY), False, lab_user.WrongAnswer),
+        ((HEAD.replace(b": 6", b": 0"),), False, lab_user.WrongAnswer),
+        ((HEAD.replace(b": 6", b": 3"), BODY[:3]), False, lab_user.WrongAnswer),
+    ],
+)
+def test_a_wrong_answer_in_parts_is_a_failure(
+    parts: tuple[bytes, ...], reset: bool, failure: type[Exception], kept: bool, kind: type[Get]
+) -> None:
+    with serving(one_after_the_other(*parts, reset=reset), answer_once) as (where, _):
+        made, found = lent(where, kept=kept, most=1)
+        made.get = kind("/hello", b"hello\n")
+        sent_by(made)
+
+    (event,) = found.events
+    assert isinstance(event["exception"], failure | HTTPException)
+    assert "reopened" not in event["context"]
 
 
 CHUNKED = SPELLINGS["in chunks"]
