@@ -24,6 +24,7 @@ NAMES = (
     "decided",
     "generator",
     "truth",
+    "clients",
     "efficiency",
     "stamp",
     "neighbours",

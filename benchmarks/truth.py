@@ -236,4 +236,4 @@ def agreement(ratio: Interval) -> Interval:
 
 
 if __name__ == "__main__":
-    main("truth", __doc__, measure, blocks=12, window_s=1.0, rows=True)
+    main("truth", __doc__, measure, blocks=10, window_s=1.0, rows=True)

@@ -1,5 +1,7 @@
 """What the benchmark `truth` makes of its blocks, and of what wrk prints."""
 
+import socketserver
+import threading
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -8,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.outcome import Block
+from benchmarks import clients
+from benchmarks.outcome import Block, Rate
 from benchmarks.rivals import percentile_ms, uncorrected
-from benchmarks.truth import PERCENTILES, Served, summary
+from benchmarks.truth import PERCENTILES, USERS, Served, summary
 from wsgilab.model import Interval
 
 BLOCKS = 10
@@ -125,3 +128,48 @@ def test_a_percentile_is_of_the_requests_in_order() -> None:
     took_us = {3000: 5, 1000: 90, 2000: 5}
 
     assert [percentile_ms(took_us, percent) for percent in (50, 90, 95, 99)] == [1.0, 1.0, 2.0, 3.0]
+
+
+# A client that takes a moment.
+
+
+@pytest.mark.parametrize("think_us", [0, 20_000])
+def test_a_client_sends_a_connections_next_request_so_long_after_its_answer(think_us: int) -> None:
+    """The server sends its answers in two parts, as many do."""
+
+    class Greeter(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                if line == b"\r\n":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+                    self.wfile.write(b"hello\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        seen = clients.thinking(f"http://127.0.0.1:{server.server_address[1]}", think_us, 0.1)
+        server.shutdown()
+
+    assert seen.busiest_user_share is not None
+    assert seen.busiest_user_share >= 1
+    assert 0 < seen.latency_ms["p50"] <= seen.latency_ms["p99"]
+    if think_us:
+        # At the beginning of each 20 ms of 100.
+        assert seen.rps <= 5 * USERS / 0.1
+
+
+def test_the_table_of_clients_has_what_each_has_seen() -> None:
+    seen = clients.Seen(
+        rps=10.0, generator_cpu=0.5, latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0}, busiest_user_share=2.5
+    )
+    names = ["the lab's users", "wrk", *(f"after {us} µs" for us in clients.THINKING_US)]
+    of_all: dict[str, Rate] = {**dict.fromkeys(names, seen), "wrk": replace(seen, busiest_user_share=None)}
+    rows = clients.summary([dict.fromkeys(clients.SERVERS, of_all)])
+
+    assert len(rows) == len(clients.SERVERS) * len(names)
+    assert (rows[0]["server"], rows[0]["next request"], rows[0]["p99, ms"]) == (
+        "gunicorn-gevent",
+        "the lab's users",
+        3.0,
+    )
+    assert rows[0]["busiest user"] == Interval(median=2.5, low=None, high=None)
+    assert rows[1]["busiest user"] == ""
