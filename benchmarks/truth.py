@@ -20,7 +20,6 @@ from benchmarks.outcome import MODES, Block, Claim, Outcome, Rate, Row, Scope, c
 from benchmarks.rivals import Wrk, percentile_ms
 from wsgilab.analysis import stats
 from wsgilab.analysis.bottleneck import GENERATOR_LIMIT
-from wsgilab.analysis.validity import UNEVEN_USERS
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Connection, Interval, TrialReport, TrialSpec, Usage
 from wsgilab.model.errors import SwarmError
@@ -31,6 +30,8 @@ PATIENCE_S = 10.0
 RPS, PERCENTILES = "requests/s", ("p50", "p95", "p99")
 AT_LEAST: Mapping[str, float] = {RPS: 0.97, **dict.fromkeys(PERCENTILES, 0.9)}
 """How near 1 the ratio of each figure must be, whichever of the two is above."""
+UNEVEN = 1.5
+"""From this many times its even share on, the busiest user explains other percentiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +195,7 @@ def differs(blocks: Sequence[Block], group: str) -> str:
         why = "connections were slow to open, which wrk does not count"
     elif all(ratio.high is None or ratio.high >= AT_LEAST[figure] for figure, ratio in apart.items()):
         why = "within the scatter of the blocks"
-    elif share >= UNEVEN_USERS:
+    elif share >= UNEVEN:
         why = f"it serves connections unevenly, one of them {share:.1f} times its even share"
     else:
         why = "unexplained"
