@@ -175,6 +175,9 @@ def check_counts(report: TrialReport) -> None:
     # One user may have to wait for its first answer until so short a window has ended.
     assert (report.failures, report.cut_off, report.unanswered <= 1) == (0, 0, True)
     assert report.received_bytes == report.completed * len("slept 50 ms\n")
+    # Users of two processes are two.
+    assert report.busiest_user is not None
+    assert report.busiest_user <= report.completed / 2
     # On a busy machine the load may settle only as a short window ends, and then no request has a latency.
     if report.parts is not None:
         assert report.parts.latency_mean == pytest.approx(report.latency_mean_ms, rel=0.001)

@@ -24,6 +24,8 @@ from wsgilab.model import (
 )
 from wsgilab.system import cpus
 
+FEWEST_ANSWERS = 20
+"""Of fewer than so many answers, one more or less is much of a share: chance alone would make a user seem favoured."""
 Summary = Callable[[Sequence[float]], Interval]
 """Makes a median, with an interval where one can be had, of a figure's values: one a window, one at least."""
 
@@ -112,6 +114,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
     memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
     os_threads = [each.os_threads for each in measured if each.os_threads is not None]
     shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
+    of_users = [share for swarm in swarms if (share := busiest_user_share(cell, swarm)) is not None]
     others = [disturbance.taken(run, each) for each in measured]
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
     found = CellFigures(
@@ -120,6 +123,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         processes=_median(len(each.requests_per_process) for each in in_flight),
         threads=_median(each.threads for each in in_flight),
         busiest_share=statistics.median(shares) if shares else None,
+        busiest_user_share=statistics.median(of_users) if of_users else None,
         process_shares=_process_shares(server, swarms),
         throughput_rps=throughput,
         latency_ms=stats.merged_latency_ms(swarm.latency_histogram for swarm in swarms),
@@ -265,6 +269,17 @@ def busiest_share(server: Server, swarm: TrialReport) -> float | None:
     if server.processes is None or not requests:
         return None
     return requests[0] / sum(requests) * server.processes
+
+
+def busiest_user_share(cell: Cell, swarm: TrialReport) -> float | None:
+    """The answers of the user who had most, over an even share: between 1 and the number of users.
+
+    None with one user, on a schedule, and where users had fewer than FEWEST_ANSWERS each on average.
+    """
+    users = cell.users or 1
+    if users == 1 or swarm.busiest_user is None or swarm.completed < FEWEST_ANSWERS * users:
+        return None
+    return swarm.busiest_user / swarm.completed * users
 
 
 def _process_shares(server: Server, swarms: Sequence[TrialReport]) -> tuple[float, ...]:

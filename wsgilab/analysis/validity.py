@@ -17,6 +17,8 @@ LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
 FAILURES_LIMIT = 0.01
 """Above this share of failed, late or cut-off requests, a cell is not compared with others."""
+UNEVEN_USERS = 2.0
+"""From this many times an even share of the answers on, a user is favoured: chance gives none so many."""
 WRONG = "the declaration is wrong"
 PIECES = (
     f"between the pieces of a body an event loop goes on with other requests; where no body comes in pieces, {WRONG}"
@@ -65,6 +67,9 @@ def gates(
     if (missed := unanswered(cell, swarms)) is not None:
         yield None, missed
     yield from _connections(run, figures)
+    if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
+        had = f"the busiest of {cell.users} had {figures.busiest_user_share:.1f} times an even share of the answers"
+        yield None, f"users were served unevenly: {had}, while others waited as long as p99 says"
     if lost := lossy(figures.resent_share):
         yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
     yield from _of_cores(run, cell, figures)

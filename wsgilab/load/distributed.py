@@ -356,7 +356,7 @@ class DistributedLoad:
         self._state.progress[msg.node_id] = Progress(**msg.data)
 
     def _on_samples(self, msg: Any, **_: Any) -> None:
-        self._state.samples[msg.node_id] = [Sample(*row) for row in msg.data["samples"]]
+        self._state.samples[msg.node_id] = [Sample.sent(row, msg.node_id) for row in msg.data["samples"]]
 
     def _on_user_error(self, msg: Any, **_: Any) -> None:
         self._state.user_errors.append(msg.data["message"])

@@ -1,6 +1,6 @@
 """Requests as their users saw them: a sample of each, kept from Locust's `request` event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 STAMP_HEADER = "Lab-Stamp"
@@ -42,6 +42,14 @@ class Sample(NamedTuple):
     """Which request of a mix or of a Locust file it is, where each has figures of its own."""
     redirects: tuple[str | None, ...] = ()
     """The headers of the answers that led to this one, in order, as `stamp` has this one's."""
+    user: int | str = 0
+    """Whose it is, as its process numbers users; with the worker's name where there are several. 0 where that is not known."""
+
+    @classmethod
+    def sent(cls, row: Sequence[Any], worker: str) -> "Sample":
+        """One as a worker has sent it."""
+        sample = cls(*row)
+        return sample._replace(user=f"{worker} {sample.user}") if sample.user else sample
 
 
 class Recorder:
@@ -112,6 +120,7 @@ class Recorder:
                 known.get("connect_ns", 0),
                 known.get("name", ""),
                 known.get("redirects", ()),
+                user,
             )
         )
 

@@ -123,6 +123,7 @@ def report(
         drain_s=(span.drained_ns - span.stopped_ns) / 1e9,
         unanswered=unanswered,
         completed=len(counted),
+        busiest_user=_busiest_user(sample for _, sample in counted),
         throughput_rps=throughput_rps,
         read_completed=None if read is None else sum(read[0] <= stamp.left_ns < read[1] for stamp in stamps),
         read_span_s=None if read is None else (read[1] - read[0]) / 1e9,
@@ -157,6 +158,12 @@ def report(
         if is_stamped
         else None,
     )
+
+
+def _busiest_user(samples: Iterable[Sample]) -> int | None:
+    """How many of these are of the user who has most of them; None without any, or where it is not known whose one is."""
+    counts = Counter(sample.user for sample in samples)
+    return None if not counts or 0 in counts else max(counts.values())
 
 
 def _histogram(latencies_ms: Iterable[float]) -> HdrHistogram:

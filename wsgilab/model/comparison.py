@@ -72,6 +72,9 @@ class CellFigures:
     busiest_share: float | None
     """The busiest process' requests over its even share: 1.0 is even, 2.0 of 2 processes is one doing it all. Null where
     processes are not declared in number."""
+    busiest_user_share: float | None
+    """The answers of the user who had most, over an even share: 1.0 is even, 8.0 of 8 users is one who had all. With kept
+    connections a user is a connection. Null where that was not counted, or users had too few answers each."""
     process_shares: tuple[float, ...]
     """What share of the requests each declared process finished, most first: the mean over the blocks, each with its
     processes in that order. Empty where processes are not declared in number."""

@@ -191,6 +191,9 @@ class TrialReport:
     """Users that never had an answer within the window."""
     completed: Count
     """Requests of the window."""
+    busiest_user: Count | None = None
+    """And those of the user who had most of them. None where it is not known whose they were, as in runs of a lab that did not
+    count them."""
     throughput_rps: Annotated[float, Range(0, 10**9)]
     """How often a request left, as `inflight.rate` has it: `completed / window_s`, but for what the ends cut."""
     read_completed: Count | None = None

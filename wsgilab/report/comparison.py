@@ -153,6 +153,9 @@ class CellEntry(NamedCell, FiguresEntry):
     """So many of the blocks take no part in the figures, because others disturbed them; absent where none did."""
     warnings: tuple[str, ...]
     """What a reader must know beside the figures."""
+    busiest_user_share: NotRequired[Annotated[float, Digits(2)]]
+    """The answers of the user who had most, over an even share: 1.0 is even, 8.0 of 8 users is one who had all. With kept
+    connections a user is a connection. Absent where that was not counted, or users had too few answers each."""
     by_request: NotRequired[Mapping[str, RequestFigures]]
     """By name, where users sent an application's requests in a mix, or as a Locust file says."""
 
@@ -251,6 +254,7 @@ def _cell(result: CellResult) -> CellEntry:
     # Not measured: every key is there, and says so.
     unmeasured = cast("FiguresEntry", dict.fromkeys(FiguresEntry.__annotations__))
     by_request = result.figures.by_request if result.figures is not None else {}
+    share = None if result.figures is None else result.figures.busiest_user_share
     found = {
         **named(result.cell),
         "slots": ("unbounded" if result.slots is None else result.slots) if result.cell.cores else None,
@@ -259,6 +263,7 @@ def _cell(result: CellResult) -> CellEntry:
         **({"left_out": result.left_out} if result.left_out else {}),
         "broken_gates": result.broken_gates,
         "warnings": result.warnings,
+        **({} if share is None else {"busiest_user_share": share}),
         **({"by_request": by_request} if by_request else {}),
     }
     return cast("CellEntry", found)

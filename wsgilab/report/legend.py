@@ -22,6 +22,13 @@ LEGEND: Sequence[tuple[str, str]] = (
     ),
     ("in flight", "the most requests inside the application at one moment, of the slots declared (∞: unbounded)"),
     ("busiest", "requests of the busiest process over its even share: 1 is even, 2 of 2 processes is one doing it all"),
+    (
+        "busiest user",
+        (
+            "answers of the user who had most of them, over an even share: 1 is even, 8 of 8 users is one who had all; with kept "
+            "connections a user is a connection"
+        ),
+    ),
     ("requests/s", "correct answers a second, the median of the windows"),
     ("interval", "where the true median of requests/s lies, with the chance that is named above"),
     ("of limit", "throughput over the most that slots and service time, or cores and CPU time a request, allow"),

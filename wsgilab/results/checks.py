@@ -116,6 +116,8 @@ def _check_report(swarm: TrialReport, cell: Cell) -> None:
         raise ValueError("swarm.resent_segments: goes with sent_segments; one of the two is missing")
     if swarm.latency_ms and swarm.latency_ms.keys() != PERCENTILES:
         raise ValueError(f"swarm.latency_ms: must have {', '.join(sorted(PERCENTILES))}, or nothing")
+    if swarm.busiest_user is not None and swarm.busiest_user > swarm.completed:
+        raise ValueError(f"swarm.busiest_user: {swarm.busiest_user} is more than the {swarm.completed} completed")
     histogram.check(swarm.latency_histogram, "swarm.latency_histogram")
     # Either is rounded to the nanosecond.
     if swarm.parts is not None and not math.isclose(swarm.parts.latency_mean, swarm.latency_mean_ms, abs_tol=1e-3):

@@ -260,7 +260,7 @@ class Master:
         self._own_error = msg.data["message"]
 
     def _on_report(self, msg: Any, **_: Any) -> None:
-        samples = [Sample(*row) for row in msg.data.pop("samples")]
+        samples = [Sample.sent(row, msg.node_id) for row in msg.data.pop("samples")]
         self._tests.add_report(WorkerReport(worker=msg.node_id, samples=samples, **msg.data))
 
 

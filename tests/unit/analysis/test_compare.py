@@ -237,6 +237,19 @@ def test_the_busiest_share_is_of_the_declared_processes(
 
 
 @pytest.mark.parametrize(
+    ("users", "completed", "busiest", "share"),
+    [(32, 640, 20, 1.0), (32, 640, 320, 16.0), (32, 639, 320, None), (32, 640, None, None), (1, 640, 640, None)],
+)
+def test_the_busiest_users_share_is_over_an_even_one_where_users_had_some_answers_each(
+    users: int, completed: int, busiest: int | None, share: float | None
+) -> None:
+    cell = testing.cell(users=users)
+    blocks = observed(cell, completed=completed, busiest_user=busiest)
+
+    assert figures(single(blocks, cell=cell)).busiest_user_share == share
+
+
+@pytest.mark.parametrize(
     ("processes", "windows", "shares"),
     [
         (2, [(3, 1)], (0.75, 0.25)),
@@ -771,6 +784,15 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
         (observed(latency_mean_ms=1800.0), {}, LITTLE.format(36)),
         (observed(blocks=3, slow_connections=1), {}, "3 connections took 0.9 s or more to open: the backlog was full"),
         (observed(reopened=1), {}, "3 kept connections were closed by the server unannounced, and opened anew"),
+        (
+            observed(completed=640, busiest_user=100),
+            {},
+            (
+                "users were served unevenly: the busiest of 32 had 5.0 times an even share of the answers, while others waited as "
+                "long as p99 says"
+            ),
+        ),
+        (observed(completed=640, busiest_user=39), {}, None),
         (observed(reopened=0), {}, None),
         (observed(service_ms=99.0), {}, None),
         (observed(latency_mean_ms=1450.0), {}, None),

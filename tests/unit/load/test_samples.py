@@ -77,7 +77,7 @@ def test_an_answer_is_recorded_with_its_stamp() -> None:
     recorder = recorded({"response_time": 12.5, "response": response("1 2 3 4 5"), "context": {"user": 7}})
 
     assert recorder.samples == [
-        Sample(latency_ms=12.5, stamp="1 2 3 4 5", error=None, cut_off=False, due_ns=0, late_ms=0.0, received_bytes=6)
+        Sample(12.5, "1 2 3 4 5", None, cut_off=False, due_ns=0, late_ms=0.0, received_bytes=6, user=7)
     ]
     assert (recorder.answered, recorder.failed) == ({7}, set())
 
@@ -334,6 +334,25 @@ def test_a_request_that_was_due_in_the_window_and_begun_noticeably_later_is_late
     found = reported(make(due_ns=due_ns, late_ms=late_ms))
 
     assert (found.due, found.late) == (due, late)
+
+
+def test_the_answers_of_the_user_who_had_most_in_the_window_are_counted() -> None:
+    def of(user: int | str, *lefts_ns: int) -> list[Sample]:
+        return [answered(left_ns)._replace(user=user) for left_ns in lefts_ns]
+
+    earlier = of(7, *[BEGIN - 1] * 9)
+    assert reported(*earlier, *of(7, BEGIN), *of(8, BEGIN, END - 1), failed()._replace(user=7)).busiest_user == 2
+    assert reported(*of(7, BEGIN), *of(0, BEGIN)).busiest_user is None, "it is not known whose one is"
+    assert reported(*earlier).busiest_user is None
+
+
+def test_users_of_two_workers_are_two_whatever_number_either_has() -> None:
+    row = answered(BEGIN)._replace(user=7)
+    one, other = Sample.sent(row, "worker1"), Sample.sent(row, "worker2")
+
+    assert one._replace(user=7) == other._replace(user=7) == row
+    assert reported(one, other).busiest_user == 1
+    assert Sample.sent(answered(BEGIN), "worker1").user == 0
 
 
 # Connections, and slow users.

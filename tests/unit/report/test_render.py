@@ -78,9 +78,10 @@ WAITING = of_blocks(
     backend_cpus="2",
 )
 """Requests that wait for backends, whose figures are known of the first server."""
+KNOWN = {"round_trip_ms": 0.21, "completed": 640, "busiest_user": 30}
 EVERYTHING = of_blocks(
     6,
-    *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, round_trip_ms=0.21)),
+    *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, **KNOWN)),
     *measured(TWO, *BLOCKS),
     backend_cpus="2",
 )
@@ -377,7 +378,7 @@ def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -
     shown = {term for term, _ in legend.legend(SESSION)}
     every = {term for term, _ in legend.legend(USUAL)}
 
-    assert {term for term, _ in legend.LEGEND} - every == {"round trip ms", "OS threads", "backends"}
+    assert {term for term, _ in legend.LEGEND} - every == {"busiest user", "round trip ms", "OS threads", "backends"}
     assert every - shown == {"rank", "interval", "x reference", "x cost, cost interval"}
     text = as_markdown(SESSION)
     assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
@@ -585,6 +586,8 @@ def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() ->
     assert column(WAITING, "OS threads") == ["8", tables.MISSING], "the median, rounded"
     assert column(WAITING, "backends") == ["18%", tables.MISSING]
     assert column(EVERYTHING, "round trip ms") == ["0.21", tables.MISSING]
+    assert column(EVERYTHING, "busiest user") == ["1.50", tables.MISSING]
+    assert [each.get("busiest_user_share") for each in as_yaml(EVERYTHING)["cells"]] == [1.5, None]
     (table,) = tables.groups(EVERYTHING)
     assert table.columns == tables.GROUP_COLUMNS
     assert all(len(row) == len(table.columns) for row in table.rows)
