@@ -601,7 +601,8 @@ def checkouts(runtime: Runtime, tmp_path: Path) -> Iterator[tuple[Workspace, Wor
 def images_of(workspace: Workspace) -> dict[str, str]:
     """Stack -> image, of what a checkout has built from what it holds now."""
     with compose_of(workspace) as compose:
-        tags = [(tag, str(image.id)) for image in compose.client.images.list() for tag in image.tags]
+        # Not `images.list`, which asks for each by itself: another test's may be gone by then.
+        tags = [(tag, str(image["Id"])) for image in compose.client.api.images() for tag in image["RepoTags"] or ()]
     mine = {tag: image for tag, image in tags if tag.endswith(f"-{compose.checkout}")}
     assert all(tag.endswith(f":{compose.tag}") for tag in mine), "of what it held before there is nothing left"
     return {tag.partition("/")[2].partition(":")[0]: image for tag, image in mine.items()}

@@ -131,17 +131,6 @@ def test_blocks_run_side_by_side_each_whole_on_one_machine(
             assert each["throughput"]["low"] <= each["throughput"]["median"] <= each["throughput"]["high"]
         assert [lane["targets"]["name"] for lane in cli.run_file()["lanes"]] == ["beta", "gamma"]
 
-        ended = cli.measure(HERE / "small.yaml", "--budget", "5s", "--seed", "7")
-        assert ended.code == 0, ended.output
-        rows = [json.loads(line) for line in observations(cli.latest)]
-        takers = {row["block"]: {other["machine"] for other in rows if other["block"] == row["block"]} for row in rows}
-        assert takers[0] | takers[1] == {"beta", "gamma"}
-        assert all(len(each) == 1 for each in takers.values()), takers
-        found = cli.comparison()["budget"]
-        assert found["used_s"] == pytest.approx(sum(row["took_s"] for row in rows) / 2, abs=0.1), "side by side"
-        assert found["used_s"] < 5 + 2, "a block late at most"
-        assert found["comparisons"] + found["spoilt"] == 1
-
 
 def test_an_engine_at_tcp_has_tls_or_the_site_says_so_in_so_many_words(cli: SiteCli, beta: Machine) -> None:
     def asked(task: str, *words: str, **more: str) -> Ended:
