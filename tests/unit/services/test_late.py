@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,8 @@ def test_what_is_taken_meanwhile_is_whole_lines_each_once(tmp_path: Path) -> Non
     file = LateFile(str(path))
     while running.poll() is None:
         taken += file.take()
+        # Without a pause most of the time is such a moment, and on a busy machine most lines are lost.
+        time.sleep(0.002)
     taken += file.take()
 
     lines = taken.decode().splitlines()
