@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import psutil
@@ -203,12 +203,17 @@ def built(trait: str, slots: int, processes: int = 1) -> str:
     return BUILT.format(trait=trait, script=HERE / "built.py", slots=slots, processes=processes)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 100) -> None:
+Found = TypeVar("Found")
+
+
+def wait_for(condition: Callable[[], Found], what: str, seconds: float = 100) -> Found:
+    """What `condition` has found, when it is true."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"{what} did not happen within {seconds:.0f} s")
         time.sleep(0.05)
+    return found
 
 
 def observations(folder: Path) -> list[bytes]:
