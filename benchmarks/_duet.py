@@ -12,16 +12,13 @@ Both halves are counted in the very same window, which begins when every user of
 import locust  # noqa: F401  isort: skip
 
 import gc
-import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
-from gevent.fileobject import FileObjectPosix
 
+from benchmarks._companion import take_orders
 from wsgilab.load.local import POLL_S, LocalLoad
 from wsgilab.load.samples import Span, report
 from wsgilab.model import TrialReport, TrialSpec
@@ -78,20 +75,5 @@ def obey(halves: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return {"rps": [each.throughput_rps for each in reports], "generator_cpu": reports[0].generator_cpu}
 
 
-def main() -> None:
-    """Take orders until the input ends."""
-    # Nothing but messages may reach the real standard output.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
-        answer: Mapping[str, Any]
-        try:
-            answer = obey(**json.loads(line))
-        except Exception as error:  # noqa: BLE001 - the benchmark decides what it means
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        output.write(json.dumps(answer) + "\n")
-        output.flush()
-
-
 if __name__ == "__main__":
-    main()
+    take_orders(obey)

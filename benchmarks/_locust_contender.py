@@ -13,19 +13,15 @@ run with all that Locust does.
 import locust  # noqa: F401  isort: skip
 
 import gc
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import gevent
-from gevent.fileobject import FileObjectPosix
 from locust import FastHttpUser, HttpUser, User, task
 from locust.env import Environment
 
+from benchmarks._companion import take_orders
 from wsgilab.load.local import POLL_S, end_window, environment, keep_for, stop_users
 from wsgilab.load.locustfiles import user_classes
 from wsgilab.load.recorder import Recorder
@@ -122,20 +118,5 @@ def obey(users: str, base_url: str, connection: str, count: int, window_s: float
         gc.enable()
 
 
-def main() -> None:
-    """Take orders until the input ends."""
-    # Nothing but messages may reach the real standard output.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in FileObjectPosix(sys.stdin.fileno(), "rb", closefd=False):
-        answer: dict[str, Any]
-        try:
-            answer = obey(**json.loads(line))
-        except Exception as error:  # noqa: BLE001 - the benchmark decides what it means
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        output.write(json.dumps(answer) + "\n")
-        output.flush()
-
-
 if __name__ == "__main__":
-    main()
+    take_orders(obey)

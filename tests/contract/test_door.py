@@ -18,11 +18,12 @@ import pytest
 from tests.conftest import leftovers
 from wsgilab.analysis import inflight
 from wsgilab.commands import Workspace
+from wsgilab.load.samples import LATE_PAGE
 from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
-from wsgilab.runtime.pages import FACTS, LATE, READY
+from wsgilab.runtime.pages import FACTS, READY
 from wsgilab.runtime.protocol import Fleet, Runtime
 from wsgilab.system import host
 
@@ -80,7 +81,7 @@ class Door:
 
     def late_ms(self) -> dict[str, float]:
         """Stamp -> how long after it the request has left, of those that left late since this was last asked."""
-        lines = [line.rpartition(" ") for line in self.get(LATE).body.decode().splitlines()]
+        lines = [line.rpartition(" ") for line in self.get(LATE_PAGE).body.decode().splitlines()]
         return {told: (int(left_ns) - inflight.parse_stamp(told).left_ns) / 1e6 for told, _, left_ns in lines}
 
     def closed(self) -> list[str]:

@@ -24,6 +24,7 @@ from wsgilab import commands
 from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
 from wsgilab.load.client import LocustSwarm
+from wsgilab.load.samples import LATE_PAGE
 from wsgilab.model import Server, TrialSpec
 from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
@@ -32,7 +33,7 @@ from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
 from wsgilab.runtime.containers import ContainerTarget, RunningContainer
 from wsgilab.runtime.engine import Engine
-from wsgilab.runtime.pages import FACTS, LATE, READY
+from wsgilab.runtime.pages import FACTS, READY
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import UI_MODULE, Backends, Fleet, Running, Runtime, Target
 from wsgilab.system import host
@@ -124,8 +125,8 @@ def test_a_container_notes_in_its_memory_what_leaves_late(fleet: Fleet) -> None:
     command = f'echo {line} >> "$LAB_LATE" && df --output=fstype "$LAB_LATE"'
     code, told = target._container.exec_run(["sh", "-c", command])
     assert (code, told.split()) == (0, [b"Type", b"tmpfs"])
-    assert line in target.fetch(LATE).splitlines()
-    assert line not in target.fetch(LATE).splitlines()
+    assert line in target.fetch(LATE_PAGE).splitlines()
+    assert line not in target.fetch(LATE_PAGE).splitlines()
 
 
 def test_a_loaded_target_is_measured_inside_and_outside(fleet: Fleet, swarm: LocustSwarm) -> None:

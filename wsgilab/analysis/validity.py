@@ -18,7 +18,7 @@ LITTLE_TOLERANCE = 0.1
 FAILURES_LIMIT = 0.01
 """Above this share of failed, late or cut-off requests, a cell is not compared with others."""
 UNEVEN_USERS = 2.0
-"""From this many times an even share of the answers on, a user is favoured: chance gives none so many."""
+"""From this many times an even share of the answers on, the server favours a user: by chance alone none has so many."""
 WRONG = "the declaration is wrong"
 PIECES = (
     f"between the pieces of a body an event loop goes on with other requests; where no body comes in pieces, {WRONG}"

@@ -14,8 +14,6 @@ READY = "/__lab__/ready"
 """Answered once the application is loaded."""
 FACTS = "/__lab__/facts"
 """What a server runs on."""
-LATE = "/__lab__/late"
-"""What left later than its stamp says since it was last asked: a line for each."""
 
 _GET_S = 15.0
 

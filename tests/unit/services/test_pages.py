@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from wsgilab.load.samples import LATE_PAGE
 from wsgilab.runtime import pages as asked
 from wsgilab_door.late import LateFile
 from wsgilab_door.pages import Pages
@@ -71,12 +72,12 @@ def test_late_tells_each_line_once(client: Client, late: LateFile) -> None:
     late.append("1 2 3 4 5 6")
     late.append("1 2 3 4 7 8")
 
-    assert client.get(asked.LATE).text == "1 2 3 4 5 6\n1 2 3 4 7 8\n"
-    assert client.get(asked.LATE).text == ""
+    assert client.get(LATE_PAGE).text == "1 2 3 4 5 6\n1 2 3 4 7 8\n"
+    assert client.get(LATE_PAGE).text == ""
 
 
 def test_where_nothing_is_recorded_nothing_was_late() -> None:
-    answer = Client(Pages(application, None)).get(asked.LATE)
+    answer = Client(Pages(application, None)).get(LATE_PAGE)
 
     assert (answer.status_code, answer.text) == (200, "")
 
