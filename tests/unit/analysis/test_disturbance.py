@@ -212,6 +212,22 @@ def test_servers_are_compared_by_cost_whatever_else_they_are_compared_by(
     assert pair.cost.verdict == verdict
 
 
+def test_beside_a_neighbour_the_cost_may_err_as_often_as_in_quiet() -> None:
+    def ratio(**changes: Any) -> Interval:
+        scattered = [
+            replace(each, server_cpu_s=(each.server_cpu_s or 0.0) * (1 + 0.05 * (-1) ** each.block))
+            for each in costing(TWO, 12.0, **changes)
+        ]
+        (pair,) = compare(RUN, [*costing(ONE, 10.0, **changes), *scattered]).pairs
+        assert pair.cost is not None
+        return pair.cost.ratio
+
+    quiet, beside = ratio(), ratio(server=0.25)
+    assert quiet.low is not None
+    assert quiet.low < 1.2 < (quiet.high or 0)
+    assert (beside.low, beside.high) == pytest.approx((quiet.low, quiet.high))
+
+
 def test_beside_a_neighbour_on_the_servers_core_the_cost_decides_by_more_the_more_that_took() -> None:
     unlike = testing.run(RUN.experiment, testing.server("one"), testing.server("two", command=("waitress-serve",)))
     little, much = (cost(10.0, 12.0, unlike, server=share) for share in (0.25, 0.75))
