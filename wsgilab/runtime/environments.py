@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import sys
@@ -128,8 +129,8 @@ class Environments:
 
     def _installed(self, stack: str, needs: Needs, say: Say) -> str:
         """The digest of a stack, which is installed if it is not there yet. Raises BuildError."""
-        if needs.runtime == "compose":
-            raise BuildError(f"stack {stack} runs in containers only")
+        if not needs.root and os.geteuid() == 0:
+            raise BuildError(f"stack {stack} does not run as root, but in containers")
         if not (self.folder(stack) / ".complete").exists():
             say(f"Installing the stack {stack} ...")
             self._install(stack, needs)

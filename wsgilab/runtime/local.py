@@ -131,6 +131,10 @@ class LocalRuntime:
         with contextlib.ExitStack() as kept, ended(fleet.values()):
             if own is not None:
                 kept.enter_context(self._laid_out(own, servers, cpus))
+            # Apache leaves its configuration there, for one.
+            scratch = kept.enter_context(
+                tempfile.TemporaryDirectory(prefix=f"wsgilab-{self._lab_id}-servers-", ignore_cleanup_errors=True)
+            )
 
             def begin(some: Collection[Server]) -> Collection[LocalTarget]:
                 for server in some:
@@ -138,18 +142,20 @@ class LocalRuntime:
                     log = kept.enter_context(logs.kept(self._logs, name))
                     late = _MEMORY / f"wsgilab-{self._lab_id}-{name}-late"
                     kept.callback(late.unlink, missing_ok=True)
-                    spawn = functools.partial(self._spawn_server, server, port, cpus, log, late)
+                    spawn = functools.partial(self._spawn_server, server, port, cpus, log, late, scratch)
                     fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
                 return [fleet[each.name] for each in some]
 
             ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
             yield {name: fleet[name] for name in ready}
 
-    def _spawn_server(self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path) -> Child:
+    def _spawn_server(
+        self, server: Server, port: int, cpus: frozenset[int], log: Path, late: Path, scratch: str
+    ) -> Child:
         argv, environment = self._filled_in(server, server.command, {**_address(port), **self._backends})
         services = self._project / "services"
         # As services/Dockerfile sets them. A stanza may name others.
-        door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late)}
+        door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late), "TMPDIR": scratch}
         place, own = self._at.get((server.name, len(cpus))), self._environments.installed
         if place is not None and own is not None:
             argv = [*own.prepare(place), *argv]

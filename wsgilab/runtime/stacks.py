@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from wsgilab.experiment.parsing import validated
-from wsgilab.model import STRICT, RuntimeName
+from wsgilab.model import STRICT
 from wsgilab.model.errors import BuildError, SpecError
 from wsgilab.model.limits import Must, Pattern
 
@@ -36,8 +36,8 @@ class Needs:
     """Debian's packages with which it is compiled, and on which it runs."""
     python: _Python | None = None
     """The Python that it is for; None: the lab's own, or that of the images."""
-    runtime: RuntimeName | None = None
-    """The only runtime in which it runs; None: in each."""
+    root: bool = True
+    """Whether it runs among processes of root's, and not only of other users' and in containers."""
 
     @property
     def are_usual(self) -> bool:
@@ -49,8 +49,8 @@ class Needs:
         """What it asks of a machine, such as `needs Debian's gcc, libev-dev`; empty where that is nothing."""
         debian = f"needs Debian's {', '.join(self.debian)}" if self.debian else ""
         python = f"needs {spelt(self.python)}" if self.python else ""
-        where = {None: "", "compose": "runs in containers only", "local": "runs as processes only"}[self.runtime]
-        return " and ".join(filter(None, (debian, python, where)))
+        user = "" if self.root else "does not run as root, but in containers"
+        return " and ".join(filter(None, (debian, python, user)))
 
 
 def needs(stack: Path) -> Needs:

@@ -102,8 +102,8 @@ def test_what_is_wrong_with_a_group_is_said_before_anything_is_measured(
         (Needs(), ""),
         (Needs(debian=("gcc", "libev-dev")), "needs Debian's gcc, libev-dev"),
         (Needs(python="3.14t"), "needs Python 3.14t"),
-        (Needs(runtime="compose"), "runs in containers only"),
-        (Needs(debian=("apache2",), runtime="compose"), "needs Debian's apache2 and runs in containers only"),
+        (Needs(root=False), "does not run as root, but in containers"),
+        (Needs(debian=("apache2",), root=False), "needs Debian's apache2 and does not run as root, but in containers"),
     ],
 )
 def test_what_a_stack_needs_has_words(needs: Needs, words: str) -> None:

@@ -1,6 +1,7 @@
 """What a stack takes beside packages of the index, and that its servers are left out where a machine does not have it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from wsgilab.system.process import Finished
 STACKS = Path(__file__).parents[3] / "services" / "stacks"
 TEXTS = {
     "compiled": 'debian = ["gcc", "libev-dev"]',
-    "apart": 'runtime = "compose"',
+    "apart": "root = false",
     "threads": 'python = "3.14t"',
     "usual": None,
     SWARM: None,
@@ -50,11 +51,11 @@ def test_of_the_catalogues_stacks_those_that_are_compiled_say_with_what() -> Non
 
     assert {name for name, each in found.items() if each.debian} == {"bjoern", "mod-wsgi"}
     assert "libev-dev" in found["bjoern"].debian
-    assert found["mod-wsgi"].runtime == "compose"
+    assert not found["mod-wsgi"].root
 
 
 @pytest.mark.parametrize(
-    "text", ["debian = 3", 'debain = ["gcc"]', 'runtime = "moon"', "debian = [", 'python = "3"', "python = 3.14"]
+    "text", ["debian = 3", 'debain = ["gcc"]', "root = 3", "debian = [", 'python = "3"', "python = 3.14"]
 )
 def test_what_is_wrong_with_the_file_is_told_in_a_line(project: Path, text: str) -> None:
     folder = project / "services" / "stacks" / "compiled"
@@ -88,7 +89,11 @@ def test_a_python_is_the_one_that_a_stack_is_for_by_version_threads_and_implemen
 
 
 def prepared(
-    project: Path, monkeypatch: pytest.MonkeyPatch, failing: str, found: dict[str, Any] | None = FREE_THREADED
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    found: dict[str, Any] | None = FREE_THREADED,
+    user: int = 0,
 ) -> tuple[Mapping[str, str], list[str]]:
     """The digests of what is installed, where the packages of the stack `failing` are not to be had, and the Python that is `found`
     for the stack `threads` is the only one beside the lab's; and what is said."""
@@ -107,6 +112,7 @@ def prepared(
         return Finished(code=int(fails), stdout="", stderr="no ev.h" if fails else "")
 
     monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     made = Environments(project, project / "state")
     return made.prepare(SERVERS, [], said.append, None, NO_LOCKS), said
 
@@ -118,9 +124,17 @@ def test_what_a_machine_does_not_have_leaves_its_servers_out_with_the_remedy(
 
     assert digests.keys() == {"threads", "usual", SWARM}
     assert [line for line in said if line.startswith("Left out")] == [
-        "Left out: apart-1: stack apart runs in containers only",
+        "Left out: apart-1: stack apart does not run as root, but in containers",
         "Left out: compiled-1: stack compiled does not install: no ev.h; it is compiled, for which Debian has gcc, libev-dev",
     ]
+
+
+def test_what_does_not_run_as_root_is_installed_for_another_user(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests, _ = prepared(project, monkeypatch, failing="compiled", user=1000)
+
+    assert "apart" in digests
 
 
 def test_where_it_compiles_it_is_measured_and_a_usual_stack_that_fails_ends_the_run(
