@@ -4,7 +4,10 @@
 short ones as there are. Compared are the servers of `hello` and `cpu` with the reference. Counted as differing is what the long run
 has decided, by a median ratio of at least 1.05 or at most 1 / 1.05. A verdict of a short run is wrong if the long run's median is on
 the other side of 1, or nearer to 1 than the 1 % that a verdict needs, whether or not the two differ by 5 %. A comparison that the
-short run could not make, because of a broken gate or since a server was left out, counts as not decided. *The lab before* is what its
+short run could not make, because of a broken gate or since a server was left out, counts as not decided. *By CPU time alone* are
+differences that the short run has not decided by speed, but whose CPU time a request it has, of servers that are both bound by CPU:
+that is no verdict on speed, and such a verdict is wrong if the long run's median of CPU time is on the other side of 1, or nearer
+to 1 than 1 %. *The lab before* is what its
 intervals of before November 2026 decide in every four successive blocks of the long run, as many as a run of the default experiment
 had then (134 s of trials). Must show: at least 80 % decided.
 """
@@ -19,10 +22,10 @@ from benchmarks.calibration import Logs, before, decides
 from benchmarks.outcome import Claim, Outcome, Row, Scope
 from benchmarks.rounds import share
 from wsgilab.analysis import stats
-from wsgilab.analysis.compare import compare
+from wsgilab.analysis.compare import compare, costs_if_bound_by_cpu
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.pairs import by_block, by_conditions, grouped, throughput_rps
-from wsgilab.model import Cell, Comparison, Observation, Run
+from wsgilab.model import Cell, Comparison, Observation
 from wsgilab.model.errors import StoreError
 from wsgilab.results.store import Store
 
@@ -40,6 +43,10 @@ class Judged:
     """Of each difference."""
     wrong: int
     """Verdicts, of any comparison."""
+    by_cost: int
+    """Of the differences that are not decided, those whose CPU time a request is."""
+    wrong_costs: int
+    """Verdicts on CPU time a request, of any comparison."""
 
 
 def differences(long: Comparison) -> Mapping[Cell, float]:
@@ -57,7 +64,23 @@ def judged(long: Comparison, short: Comparison) -> Judged:
     }
     margin = math.log1p(stats.SAME)
     wrong = sum((truth[cell][0] if verdict == "faster" else -truth[cell][0]) < margin for cell, verdict in said.items())
-    return Judged(decided=[cell in said for cell in sought], wrong=wrong)
+    costs = {
+        cell: verdict
+        for (cell, other), verdict in costs_if_bound_by_cpu(short.pairs, short.cells).items()
+        if cell in truth and verdict != "undecided" and other.server == _reference(long)
+    }
+    true_costs = {pair.cell: math.log(pair.cost.ratio.median) for pair in long.pairs if pair.cost is not None}
+    wrong_costs = sum(
+        (true_costs[cell] if verdict == "more" else -true_costs[cell]) < margin
+        for cell, verdict in costs.items()
+        if cell in true_costs
+    )
+    return Judged(
+        decided=[cell in said for cell in sought],
+        wrong=wrong,
+        by_cost=sum(cell in costs for cell in sought if cell not in said),
+        wrong_costs=wrong_costs,
+    )
 
 
 def _logs(comparison: Comparison) -> Mapping[Cell, tuple[float, bool]]:
@@ -127,6 +150,8 @@ def summary(long: Comparison, observations: Sequence[Observation], shorts: Itera
             "differences": str(len(of.decided)),
             "decided": f"{sum(of.decided)} ({sum(of.decided) / len(of.decided):.0%})",
             "wrong verdicts": str(of.wrong),
+            "by CPU time alone": str(of.by_cost),
+            "wrong ones of CPU time": str(of.wrong_costs),
         }
         for each, of in found
     ]
@@ -138,6 +163,8 @@ def summary(long: Comparison, observations: Sequence[Observation], shorts: Itera
                 "differences": str(len(sought)),
                 "decided": share(earlier),
                 "wrong verdicts": "–",
+                "by CPU time alone": "–",
+                "wrong ones of CPU time": "–",
             }
         )
     claim = Claim(
@@ -156,17 +183,17 @@ def summary(long: Comparison, observations: Sequence[Observation], shorts: Itera
     return Outcome(settings={}, rows=rows, claims=[claim], scope=scope, recording=recording)
 
 
-def _read(folder: Path) -> tuple[Run, Sequence[Observation]]:
+def _read(folder: Path) -> Comparison:
     store = Store(folder)
-    return store.run(), store.observations()
+    return compare(store.run(), store.observations(), duets=store.duets())
 
 
 def measure(folders: Sequence[Path]) -> Outcome:
     """Read the runs. No load is made."""
     if len(folders) < 2:  # noqa: PLR2004 - a long one and a short one
         raise StoreError("a long run alone says nothing of short ones: name a short one's folder too")
-    run, observations = _read(folders[0])
-    return summary(compare(run, observations), observations, [compare(*_read(each)) for each in folders[1:]])
+    observations = Store(folders[0]).observations()
+    return summary(_read(folders[0]), observations, [_read(each) for each in folders[1:]])
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ class Window(Rate):
     took_s: float
     """Of wall time, users starting and draining included; in a duet half of what both took."""
     cost_ms: float | None = None
-    """CPU milliseconds a request; None in a duet."""
+    """CPU milliseconds a request; None where it was not read."""
     others: float = 0.0
-    """The share of the server's core that others had; not known in a duet."""
+    """The share of the server's core that others had, in a duet than both servers."""
     disturbed: bool = False
-    """Whether others had more of either core than the lab allows."""
+    """Whether others had more of either core than the lab allows; not known in a duet."""
 
 
 Pair = tuple[Window, Window]
@@ -105,6 +105,7 @@ READINGS = (
     Reading(name="alternation", way=ALTERNATION, figure=throughput, found="less"),
     Reading(name="alternation, clean windows", way=ALTERNATION, figure=throughput, found="less", kept=clean),
     Reading(name="duet", way=DUET, figure=throughput, found="less"),
+    Reading(name="duet, cost", way=DUET, figure=cost_ms, found="more", margin=cost_margin),
     Reading(name="cost", way=ALTERNATION, figure=cost_ms, found="more", kept=matched, margin=cost_margin),
 )
 

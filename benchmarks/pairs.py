@@ -4,8 +4,9 @@ Measured live, on twins: two processes of one server. Each round starts them ane
 that they meet the same noise:
 
 - *alternation*: one server after the other, in short windows, the order of the two shuffled;
-- *duet*: both at the same time on the same core, each loaded by half of the users (Bulej and others 2020, arXiv 2001.05811), for
-  as long as two windows, and counted in the very same window;
+- *duet*: both at the same time on the same core, each loaded by all of its users (Bulej and others 2020, arXiv 2001.05811), for
+  as long as two windows, and counted in the very same window, by throughput; *duet, cost*: by CPU time over requests, as the lab
+  does;
 - *cost*: CPU time over requests, in the windows of the alternation in which others took about as much from both.
 
 *Clean windows* are those of the alternation in which others took no more of either core than the lab allows. What differs by 5 %
@@ -24,14 +25,15 @@ second of windows. Wanted are 5 % in at least 90 % of the tries, quiet within 30
 verdicts in at most 5 %.
 """
 
+import math
 import os
 import random
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.bench import Bench, main
@@ -54,19 +56,18 @@ from benchmarks.truth import PATIENCE_S, USERS
 from wsgilab import testing
 from wsgilab.analysis import disturbance
 from wsgilab.load.client import LocustSwarm
-from wsgilab.model import Run, Trial
+from wsgilab.model import Run, Trial, TrialSpec
 from wsgilab.model.errors import Interrupted, LabError, SwarmError
-from wsgilab.run.trial import observe, trial_spec
+from wsgilab.run.meter import TrialMeter
+from wsgilab.run.trial import DUET_WINDOWS, observe, trial_spec
 from wsgilab.runtime.protocol import Fleet
 from wsgilab.system import process
-from wsgilab.system.process import ChannelClosed, JsonChannel, tail
 
 TWINS = ("twin-1", "twin-2")
 CPU_MS = 2.0
 
 _MODEL = "gunicorn-gthread-8"
 _WARM_UPS = 10
-_MARGIN_S = 30.0
 _COMES_AND_GOES = """
 import random, time
 source = random.Random({seed!r})
@@ -88,12 +89,11 @@ class _Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lab:
-    """One start of the twins, the lab's own swarm, and the program that loads two at a time."""
+    """One start of the twins, and the lab's own swarm."""
 
     bench: Bench
     fleet: Fleet
     swarm: LocustSwarm
-    duet: JsonChannel
 
     def window(self, name: str, iterations: int | None) -> Window:
         """One window of `cpu` with so many iterations, or of `hello`. Raises SwarmError where any request failed."""
@@ -115,23 +115,35 @@ class _Lab:
 
     def both(self, names: Sequence[str], iterations: Sequence[int | None]) -> Sequence[Window]:
         """One window of two servers at a time, started in this order. Raises SwarmError where any request failed."""
-        specs = [
-            trial_spec(trial, run, self.fleet[name].base_url)
-            for name, each in zip(names, iterations, strict=True)
-            for run, trial in [self._trial(name, each)]
-        ]
-        halves = [replace(spec, users=USERS // 2, window_s=2 * self.bench.window_s) for spec in specs]
+        specs: list[TrialSpec] = []
+        meters: list[TrialMeter] = []
+        for name, each in zip(names, iterations, strict=True):
+            run, trial = self._trial(name, each)
+            spec = trial_spec(trial, run, self.fleet[name].base_url)
+            specs.append(replace(spec, window_s=DUET_WINDOWS * spec.window_s))
+            # As in a run, what else ran is looked at by the second alone: that takes a while.
+            owns = self.bench.runtime.owns if meters else None
+            meters.append(TrialMeter(run, trial.cell, self.fleet[name], (), owns))
         began_s = time.monotonic()
-        try:
-            self.duet.send({"halves": [asdict(half) for half in halves]})
-            answer = self.duet.receive(PATIENCE_S + _MARGIN_S)
-        except ChannelClosed as error:
-            raise SwarmError(f"the duet is lost: {error}", detail=tail(self.duet.log, 10)) from None
+        reports = self.swarm.load_both(
+            specs, lambda: [each.begin() for each in meters], lambda: [each.end() for each in meters]
+        )
         took_s = (time.monotonic() - began_s) / 2
-        match answer:
-            case {"rps": [float(first), float(second)], "generator_cpu": float(cpu)} if first and second:
-                return [Window(rps=rps, generator_cpu=cpu, took_s=took_s) for rps in (first, second)]
-        raise SwarmError(f"{' and '.join(names)} at a time: {answer}", detail=tail(self.duet.log, 10))
+        windows = []
+        for name, report, meter in zip(names, reports, meters, strict=True):
+            if report.failures or report.cut_off or not meter.span_s or not meter.cpu_s or not report.read_completed:
+                raise SwarmError(f"the swarm: {name}, beside another: {report.errors or 'it was not read'}")
+            used = math.fsum((each.cpu_s or 0.0) / each.span_s for each in meters if each.span_s)
+            windows.append(
+                Window(
+                    rps=report.throughput_rps,
+                    generator_cpu=report.generator_cpu,
+                    took_s=took_s,
+                    cost_ms=1000 * meter.cpu_s / report.read_completed,
+                    others=max(0.0, (meters[-1].refined(report).server_busy or 0.0) - used),
+                )
+            )
+        return windows
 
     def _trial(self, name: str, iterations: int | None) -> tuple[Run, Trial]:
         workload = "hello" if iterations is None else "cpu"
@@ -156,13 +168,12 @@ def measure(bench: Bench) -> Outcome:
     work: _Work | None = None
     done, ended = 0, ""
     twins = [replace(bench.servers[_MODEL], name=name) for name in TWINS]
-    with ExitStack() as up:
-        swarm = LocustSwarm(up.enter_context(bench.runtime.swarm(bench.generator_cpus)), bench.generator_cpus)
-        duet = up.enter_context(bench.runtime.companion("benchmarks._duet", bench.generator_cpus))
+    with bench.runtime.swarm(bench.generator_cpus) as channel:
+        swarm = LocustSwarm(channel, bench.generator_cpus)
         while done < bench.rounds:
             try:
                 with bench.runtime.start(twins, bench.server_cpus) as fleet:
-                    lab = _Lab(bench=bench, fleet=fleet, swarm=swarm, duet=duet)
+                    lab = _Lab(bench=bench, fleet=fleet, swarm=swarm)
                     work = work or _work(lab)
                     blocks += list(_round(lab, work, done))
             except (Interrupted, LabError) as error:

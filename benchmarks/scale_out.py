@@ -265,7 +265,7 @@ class _Recording:
 
     journal: Journal
     lock: threading.Lock = field(default_factory=threading.Lock)
-    begin = advance = say = staticmethod(_silent)
+    begin = advance = say = save_duet = staticmethod(_silent)
 
     def save(self, observation: Observation) -> None:
         if observation.status != "measured":

@@ -14,7 +14,7 @@ from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis import stats
 from wsgilab.experiment import workloads
-from wsgilab.load.client import AtEnd, LinkReading
+from wsgilab.load.client import AtEnd, AtEndOfBoth, LinkReading
 from wsgilab.load.recorder import Sample
 from wsgilab.model import (
     SCHEMA,
@@ -294,6 +294,13 @@ class FakeSwarm:
         self.specs.append(spec)
         self.read_ns += [at_window(), at_close()]
         return self.answer(spec)
+
+    def load_both(
+        self, specs: Sequence[TrialSpec], at_window: AtEndOfBoth, at_close: AtEndOfBoth
+    ) -> Sequence[TrialReport]:
+        self.specs += specs
+        self.read_ns += [*at_window(), *at_close()]
+        return [self.answer(spec) for spec in specs]
 
     def cancel(self) -> None: ...
 

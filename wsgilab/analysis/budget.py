@@ -20,6 +20,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from wsgilab.analysis import disturbance, stats
 from wsgilab.analysis.pairs import (
@@ -34,7 +35,17 @@ from wsgilab.analysis.pairs import (
     shares,
 )
 from wsgilab.experiment import plan
-from wsgilab.model import BudgetOutcome, Cell, Conditions, Gate, Observation, OpenComparison, Run
+from wsgilab.model import (
+    BudgetOutcome,
+    Cell,
+    Conditions,
+    CostVerdict,
+    Duet,
+    Gate,
+    Observation,
+    OpenComparison,
+    Run,
+)
 from wsgilab.model.limits import MOST_BLOCKS
 
 _LADDER = (*range(3, 13), *(round(12 * 1.15**step) for step in range(1, 28)))
@@ -43,6 +54,7 @@ _LEAST_S = 0.001
 """What a trial takes at least, as it is recorded."""
 _BORROWED = 4
 """A scatter that few blocks show counts together with so many degrees of freedom of what is typical of the workload."""
+NO_COSTS: Mapping[Pair, CostVerdict] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +77,37 @@ def wanted(run: Run) -> Sequence[Pair]:
     return found
 
 
-def used_s(observations: Iterable[Observation], lanes: int = 1) -> float:
+def used_s(observations: Iterable[Observation | Duet], lanes: int = 1) -> float:
     """How long trials took, on so many lanes side by side."""
     return math.fsum(each.took_s or 0.0 for each in observations) / lanes
 
 
-def end_s(run: Run, observations: Iterable[Observation], look: int, lanes: int = 1) -> float:
-    """How much of the budget is used at a look."""
+def end_s(run: Run, observations: Iterable[Observation | Duet], look: int, lanes: int = 1) -> float:
+    """How much of the budget is used at a look. Each has a part of what the whole blocks, and duets, have left."""
     whole_s = used_s((each for each in observations if not each.look), lanes)
     budget_s = run.experiment.budget_s or 0.0
     return whole_s + max(0.0, budget_s - whole_s) * look / plan.BUDGET_LOOKS[-1]
 
 
 def allocate(
-    run: Run, observations: Sequence[Observation], broken: Mapping[Cell, Collection[Gate]], look: int, lanes: int = 1
+    run: Run,
+    observations: Sequence[Observation],
+    broken: Mapping[Cell, Collection[Gate]],
+    look: int,
+    lanes: int = 1,
+    duets: Sequence[Duet] = (),
 ) -> Sequence[Collection[Cell]]:
-    """The cells of each block that is to be measured until `look`; none where nothing more can be decided.
+    """The cells of each block that is to be measured until `look`; none where nothing more can be decided. `duets` have taken their
+    time.
 
     A run that goes on has trials for this look already. They count, but what they say does not.
     """
     before = [each for each in observations if each.look < look]
-    capacity_s = lanes * max(0.0, end_s(run, before, look, lanes) - used_s(observations, lanes))
-    left_s = lanes * max(0.0, end_s(run, before, plan.BUDGET_LOOKS[-1], lanes) - used_s(observations, lanes))
+    until_s, whole_s = (end_s(run, [*before, *duets], each, lanes) for each in (look, plan.BUDGET_LOOKS[-1]))
+    gone_s = used_s([*observations, *duets], lanes)
+    capacity_s, left_s = lanes * max(0.0, until_s - gone_s), lanes * max(0.0, whole_s - gone_s)
     every, have = grouped(before), grouped(observations)
-    costs, items = _costs(every), []
+    costs, items = trial_s(every), []
     most = max((each.block for each in observations), default=0) + left_s / (2 * min(costs.values(), default=math.inf))
     for pair, blocks in _more(run, before, broken, look, most).items():
         more = blocks - (_common(pair, have) - _common(pair, every))
@@ -106,28 +125,47 @@ def allocate(
     return fitting
 
 
-def outcome(run: Run, by_cell: ByCell, every: ByCell, known: PairedComparisons) -> BudgetOutcome | None:
+def outcome(
+    run: Run,
+    by_cell: ByCell,
+    every: ByCell,
+    known: PairedComparisons,
+    duets: Sequence[Duet] = (),
+    by_cost: Mapping[Pair, CostVerdict] = NO_COSTS,
+) -> BudgetOutcome | None:
     """What a run with a budget has decided by the observations `by_cell`, of `every` one, and what the rest would take; None
-    without a budget."""
+    without a budget. `by_cost`: what the CPU time a request says of servers that are bound by CPU."""
     if run.experiment.budget_s is None:
         return None
-    costs, share, sought = _costs(every), _clean_share(run, by_cell, every), wanted(run)
+    costs, share, sought = trial_s(every), _clean_share(run, by_cell, every), wanted(run)
     pairs = [pair for pair in sought if pair in known.verdicts]
     needed = _needed(run, known, plan.BUDGET_LOOKS[-1])
     left = []
     for pair, blocks in needed.items():
         more = None if blocks is None else max(1, blocks - len(known.measured[pair][0].ratios)) / share
         cost_s = None if more is None else more * math.fsum(costs.get(cell, 0.0) for cell in pair)
-        left.append(OpenComparison(cell=pair[0], other=pair[1].server, more_s=cost_s))
+        cost = by_cost.get(pair, "undecided")
+        left.append(OpenComparison(cell=pair[0], other=pair[1].server, more_s=cost_s, cost=cost))
     left.sort(key=lambda each: math.inf if each.more_s is None else each.more_s)
     return BudgetOutcome(
         budget_s=run.experiment.budget_s,
-        used_s=used_s(itertools.chain.from_iterable(every.values()), max(1, len(run.lanes))),
+        used_s=used_s([*itertools.chain.from_iterable(every.values()), *duets], max(1, len(run.lanes))),
         comparisons=len(pairs),
         spoilt=sum(bool(known.broken[one] or known.broken[two]) for one, two in sought),
         decided=len(pairs) - len(left),
         left=tuple(left),
+        by_cost=sum(
+            by_cost.get(pair, "undecided") != "undecided" for pair in sought if pair not in pairs or pair in needed
+        ),
     )
+
+
+def open_speeds(
+    run: Run, observations: Sequence[Observation], broken: Mapping[Cell, Collection[Gate]]
+) -> Mapping[Pair, int | None]:
+    """How many blocks, all told, would decide the speed of each comparison in which that is open; None where more than are tried
+    would."""
+    return _needed(run, paired_comparisons(run, grouped(observations), broken), plan.BUDGET_LOOKS[-1])
 
 
 def _more(
@@ -182,7 +220,7 @@ def _common(pair: Pair, by_cell: ByCell) -> int:
     return len(frozenset.intersection(*(frozenset(each.block for each in by_cell[cell]) for cell in pair)))
 
 
-def _costs(by_cell: ByCell) -> Mapping[Cell, float]:
+def trial_s(by_cell: ByCell) -> Mapping[Cell, float]:
     """Seconds of a trial of each cell that was measured."""
     taken = {
         cell: [max(each.took_s, _LEAST_S) for each in observations if each.swarm and each.took_s is not None]
@@ -206,7 +244,7 @@ def _needed(
             kin[known.measured[pair][0].kin].append(known.measured[pair][0])
     found: dict[Pair, int | None] = {}
     for pairs in kin.values():
-        spreads = _spreads(pairs)
+        scatters = spreads(pairs)
         unsettled = {(each.cell, each.other) for each in pairs if each.cell in noisy or each.other in noisy}
         is_open = unsettled | {
             (each.cell, each.other)
@@ -218,8 +256,8 @@ def _needed(
         for blocks in _LADDER:
             if not is_open or blocks > most:
                 break
-            drawn = [_drawn(each, spread, blocks, look) for each, spread in zip(pairs, spreads, strict=True)]
-            for each, interval in zip(drawn, intervals(run, drawn, share), strict=True):
+            likely = [drawn(each, spread, blocks, look) for each, spread in zip(pairs, scatters, strict=True)]
+            for each, interval in zip(likely, intervals(run, likely, share), strict=True):
                 pair = each.cell, each.other
                 if pair in is_open and interval is not None and stats.verdict(interval) != "undecided":
                     found[pair] = max(blocks, stats.FEWEST_BLOCKS) if pair in unsettled else blocks
@@ -227,7 +265,7 @@ def _needed(
     return found
 
 
-def _drawn(pair: Paired, spread: float, blocks: int, look: int) -> Paired:
+def drawn(pair: Paired, spread: float, blocks: int, look: int) -> Paired:
     """The comparison as it may well look after so many blocks."""
     middle = statistics.median(map(math.log, pair.ratios.values()))
     ratios = {at: math.exp(middle + spread * score) for at, score in enumerate(_scores(blocks))}
@@ -243,7 +281,7 @@ def _scores(blocks: int) -> Sequence[float]:
     return [score / scale for score in scores]
 
 
-def _spreads(pairs: Sequence[Paired]) -> Sequence[float]:
+def spreads(pairs: Sequence[Paired]) -> Sequence[float]:
     """The standard deviation of each comparison's log ratios, drawn towards what is typical of its kin."""
     logs = [[math.log(ratio) for ratio in pair.ratios.values()] for pair in pairs]
     own = [(len(each) - 1, statistics.variance(each) if len(each) > 1 else 0.0) for each in logs]

@@ -9,19 +9,21 @@ from wsgilab.analysis import budget, stats
 from wsgilab.analysis.cost import with_costs
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
+from wsgilab.analysis.duets import with_duets
 from wsgilab.analysis.figures import cell_result, median_alone, reports
 from wsgilab.analysis.machines import machine_effects
-from wsgilab.analysis.pairs import ByCell, grouped, paired_comparisons
+from wsgilab.analysis.pairs import ByCell, Pair, grouped, paired_comparisons
 from wsgilab.analysis.recommend import recommend
 from wsgilab.analysis.scaling import scaling
-from wsgilab.model import Cell, CellResult, Comparison, Gate, Observation, Run, Wish
+from wsgilab.model import Cell, CellResult, Comparison, CostVerdict, Duet, Gate, Observation, PairResult, Run, Wish
 
 ANY = Wish()
 """Any server may be advised."""
 
 
-def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY) -> Comparison:
-    """Everything that `observations` say about `run`. A cell without a measured block has warnings but no figures.
+def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, duets: Sequence[Duet] = ()) -> Comparison:
+    """Everything that `observations` say about `run`, and `duets` about costs alone. A cell without a measured block has warnings but
+    no figures.
 
     The advice is for `wish`. Raises SpecError where that names an unmeasured workload or has a limit that is not a
     positive number.
@@ -34,15 +36,27 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY) -> 
     pairs = paired_comparisons(run, by_cell, broken)
     places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
+    compared = tuple(with_duets(run, with_costs(pairs, cells, by_cell, every), duets))
     return replace(
         _uncompared(run, given, ranked),
-        pairs=tuple(with_costs(pairs, cells, by_cell, every)),
+        pairs=compared,
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
         machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(recommend(run, by_cell, results, pairs, wish)),
-        budget=budget.outcome(run, by_cell, every, pairs),
+        budget=budget.outcome(run, by_cell, every, pairs, duets, costs_if_bound_by_cpu(compared, results)),
     )
+
+
+def costs_if_bound_by_cpu(pairs: Iterable[PairResult], results: Iterable[CellResult]) -> Mapping[Pair, CostVerdict]:
+    """What costs say of two servers that are both bound by CPU, as those of a duet are."""
+    by_cpu = {each.cell for each in results if each.figures is not None and each.figures.bound_by == "cpu"}
+    found = {}
+    for pair in pairs:
+        both = pair.cell, replace(pair.cell, server=pair.reference)
+        if pair.cost is not None and (pair.cost.duet or by_cpu.issuperset(both)):
+            found[both] = pair.cost.verdict
+    return found
 
 
 def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:

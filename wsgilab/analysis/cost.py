@@ -74,7 +74,7 @@ def _is_beside(run: Run, pair: PairResult, quiet: CostRatio | None, every: ByCel
     if quiet is None or quiet.ratio.low is None:
         return pair.broken_gates in ((), ("neighbour",))
     all_blocks = paired(pair.cell, _reference(pair), cpu_ms_per_request, (), every).ratios
-    return _is_alike(run, pair) and len(all_blocks) > quiet.blocks
+    return is_alike(run, pair.cell.server, pair.reference) and len(all_blocks) > quiet.blocks
 
 
 def _beside(run: Run, pairs: Sequence[PairResult], every: ByCell) -> Mapping[Cell, CostRatio]:
@@ -99,7 +99,7 @@ def _beside(run: Run, pairs: Sequence[PairResult], every: ByCell) -> Mapping[Cel
             disturbance.mean_share(run, (one for one in windows[cell] if one.block in each.ratios))
             for cell in (pair.cell, _reference(pair))
         )
-        least = margin(ours, theirs, alike=_is_alike(run, pair))
+        least = margin(ours, theirs, alike=is_alike(run, pair.cell.server, pair.reference))
         costs[pair.cell] = CostRatio(
             blocks=len(each.ratios),
             ratio=ratio,
@@ -123,9 +123,10 @@ def _matched(run: Run, pair: Paired, windows: ByCell) -> Paired:
     return replace(pair, ratios=kept) if len(kept) >= stats.FEWEST_BLOCKS else pair
 
 
-def _is_alike(run: Run, pair: PairResult) -> bool:
-    server, other = run.servers[pair.cell.server], run.servers[pair.reference]
-    return (server.stack, server.command) == (other.stack, other.command)
+def is_alike(run: Run, server: str, other: str) -> bool:
+    """Whether two servers are the same program, started by the same command."""
+    ours, theirs = run.servers[server], run.servers[other]
+    return (ours.stack, ours.command) == (theirs.stack, theirs.command)
 
 
 def _because(pair: PairResult, ours: float, theirs: float, least: float) -> str:

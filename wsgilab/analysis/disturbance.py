@@ -60,7 +60,7 @@ def is_disturbed(run: Run, observation: Observation) -> bool:
     """Whether others took more than NEIGHBOUR_LIMIT in a window, by more than the kernel's counting error."""
     found, swarm = taken(run, observation), observation.swarm
     return swarm is not None and any(
-        share is not None and _is_beyond(share, swarm.window_s) for share in (found.server, found.generator)
+        share is not None and is_beyond(share, swarm.window_s) for share in (found.server, found.generator)
     )
 
 
@@ -92,7 +92,7 @@ def beside(run: Run, observations: Iterable[Observation]) -> Sequence[Observatio
     kept, shares = [], []
     for each in observations:
         share = taken(run, each).generator
-        if each.swarm is not None and (share is None or not _is_beyond(share, each.swarm.window_s)):
+        if each.swarm is not None and (share is None or not is_beyond(share, each.swarm.window_s)):
             kept.append(each)
             shares.append(share)
     return [] if any(_too_much(shares, kept)) else kept
@@ -142,16 +142,16 @@ def _too_much(shares: Sequence[float | None], measured: Sequence[Observation]) -
         for share, each in zip(shares, measured, strict=True)
         if share is not None and each.swarm is not None
     ]
-    beyond = [share for share, window_s in known if _is_beyond(share, window_s)]
+    beyond = [share for share, window_s in known if is_beyond(share, window_s)]
     if beyond:
         yield f"up to {max(beyond):.0%}", f"in {len(beyond)} of {len(measured)} windows"
     elif known:
         together_s = math.fsum(window_s for _, window_s in known)
         average = math.fsum(share * window_s for share, window_s in known) / together_s
-        if _is_beyond(average, together_s):
+        if is_beyond(average, together_s):
             yield f"{average:.1%}", "on average"
 
 
-def _is_beyond(share: float, seconds: float) -> bool:
+def is_beyond(share: float, seconds: float) -> bool:
     """Whether a share of cores over so many seconds exceeds NEIGHBOUR_LIMIT by more than the kernel's counting error."""
     return share > NEIGHBOUR_LIMIT + RESOLUTION_S / seconds

@@ -20,15 +20,17 @@ from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.figures import cpu_ms_per_request
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Conditions, Gate, Interval, Metric, Observation, PairResult, Place, Run, Verdict
+from wsgilab.system import cpus
 
 ByCell = Mapping[Cell, Sequence[Observation]]
 
 Read = Callable[[Observation], float | None]
 """Reads a figure of one observation; None where the observation has none."""
 
-Criterion = Literal["speed", "p95", "cpu"]
+Criterion = Literal["speed", "p95", "cpu", "duet"]
 """What two servers are compared by. Verdicts and ranks need their speed alone, advice also what they cost. Speed is
-throughput; at a fixed rate, where all servers that keep up have the same throughput, it is one over the mean latency."""
+throughput; at a fixed rate, where all servers that keep up have the same throughput, it is one over the mean latency. `duet` is
+CPU time too, of servers that are loaded at once (`duets`)."""
 
 Pair = tuple[Cell, Cell]
 """Two cells, of which the first is divided by the second. The reference is the second, where it is one of the two."""
@@ -263,16 +265,26 @@ def paired_comparisons(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collecti
 def shares(run: Run, criterion: Criterion) -> Share:
     """What each comparison by `criterion` may spend, so that those of every two servers under the same conditions hold
     together, by speed and by costs."""
-    whole = SPEED_SHARE if criterion == "speed" else (1 - SPEED_SHARE) / len(_COSTS)
+    whole = SPEED_SHARE if criterion == "speed" else (1 - SPEED_SHARE) / (len(_COSTS) + can_have_duets(run))
     reference = run.experiment.reference
 
     def is_with_reference(one: Cell, other: Cell) -> bool:
         return reference in (one.server, other.server)
 
     counts = Counter(is_with_reference(one, other) for one, other in _every_two(run))
-    parts = {True: REFERENCE_SHARE, False: 1 - REFERENCE_SHARE} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
+    # No others are loaded at once.
+    for_reference = 1.0 if criterion == "duet" else REFERENCE_SHARE
+    parts = {True: for_reference, False: 1 - for_reference} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
     each = {kind: whole * part / counts[kind] for kind, part in parts.items()}
     return lambda one, other: each[is_with_reference(one, other)]
+
+
+def can_have_duets(run: Run) -> bool:
+    """Whether servers can be loaded at once: there is a budget, and the generator is one process on a core of its own."""
+    generator = cpus.parse(run.generator_cpus)
+    if run.experiment.budget_s is None or len(generator) > 1 or any(len(lane.swarm) > 1 for lane in run.lanes):
+        return False
+    return bool(run.lanes) or not any(generator & cpus.parse(each) for each in run.server_cpus.values())
 
 
 def _every_two(run: Run) -> Iterable[Pair]:

@@ -25,7 +25,7 @@ def write(store: Store) -> Comparison:
     # Charts take a moment to import, which other tasks need not wait for.
     from wsgilab.report.formats import FORMATS
 
-    comparison = compare(store.run(), store.observations())
+    comparison = compare(store.run(), store.observations(), duets=store.duets())
     for render in FORMATS.values():
         store.write(render(comparison))
     return comparison
@@ -87,7 +87,7 @@ def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> 
     """Print which of the servers of a stored run to run. Raises StoreError, and SpecError for what cannot be wished."""
     with signals_raise():
         store = Store.find(workspace.results, name)
-        console.print(terminal.advice(compare(store.run(), store.observations(), wish)))
+        console.print(terminal.advice(compare(store.run(), store.observations(), wish, store.duets())))
 
 
 def say(console: Console, text: str) -> None:

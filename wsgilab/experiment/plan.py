@@ -3,7 +3,7 @@
 import math
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 from wsgilab.model import Cell, Conditions, Experiment, Trial
@@ -58,6 +58,19 @@ def passes(
     """Blocks from number `first` on, each of the cells that are `chosen` for it alone, for this look."""
     numbered = enumerate(chosen, start=first)
     return tuple(trial for block, cells in numbered for trial in _block(experiment, seed, block, cells, look))
+
+
+def duets(seed: int, counts: Mapping[tuple[Cell, Cell], int]) -> tuple[Trial, ...]:
+    """So many duets of each two cells, numbered from 0 like blocks: each has all that are still wanted, in an order of its own."""
+    trials = []
+    for number in range(max(counts.values(), default=0)):
+        of_number = [pair for pair, count in counts.items() if count > number]
+        random.Random(f"{seed}/duets/{number}").shuffle(of_number)  # noqa: S311 - an order, not a secret
+        trials += [
+            Trial(block=number, position=index, cell=cell, beside=other)
+            for index, (cell, other) in enumerate(of_number)
+        ]
+    return tuple(trials)
 
 
 def _block(experiment: Experiment, seed: int, block: int, cells: Collection[Cell], look: int = 0) -> Iterable[Trial]:

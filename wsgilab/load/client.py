@@ -4,7 +4,7 @@ import base64
 import http
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -79,6 +79,9 @@ AtEnd = Callable[[], int | None]
 """Reads what the target has used. Returns when that was so, CLOCK_MONOTONIC of this machine in nanoseconds; None where nothing was
 read."""
 
+AtEndOfBoth = Callable[[], Sequence[int | None]]
+"""The same of each of two targets."""
+
 
 class Swarm(Protocol):
     """What loads a target."""
@@ -92,6 +95,12 @@ class Swarm(Protocol):
     def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         """Carry out `spec`, calling back at both ends of the window. Load goes on until the second call returns, or for
         the time that `TrialReport.read_late` names."""
+
+    def load_both(
+        self, specs: Sequence[TrialSpec], at_window: AtEndOfBoth, at_close: AtEndOfBoth
+    ) -> Sequence[TrialReport]:
+        """Carry out two at once, on the same cores and in the same window, whose length is that of the first; else as `load`. For a
+        swarm of one process."""
 
     def link(self) -> LinkReading:
         """Measure the network between the swarm and the targets, where these are on two machines."""
@@ -123,21 +132,31 @@ class LocustSwarm(ProcessClient):
 
     def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         self._send("trial", **asdict(spec))
+        return _checked(self._carried_out("report", spec, lambda: [at_window()], lambda: [at_close()]))
+
+    def load_both(
+        self, specs: Sequence[TrialSpec], at_window: AtEndOfBoth, at_close: AtEndOfBoth
+    ) -> Sequence[TrialReport]:
+        self._send("duet", halves=[asdict(spec) for spec in specs])
+        # Each is drained in turn, with a patience of its own.
+        whole = replace(specs[0], patience_s=sum(spec.patience_s for spec in specs))
+        return [_checked(half) for half in self._carried_out("reports", whole, at_window, at_close)["halves"]]
+
+    def _carried_out(
+        self, event: str, spec: TrialSpec, at_window: AtEndOfBoth, at_close: AtEndOfBoth
+    ) -> dict[str, Any]:
+        """The event that ends what was ordered, after readings at both ends of its window."""
         self._receive("window", _MARGIN_S)
         self._send_reading("window", at_window())
         self._receive("closed", spec.patience_s + spec.window_s + _MARGIN_S)
         self._send_reading("closed", at_close())
-        report = self._receive("report", spec.patience_s + _MARGIN_S)
-        try:
-            return adapter(TrialReport).validate_python(report)
-        except ValidationError as error:
-            raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None
+        return self._receive(event, spec.patience_s + _MARGIN_S)
 
     def bring(self, folder: str, archive: bytes) -> None:
         self._send("folder", folder=folder, archive=base64.b64encode(archive).decode())
         self._receive("folder", _BRING_S)
 
-    def _send_reading(self, event: str, read_ns: int | None) -> None:
+    def _send_reading(self, event: str, read_ns: Sequence[int | None]) -> None:
         self._send("read", at=event, read_ns=read_ns, sent_ns=time.monotonic_ns())
 
     def load_locust_file(self, file: LocustFile) -> Sequence[str]:
@@ -147,3 +166,10 @@ class LocustSwarm(ProcessClient):
     def link(self) -> LinkReading:
         self._send("link")
         return LinkReading(**self._receive("link", _LINK_S))
+
+
+def _checked(report: object) -> TrialReport:
+    try:
+        return adapter(TrialReport).validate_python(report)
+    except ValidationError as error:
+        raise SwarmError(f"the generator's report is not as agreed: {error.errors()[0]['msg']}") from None

@@ -7,9 +7,12 @@ Run as `python -m wsgilab.load.driver [--clock-server HOST:PORT] [--listen PORT 
     in   {"op": "trial", ...TrialSpec}  out  {"event": "window"}   when all users are at work
                                              {"event": "closed"}   when the window has ended; load goes on
     in   {"op": "read", "at": "window", "read_ns": ..., "sent_ns": ...}  or "closed": the lab has read what the target
-                                             had used by `read_ns` of its own clock, null where it could not. Load ends
-                                             at the second
+                                             had used by `read_ns` of its own clock, a list of one, null where it could
+                                             not. Load ends at the second
                                         out  {"event": "report", ...TrialReport}  when it is drained
+    in   {"op": "duet", "halves": [{...TrialSpec}, {...TrialSpec}]}  two targets on the same cores at once, in one window.
+                                             Events and readings as above, `read_ns` with one moment for either target
+                                        out  {"event": "reports", "halves": [{...TrialReport}, {...TrialReport}]}
     in   {"op": "get", "url": ...}      out  {"event": "answer", "status": ..., "body": ...}
     in   {"op": "link"}                 out  {"event": "link", "round_trip_ms": ..., "bandwidth_mbps": ...}
     in   {"op": "folder", "folder": ..., "archive": ...}  of a Locust file of the user's own, as a tar file in base64
@@ -47,8 +50,9 @@ from gevent.queue import Queue
 
 from wsgilab.analysis.inflight import parse_late
 from wsgilab.load.distributed import DistributedLoad, WorkerLost, master_options
+from wsgilab.load.duet import Both
 from wsgilab.load.events import EventWriter
-from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores
+from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores, Users
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.own_locustfile import loaded, unpack
 from wsgilab.load.reachability import AFTER_S, RETRY_S, NetworkReading, Reachability, Unreachable, segments_between
@@ -78,12 +82,12 @@ LONGEST_READING_S = 5.0
 
 
 class UsageReader(Protocol):
-    """The side that reads what the target has used, at both ends of the window."""
+    """The side that reads what targets have used, at both ends of the window."""
 
     reading_s: float
     """How long the last reading took, from its request until its answer was here."""
-    read_ns: dict[str, int]
-    """When the target was read, at each end of the window at which it could be; of this machine's clock."""
+    read_ns: dict[tuple[str, int], int]
+    """(end of the window, number of the target) -> when that was read, where it could be; of this machine's clock."""
 
     def request_reading(self, event: str) -> None:
         """Ask for a reading at this end of the window: `window` or `closed`."""
@@ -94,6 +98,24 @@ class UsageReader(Protocol):
 
 def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) -> TrialReport:
     """Load one target on `cores`, until `reader` has read at both ends of the window. Raises Unreachable and WorkerLost."""
+    [found] = _in_one_window([spec], load, [load], cores, reader)
+    return found
+
+
+def duet(
+    specs: Sequence[TrialSpec], loads: Sequence[Load], cores: TargetCores, reader: UsageReader
+) -> Sequence[TrialReport]:
+    """Load two targets on the same `cores` at once, in the very same window, which begins when the users of both are at work. It is
+    as long as the first of `specs` says. Raises Unreachable.
+    """
+    return _in_one_window(specs, Both(loads), loads, cores, reader)
+
+
+def _in_one_window(
+    specs: Sequence[TrialSpec], load: Users, loads: Sequence[Load], cores: TargetCores, reader: UsageReader
+) -> Sequence[TrialReport]:
+    """The report of each target. `load` are the users of all `loads`, of which each has one of `specs`."""
+    spec = replace(specs[0], users=sum(each.users for each in specs))
     before = load.read_network(RETRY_S)
     # All moments below are of this machine's clock; the offset turns them into the targets' machine's.
     offset_ns = before[0].offset_ns if before else 0
@@ -122,11 +144,11 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         reader.request_reading("closed")
         read_late = not _hold(load, reader, end_ns, offset_ns)
         stopped_ns = time.monotonic_ns()
-        ended = load.stop(spec.patience_s)
+        ended = [each.stop(spec.patience_s) for each in loads]
         drained_ns = time.monotonic_ns()
     finally:
         gc.enable()
-    samples, late = _late(spec, ended)
+    counted = [_late(each, samples) for each, samples in zip(specs, ended, strict=True)]
     # A link that was lost meanwhile is not what was to be measured.
     after = load.read_network(AFTER_S)
     span = Span(
@@ -137,24 +159,30 @@ def trial(spec: TrialSpec, load: Load, cores: TargetCores, reader: UsageReader) 
         stopped_ns=stopped_ns,
         drained_ns=drained_ns,
     )
-    first_ns, last_ns = (reader.read_ns.get(event) for event in ("window", "closed"))
-    figures = report(
-        samples,
-        span.shifted(offset_ns),
-        read=None if first_ns is None or last_ns is None or read_late else (first_ns + offset_ns, last_ns + offset_ns),
-        unanswered=unanswered,
-        generator_cpu=load.busiest(),
-        late=late,
-        is_stamped=spec.is_stamped,
-    )
-    figures = replace(
-        figures,
-        generator_used=load.used(),
-        server_busy=cores.busy(),
-        generator_others=load.others(),
-        read_late=read_late,
-    )
-    return _with_network(figures, before, after) if before else figures
+    busy, found = cores.busy(), []
+    for number, (of, (samples, late)) in enumerate(zip(specs, counted, strict=True)):
+        first_ns, last_ns = (reader.read_ns.get((event, number)) for event in ("window", "closed"))
+        figures = report(
+            samples,
+            span.shifted(offset_ns),
+            read=None
+            if first_ns is None or last_ns is None or read_late
+            else (first_ns + offset_ns, last_ns + offset_ns),
+            # In a duet of both together: where any is missing, nothing is concluded from it.
+            unanswered=min(unanswered, of.users),
+            generator_cpu=load.busiest(),
+            late=late,
+            is_stamped=of.is_stamped,
+        )
+        figures = replace(
+            figures,
+            generator_used=load.used(),
+            server_busy=busy,
+            generator_others=load.others(),
+            read_late=read_late,
+        )
+        found.append(_with_network(figures, before, after) if before else figures)
+    return found
 
 
 def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample], Mapping[Stamp, int]]:
@@ -197,7 +225,7 @@ def _with_network(
     return replace(figures, round_trip_ms=round_trip_ms, sent_segments=sent, resent_segments=resent)
 
 
-def _settle(spec: TrialSpec, load: Load, reader: UsageReader, begin_ns: int, offset_ns: int) -> tuple[int, int, int]:
+def _settle(spec: TrialSpec, load: Users, reader: UsageReader, begin_ns: int, offset_ns: int) -> tuple[int, int, int]:
     """Wait until every user has had an answer. When that was, when the window ends, and how many users had had none.
 
     The window's end is fixed, and set for the users, when the first quarter of them has had an answer: from then on
@@ -237,7 +265,7 @@ def _sleep_until(at_ns: int) -> None:
         gevent.sleep(left_ns / 1e9)
 
 
-def _hold(load: Load, reader: UsageReader, end_ns: int, offset_ns: int) -> bool:
+def _hold(load: Users, reader: UsageReader, end_ns: int, offset_ns: int) -> bool:
     """Keep the users at work after the window until the target's usage is read. Whether that was within LONGEST_READING_S.
 
     Void requests cost a server less than others, or more: there must be none before.
@@ -284,7 +312,7 @@ class LabChannel:
 
     def __init__(self, lines: Iterable[bytes], send: EventWriter) -> None:
         self.reading_s = READING_S
-        self.read_ns: dict[str, int] = {}
+        self.read_ns: dict[tuple[str, int], int] = {}
         self.send = send
         self._requests: Queue[dict[str, Any] | None] = Queue()
         self._awaited = ""
@@ -315,20 +343,21 @@ class LabChannel:
                 if message["op"] != "read":
                     self._requests.put(message)
                 else:
-                    self._note(message["at"], message.get("read_ns"), message.get("sent_ns"))
+                    self._note(message["at"], message.get("read_ns", ()), message.get("sent_ns"))
         finally:
             # Nobody is left who could read.
             self._has_ended = True
             self._has_read.set()
             self._requests.put(None)
 
-    def _note(self, event: str, read_ns: int | None, sent_ns: int | None) -> None:
-        """The lab has read the target at this end of the window, which in a short one may be over by now."""
+    def _note(self, event: str, all_read_ns: Sequence[int | None], sent_ns: int | None) -> None:
+        """The lab has read every target at this end of the window, which in a short one may be over by now."""
         received_ns, requested_ns = time.monotonic_ns(), self._requested_ns.get(event, 0)
-        if read_ns is not None and sent_ns is not None:
-            # The lab may be on another machine, whose clock is another one.
-            is_ours = requested_ns <= read_ns <= received_ns
-            self.read_ns[event] = read_ns if is_ours else received_ns - (sent_ns - read_ns)
+        for number, read_ns in enumerate(all_read_ns):
+            if read_ns is not None and sent_ns is not None:
+                # The lab may be on another machine, whose clock is another one.
+                is_ours = requested_ns <= read_ns <= received_ns
+                self.read_ns[event, number] = read_ns if is_ours else received_ns - (sent_ns - read_ns)
         if event == self._awaited:
             self.reading_s = (received_ns - requested_ns) / 1e9
             self._has_read.set()
@@ -364,13 +393,17 @@ def _answer(
     try:
         match request.pop("op"):
             case "trial":
-                own = request.pop("own")
-                spec = TrialSpec(**request, own=None if own is None else LocustFile(**own))
+                spec = _spec(request)
                 if distributed:
                     distributed.begin(spec)
                 load = distributed or LocalLoad(spec, reachability)
                 cores = TargetCores(spec.server_cpus, reachability)
                 lab.send("report", **asdict(trial(spec, load, cores, lab)))
+            case "duet":
+                specs = [_spec(each) for each in request["halves"]]
+                loads = [LocalLoad(each, reachability) for each in specs]
+                cores = TargetCores(specs[0].server_cpus, reachability)
+                lab.send("reports", halves=[asdict(each) for each in duet(specs, loads, cores, lab)])
             case "get":
                 lab.send("answer", **fetch(request["url"]))
             case "folder":
@@ -387,6 +420,11 @@ def _answer(
         lab.send("error", message=str(error))
     except Exception as error:  # noqa: BLE001 - the lab decides what to do about it
         lab.send("error", message=f"{type(error).__name__}: {error}")
+
+
+def _spec(given: dict[str, Any]) -> TrialSpec:
+    own = given.pop("own")
+    return TrialSpec(**given, own=None if own is None else LocustFile(**own))
 
 
 if __name__ == "__main__":

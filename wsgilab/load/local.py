@@ -117,8 +117,8 @@ class TargetCores:
             return error
 
 
-class Load(Protocol):
-    """All users of one trial."""
+class Users(Protocol):
+    """Users who work at once."""
 
     def read_network(self, patience_s: float) -> Sequence[NetworkReading]:
         """The network between each machine of users and the targets, this one first; empty where all is one machine.
@@ -136,9 +136,6 @@ class Load(Protocol):
         """Requests that users begin after `at_ns` (CLOCK_MONOTONIC of the targets' machine) count for nothing; those that
         enter the application after `void_ns` need not be worked off either. Both may be set again."""
 
-    def stop(self, patience_s: float) -> list[Sample]:
-        """Let each user finish the request under way, give up those unanswered after `patience_s`, and return all samples."""
-
     def mark(self) -> None:
         """Note what is used of the generator's cores; called at each end of the window."""
 
@@ -150,6 +147,13 @@ class Load(Protocol):
 
     def others(self) -> float:
         """The share of the generator's cores that others used between the two marks, on the machine where that was most."""
+
+
+class Load(Users, Protocol):
+    """All users of one target."""
+
+    def stop(self, patience_s: float) -> list[Sample]:
+        """Let each user finish the request under way, give up those unanswered after `patience_s`, and return all samples."""
 
 
 def wait_until_at_work(load: Load, patience_s: float) -> None:

@@ -41,6 +41,7 @@ from wsgilab.model.experiment import (
 from wsgilab.model.host import Host
 from wsgilab.model.limits import STRICT
 from wsgilab.model.observation import (
+    Duet,
     InFlight,
     LatencyParts,
     Observation,
@@ -90,6 +91,7 @@ __all__ = [
     "CostVerdict",
     "Difference",
     "Drift",
+    "Duet",
     "Evidence",
     "ExecutionModel",
     "Expected",

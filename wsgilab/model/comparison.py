@@ -177,7 +177,7 @@ class CostRatio:
     """A server's cost, which is its CPU time a request, over the reference's, everything else equal, paired by block."""
 
     blocks: int
-    """So many that both have."""
+    """So many that both have; with `duet`, windows in which both were loaded at once."""
     ratio: Annotated[Interval, Digits(3)]
     """CPU time a request over the reference's. The intervals of all costs hold at once with those of speed, with a chance of
     95 %."""
@@ -186,8 +186,11 @@ class CostRatio:
     margin: Annotated[float, Digits(3)]
     """By more than this share of 1 the whole interval must differ for a verdict: 0.01, and more beside a neighbour."""
     because: str
-    """Why the servers are compared by cost although their figures are not, and why the margin is what it is; empty where others
-    had no part in it."""
+    """Why the servers are compared by cost although their figures are not, why the margin is what it is, and whether both were loaded
+    at once; empty where none of this is the case."""
+    duet: bool = False
+    """Both were loaded at once, each by all of its users, on the same cores and in windows of their own; else one after the other,
+    paired by block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +272,8 @@ class OpenComparison:
     more_s: Annotated[float | None, Digits(0)]
     """Seconds of trials of the two that may decide it, if its ratio is what it seems. Null where it is so close to 1 that no
     reasonable time would."""
+    cost: CostVerdict = "undecided"
+    """What its CPU time a request says, where both are bound by CPU: `less`, `more` or `undecided`. It is no verdict on speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +293,8 @@ class BudgetOutcome:
     """With those that are the same within 2 %."""
     left: tuple[OpenComparison, ...]
     """The others, those that need the least time first."""
+    by_cost: int = 0
+    """Of all that are not decided, spoilt ones too, so many are decided by their CPU time a request, where both are bound by CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,8 @@ class Trial:
     cell: Cell
     look: int = 0
     """As of an observation."""
+    beside: Cell | None = None
+    """Of the server that is loaded at once, in a duet; None in a trial of one alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -302,3 +302,30 @@ class Observation:
     look: Annotated[int, Range(0, 4)] = 0
     """With a budget, for which look at the comparisons it was measured, as `plan.looks` has them; 0 for none, as the blocks
     that come first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duet:
+    """Two servers that were loaded at once, each by all of its users, on the same cores and in the very same window; one line of
+    `duets.jsonl`.
+
+    What a request cost either of them can be compared: whatever else was on the cores, both had it. How fast they were cannot,
+    because neither need have had half of the cores. So both have observations that are kept apart from all others.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    one: Observation
+    """Of the cell that is compared. Its `block` is the number of the duet, from 0 on."""
+    other: Observation
+    """Of the cell that it is compared with."""
+
+    @property
+    def took_s(self) -> float | None:
+        """How long both together took; as of an observation."""
+        return self.one.took_s
+
+    @property
+    def look(self) -> int:
+        """No look at the comparisons waits for it; as of an observation."""
+        return 0

@@ -25,6 +25,11 @@ def sentences(comparison: Comparison) -> Sequence[str]:
     first = f"The budget of {found.budget_s:g} s has decided {found.decided} of {found.comparisons} comparisons."
     if found.spoilt:
         first += f" Of {found.spoilt} more nothing is concluded, because of broken gates."
+    if found.by_cost:
+        first += (
+            f" {found.by_cost} of the others {'is' if found.by_cost == 1 else 'are'} decided by CPU time a request, though not by speed: "
+            "both servers are bound by CPU."
+        )
     if found.used_s > found.budget_s + _OVER_S:
         first += f" Two whole blocks come first in any case; all trials took {found.used_s:.0f} s."
     by_conditions: dict[str, list[OpenComparison]] = defaultdict(list)
@@ -43,10 +48,11 @@ def _each(left: Sequence[OpenComparison]) -> str:
 def _words(left: Iterable[OpenComparison]) -> Iterable[str]:
     for each in left:
         pair = f"{each.cell.server} against {each.other}"
+        cost = "" if each.cost == "undecided" else f"a request takes {each.cost} CPU time"
         if each.more_s is None or each.more_s > _LONGEST_S:
-            yield f"{pair} (too close for any reasonable time)"
+            yield f"{pair} (too close for any reasonable time{cost and f'; {cost}'})"
         else:
-            yield f"about {_time(each.more_s)} more for {pair}"
+            yield f"about {_time(each.more_s)} more for {pair}{cost and f' ({cost})'}"
 
 
 def _time(seconds: float) -> str:

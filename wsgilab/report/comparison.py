@@ -199,6 +199,8 @@ class BudgetEntry(TypedDict):
     """With those that are the same within 2 %."""
     left: tuple[Annotated[OpenComparison, Flat()], ...]
     """The others, those that need the least time first."""
+    by_cost: int
+    """Of all that are not decided, spoilt ones too, so many are decided by their CPU time a request, where both are bound by CPU."""
 
 
 class ComparisonFile(TypedDict):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 
 from wsgilab.experiment import workloads
-from wsgilab.model import Cell, Observation, Run, TrialReport
+from wsgilab.model import Cell, Duet, Observation, Run, TrialReport
 from wsgilab.model.limits import MOST_BLOCKS
 from wsgilab.results import histogram
 from wsgilab.system import cpus
@@ -107,6 +107,20 @@ def check_observation(observation: Observation, run: Run, cells: Collection[Cell
         raise ValueError(f"status: is {observation.status}, {'with' if observation.swarm else 'without'} figures")
     if observation.swarm is not None:
         _check_report(observation.swarm, observation.cell)
+
+
+def check_duet(duet: Duet, run: Run, cells: Collection[Cell], machines: Collection[str]) -> None:
+    """The same of a duet."""
+    for key, each in (("one", duet.one), ("other", duet.other)):
+        try:
+            check_observation(each, run, cells, machines)
+        except ValueError as error:
+            raise ValueError(f"{key}.{error}") from None
+    one, other = duet.one, duet.other
+    if one.cell == other.cell or one.cell.conditions != other.cell.conditions:
+        raise ValueError(f"other.cell: {other.cell.server!r} so cannot be compared with {one.cell.server!r}")
+    if (one.block, one.machine) != (other.block, other.machine):
+        raise ValueError("other.block: is of another duet")
 
 
 def _check_report(swarm: TrialReport, cell: Cell) -> None:

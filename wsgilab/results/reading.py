@@ -9,16 +9,18 @@ is one that arithmetic can take, and no text holds characters that do not print.
 import functools
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from wsgilab.experiment.parsing import adapter, complaint, load_yaml, short
-from wsgilab.model import SCHEMA, Observation, Run
+from wsgilab.model import SCHEMA, Duet, Observation, Run
 from wsgilab.model.errors import SpecError, StoreError
 from wsgilab.model.text import visible
-from wsgilab.results.checks import check_observation, check_run, machines
+from wsgilab.results.checks import check_duet, check_observation, check_run, machines
 
 DAMAGED = "the file was changed or damaged; get it again from where it was measured"
 """What to do about a file that cannot be relied on."""
+
+_Record = TypeVar("_Record")
 
 
 def dump_run(run: Run) -> Any:
@@ -29,6 +31,11 @@ def dump_run(run: Run) -> Any:
 def dump_observation(observation: Observation) -> bytes:
     """`observation` as a line, without its end. Raises ValueError where it holds what no line can."""
     return adapter(Observation).dump_json(observation)
+
+
+def dump_duet(duet: Duet) -> bytes:
+    """The same of a duet."""
+    return adapter(Duet).dump_json(duet)
 
 
 @functools.lru_cache(maxsize=2)
@@ -61,14 +68,25 @@ def observations(of: Run, remedy: str = DAMAGED) -> Callable[[bytes, str], Obser
     It raises StoreError with that name, what is wrong, and `remedy`.
     """
     known = frozenset(of.experiment.cells), machines(of)
+    return _reader(Observation, lambda each: check_observation(each, of, *known), "is no observation", remedy)
 
-    def read(line: bytes, source: str) -> Observation:
+
+def duets(of: Run, remedy: str = DAMAGED) -> Callable[[bytes, str], Duet]:
+    """The same for `duets.jsonl`."""
+    known = frozenset(of.experiment.cells), machines(of)
+    return _reader(Duet, lambda each: check_duet(each, of, *known), "is no duet", remedy)
+
+
+def _reader(
+    kind: type[_Record], check: Callable[[_Record], None], problem: str, remedy: str
+) -> Callable[[bytes, str], _Record]:
+    def read(line: bytes, source: str) -> _Record:
         try:
-            observation = adapter(Observation).validate_python(_visible(_from_json(line)))
-            check_observation(observation, of, *known)
+            record = adapter(kind).validate_python(_visible(_from_json(line)))
+            check(record)
         except ValueError as error:
-            raise StoreError(f"{source}: is no observation: {complaint(error, Observation)}; {remedy}") from None
-        return observation
+            raise StoreError(f"{source}: {problem}: {complaint(error, kind)}; {remedy}") from None
+        return record
 
     return read
 

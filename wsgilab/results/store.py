@@ -1,25 +1,27 @@
-"""A run's folder: `run.yaml` written once, `observations.jsonl` appended to and fsynced, renderings replaced whole."""
+"""A run's folder: `run.yaml` written once, `observations.jsonl` and `duets.jsonl` appended to and fsynced, renderings replaced
+whole."""
 
 import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 import yaml
 
 from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment.parsing import alternatives
-from wsgilab.model import Cell, Observation, Run
+from wsgilab.model import Cell, Duet, Observation, Run
 from wsgilab.model.errors import StoreError, UsageError
 from wsgilab.model.text import called
 from wsgilab.results import reading
 
 RUN_FILE = "run.yaml"
 OBSERVATIONS_FILE = "observations.jsonl"
+DUETS_FILE = "duets.jsonl"
 LOCKS_FOLDER = "locks"
 
 LARGEST_RUN = 16 * 2**20
@@ -30,6 +32,8 @@ LARGEST_OBSERVATIONS = 256 * 2**20
 """Bytes of `observations.jsonl`; a thousand trials take about 1.5 MB."""
 LONGEST_LINE = 8 * 2**20
 """Bytes of one observation; one takes about 1.5 KB, and with its timeline about 10 KB."""
+
+_Record = TypeVar("_Record")
 
 
 class Store:
@@ -98,17 +102,29 @@ class Store:
         A torn last line, as a killed run leaves it, is no observation. Raises StoreError for any other damage, and for
         what is no observation of this run.
         """
-        path = self.folder / OBSERVATIONS_FILE
-        if not os.path.lexists(path):
-            return []
-        read = reading.observations(self.run())
         found: dict[tuple[int, Cell], Observation] = {}
-        with _reading(path, LARGEST_OBSERVATIONS) as file:
-            for number, line in enumerate(_lines(file, path), start=1):
-                observation = read(line, f"{path}:{number}")
-                found.pop((observation.block, observation.cell), None)
-                found[observation.block, observation.cell] = observation
+        for observation in self._recorded(OBSERVATIONS_FILE, reading.observations):
+            found.pop((observation.block, observation.cell), None)
+            found[observation.block, observation.cell] = observation
         return list(found.values())
+
+    def duets(self) -> list[Duet]:
+        """All duets that are recorded, in order; of one that was repeated, the last. Else as `observations`."""
+        return list({_key(duet): duet for duet in self._recorded(DUETS_FILE, reading.duets)}.values())
+
+    def done_duets(self) -> frozenset[tuple[int, Cell]]:
+        """(number, cell that is compared) of every duet in which neither server failed."""
+        return frozenset(
+            _key(each) for each in self.duets() if each.one.status == "measured" and each.other.status == "measured"
+        )
+
+    def _recorded(self, name: str, reader: Callable[[Run], Callable[[bytes, str], _Record]]) -> Iterator[_Record]:
+        path = self.folder / name
+        if os.path.lexists(path):
+            read = reader(self.run())
+            with _reading(path, LARGEST_OBSERVATIONS) as file:
+                for number, line in enumerate(_lines(file, path), start=1):
+                    yield read(line, f"{path}:{number}")
 
     def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:
         """(block, cell) of every trial that was measured. One that failed is worth another try, and so is one that others
@@ -144,11 +160,12 @@ class Store:
 
 
 class Journal:
-    """`observations.jsonl`, open for appending by this process alone. A context manager."""
+    """`observations.jsonl`, open for appending by this process alone, and `duets.jsonl` where there are any. A context manager."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._path = store.folder / OBSERVATIONS_FILE
+        self._duets: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -161,7 +178,7 @@ class Journal:
             raise StoreError(f"{self._path}: cannot be written ({error.strerror})") from None
         try:
             self._read = reading.observations(self._store.run(), "what is there is kept")
-            self._drop_torn_line()
+            _drop_torn_line(self._file)
         except BaseException:
             self._file.close()
             raise
@@ -170,33 +187,63 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # That a disk is full was reported when it was written to.
-        with contextlib.suppress(OSError):
-            self._file.close()
+        for file in (self._file, self._duets):
+            # That a disk is full was reported when it was written to.
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    file.close()
 
     def append(self, observation: Observation) -> None:
         """Record one trial. When this returns, it is on the disk."""
-        try:
-            line = reading.dump_observation(observation)
-        except ValueError as error:
-            problem = " ".join(str(error).split())[:200]
-            raise StoreError(f"{self._path}: cannot be recorded: {problem}") from None
-        # What could not be read again must not be written: it would spoil all the others.
-        self._read(line, f"{self._path}: cannot be recorded")
-        try:
-            self._file.write(line + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StoreError(f"{self._path}: cannot be written ({error.strerror}); what is there is kept") from None
+        _append(self._file, self._path, observation, reading.dump_observation, self._read)
 
-    def _drop_torn_line(self) -> None:
-        size = self._file.seek(0, os.SEEK_END)
-        begin = self._file.seek(max(0, size - LONGEST_LINE - 1))
-        whole = self._file.read().rfind(b"\n") + 1
-        # A last line that is longer than any is not torn: the reader reports it.
-        if (whole or not begin) and begin + whole < size:
-            self._file.truncate(begin + whole)
+    def append_duet(self, duet: Duet) -> None:
+        """Record one duet. When this returns, it is on the disk."""
+        path = self._store.folder / DUETS_FILE
+        if self._duets is None:
+            try:
+                self._duets = _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+                _drop_torn_line(self._duets)
+            except OSError as error:
+                raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+            self._read_duet = reading.duets(self._store.run(), "what is there is kept")
+        _append(self._duets, path, duet, reading.dump_duet, self._read_duet)
+
+
+def _key(duet: Duet) -> tuple[int, Cell]:
+    return duet.one.block, duet.one.cell
+
+
+def _append(
+    file: BinaryIO,
+    path: Path,
+    record: _Record,
+    dump: Callable[[_Record], bytes],
+    read: Callable[[bytes, str], object],
+) -> None:
+    """Write a line, whole and on the disk. Raises StoreError."""
+    try:
+        line = dump(record)
+    except ValueError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise StoreError(f"{path}: cannot be recorded: {problem}") from None
+    # What could not be read again must not be written: it would spoil all the others.
+    read(line, f"{path}: cannot be recorded")
+    try:
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); what is there is kept") from None
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    begin = file.seek(max(0, size - LONGEST_LINE - 1))
+    whole = file.read().rfind(b"\n") + 1
+    # A last line that is longer than any is not torn: the reader reports it.
+    if (whole or not begin) and begin + whole < size:
+        file.truncate(begin + whole)
 
 
 def _open(path: Path, flags: int) -> BinaryIO:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from wsgilab.model import Observation, Trial
+from wsgilab.model import Duet, Observation, Trial
 from wsgilab.results.store import Journal
 from wsgilab.run.watch import Watch
 from wsgilab.system.progress import Reporter
@@ -19,6 +19,9 @@ class Observer(Protocol):
 
     def save(self, observation: Observation) -> None:
         """It has ended. It is kept when this returns."""
+
+    def save_duet(self, duet: Duet) -> None:
+        """The same of two servers that were loaded at once."""
 
     def advance(self, step: str) -> None:
         """It counts as done; `step` says which it was."""
@@ -56,6 +59,10 @@ class RunObserver:
         with self._lock:
             self._journal.append(observation)
             self._watch.observe(observation)
+
+    def save_duet(self, duet: Duet) -> None:
+        with self._lock:
+            self._journal.append_duet(duet)
 
     def advance(self, step: str) -> None:
         with self._lock:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wsgilab.analysis import budget
+from wsgilab.analysis import budget, duets
 from wsgilab.analysis.compare import broken_gates, unsettled
-from wsgilab.analysis.pairs import grouped
+from wsgilab.analysis.pairs import can_have_duets, grouped
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Run, Trial
 from wsgilab.model.text import counted
@@ -57,29 +57,51 @@ def _by_blocks(run: Run, store: Store, repeats: bool) -> Iterator[Stage]:
 
 
 def _by_budget(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
-    """Two blocks of all cells, and then of those that are worth it, from look to look."""
+    """Two blocks of all cells, duets of some, and then blocks of those that are worth it, from look to look."""
     earlier = store.observations()
-    begin_s = clock() - budget.used_s(earlier, lanes)
+    begin_s = clock() - budget.used_s([*earlier, *store.duets()], lanes)
     done = store.done(disturbed=not repeats)
     later = [
         Trial(block=each.block, position=each.position, cell=each.cell, look=each.look) for each in earlier if each.look
     ]
     trials = plan.remaining((*plan.schedule(run.experiment, run.seed), *later), done)
     yield Stage(trials=trials, done=len(done), words=_begins(run, trials))
+    yield from _duets(run, store, lanes, begin_s)
     for look in plan.BUDGET_LOOKS:
         observations = store.observations()
         if look < max((each.look for each in observations), default=0):
             # In an earlier session.
             continue
-        chosen = budget.allocate(run, observations, broken_gates(run, grouped(observations)), look, lanes)
+        made = store.duets()
+        chosen = budget.allocate(run, observations, broken_gates(run, grouped(observations)), look, lanes, made)
         first = 1 + max((each.block for each in observations), default=0)
         trials = plan.passes(run.experiment, run.seed, first, chosen, look)
-        until_s = begin_s + budget.end_s(run, observations, look, lanes)
+        until_s = begin_s + budget.end_s(run, [*observations, *made], look, lanes)
         cells = len({each.cell for each in trials})
         words = (
             f"{counted(cells, 'cell')} may still be decided: {counted(len(trials), 'trial')} more." if trials else ""
         )
         yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=words, until_s=until_s)
+
+
+def _duets(run: Run, store: Store, lanes: int, begin_s: float) -> Iterator[Stage]:
+    """The first duets, and the rest of them."""
+    observations = store.observations()
+    # Once a look was begun it is too late: the time is given away.
+    if not can_have_duets(run) or any(each.look for each in observations):
+        return
+    until_s = begin_s + duets.until_s(run, observations, lanes)
+    counts = duets.first(run, observations, broken_gates(run, grouped(observations)), lanes)
+    for is_first in (True, False):
+        if not is_first:
+            counts = duets.rest(run, observations, store.duets(), lanes)
+        trials = plan.remaining(plan.duets(run.seed, counts), store.done_duets())
+        if trials:
+            words = (
+                f"{counted(len(counts), 'comparison')} may be decided by CPU time a request: "
+                f"{counted(len(trials), 'window')} with both servers at once."
+            )
+            yield Stage(trials=trials, done=len(observations) + len(store.duets()), words=words, until_s=until_s)
 
 
 def _begins(run: Run, trials: Sequence[Trial]) -> str:

@@ -10,7 +10,7 @@ from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.client import Swarm
-from wsgilab.model import Cell, Observation, Run, Trial, TrialReport, TrialSpec
+from wsgilab.model import Cell, Duet, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.model.text import counted
 from wsgilab.run.meter import TrialMeter
@@ -26,6 +26,8 @@ MOST_REPEATS = 3
 """How often a disturbed trial is repeated at most."""
 WARM_UP_S = 0.1
 """How long a server is loaded, for nothing, before its first trial with a workload that needs backends."""
+DUET_WINDOWS = 2
+"""A duet takes so many times the window of a trial: either server has half of the cores or so."""
 
 
 def _nothing() -> None:
@@ -47,7 +49,8 @@ def execute(
     until_s: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on.
+    """Carry out `trials` in order. A target's or a backend's failure makes a trial a failed one, and the run goes on. A trial with a
+    cell beside its own is a duet: both are loaded at once.
 
     What has ended is started again before its next trial, as often as `restarts`, which is one run's, allow. A trial that
     others disturbed is repeated at the end of its block, MOST_REPEATS times at most, as long as that takes no more than
@@ -88,11 +91,8 @@ def execute(
         took_s = clock() - ordered_s
         kept = replace(observation, machine=machine, restarted=revived.names, took_s=round(took_s, 3), look=trial.look)
         observer.save(kept)
-        if observation.status == "failed":
-            suspects.add((cell.server, cell.cores))
-            observer.say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
-        else:
-            suspects.discard((cell.server, cell.cores))
+        _note(observation, suspects, observer)
+        if observation.status == "measured":
             warm.add((cell.server, cell.cores, cell.workload))
         return observation
 
@@ -102,6 +102,20 @@ def execute(
             break
         disturbed = []
         for trial in of_block:
+            if trial.beside is not None:
+                _carry_out_both(
+                    trial,
+                    [fleets[each.cores][each.server] for each in (trial.cell, trial.beside)],
+                    run=run,
+                    swarm=swarm,
+                    observer=observer,
+                    machine=machine,
+                    restarts=known,
+                    suspects=suspects,
+                    owns=owns,
+                    clock=clock,
+                )
+                continue
             trial_began_s = clock()
             observation = carry_out(trial)
             if is_disturbed(run, observation):
@@ -125,6 +139,46 @@ def execute(
             observer.say(
                 f"others disturbed {counted(len(disturbed), 'trial')} of block {block + 1}; repeated undisturbed: {mended}"
             )
+
+
+def _carry_out_both(
+    trial: Trial,
+    targets: Sequence[Target],
+    *,
+    run: Run,
+    swarm: Swarm,
+    observer: Observer,
+    machine: str,
+    restarts: Restarts,
+    suspects: set[tuple[str, int]],
+    owns: neighbours.Owns | None,
+    clock: Callable[[], float],
+) -> None:
+    """Carry out a duet of these targets."""
+    observer.begin(trial)
+    unfit = []
+    for target in targets:
+        revived = restarts.revive(run, trial.cell.cores, target, (), swarm.get, observer.say)
+        is_suspect = (target.name, trial.cell.cores) in suspects
+        unfit.append(revived.reason or (_unfit(target, swarm) if is_suspect else None))
+    ordered_s = clock()
+    duet = observe_both(trial, run, targets, swarm, unfit=unfit, owns=owns)
+    took_s = round(clock() - ordered_s, 3)
+    one, other = (replace(each, machine=machine, took_s=took_s) for each in (duet.one, duet.other))
+    observer.save_duet(Duet(one=one, other=other))
+    for each in (one, other):
+        _note(each, suspects, observer)
+    observer.advance(f"duet {trial.block + 1}, {describe(one.cell)}, with {other.cell.server}")
+
+
+def _note(observation: Observation, suspects: set[tuple[str, int]], observer: Observer) -> None:
+    """Say that a trial failed. Before the next one of its server it is looked whether that answers."""
+    cell = observation.cell
+    if observation.status == "failed":
+        suspects.add((cell.server, cell.cores))
+        observer.say(f"failed: {describe(cell)}: {observation.reason.splitlines()[0]}")
+    else:
+        suspects.discard((cell.server, cell.cores))
 
 
 def describe(cell: Cell) -> str:
@@ -183,16 +237,10 @@ def observe(
     """What comes of one trial. `unfit`: why there can be none; `suspect`: look first whether the target answers at all;
     `warm`: it need not be loaded for nothing before. Raises LabError where anything but a target or a backend fails."""
     started = host.now()
-
-    def failed(reason: str) -> Observation:
-        return Observation(
-            block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
-        )
-
     if unfit is not None:
-        return failed(unfit)
+        return _failed(trial, started, unfit)
     if suspect and (reason := _unfit(target, swarm)) is not None:
-        return failed(reason)
+        return _failed(trial, started, reason)
 
     if not target.server.is_started:
         # It may be what runs beside the generator.
@@ -212,24 +260,99 @@ def observe(
     if report.read_late:
         # Of a time in which the users had left.
         meter = TrialMeter(run, trial.cell, target, backends, owns)
+    # Of every block it would be most of what is recorded.
+    report = report if trial.block == 0 else replace(report, timeline=None)
+    measured = _observed(trial, started, target, backends, swarm, report, meter)
+    return replace(measured, neighbours=tuple(meter.programs())) if is_disturbed(run, measured) else measured
+
+
+def observe_both(
+    trial: Trial,
+    run: Run,
+    targets: Sequence[Target],
+    swarm: Swarm,
+    *,
+    unfit: Sequence[str | None] = (None, None),
+    owns: neighbours.Owns | None = None,
+) -> Duet:
+    """What comes of a duet of the trial's cell and the one beside it, of which `targets` are the servers, in this order. `unfit`: why
+    there can be none. Raises LabError where anything but a target fails."""
+    assert trial.beside is not None
+    started = host.now()
+    trials = [trial, replace(trial, cell=trial.beside, beside=None)]
+    if any(unfit):
+        failed = [
+            _failed(each, started, reason or "the other server of the duet cannot be loaded")
+            for each, reason in zip(trials, unfit, strict=True)
+        ]
+        return Duet(one=failed[0], other=failed[1])
+    specs = [trial_spec(each, run, target.base_url) for each, target in zip(trials, targets, strict=True)]
+
+    def meters() -> Sequence[TrialMeter]:
+        # What others use is looked at by the second alone, between the readings: that takes a while.
+        return [TrialMeter(run, trial.cell, each, (), own) for each, own in zip(targets, (None, owns), strict=True)]
+
+    first, second = meters()
+
+    def begin() -> Sequence[int | None]:
+        return [first.begin(), second.begin()]
+
+    def end() -> Sequence[int | None]:
+        last_ns = second.end()
+        return [first.end(), last_ns]
+
+    try:
+        reports = swarm.load_both([replace(each, window_s=DUET_WINDOWS * each.window_s) for each in specs], begin, end)
+    except SwarmError:
+        # Where the engine has stopped, that is what to say, not that the generator went with it.
+        for target in targets:
+            target.failure()
+        raise
+    if reports[0].read_late:
+        # Of a time in which the users had left.
+        first, second = meters()
+    one, other = (
+        _observed(each, started, target, (), swarm, second.refined(replace(report, timeline=None)), meter)
+        for each, target, report, meter in zip(trials, targets, reports, (first, second), strict=True)
+    )
+    # As `server_busy`, it is of both.
+    return Duet(one=replace(one, lab_cpu=second.lab_cpu) if one.swarm else one, other=other)
+
+
+def _failed(trial: Trial, started: str, reason: str) -> Observation:
+    return Observation(
+        block=trial.block, position=trial.position, cell=trial.cell, started=started, status="failed", reason=reason
+    )
+
+
+def _observed(
+    trial: Trial,
+    started: str,
+    target: Target,
+    backends: Sequence[RunningBackend],
+    swarm: Swarm,
+    report: TrialReport,
+    meter: TrialMeter,
+) -> Observation:
+    """What a trial recorded that was carried out."""
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:
-            return failed(f"the backend {backend.name} {failure} during the trial\n{backend.log_tail()}".strip())
+            died = f"the backend {backend.name} {failure} during the trial\n{backend.log_tail()}"
+            return _failed(trial, started, died.strip())
     if (failure := target.failure()) is not None:
-        return failed(f"the server {failure} during the trial\n{target.log_tail()}".strip())
+        return _failed(trial, started, f"the server {failure} during the trial\n{target.log_tail()}".strip())
     if report.completed == 0:
-        return failed(_no_answer(report))
+        return _failed(trial, started, _no_answer(report))
     if report.cut_off and (reason := _unfit(target, swarm)) is not None:
-        return failed(f"{report.cut_off} requests were cut off, and then {reason}")
-    measured = Observation(
+        return _failed(trial, started, f"{report.cut_off} requests were cut off, and then {reason}")
+    return Observation(
         block=trial.block,
         position=trial.position,
         cell=trial.cell,
         started=started,
         status="measured",
-        # Of every block it would be most of what is recorded.
-        swarm=meter.refined(report if trial.block == 0 else replace(report, timeline=None)),
+        swarm=meter.refined(report),
         server_cpu_s=meter.cpu_s,
         server_span_s=meter.span_s,
         resident_bytes=meter.resident_bytes,
@@ -238,7 +361,6 @@ def observe(
         throttled=meter.throttled,
         lab_cpu=meter.lab_cpu,
     )
-    return replace(measured, neighbours=tuple(meter.programs())) if is_disturbed(run, measured) else measured
 
 
 def _unfit(target: Target, swarm: Swarm) -> str | None:

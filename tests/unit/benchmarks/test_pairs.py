@@ -9,7 +9,7 @@ from benchmarks import pair_readings
 from benchmarks.outcome import Block
 from benchmarks.pair_readings import Pair, Window
 
-ALTERNATION, CLEAN, DUET, COST = pair_readings.READINGS
+ALTERNATION, CLEAN, DUET, DUET_COST, COST = pair_readings.READINGS
 
 
 def window(rps: float, cost_ms: float = 0.3, others: float = 0.0, disturbed: bool = False) -> Window:
@@ -96,10 +96,10 @@ def test_the_summary_has_a_row_for_each_workload_condition_and_reading(monkeypat
     monkeypatch.setattr(pair_readings, "TRIES", 20)
     rows = pair_readings.summary(blocks(rounds=10, of_round=5), window_s=0.2)
 
-    assert len(rows) == 16
+    assert len(rows) == 20
     assert all(row.keys() == rows[0].keys() for row in rows)
     by_name = {(row["workload"], row["beside"], row["measured by"]): row for row in rows}
-    assert len(by_name) == 16
+    assert len(by_name) == 20
     hello, cpu = by_name["hello", "nothing", "duet"], by_name["cpu", "a neighbour", "alternation"]
     assert cpu["pairs that count"] == "50 of 50"
     assert cpu["5 % found in 10, 30, 60 s"] == "100%, 100%, 100%"

@@ -28,6 +28,7 @@ CLOSED = TrialSpec(
     options={},
 )
 SCHEDULED = replace(CLOSED, users=1, rate=40.0)
+MS = 10**6
 
 
 class Users:
@@ -74,7 +75,7 @@ class Reader:
 
     def __init__(self, users: Users, looks: int, reading_s: float = 0.0) -> None:
         self.reading_s = reading_s
-        self.read_ns: dict[str, int] = {}
+        self.read_ns: dict[tuple[str, int], int] = {}
         self._users = users
         self._looks = looks
         self.events: list[str] = []
@@ -169,9 +170,73 @@ def test_a_lab_that_does_not_read_is_not_waited_for_forever_and_the_report_says_
     assert not users.are_at_work
 
 
-# Requests that left later than their stamps say.
+# Two targets in one window.
 
-MS = 10**6
+
+class Half(Users):
+    """Users of one of two targets, who have so many answers in the window, and are all answered once they were looked at so often."""
+
+    def __init__(self, answers: int, after: int = 0) -> None:
+        super().__init__()
+        self._answers = answers
+        self._looks = after
+
+    def progress(self) -> Progress:
+        self._looks -= 1
+        return Progress(users=4, answered=4 if self._looks < 0 else 0, failed=0)
+
+    def stop(self, _: float) -> list[Sample]:
+        self.are_at_work = False
+        end_ns = self.ends[-1][0]
+        lefts_ns = [end_ns - (number + 1) * MS for number in range(self._answers)]
+        return [Sample(1.0, f"1 2 3 {left - MS} {left}", None, False, 0, 0.0) for left in lefts_ns]
+
+
+class Both(Reader):
+    """A lab that has read the first target until its last 3.5 ms, and the second one until its last 1.5 ms."""
+
+    def request_reading(self, event: str) -> None:
+        super().request_reading(event)
+        if event == "closed":
+            end_ns = self._users.ends[0][0]
+            for number, before_ns in enumerate((3.5 * MS, 1.5 * MS)):
+                self.read_ns["window", number] = end_ns - 20 * MS
+                self.read_ns["closed", number] = round(end_ns - before_ns)
+
+
+def test_two_targets_are_loaded_in_one_window_and_their_requests_counted_between_their_own_readings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Asked(monkeypatch, 404, "")
+    # The second has its first answers later: the window waits for the users of both.
+    first, second = Half(answers=6), Half(answers=9, after=5)
+    specs = [replace(CLOSED, base_url=f"http://127.0.0.1:{port}", window_s=0.04) for port in (8001, 8002)]
+
+    found = driver.duet(specs, [first, second], TargetCores("", None), Both(first, looks=1))
+
+    assert first.ends[-1][0] == second.ends[-1][0]
+    assert not first.are_at_work
+    assert not second.are_at_work
+    assert found[0].window_s == found[1].window_s >= 0.04
+    assert found[0].settling_s > 0
+    assert [each.completed for each in found] == [6, 9]
+    assert [each.read_completed for each in found] == [3, 8]
+    assert (first.marks, second.marks) == (2, 0), "it is one process"
+    assert [each.generator_cpu for each in found] == [0.1, 0.1]
+
+
+def test_a_user_of_either_target_who_had_no_answer_is_missing_in_both_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    Asked(monkeypatch, 404, "")
+    specs = [replace(CLOSED, patience_s=0.05)] * 2
+
+    found = driver.duet(
+        specs, [first := Half(answers=6), Half(answers=0, after=10**9)], TargetCores("", None), Both(first, looks=1)
+    )
+
+    assert [each.unanswered for each in found] == [4, 4]
+
+
+# Requests that left later than their stamps say.
 
 
 class Asked:
@@ -362,13 +427,16 @@ def test_when_the_target_was_read_is_known_by_this_machines_clock(lines: Lines, 
     lab = LabChannel(lines, Writer())
     lab.request_reading("window")
     read_ns = time.monotonic_ns()
-    lines.send(op="read", at="window", read_ns=read_ns + ahead_ns, sent_ns=time.monotonic_ns() + ahead_ns)
+    # The second of two targets, which were read one after the other.
+    both_ns = [read_ns + ahead_ns, read_ns + ahead_ns + 1000]
+    lines.send(op="read", at="window", read_ns=both_ns, sent_ns=time.monotonic_ns() + ahead_ns)
 
-    assert lab.read_ns["window"] == pytest.approx(read_ns, abs=50 * MS)
+    assert lab.read_ns["window", 0] == pytest.approx(read_ns, abs=50 * MS)
+    assert lab.read_ns["window", 1] - lab.read_ns["window", 0] == 1000
     lab.request_reading("closed")
-    lines.send(op="read", at="closed", read_ns=None, sent_ns=0)
-    assert set(lab.read_ns) == {"window"}, "at its end the target had ended"
-    lines.send(op="read", at="window", read_ns=(late_ns := time.monotonic_ns()), sent_ns=late_ns)
-    assert lab.read_ns["window"] == late_ns, "of a window that was over by then"
+    lines.send(op="read", at="closed", read_ns=[None, None], sent_ns=0)
+    assert set(lab.read_ns) == {("window", 0), ("window", 1)}, "at its end the targets had ended"
+    lines.send(op="read", at="window", read_ns=[late_ns := time.monotonic_ns()], sent_ns=late_ns)
+    assert lab.read_ns["window", 0] == late_ns, "of a window that was over by then"
     lab.request_reading("window")
     assert lab.read_ns == {}, "of the trial before"

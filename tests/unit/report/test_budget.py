@@ -50,6 +50,21 @@ def test_of_many_the_nearest_are_named() -> None:
     assert left.endswith("about 40 s more for two against one; and 2 more.")
 
 
+def test_a_cost_that_is_decided_is_said_apart_from_speed() -> None:
+    found = comparison(41.7, None)
+    assert found.budget is not None
+    one, other = found.budget.left
+    left = replace(one, cost="less"), replace(other, cost="more")
+    first, second = budget.sentences(replace(found, budget=replace(found.budget, left=left, by_cost=2)))
+
+    assert first == (
+        "The budget of 125 s has decided 7 of 9 comparisons. 2 of the others are decided by CPU time a request, though not by "
+        "speed: both servers are bound by CPU."
+    )
+    assert "about 40 s more for two against one (a request takes less CPU time); two against one (too close" in second
+    assert second.endswith("(too close for any reasonable time; a request takes more CPU time).")
+
+
 def test_gates_and_a_budget_that_two_blocks_exceed_are_said() -> None:
     assert budget.sentences(comparison(spoilt=2)) == (
         "The budget of 125 s has decided 9 of 9 comparisons. Of 2 more nothing is concluded, because of broken gates.",
@@ -70,9 +85,11 @@ def test_every_format_says_it() -> None:
         "spoilt": 0,
         "decided": 8,
         "left": [],
+        "by_cost": 0,
     }
     (left,) = document["budget"]["left"]
     assert (left["workload"], left["server"], left["other"], left["more_s"]) == ("sleep", "two", "one", 42.0)
+    assert left["cost"] == "undecided"
     written = comparison_md(found)["comparison.md"].decode(), html.report(found)["report.html"].decode()
     shown = io.StringIO()
     Console(file=shown, width=300).print(terminal.comparison(found, 300))

@@ -13,9 +13,9 @@ import yaml
 
 from tests.unit.said import refusal
 from wsgilab import testing
-from wsgilab.model import Observation, Run
+from wsgilab.model import Duet, Observation, Run
 from wsgilab.model.errors import StoreError, UsageError
-from wsgilab.results.store import OBSERVATIONS_FILE, RUN_FILE, Journal, Store
+from wsgilab.results.store import DUETS_FILE, OBSERVATIONS_FILE, RUN_FILE, Journal, Store
 
 OTHERS = [
     testing.cell("two"),
@@ -563,3 +563,64 @@ def test_locks_of_an_own_application_are_kept_beside_its_run(store: Store) -> No
     (store.folder / "locks" / "gunicorn.txt").symlink_to("/etc/passwd")
     with pytest.raises(StoreError, match="is a link, not a file"):
         store.locks()
+
+
+# Duets.
+
+
+def duet_of(number: int, **changes: Any) -> Duet:
+    one, other = testing.observation(OTHERS[0], block=number, took_s=1.0), testing.observation(block=number, took_s=1.0)
+    return replace(Duet(one=one, other=other), **changes)
+
+
+def test_duets_are_kept_apart_from_observations_and_the_last_one_of_a_number_counts(store: Store) -> None:
+    failed = replace(testing.observation(OTHERS[0], block=1, status="failed", reason="it died"), swarm=None)
+    with Journal(store) as journal:
+        journal.append(FIRST)
+        assert not (store.folder / DUETS_FILE).exists(), "a run without any has no such file"
+        journal.append_duet(duet_of(0))
+        journal.append_duet(duet_of(1, one=failed))
+
+    assert store.observations() == [FIRST]
+    assert store.duets() == [duet_of(0), duet_of(1, one=failed)]
+    assert store.done_duets() == {(0, OTHERS[0])}
+    with Journal(store) as journal:
+        journal.append_duet(duet_of(1))
+    assert store.duets() == [duet_of(0), duet_of(1)]
+    assert store.done_duets() == {(0, OTHERS[0]), (1, OTHERS[0])}
+
+
+def test_a_duet_that_was_torn_by_a_killed_run_is_none_and_the_next_one_is_whole(store: Store) -> None:
+    with Journal(store) as journal:
+        journal.append_duet(duet_of(0))
+    with (store.folder / DUETS_FILE).open("ab") as file:
+        file.write(b'{"one": {"block"')
+
+    assert store.duets() == [duet_of(0)]
+    with Journal(store) as journal:
+        journal.append_duet(duet_of(1))
+    assert store.duets() == [duet_of(0), duet_of(1)]
+
+
+@pytest.mark.parametrize(
+    ("duet", "told"),
+    [
+        (
+            duet_of(0, other=testing.observation(testing.cell("three"))),
+            "other.cell: 'three' so is no cell of the experiment",
+        ),
+        (
+            duet_of(0, other=testing.observation(OTHERS[1])),
+            "other.cell: 'gunicorn-sync-1' so cannot be compared with 'two'",
+        ),
+        (duet_of(0, other=testing.observation(OTHERS[0])), "other.cell: 'two' so cannot be compared with 'two'"),
+        (duet_of(0, other=testing.observation(block=1)), "other.block: is of another duet"),
+        (duet_of(99), "one.block: 99 is none of the run's 9, counted from 0"),
+    ],
+)
+def test_what_is_no_duet_of_the_run_is_not_recorded(store: Store, duet: Duet, told: str) -> None:
+    with Journal(store) as journal:
+        message = refusal(StoreError, journal.append_duet, duet)
+
+    assert message == f"{store.folder / DUETS_FILE}: cannot be recorded: is no duet: {told}; what is there is kept"
+    assert store.duets() == []

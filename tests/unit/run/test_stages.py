@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis import budget
+from wsgilab.analysis import budget, duets
 from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, Gate, InFlight, Observation, Run, Trial
+from wsgilab.model import Cell, Duet, Gate, InFlight, Observation, Run, Trial
 from wsgilab.run.stages import Stage, stages
 
 SPEED = {"reference": 100.0, "near": 107.0, "far": 400.0, "twin": 100.5}
@@ -50,6 +50,15 @@ class Machine:
     """Of the number of trials so far."""
     disturbed: frozenset[tuple[int, Cell]] = frozenset()
     carried_out: list[tuple[int, Cell]] = field(default_factory=list)
+    at_once: dict[tuple[int, Cell], Duet] = field(default_factory=dict)
+    bound_by_cpu: frozenset[str] = frozenset()
+    """Servers that fill their core; alone a request of `near` costs a fifth more than one of the others, and hardly more at once."""
+
+    def duets(self) -> list[Duet]:
+        return list(self.at_once.values())
+
+    def done_duets(self) -> frozenset[tuple[int, Cell]]:
+        return frozenset(self.at_once)
 
     def observations(self) -> list[Observation]:
         return list(self.found.values())
@@ -76,16 +85,42 @@ class Machine:
 
     def _keep(self, trial: Trial) -> None:
         at = trial.block, trial.cell
+        if trial.beside is not None:
+            halves = [self._half(cell, trial.block, share=0.5) for cell in (trial.cell, trial.beside)]
+            self.carried_out.append(at)
+            self.at_once[at] = Duet(one=halves[0], other=halves[1])
+            return
         # A scatter with no end that comes back.
         phase = math.sin(12.9898 * (trial.block + 1) * (1 + CELLS.index(trial.cell)))
         rate = SPEED[trial.cell.server] * math.exp(0.04 * phase)
         swarm = replace(REPORT, throughput_rps=rate, latency_mean_ms=32_000 / rate)
         if at in self.disturbed and at not in self.found:
             swarm = replace(swarm, generator_others=9.0, server_busy=1.0)
+        elif trial.cell.server in self.bound_by_cpu:
+            self.carried_out.append(at)
+            alone = replace(self._half(trial.cell, trial.block, rate), position=trial.position, look=trial.look)
+            self.found[at] = alone
+            return
         self.carried_out.append(at)
         self.found[at] = replace(
             testing.observation(trial.cell, block=trial.block, position=trial.position, look=trial.look, took_s=1.0),
             swarm=swarm,
+        )
+
+    def _half(self, cell: Cell, number: int, rate: float = 100.0, share: float = 1.0) -> Observation:
+        """A server that had such a share of a full core."""
+        cost = 1.0 if cell.server != "near" else 1.2 if share == 1 else 1.005
+        swarm = replace(
+            REPORT,
+            throughput_rps=rate,
+            latency_mean_ms=32_000 / rate,
+            read_completed=round(10_000 * share / cost * math.exp(0.01 * math.sin(number * cost))),
+            read_span_s=0.3,
+            server_busy=1.0,
+            generator_others=0.0,
+        )
+        return testing.observation(
+            cell, block=number, swarm=swarm, server_cpu_s=0.3 * share, server_span_s=0.3, took_s=1.0
         )
 
 
@@ -187,3 +222,51 @@ def test_with_precision_what_is_settled_takes_part_in_no_more_blocks_also_after_
     assert {block for block, cell in machine.carried_out if cell.server == "twin"} == set(range(6))
     assert {block for block, cell in machine.carried_out if cell.server == "far"} == set(range(4))
     assert last.words == "3 cells are not settled by 4 blocks: 5 trials more."
+
+
+# Servers at once.
+
+AT_ONCE = frozenset({"reference", "near"})
+
+
+def test_servers_that_are_bound_by_cpu_are_loaded_at_once_after_the_whole_blocks_on_the_same_budget() -> None:
+    machine = Machine(bound_by_cpu=AT_ONCE)
+    first, second, third, *later = machine.measure()
+
+    assert first.trials == plan.schedule(RUN.experiment, RUN.seed)
+    assert {(trial.cell.server, trial.beside and trial.beside.server) for trial in second.trials} == {
+        ("near", "reference")
+    }
+    assert second.words == "1 comparison may be decided by CPU time a request: 4 windows with both servers at once."
+    # They are not decided by the first ones, and hardly scatter.
+    assert third.words.startswith("1 comparison may be decided by CPU time a request: ")
+    assert all(trial.beside is None for stage in later for trial in stage.trials)
+    assert len(machine.duets()) == len(second.trials) + len(third.trials) > duets.FIRST
+    assert budget.used_s([*machine.observations(), *machine.duets()]) <= BUDGET_S
+    assert budget.used_s(machine.duets()) <= duets.SHARE * (BUDGET_S - 16)
+    assert len(later) == len(plan.BUDGET_LOOKS)
+
+
+def test_without_such_servers_or_without_a_budget_none_are() -> None:
+    whole = replace(RUN, experiment=replace(RUN.experiment, blocks=4, budget_s=None))
+    for machine in (Machine(), Machine(run=whole, bound_by_cpu=AT_ONCE)):
+        machine.measure()
+        assert machine.duets() == []
+
+
+def test_a_run_that_is_interrupted_among_duets_goes_on_with_the_rest_and_after_a_look_makes_no_more() -> None:
+    whole = Machine(bound_by_cpu=AT_ONCE)
+    whole.measure()
+    for stop in (17, 19, 24):
+        machine = Machine(bound_by_cpu=AT_ONCE, stops=lambda count, stop=stop: count == stop)  # type: ignore[misc]
+        with pytest.raises(Stopped):
+            machine.measure()
+        machine.stops = lambda _: False
+        machine.measure()
+
+        assert machine.at_once.keys() == whole.at_once.keys()
+        assert len(machine.carried_out) == len(machine.found) + len(machine.at_once), "nothing is measured twice"
+    # A run of a lab that had no duets.
+    machine.at_once.clear()
+    machine.measure()
+    assert machine.duets() == []

@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from pydantic import TypeAdapter
 
 from wsgilab import testing
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, Observation, Run, Timeline, Trial, TrialReport, TrialSpec, Usage
+from wsgilab.model import Cell, Duet, Observation, Run, Timeline, Trial, TrialReport, TrialSpec, Usage
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.trial import WARM_UP_S, describe, execute, trial_spec
@@ -33,6 +33,7 @@ class Recorder:
 
     begun: list[Trial] = field(default_factory=list)
     saved: list[Observation] = field(default_factory=list)
+    duets: list[Duet] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -41,6 +42,9 @@ class Recorder:
 
     def save(self, observation: Observation) -> None:
         self.saved.append(observation)
+
+    def save_duet(self, duet: Duet) -> None:
+        self.duets.append(duet)
 
     def advance(self, step: str) -> None:
         self.steps.append(step)
@@ -865,3 +869,93 @@ def test_where_the_kernel_tells_the_lab_to_the_nanosecond_that_is_what_counts(mo
     assert told.swarm.server_busy == 0.75
     assert told.swarm.generator_others == pytest.approx(0.02)
     assert (untold.swarm.server_busy, untold.swarm.generator_others) == (0.5, 0.01)
+
+
+# Two servers at once.
+
+DUET = Trial(block=3, position=0, cell=ONE, beside=TWO)
+
+
+def test_in_a_duet_both_servers_are_loaded_at_once_each_by_all_of_its_users_for_two_windows() -> None:
+    lab = Lab()
+    assert lab.execute(DUET) == [], "it is no trial of either"
+
+    alone = [trial_spec(trial(cell), BOTH, f"http://{cell.server}.invalid") for cell in (ONE, TWO)]
+    assert lab.swarm.specs == [replace(each, window_s=0.6) for each in alone]
+    (duet,) = lab.observer.duets
+    assert [(each.block, each.cell, each.status) for each in (duet.one, duet.other)] == [
+        (3, ONE, "measured"),
+        (3, TWO, "measured"),
+    ]
+    assert duet.took_s is not None
+    assert lab.observer.steps == [f"duet 4, {describe(ONE)}, with two"]
+
+
+def test_both_are_read_at_both_ends_of_the_window_each_at_a_moment_of_its_own() -> None:
+    lab = Lab()
+    lab.targets["two"].cpu_s = 7.0
+    asked_ns = time.monotonic_ns()
+    lab.execute(DUET)
+
+    (duet,) = lab.observer.duets
+    assert [each.server_cpu_s for each in (duet.one, duet.other)] == pytest.approx([0.01, 0.01])
+    one_begin, other_begin, one_end, other_end = (each or 0 for each in lab.swarm.read_ns)
+    assert asked_ns <= one_begin < other_begin <= other_end < one_end <= time.monotonic_ns()
+    spans_s = [(one_end - one_begin) / 1e9, (other_end - other_begin) / 1e9]
+    assert [each.server_span_s for each in (duet.one, duet.other)] == pytest.approx(spans_s, abs=1e-6)
+
+
+def test_a_server_that_dies_in_a_duet_fails_alone_and_is_started_again_before_the_next() -> None:
+    lab = Lab()
+
+    def answer(spec: TrialSpec) -> TrialReport:
+        if not lab.observer.duets:
+            lab.targets["one"].died = "exited with 3"
+        return testing.trial_report()
+
+    lab.answer(answer).execute(DUET, replace(DUET, block=4))
+
+    first, second = lab.observer.duets
+    assert (first.one.status, first.other.status) == ("failed", "measured")
+    assert first.one.reason == "the server exited with 3 during the trial"
+    assert (second.one.status, second.other.status) == ("measured", "measured")
+    assert lab.observer.said[0] == f"failed: {describe(ONE)}: the server exited with 3 during the trial"
+
+
+def test_where_one_server_cannot_be_loaded_there_is_no_duet() -> None:
+    stubborn = Stubborn(server=testing.server("one"), died="ended by signal 9")
+    lab = Lab(targets={"one": stubborn, "two": FakeTarget(server=testing.server("two"))})
+    lab.execute(DUET)
+
+    (duet,) = lab.observer.duets
+    assert lab.swarm.specs == []
+    assert duet.one.reason.startswith("the server ended by signal 9 before the trial, and then one did not start")
+    assert duet.other.reason == "the other server of the duet cannot be loaded"
+
+
+def test_what_was_read_of_a_duet_after_its_users_had_left_does_not_count() -> None:
+    lab = Lab().answer(lambda _: testing.trial_report(read_late=True))
+    lab.execute(DUET)
+
+    (duet,) = lab.observer.duets
+    assert [each.server_cpu_s for each in (duet.one, duet.other)] == [None, None]
+
+
+def test_what_others_used_in_a_duet_is_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([(10.0, (1.0, 5.0)), (12.0, (2.5, 5.84))])
+
+    def snapshot(*_: object) -> neighbours.Snapshot:
+        at_s, cores_s = next(moments)
+        return neighbours.Snapshot(at_s=at_s, cpu_s={}, own_s=at_s / 10, cores_s=cores_s)
+
+    monkeypatch.setattr(neighbours, "snapshot", snapshot)
+    lab = Lab(owns=lambda _: False).answer(
+        lambda _: testing.trial_report(server_busy=0.5, generator_used=0.4, generator_others=0.01)
+    )
+    lab.execute(DUET)
+
+    (duet,) = lab.observer.duets
+    for each in (duet.one, duet.other):
+        assert each.swarm is not None
+        assert (each.swarm.server_busy, each.swarm.generator_others) == pytest.approx((0.75, 0.02))
+        assert each.lab_cpu == pytest.approx(0.1)

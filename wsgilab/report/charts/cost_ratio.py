@@ -7,6 +7,7 @@ from functools import partial
 import altair as alt
 
 from wsgilab.model import Comparison, Conditions, CostRatio, Interval, PairResult
+from wsgilab.model.text import counted
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, ends, kept, kept_rows, labels, place
 from wsgilab.report.charts.marks import data, dots, point
@@ -95,5 +96,5 @@ def _row(comparison: Comparison, pair: PairResult, cost: CostRatio) -> tuple[str
         tables.ends(cost.ratio, "{:.2f}".format),
         cost.verdict,
         f"{cost.margin:.1%}",
-        str(cost.blocks),
+        f"{counted(cost.blocks, 'window')} with both at once" if cost.duet else str(cost.blocks),
     )
