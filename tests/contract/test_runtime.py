@@ -25,9 +25,10 @@ from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
 from wsgilab.load.client import LocustSwarm
 from wsgilab.load.samples import LATE_PAGE
-from wsgilab.model import Server, TrialSpec
+from wsgilab.model import Server, Trial, TrialSpec
 from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
+from wsgilab.run.trial import observe_both
 from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
@@ -142,6 +143,34 @@ def test_a_loaded_target_is_measured_inside_and_outside(fleet: Fleet, swarm: Loc
     assert report.failures == report.cut_off == report.unanswered == 0
     assert after.cpu_s > before.cpu_s
     assert after.resident_bytes > 10_000_000
+
+
+def test_two_servers_are_loaded_in_one_window_and_each_is_read_for_itself(
+    runtime: Runtime, fleet: Fleet, swarm: LocustSwarm
+) -> None:
+    names = "gunicorn-sync-4", "gunicorn25-eventlet"
+    one, other = (cell(name, workload="hello", users=8) for name in names)
+    duet = observe_both(
+        Trial(block=0, position=0, cell=one, beside=other),
+        run(experiment(one, other, window_s=0.2)),
+        [fleet[name] for name in names],
+        swarm,
+        owns=runtime.owns,
+    )
+
+    halves = [duet.one, duet.other]
+    reports = [each.swarm for each in halves if each.swarm is not None]
+    assert [each.reason for each in halves] == ["", ""]
+    assert reports[0].window_s == reports[1].window_s >= 0.4
+    assert reports[0].server_busy == reports[1].server_busy is not None
+    # Each server's own processes served its requests, and each was read at moments of its own.
+    assert len(reports[0].in_flight.requests_per_process) > len(reports[1].in_flight.requests_per_process) == 1
+    for half, report in zip(halves, reports, strict=True):
+        assert report.failures == report.cut_off == 0
+        assert half.server_cpu_s
+        assert report.read_completed
+        assert report.read_span_s == pytest.approx(half.server_span_s, abs=0.05)
+    assert reports[0].read_span_s != reports[1].read_span_s
 
 
 def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustSwarm) -> None:
