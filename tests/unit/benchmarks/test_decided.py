@@ -60,11 +60,45 @@ def test_a_short_run_decides_some_and_is_wrong_on_the_other_side_or_where_there_
     assert sorted(decided.judged(long, compared(8, without)).decided) == [False, True]
 
 
+def test_what_cpu_time_alone_decides_is_counted_apart_and_may_be_wrong_by_itself() -> None:
+    def costing(run: Run, observations: Sequence[Observation], cost: Mapping[str, float]) -> Comparison:
+        """All are bound by CPU, as fast as they were, and a request of some costs more."""
+        given = [
+            replace(
+                each,
+                server_cpu_s=0.285,
+                swarm=each.swarm
+                and replace(
+                    each.swarm,
+                    read_completed=round(10_000 / cost.get(each.cell.server, 1.0)),
+                    read_span_s=0.3,
+                    server_busy=0.96,
+                    generator_others=0.0,
+                ),
+            )
+            for each in observations
+        ]
+        return compare(run, given)
+
+    long = costing(*measured(40), {"slow": 1.25, "far": 0.7})
+    # Too rough for the speed of one that is slower.
+    rough = costing(*measured(4, scatter=0.15), {"slow": 1.25, "far": 0.7})
+    found = decided.judged(long, rough)
+    assert (sorted(found.decided), found.wrong, found.by_cost, found.wrong_costs) == ([False, True], 0, 1, 0)
+    turned = decided.judged(long, costing(*measured(4, scatter=0.15), {"slow": 0.8}))
+    assert (turned.by_cost, turned.wrong_costs) == (1, 1)
+    idle = decided.judged(long, compared(4, scatter=0.15))
+    assert (idle.by_cost, idle.wrong_costs) == (0, 0)
+
+
 def test_the_table_has_each_short_run_and_the_lab_before_and_a_run_that_says_nothing_is_refused() -> None:
     run, observations = measured(40)
     found = decided.summary(compare(run, observations), observations, [compared(8), compared(8)])
 
     assert [(row["decided"], row["wrong verdicts"]) for row in found.rows[:2]] == [("2 (100%)", "0")] * 2
+    assert [(row["by CPU time alone"], row["wrong ones of CPU time"]) for row in found.rows] == [("0", "0")] * 2 + [
+        ("–", "–")
+    ]
     assert str(found.rows[2]["run"]).startswith("the lab before, 10 times 4 blocks")
     (claim,) = found.claims
     assert (claim.rounds, claim.ratio.median) == (2, 1.0)

@@ -612,6 +612,16 @@ def test_cost_over_the_references_is_shown_where_it_decides_something_or_others_
     )
 
 
+def test_a_cost_by_windows_with_both_at_once_is_shown_as_that() -> None:
+    alike = of(costing("one", 10.0) + costing("two", 10.02))
+    (pair,) = alike.pairs
+    assert pair.cost is not None
+    cost = replace(pair.cost, blocks=5, duet=True, because="by 5 windows with both at once")
+    found = figure(replace(alike, pairs=(replace(pair, cost=cost),)), "cost-ratio")
+
+    assert [row[-1] for row in found.table.rows] == ["5 windows with both at once"]
+
+
 def test_an_interval_without_end_is_cut_where_the_axis_of_costs_ends() -> None:
     wild = [costing("two", 5.0 * 4 ** ((-1) ** block), 0.5)[block] for block in BLOCKS]
     (panel,) = figure(of(costing("one", 5.0, 0.5) + wild), "cost-ratio").panels

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from wsgilab import testing
-from wsgilab.model import Cell, Observation, Trial
+from wsgilab.model import Cell, Duet, Observation, Trial
 from wsgilab.results.store import Journal
 from wsgilab.run.observer import RunObserver
 from wsgilab.run.watch import Watch
@@ -22,6 +22,7 @@ class Alone:
 
     def __init__(self) -> None:
         self.saved: list[Observation] = []
+        self.duets: list[Duet] = []
         self.shown: list[str] = []
         self.most = self._now = 0
 
@@ -34,6 +35,10 @@ class Alone:
     def append(self, observation: Observation) -> None:
         self._enter()
         self.saved.append(observation)
+
+    def append_duet(self, duet: Duet) -> None:
+        self._enter()
+        self.duets.append(duet)
 
     def begin(self, _: Cell, progress: str) -> None:
         self._enter()
@@ -71,3 +76,11 @@ def test_a_trial_that_is_repeated_keeps_its_number() -> None:
             observer.begin(trial)
 
     assert alone.shown == [f"{number} of 7 trials" for number in (4, 5, 4, 6)]
+
+
+def test_a_duet_is_recorded_as_one_and_shown_as_no_trial() -> None:
+    alone = Alone()
+    duet = Duet(one=testing.observation(ONE), other=testing.observation(TWO))
+    made(alone).save_duet(duet)
+
+    assert (alone.duets, alone.saved) == ([duet], [])
