@@ -14,7 +14,7 @@ from wsgilab.analysis.compare import broken_gates, compare
 from wsgilab.analysis.pairs import grouped, level_at, paired, paired_comparisons, throughput_rps
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, InFlight, Observation, Run
+from wsgilab.model import Cell, Duet, InFlight, Observation, Run
 
 SERVERS = ("reference", "near", "far", "twin")
 SPEED = {"reference": 100.0, "near": 125.0, "far": 400.0, "twin": 100.0}
@@ -77,6 +77,19 @@ def test_it_fits_the_time_until_the_look_on_all_lanes_together() -> None:
     assert budget.end_s(run, observations, 2) == 16
     assert 0 < one <= 8 + len(SERVERS), "the look may be a block late"
     assert one < sum(map(len, allocated(run, observations, lanes=2))) <= 2 * 10 + len(SERVERS)
+
+
+def test_what_duets_took_is_gone() -> None:
+    cells = cells_of()
+    observations = observed(cells, range(2))
+    one, other = (replace(testing.observation(cell), took_s=5.0) for cell in cells[:2])
+    sound: Mapping[Cell, tuple[()]] = dict.fromkeys(cells, ())
+
+    def chosen(budget_s: float, duets: Sequence[Duet]) -> Sequence[object]:
+        return budget.allocate(run_of(*cells, budget_s=budget_s), observations, sound, 4, duets=duets)
+
+    assert 0 < len(chosen(16.0, [])) < len(chosen(26.0, []))
+    assert chosen(26.0, [Duet(one=one, other=other)] * 2) == chosen(16.0, [])
 
 
 def test_the_cheaper_of_two_workloads_comes_first() -> None:
