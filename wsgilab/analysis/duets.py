@@ -8,7 +8,7 @@ a request does not cost quite what it costs alone, nor alike for servers that ar
 With a budget, some comparisons with the reference get duets before the rest of it is given away: those whose speed is open, and
 likely to stay so for a while, of servers that are bound by CPU alone. Whole blocks choose them. Whether a comparison gets more than
 the first few depends on whether these decide it, which is a look of its own with the share of the error rate that the first look at
-speed has; and how many more, on how much they scatter, never on what they say.
+speed has; and how many more, on how much they scatter and on what the whole blocks show, never on what they themselves say.
 """
 
 import math
@@ -31,12 +31,13 @@ FIRST = stats.FEWEST_BLOCKS
 """So many duets of a comparison come first; where fewer count, none does."""
 MOST = 16
 """A comparison that would take more gets the first ones alone."""
-USUAL = 8
+USUAL = 6
 """So many it is taken to get, when it is chosen."""
 SHARE = 1 / 3
 """What duets may take, at most, of what the whole blocks leave of a budget."""
 BEYOND = 0.04
-"""Costs that differ by so much more than the margin are to be told apart: by 5 % where servers are alike."""
+"""Costs that differ by so much more than the margin are to be told apart, if not by what the whole blocks show: by 5 % where servers
+are alike."""
 FULL = 0.97
 """Cores bind if servers, with others, use so much of them."""
 UNLIKE = 0.1
@@ -200,10 +201,9 @@ def first(
     sound = {cell: [gate for gate in gates if gate != "neighbour"] for cell, gates in broken.items()}
     needed = budget.open_speeds(run, observations, sound)
     apart = {
-        pair: abs(math.log(statistics.median(ratios)))
+        pair: _apart(pair, by_cell)
         for pair, blocks in needed.items()
         if (blocks is None or blocks > plan.WHOLE_BLOCKS + FIRST) and _suits(run, pair, by_cell)
-        if (ratios := paired(*pair, cpu_ms_per_request, (), by_cell).ratios.values())
     }
     took_s, left_s = budget.trial_s(by_cell), _time_s(run, observations, lanes)
     chosen = {}
@@ -224,7 +224,8 @@ def rest(run: Run, observations: Sequence[Observation], duets: Sequence[Duet], l
     is_open = [pair for pair, cost in _costs(run, known).items() if cost.verdict == "undecided"]
     left_s = _time_s(run, observations, lanes) - budget.used_s(before)
     chosen = {}
-    for pair, count in _needed(run, {pair: known[pair] for pair in is_open}).items():
+    by_cell = grouped(observations)
+    for pair, count in _needed(run, {pair: (known[pair], _apart(pair, by_cell)) for pair in is_open}).items():
         of_pair_s = (count - FIRST) * statistics.fmean(duet.took_s or 0.0 for duet in made[pair])
         if of_pair_s <= left_s:
             chosen[pair] = count
@@ -232,23 +233,34 @@ def rest(run: Run, observations: Sequence[Observation], duets: Sequence[Duet], l
     return chosen
 
 
-def _needed(run: Run, known: Mapping[Pair, Ratios]) -> Mapping[Pair, int]:
-    """How many duets of each comparison would show BEYOND, the fewest first; without those for which MOST are too few."""
+def _apart(pair: Pair, by_cell: ByCell) -> float:
+    """By how much the costs of two servers seem to differ, as a logarithm; 0 where they were not read."""
+    ratios = paired(*pair, cpu_ms_per_request, (), by_cell).ratios.values()
+    return abs(math.log(statistics.median(ratios))) if ratios else 0.0
+
+
+def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]]) -> Mapping[Pair, int]:
+    """How many duets of each comparison would show by how much its costs seem to differ, or BEYOND if that is more, the fewest first;
+    without those for which MOST are too few."""
     kin: dict[tuple[str, ...], list[Paired]] = defaultdict(list)
-    for pair, ratios in known.items():
+    for pair, (ratios, _) in known.items():
         of_pair = _paired(pair, ratios.by_number)
         kin[of_pair.kin].append(of_pair)
     found: dict[Pair, int] = {}
     for alike in kin.values():
-        least = [_margin(run, (each.cell, each.other), known[each.cell, each.other].others) for each in alike]
+        least, sought = [], []
+        for each in alike:
+            ratios, apart = known[each.cell, each.other]
+            least.append(_margin(run, (each.cell, each.other), ratios.others))
+            sought.append(max(1 + least[-1] + BEYOND, math.exp(apart)))
         scatters = budget.spreads(alike)
         for count in range(FIRST + 1, MOST + 1):
             drawn = [
-                budget.drawn(replace(each, ratios={0: 1 + share + BEYOND}), spread, count, plan.BUDGET_LOOKS[-1])
-                for each, share, spread in zip(alike, least, scatters, strict=True)
+                budget.drawn(replace(each, ratios={0: ratio}), spread, count, plan.BUDGET_LOOKS[-1])
+                for each, ratio, spread in zip(alike, sought, scatters, strict=True)
             ]
-            for each, share, interval in zip(drawn, least, intervals(run, drawn, shares(run, "duet")), strict=True):
-                if interval is not None and verdict(interval, share) != "undecided":
+            for each, enough, interval in zip(drawn, least, intervals(run, drawn, shares(run, "duet")), strict=True):
+                if interval is not None and verdict(interval, enough) != "undecided":
                     found.setdefault((each.cell, each.other), count)
     return dict(sorted(found.items(), key=lambda each: each[1]))
 

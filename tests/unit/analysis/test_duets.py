@@ -211,9 +211,9 @@ def test_what_seems_to_differ_most_in_cost_comes_first_as_far_as_a_third_of_the_
     run, costs = run_of(ONE, TWO, THREE), {"two": 1.1, "three": 0.7}
 
     assert chosen(run, alone(ONE, TWO, THREE, cost=costs)) == ["three", "two"]
-    # Six seconds are for the two blocks, and each comparison is taken to need eight duets of two.
-    assert chosen(run_of(ONE, TWO, THREE, budget_s=6 + 3 * 16), alone(ONE, TWO, THREE, cost=costs)) == ["three"]
-    assert chosen(run_of(ONE, TWO, THREE, budget_s=6 + 3 * 15), alone(ONE, TWO, THREE, cost=costs)) == []
+    # Six seconds are for the two blocks, and each comparison is taken to need six duets of two.
+    assert chosen(run_of(ONE, TWO, THREE, budget_s=6 + 3 * 12), alone(ONE, TWO, THREE, cost=costs)) == ["three"]
+    assert chosen(run_of(ONE, TWO, THREE, budget_s=6 + 3 * 11), alone(ONE, TWO, THREE, cost=costs)) == []
 
 
 def test_what_seems_to_differ_by_no_more_than_the_margin_gets_none() -> None:
@@ -284,8 +284,9 @@ def lane(targets: str, *swarm: str) -> LaneRecord:
 def test_more_of_them_follow_as_many_as_the_first_ones_scatter_and_whatever_they_say() -> None:
     observations = alone(ONE, TWO)
 
-    def wanted(ratio: float, scatter: float) -> int | None:
-        return duets.rest(RUN, observations, some(duets.FIRST, ratio, scatter)).get(PAIR)
+    def wanted(ratio: float, scatter: float, apart: float = 1.0) -> int | None:
+        seems = alone(ONE, TWO, cost={"two": apart})
+        return duets.rest(RUN, seems, some(duets.FIRST, ratio, scatter)).get(PAIR)
 
     quiet, rough = wanted(1.0, 0.005), wanted(1.0, 0.015)
     assert quiet is not None
@@ -293,6 +294,10 @@ def test_more_of_them_follow_as_many_as_the_first_ones_scatter_and_whatever_they
     assert duets.FIRST < quiet < rough <= duets.MOST
     assert wanted(1.02, 0.015) == rough
     assert wanted(1.0, 0.2) is None, "they could not decide it"
+    further = wanted(1.0, 0.015, apart=1.1)
+    assert further is not None
+    assert further < rough, "what the whole blocks show is easier to decide"
+    assert wanted(1.0, 0.015, apart=1.02) == rough
     assert wanted(2.0, 0.005) is None, "it is decided"
     # What is measured meanwhile does not change it: a run that goes on asks for the same ones.
     more = [*some(duets.FIRST, 1.0, 0.015), *[duet(number, 3.0) for number in range(duets.FIRST, 9)]]
