@@ -19,16 +19,19 @@ Sharing = Literal["shared", "scattered", "pinned"]
 """How requests find a slot. `shared`: the next slot that is free in any process takes the next request. `scattered`: a process takes
 requests before it has a slot for them, so some queue there while others have slots to spare. `pinned`: and users stay with theirs."""
 
-Limit = Literal["slots", "cpu", "gil", "demand"]
+Limit = Literal["slots", "cpu", "gil", "balance", "demand"]
 """What holds the throughput where it is, as in `BoundBy`."""
 
 FULL = 0.9
 """From this share of the cores, or of the slots, on they are what binds."""
 MOST_COUNTED = 400
 """States with more requests are not counted one by one: what is lost to chance falls with their number."""
+MOST_PARTS = 150
+"""And a distribution has no more parts."""
 STEADY = 0.25
 """With less spread than this, requests leave in step: those that wait do so for whole rounds."""
 _TINY = 1e-12
+_MOST_STATES = 50_000
 _FAR = 25.0
 """States of which the logarithm of the chance is so much lower than the highest are not counted."""
 
@@ -122,6 +125,8 @@ class _Station:
         """The rate at which requests leave, by how many hold a slot."""
         self.computing: Sequence[float] = [1.0]
         """The chance that 0, 1, ... of the last number of them compute."""
+        self.each_ms: list[float] = []
+        """CPU time of a request over the cores that 1, 2, ... that compute keep busy."""
 
     # --- from the inside out: computing, slots, server
 
@@ -143,19 +148,21 @@ class _Station:
         """One step of the mean value analysis. That no request computes has its chance from the delay's own network, as
         one minus the others it would be lost to rounding."""
         count, wait_ms = len(self.flow), self.model.wait_ms
-        each_ms = [self.model.cpu_ms / self.busy_cores(number) for number in range(1, len(self.computing) + 1)]
-        stay_ms = math.fsum(
-            number * ms * chance for number, (ms, chance) in enumerate(zip(each_ms, self.computing, strict=True), 1)
+        while len(self.each_ms) < len(self.computing):
+            self.each_ms.append(self.model.cpu_ms / self.busy_cores(len(self.each_ms) + 1))
+        stay_ms = sum(
+            number * ms * chance
+            for number, (ms, chance) in enumerate(zip(self.each_ms, self.computing, strict=False), 1)
         )
         flow = count / max(wait_ms + stay_ms, _TINY)
         none = self.computing[0] * flow * wait_ms / count
-        found = [none, *(flow * ms * chance for ms, chance in zip(each_ms, self.computing, strict=True))]
+        found = [none, *(flow * ms * chance for ms, chance in zip(self.each_ms, self.computing, strict=False))]
         while found[-1] < _TINY and len(found) > 1:
             found.pop()
         self.flow.append(flow)
         self.computing = _normalised(found)
 
-    def holding(self, there: int) -> float:
+    def holding(self, there: float) -> float:
         """How many of the requests that are there hold a slot, on average."""
         if not self.is_apart or self.threads == math.inf:
             return min(there, self.slots)
@@ -170,14 +177,14 @@ class _Station:
             held = self.workers * math.fsum(chance * min(here, self.threads) for here, chance in enumerate(crowd))
         else:
             # In units of a request's time in a slot: the mean value analysis of equal stations with `threads` servers each.
-            stay = math.fsum(chance * max(1.0, (here + 1) / self.threads) for here, chance in enumerate(before))
+            stay = sum(chance * max(1.0, (here + 1) / self.threads) for here, chance in enumerate(before))
             held = count / stay
             more = [held / self.workers / min(here + 1, self.threads) * chance for here, chance in enumerate(before)]
             crowd = _normalised([max(0.0, 1 - math.fsum(more)), *more])
         self.held.append(held)
         self.crowds.append(crowd)
 
-    def rate(self, there: int) -> float:
+    def rate(self, there: float) -> float:
         """The rate at which requests leave while so many are there."""
         return self.leaving(self.holding(there))
 
@@ -199,12 +206,14 @@ class _Station:
         throughput = flow * model.throughput_factor
         latency_ms = max(users / throughput - model.pause_ms, _TINY)
         # Who arrives sees the others as if they were alone (Sevcik and Mitrani 1981, doi:10.1145/322248.322257).
-        p95 = _percentile(0.95, self._latencies(self._population(users - 1), 1.0), users / flow - model.pause_ms)
+        p95 = _percentile(
+            0.95, self._latencies(self._population(users - 1), 1.0), max(users / flow - model.pause_ms, _TINY)
+        )
         return Expected(
             throughput_rps=throughput * 1000,
             latency_mean_ms=latency_ms,
             p95_ms=p95 * model.p95_factor,
-            bound_by=self._bound_by(flow, held),
+            bound_by=self._bound_by(flow, held, math.fsum(chance * count for count, chance in there)),
         )
 
     def _population(self, users: int) -> Sequence[tuple[int, float]]:
@@ -221,11 +230,9 @@ class _Station:
         """With requests on a schedule, `rate` a second."""
         arriving = rate / 1000 / self.model.throughput_factor
         if arriving >= self.limit * (1 - 1e-3):
-            bound_by = self._bound_by(self.limit, self.slots)
+            bound_by = self._bound_by(self.limit, self.slots, self.slots)
             most = self.limit * self.model.throughput_factor * 1000
-            return Expected(
-                throughput_rps=min(rate, most), latency_mean_ms=None, p95_ms=None, bound_by=bound_by
-            )
+            return Expected(throughput_rps=min(rate, most), latency_mean_ms=None, p95_ms=None, bound_by=bound_by)
         there = self._crowd_of(arriving)
         latencies = self._latencies(there, self._irregular(arrivals, arriving))
         mean_ms = math.fsum(weight * mean for weight, mean, _ in latencies)
@@ -239,7 +246,7 @@ class _Station:
     def _crowd_of(self, arriving: float) -> Sequence[tuple[int, float]]:
         """How many requests are at the server, with the chance of each number."""
         logs, highest = [0.0], 0.0
-        while logs[-1] >= highest - _FAR:
+        while logs[-1] >= highest - _FAR and len(logs) < _MOST_STATES:
             logs.append(logs[-1] + math.log(arriving / self.rate(len(logs))))
             highest = max(highest, logs[-1])
         return _likely(logs)
@@ -263,19 +270,20 @@ class _Station:
         every = max(1, len(seen) // 60)
         found: list[Part] = []
         for at in range(0, len(seen), every):
-            weight = math.fsum(chance for _, chance in seen[at : at + every])
-            others = seen[min(at + every // 2, len(seen) - 1)][0]
+            alike = seen[at : at + every]
+            weight = math.fsum(chance for _, chance in alike)
+            others = math.fsum(number * chance for number, chance in alike) / weight
             stay_ms = self.holding(others + 1) / self.rate(others + 1)
             for share, here, slots in self._before_it(others):
                 found += self._latency(weight * share, here, slots, stay_ms, irregular)
         return found
 
-    def _before_it(self, others: int) -> Iterable[tuple[float, float, float]]:
+    def _before_it(self, others: float) -> Iterable[tuple[float, float, float]]:
         """Chance, number of others that the same slots are for, and those slots."""
         if not self.is_apart or self.threads == math.inf:
             yield 1.0, others, self.slots
             return
-        counted = min(others, MOST_COUNTED)
+        counted = min(round(others), MOST_COUNTED)
         self.holding(counted)
         for here, chance in enumerate(self.crowds[counted]):
             if chance > 1e-6:  # noqa: PLR2004 - no percentile knows of them
@@ -296,10 +304,12 @@ class _Station:
         behind_squared = queue * (spread_ms / slots * irregular) ** 2 if queue else 0.0
         yield weight, outside_ms + behind_ms + stay_ms, behind_squared + spread_ms**2
 
-    def _bound_by(self, flow: float, held: float) -> Limit:
+    def _bound_by(self, flow: float, held: float, there: float) -> Limit:
         if flow * self.model.cpu_ms >= FULL * self.usable:
             return "gil" if self.usable < self.cores else "cpu"
-        return "slots" if held >= FULL * self.slots else "demand"
+        if held >= FULL * self.slots:
+            return "slots"
+        return "balance" if self.is_apart and held < FULL * min(there, self.slots) else "demand"
 
 
 def _at(counted: Sequence[float], place: float, limit: float) -> float:
@@ -346,20 +356,38 @@ def _percentile(share: float, parts: Sequence[Part], mean: float) -> float:
 
     The cube root of a gamma variable is nearly normal (Wilson and Hilferty 1931, doi:10.1073/pnas.17.12.684).
     """
-    total = math.fsum(weight for weight, _, _ in parts)
-    scale = mean * total / math.fsum(weight * each for weight, each, _ in parts)
-    ninths = [(weight / total, each, max(variance / each**2 / 9, 1e-9)) for weight, each, variance in parts]
+    few = _merged(parts)
+    total = math.fsum(weight for weight, _, _ in few)
+    scale = mean * total / math.fsum(weight * each for weight, each, _ in few)
+    roots = []
+    for weight, each, variance in few:
+        ninth = max(variance / each**2 / 9, 1e-9)
+        deviation = math.sqrt(2 * ninth)
+        roots.append((weight / total / 2, (1 - ninth) / deviation, each ** (-1 / 3) / deviation))
 
     def below(value: float) -> float:
-        return math.fsum(
-            weight * math.erfc(((1 - ninth) - (value / each) ** (1 / 3)) / math.sqrt(2 * ninth)) / 2
-            for weight, each, ninth in ninths
-        )
+        root = value ** (1 / 3)
+        return sum(half * math.erfc(middle - root * slope) for half, middle, slope in roots)
 
-    low, high = 0.0, max(each for _, each, _ in ninths)
+    low, high = 0.0, max(each for _, each, _ in few)
     while below(high) < share:
         high *= 2
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if below(middle) < share else (low, middle)
     return high * scale
+
+
+def _merged(parts: Sequence[Part]) -> Sequence[Part]:
+    """No more parts than MOST_PARTS, those with neighbouring means taken together."""
+    every = math.ceil(len(parts) / MOST_PARTS)
+    if every == 1:
+        return parts
+    ordered = sorted(parts, key=lambda part: part[1])
+    found = []
+    for at in range(0, len(ordered), every):
+        alike = ordered[at : at + every]
+        weight = sum(part[0] for part in alike)
+        mean = sum(part[0] * part[1] for part in alike) / weight
+        found.append((weight, mean, sum(part[0] * (part[2] + (part[1] - mean) ** 2) for part in alike) / weight))
+    return found
