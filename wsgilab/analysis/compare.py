@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import budget, stats
+from wsgilab.analysis import budget, prediction, scalability, stats
 from wsgilab.analysis.cost import with_costs
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
@@ -45,6 +45,8 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
         machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(recommend(run, by_cell, results, pairs, wish)),
         budget=budget.outcome(run, by_cell, every, pairs, duets, costs_if_bound_by_cpu(compared, results)),
+        predictions=tuple(prediction.predictions(run, results)),
+        laws=tuple(scalability.laws(results)),
     )
 
 
@@ -84,6 +86,12 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     results = [cell_result(run, cell, by_cell[cell], summary=median_alone, unit="seconds") for cell in cells]
     found = _uncompared(run, given, results)
     return replace(found, trials=found.measured, confidence=0.0, interleaved=False)
+
+
+def figures_alone(run: Run, observations: Iterable[Observation]) -> Sequence[CellResult]:
+    """The figures of every cell that was measured, compared with nothing."""
+    by_cell = grouped(observations)
+    return [cell_result(run, cell, by_cell[cell]) for cell in _in_order(run, by_cell)]
 
 
 def unsettled(run: Run, observations: Iterable[Observation], blocks: int) -> frozenset[Cell]:

@@ -55,6 +55,7 @@ from wsgilab.model.observation import (
     TrialStatus,
     Usage,
 )
+from wsgilab.model.prediction import Prediction, ScalabilityLaw
 from wsgilab.model.rounding import Interval
 from wsgilab.model.run import SCHEMA, Origin, Run, RuntimeName, Stack
 from wsgilab.model.site import LaneRecord, Machine, Site, SiteMachine
@@ -114,6 +115,7 @@ __all__ = [
     "Parameter",
     "PartTimes",
     "Place",
+    "Prediction",
     "Request",
     "RequestFigures",
     "RequestReport",
@@ -121,6 +123,7 @@ __all__ = [
     "Run",
     "RunsComparison",
     "RuntimeName",
+    "ScalabilityLaw",
     "Scaling",
     "Server",
     "ServerContrast",

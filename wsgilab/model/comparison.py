@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from wsgilab.model.advice import Advice
 from wsgilab.model.experiment import Cell
 from wsgilab.model.observation import LatencyParts, Timeline
+from wsgilab.model.prediction import Prediction, ScalabilityLaw
 from wsgilab.model.rounding import Digits, Interval
 from wsgilab.model.run import Run
 
@@ -321,5 +322,9 @@ class Comparison:
     """For each group of conditions in which servers were compared."""
     budget: BudgetOutcome | None = None
     """None without a budget."""
+    predictions: tuple[Prediction, ...] = ()
+    """Of every cell that others of its kind predict."""
+    laws: tuple[ScalabilityLaw, ...] = ()
+    """Of every four cells or more that differ in users, or in cores, alone."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""
