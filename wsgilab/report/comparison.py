@@ -18,7 +18,9 @@ from wsgilab.model import (
     OpenComparison,
     PairResult,
     Place,
+    Prediction,
     RequestFigures,
+    ScalabilityLaw,
     Scaling,
     Wish,
 )
@@ -224,6 +226,10 @@ class ComparisonFile(TypedDict):
     """Which server to run, for each of the conditions under which servers were compared."""
     budget: NotRequired[BudgetEntry]
     """What the budget has decided, and what it left; absent without one."""
+    predictions: NotRequired[tuple[Annotated[Prediction, Flat()], ...]]
+    """Every cell as the queueing model predicts it from others of the same kind of server; absent where there are none."""
+    laws: NotRequired[tuple[Annotated[ScalabilityLaw, Flat()], ...]]
+    """What more users, or more cores, bring by the universal scalability law; absent where no four cells differ in that alone."""
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -249,6 +255,10 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     }
     if comparison.budget is not None:
         document["budget"] = entry(BudgetEntry, comparison.budget)
+    if comparison.predictions:
+        document["predictions"] = comparison.predictions
+    if comparison.laws:
+        document["laws"] = comparison.laws
     return {"comparison.yaml": dump(document, ComparisonFile)}
 
 

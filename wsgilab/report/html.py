@@ -10,7 +10,7 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison, by_conditions
-from wsgilab.report import budget, machines, markdown, recommendation, reproduce, tables
+from wsgilab.report import budget, machines, markdown, prediction, recommendation, reproduce, tables
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
@@ -89,6 +89,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
 
     run = comparison.run
     answer, effects = tables.answer(comparison), machines.effects(comparison)
+    predicted = prediction.predicted(comparison)
     by_request = (tables.by_request(comparison, each) for each in by_conditions(comparison.cells))
     grouped = dict(
         zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
@@ -122,6 +123,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
             ("cost", "Cost", of("cost")),
             ("drift", "Drift", of("drift")),
         ],
+        predicted=None if predicted is None else _sheet(predicted),
         machines=None if effects is None else _sheet(effects),
         warnings=_sheet(_warnings(comparison)),
         place=reproduce.place(),

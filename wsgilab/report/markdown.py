@@ -7,7 +7,7 @@ from dataclasses import replace
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
-from wsgilab.report import budget, machines, reproduce, tables
+from wsgilab.report import budget, machines, prediction, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.legend import legend
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
@@ -60,6 +60,8 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
         yield from titled(parts if figures else replace(parts, notes=(tables.PARTS,)))
     for section, heading in _SECTIONS:
         yield from _section(figures, section, heading)
+    if (predicted := prediction.predicted(comparison)) is not None:
+        yield from titled(predicted)
     if (effects := machines.effects(comparison)) is not None:
         yield from titled(effects)
     if comparison.interleaved:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison, by_conditions
 from wsgilab.model.text import visible
-from wsgilab.report import budget, claims, machines, tables
+from wsgilab.report import budget, claims, machines, prediction, tables
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 _GAP = 2
@@ -34,7 +34,7 @@ def comparison(comparison: Comparison, width: int) -> RenderableType:
         if table is not None:
             parts += [titled(table, width), Text()]
     parts += notes([*warnings(comparison), *machines.warnings(comparison)])
-    parts += [text(line) for line in budget.sentences(comparison)]
+    parts += [text(line) for line in (*budget.sentences(comparison), *prediction.sentences(comparison))]
     return Group(*parts)
 
 
