@@ -11,6 +11,7 @@ from wsgilab.commands.measure import (
     run,
     usual_servers,
 )
+from wsgilab.commands.predict import Asked, predict
 from wsgilab.commands.stored import compare_runs, recommend, report
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
@@ -22,6 +23,7 @@ __all__ = [
     "CLAIM_GROUPS",
     "DEFAULT_EXPERIMENT",
     "PROJECT",
+    "Asked",
     "Comparison",
     "RunOptions",
     "RunsComparison",
@@ -41,6 +43,7 @@ __all__ = [
     "new_app",
     "new_experiment",
     "open_browser",
+    "predict",
     "recommend",
     "report",
     "run",

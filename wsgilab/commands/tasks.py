@@ -185,6 +185,43 @@ def recommend(
     commands.recommend(wish, run, commands.console(), commands.workspace())
 
 
+@task(
+    help={
+        "run": "a run's id or folder (default: the latest)",
+        "users": "how many users, each waiting for an answer (default: as many as the run's most)",
+        "rate": "requests a second on a schedule, in place of users",
+        "workers": "of how many processes (default: as the server's row has it)",
+        "threads": "each with how many slots (default: as the row has it)",
+        "cores": "on how many cores (default: as measured)",
+        "server": "a row of the run, to be had with other workers and threads",
+        "workload": "what users send",
+    }
+)
+def predict(
+    _: Context,
+    run: str = "latest",
+    *,
+    users: str | None = None,
+    rate: str | None = None,
+    workers: str | None = None,
+    threads: str | None = None,
+    cores: str | None = None,
+    server: str | None = None,
+    workload: str | None = None,
+) -> None:
+    """Say what a stored run lets expect of other users, rates, workers, threads or cores, and how far that may be off."""
+    asked = commands.Asked(
+        users=number(users, "--users"),
+        rate=amount(rate, "--rate"),
+        workers=number(workers, "--workers"),
+        threads=number(threads, "--threads"),
+        cores=number(cores, "--cores"),
+        server=server,
+        workload=workload,
+    )
+    commands.predict(asked, run, commands.console(), commands.workspace())
+
+
 @task(name="new-experiment", help={"name": "what it is called, such as my-question"})
 def new_experiment(_: Context, name: str) -> None:
     """Write a commented experiment file to begin with, NAME.yaml."""
@@ -339,7 +376,7 @@ def clean(_: Context, site: str | None = None) -> None:
 
 lab = Collection(
     "lab",
-    *(list_, doctor, build, new_experiment, new_app, run, report, compare, recommend, claims),
+    *(list_, doctor, build, new_experiment, new_app, run, report, compare, recommend, predict, claims),
     *(up, status, logs, open_, down, clean),
 )
 program = LabProgram(lab)
