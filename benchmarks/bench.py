@@ -177,10 +177,12 @@ def analyse(name: str, description: str | None, measure: Callable[[], Outcome]) 
     _do(lambda console: finish(name, {}, host.fingerprint(), measure(), console))
 
 
-def of_runs(name: str, description: str | None, measure: Callable[[Sequence[Path]], Outcome]) -> None:
-    """Run a benchmark that reads the folders of runs of the lab."""
+def of_runs(
+    name: str, description: str | None, measure: Callable[[Sequence[Path]], Outcome], *, least: int = 1
+) -> None:
+    """Run a benchmark that reads the folders of runs of the lab, `least` of them at least: 0 or 1."""
     parser = _parser(name, description)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folder of a run")
+    parser.add_argument("runs", type=Path, nargs="+" if least else "*", metavar="RUN", help="the folder of a run")
     folders = parser.parse_args().runs
     _do(lambda console: finish(name, {}, host.fingerprint(), measure(folders), console))
 

@@ -22,6 +22,7 @@ NAMES = (
     "budget",
     "pairs",
     "decided",
+    "prediction",
     "generator",
     "truth",
     "clients",
