@@ -22,7 +22,7 @@ from wsgilab.analysis.bottleneck import CPU_LIMIT, GENERATOR_LIMIT
 from wsgilab.analysis.cost import is_alike, margin, verdict
 from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT, is_beyond, taken
 from wsgilab.analysis.figures import cpu_ms_per_request, server_cpu
-from wsgilab.analysis.pairs import ByCell, Pair, Paired, grouped, intervals, paired, shares
+from wsgilab.analysis.pairs import ByCell, Pair, Paired, Share, cost_share, grouped, intervals, paired
 from wsgilab.experiment import plan, workloads
 from wsgilab.model import Cell, CostRatio, Duet, Gate, Observation, PairResult, Run
 from wsgilab.model.text import counted
@@ -84,7 +84,7 @@ def with_duets(run: Run, pairs: Iterable[PairResult], duets: Iterable[Duet]) -> 
     for result, pair in results:
         if pair in made and result.broken_gates in ((), ("neighbour",)):
             known[pair] = ratios_of(run, made[pair])
-    costs = _costs(run, {pair: each for pair, each in known.items() if each.by_number})
+    costs = _costs(run, {pair: each for pair, each in known.items() if each.by_number}, len(made))
     for result, pair in results:
         if pair in costs and (result.cost is None or result.cost.verdict == "undecided"):
             yield replace(result, cost=costs[pair])
@@ -104,11 +104,16 @@ def _by_pair(duets: Iterable[Duet]) -> Mapping[Pair, Sequence[Duet]]:
     return found
 
 
-def _costs(run: Run, known: Mapping[Pair, Ratios]) -> Mapping[Pair, CostRatio]:
-    """The cost of each comparison of which duets count."""
+def _share(run: Run, comparisons: int) -> Share:
+    """The whole blocks have chosen so many comparisons, and duets have no part in that: so these are the family."""
+    return lambda _one, _other: cost_share(run) / comparisons
+
+
+def _costs(run: Run, known: Mapping[Pair, Ratios], made: int) -> Mapping[Pair, CostRatio]:
+    """The cost of each comparison of which duets count, where duets were made of so many."""
     ratios = [_paired(pair, each.by_number) for pair, each in known.items()]
     found = {}
-    for (pair, each), interval in zip(known.items(), intervals(run, ratios, shares(run, "duet")), strict=True):
+    for (pair, each), interval in zip(known.items(), intervals(run, ratios, _share(run, made)), strict=True):
         if interval is not None:
             least = _margin(run, pair, each.others)
             found[pair] = CostRatio(
@@ -221,11 +226,12 @@ def rest(run: Run, observations: Sequence[Observation], duets: Sequence[Duet], l
     before = [duet for duet in duets if duet.one.block < FIRST]
     made = _by_pair(before)
     known = {pair: each for pair, of_pair in made.items() if (each := ratios_of(run, of_pair)).by_number}
-    is_open = [pair for pair, cost in _costs(run, known).items() if cost.verdict == "undecided"]
+    is_open = [pair for pair, cost in _costs(run, known, len(made)).items() if cost.verdict == "undecided"]
     left_s = _time_s(run, observations, lanes) - budget.used_s(before)
     chosen = {}
     by_cell = grouped(observations)
-    for pair, count in _needed(run, {pair: (known[pair], _apart(pair, by_cell)) for pair in is_open}).items():
+    asked = {pair: (known[pair], _apart(pair, by_cell)) for pair in is_open}
+    for pair, count in _needed(run, asked, _share(run, max(1, len(made)))).items():
         of_pair_s = (count - FIRST) * statistics.fmean(duet.took_s or 0.0 for duet in made[pair])
         if of_pair_s <= left_s:
             chosen[pair] = count
@@ -239,7 +245,7 @@ def _apart(pair: Pair, by_cell: ByCell) -> float:
     return abs(math.log(statistics.median(ratios))) if ratios else 0.0
 
 
-def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]]) -> Mapping[Pair, int]:
+def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]], share: Share) -> Mapping[Pair, int]:
     """How many duets of each comparison would show by how much its costs seem to differ, or BEYOND if that is more, the fewest first;
     without those for which MOST are too few."""
     kin: dict[tuple[str, ...], list[Paired]] = defaultdict(list)
@@ -259,7 +265,7 @@ def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]]) -> Mapping[Pai
                 budget.drawn(replace(each, ratios={0: ratio}), spread, count, plan.BUDGET_LOOKS[-1])
                 for each, ratio, spread in zip(alike, sought, scatters, strict=True)
             ]
-            for each, enough, interval in zip(drawn, least, intervals(run, drawn, shares(run, "duet")), strict=True):
+            for each, enough, interval in zip(drawn, least, intervals(run, drawn, share), strict=True):
                 if interval is not None and verdict(interval, enough) != "undecided":
                     found.setdefault((each.cell, each.other), count)
     return dict(sorted(found.items(), key=lambda each: each[1]))

@@ -27,10 +27,9 @@ ByCell = Mapping[Cell, Sequence[Observation]]
 Read = Callable[[Observation], float | None]
 """Reads a figure of one observation; None where the observation has none."""
 
-Criterion = Literal["speed", "p95", "cpu", "duet"]
+Criterion = Literal["speed", "p95", "cpu"]
 """What two servers are compared by. Verdicts and ranks need their speed alone, advice also what they cost. Speed is
-throughput; at a fixed rate, where all servers that keep up have the same throughput, it is one over the mean latency. `duet` is
-CPU time too, of servers that are loaded at once (`duets`)."""
+throughput; at a fixed rate, where all servers that keep up have the same throughput, it is one over the mean latency."""
 
 Pair = tuple[Cell, Cell]
 """Two cells, of which the first is divided by the second. The reference is the second, where it is one of the two."""
@@ -265,18 +264,21 @@ def paired_comparisons(run: Run, by_cell: ByCell, broken: Mapping[Cell, Collecti
 def shares(run: Run, criterion: Criterion) -> Share:
     """What each comparison by `criterion` may spend, so that those of every two servers under the same conditions hold
     together, by speed and by costs."""
-    whole = SPEED_SHARE if criterion == "speed" else (1 - SPEED_SHARE) / (len(_COSTS) + can_have_duets(run))
+    whole = SPEED_SHARE if criterion == "speed" else cost_share(run)
     reference = run.experiment.reference
 
     def is_with_reference(one: Cell, other: Cell) -> bool:
         return reference in (one.server, other.server)
 
     counts = Counter(is_with_reference(one, other) for one, other in _every_two(run))
-    # No others are loaded at once.
-    for_reference = 1.0 if criterion == "duet" else REFERENCE_SHARE
-    parts = {True: for_reference, False: 1 - for_reference} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
+    parts = {True: REFERENCE_SHARE, False: 1 - REFERENCE_SHARE} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
     each = {kind: whole * part / counts[kind] for kind, part in parts.items()}
     return lambda one, other: each[is_with_reference(one, other)]
+
+
+def cost_share(run: Run) -> float:
+    """What all comparisons by one kind of cost may spend together. Where servers may be loaded at once, that is a kind of its own."""
+    return (1 - SPEED_SHARE) / (len(_COSTS) + can_have_duets(run))
 
 
 def can_have_duets(run: Run) -> bool:

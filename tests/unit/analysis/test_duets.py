@@ -10,7 +10,7 @@ import pytest
 from wsgilab import testing
 from wsgilab.analysis import duets
 from wsgilab.analysis.compare import compare
-from wsgilab.analysis.pairs import Paired, can_have_duets, intervals, shares
+from wsgilab.analysis.pairs import Paired, can_have_duets, cost_share, intervals
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, CostRatio, Duet, Gate, InFlight, LaneRecord, Machine, Observation, Run
 
@@ -178,7 +178,21 @@ def test_the_first_ones_have_a_look_of_their_own_and_all_of_them_the_last() -> N
     for given, look in ((few, plan.BUDGET_LOOKS[0]), (many, plan.BUDGET_LOOKS[-1])):
         ratios = duets.ratios_of(RUN, given).by_number
         pair = Paired(cell=TWO, other=ONE, kin=("hello",), ratios=ratios, look=look)
-        assert cost_of(given).ratio == intervals(RUN, [pair], shares(RUN, "duet"))[0]
+        assert cost_of(given).ratio == intervals(RUN, [pair], lambda _one, _other: cost_share(RUN))[0]
+
+
+def test_only_the_comparisons_that_have_duets_share_what_those_may_err() -> None:
+    run, cells = run_of(ONE, TWO, THREE), (ONE, TWO, THREE)
+    ours, theirs = some(6, 1.3), some(6, 1.3, cell=THREE)
+    single, both = (compare(run, alone(*cells), duets=given).pairs[0].cost for given in (ours, ours + theirs))
+    ratios = [
+        Paired(cell=cell, other=ONE, kin=("hello",), ratios=duets.ratios_of(run, given).by_number, look=4)
+        for cell, given in ((TWO, ours), (THREE, theirs))
+    ]
+    assert single is not None
+    assert both is not None
+    assert single.ratio == intervals(run, ratios[:1], lambda _one, _other: cost_share(run))[0]
+    assert both.ratio == intervals(run, ratios, lambda _one, _other: cost_share(run) / 2)[0]
 
 
 # What a budget has decided.
