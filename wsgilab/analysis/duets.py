@@ -42,8 +42,8 @@ FULL = 0.97
 """Cores bind if servers, with others, use so much of them."""
 UNLIKE = 0.1
 """By how much more the costs of two servers that are no same program must differ to be told apart: measured at once, the ratio to
-gunicorn-sync-1 was up to 10 % from that of windows one after the other (six servers in `hello` and `cpu`, ten
-windows each; with more processes on one side, 9 to 14 %)."""
+gunicorn-sync-1 was up to 10 % from that of windows one after the other (servers of one process in `hello` and `cpu`, ten windows each;
+of four processes, 9 to 14 %)."""
 
 
 # --- what they say
