@@ -1,5 +1,6 @@
 # These do everything on a machine with Python 3.11+, git and make:
 #
+#   make install  the environment alone, which everything else needs
 #   make run      environment, stacks, the experiment `answer`, and the comparison
 #   make claims   the same for what is said of Flask's concurrency: each claim confirmed, refuted or undecided
 #   make test     every check and every test
@@ -12,10 +13,12 @@ UV := $(BIN)/uv
 # Compiled once, and not anew by each of the thousand processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run claims test unit check format schemas bench lock clean help
+.PHONY: install run claims test unit check format schemas bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/.lab ## The environment alone
 
 run: $(VENV)/.lab ## Run the experiment `answer` and print the comparison
 	$(BIN)/invoke lab.run

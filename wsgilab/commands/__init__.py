@@ -1,7 +1,11 @@
 """The facade: one function a task. What the module `tasks` calls, and any program may."""
 
+from wsgilab.commands.compared import FORMATS as COMPARED_FORMATS
+from wsgilab.commands.compared import compare_runs
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
 from wsgilab.commands.interactive import logs, open_browser, status, up
+from wsgilab.commands.listing import FORMATS as LISTED_FORMATS
+from wsgilab.commands.listing import runs
 from wsgilab.commands.measure import (
     APPLICATION_EXPERIMENT,
     CLAIM_GROUPS,
@@ -12,7 +16,7 @@ from wsgilab.commands.measure import (
     usual_servers,
 )
 from wsgilab.commands.predict import Asked, predict
-from wsgilab.commands.stored import compare_runs, recommend, report
+from wsgilab.commands.stored import recommend, report
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
 from wsgilab.run.workspace import PROJECT, Workspace, with_catalogue, workspace
@@ -21,7 +25,9 @@ from wsgilab.session.spec import SessionOptions
 __all__ = [
     "APPLICATION_EXPERIMENT",
     "CLAIM_GROUPS",
+    "COMPARED_FORMATS",
     "DEFAULT_EXPERIMENT",
+    "LISTED_FORMATS",
     "PROJECT",
     "Asked",
     "Comparison",
@@ -47,6 +53,7 @@ __all__ = [
     "recommend",
     "report",
     "run",
+    "runs",
     "status",
     "up",
     "usual_servers",

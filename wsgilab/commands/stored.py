@@ -1,17 +1,12 @@
-"""What stored runs say: compared and written in every format, held against each other, and what to run because of it.
+"""What a stored run says: compared and written in every format, and what to run because of it.
 
 Nothing here measures anything.
 """
 
-from pathlib import Path
-
 from rich.console import Console
 
-from wsgilab.analysis.ab import breaches, parse_limit
-from wsgilab.analysis.ab import runs as compare_two
 from wsgilab.analysis.compare import compare
-from wsgilab.model import Comparison, RunsComparison, Wish
-from wsgilab.model.errors import LimitBreached
+from wsgilab.model import Comparison, Wish
 from wsgilab.model.text import visible
 from wsgilab.report import terminal
 from wsgilab.results.store import Store
@@ -50,37 +45,6 @@ def report(name: str, console: Console, workspace: Workspace) -> Comparison:
     """Compare, write and print a stored run again, from its folder alone. Raises StoreError."""
     with signals_raise():
         return conclude(Store.find(workspace.results, name), console)
-
-
-def compare_runs(
-    first: str, second: str, fail_on: str | None, console: Console, workspace: Workspace
-) -> RunsComparison:
-    """Hold a run against an earlier one; write that into its folder, and print it.
-
-    Raises StoreError, SpecError where there is nothing to compare, and LimitBreached where `fail_on`, such as
-    `slower=5%`, is.
-    """
-    with signals_raise():
-        from wsgilab.report import ab as render
-
-        limit = None if fail_on is None else parse_limit(fail_on)
-        a, b = Store.find(workspace.results, first), Store.find(workspace.results, second)
-        found = compare_two(a.run(), a.observations(), b.run(), b.observations())
-        for write_as in (render.runs_md, render.runs_yaml, render.runs_html):
-            written = write_as(found)
-            b.write({f"against-{a.folder.name}{Path(name).suffix}": content for name, content in written.items()})
-        console.print(render.on_terminal(found, console.width))
-        say(console, f"What differs between them, and how to read it: {shown(b.folder)}/against-{a.folder.name}.html")
-        if limit is not None and (breached := breaches(found, limit)):
-            # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
-            raise LimitBreached(
-                f"--fail-on {fail_on}: breached by {len(breached)} of {len(found.cells)} cells",
-                detail="\n".join(render.breached(found, breached, limit)),
-            )
-        say(console, render.outcome(found))
-        if limit is not None:
-            say(console, f"--fail-on {fail_on}: {render.kept(found, limit)}")
-        return found
 
 
 def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> None:

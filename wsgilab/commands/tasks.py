@@ -144,7 +144,13 @@ def run(
     raise_for_failed(commands.run(options, commands.console(), commands.workspace()), site)
 
 
-@task(help={"run": "a run's id or folder (default: the latest)"})
+@task(help={"format": f"what is printed: {' or '.join(commands.LISTED_FORMATS)} (default: terminal)"})
+def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name of the option
+    """List the stored runs: when, what, where, and how each ended."""
+    commands.runs(format, commands.console(), commands.workspace())
+
+
+@task(help={"run": "a run's id, a part of it that no other has, or its folder (default: the latest)"})
 def report(_: Context, run: str = "latest") -> None:
     """Compare and render a stored run again, from its folder alone."""
     commands.report(run, commands.console(), commands.workspace())
@@ -152,14 +158,24 @@ def report(_: Context, run: str = "latest") -> None:
 
 @task(
     help={
-        "run_a": "the run to compare with: its id or folder",
-        "run_b": "the run that is compared: its id, its folder, or latest",
+        "run_a": "the run to compare with: its id, a part of it, or its folder",
+        "run_b": "the run that is compared: the same, or latest",
         "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=)",
+        "need": "exit with 5 where a cell could not have shown a difference of that much, such as 5%, or was not measured",
+        "format": f"what is printed: {' or '.join(commands.COMPARED_FORMATS)} (default: terminal)",
     }
 )
-def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -> None:
+def compare(
+    _: Context,
+    run_a: str,
+    run_b: str,
+    *,
+    fail_on: str | None = None,
+    need: str | None = None,
+    format: str = "terminal",  # noqa: A002 - the name of the option
+) -> None:
     """Hold a run against an earlier one: other machines, versions or commits, with intervals and verdicts."""
-    commands.compare_runs(run_a, run_b, fail_on, commands.console(), commands.workspace())
+    commands.compare_runs(run_a, run_b, fail_on, commands.console(), commands.workspace(), need=need, form=format)
 
 
 @task(
@@ -167,7 +183,7 @@ def compare(_: Context, run_a: str, run_b: str, *, fail_on: str | None = None) -
         "workload": "only for this workload (default: all that were measured)",
         "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
         "memory-mb": "the whole server must keep to so many megabytes",
-        "run": "a run's id or folder (default: the latest)",
+        "run": "a run's id, a part of it that no other has, or its folder (default: the latest)",
     }
 )
 def recommend(
@@ -376,7 +392,7 @@ def clean(_: Context, site: str | None = None) -> None:
 
 lab = Collection(
     "lab",
-    *(list_, doctor, build, new_experiment, new_app, run, report, compare, recommend, predict, claims),
+    *(list_, doctor, build, new_experiment, new_app, run, runs, report, compare, recommend, predict, claims),
     *(up, status, logs, open_, down, clean),
 )
 program = LabProgram(lab)

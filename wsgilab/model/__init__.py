@@ -1,6 +1,17 @@
 """The lab's values: frozen dataclasses, one for each word of the vocabulary. No logic, no I/O."""
 
-from wsgilab.model.ab import CellOfRuns, CellSide, CommonShift, CostOfRuns, Difference, Limit, RunsComparison, Weight
+from wsgilab.model.ab import (
+    CellOfRuns,
+    CellSide,
+    CheckOutcome,
+    CommonShift,
+    CostOfRuns,
+    Difference,
+    Limit,
+    LimitCheck,
+    RunsComparison,
+    Weight,
+)
 from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
@@ -77,6 +88,7 @@ __all__ = [
     "CellOfRuns",
     "CellResult",
     "CellSide",
+    "CheckOutcome",
     "Claim",
     "ClaimResult",
     "ClaimVerdict",
@@ -105,6 +117,7 @@ __all__ = [
     "LaneRecord",
     "LatencyParts",
     "Limit",
+    "LimitCheck",
     "Machine",
     "MachineEffect",
     "Metric",

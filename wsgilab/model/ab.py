@@ -150,3 +150,19 @@ class Limit:
     """0.05: at least 5 %, beyond doubt. See `analysis.ab.breaches`."""
     cost: bool = False
     """It is of cost, and more of it counts; neither speed does then."""
+
+
+CheckOutcome = Literal["kept", "breached", "inconclusive", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitCheck:
+    """What two runs say of one figure of a cell, where a limit or a need is set: see `analysis.ab_checks`."""
+
+    cell: Cell
+    figure: Metric | Literal["cost"]
+    of_both: CellOfRuns | None
+    """None where only one of the runs has the cell."""
+    outcome: CheckOutcome
+    because: str
+    """Why it is inconclusive or skipped, in words; else empty."""

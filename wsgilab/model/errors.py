@@ -10,11 +10,12 @@
     ├── SwarmError           a load generator that failed
     ├── StoreError           a results folder that cannot be written, read or resumed
     ├── TrialsFailed         a run that went to its end, but some trials failed
-    └── LimitBreached        a comparison that found what it has to fail on
+    ├── LimitBreached        a comparison that found what it has to fail on
+    └── Inconclusive         a comparison that could not have found it
 
 `Interrupted` is apart from it: a signal is no error, and must not be caught as one.
 
-Each has the exit code of a task that ends with it (README.md has the table): 0 is a task that did all that it was asked
+Each has the exit code of a task that ends with it (docs/ci.md has the table): 0 is a task that did all that it was asked
 to, and 128 + n one that signal n ended.
 """
 
@@ -83,6 +84,12 @@ class LimitBreached(LabError):
     """A comparison that found what it has to fail on."""
 
     exit_code = 4
+
+
+class Inconclusive(LabError):
+    """A comparison that could not have found what it has to fail on."""
+
+    exit_code = 5
 
 
 class Interrupted(BaseException):

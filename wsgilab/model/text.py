@@ -1,5 +1,6 @@
 """How numbers are written, how tasks are called, and how text from elsewhere is made safe to show. Pure."""
 
+import math
 import unicodedata
 
 INVOKE, WSGILAB = "invoke", "wsgilab"
@@ -16,6 +17,11 @@ def number(value: float) -> str:
         if value >= least:
             return form.format(value)
     return f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, rounded up to a tenth, so that a difference of so much does suffice: `5 %`, `10.8 %`."""
+    return f"{math.ceil(round(1000 * share, 9)) / 10:g} %"
 
 
 def counted(count: int, noun: str) -> str:

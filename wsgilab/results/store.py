@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
@@ -23,6 +23,8 @@ RUN_FILE = "run.yaml"
 OBSERVATIONS_FILE = "observations.jsonl"
 DUETS_FILE = "duets.jsonl"
 LOCKS_FOLDER = "locks"
+LATEST = "latest"
+"""The link to the newest run, and a name for it."""
 
 LARGEST_RUN = 16 * 2**20
 """Bytes of `run.yaml`; an experiment of a thousand cells takes about 0.2 MB."""
@@ -53,7 +55,7 @@ class Store:
             results.mkdir(parents=True, exist_ok=True)
             store.folder.mkdir()
             store.write({RUN_FILE: content})
-            _point(results / "latest", run.id)
+            _point(results / LATEST, run.id)
         except FileExistsError as error:
             raise StoreError(
                 f"{error.filename}: is there already; move it away, or name another place with LAB_RESULTS"
@@ -66,17 +68,32 @@ class Store:
 
     @classmethod
     def find(cls, results: Path, name: str) -> "Store":
-        """The run of that id or path; `latest` is the newest. Raises UsageError where there is none."""
+        """The run of that id or path, or whose id alone has `name` in it; `latest` is the newest.
+
+        Raises UsageError where there is none, or more than one.
+        """
         for folder in (results / name, Path(name)):
             # A name can be too long, or hold what no path may.
             with contextlib.suppress(OSError, ValueError):
                 if (folder / RUN_FILE).is_file():
                     return cls(folder.resolve())
-        folders = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
-        known = [each for each in folders if each != "latest"]
+        known = _names(results)
+        parts = [each for each in known if name not in ("", LATEST) and name in each]
+        if len(parts) == 1:
+            return cls((results / parts[0]).resolve())
+        if parts:
+            more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+            raise UsageError(
+                f"{results}: {name!r} is a part of {len(parts)} runs: {', '.join(parts[:_NAMED])}{more}; give more of one"
+            )
         meant = alternatives(name, {each: each for each in known})
         newest = f"the newest are {', '.join(known[:3])}" if known else f"make one with {called('lab.run')}"
         raise UsageError(f"{results}: no run {name!r}; {meant or newest}")
+
+    @classmethod
+    def every(cls, results: Path) -> "Sequence[Store]":
+        """Every run in that folder, the last by name first, which is the newest."""
+        return [cls(results / name) for name in _names(results)]
 
     def write_locks(self, locks: Mapping[str, str]) -> None:
         """Keep the locks of a user's own application: stack -> lock. Raises StoreError."""
@@ -157,6 +174,16 @@ class Store:
             if folder.is_symlink():
                 raise StoreError(f"{folder}: is a link; remove it, and its place is written to")
             folder.mkdir(exist_ok=True)
+
+
+_NAMED = 5
+"""Of several runs that a name may mean, so many are named."""
+
+
+def _names(results: Path) -> Sequence[str]:
+    """The folders of runs, the last by name first."""
+    folders = sorted((path.parent.name for path in results.glob(f"*/{RUN_FILE}")), reverse=True)
+    return [each for each in folders if each != LATEST]
 
 
 class Journal:

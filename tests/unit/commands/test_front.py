@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 import tasks
+from tests.unit.runs import TESTS
 from tests.unit.said import table
 from wsgilab import __version__, commands
 from wsgilab.commands import front
@@ -150,6 +152,9 @@ def test_lists_are_read() -> None:
         lab.report --run late | no run 'late'; make one with invoke lab.run
         lab.run --resume late | no run 'late'; make one with invoke lab.run
         lab.compare latest latest | no run 'latest'; make one with invoke lab.run
+        lab.compare a b --need 5 | --need '5': must be a share, such as 5%
+        lab.compare a b --format xml | --format: unknown format 'xml'; known are terminal, junit, github
+        lab.runs --format xml | --format: unknown format 'xml'; known are terminal, json
         """
     ),
 )
@@ -260,11 +265,61 @@ def tree(root: type[LabError] = LabError) -> Iterator[type[LabError]]:
 
 
 def test_the_exit_codes_are_those_that_are_documented() -> None:
-    table = re.findall(r"^\| `(\d+|128 \+ n)` \| ", (commands.PROJECT / "README.md").read_text(), re.MULTILINE)
+    page = (commands.PROJECT / "docs" / "ci.md").read_text()
+    table = re.findall(r"^\| `(\d+|128 \+ n)` \| ", page, re.MULTILINE)
     codes = {each.exit_code for each in tree() if each.__module__ == errors.__name__}
     assert table == [*map(str, [0, *sorted(codes)]), "128 + n"]
-    assert len({each.exit_code for each in (LabError, UsageError, errors.TrialsFailed, errors.LimitBreached)}) == 4
     assert errors.Interrupted(signal.SIGHUP).exit_code == 128 + 1
+
+
+CONSEQUENCES: list[tuple[int, BaseException | None]] = [
+    (0, None),
+    (1, LabError("a")),
+    (1, errors.StoreError("a")),
+    (2, UsageError("a")),
+    (2, errors.SpecError("a")),
+    (3, errors.TrialsFailed("a")),
+    (4, errors.LimitBreached("a", detail="b\nc")),
+    (5, errors.Inconclusive("a")),
+    (130, errors.Interrupted(signal.SIGINT)),
+    (143, errors.Interrupted(signal.SIGTERM)),
+]
+
+
+@pytest.mark.parametrize(("code", "error"), CONSEQUENCES, ids=lambda value: str(type(value).__name__))
+def test_a_task_ends_with_the_code_of_what_ended_it(
+    code: int, error: BaseException | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(commands, "compare_runs", ends)
+    assert invoke("lab.compare", "a", "b") == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    if isinstance(error, LabError):
+        assert said.err.splitlines() == ["error: a", *(f"  | {line}" for line in error.detail.splitlines())]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("before after", 0),
+        ("before nowhere", 2),
+        ("before after --fail-on slower=5% --need 7%", 4),
+        ("before after --fail-on slower=20% --need 2%", 5),
+        ("latest before", 1),
+    ],
+)
+def test_a_comparison_ends_with_the_code_of_what_it_found(words: str, code: int, tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        shutil.copytree(TESTS / "recorded" / name, tmp_path / "LAB_RESULTS" / name)
+    damaged = tmp_path / "LAB_RESULTS" / "latest"
+    damaged.mkdir()
+    (damaged / "run.yaml").write_text("schema: 99")
+
+    assert invoke("lab.compare", *words.split()) == code
 
 
 # --- output

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,13 @@ from tests.unit import lanes
 from tests.unit.runs import before_and_after, compared, stored
 from tests.unit.said import printed
 from wsgilab.analysis import claims
+from wsgilab.analysis.ab import parse_limit
+from wsgilab.analysis.ab_checks import checks
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment.catalogue import parse
-from wsgilab.model import ClaimResult, Comparison, Run
+from wsgilab.model import ClaimResult, Comparison, Limit, LimitCheck, Run
 from wsgilab.report import ab, terminal
+from wsgilab.report.ab import github, junit
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.formats import FORMATS
 
@@ -53,6 +56,12 @@ def verdicts() -> tuple[Run, tuple[ClaimResult, ...]]:
     return run, claims.judge(run, store.observations(), asked.claims)
 
 
+def limited() -> tuple[Sequence[LimitCheck], Limit, float]:
+    """What a limit that is breached and a need that is not met say of two runs."""
+    limit, need = parse_limit("slower=5%"), 0.04
+    return checks(before_and_after(), limit, need), limit, need
+
+
 def on_terminal(shown: RenderableType, name: str) -> Files:
     return {name: printed(shown, width=WIDTH).encode()}
 
@@ -72,6 +81,8 @@ RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
     ("against", "yaml"): lambda: ab.runs_yaml(before_and_after()),
     ("against", "html"): lambda: ab.runs_html(before_and_after()),
     ("against", "terminal"): lambda: on_terminal(ab.on_terminal(before_and_after(), WIDTH), "terminal.txt"),
+    ("against", "junit"): lambda: {"junit.xml": junit.runs_junit(before_and_after(), *limited()).encode()},
+    ("against", "github"): lambda: {"summary.md": github.summary(before_and_after(), *limited()).encode()},
     ("claims", "markdown"): lambda: claims_md(*verdicts()),
     ("claims", "yaml"): lambda: claims_yaml(*verdicts()),
     ("claims", "terminal"): lambda: on_terminal(terminal.verdicts(verdicts()[1]), "terminal.txt"),

@@ -155,6 +155,29 @@ def test_a_run_that_is_not_there_is_answered_with_the_newest_that_are(store: Sto
     assert refusal(UsageError, Store.find, results, "nowhere") == told
 
 
+def test_a_run_is_found_by_a_part_of_its_id_that_no_other_has(store: Store) -> None:
+    results = store.folder.parent
+    for name in ("2027-x", "2028-x", "2028-x-2", "2027-latest"):
+        Store.create(results, replace(RUN, id=name))
+
+    assert Store.find(results, "2026").folder == store.folder.resolve()
+    assert Store.find(results, "x-2").folder.name == "2028-x-2"
+    assert Store.find(results, "2028-x").folder.name == "2028-x", "which is also a part of another"
+    assert Store.find(results, "latest").folder.name == "2027-latest"
+    (results / "latest").unlink()
+    assert "no run 'latest'" in refusal(UsageError, Store.find, results, "latest")
+
+
+def test_a_part_that_several_runs_have_is_refused_with_their_ids(store: Store) -> None:
+    results = store.folder.parent
+    for number in range(7):
+        Store.create(results, replace(RUN, id=f"x-{number}"))
+
+    assert refusal(UsageError, Store.find, results, "x-") == (
+        f"{results}: 'x-' is a part of 7 runs: x-6, x-5, x-4, x-3, x-2 and 2 more; give more of one"
+    )
+
+
 def test_where_there_are_no_runs_the_remedy_is_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run 'latest'; make one with invoke lab\.run"):
         Store.find(tmp_path / "results", "latest")

@@ -1,13 +1,12 @@
 """Two runs beside each other in words and tables of text, which every format shows."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight, by_conditions
-from wsgilab.model.text import number
+from wsgilab.model.text import number, percent
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
@@ -160,7 +159,7 @@ def _row(cell: CellOfRuns) -> tuple[str, ...]:
         MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
         tables.optional(cell.beside_others, "{:.3f}"),
         _verdict(cell),
-        MISSING if cell.detectable is None else share(cell.detectable),
+        MISSING if cell.detectable is None else percent(cell.detectable),
         MISSING if cell.cost is None else f"{times(cell.cost.ratio.median)} {cell.cost.verdict}",
         MISSING if cell.cost is None else tables.ends(cell.cost.ratio, times),
         _both(cell.a.bound_by or MISSING, cell.b.bound_by or MISSING),
@@ -174,11 +173,6 @@ def _verdict(cell: CellOfRuns) -> str:
 
 def times(ratio: float) -> str:
     return f"{ratio:.3f}"
-
-
-def share(of: float) -> str:
-    """In percent, rounded up, so that a difference of this share does suffice."""
-    return f"{math.ceil(1000 * of) / 10:g} %"
 
 
 def _figure(figure: Interval | None) -> str:
@@ -219,18 +213,17 @@ def whole(run: Run, cell: Cell) -> str:
 
 def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns], limit: Limit) -> Sequence[str]:
     """A line for each of `cells`, those that breach a limit: which, and by how much."""
+    return [f"{whole(comparison.b, cell.cell)}: {breach(cell, limit)}" for cell in cells]
+
+
+def breach(cell: CellOfRuns, limit: Limit) -> str:
+    """By how much a cell breaches a limit, such as `slower, requests/s 0.881 times A's (0.853 to 0.912)`."""
     if limit.cost:
-        return [
-            f"{whole(comparison.b, cell.cell)}: cost {times(cell.cost.ratio.median)} times A's ({tables.ends(cell.cost.ratio, times)})"
-            for cell in cells
-            if cell.cost is not None
-        ]
-    return [
-        f"{whole(comparison.b, cell.cell)}: {cell.verdict}, {UNITS[cell.metric] if cell.work == 1 else 'work done'} "
-        f"{times(cell.ratio.median)} times A's ({tables.ends(cell.ratio, times)})"
-        for cell in cells
-        if cell.ratio is not None
-    ]
+        what, ratio = "cost", None if cell.cost is None else cell.cost.ratio
+    else:
+        what = f"{cell.verdict}, {UNITS[cell.metric] if cell.work == 1 else 'work done'}"
+        ratio = cell.ratio
+    return what if ratio is None else f"{what} {times(ratio.median)} times A's ({tables.ends(ratio, times)})"
 
 
 def kept(comparison: RunsComparison, limit: Limit) -> str:
@@ -246,7 +239,7 @@ def kept(comparison: RunsComparison, limit: Limit) -> str:
         else []
     )
     if found:
-        span = share(found[0]) + (f" to {share(found[-1])}" if len(found) > 1 else "")
+        span = percent(found[0]) + (f" to {percent(found[-1])}" if len(found) > 1 else "")
         sentences.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
     return "; ".join(sentences)
 

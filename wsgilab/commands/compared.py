@@ -1,0 +1,146 @@
+"""`lab.compare`: two stored runs held against each other, printed as what reads it wants it, with a limit or a need or neither."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from wsgilab.analysis.ab import parse_limit
+from wsgilab.analysis.ab import runs as compare_two
+from wsgilab.analysis.ab_checks import checks, parse_need
+from wsgilab.commands.stored import say
+from wsgilab.experiment.parsing import check_known
+from wsgilab.model import Limit, LimitCheck, RunsComparison
+from wsgilab.model.errors import Inconclusive, LabError, LimitBreached, SpecError
+from wsgilab.results.store import Store
+from wsgilab.run.workspace import Workspace, shown, signals_raise
+
+TERMINAL, JUNIT, GITHUB = "terminal", "junit", "github"
+FORMATS = (TERMINAL, JUNIT, GITHUB)
+
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable by which GitHub Actions names the file of a step's summary."""
+
+
+def compare_runs(
+    first: str,
+    second: str,
+    fail_on: str | None,
+    console: Console,
+    workspace: Workspace,
+    *,
+    need: str | None = None,
+    form: str = TERMINAL,
+    environment: Mapping[str, str] = os.environ,
+) -> RunsComparison:
+    """Hold a run against an earlier one; write that into its folder, and print it as one of FORMATS.
+
+    Raises StoreError, SpecError where there is nothing to compare, LimitBreached where `fail_on`, such as `slower=5%`, is,
+    and Inconclusive where a cell could not have shown a difference of `need`, such as `5%`.
+    """
+    with signals_raise():
+        check_known([form], FORMATS, "--format", "format")
+        try:
+            limit = None if fail_on is None else parse_limit(fail_on)
+            least = None if need is None else parse_need(need)
+            a, b = Store.find(workspace.results, first), Store.find(workspace.results, second)
+            return _compare(a, b, limit, least, form, console, environment)
+        except LabError as error:
+            if form != GITHUB:
+                raise
+            from wsgilab.report.ab.github import harmless
+
+            raise type(error)(harmless(error.message), detail=harmless(error.detail)) from None
+
+
+def _compare(
+    a: Store,
+    b: Store,
+    limit: Limit | None,
+    need: float | None,
+    form: str,
+    console: Console,
+    environment: Mapping[str, str],
+) -> RunsComparison:
+    from wsgilab.report import ab as render
+    from wsgilab.report.ab import checks as words
+
+    read = a.run(), a.observations(), b.run(), b.observations()
+    try:
+        found = compare_two(*read)
+    except SpecError as error:
+        _print_nothing(error.message, form, console)
+        if need is None:
+            raise
+        raise Inconclusive(f"{words.need_option(need)}: {error.message}") from None
+    for write_as in (render.runs_md, render.runs_yaml, render.runs_html):
+        written = write_as(found)
+        b.write({f"against-{a.folder.name}{Path(name).suffix}": content for name, content in written.items()})
+    checked = checks(found, limit, need)
+    page = f"{shown(b.folder)}/against-{a.folder.name}.html"
+    _print(found, checked, limit, need, page, form, console, environment)
+    if failure := words.failure(checked, limit, need):
+        is_breached = any(check.outcome == "breached" for check in checked)
+        # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
+        kind = LimitBreached if is_breached else Inconclusive
+        raise kind(failure, detail="\n".join(words.lines(found, checked, limit)))
+    return found
+
+
+def _print(
+    found: RunsComparison,
+    checked: Sequence[LimitCheck],
+    limit: Limit | None,
+    need: float | None,
+    page: str,
+    form: str,
+    console: Console,
+    environment: Mapping[str, str],
+) -> None:
+    from wsgilab.report import ab as render
+    from wsgilab.report.ab import checks as words
+    from wsgilab.report.ab import github, junit
+
+    if form == JUNIT:
+        _out(console, junit.runs_junit(found, checked, limit, need))
+    elif form == GITHUB:
+        for line in github.annotations(found, checked, limit, need):
+            _out(console, line)
+        _summarize(github.summary(found, checked, limit, need), console, environment)
+    else:
+        console.print(render.on_terminal(found, console.width))
+        say(console, f"What differs between them, and how to read it: {page}")
+        if not words.failure(checked, limit, need):
+            say(console, render.outcome(found))
+            for line in words.kept(found, checked, limit, need):
+                say(console, line)
+
+
+def _print_nothing(reason: str, form: str, console: Console) -> None:
+    """What a reader of the format gets where the two cannot be compared; on a terminal the error alone."""
+    from wsgilab.report.ab import github, junit
+
+    if form == JUNIT:
+        _out(console, junit.nothing_junit(reason))
+    elif form == GITHUB:
+        _out(console, github.nothing_annotated(reason))
+
+
+def _summarize(text: str, console: Console, environment: Mapping[str, str]) -> None:
+    """Append it to the file that GitHub names, or print it. Raises LabError."""
+    if not (file := environment.get(SUMMARY)):
+        _out(console, text)
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8") as summary:
+            summary.write(text)
+    except OSError as error:
+        raise LabError(
+            f"{SUMMARY}={file}: cannot be written ({error.strerror}); name a file that can be, or unset it"
+        ) from None
+
+
+def _out(console: Console, text: str) -> None:
+    """As it is: neither folded nor coloured."""
+    console.out(text.rstrip("\n"), highlight=False)
