@@ -1,5 +1,6 @@
 """`lab.runs`: the stored runs, the newest first."""
 
+import functools
 import json
 import math
 from datetime import datetime
@@ -9,6 +10,7 @@ from rich.console import Console
 from wsgilab.analysis.budget import used_s
 from wsgilab.commands.stored import say
 from wsgilab.experiment.parsing import check_known
+from wsgilab.model import Observation
 from wsgilab.model.errors import StoreError
 from wsgilab.model.text import called
 from wsgilab.report.runs import StoredRun, entry, on_terminal
@@ -33,7 +35,19 @@ def runs(form: str, console: Console, workspace: Workspace) -> None:
             say(console, f"{shown(workspace.results)}: no runs; make one with {called('lab.run')}")
 
 
-def _look(store: Store) -> StoredRun:
+class _ReadOnce(Store):
+    """A run whose observations are read once, however often they are asked for: here nothing is added to them."""
+
+    @functools.cached_property
+    def _read(self) -> list[Observation]:
+        return super().observations()
+
+    def observations(self) -> list[Observation]:
+        return self._read
+
+
+def _look(found: Store) -> StoredRun:
+    store = _ReadOnce(found.folder)
     try:
         run, observations = store.run(), store.observations()
     except StoreError as error:

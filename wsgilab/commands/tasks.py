@@ -144,7 +144,7 @@ def run(
     raise_for_failed(commands.run(options, commands.console(), commands.workspace()), site)
 
 
-@task(help={"format": f"what is printed: {' or '.join(commands.LISTED_FORMATS)} (default: terminal)"})
+@task(help={"format": f"what is printed: {', '.join(commands.LISTED_FORMATS)} (default: terminal)"})
 def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name of the option
     """List the stored runs: when, what, where, and how each ended."""
     commands.runs(format, commands.console(), commands.workspace())
@@ -162,7 +162,7 @@ def report(_: Context, run: str = "latest") -> None:
         "run_b": "the run that is compared: the same, or latest",
         "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=)",
         "need": "exit with 5 where a cell could not have shown a difference of that much, such as 5%, or was not measured",
-        "format": f"what is printed: {' or '.join(commands.COMPARED_FORMATS)} (default: terminal)",
+        "format": f"what is printed: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
     }
 )
 def compare(

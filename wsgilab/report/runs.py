@@ -115,10 +115,12 @@ def about(of: StoredRun) -> str:
     """What it was, and where; or why it cannot be read."""
     if (run := of.run) is None:
         return of.problem
-    application = run.experiment.application
-    what = run.experiment.name if application is None else f"{run.experiment.name} of {application.entry}"
+    application, name = run.experiment.application, run.experiment.name
+    # A run is mostly called by its experiment.
+    what = [*([] if name in of.name else [name]), *([] if application is None else [application.entry])]
     where = " and ".join(_machines(run)) if run.lanes else f"cores {run.host.usable_cpus} of {run.host.cpu}"
-    return f"{what}: {counted(len(_servers(run)), 'server')} under {', '.join(_workloads(run))}; {run.runtime}, {where}"
+    what.append(f"{counted(len(_servers(run)), 'server')} under {', '.join(_workloads(run))}; {run.runtime}, {where}")
+    return ": ".join(what)
 
 
 def ended(of: StoredRun) -> str:
@@ -134,7 +136,7 @@ def ended(of: StoredRun) -> str:
         return f"{counted(of.measured, 'trial')} in {of.used_s:.0f} of {budget_s:g} s{failed}"
     # What failed is among those that are left, for --resume tries it again.
     if of.left > of.failed:
-        return f"unfinished: {of.measured} of {counted(total, 'trial')}{failed}"
+        return f"only {of.measured} of {counted(total, 'trial')}{failed}"
     return f"{of.failed} of {counted(total, 'trial')} failed" if of.failed else f"complete: {counted(total, 'trial')}"
 
 

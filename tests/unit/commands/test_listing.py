@@ -70,9 +70,9 @@ def test_how_each_run_ended_is_what_its_folder_says(workspace: Workspace) -> Non
     assert ended(workspace) == {
         "budgeted": "4 trials in 42 of 60 s",
         "empty": "nothing measured",
-        "both": "unfinished: 1 of 4 trials, 1 failed",
+        "both": "only 1 of 4 trials, 1 failed",
         "failing": "1 of 4 trials failed",
-        "stopped": "unfinished: 2 of 4 trials",
+        "stopped": "only 2 of 4 trials",
         "whole": "complete: 4 trials",
     }
 
@@ -96,7 +96,7 @@ def test_a_run_with_precision_is_complete_where_resume_would_measure_nothing(wor
 
     assert ended(workspace) == {
         "settled": "complete: 8 trials",
-        "open": "unfinished: 8 of 12 trials",
+        "open": "only 8 of 12 trials",
         "at-its-end": "complete: 16 trials",
     }
 
@@ -113,19 +113,19 @@ def test_each_run_is_a_line_where_there_is_room_and_two_where_there_is_none(work
     kept(workspace, made(22, name="a-longer-name"), *trials(1))
 
     assert said(workspace).splitlines() == [
-        "20260102-032205-a-longer-name  2026-01-02 03:22  unfinished: 2 of 4 trials",
-        "  a-longer-name: 2 servers under sleep, hello; local, cores 0-1 of A CPU",
+        "20260102-032205-a-longer-name  2026-01-02 03:22  only 2 of 4 trials",
+        "  2 servers under sleep, hello; local, cores 0-1 of A CPU",
         "20260102-030105-trial-run      2026-01-02 03:01  complete: 4 trials",
-        "  trial-run: 2 servers under sleep, hello; local, cores 0-1 of A CPU",
+        "  2 servers under sleep, hello; local, cores 0-1 of A CPU",
     ]
     assert said(workspace, 200).splitlines() == [
         (
-            "20260102-032205-a-longer-name  2026-01-02 03:22  unfinished: 2 of 4 trials  "
-            "a-longer-name: 2 servers under sleep, hello; local, cores 0-1 of A CPU"
+            "20260102-032205-a-longer-name  2026-01-02 03:22  only 2 of 4 trials  "
+            "2 servers under sleep, hello; local, cores 0-1 of A CPU"
         ),
         (
-            "20260102-030105-trial-run      2026-01-02 03:01  complete: 4 trials         "
-            "trial-run: 2 servers under sleep, hello; local, cores 0-1 of A CPU"
+            "20260102-030105-trial-run      2026-01-02 03:01  complete: 4 trials  "
+            "2 servers under sleep, hello; local, cores 0-1 of A CPU"
         ),
     ]
 
@@ -135,7 +135,7 @@ def test_an_application_of_ones_own_is_named(workspace: Workspace) -> None:
     run = testing.run(testing.experiment(cell, application=testing.application()))
     kept(workspace, run, testing.observation(cell))
 
-    assert "trial-run of shop.wsgi:app: 1 server under shop" in said(workspace)
+    assert "  shop.wsgi:app: 1 server under shop" in said(workspace)
     (entry,) = json.loads(said(workspace, form="json"))
     assert (entry["application"], entry["workloads"]) == ("shop.wsgi:app", ["shop"])
 
@@ -156,7 +156,7 @@ def test_the_document_has_what_a_program_needs(workspace: Workspace) -> None:
         "measured": 2,
         "failed": 0,
         "left": 2,
-        "ended": "unfinished: 2 of 4 trials",
+        "ended": "only 2 of 4 trials",
         "problem": "",
     }
 
