@@ -70,7 +70,7 @@ def _compare(
     try:
         found = compare_two(*read)
     except SpecError as error:
-        _print_nothing(error.message, form, console)
+        _print_nothing(error.message, form, console, environment)
         if need is None:
             raise
         raise Inconclusive(f"{words.need_option(need)}: {error.message}") from None
@@ -117,7 +117,7 @@ def _print(
                 say(console, line)
 
 
-def _print_nothing(reason: str, form: str, console: Console) -> None:
+def _print_nothing(reason: str, form: str, console: Console, environment: Mapping[str, str]) -> None:
     """What a reader of the format gets where the two cannot be compared; on a terminal the error alone."""
     from wsgilab.report.ab import github, junit
 
@@ -125,6 +125,7 @@ def _print_nothing(reason: str, form: str, console: Console) -> None:
         _out(console, junit.nothing_junit(reason))
     elif form == GITHUB:
         _out(console, github.nothing_annotated(reason))
+        _summarize(github.nothing_summarized(reason), console, environment)
 
 
 def _summarize(text: str, console: Console, environment: Mapping[str, str]) -> None:

@@ -166,6 +166,15 @@ def test_the_summary_goes_after_what_is_in_the_file_that_github_names(compare: C
     assert "# before-after: 1 slower" in compare(form="github").printed
 
 
+def test_the_summary_says_too_that_nothing_was_compared(compare: Compare, workspace: Workspace, tmp_path: Path) -> None:
+    store(workspace, "one", [ONE], observed(ONE))
+    store(workspace, "two", [TWO], observed(TWO))
+    file = tmp_path / "summary.md"
+    compare("one", "two", form="github", environment={"GITHUB_STEP_SUMMARY": str(file)})
+
+    assert file.read_text().startswith("# Nothing was compared\n\none and two: no cell in common")
+
+
 def test_a_summary_that_cannot_be_written_is_an_error_with_the_remedy(compare: Compare, tmp_path: Path) -> None:
     error = compare(form="github", environment={"GITHUB_STEP_SUMMARY": str(tmp_path)}).error
 

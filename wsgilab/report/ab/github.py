@@ -46,6 +46,11 @@ def nothing_annotated(reason: str) -> str:
     return _command("error", "Nothing was compared", reason)
 
 
+def nothing_summarized(reason: str) -> str:
+    """The summary there."""
+    return f"# Nothing was compared\n\n{escape(reason)}\n"
+
+
 def _command(name: str, title: str, message: str) -> str:
     """As @actions/core writes it: in a property colons and commas are escaped too."""
     escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
