@@ -1,7 +1,7 @@
 """`lab.compare`: two stored runs held against each other, printed as what reads it wants it, with a limit or a need or neither."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from wsgilab.analysis.ab import runs as compare_two
 from wsgilab.analysis.ab_checks import checks, parse_need
 from wsgilab.commands.stored import say
 from wsgilab.experiment.parsing import check_known
-from wsgilab.model import Limit, LimitCheck, RunsComparison
+from wsgilab.model import Limit, RunsComparison
 from wsgilab.model.errors import Inconclusive, LabError, LimitBreached, SpecError
 from wsgilab.results.store import Store
 from wsgilab.run.workspace import Workspace, shown, signals_raise
@@ -77,44 +77,46 @@ def _compare(
     for write_as in (render.runs_md, render.runs_yaml, render.runs_html):
         written = write_as(found)
         b.write({f"against-{a.folder.name}{Path(name).suffix}": content for name, content in written.items()})
-    checked = checks(found, limit, need)
-    page = f"{shown(b.folder)}/against-{a.folder.name}.html"
-    _print(found, checked, limit, need, page, form, console, environment)
-    if failure := words.failure(checked, limit, need):
-        is_breached = any(check.outcome == "breached" for check in checked)
-        # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
-        kind = LimitBreached if is_breached else Inconclusive
-        raise kind(failure, detail="\n".join(words.lines(found, checked, limit)))
+    if form == TERMINAL:
+        console.print(render.on_terminal(found, console.width))
+        page = f"{shown(b.folder)}/against-{a.folder.name}.html"
+        say(console, f"What differs between them, and how to read it: {page}")
+    judge(found, limit, need, console, form=form, environment=environment)
     return found
 
 
-def _print(
+def judge(
     found: RunsComparison,
-    checked: Sequence[LimitCheck],
     limit: Limit | None,
     need: float | None,
-    page: str,
-    form: str,
     console: Console,
-    environment: Mapping[str, str],
+    *,
+    form: str = TERMINAL,
+    environment: Mapping[str, str] = os.environ,
 ) -> None:
-    from wsgilab.report import ab as render
-    from wsgilab.report.ab import checks as words
-    from wsgilab.report.ab import github, junit
+    """Print what a limit and a need say of two runs: as one of FORMATS, which on a terminal is a few lines below their tables.
 
+    Raises LimitBreached or Inconclusive where one of them is not kept.
+    """
+    from wsgilab.report.ab import checks as words
+    from wsgilab.report.ab import github, junit, outcome
+
+    checked = checks(found, limit, need)
+    failure = words.failure(checked, limit, need)
     if form == JUNIT:
         _out(console, junit.runs_junit(found, checked, limit, need))
     elif form == GITHUB:
         for line in github.annotations(found, checked, limit, need):
             _out(console, line)
         _summarize(github.summary(found, checked, limit, need), console, environment)
-    else:
-        console.print(render.on_terminal(found, console.width))
-        say(console, f"What differs between them, and how to read it: {page}")
-        if not words.failure(checked, limit, need):
-            say(console, render.outcome(found))
-            for line in words.kept(found, checked, limit, need):
-                say(console, line)
+    elif not failure:
+        for line in (outcome(found), *words.kept(found, checked, limit, need)):
+            say(console, line)
+    if failure:
+        is_breached = any(check.outcome == "breached" for check in checked)
+        # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
+        kind = LimitBreached if is_breached else Inconclusive
+        raise kind(failure, detail="\n".join(words.lines(found, checked, limit)))
 
 
 def _print_nothing(reason: str, form: str, console: Console, environment: Mapping[str, str]) -> None:
