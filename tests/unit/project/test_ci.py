@@ -56,6 +56,7 @@ def calls(workflow: Any) -> Iterator[list[str]]:
     for text in texts(workflow):
         for line in text.replace("\\\n", " ").splitlines():
             filled = re.sub(r"\$([A-Z_]+)", lambda name: known.get(name[1], "given"), line)
+            filled = re.sub(r"\$\{\{.*?\}\}", "given", filled)
             if "invoke lab." in filled:
                 # Up to what the shell does with its output.
                 words = shlex.split(re.split(r" (?:>|\||&&|;) ", filled)[0])
