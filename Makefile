@@ -13,7 +13,7 @@ UV := $(BIN)/uv
 # Compiled once, and not anew by each of the thousand processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install run claims test unit check format schemas bench lock clean help
+.PHONY: install run claims test quick beside unit check format schemas bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,20 +27,26 @@ claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
 test: $(VENV)/.dev ## Every check and every test; those of the runtimes need a few minutes
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check unit
-	# What holds no figure that a busy machine would spoil runs four at a time, for it waits half of the time; the rest by itself.
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
+	# What computes goes beside what waits half of the time, and gives way to it.
+	$(MAKE) --no-print-directory --jobs=3 quick beside NICE=nice
+	# What holds a figure that a busy machine would spoil runs by itself.
 	$(BIN)/pytest --durations=10 -m alone tests/contract tests/e2e
+
+quick: $(VENV)/.dev
+	$(MAKE) --no-print-directory --output-sync=target check unit
+
+beside: $(VENV)/.dev
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 300 --durations=10 -m "not alone" tests/contract tests/e2e
 
 unit: $(VENV)/.dev ## The tests that need no server of the lab's, in about a minute
 	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.
-	$(BIN)/pytest -n 3 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
+	$(NICE) $(BIN)/pytest -n 3 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(NICE) $(BIN)/ruff format --check .
+	$(NICE) $(BIN)/ruff check .
+	$(NICE) $(BIN)/mypy
+	$(NICE) $(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .

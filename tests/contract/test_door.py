@@ -6,6 +6,8 @@ import http.client
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
+from wsgilab.runtime.local import MARK
 from wsgilab.runtime.pages import FACTS, READY
 from wsgilab.runtime.protocol import Fleet, Runtime
 from wsgilab.system import host
@@ -269,6 +272,23 @@ def test_what_left_late_is_gone_with_the_fleet_and_after_a_lab_that_was_killed(
     Path(f"/dev/shm/wsgilab-{workspace.lab_id}-{SYNC}-1-late").touch()
     own.sweep()
     assert noted() == []
+
+
+def test_what_left_late_of_a_lab_that_does_not_run_is_gone_with_the_next_start_of_any(
+    session_places: Workspace, make_state: Callable[[str], Path]
+) -> None:
+    """Its own may never come: the folder of its state is gone, as that of a test is that was killed."""
+    own, _ = choose_runtime(replace(session_places, state=make_state("any")), "local")
+    gone, running = (Path(f"/dev/shm/wsgilab-{lab_id}-{SYNC}-1-late") for lab_id in ("00000000", "ffffffff"))
+    argv = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, env={**os.environ, MARK: "ffffffff"}) as process:
+        gone.touch()
+        running.touch()
+        own.sweep()
+        assert (gone.exists(), running.exists()) == (False, True)
+        process.communicate(b"\n")
+    own.sweep()
+    assert not running.exists()
 
 
 MISSING = "lacking:app does not import: ModuleNotFoundError: No module named 'no_such' (lacking.py, line 1)"

@@ -140,7 +140,7 @@ def test_a_loaded_target_is_measured_inside_and_outside(fleet: Fleet, swarm: Loc
     assert report.in_flight.peak == 4
     assert len(report.in_flight.requests_per_process) == 4
     assert sum(report.in_flight.requests_per_process) == report.completed > 0
-    assert report.failures == report.cut_off == report.unanswered == 0
+    assert report.failures == report.cut_off == 0
     assert after.cpu_s > before.cpu_s
     assert after.resident_bytes > 10_000_000
 

@@ -34,31 +34,43 @@ from wsgilab.session import state_file
 HERE = Path(__file__).parent
 
 
+def scope(nodeid: str) -> str:
+    """Tests that share what is up: those of a file in the same runtime, and those on several machines."""
+    file, *words = re.split(r"::|[\[\]-]", nodeid)
+    runtime = next((each for each in RUNTIMES if each in words), "")
+    # A user's own application, in several files: its images belong to one run at a time.
+    if "test_own_image" in file:
+        return "test_application.py compose"
+    return "machines" if "test_site" in file else f"{Path(file).name} {runtime}".strip()
+
+
 class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests that share what is up run in one process: those of a file in the same runtime, and those on several machines."""
+    """Tests of one scope run in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, *words = re.split(r"::|[\[\]-]", nodeid)
-        runtime = next((each for each in RUNTIMES if each in words), "")
-        # A user's own application, in several files: its images belong to one run at a time.
-        if "test_own_image" in file:
-            return "test_application.py compose"
-        return "machines" if "test_site" in file else f"{Path(file).name} {runtime}"
+        return scope(nodeid)
 
 
+LONGEST = (
+    *(
+        "machines",
+        "test_runtime.py compose",
+        "test_up.py local",
+        "test_application.py compose",
+        "test_faults.py compose",
+    ),
+    *("test_bad_input.py", "test_generator.py", "test_run.py local", "test_run.py compose", "test_claims.py"),
+    *("test_runtime.py local", "test_up.py compose", "test_claims.py compose", "test_faults.py local"),
+    *("test_application.py local", "test_claims.py local", "test_up_ends.py", "test_backends.py local"),
+)
+"""Scopes that take more than half a minute, longest first. Those that are not here are last: short ones fill what is left."""
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest in one process begins first."""
-    longest = (
-        "test_site",
-        "test_runtime.py",
-        "test_faults.py",
-        "test_up.py",
-        "test_run.py",
-        "test_claims.py",
-        "test_application",
-    )
-    places = {name: place for place, name in enumerate(longest)}
-    items.sort(key=lambda item: min((places[name] for name in longest if name in item.nodeid), default=len(longest)))
+    """What takes longest in one process begins first, so that all end together."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(scope(item.nodeid), len(LONGEST)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatIsShared:

@@ -8,6 +8,8 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import pytest
 
 from tests.conftest import require
@@ -26,6 +29,7 @@ from tests.e2e.keys import Ssh
 from wsgilab.runtime.command import DEFAULT_BASE, OWN_BASE
 
 NEEDED = ("ip", "iptables", "nsenter", "setpriv", "dockerd", "openssl", "ssh-keygen", keys.SSHD)
+NAMESPACES = Path("/run/netns")
 KEPT = Path("/var/tmp")
 """Where the engines' images outlast the tests: they take a while to build."""
 TLS_PORT = 2376
@@ -53,6 +57,30 @@ def rule(table: str, chain: str, *words: str) -> Iterator[None]:
         run("iptables", "-w", "-t", table, "-D", chain, *words)
 
 
+def wire_names(pid: int, name: str) -> tuple[str, str]:
+    """The namespace of a machine of the tests in process `pid`, and the near end of its wire."""
+    return f"wsgilab-{pid}-{name}", f"wl{pid}{name[0]}"
+
+
+def sweep() -> None:
+    """Remove the wires of test runs that were killed, with their namespaces and rules of the packet filter."""
+    for each in NAMESPACES.glob("wsgilab-*"):
+        found = re.fullmatch(r"wsgilab-(\d+)-(\w+)", each.name)
+        if found and not psutil.pid_exists(int(found[1])):
+            namespace, link = wire_names(int(found[1]), found[2])
+            for table in ("filter", "nat", "mangle"):
+                for line in map(shlex.split, run("iptables", "-w", "-t", table, "-S").splitlines()):
+                    if link in line:
+                        _try("iptables", "-w", "-t", table, "-D", *line[1:])
+            _try("ip", "link", "delete", link)
+            _try("ip", "netns", "delete", namespace)
+
+
+def _try(*argv: str) -> None:
+    """Another test run may have done it by now."""
+    subprocess.run(argv, check=False, capture_output=True, timeout=120)
+
+
 class Machine:
     """An engine in a network namespace of its own."""
 
@@ -71,9 +99,8 @@ class Machine:
         self.certificates = folder / "tls" / "client"
         """What a client needs for `by_tcp`."""
         self._subnet = f"{subnet}.0/24"
-        self._namespace = f"wsgilab-{os.getpid()}-{name}"
-        self._link = f"wl{os.getpid()}{name[0]}"
-        self._within = ("nsenter", f"--net=/run/netns/{self._namespace}")
+        self._namespace, self._link = wire_names(os.getpid(), name)
+        self._within = ("nsenter", f"--net={NAMESPACES / self._namespace}")
         self._data = data
         self._dockerd: subprocess.Popen[bytes] | None = None
 
@@ -260,6 +287,7 @@ def brought_up(name: str) -> Iterator[Machine]:
     if "PYTEST_XDIST_WORKER" in os.environ:
         # The tests on several machines take longest in one process, so they go before those beside them.
         os.setpriority(os.PRIO_PROCESS, 0, -10)
+    sweep()
     with contextlib.ExitStack() as undone:
         # Sockets have short paths.
         folder = Path(undone.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-", dir="/tmp")))

@@ -37,7 +37,7 @@ ADDED = """
 """
 EXPERIMENT = """
 name: broken
-blocks: 4
+blocks: 3
 window_s: 0.3
 reference: gunicorn-sync-two
 workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
@@ -46,7 +46,7 @@ cells:
   - {servers: [gunicorn-sync-two, gunicorn-gevent], workloads: [db], users: [8], connections: [close]}
 patience_s: 2
 """
-TRIALS = 16
+TRIALS = 12
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)

@@ -1,7 +1,9 @@
 """A program on the cores that are measured, and another lab that wants them: seen, named, and nothing concluded."""
 
 import contextlib
+import functools
 import json
+import re
 import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,11 +18,16 @@ pytestmark = [pytest.mark.lab, pytest.mark.alone]
 ONE_BLOCK = ("--blocks", "1")
 
 
+@pytest.fixture(autouse=True)
+def _looks_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an otherwise quiet moment half a second tells as much as two."""
+    monkeypatch.setattr(neighbours, "look", functools.partial(neighbours.look, seconds=0.5))
+
+
 @contextlib.contextmanager
 def busy(core: int) -> Iterator[str]:
     """A program that keeps a core busy, by its name and id. Nobody here has started it, as far as can be told."""
-    # Before all else that may keep this machine busy, so that it is among those that are named.
-    starter = f"setsid nice -n -5 taskset --cpu-list {core} yes >/dev/null 2>&1 & echo $!"
+    starter = f"setsid taskset --cpu-list {core} yes >/dev/null 2>&1 & echo $!"
     told = subprocess.run(["sh", "-c", starter], capture_output=True, text=True, check=True)
     pid = int(told.stdout)
     try:
@@ -36,7 +43,6 @@ def busy(core: int) -> Iterator[str]:
 )
 def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Collection[str]) -> None:
     cores = {"server's": 0, "generator's": 1}
-    cli.charts = cli.runtime == "local"
 
     with contextlib.ExitStack() as running:
         names = {side: running.enter_context(busy(cores[side])) for side in sides}
@@ -45,7 +51,8 @@ def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Col
     assert ended.code == 0, ended.output
     comparison = cli.comparison()
     for side, name in names.items():
-        assert f"of core {cores[side]} ({name}" in ended.output, "it was seen before the run began"
+        noted = [line for line in ended.lines if f"of core {cores[side]} (" in line]
+        assert any(name in line for line in noted), "it was seen before the run began"
     for cell in comparison["cells"]:
         assert "neighbour" in cell["broken_gates"], cell
         assert cell["bound_by"] == "neighbour"
@@ -58,8 +65,7 @@ def test_programs_on_the_cores_break_the_gate_and_are_named(cli: Cli, sides: Col
     assert all(advice["server"] is None for advice in comparison["advice"])
     observed = [json.loads(line) for line in (cli.latest / "observations.jsonl").read_text().splitlines()]
     assert all(each["swarm"]["read_completed"] for each in observed), "its cost is counted beside a neighbour too"
-    files = ("comparison.md", "report.html") if cli.charts else ("comparison.md",)
-    assert all("neighbour" in (cli.latest / file).read_text() for file in files)
+    assert "neighbour" in (cli.latest / "comparison.md").read_text()
 
 
 def test_the_doctor_sees_it_too(local: Cli) -> None:
@@ -68,7 +74,7 @@ def test_the_doctor_sees_it_too(local: Cli) -> None:
 
     (line,) = (each for each in ended.lines if "neighbours:" in each)
     assert line.startswith("--")
-    assert f"of core 1 ({name}" in line
+    assert re.search(rf"of core 1 \([^)]*{re.escape(name)}", line)
 
 
 def test_a_second_lab_is_refused_the_cores_of_the_first_whatever_checkout_it_is_of(

@@ -1,4 +1,5 @@
-"""Requests at a fixed rate, on real servers: who keeps up, who does not, and what a closed loop would have hidden."""
+"""Requests at a fixed rate, on real servers: who keeps up, who does not, and what a closed loop would have hidden. And what the
+latencies of a closed loop consist of, against theory."""
 
 import contextlib
 import json
@@ -56,6 +57,8 @@ def run(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     folder = tmp_path_factory.mktemp("rate")
     cli = make_cli("local", state, folder / "results")
     with_servers(cli, folder, built("stalling", CROWD))
+    # Nobody else is at work, and it need not be looked at first.
+    cli.variables["LAB_SHARE_CORES"] = "1"
     experiment = folder / "rate.yaml"
     experiment.write_text(EXPERIMENT)
     ended = cli("lab.run", "--runtime", "local", "--experiment", str(experiment), "--seed", str(SEED))
@@ -137,6 +140,28 @@ def test_the_queue_of_a_full_server_is_no_part_of_the_next_trial(cells: Cells, r
     assert cell["throughput_rps"]["median"] <= 1000 / SLEEP_MS * 1.02
     # Little's law, which a latency from before the load had settled would break.
     assert cell["throughput_rps"]["median"] * swarm["latency_mean_ms"] / 1000 == pytest.approx(32, rel=0.1)
+
+
+def test_the_parts_of_a_latency_add_up_to_it_and_a_request_queues_for_all_other_users(cells: Cells, run: Cli) -> None:
+    for row in map(json.loads, observations(run.latest)):
+        if row["cell"]["users"]:
+            means = {part: times["mean"] for part, times in row["swarm"]["parts"].items()}
+            assert sum(means.values()) == pytest.approx(row["swarm"]["latency_mean_ms"], rel=0.01)
+    cell = cells["gunicorn-sync-1", "users"]
+    parts = {part: times["mean"] for part, times in cell["parts"].items()}
+    assert list(parts) == ["connect", "queue", "service", "back"]
+    assert min(parts.values()) >= 0
+    told = [line for line in (run.latest / "comparison.md").read_text().splitlines() if "Where the time" in line]
+    assert len(told) == 1
+    if "neighbour" not in cell["broken_gates"]:
+        # A request that is answered is followed at once by that of the same user, which has all others before it; what a request
+        # costs besides, of which there are 31, is a millisecond or so.
+        queue_ms = 31 * SLEEP_MS
+        assert queue_ms - SLEEP_MS < parts["queue"] < 1.1 * queue_ms, parts
+        assert SLEEP_MS <= parts["service"] < 1.1 * SLEEP_MS, parts
+        assert parts["connect"] + parts["back"] < 0.2 * SLEEP_MS, parts
+        # By Little's law.
+        assert sum(parts.values()) == pytest.approx(1000 * 32 / cell["throughput_rps"]["median"], rel=0.05)
 
 
 # --- the generator alone, on servers of this process

@@ -1,11 +1,14 @@
 """The same experiment on several machines: real engines, each with its own images and network, joined by wires."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import machines
 from tests.e2e.conftest import HERE, Ended, fetch, observations
 from tests.e2e.keys import make_certificates
 from tests.e2e.machines import Machine
@@ -152,3 +155,19 @@ def test_an_engine_at_tcp_has_tls_or_the_site_says_so_in_so_many_words(cli: Site
     # Relative to the file; and whoever has no certificate of that authority's has no way in.
     make_certificates(cli.folder / "stranger", beta.address)
     assert_one_line(asked("lab.build", engine=beta.by_tcp, tls="stranger/client"), "beta", "certificate")
+
+
+def test_the_wires_of_a_test_run_that_was_killed_go_with_the_next(beta: Machine) -> None:
+    with subprocess.Popen(["true"]) as killed:
+        killed.wait()
+    namespace, link = machines.wire_names(killed.pid, "omega")
+    machines.run("ip", "netns", "add", namespace)
+    machines.run("ip", "link", "add", link, "type", "veth", "peer", "name", "wire", "netns", namespace)
+    machines.run("iptables", "-w", "-I", "FORWARD", "-i", link, "-j", "ACCEPT")
+
+    machines.sweep()
+
+    assert not (machines.NAMESPACES / namespace).exists()
+    assert link not in machines.run("ip", "link") + machines.run("iptables", "-w", "-S", "FORWARD")
+    assert beta.names("none") == [], "one that is at work is still reached"
+    assert (machines.NAMESPACES / machines.wire_names(os.getpid(), "beta")[0]).exists()

@@ -67,6 +67,8 @@ def up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Tem
     said = cli.up(servers=SERVERS)
     assert said.code == 0, said.output
     yield Up(cli=cli, said=said)
+    # On a busy machine one of them may not have been reached at the last look.
+    wait_for(lambda: not cli.session().failures, "the next look", seconds=30)
     ended = cli("lab.down")
     assert ended.lines == ["Ended 6 processes or containers."]
     cli.assert_nothing_left()
@@ -297,7 +299,9 @@ def test_a_page_of_another_site_starts_nothing_stops_nothing_and_reads_nothing(
             rebound = host == "rebound.example"
             page = browser.new_page()
             url = f"http://{host}:{port if rebound else other}/"
-            read = attack(page, url, f"http://{host}:{port}" if rebound else up.ui, form)
+            there = f"http://{host}:{port}" if rebound else up.ui
+            # To the same address one that keeps back whose it is sends the same from everywhere.
+            read = attack(page, url, there, form, hidden=host != "elsewhere.example")
             # A page that was led here by another name reads that it is not answered.
             assert {status for _, status, _ in read} <= ({403, 0} if rebound else set()), (host, read)
             assert not any("gunicorn" in text for _, _, text in read), host
@@ -399,8 +403,7 @@ def test_what_is_measured_in_containers_has_the_targets_figures_too(up: Up) -> N
     assert json.loads(ask(f"{up.ui}/swarm", **asked))["success"]
     # Its CPU comes from the lab, all else from the worker.
     cell = "gunicorn-sync-4", "sleep", 16
-    wait_for(lambda: known_cells(up.ui).get(cell, {}).get("server_cpu"), "the server's CPU")
-    found = known_cells(up.ui)[cell]
+    found = wait_for(lambda: with_figure(up.ui, cell, "server_cpu"), "the server's CPU")
     assert found["in_flight"]["peak"] == 4
     assert yaml.safe_load(ask(f"{up.ui}/lab/comparison.yaml"))["run"]["runtime"] == "compose"
     ask(f"{up.ui}/stop", stop=1)
@@ -427,5 +430,10 @@ def known_cells(lab: str) -> dict[tuple[str, str, int], dict[str, Any]]:
 def settled(lab: str, server: str, workload: str, count: int) -> dict[str, Any]:
     """What is known of a cell with so many users, once a second of it counts."""
     cell = server, workload, count
-    wait_for(lambda: known_cells(lab).get(cell, {}).get("throughput_rps"), f"a settled load of {cell}")
-    return known_cells(lab)[cell]
+    return wait_for(lambda: with_figure(lab, cell, "throughput_rps"), f"a settled load of {cell}")
+
+
+def with_figure(lab: str, cell: tuple[str, str, int], figure: str) -> dict[str, Any]:
+    """What is known of a cell, once it has a figure; empty before. On a busy machine the next look may find it unsettled again."""
+    found = known_cells(lab).get(cell, {})
+    return found if found.get(figure) else {}

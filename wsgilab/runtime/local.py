@@ -256,7 +256,11 @@ class LocalRuntime:
         return [f"another lab runs here, with {count} processes ({MARK}={mark})" for mark, count in found.items()]
 
     def sweep(self) -> int:
-        ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
+        # In this order: whoever has noted something by now is among those that run, or has ended.
+        noted = list(_MEMORY.glob("wsgilab-*-late"))
+        running = list(psutil.process_iter(["environ"]))
+        others = {(each.info["environ"] or {}).get(MARK) for each in running} - {self._lab_id}
+        ours = [each for each in running if self._is_ours(each)]
         # Also those that have lost their mark: PostgreSQL's processes write their titles over their environment.
         left = {*ours, *(child for each in ours for child in _children(each))} - {psutil.Process()}
         # Each was started in a session of its own, so no other program's process is among the children.
@@ -268,8 +272,11 @@ class LocalRuntime:
         sources.removed(self._places)
         self._environments.sweep()
         self._remove_scratch()
-        for late in _MEMORY.glob(f"wsgilab-{self._lab_id}-*-late"):
-            late.unlink(missing_ok=True)
+        # Also of labs that were killed and will not start again, such as those of tests.
+        for late in (*noted, *_MEMORY.glob(f"wsgilab-{self._lab_id}-*-late")):
+            if late.name.split("-")[1] not in others:
+                with contextlib.suppress(PermissionError):
+                    late.unlink(missing_ok=True)
         return len(left)
 
     def _is_ours(self, each: psutil.Process) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -108,7 +109,7 @@ def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(spec: T
     assert not users.are_at_work
     assert not report.read_late
     assert report.held_s >= sum(reader.waited_s)
-    assert report.window_s == pytest.approx(spec.window_s, abs=0.001), "not until the lab had read"
+    assert report.window_s - report.settling_s == pytest.approx(spec.window_s), "not until the lab had read"
     assert users.marks == 2
 
 
@@ -132,7 +133,7 @@ def test_a_window_that_was_forecast_to_end_much_too_late_ends_when_it_is_over() 
     assert report.unanswered == 0
     assert users.ends[1][0] < users.ends[0][0], "sooner than forecast"
     # It began when load did.
-    assert report.window_s == pytest.approx(report.settling_s + CLOSED.window_s, abs=0.005)
+    assert report.window_s - report.settling_s == pytest.approx(CLOSED.window_s)
 
 
 @pytest.mark.parametrize("spec", [CLOSED, SCHEDULED], ids=["closed", "scheduled"])
@@ -344,11 +345,12 @@ def test_what_is_no_http_is_no_answer() -> None:
                 connection.recv(1000)
                 connection.sendall(b"220 mail.invalid ESMTP\r\n")
 
-        serving = gevent.spawn(serve)
+        serving = threading.Thread(target=serve)
+        serving.start()
         answer = driver.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/x")
         serving.join()
 
-    assert answer["status"] == 0
+    assert (answer["status"], answer["body"].strip()) == (0, "220 mail.invalid ESMTP")
 
 
 # The other end of the conversation.
@@ -428,10 +430,11 @@ def test_when_the_target_was_read_is_known_by_this_machines_clock(lines: Lines, 
     lab.request_reading("window")
     read_ns = time.monotonic_ns()
     # The second of two targets, which were read one after the other.
-    both_ns = [read_ns + ahead_ns, read_ns + ahead_ns + 1000]
-    lines.send(op="read", at="window", read_ns=both_ns, sent_ns=time.monotonic_ns() + ahead_ns)
+    both_ns, sent_ns = [read_ns + ahead_ns, read_ns + ahead_ns + 1000], time.monotonic_ns()
+    lines.send(op="read", at="window", read_ns=both_ns, sent_ns=sent_ns + ahead_ns)
 
-    assert lab.read_ns["window", 0] == pytest.approx(read_ns, abs=50 * MS)
+    under_way_ns = time.monotonic_ns() - sent_ns
+    assert read_ns <= lab.read_ns["window", 0] <= read_ns + under_way_ns
     assert lab.read_ns["window", 1] - lab.read_ns["window", 0] == 1000
     lab.request_reading("closed")
     lines.send(op="read", at="closed", read_ns=[None, None], sent_ns=0)
