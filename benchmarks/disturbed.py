@@ -62,7 +62,7 @@ def measure(runs: int) -> Outcome:
     found: dict[tuple[RuntimeName, Kind], list[Comparison]] = {}
     for number, kind in itertools.product(range(runs), KINDS):
         name = known[number % len(known)]
-        with _beside(kind):
+        with beside(kind):
             found.setdefault((name, kind), []).append(_run(name))
     rows: list[Row] = []
     wrong: dict[str, list[str]] = {}
@@ -80,7 +80,8 @@ def measure(runs: int) -> Outcome:
 
 
 @contextmanager
-def _beside(kind: Kind) -> Iterator[None]:
+def beside(kind: Kind) -> Iterator[None]:
+    """Run something beside a program of that kind, which ends with it."""
     if kind.core is None:
         yield
         return

@@ -31,6 +31,7 @@ from wsgilab.analysis.pairs import (
     by_conditions,
     grouped,
     intervals,
+    of_versions,
     paired_comparisons,
     shares,
 )
@@ -67,6 +68,8 @@ class _Open:
 
 def wanted(run: Run) -> Sequence[Pair]:
     """The comparisons that time is given for."""
+    if run.experiment.counterparts:
+        return of_versions(run)
     found: list[Pair] = []
     for group in by_conditions(run.experiment.cells).values():
         references = [cell for cell in group if cell.server == run.experiment.reference]

@@ -198,9 +198,11 @@ class PairedComparisons:
         return self.verdicts.get((cell, other), "undecided")
 
     def against_reference(self, cells: Iterable[Cell]) -> Iterable[PairResult]:
-        """Each of `cells` over the reference under the same conditions, where the two have a block in common."""
+        """Each of `cells` over the reference under the same conditions, or over the other version under the same server, where the
+        two have a block in common."""
         for cell in cells:
-            other = replace(cell, server=self.run.experiment.reference)
+            experiment = self.run.experiment
+            other = replace(cell, server=experiment.counterparts.get(cell.server, experiment.reference))
             if (cell, other) in self.measured:
                 pair, ratio = self.measured[cell, other]
                 verdict = self.verdict(cell, other)
@@ -268,7 +270,7 @@ def shares(run: Run, criterion: Criterion) -> Share:
     reference = run.experiment.reference
 
     def is_with_reference(one: Cell, other: Cell) -> bool:
-        return reference in (one.server, other.server)
+        return not run.experiment.counterparts and reference in (one.server, other.server)
 
     counts = Counter(is_with_reference(one, other) for one, other in _every_two(run))
     parts = {True: REFERENCE_SHARE, False: 1 - REFERENCE_SHARE} if len(counts) > 1 else dict.fromkeys(counts, 1.0)
@@ -284,12 +286,26 @@ def cost_share(run: Run) -> float:
 def can_have_duets(run: Run) -> bool:
     """Whether servers can be loaded at once: there is a budget, and the generator is one process on a core of its own."""
     generator = cpus.parse(run.generator_cpus)
+    if run.experiment.counterparts:
+        # Each version is compared with the other, and never with a reference.
+        return False
     if run.experiment.budget_s is None or len(generator) > 1 or any(len(lane.swarm) > 1 for lane in run.lanes):
         return False
     return bool(run.lanes) or not any(generator & cpus.parse(each) for each in run.server_cpus.values())
 
 
+def of_versions(run: Run) -> Sequence[Pair]:
+    """Each cell with that under the same server and the other version; none where the run has one version."""
+    there = frozenset(run.experiment.cells)
+    named = run.experiment.counterparts
+    pairs = [(cell, replace(cell, server=named[cell.server])) for cell in run.experiment.cells if cell.server in named]
+    return [pair for pair in pairs if pair[1] in there]
+
+
 def _every_two(run: Run) -> Iterable[Pair]:
+    if run.experiment.counterparts:
+        yield from of_versions(run)
+        return
     for group in by_conditions(run.experiment.cells).values():
         for one, two in itertools.combinations(group, 2):
             yield (two, one) if one.server == run.experiment.reference else (one, two)

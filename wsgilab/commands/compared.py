@@ -9,6 +9,7 @@ from rich.console import Console
 from wsgilab.analysis.ab import parse_limit
 from wsgilab.analysis.ab import runs as compare_two
 from wsgilab.analysis.ab_checks import checks, parse_need
+from wsgilab.analysis.versions import current
 from wsgilab.commands.stored import say
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Limit, RunsComparison
@@ -66,7 +67,7 @@ def _compare(
     from wsgilab.report import ab as render
     from wsgilab.report.ab import checks as words
 
-    read = a.run(), a.observations(), b.run(), b.observations()
+    read = *current(a.run(), a.observations()), *current(b.run(), b.observations())
     try:
         found = compare_two(*read)
     except SpecError as error:

@@ -8,13 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from wsgilab.analysis import claims as claims_under_test
+from wsgilab.analysis.ab import parse_limit
 from wsgilab.analysis.claims import ClaimSet
-from wsgilab.commands import stored
+from wsgilab.commands import against, stored
 from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Application, Comparison, Experiment, Run, Server
 from wsgilab.model.errors import UsageError
+from wsgilab.model.text import called
 from wsgilab.report import terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.results.store import Store
@@ -34,24 +36,39 @@ _OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port")
 """Options that a resumed run may be given: where it runs, and how it is watched."""
 
 
-def run(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
+def run(options: RunOptions, console: Console, workspace: Workspace, fail_on: str | None = None) -> Comparison:
     """Carry out an experiment, or go on with one; write its comparison, and print it.
 
-    Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted.
+    Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted; of two versions of an application
+    LimitBreached, where `fail_on`, such as `slower=5%`, is.
     """
     if options.resume is not None and options.others(_OF_THE_MACHINE):
         raise UsageError(
             f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
         )
+    limit = None if fail_on is None else parse_limit(fail_on)
+    if limit is not None and not _has_versions(options, workspace):
+        raise UsageError(
+            f"--fail-on {fail_on}: judges two versions of an application; name the other with --against, or have "
+            f"{called('lab.compare')} judge two runs"
+        )
     if options.url is not None:
         return _run_url(options, console, workspace)
-    return runner.run(
-        options,
-        lambda catalogue, testbed: _experiment(options, catalogue, testbed),
-        stored.conclude,
-        console,
-        with_catalogue(workspace, options.catalogue),
-    )
+
+    def choose(catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
+        experiment = _experiment(options, catalogue, testbed)
+        return against.compared(experiment, options, catalogue, lambda text: stored.say(console, text))
+
+    found = runner.run(options, choose, stored.conclude, console, with_catalogue(workspace, options.catalogue))
+    if found.versions is not None and limit is not None:
+        stored.judge(found.versions, limit, fail_on, console)
+    return found
+
+
+def _has_versions(options: RunOptions, workspace: Workspace) -> bool:
+    if options.resume is None:
+        return options.against is not None
+    return bool(Store.find(workspace.results, options.resume).run().experiment.counterparts)
 
 
 _OF_A_URL = ("url", "get", "runtime", "blocks", "precision", "max_blocks", "budget_s", "seed", "generator_cores")

@@ -5,7 +5,7 @@ Nothing here measures anything.
 
 from rich.console import Console
 
-from wsgilab.analysis.compare import compare
+from wsgilab.analysis.versions import whole
 from wsgilab.model import Comparison, Wish
 from wsgilab.model.text import visible
 from wsgilab.report import terminal
@@ -16,26 +16,38 @@ REPORT = "report.html"
 
 
 def write(store: Store) -> Comparison:
-    """The run's comparison, written in every format into its folder. Raises StoreError."""
+    """The run's comparison, written in every format into its folder; of two versions of an application, that of the two as well.
+    Raises StoreError."""
     # Charts take a moment to import, which other tasks need not wait for.
     from wsgilab.report.formats import FORMATS
 
-    comparison = compare(store.run(), store.observations(), duets=store.duets())
+    comparison = whole(store.run(), store.observations(), duets=store.duets())
     for render in FORMATS.values():
         store.write(render(comparison))
+    if comparison.versions is not None:
+        from wsgilab.report import ab
+
+        for write_as in (ab.runs_md, ab.runs_yaml, ab.runs_html):
+            store.write(write_as(comparison.versions))
     return comparison
 
 
 def conclude(store: Store, console: Console) -> Comparison:
     """Write the comparison, and print it; of a user's own application with what to run at the end."""
     comparison = write(store)
-    console.print(terminal.comparison(comparison, console.width))
+    if comparison.versions is None:
+        console.print(terminal.comparison(comparison, console.width))
+    else:
+        from wsgilab.report import ab
+
+        console.print(ab.on_terminal(comparison.versions, console.width))
+        say(console, f"The two versions, and how to read it: {shown(store.folder)}/against.html")
     say(
         console,
         f"Results, with every column, the warnings of each cell, and how to read them: {shown(store.folder)}/comparison.md",
     )
     say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
-    if comparison.run.experiment.application is not None:
+    if comparison.run.experiment.application is not None and comparison.versions is None:
         console.print()
         console.print(terminal.advice(comparison))
     return comparison
@@ -51,7 +63,7 @@ def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> 
     """Print which of the servers of a stored run to run. Raises StoreError, and SpecError for what cannot be wished."""
     with signals_raise():
         store = Store.find(workspace.results, name)
-        console.print(terminal.advice(compare(store.run(), store.observations(), wish, store.duets())))
+        console.print(terminal.advice(whole(store.run(), store.observations(), wish, store.duets())))
 
 
 def say(console: Console, text: str) -> None:

@@ -75,6 +75,8 @@ def build(
         "app": "measure your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
         "source": SOURCE_HELP,
         "get": "what users ask --app's entry or --url for (default: /)",
+        "against": "compare your application with itself at this git revision, or as another application file has it, in the same run",
+        "fail-on": "with --against: exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or cost=5%, faster=, different=)",
         "url": "measure a server of your own that runs already, such as http://127.0.0.1:5000",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -100,6 +102,8 @@ def run(
     app: str | None = None,
     source: str | None = None,
     get: str | None = None,
+    against: str | None = None,
+    fail_on: str | None = None,
     url: str | None = None,
     catalogue: str | None = None,
     runtime: str | None = None,
@@ -124,6 +128,7 @@ def run(
         app=app,
         source=source,
         get=get,
+        against=against,
         url=url,
         catalogue=catalogue,
         runtime=runtime,
@@ -141,7 +146,7 @@ def run(
         watch=watch,
         port=number(port, "--port"),
     )
-    raise_for_failed(commands.run(options, commands.console(), commands.workspace()), site)
+    raise_for_failed(commands.run(options, commands.console(), commands.workspace(), fail_on), site)
 
 
 @task(help={"format": f"what is printed: {', '.join(commands.LISTED_FORMATS)} (default: terminal)"})

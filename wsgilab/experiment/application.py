@@ -55,12 +55,23 @@ def parse(text: str, source: str, *, folder: str, read_file: ReadFile) -> Applic
 
 def resolve(file: ApplicationFile, where: str, *, folder: str, read_file: ReadFile) -> Application:
     """The application, with every path relative to where the lab was called, and every body in place. Raises as `parse`."""
-    settings = file.application
+    settings = _settled(file.application, where, folder)
+    found = request_entries.resolve(file.requests, f"{where}: requests", folder=folder, read_file=read_file)
+    return Application(
+        **{each.name: getattr(settings, each.name) for each in fields(ApplicationSettings)}, **found._asdict()
+    )
+
+
+def _settled(settings: ApplicationSettings, where: str, folder: str) -> ApplicationSettings:
     _check_entry(settings.entry, f"{where}: application.entry")
     _check_settings(settings, f"{where}: application")
-    found = request_entries.resolve(file.requests, f"{where}: requests", folder=folder, read_file=read_file)
-    kept = {each.name: getattr(settings, each.name) for each in fields(ApplicationSettings)}
-    return Application(**{**kept, **_located(settings, folder)}, **found._asdict())
+    return replace(settings, **_located(settings, folder))
+
+
+def parse_settings(text: str, source: str, *, folder: str) -> ApplicationSettings:
+    """What an application file says beside its requests, with every path relative to where the lab was called. Raises SpecError."""
+    settings = read(text, source, ApplicationFile, "an application", "application and requests").application
+    return _settled(settings, source, folder)
 
 
 def of_get(entry: str, source: str, path: str) -> Application:

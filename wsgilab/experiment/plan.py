@@ -75,7 +75,8 @@ def duets(seed: int, counts: Mapping[tuple[Cell, Cell], int]) -> tuple[Trial, ..
 
 def _block(experiment: Experiment, seed: int, block: int, cells: Collection[Cell], look: int = 0) -> Iterable[Trial]:
     """Cells in the order of a block. What is compared is measured close together, since noise changes within seconds: all
-    cells under the same conditions one after the other. Of two alone, each comes first in every other block."""
+    cells under the same conditions one after the other. Of two alone, each comes first in every other block. So does each of two
+    versions under a server, which are side by side."""
     # A text seeds through SHA-512, the same on every platform and Python (random.seed, version 2).
     source = random.Random(f"{seed}/{block}")  # noqa: S311 - an order, not a secret
     groups: dict[Conditions, list[Cell]] = defaultdict(list)
@@ -85,13 +86,29 @@ def _block(experiment: Experiment, seed: int, block: int, cells: Collection[Cell
     in_turn = list(groups.values())
     source.shuffle(in_turn)
     for group in in_turn:
-        if len(group) > _PAIR:
+        if experiment.counterparts:
+            group[:] = _in_pairs(group, experiment.counterparts, source, seed + block)
+        elif len(group) > _PAIR:
             source.shuffle(group)
         elif (seed + block) % 2:
             group.reverse()
     begin = block * len(experiment.cells)
     for index, cell in enumerate(chain.from_iterable(in_turn)):
         yield Trial(block=block, position=begin + index, cell=cell, look=look)
+
+
+def _in_pairs(
+    group: Collection[Cell], counterparts: Mapping[str, str], source: random.Random, turn: int
+) -> Iterable[Cell]:
+    """The cells of a group with each beside its counterpart. Of a pair, each comes first in every other block; and in a block the one
+    in half of the pairs."""
+    of = {there: name for name, there in counterparts.items()}
+    places = {name: place for place, name in enumerate(counterparts)}
+    pairs: dict[str, list[Cell]] = defaultdict(list)
+    for cell in group:
+        pairs[of.get(cell.server, cell.server)].append(cell)
+    shuffled = source.sample(list(pairs), len(pairs))
+    return [cell for name in shuffled for cell in (reversed(pairs[name]) if (turn + places[name]) % 2 else pairs[name])]
 
 
 def machine_of(block: int, machines: Sequence[str], seed: int) -> str:

@@ -22,6 +22,8 @@ FEWEST_SERVERS = 3
 FEWEST_BLOCKS = 4
 """With fewer, only servers that differ by a lot could be told apart."""
 MOST_BLOCKS = 8
+MOST_BLOCKS_OF_VERSIONS = 24
+"""Two versions of an application differ by less than servers do."""
 SHORTEST_S = 0.5
 """A window is as long at least, for requests that take next to no time."""
 ANSWERS = (9.5, 8.5, 7.5, 6.5, 5.5, 4.5)
@@ -69,11 +71,12 @@ def size(
     budget_s: float,
     blocks: int | None = None,
     keep: Collection[str] = (),
+    most_blocks: int = MOST_BLOCKS,
 ) -> Size:
     """What `cells`, of a closed loop, are best measured with in `budget_s`; where nothing fits, what takes the shortest.
 
     `taken` has every workload of the cells. `blocks`: as the user says; None: as many as fit, from FEWEST_BLOCKS to
-    MOST_BLOCKS, and fewer only where no FEWEST_SERVERS fit. `keep`: servers that are not left out.
+    `most_blocks`, and fewer only where no FEWEST_SERVERS fit. `keep`: servers that are not left out.
     """
     left_out: list[str] = []
     while True:
@@ -85,7 +88,7 @@ def size(
             break
         left_out.append(_longest(may_go, left, servers, taken, users, window_s))
     block_s = sum(_trial_s(cell, servers, taken, users, window_s) for cell in left)
-    chosen = blocks or min(MOST_BLOCKS, max(1, int(budget_s // block_s)))
+    chosen = blocks or min(most_blocks, max(1, int(budget_s // block_s)))
     longest_s = max(_trial_s(cell, servers, taken, users, 0.0) for cell in left)
     return Size(
         users=users,

@@ -10,6 +10,7 @@ from wsgilab.model.ab import (
     Limit,
     LimitCheck,
     RunsComparison,
+    Versions,
     Weight,
 )
 from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
@@ -151,6 +152,7 @@ __all__ = [
     "TrialStatus",
     "Usage",
     "Verdict",
+    "Versions",
     "Weight",
     "Wish",
     "Workload",

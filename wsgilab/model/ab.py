@@ -119,6 +119,22 @@ class CommonShift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """What the two versions of an application are called that one run has measured in turns."""
+
+    application: str
+    """Its entry, as B has it."""
+    a: str
+    """As the user has named it: a revision of git, or the path of an application file."""
+    b: str
+    """Such as `HEAD`."""
+    a_revision: str | None
+    """Of git, in full; null where A is an application file."""
+    b_revision: str | None
+    """Of git, in full, beside which B may have changes that are not committed; null where its source is under no git."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsComparison:
     """Two runs beside each other: the source of every rendering."""
 
@@ -137,6 +153,8 @@ class RunsComparison:
     """How much work a core did for each unit that it did in A, in the same time, when each run was calibrated."""
     blocks_needed: int
     """With so many blocks of a cell in each of the runs its interval is exact."""
+    versions: Versions | None = None
+    """Of what A and B are, where they are parts of one run: then their blocks are paired. None for two runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from wsgilab.model.limits import STRICT, Check, Length, Must, Name, Pattern, Range, ServiceName, encodable, one_line
+from wsgilab.model.limits import (
+    STRICT,
+    Check,
+    Length,
+    Must,
+    Name,
+    Pattern,
+    Range,
+    Revision,
+    ServiceName,
+    encodable,
+    one_line,
+)
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -197,6 +209,25 @@ class ApplicationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What an application is compared with in the same run: itself at a revision of git, or what another file says."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: Line
+    """As the user has named it: a revision such as `v1.2`, or the path of an application file."""
+    revision: Revision | None
+    """None where it is a file."""
+    current: Line
+    """What the application itself is called beside it, such as `HEAD`."""
+    current_revision: Revision | None
+    """Of its own source; None where that is under no git."""
+    application: ApplicationSettings
+    """Its paths are relative to where the lab was called. Of a revision they are those of the user's own folders, where the files of
+    another revision are by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Application(ApplicationSettings):
     """A WSGI application, and the requests that it is measured with. Its `source` is relative to where the lab was called."""
 
@@ -206,3 +237,5 @@ class Application(ApplicationSettings):
     """By name. Name of a request -> its share: of 9 requests, `{orders: 8, buy: 1}` sends 8 and 1. Each is a workload."""
     locust_files: Mapping[Name, LocustFile] = field(default_factory=dict)
     """By name. Each is a workload."""
+    against: Version | None = None
+    """What it is compared with in the same run; None: it is measured alone."""

@@ -6,7 +6,7 @@ called null there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from wsgilab.model.advice import Advice
 from wsgilab.model.experiment import Cell
@@ -14,6 +14,9 @@ from wsgilab.model.observation import LatencyParts, Timeline
 from wsgilab.model.prediction import Prediction, ScalabilityLaw
 from wsgilab.model.rounding import Digits, Interval
 from wsgilab.model.run import Run
+
+if TYPE_CHECKING:
+    from wsgilab.model.ab import RunsComparison
 
 Metric = Literal["throughput", "latency"]
 BoundBy = Literal[
@@ -328,3 +331,5 @@ class Comparison:
     """Of every four cells or more that differ in users, or in cores, alone."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""
+    versions: "RunsComparison | None" = None
+    """Of a run of two versions of an application, what it says of them; all else is of the application itself then."""

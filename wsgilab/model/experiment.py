@@ -30,6 +30,10 @@ Arrivals = Literal["constant", "poisson"]
 ExecutionModel = Literal["process", "threads", "coroutines", "event-loop"]
 GeneratorCores = Literal["own", "shared"]
 
+AGAINST = "-against"
+"""What the name of a row ends with that runs the version which an application is compared with, and that of what it is installed
+with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -49,7 +53,14 @@ class Server:
     """None where it is not the lab's."""
     summary: str
     extends: ServerName | None = None
-    """Of a row of the user's own: the one of the lab's catalogue that it is made from."""
+    """Of a row of the user's own, and of one that runs another version: the one of the lab's catalogue that it is made from."""
+    is_against: bool = False
+    """It runs the version that an application is compared with."""
+
+    @property
+    def installed_as(self) -> str:
+        """What a run calls that which it is installed with: its stack, of which there is another with the other version."""
+        return f"{self.stack}{AGAINST}" if self.is_against else self.stack
 
     @property
     def is_started(self) -> bool:
@@ -211,3 +222,5 @@ class Experiment:
     generator_cores: Cores = 1
     application: Application | None = None
     """The user's own, whose requests are the workloads; None: the lab's, with the lab's workloads."""
+    counterparts: Mapping[ServerName, ServerName] = field(default_factory=dict)
+    """Server -> the same with the version that the application is compared with. With these, each is compared with that alone."""

@@ -173,4 +173,6 @@ CpuSet = Annotated[
     Must("be a list of cores such as 0,2-3"),
 ]
 """cpuset(7), "List format"."""
+Revision = Annotated[str, Pattern("^(?:[0-9a-f]{40}|[0-9a-f]{64})$"), Must("be a revision of git")]
+"""In full."""
 Moment = Annotated[str, Check(_moment), Must("be a time, in ISO 8601, with its offset from UTC")]

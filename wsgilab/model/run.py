@@ -6,7 +6,19 @@ from typing import Annotated, ClassVar, Literal
 
 from wsgilab.model.experiment import Experiment, Server
 from wsgilab.model.host import Host
-from wsgilab.model.limits import STRICT, Count, CountFromOne, CpuSet, Length, Moment, Must, Pattern, Range, ServerName
+from wsgilab.model.limits import (
+    STRICT,
+    Count,
+    CountFromOne,
+    CpuSet,
+    Length,
+    Moment,
+    Must,
+    Pattern,
+    Range,
+    Revision,
+    ServerName,
+)
 from wsgilab.model.site import LaneRecord
 
 RuntimeName = Literal["compose", "local"]
@@ -19,7 +31,6 @@ _RunId = Annotated[str, Pattern("^[A-Za-z0-9][A-Za-z0-9-]{0,149}$"), Must("be th
 _Part = Annotated[str, Pattern("^[A-Za-z][A-Za-z ]{0,49}$"), Must("be a part of what is measured")]
 _Path = Annotated[str, Pattern(r"^[^/\s][^\n]{0,299}$"), Must("be a path within the checkout")]
 _Digest = Annotated[str, Pattern("^[0-9a-f]{64}$"), Must("be a SHA-256")]
-_Revision = Annotated[str, Pattern("^(?:[0-9a-f]{40}|[0-9a-f]{64})$"), Must("be a revision of git")]
 _CpuSetOrNone = Annotated[CpuSet | Literal[""], Must("be a list of cores such as 0,2-3, or empty")]
 # One without a word would make a heading of what is before it.
 _Note = Annotated[str, Pattern(r"\S"), Must("be a few words")]
@@ -47,7 +58,7 @@ class Origin:
 
     files: Mapping[_Part, Mapping[_Path, _Digest]]
     """A part, such as `application` -> path in the checkout -> SHA-256 of the file's content, in hexadecimal."""
-    revision: _Revision | None = None
+    revision: Revision | None = None
     """Of git; None where the checkout is not under git, or there was no git."""
     dirty: bool | None = None
     """Whether files differed from the revision, or were not part of it; None where that is unknown."""

@@ -1,5 +1,6 @@
 """`experiment.yaml`: what a run measured, as an experiment file that measures it again."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from wsgilab.experiment import application as applications
 from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
 from wsgilab.model.text import called
-from wsgilab.report.reproduce import where
+from wsgilab.report.reproduce import against, where
 from wsgilab.report.yaml import dump
 
 
@@ -51,7 +52,7 @@ def _comment(run: Run) -> str:
     return (
         f"# What the run {named} measured, every cell and every parameter spelled out.\n"
         "# The same again, in the same order, where FILE is this one:\n"
-        f"#   {called('lab.run')} --experiment FILE {' '.join(where(run))} --seed {run.seed}\n"
+        f"#   {called('lab.run')} --experiment FILE {shlex.join([*against(run), *where(run)])} --seed {run.seed}\n"
     )
 
 

@@ -17,6 +17,7 @@ from wsgilab.report.charts.figures import figures
 from wsgilab.report.legend import legend
 from wsgilab.report.page import page
 from wsgilab.report.tables import Column, Table
+from wsgilab.report.versions import findings
 
 PLOTS = "plots"
 """The folder of the charts' files."""
@@ -102,6 +103,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         machine=machines.machine(run),
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
+        findings=findings(comparison.versions) if comparison.versions else (),
         budget=budget.sentences(comparison),
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),

@@ -11,6 +11,7 @@ from wsgilab.report import budget, machines, prediction, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.legend import legend
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
+from wsgilab.report.versions import findings
 
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&$"})
@@ -33,6 +34,11 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     run = comparison.run
     yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
     yield ""
+    if comparison.versions is not None:
+        yield from (f"- **{escape(each)}**" for each in findings(comparison.versions))
+        yield ""
+        yield "What follows is of the application as it is; [against.md](against.md) has the two versions beside each other."
+        yield ""
     yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""
     yield escape(statistics(comparison)) if comparison.interleaved else interactive()

@@ -38,7 +38,7 @@ def command(run: Run) -> str:
     if any(server.extends is not None for server in run.servers.values()):
         # The file itself is not among the results: the table of servers says what its rows were.
         words += ["--catalogue", "mine.yaml"]
-    return f"{called('lab.run')} {shlex.join([*words, *where(run), '--seed', str(run.seed)])}"
+    return f"{called('lab.run')} {shlex.join([*words, *against(run), *where(run), '--seed', str(run.seed)])}"
 
 
 def place() -> str:
@@ -49,6 +49,14 @@ def place() -> str:
 def where(run: Run) -> Sequence[str]:
     """The options that say where to run it. Results do not hold the site file: a person who repeats the run names their own machines."""
     return ["--site", "sites.yaml"] if run.lanes else ["--runtime", run.runtime]
+
+
+def against(run: Run) -> Sequence[str]:
+    """The option that says what an application is compared with in the same run; none where it is measured alone."""
+    application = run.experiment.application
+    if application is None or application.against is None:
+        return []
+    return ["--against", application.against.revision or application.against.name]
 
 
 def facts(run: Run) -> Iterable[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 
 from wsgilab.experiment import workloads
 from wsgilab.model import Cell, Duet, Observation, Run, TrialReport
@@ -64,6 +65,25 @@ def _check_experiment(run: Run) -> None:
         if cell in known:
             raise ValueError(f"experiment.cells[{number}]: is there twice")
         known.add(cell)
+    _check_versions(run)
+
+
+def _check_versions(run: Run) -> None:
+    experiment, named = run.experiment, run.experiment.counterparts
+    if not named:
+        return
+    if experiment.application is None or experiment.application.against is None:
+        raise ValueError("experiment.counterparts: goes with application.against, which is missing")
+    for name, there in named.items():
+        for each, is_against in ((name, False), (there, True)):
+            if each not in run.servers or run.servers[each].is_against != is_against:
+                raise ValueError(f"experiment.counterparts.{name}: {each!r} is none of servers with that version")
+    cells = frozenset(experiment.cells)
+    expected = {
+        each for cell in cells if cell.server in named for each in (cell, replace(cell, server=named[cell.server]))
+    }
+    if cells != expected:
+        raise ValueError("experiment.counterparts: not every cell is there with both versions")
 
 
 def _check_cell(run: Run, cell: Cell, key: str) -> None:

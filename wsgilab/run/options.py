@@ -22,6 +22,8 @@ class RunOptions:
     """The folder that the entry is imported from; None: the current one."""
     get: str | None = None
     """The path that users of the entry or of the URL GET; None: /."""
+    against: str | None = None
+    """A revision of the application's repository, or another application file, to compare it with in the same run."""
     url: str | None = None
     """Of a server that runs already."""
     catalogue: str | None = None

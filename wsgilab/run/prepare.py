@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from wsgilab.experiment import running
+from wsgilab.experiment import running, versions
 from wsgilab.load.client import LinkReading
-from wsgilab.model import Backend, Experiment, LaneRecord, Origin, Run, Server
+from wsgilab.model import Application, Backend, Experiment, LaneRecord, Origin, Run, Server
 from wsgilab.model.errors import StoreError, UsageError
 from wsgilab.results.store import Store, check_writable
 from wsgilab.run import resume, startup
@@ -17,6 +17,7 @@ from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed, open_testbeds
 from wsgilab.run.workspace import Workspace, alone, choose_backends, read_catalogue
 from wsgilab.runtime import origin
+from wsgilab.runtime import versions as of_versions
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.running import RunningServer
 from wsgilab.runtime.source import locust_folders, recorded_locust
@@ -36,6 +37,8 @@ class Prepared:
     store: Store | None
     """Its folder."""
     experiment: Experiment
+    application: Application | None
+    """A user's own, with its files in place where it is compared with another revision of itself."""
     servers: Mapping[str, Server]
     """Those that the experiment uses."""
     backends: Collection[Backend]
@@ -109,25 +112,27 @@ def prepare(
             f"--resume {earlier.id}: it ran in {earlier.runtime}, not {testbeds[0].runtime.name}; resume it there"
         )
     experiment = earlier.experiment if earlier else choose(catalogue, testbeds[0])
-    servers = _used(experiment, catalogue)
+    servers = _used(experiment, {**catalogue, **versions.rows(experiment, catalogue)})
     backends = choose_backends(workspace, {cell.workload for cell in experiment.cells}, experiment.application)
     stacks = {SWARM, *(each.stack for each in servers.values() if each.is_started), *(each.stack for each in backends)}
     if earlier and earlier.origin:
         # Those of servers too that did not go with the application: they were looked at when the run began.
         stacks |= {PurePosixPath(path).parent.name for path in earlier.origin.files.get(origin.LOCKS, ())}
     application = None if is_running else experiment.application
-    own: dict[str, Mapping[str, str]] = {}
-    if application is not None:
-        own[origin.OWN] = testbeds[0].runtime.identify(application, backends, say)
-        if application.locust_files:
-            own[origin.OWN_LOCUST] = recorded_locust(locust_folders(application, is_known=earlier is None))
+    is_compared = application is not None and application.against is not None
+    if application is not None and is_compared:
+        if options.site is None:
+            # Nobody else shall have the folder of the other version's files.
+            held.enter_context(alone(workspace))
+        application = held.enter_context(of_versions.checked_out(application, workspace.state / "revision"))
+    own = {} if application is None else _own(application, backends, testbeds[0], is_known=earlier is None, say=say)
     files = origin.read(workspace.project, stacks, backends=bool(backends), own=own)
     layouts = [_layout(testbed, experiment, bool(backends), say) for testbed in testbeds]
     if earlier:
         now = replace(earlier, servers=servers, host=testbeds[0].host, lanes=_with_links_of(earlier, testbeds))
         resume.check_same(earlier, now, *resume.BEFORE_START)
         resume.check_files(earlier, files, say)
-    if options.site is None:
+    if options.site is None and not is_compared:
         held.enter_context(alone(workspace))
     check_writable(workspace.results)
     fleets = {
@@ -148,10 +153,24 @@ def prepare(
         files=files,
         testbeds=testbeds,
         layouts=layouts,
+        application=application or experiment.application,
         fleets=fleets,
         web_ui_at=web_ui_at,
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
     )
+
+
+def _own(
+    application: Application, backends: Collection[Backend], testbed: Testbed, *, is_known: bool, say: Say
+) -> Mapping[str, Mapping[str, str]]:
+    """The digests of what is the user's own, by the part that it is. `is_known`: as `locust_folders` has it."""
+    own = {origin.OWN: testbed.runtime.identify(application, backends, say)}
+    if application.against is not None:
+        with of_versions.the_other(application, say) as (other, tell):
+            own[f"{origin.OWN}{versions.PART}"] = testbed.runtime.identify(other, (), tell)
+    if application.locust_files:
+        own[origin.OWN_LOCUST] = recorded_locust(locust_folders(application, is_known=is_known))
+    return own
 
 
 @contextlib.contextmanager

@@ -27,13 +27,18 @@ PATIENCE_S = 60.0
 
 
 def checked(run: Run, lane: Lane) -> None:
-    """Raises TargetError where a server gives no right answer to a request of the user's own application."""
+    """Raises TargetError where a server gives no right answer to a request of the user's own application, in either version."""
+    for target in filter(None, (_target(run, lane), _counterpart(run, lane))):
+        _check(run, lane, target)
+
+
+def _check(run: Run, lane: Lane, target: Target) -> None:
     for name in _names(run):
         try:
-            _probe(run, lane, name, CHECK_S)
+            _probe(run, lane, target, name, CHECK_S)
         except TargetError:
             # Where others are at work, so short a window may have no answer.
-            _probe(run, lane, name, PROBE_S)
+            _probe(run, lane, target, name, PROBE_S)
 
 
 def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collection[str] = ()) -> Run:
@@ -42,26 +47,34 @@ def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collectio
 
     Servers may be left out for it, but for the reference, those that the user has `named`, and rows of the user's own.
     """
-    experiment, application = run.experiment, _application(run)
+    experiment, application, target = run.experiment, _application(run), _target(run, lane)
     began_s = time.monotonic()
     requests: dict[str, Taken] = {}
     for name in _names(run):
-        probed = _probe(run, lane, name, PROBE_S)
+        probed = _probe(run, lane, target, name, PROBE_S)
         if probed.swarm is not None and probed.swarm.completed < ENOUGH:
-            probed = _probe(run, lane, name, PROBE_S)
+            probed = _probe(run, lane, target, name, PROBE_S)
         requests[name] = _taken(probed)
+    if (there := _counterpart(run, lane)) is not None:
+        _check(run, lane, there)
     workloads = dict.fromkeys(cell.workload for cell in experiment.cells)
     taken = {name: _of_mix(requests, _shares(application, name)) for name in workloads}
     start_s = lane.started.start_s
     budget_s = experiment.budget_s or TOTAL_S - start_s - (time.monotonic() - began_s)
-    own = (name for name, server in run.servers.items() if server.extends is not None)
+    own = (name for name, server in run.servers.items() if server.extends is not None and not server.is_against)
     keep = {experiment.reference, *named, *own}
-    found = sizing.size(experiment.cells, run.servers, taken, budget_s, blocks, keep)
+    # Either version takes as long, as far as is known, and what is left out of one is of the other.
+    cells = [cell for cell in experiment.cells if not run.servers[cell.server].is_against]
+    twice = 2 if experiment.counterparts else 1
+    most = sizing.MOST_BLOCKS_OF_VERSIONS if experiment.counterparts else sizing.MOST_BLOCKS
+    found = sizing.size(cells, run.servers, taken, budget_s / twice, blocks, keep, most)
+    found = replace(found, lasts_s=twice * found.lasts_s)
     what = ", ".join(_time(name, taken[name]) for name in taken)
-    memory = f", {_target(run, lane).name} has {(probed.resident_bytes or 0) / 1e6:.0f} MB"
+    memory = f", {target.name} has {(probed.resident_bytes or 0) / 1e6:.0f} MB"
     say(f"Probe: {what}; servers took {start_s:.0f} s to start{memory}.")
     say(f"Planned from it: {_words(experiment, found, budget_s, blocks)}.")
-    run = startup.narrowed(run, run.servers.keys() - set(found.left_out), say)
+    left_out = {*found.left_out, *(experiment.counterparts.get(name, name) for name in found.left_out)}
+    run = startup.narrowed(run, run.servers.keys() - left_out, say)
     return replace(run, experiment=sizing.sized(run.experiment, found))
 
 
@@ -125,9 +138,15 @@ def _target(run: Run, lane: Lane) -> Target:
     return fleet.get(run.experiment.reference) or next(iter(fleet.values()))
 
 
-def _probe(run: Run, lane: Lane, name: str, window_s: float) -> Observation:
+def _counterpart(run: Run, lane: Lane) -> Target | None:
+    """That of `_target` with the version that the application is compared with; None where it is measured alone."""
+    name = run.experiment.counterparts.get(_target(run, lane).name)
+    return None if name is None else lane.started.fleets[min(lane.started.fleets)][name]
+
+
+def _probe(run: Run, lane: Lane, target: Target, name: str, window_s: float) -> Observation:
     """One user who sends the request `name`. Raises TargetError where no answer is right."""
-    target, started = _target(run, lane), lane.started
+    started = lane.started
     patience_s = max(PATIENCE_S, run.experiment.patience_s)
     cell = Cell(
         server=target.name,

@@ -45,7 +45,7 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
         try:
             with contextlib.ExitStack() as up:
                 # Start: on each lane backends, fleets and the swarm; then the run's folder and the web UI.
-                application, locks = prepared.experiment.application, store.locks() if store else {}
+                application, locks = prepared.application, store.locks() if store else {}
                 lanes = [
                     up.enter_context(
                         start_lane(

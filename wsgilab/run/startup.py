@@ -13,6 +13,7 @@ from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, HostError, TargetError
 from wsgilab.model.text import called, counted
+from wsgilab.runtime import versions
 from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Backends, Fleet, Running, Runtime, Say, Target
 from wsgilab.system import cpus
@@ -75,9 +76,12 @@ def started(
     digests = runtime.prepare(list(used.values()), backends, say, application, locks)
     # Not all go with an application, and not every machine has what a server is compiled with, or its Python.
     able = {
-        count: [each for each in fleet if each.stack in digests or not each.is_started]
+        count: [each for each in fleet if each.installed_as in digests or not each.is_started]
         for count, fleet in servers.items()
     }
+    is_compared = application is not None and application.against is not None
+    if is_compared:
+        able = {count: versions.with_both(fleet, [each.name for each in fleet]) for count, fleet in able.items()}
     servers = {count: fleet for count, fleet in able.items() if fleet}
     if not servers:
         raise BuildError("none of these servers can be installed here; name others with --servers")
@@ -92,13 +96,12 @@ def started(
         # How the lab's own servers start is known. With another application some may not, and the others are worth measuring.
         # A run that goes on has measured these, and needs all of them.
         may_lack = application is not None and not locks
-        out: set[str] = set()
+        out: dict[str, TargetError] = {}
 
         def leave_out(name: str, error: TargetError) -> None:
-            out.add(name)
-            say(f"Left out: {error.message}")
-            for line in error.detail.splitlines()[-_LAST_LINES:]:
-                say(f"  | {line}")
+            out[name] = error
+            if not is_compared:
+                _say_left_out(error, say)
 
         after_first: AfterFirst | None = None
         if application is not None and may_lack and count > 1 and runtime.is_here():
@@ -110,9 +113,13 @@ def started(
             start = runtime.start(ordered, layout.servers[cores], leave_out if may_lack else None, after_first)
             fleets[cores], after_first = up.enter_context(start), None
         fleets = {
-            cores: {each.name: fleets[cores][each.name] for each in fleet if each.name in fleets[cores].keys() - out}
+            cores: {
+                each.name: fleets[cores][each.name] for each in fleet if each.name in fleets[cores].keys() - out.keys()
+            }
             for cores, fleet in servers.items()
         }
+        if is_compared:
+            fleets = _compared(fleets, servers, out, say)
         yield Started(
             runtime=runtime,
             layout=layout,
@@ -121,6 +128,28 @@ def started(
             digests=digests,
             start_s=time.monotonic() - began_s,
         )
+
+
+def _say_left_out(error: TargetError, say: Say) -> None:
+    say(f"Left out: {error.message}")
+    for line in error.detail.splitlines()[-_LAST_LINES:]:
+        say(f"  | {line}")
+
+
+def _compared(
+    fleets: Mapping[int, Fleet], servers: Mapping[int, Collection[Server]], out: Mapping[str, TargetError], say: Say
+) -> dict[int, Fleet]:
+    """`fleets` with those servers of which both versions are up: what one of them is not has nothing to be compared with. Raises the
+    first cause in `out` where there are none."""
+    both = {
+        cores: {each.name: fleets[cores][each.name] for each in versions.with_both(fleet, fleets[cores])}
+        for cores, fleet in servers.items()
+    }
+    if not any(both.values()) and out:
+        raise next(iter(out.values()))
+    for error in out.values():
+        _say_left_out(error, say)
+    return {cores: fleet for cores, fleet in both.items() if fleet}
 
 
 def check_memory(
@@ -170,7 +199,7 @@ def on_all(lanes: Sequence[Started]) -> Sequence[Started]:
 def narrowed(run: Run, up: Collection[str], say: Say) -> Run:
     """`run` with those of its servers that are `up`, and what they run on. As it is resumed, it has no others."""
     servers = {name: server for name, server in run.servers.items() if name in up}
-    gone = {each.stack for each in run.servers.values()} - {each.stack for each in servers.values()}
+    gone = {each.installed_as for each in run.servers.values()} - {each.installed_as for each in servers.values()}
     stacks = {name: stack for name, stack in run.stacks.items() if name not in gone}
     gil = {name: is_on for name, is_on in run.gil.items() if name in servers}
     experiment = without_missing(run.experiment, up, say)
@@ -186,7 +215,8 @@ def without_missing(experiment: Experiment, up: Collection[str], say: Say) -> Ex
     if reference and reference not in up:
         reference = cells[0].server
         say(f"The reference {experiment.reference} is left out; the others are compared with {reference}.")
-    return replace(experiment, cells=cells, reference=reference)
+    counterparts = {name: there for name, there in experiment.counterparts.items() if {name, there} <= set(up)}
+    return replace(experiment, cells=cells, reference=reference, counterparts=counterparts)
 
 
 def describe(
@@ -240,7 +270,7 @@ def _reported(started: Started, get: Get) -> tuple[Mapping[str, Stack], Mapping[
             if not target.server.is_started:
                 continue
             reported = facts(target.name, get(target, FACTS), asked)
-            stack = target.server.stack
+            stack = target.server.installed_as
             stacks[stack] = replace(stacks[stack], python=reported.python, packages=reported.packages, is_complete=True)
             gil[target.name] = reported.has_gil
     return stacks, gil

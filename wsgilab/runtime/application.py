@@ -24,6 +24,7 @@ NOT_PREPARED = "its command `prepare` failed"
 INDEXES = "indexes.txt"
 """Beside the copy of the source, and removed with it: `Installed.indexes`."""
 LOCUST_INDEXES = "locust-indexes.txt"
+SECRETS = "LAB_SECRET_"
 PREPARE_S = 300.0
 """How long `prepare` may take."""
 
@@ -77,6 +78,8 @@ class Installed:
     """What its env_file says."""
     indexes: str = field(default="", repr=False)
     """Lines of a requirements file that say where its packages are from, passwords included."""
+    prefix: str = SECRETS
+    """What the variables begin with by which a file for Compose has its secrets."""
 
     @property
     def ready(self) -> str:

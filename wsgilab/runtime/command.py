@@ -86,6 +86,8 @@ class Compose:
         self.stacks = project / "services" / "stacks"
         self.own: OwnImages | None = None
         """Of a user's own application, once it is prepared; None: servers have the lab's."""
+        self.against: OwnImages | None = None
+        """Of what that is compared with; None: it is measured alone."""
         self.locust: LocustImage | None = None
         """The swarm's image, where the Locust files of a user's own application import more than Locust."""
         self.kept: set[str] = set()
@@ -99,8 +101,8 @@ class Compose:
         if self.own is None and self._rows is None:
             return self.lab_files if self._catalogue_file is None else [self._catalogue_file]
         # Not the file that includes the catalogue: what is included cannot be changed by another file.
-        more = [self._rows, None if self.own is None else self.own.file]
-        return [self._catalogue, *(each for each in more if each is not None)]
+        own = (each.file for each in (self.own, self.against) if each is not None)
+        return [self._catalogue, *([self._rows] if self._rows else []), *own]
 
     @property
     def _catalogue(self) -> Path:
@@ -156,6 +158,7 @@ class Compose:
             **dict.fromkeys(map(backend_variable, backends(WORKLOADS)), ""),
             "COMPOSE_FILE": "",
             **(self.own.variables if self.own else {}),
+            **(self.against.variables if self.against else {}),
         }
 
     def run(

@@ -14,7 +14,7 @@ from wsgilab.model import Backend, RuntimeName, Server, SiteMachine
 from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, HostError, LabError, TargetError
 from wsgilab.model.site import PORT_TAKEN
-from wsgilab.runtime import clock_servers, images, logs, services
+from wsgilab.runtime import clock_servers, images, logs, services, versions
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import LOCUST
 from wsgilab.runtime.clock_servers import MachineFacts, Probed
@@ -93,7 +93,10 @@ class ComposeRuntime:
 
     @property
     def locks(self) -> Mapping[str, str]:
-        own = NO_LOCKS if self._compose.own is None else self._compose.own.installed.locks
+        own, against = (
+            NO_LOCKS if each is None else each.installed.locks for each in (self._compose.own, self._compose.against)
+        )
+        own = versions.beside(own, against)
         return {**own, LOCUST: self._compose.locust.lock} if self._compose.locust else own
 
     def prepare(
@@ -184,8 +187,10 @@ class ComposeRuntime:
         project = self._fleet_project(len(cpus))
         network = f"{project}_default"
         self._compose.know(servers, self._files / "rows.yaml")
-        own = self._compose.own.installed if self._compose.own else None
-        page, start_s, prepare_s = (own.ready, own.start_s, own.prepare_s) if own else (None, None, 0.0)
+        installed = [each.installed for each in (self._compose.own, self._compose.against) if each]
+        page = installed[0].ready if installed else None
+        start_s = max((each.start_s for each in installed), default=None)
+        prepare_s = max((each.prepare_s for each in installed), default=0.0)
         address = None if self._machine is None else self._machine.address
         fleet: dict[str, ContainerTarget] = {}
 

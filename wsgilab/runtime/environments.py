@@ -100,6 +100,19 @@ class Environments:
         for environments in (self._stacks, self._own):
             shutil.rmtree(environments, ignore_errors=True)
 
+    @property
+    def own(self) -> frozenset[str]:
+        """The names of those with a user's own application that are in use."""
+        beside = self.locust_packages
+        names = {self.folder(stack).name for stack in self.installed.locks} if self.installed else set[str]()
+        return frozenset(names | ({beside.name} if beside else set()))
+
+    def remove_others(self, used: Collection[str]) -> None:
+        """Remove those with a user's own application but for `used`."""
+        for environment in self._own.glob("*-*"):
+            if environment.name not in used:
+                shutil.rmtree(environment, ignore_errors=True)
+
     def _settle(
         self, application: Application, servers: Collection[Server], known: Mapping[str, str], say: Say
     ) -> AbstractSet[str]:
@@ -115,12 +128,6 @@ class Environments:
             options=("--python", sys.executable), name=f"Python {platform.python_version()} on {platform.machine()}"
         )
         self._locust, _ = applications.locust_lock(application, stacks, lab, known, files)
-        wanted = {self.folder(stack).name for stack in self.installed.locks}
-        if self.locust_packages:
-            wanted.add(self.locust_packages.name)
-        for environment in self._own.glob("*-*"):
-            if environment.name not in wanted:
-                shutil.rmtree(environment, ignore_errors=True)
         return self.installed.locks.keys()
 
     def _needs(self, stack: str) -> Needs:

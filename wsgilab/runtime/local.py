@@ -20,8 +20,9 @@ from wsgilab.experiment.workloads import backend_variable
 from wsgilab.model import Backend, RuntimeName, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
+from wsgilab.model.experiment import AGAINST
 from wsgilab.runtime import application as applications
-from wsgilab.runtime import logs
+from wsgilab.runtime import logs, versions
 from wsgilab.runtime import source as sources
 from wsgilab.runtime.application import Installed, Place
 from wsgilab.runtime.environments import Environments
@@ -61,7 +62,10 @@ class LocalRuntime:
 
     def __init__(self, project: Path, state: Path, lab_id: str, ports: str = "") -> None:
         self._project = project
+        self._state = state
         self._environments = Environments(project, state)
+        self._against = Environments(project, state)
+        """Of what the application is compared with."""
         self._places = state / "servers"
         """What such servers have of their own, while they are up."""
         self._at: dict[tuple[str, int], Place] = {}
@@ -75,7 +79,7 @@ class LocalRuntime:
 
     @property
     def locks(self) -> Mapping[str, str]:
-        return self._environments.locks
+        return versions.beside(self._environments.locks, self._against.locks)
 
     def prepare(
         self,
@@ -86,7 +90,22 @@ class LocalRuntime:
         locks: Mapping[str, str] = NO_LOCKS,
     ) -> Mapping[str, str]:
         applications.check_processes(application, backends)
-        return self._environments.prepare(servers, backends, say, application, locks)
+        mine, theirs = versions.of_either(servers)
+        known = versions.known_locks(locks, is_against=False)
+        digests = self._environments.prepare(mine, backends, say, application, known)
+        self._against = Environments(self._project, self._state)
+        if application is None:
+            return digests
+        if application.against is not None:
+            with versions.the_other(application, say) as (other, tell):
+                applications.check_processes(other, backends)
+                known = versions.known_locks(locks, is_against=True)
+                found = self._against.prepare(theirs, (), tell, other, known)
+            stacks = {each.stack for each in theirs}
+            digests = versions.beside(digests, {stack: found[stack] for stack in found if stack in stacks})
+        # Both have the same, where they need the same packages.
+        self._environments.remove_others(self._environments.own | self._against.own)
+        return digests
 
     def identify(
         self,
@@ -127,10 +146,13 @@ class LocalRuntime:
         ports = dict(zip((each.name for each in servers), free_ports(len(servers), self._ports), strict=True))
         fleet: dict[str, LocalTarget] = {}
         own = self._environments.installed
-        page, start_s, prepare_s = (own.ready, own.start_s, own.prepare_s) if own else (None, None, 0.0)
+        installed = [each for each in (own, self._against.installed) if each]
+        page = own.ready if own else None
+        start_s = max((each.start_s for each in installed), default=None)
+        prepare_s = max((each.prepare_s for each in installed), default=0.0)
         with contextlib.ExitStack() as kept, ended(fleet.values()):
-            if own is not None:
-                kept.enter_context(self._laid_out(own, servers, cpus))
+            for each in installed:
+                kept.enter_context(self._laid_out(each, servers, cpus))
             # Apache leaves its configuration there, for one.
             scratch = kept.enter_context(
                 tempfile.TemporaryDirectory(prefix=f"wsgilab-{self._lab_id}-servers-", ignore_cleanup_errors=True)
@@ -143,7 +165,10 @@ class LocalRuntime:
                     late = _MEMORY / f"wsgilab-{self._lab_id}-{name}-late"
                     kept.callback(late.unlink, missing_ok=True)
                     spawn = functools.partial(self._spawn_server, server, port, cpus, log, late, scratch)
-                    fleet[server.name] = LocalTarget(server, cpus, port, log, spawn, page, start_s)
+                    version = self._of(server).installed
+                    fleet[server.name] = LocalTarget(
+                        server, cpus, port, log, spawn, version.ready if version else None, start_s
+                    )
                 return [fleet[each.name] for each in some]
 
             ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
@@ -156,7 +181,7 @@ class LocalRuntime:
         services = self._project / "services"
         # As services/Dockerfile sets them. A stanza may name others.
         door = {"LAB_APP": "app:app", "LAB_SOURCE": str(services / "app"), "LAB_LATE": str(late), "TMPDIR": scratch}
-        place, own = self._at.get((server.name, len(cpus))), self._environments.installed
+        place, own = self._at.get((server.name, len(cpus))), self._of(server).installed
         if place is not None and own is not None:
             argv = [*own.prepare(place), *argv]
             environment |= own.environment(server, place)
@@ -186,13 +211,19 @@ class LocalRuntime:
     ) -> tuple[list[str], dict[str, str]]:
         """`words` and the environment of a stanza with `variables` filled in, in the environment of its stack."""
         own = {name: catalogue.interpolate(value, variables) for name, value in part.environment.items()}
-        return [catalogue.interpolate(word, variables) for word in words], self._base_environment(part.stack) | own
+        return [catalogue.interpolate(word, variables) for word in words], self._base_environment(
+            self._of(part), part.stack
+        ) | own
 
-    def _base_environment(self, stack: str) -> dict[str, str]:
+    def _of(self, part: Server | Backend) -> Environments:
+        """Those that it runs in one of."""
+        return self._against if isinstance(part, Server) and part.is_against else self._environments
+
+    def _base_environment(self, environments: Environments, stack: str) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         return {
             **inherited,
-            "PATH": f"{self._environments.folder(stack) / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{environments.folder(stack) / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "PYTHONUNBUFFERED": "1",
             _NO_BYTECODE: "1",
             MARK: self._lab_id,
@@ -200,9 +231,11 @@ class LocalRuntime:
 
     @contextlib.contextmanager
     def _laid_out(self, own: Installed, servers: Collection[Server], cpus: frozenset[int]) -> Iterator[None]:
-        """Places of the servers of a user's own application."""
-        folder = self._places / f"{len(cpus)}c"
-        with applications.laid_out(own, [each.name for each in servers], folder) as places:
+        """Places of those servers that have a version of a user's own application."""
+        mine, theirs = versions.of_either(servers)
+        is_other = own is self._against.installed
+        servers, folder = (theirs, f"{len(cpus)}c{AGAINST}") if is_other else (mine, f"{len(cpus)}c")
+        with applications.laid_out(own, [each.name for each in servers], self._places / folder) as places:
             self._at |= {(name, len(cpus)): place for name, place in places.items()}
             try:
                 yield
@@ -229,7 +262,9 @@ class LocalRuntime:
             channel = JsonChannel(
                 [str(self._environments.folder(SWARM) / "bin" / "python"), "-m", *module],
                 cwd=self._project,
-                env=self._base_environment(SWARM) | kept | ({"PYTHONPATH": str(beside)} if beside else {}),
+                env=self._base_environment(self._environments, SWARM)
+                | kept
+                | ({"PYTHONPATH": str(beside)} if beside else {}),
                 cpus=cpus,
                 log=log,
             )

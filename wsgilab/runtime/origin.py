@@ -9,6 +9,7 @@ from types import MappingProxyType
 from wsgilab.model import Origin
 from wsgilab.model.errors import LabError
 from wsgilab.system import process
+from wsgilab.system.process import Finished
 
 APPLICATION, LOCUSTFILES, GENERATOR, LOCKS, BACKENDS = "application", "Locust files", "generator", "locks", "backends"
 OWN = "your application"
@@ -85,11 +86,16 @@ def _is_dirty(project: Path) -> bool | None:
 
 def git(project: Path, *words: str) -> str | None:
     """The output of git in a folder; None where there is no git, or it fails."""
-    # Without the user's own GIT_DIR and the like. No lock is taken, and no hook is run.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    argv = ["git", "-C", str(project), "-c", "core.fsmonitor=false", *words]
     try:
-        finished = process.run(argv, timeout_s=_GIT_S, env={**inherited, "GIT_OPTIONAL_LOCKS": "0"})
+        finished = ask_git(project, *words)
     except (OSError, process.TooSlow):
         return None
     return finished.stdout.strip() if finished.code == 0 else None
+
+
+def ask_git(project: Path, *words: str, timeout_s: float = _GIT_S, **more: str) -> Finished:
+    """Git in a folder, to its end, with `more` environment variables. Raises OSError where there is none, and TooSlow."""
+    # Without the user's own GIT_DIR and the like. No lock is taken, and no hook is run.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    argv = ["git", "-C", str(project), "-c", "core.fsmonitor=false", *words]
+    return process.run(argv, timeout_s=timeout_s, env={**inherited, "GIT_OPTIONAL_LOCKS": "0", **more})

@@ -135,7 +135,7 @@ def settle(wanted: Wanted, name: str) -> OwnImages:
     locks = _locks(wanted, image, work)
     of_image = digest(compose, image.name)
     source = Source(folder=Path(), files={IMAGE: of_image})
-    installed = Installed(application=application, source=source, locks=locks, secrets=secrets)
+    installed = Installed(application=application, source=source, locks=locks, secrets=secrets, prefix=wanted.prefix)
     place = Place(source=posixpath.normpath(posixpath.join(image.folder, application.source)), data=f"{_FOLDER}/data")
     (context / "data").mkdir()
     for stack, text in locks.items():

@@ -4,7 +4,7 @@ import posixpath
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from wsgilab.model.errors import BuildError
 from wsgilab.runtime import application as applications
 from wsgilab.runtime import lock_text
 from wsgilab.runtime import source as sources
-from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, Installed, Place
+from wsgilab.runtime.application import INDEXES, LOCUST, LOCUST_INDEXES, SECRETS, Installed, Place
 from wsgilab.runtime.command import Compose
 from wsgilab.runtime.containers import PORT
 from wsgilab.runtime.images import ask
@@ -79,6 +79,8 @@ class Wanted:
     network: str | None
     """Of services that servers reach by their names."""
     say: Say
+    prefix: str = SECRETS
+    """What the variables begin with that have its secrets."""
 
     @property
     def files(self) -> Path:
@@ -116,9 +118,8 @@ def settle(wanted: Wanted) -> OwnImages:
     compose, application = wanted.compose, wanted.application
     base, target = _base(compose, application.python)
     files = wanted.files
-    installed = applications.settle(
-        application, wanted.servers, compose.stacks, target, wanted.known, files, wanted.say
-    )
+    settled = applications.settle(application, wanted.servers, compose.stacks, target, wanted.known, files, wanted.say)
+    installed = replace(settled, prefix=wanted.prefix)
     context = files / "context"
     context.mkdir()
     for each in ("source", "locks"):
@@ -228,7 +229,7 @@ def service(installed: Installed, server: Server, place: Place, through: Sequenc
 
 def _secret_variables(installed: Installed) -> Mapping[str, str]:
     """Variable of the file that is generated -> variable of the application."""
-    return {f"LAB_SECRET_{number}": name for number, name in enumerate(installed.secrets)}
+    return {f"{installed.prefix}{number}": name for number, name in enumerate(installed.secrets)}
 
 
 def _write_override(

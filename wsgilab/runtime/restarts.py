@@ -77,6 +77,6 @@ class Restarts:
 def _check_alike(run: Run, cores: int, target: Target, get: Get) -> None:
     """Raises TargetError unless a server is what it was when the run began: its cores, its Python, its packages."""
     found = facts(target.name, get(target.base_url + FACTS), cpus.parse(run.server_cpus[cores]))
-    before = run.stacks[target.server.stack]
+    before = run.stacks[target.server.installed_as]
     if (found.python, dict(found.packages)) != (before.python, dict(before.packages)):
         raise TargetError(f"{target.name} runs on other packages than before; start a new run")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from wsgilab.model import RunsComparison
 from wsgilab.report.ab import words
 from wsgilab.report.markdown import escape, titled, untitled
+from wsgilab.report.versions import findings
 
 
 def runs_md(comparison: RunsComparison) -> Mapping[str, bytes]:
@@ -15,6 +16,7 @@ def runs_md(comparison: RunsComparison) -> Mapping[str, bytes]:
 def _lines(comparison: RunsComparison) -> Iterable[str]:
     yield f"# {escape(words.title(comparison))}"
     yield ""
+    yield from _listed(findings(comparison))
     yield from _listed(words.notes(comparison))
     for group, _ in words.groups(comparison):
         yield from titled(group)
@@ -30,7 +32,7 @@ def _lines(comparison: RunsComparison) -> Iterable[str]:
         yield from _listed(cells)
     yield "## How to read it"
     yield ""
-    yield from (f"- **{term}**: {meaning}" for term, meaning in words.LEGEND)
+    yield from (f"- **{term}**: {meaning}" for term, meaning in words.legend(comparison))
 
 
 def _listed(lines: Iterable[str]) -> Iterable[str]:

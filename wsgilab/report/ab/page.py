@@ -9,6 +9,7 @@ from wsgilab.model import CellOfRuns, Interval, RunsComparison
 from wsgilab.report.ab import words
 from wsgilab.report.page import page
 from wsgilab.report.tables import Table
+from wsgilab.report.versions import findings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ def runs_html(comparison: RunsComparison) -> Mapping[str, bytes]:
     text = page(
         "runs.html",
         title=words.title(comparison),
+        heading=words.heading(comparison),
+        findings=findings(comparison),
         outcome=words.outcome(comparison),
         identities=words.identities(comparison),
         notes=list(words.notes(comparison)),
@@ -80,7 +83,7 @@ def runs_html(comparison: RunsComparison) -> Mapping[str, bytes]:
         alike=words.alike(comparison),
         differences=words.differences(comparison),
         only=list(words.only(comparison)),
-        legend=(*words.LEGEND, *_LEGEND),
+        legend=(*words.legend(comparison), *_LEGEND),
     )
     return {"against.html": text.encode()}
 

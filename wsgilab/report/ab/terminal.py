@@ -8,6 +8,7 @@ from wsgilab.model import RunsComparison
 from wsgilab.report import tables
 from wsgilab.report.ab import words
 from wsgilab.report.terminal import notes, text, titled
+from wsgilab.report.versions import findings
 
 _STYLES: Mapping[str, str] = {"faster": "green", "slower": "red", "undecided": "yellow"}
 """By what is said of a cell; the others have none."""
@@ -15,7 +16,8 @@ _STYLES: Mapping[str, str] = {"faster": "green", "slower": "red", "undecided": "
 
 def on_terminal(comparison: RunsComparison, width: int) -> RenderableType:
     """What a reader must know, a table for each workload and its conditions, and what differs."""
-    parts: list[RenderableType] = [text(words.title(comparison), "bold"), *map(text, words.notes(comparison)), text("")]
+    found = [*findings(comparison), *words.notes(comparison)]
+    parts: list[RenderableType] = [text(words.title(comparison), "bold"), *map(text, found), text("")]
     for group, cells in words.groups(comparison):
         styles = [{"verdict": _STYLES.get(tables.verdict(cell), "")} for cell in cells]
         parts += [titled(group, width, styles), *notes(group.notes), text("")]

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
+from typing import Literal
 
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS, SAME, detectable
 from wsgilab.experiment import plan
@@ -12,13 +14,21 @@ from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
 
 NOT_COMPARED = "not compared"
+_BESIDE = "beside others"
 
 UNITS: Mapping[Metric, str] = {"throughput": "requests/s", "latency": "mean ms"}
 
 
 def title(comparison: RunsComparison) -> str:
     """Such as `answer-1 (A) and answer-2 (B): 1 slower, 0 faster, 4 same within 2 %, 2 undecided`."""
-    return f"{comparison.a.id} (A) and {comparison.b.id} (B): {outcome(comparison)}"
+    return f"{heading(comparison)}: {outcome(comparison)}"
+
+
+def heading(comparison: RunsComparison) -> str:
+    """What the two are called: by their runs' ids or, in one run, by their versions."""
+    if (named := comparison.versions) is not None:
+        return f"{named.application}: {named.a} (A) and {named.b} (B)"
+    return f"{comparison.a.id} (A) and {comparison.b.id} (B)"
 
 
 def outcome(comparison: RunsComparison) -> str:
@@ -32,16 +42,21 @@ def outcome(comparison: RunsComparison) -> str:
 def identities(comparison: RunsComparison) -> Table:
     """What each of the two runs is."""
     return Table(
-        title="The two runs",
+        title="The two runs" if comparison.versions is None else "The two versions",
         columns=(Column("", 0, numeric=False), Column("A", 0, numeric=False), Column("B", 0, numeric=False)),
         rows=tuple(
             (name, of_a, of_b)
-            for (name, of_a), (_, of_b) in zip(_identity(comparison.a), _identity(comparison.b), strict=True)
+            for (name, of_a), (_, of_b) in zip(_identity(comparison, "a"), _identity(comparison, "b"), strict=True)
         ),
     )
 
 
-def _identity(run: Run) -> Iterable[tuple[str, str]]:
+def _identity(comparison: RunsComparison, side: Literal["a", "b"]) -> Iterable[tuple[str, str]]:
+    run, versions = (comparison.a if side == "a" else comparison.b), comparison.versions
+    if versions is not None:
+        name, revision = (versions.a, versions.a_revision) if side == "a" else (versions.b, versions.b_revision)
+        yield "version", name
+        yield "git revision", revision or MISSING
     yield "run", run.id
     yield "begun", run.started
     yield "experiment", run.experiment.name
@@ -64,6 +79,9 @@ _NAMED = 5
 def notes(comparison: RunsComparison) -> Iterable[str]:
     """What the ratios can tell and what they cannot, in sentences."""
     a, b = comparison.a, comparison.b
+    if comparison.versions is not None:
+        yield from _of_versions(comparison)
+        return
     if comparison.same:
         yield "A and B are the same run: every ratio is 1."
         return
@@ -84,6 +102,19 @@ def notes(comparison: RunsComparison) -> Iterable[str]:
     if sequential := [name for name, run in (("A", a), ("B", b)) if plan.is_sequential(run.experiment)]:
         whose = " and ".join(sequential)
         yield f"{whose} measured until its own comparisons were settled, so the intervals here are nearly exact only."
+
+
+def _of_versions(comparison: RunsComparison) -> Iterable[str]:
+    """The same of two versions in one run."""
+    if differ := [each.what for each in comparison.differences if each.weight != "told"]:
+        more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
+        yield f"What differs: {', '.join(differ[:_NAMED])}{more}."
+    else:
+        yield "Nothing differs between the two, as far as the lab records it: same files, same settings, same packages."
+    yield (
+        "A ratio is B over A in one block, in which either was measured right beside the other, and its interval that of the "
+        f"median over all blocks. The intervals of all cells hold at once with a chance of {100 * (1 - ERROR_RATE):g} %."
+    )
 
 
 def _worth(comparison: RunsComparison) -> str:
@@ -129,23 +160,26 @@ def groups(comparison: RunsComparison) -> Iterable[tuple[Table, Sequence[CellOfR
 
 def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
     unit = UNITS[cells[0].metric]
+    columns = (
+        Column("server", 0, numeric=False),
+        Column(f"A {unit}", 0),
+        Column(f"B {unit}", 0),
+        Column("B/A", 0),
+        Column("interval", 0),
+        Column(_BESIDE, 2),
+        Column("verdict", 0, numeric=False),
+        Column("could show", 2),
+        Column("cost B/A", 1, numeric=False),
+        Column("cost interval", 3),
+        Column("bound by", 3, numeric=False),
+        Column("blocks", 4),
+    )
+    # Versions of one run have one machine in common, at one time.
+    chosen = [comparison.versions is None or column.heading != _BESIDE for column in columns]
     return Table(
         title=tables.conditions(comparison.b, cells[0].cell),
-        columns=(
-            Column("server", 0, numeric=False),
-            Column(f"A {unit}", 0),
-            Column(f"B {unit}", 0),
-            Column("B/A", 0),
-            Column("interval", 0),
-            Column("beside others", 2),
-            Column("verdict", 0, numeric=False),
-            Column("could show", 2),
-            Column("cost B/A", 1, numeric=False),
-            Column("cost interval", 3),
-            Column("bound by", 3, numeric=False),
-            Column("blocks", 4),
-        ),
-        rows=tuple(map(_row, cells)),
+        columns=tuple(compress(columns, chosen)),
+        rows=tuple(tuple(compress(_row(cell), chosen)) for cell in cells),
         notes=tuple(_notes(cells)),
     )
 
@@ -251,18 +285,25 @@ _MEANING: Mapping[Weight, str] = {"refuses": NOT_COMPARED, "warns": "warning", "
 
 def differences(comparison: RunsComparison) -> Table:
     """What is not the same in the two runs, as each of them has it, and what that means for the ratios."""
+    # Between versions it is what the ratios are of.
+    is_meant = comparison.versions is not None
     return Table(
         title="What differs",
         columns=tuple(Column(heading, 0, numeric=False) for heading in ("what", "A", "B", "")),
         rows=tuple(
-            (each.what, each.a or MISSING, each.b or MISSING, _MEANING[each.weight]) for each in comparison.differences
+            (each.what, each.a or MISSING, each.b or MISSING, "" if is_meant else _MEANING[each.weight])
+            for each in comparison.differences
         ),
     )
 
 
 def alike(comparison: RunsComparison) -> str:
     """What to say where no difference matters; empty where one does."""
-    if comparison.same or any(each.weight != "told" for each in comparison.differences):
+    if (
+        comparison.same
+        or comparison.versions is not None
+        or any(each.weight != "told" for each in comparison.differences)
+    ):
         return ""
     if comparison.a.origin is None:
         return (
@@ -280,7 +321,7 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("B/A", "the median of the ratios of every block of B to every block of A"),
     ("interval", "where the true ratio lies; those of all cells together with a chance of 95 %"),
     (
-        "beside others",
+        _BESIDE,
         "the ratio over what all other cells have in common: what is the server's alone, if not all changed",
     ),
     (
@@ -304,3 +345,15 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("bound by", "what held the figure where it is, in A and then in B where that changed"),
     ("blocks", "those that were measured, in A and in B"),
 )
+
+
+def legend(comparison: RunsComparison) -> Sequence[tuple[str, str]]:
+    """What its words mean."""
+    if comparison.versions is None:
+        return LEGEND
+    of_versions = {
+        "B/A": "the median of the ratios of B to A, block by block",
+        _BESIDE: "",
+        "bound by": "what held the figure where it is, in A and then in B where that is another reason",
+    }
+    return [(term, of_versions.get(term, meaning)) for term, meaning in LEGEND if of_versions.get(term, meaning)]

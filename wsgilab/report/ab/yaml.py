@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
-from wsgilab.model import SCHEMA, CellOfRuns, CommonShift, Difference, Run, RunsComparison
+from wsgilab.model import SCHEMA, CellOfRuns, CommonShift, Difference, Run, RunsComparison, Versions
 from wsgilab.model.rounding import Digits
 from wsgilab.report.yaml import Flat, Identity, NamedCell, dump, entry, named
 
@@ -49,6 +49,8 @@ class AgainstFile(TypedDict):
     """Both are one and the same run."""
     runs: BothRuns
     """Which they are."""
+    versions: Versions | None
+    """Of what A and B are, where one run has measured both in turns, block by block; null for two runs."""
     differences: tuple[Difference, ...]
     """What bears on cells that both have, those that weigh most first."""
     blocks_needed: int
@@ -70,6 +72,7 @@ def runs_yaml(comparison: RunsComparison) -> Mapping[str, bytes]:
         "schema": SCHEMA,
         "same_run": comparison.same,
         "runs": {"a": _run(comparison.a), "b": _run(comparison.b)},
+        "versions": comparison.versions,
         "differences": comparison.differences,
         "blocks_needed": comparison.blocks_needed,
         "core_speed": comparison.core_speed,

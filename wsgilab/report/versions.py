@@ -1,0 +1,58 @@
+"""What a run of two versions of an application has found, in sentences, which every format begins with."""
+
+from collections.abc import Sequence
+
+from wsgilab.analysis.stats import ALIKE, is_same, turned
+from wsgilab.model import CellOfRuns, Interval, RunsComparison
+from wsgilab.report import tables
+
+
+def findings(comparison: RunsComparison) -> Sequence[str]:
+    """What was found of two versions, a sentence for each cell: speed, and the CPU time of a request. None for two runs."""
+    named = comparison.versions
+    if named is None:
+        return ()
+    b = f"{named.application} {_as_of(named.b, named.b_revision)}"
+    a = _as_of(named.a, named.a_revision)
+    return [
+        f"{b} {_speed(cell, a)} under {cell.cell.server}: {tables.conditions(comparison.b, cell.cell)}{_and_cost(cell)}."
+        for cell in comparison.cells
+    ]
+
+
+def _as_of(name: str, revision: str | None) -> str:
+    return f"as {name} has it" if revision is None else f"at {name}"
+
+
+def _speed(cell: CellOfRuns, a: str) -> str:
+    """The predicate of a sentence about the version B."""
+    ratio = cell.ratio
+    if ratio is None:
+        return f"is not compared with that {a} ({cell.refused})"
+    if gates := dict.fromkeys((*cell.a.broken_gates, *cell.b.broken_gates)):
+        return f"is not compared by speed with that {a} ({', '.join(gates)})"
+    speed = turned(ratio) if cell.metric == "latency" else ratio
+    if cell.verdict != "undecided":
+        return f"is {_span(turned(speed) if cell.verdict == 'slower' else speed)} times {cell.verdict} than {a}"
+    if cell.same:
+        return f"is as fast as {a}, within {100 * ALIKE:g} %,"
+    if speed.low is None or speed.high is None:
+        return f"is not decided against that {a}: there are too few blocks"
+    return f"is {_span(speed)} times as fast as {a}, which decides nothing,"
+
+
+def _and_cost(cell: CellOfRuns) -> str:
+    if cell.cost is None or cell.cost.ratio.low is None:
+        return ""
+    spelt = f"{_span(cell.cost.ratio)} times the CPU time"
+    if is_same(cell.cost.ratio):
+        return f"; a request takes the same CPU time, within {100 * ALIKE:g} %"
+    if cell.cost.verdict == "undecided":
+        return f"; a request takes {spelt}, which decides nothing"
+    return f"; a request takes {spelt}, which is {cell.cost.verdict} beyond doubt"
+
+
+def _span(ratio: Interval) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.median:.2f}"
+    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
