@@ -1,0 +1,175 @@
+"""Two versions of an application in one run: what is compared, and what the run says of one of them alone."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from wsgilab import testing
+from wsgilab.analysis import ab, budget, versions
+from wsgilab.analysis.ab import parse_limit
+from wsgilab.analysis.compare import compare, unsettled
+from wsgilab.analysis.pairs import of_versions
+from wsgilab.experiment import versions as doubling
+from wsgilab.model import CellOfRuns, Observation, Origin, Run, Stack
+from wsgilab.model.application import Version
+
+BLOCKS = 12
+CELLS = [testing.cell(name, workload="orders") for name in ("one", "two")]
+
+
+def made(**changes: Any) -> Run:
+    """A run of two servers under two versions."""
+    own = testing.application()
+    then = replace(doubling.settings_of(own), env={"FAST": "1"})
+    version = Version(name="v1", revision="1" * 40, current="HEAD", current_revision="2" * 40, application=then)
+    catalogue = {name: testing.server(name) for name in ("one", "two")}
+    plain = testing.experiment(*CELLS, blocks=BLOCKS, application=own)
+    of = replace(doubling.doubled(plain, replace(own, against=version), catalogue), **changes)
+    servers = {**catalogue, **doubling.rows(of, catalogue)}
+    stacks = {
+        "gunicorn": Stack(digest="sha256:0", packages={"flask": "3.1"}),
+        "gunicorn-against": Stack(digest="sha256:1", packages={"flask": "3.0"}),
+        "swarm": Stack(digest="sha256:2", packages={}),
+    }
+    origin = Origin(
+        files={
+            "locks": {"requirements.txt": "0" * 64},
+            "your application": {"shop.py": "1" * 64},
+            "your application against": {"shop.py": "2" * 64},
+        }
+    )
+    return testing.run(of, *servers.values(), stacks=stacks, origin=origin, gil=dict.fromkeys(servers, True))
+
+
+def observed(run: Run, factors: Mapping[str, float], *, others: float = 0.0) -> list[Observation]:
+    """Blocks in which the machine is faster and slower by a quarter, and either version scatters by a percent; requests of a server
+    take so many times what those of others do. `others`: what they use of the server's core beside its half."""
+    source, found = random.Random(1), []
+    for block in range(BLOCKS):
+        machine = source.uniform(0.8, 1.25)
+        for position, cell in enumerate(run.experiment.cells):
+            factor = machine * factors.get(cell.server, 1.0) * source.uniform(0.99, 1.01)
+            report = testing.trial_report(
+                throughput_rps=20 / factor,
+                completed=round(100_000 / factor),
+                latency_mean_ms=1600 * factor,
+                window_s=5000.0,
+                server_busy=0.5 + others,
+                generator_others=0.0,
+            )
+            found.append(
+                testing.observation(
+                    cell, block=block, position=position, swarm=report, server_cpu_s=2500.0, server_span_s=5000.0
+                )
+            )
+    return found
+
+
+def cells(run: Run, observations: Sequence[Observation]) -> Mapping[str, CellOfRuns]:
+    return {each.cell.server: each for each in versions.beside(run, observations).cells}
+
+
+def test_each_server_is_compared_with_itself_block_by_block_and_the_machine_has_no_part_in_it() -> None:
+    run = made()
+    found = cells(run, observed(run, {"one": 1.1, "two": 3.0, "two-against": 3.0}))
+
+    assert found.keys() == {"one", "two"}
+    one, two = found["one"], found["two"]
+    assert one.ratio is not None
+    assert one.ratio.low is not None
+    assert one.ratio.median == pytest.approx(1 / 1.1, rel=0.01)
+    assert 0.9 < one.ratio.low < 1 / 1.1
+    assert (one.verdict, two.verdict, two.same) == ("slower", "undecided", True)
+    assert one.cost is not None
+    assert one.cost.ratio.median == pytest.approx(1.1, rel=0.01)
+    assert one.cost.verdict == "more"
+    assert one.cost.b.median / one.cost.a.median == pytest.approx(1.1, rel=0.05)
+    assert (one.a.blocks, one.b.blocks) == (BLOCKS, BLOCKS)
+
+
+def test_limits_judge_it_as_they_judge_two_runs() -> None:
+    run = made()
+    found = versions.beside(run, observed(run, {"one": 1.1}))
+
+    for limit, breached in (("slower=5%", ["one"]), ("cost=5%", ["one"]), ("slower=20%", []), ("faster=5%", [])):
+        assert [each.cell.server for each in ab.breaches(found, parse_limit(limit))] == breached
+
+
+def test_what_differs_is_that_of_the_versions_and_nothing_else() -> None:
+    found = versions.beside(run := made(), observed(run, {}))
+
+    assert {each.what: (each.a, each.b) for each in found.differences} == {
+        "application: env": ("{'FAST': '1'}", None),
+        "stack gunicorn: flask": ("3.0", "3.1"),
+        "your application: shop.py": ("2" * 12, "1" * 12),
+    }
+    assert found.versions is not None
+    assert (found.versions.a, found.versions.b) == ("v1", "HEAD")
+
+
+def test_without_a_block_of_both_a_server_is_not_compared() -> None:
+    run = made()
+    given = [each for each in observed(run, {}) if each.cell.server != "one-against"]
+    found = cells(run, given)
+
+    assert found["one"].refused == "no block has a figure of both"
+    assert found["one"].a.figure is None
+    assert found["two"].same
+
+
+def test_beside_others_on_the_core_the_versions_are_told_apart_by_cost_as_the_same_program() -> None:
+    run = made()
+    one = cells(run, observed(run, {"one": 1.1}, others=0.45))["one"]
+
+    assert one.cost is not None
+    assert (one.verdict, one.a.broken_gates, one.detectable) == ("undecided", ("neighbour",), None)
+    assert one.cost.verdict == "more"
+    assert one.cost.margin == pytest.approx(0.01, abs=1e-6), "others tell alike on both"
+    assert "others used 45% of the cores of one and 45% of those of one-against" in one.cost.because
+
+
+def test_the_family_is_the_comparisons_of_versions_alone() -> None:
+    run = made()
+    assert [(one.server, other.server) for one, other in of_versions(run)] == [("one", "one-against"), ("two", "two-against")]
+    assert budget.wanted(run) == of_versions(run)
+    assert of_versions(testing.run()) == []
+    # A run that compared its four rows with each other would need wider intervals.
+    given = observed(run, {"one": 1.1})
+    plain = replace(run, experiment=replace(run.experiment, counterparts={}))
+    ours = cells(run, given)["one"].ratio
+    (theirs,) = [each.ratio for each in compare(plain, given).pairs if each.cell.server == "one-against"]
+    assert ours is not None
+    assert ours.low is not None
+    assert ours.high is not None
+    assert theirs.low is not None
+    assert theirs.high is not None
+    assert ours.high / ours.low < theirs.high / theirs.low
+
+
+def test_a_run_with_precision_goes_on_with_both_versions_of_what_is_not_settled() -> None:
+    run = made(precision=0.001, max_blocks=50)
+    assert {each.server for each in unsettled(run, observed(run, {"one": 1.1}), BLOCKS)} == {"two", "two-against"}
+
+
+def test_all_else_is_said_of_the_application_as_it_is() -> None:
+    run = made()
+    given = observed(run, {"one": 1.1})
+    alone, own = versions.current(run, given)
+
+    assert [each.server for each in alone.experiment.cells] == ["one", "two"]
+    assert alone.servers.keys() == {"one", "two"}
+    assert alone.stacks.keys() == {"gunicorn", "swarm"}
+    assert alone.stacks["gunicorn"].digest == "sha256:0"
+    assert alone.origin is not None
+    assert alone.origin.files.keys() == {"locks", "your application"}
+    assert {each.cell.server for each in own} == {"one", "two"}
+    found = versions.whole(run, given)
+    assert [each.cell.server for each in found.cells] == ["one", "two"]
+    assert (found.trials, found.measured) == (4 * BLOCKS, 4 * BLOCKS)
+    assert found.versions == versions.beside(run, given)
+    plain = testing.run()
+    assert versions.current(plain, []) == (plain, [])
+    assert versions.whole(plain, [testing.observation()]).versions is None
