@@ -1,71 +1,17 @@
 """Two versions of an application in one run: what is compared, and what the run says of one of them alone."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
+from tests.unit.two_versions import BLOCKS, made, observed
 from wsgilab import testing
 from wsgilab.analysis import ab, budget, versions
 from wsgilab.analysis.ab import parse_limit
 from wsgilab.analysis.compare import compare, unsettled
 from wsgilab.analysis.pairs import of_versions
-from wsgilab.experiment import versions as doubling
-from wsgilab.model import CellOfRuns, Observation, Origin, Run, Stack
-from wsgilab.model.application import Version
-
-BLOCKS = 12
-CELLS = [testing.cell(name, workload="orders") for name in ("one", "two")]
-
-
-def made(**changes: Any) -> Run:
-    """A run of two servers under two versions."""
-    own = testing.application()
-    then = replace(doubling.settings_of(own), env={"FAST": "1"})
-    version = Version(name="v1", revision="1" * 40, current="HEAD", current_revision="2" * 40, application=then)
-    catalogue = {name: testing.server(name) for name in ("one", "two")}
-    plain = testing.experiment(*CELLS, blocks=BLOCKS, application=own)
-    of = replace(doubling.doubled(plain, replace(own, against=version), catalogue), **changes)
-    servers = {**catalogue, **doubling.rows(of, catalogue)}
-    stacks = {
-        "gunicorn": Stack(digest="sha256:0", packages={"flask": "3.1"}),
-        "gunicorn-against": Stack(digest="sha256:1", packages={"flask": "3.0"}),
-        "swarm": Stack(digest="sha256:2", packages={}),
-    }
-    origin = Origin(
-        files={
-            "locks": {"requirements.txt": "0" * 64},
-            "your application": {"shop.py": "1" * 64},
-            "your application against": {"shop.py": "2" * 64},
-        }
-    )
-    return testing.run(of, *servers.values(), stacks=stacks, origin=origin, gil=dict.fromkeys(servers, True))
-
-
-def observed(run: Run, factors: Mapping[str, float], *, others: float = 0.0) -> list[Observation]:
-    """Blocks in which the machine is faster and slower by a quarter, and either version scatters by a percent; requests of a server
-    take so many times what those of others do. `others`: what they use of the server's core beside its half."""
-    source, found = random.Random(1), []
-    for block in range(BLOCKS):
-        machine = source.uniform(0.8, 1.25)
-        for position, cell in enumerate(run.experiment.cells):
-            factor = machine * factors.get(cell.server, 1.0) * source.uniform(0.99, 1.01)
-            report = testing.trial_report(
-                throughput_rps=20 / factor,
-                completed=round(100_000 / factor),
-                latency_mean_ms=1600 * factor,
-                window_s=5000.0,
-                server_busy=0.5 + others,
-                generator_others=0.0,
-            )
-            found.append(
-                testing.observation(
-                    cell, block=block, position=position, swarm=report, server_cpu_s=2500.0, server_span_s=5000.0
-                )
-            )
-    return found
+from wsgilab.model import CellOfRuns, Observation, Run
 
 
 def cells(run: Run, observations: Sequence[Observation]) -> Mapping[str, CellOfRuns]:
@@ -133,7 +79,10 @@ def test_beside_others_on_the_core_the_versions_are_told_apart_by_cost_as_the_sa
 
 def test_the_family_is_the_comparisons_of_versions_alone() -> None:
     run = made()
-    assert [(one.server, other.server) for one, other in of_versions(run)] == [("one", "one-against"), ("two", "two-against")]
+    assert [(one.server, other.server) for one, other in of_versions(run)] == [
+        ("one", "one-against"),
+        ("two", "two-against"),
+    ]
     assert budget.wanted(run) == of_versions(run)
     assert of_versions(testing.run()) == []
     # A run that compared its four rows with each other would need wider intervals.

@@ -1,8 +1,8 @@
 """Two versions of an application in one experiment: each server twice, side by side in every block."""
 
 from collections import Counter
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -58,7 +58,11 @@ def test_versions_are_measured_right_after_each_other_and_take_turns_to_be_first
 @pytest.mark.parametrize(
     ("name", "there", "told"),
     [
-        ("one", "one-against", "--against: one-against is a server of the catalogue, and what one is compared with has"),
+        (
+            "one",
+            "one-against",
+            "--against: one-against is a server of the catalogue, and what one is compared with has",
+        ),
         ("a" * 93, "", "--against: must be the name of a server"),
     ],
 )

@@ -14,12 +14,15 @@ from types import MappingProxyType
 import pytest
 from rich.console import Console
 
+from tests.unit.checkout import git
 from tests.unit.lanes import lane as record_of
 from wsgilab import commands, testing
+from wsgilab.analysis.ab import parse_limit
 from wsgilab.commands import Workspace, stored
-from wsgilab.model import Comparison, Experiment, Server, TrialReport, TrialSpec
-from wsgilab.model.application import Application, LocustFile, Request
-from wsgilab.model.errors import HostError, Interrupted, LabError, StoreError, TargetError
+from wsgilab.experiment.versions import doubled, settings_of
+from wsgilab.model import Comparison, Experiment, Interval, Server, TrialReport, TrialSpec
+from wsgilab.model.application import Application, LocustFile, Request, Version
+from wsgilab.model.errors import HostError, Interrupted, LabError, LimitBreached, StoreError, TargetError
 from wsgilab.report import formats
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
@@ -30,7 +33,7 @@ from wsgilab.run.lane import Lane
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
 from wsgilab.run.workspace import with_catalogue
-from wsgilab.runtime import source
+from wsgilab.runtime import source, versions
 from wsgilab.system import host
 from wsgilab.system.cpus import Layout
 
@@ -138,7 +141,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
                 runtime=testbed.runtime,
                 layout=layout,
                 fleets={1: fleet},
-                digests={each.stack: "sha256:0" for each in fleets[1]},
+                digests={each.installed_as: "sha256:0" for each in fleets[1]},
             )
             try:
                 record = record_of(f"m{number}") if len(found.left_out) > 1 else None
@@ -384,6 +387,54 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     (tmp_path / "shop" / "app.py").write_text("app = 1\n")
     with pytest.raises(StoreError, match=r"your application: app\.py and 1 more changed since it began"):
         made.run(resume="latest")
+
+
+def test_two_versions_of_an_own_application_are_measured_side_by_side_and_compared(
+    made: Lab, own: Application, tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop"
+    for text in ("one", "two"):
+        (shop / "app.py").write_text(text)
+        git(shop, "init", "-q")
+        git(shop, "add", ".")
+        git(shop, "commit", "-q", "-m", text)
+    revision = versions.find(own, "HEAD~1").commit
+    version = Version(
+        name="HEAD~1", revision=revision, current="HEAD", current_revision=None, application=settings_of(own)
+    )
+    made.experiment = doubled(made.experiment, replace(own, against=version), {})
+    made.runtime.locks = {"gunicorn": "flask==3.1\n", "gunicorn-against": "flask==3.0\n"}
+
+    comparison = made.run()
+    located, _ = made.given
+    assert isinstance(located, Application)
+    assert located.against is not None
+    there = made.workspace.state / "revision"
+    assert located.against.application.source == str(there / ".")
+    assert not there.exists(), "once the run has ended"
+    kept = Store(made.folder)
+    run = kept.run()
+    assert run.experiment.application == replace(own, against=version), "as it is when the run goes on"
+    assert run.origin is not None
+    files = {part: each.get("app.py") for part, each in run.origin.files.items() if part.startswith("your application")}
+    assert files == {
+        "your application": hashlib.sha256(b"two").hexdigest(),
+        "your application against": hashlib.sha256(b"one").hexdigest(),
+    }
+    assert set(run.stacks) == {"gunicorn", "gunicorn-against"}
+    assert set(kept.locks()) == {"gunicorn", "gunicorn-against"}
+    assert comparison.versions is not None
+    assert [each.cell.server for each in comparison.versions.cells] == ["gunicorn-sync-1", "gunicorn-sync-4"]
+    assert (comparison.trials, comparison.measured, len(comparison.cells)) == (8, 8, 2)
+    assert all((made.folder / f"against.{each}").exists() for each in ("html", "md", "yaml"))
+
+    made.run(resume="latest")
+    assert made.given[1] == made.runtime.locks
+    slow = Interval(median=0.9, low=0.8, high=0.95)
+    cells = tuple(replace(each, verdict="slower", ratio=slow) for each in comparison.versions.cells)
+    slower = replace(comparison.versions, cells=cells)
+    with pytest.raises(LimitBreached, match=r"^--fail-on slower=0%: breached by 2 of 2 cells$"):
+        stored.judge(slower, parse_limit("slower=0%"), "slower=0%", Console(file=made.said))
 
 
 def test_what_one_lane_has_left_out_is_measured_on_none(made: Lab) -> None:

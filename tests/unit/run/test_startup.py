@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from wsgilab import testing
-from wsgilab.model import Backend, Server
-from wsgilab.model.application import Application
+from wsgilab.model import ApplicationSettings, Backend, Server
+from wsgilab.model.application import Application, Version
 from wsgilab.model.errors import HostError, TargetError
 from wsgilab.run import startup
 from wsgilab.run.startup import Started
@@ -327,3 +328,59 @@ def test_of_another_machine_nobody_knows_what_memory_it_has(monkeypatch: pytest.
     with startup.started(runtime, LAYOUT, MANY, (), print, OWN):  # type: ignore[arg-type]
         pass
     assert runtime.seen == ["prepare four one any", "3 servers up", "fleet down"]
+
+
+class Lacking(Recording):
+    """A runtime in which some servers do not start."""
+
+    def __init__(self, *out: str) -> None:
+        super().__init__()
+        self.out = out
+
+    def prepare(self, servers: Collection[Server], *given: object) -> Mapping[str, str]:
+        super().prepare(servers, *given)  # type: ignore[arg-type]
+        return {each.installed_as: "sha256:0" for each in servers}
+
+    @contextmanager
+    def start(
+        self,
+        servers: Collection[Server],
+        cpus: frozenset[int],
+        leave_out: Any = None,
+        after_first: AfterFirst | None = None,  # noqa: ARG002 - it is for memory
+    ) -> Iterator[Fleet]:
+        for name in self.out:
+            leave_out(name, TargetError(f"{name} did not start: no module named shop", detail="its last line"))
+        with testing.fake_fleet([each for each in servers if each.name not in self.out], cpus) as fleet:
+            yield fleet
+
+
+def compared(*out: str) -> tuple[set[str], list[str]]:
+    """Which of two servers in two versions are up where some do not start, and what is said."""
+    said: list[str] = []
+    servers = [
+        testing.server(f"{name}{end}", is_against=bool(end)) for name in ("one", "two") for end in ("", "-against")
+    ]
+    version = Version(
+        name="v1",
+        revision=None,
+        current="HEAD",
+        current_revision=None,
+        application=ApplicationSettings(entry="app:app"),
+    )
+    own = replace(OWN, against=version)
+    with startup.started(Lacking(*out), LAYOUT, {1: servers}, (), said.append, own) as up:  # type: ignore[arg-type]
+        return set(up.names), said
+
+
+def test_of_two_versions_a_server_is_up_where_both_are() -> None:
+    assert compared()[0] == {"one", "one-against", "two", "two-against"}
+    up, said = compared("one-against")
+    assert up == {"two", "two-against"}
+    assert said[-2:] == ["Left out: one-against did not start: no module named shop", "  | its last line"]
+
+
+def test_a_version_that_does_not_start_at_all_ends_the_run_with_its_log() -> None:
+    with pytest.raises(TargetError, match=r"^one-against did not start: no module named shop$") as caught:
+        compared("one-against", "two-against")
+    assert caught.value.detail == "its last line"

@@ -1,0 +1,144 @@
+"""`lab.run --against`: what is compared with what, as the command line and a repository have it."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.unit.checkout import git
+from wsgilab import commands, testing
+from wsgilab.commands import RunOptions, against
+from wsgilab.experiment import application as applications
+from wsgilab.model import ApplicationSettings, Experiment
+from wsgilab.model.application import Version
+from wsgilab.model.errors import SpecError, UsageError
+from wsgilab.run.workspace import read_file
+
+NOW = 'application: {entry: "shop:now", env: {A: "2"}}\nrequests: {orders: {get: /orders}}\n'
+THEN = 'application: {entry: "shop:then", source: src}\nrequests: {other: {get: /other}}\n'
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, a repository with an application file as of v1 and as of now, and none as of v0."""
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "-q")
+    for tag, files in (("v0", {"app.py": "0"}), ("v1", {"shop.yaml": THEN}), ("v2", {"shop.yaml": NOW})):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", tag)
+        git(tmp_path, "tag", tag)
+    return tmp_path
+
+
+def experiment(name: str, said: list[str] | None = None, **options: Any) -> Experiment:
+    """What is measured of shop.yaml, or of what the options say, against `name`."""
+    own = applications.parse(NOW, "shop.yaml", folder=".", read_file=read_file)
+    given = RunOptions(task="lab.run", against=name, **({"app": "shop.yaml"} | options))
+    cell = testing.cell(workload="orders")
+    return against.compared(testing.experiment(cell, application=own), given, {}, ([] if said is None else said).append)
+
+
+def version(of: Experiment) -> Version:
+    assert of.application is not None
+    assert of.application.against is not None
+    return of.application.against
+
+
+def test_a_revision_is_started_as_its_own_application_file_says_and_asked_what_todays_has(shop: Path) -> None:
+    found = experiment("v1")
+    there = version(found)
+
+    assert there.application == ApplicationSettings(entry="shop:then", source="src")
+    assert found.application is not None
+    assert found.application.entry == "shop:now"
+    assert found.application.requests.keys() == {"orders"}
+    assert (there.name, there.current) == ("v1", "HEAD")
+    assert there.revision != there.current_revision
+    assert found.counterparts == {"gunicorn-sync-1": "gunicorn-sync-1-against"}
+    (shop / "app.py").write_text("uncommitted")
+    assert version(experiment("v1")).current == "HEAD with uncommitted changes"
+
+
+def test_where_the_revision_has_no_such_file_that_of_now_holds_for_both(shop: Path) -> None:
+    said: list[str] = []
+    there = version(experiment("v0", said))
+
+    assert (there.application.entry, dict(there.application.env)) == ("shop:now", {"A": "2"})
+    assert said == ["Note: shop.yaml is not in v0: both versions are started as it says now."]
+    said.clear()
+    assert version(experiment("v1", said, app="shop:now")).application.entry == "shop:now"
+    assert said == [], "there is no file to ask for"
+
+
+def test_an_application_that_an_experiment_names_has_its_file_too(shop: Path) -> None:
+    (shop / "experiment.yaml").write_text("application: shop.yaml\n")
+    there = version(experiment("v1", app=None, file="experiment.yaml"))
+    assert there.application.entry == "shop:then"
+
+
+def test_another_application_file_is_what_it_says_and_needs_no_repository(tmp_path: Path) -> None:
+    (tmp_path / "then.yaml").write_text(THEN)
+    there = version(experiment(str(tmp_path / "then.yaml")))
+
+    assert there.application.entry == "shop:then"
+    assert (Path(there.application.source).resolve(), there.revision) == (tmp_path / "src", None)
+    assert (there.name, there.current) == (str(tmp_path / "then.yaml"), "shop.yaml")
+
+
+def test_what_the_other_application_file_has_wrong_is_said_with_its_revision(shop: Path) -> None:
+    (shop / "shop.yaml").write_text("application: {entry: shop}\nrequests: {orders: {get: /}}\n")
+    git(shop, "commit", "-q", "-a", "-m", "wrong")
+    with pytest.raises(SpecError, match=r"^shop\.yaml at HEAD: application\.entry: must be module:callable"):
+        experiment("HEAD")
+
+
+@pytest.mark.parametrize(
+    ("options", "fail_on", "told"),
+    [
+        (
+            {"against": "v1"},
+            None,
+            "--against v1: compares versions of an application of your own; name that with --app",
+        ),
+        ({"against": "v1", "url": "http://127.0.0.1:1"}, None, "--against: goes with servers that the lab starts"),
+        (
+            {"against": "v1", "resume": "latest"},
+            None,
+            "--resume latest: a resumed run keeps its experiment, application",
+        ),
+        (
+            {"app": "a:b"},
+            "slower=5%",
+            "--fail-on slower=5%: judges two versions of an application; name the other with",
+        ),
+        ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different or cost"),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_anything_is_started(
+    options: Mapping[str, Any], fail_on: str | None, told: str, tmp_path: Path
+) -> None:
+    workspace = commands.workspace({"LAB_RESULTS": str(tmp_path / "results"), "LAB_STATE": str(tmp_path / "state")})
+    given = RunOptions(task="lab.run", runtime=None if "resume" in options else "local", **options)
+    with pytest.raises(UsageError) as caught:
+        commands.run(given, Console(file=io.StringIO()), workspace, fail_on)
+    assert str(caught.value).startswith(told)
+
+
+def test_an_applications_code_may_be_elsewhere_than_its_file(
+    shop: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lab = tmp_path_factory.mktemp("lab")
+    (lab / "shop.yaml").write_text(NOW)
+    said: list[str] = []
+    own = testing.application(source=str(shop))
+    given = RunOptions(task="lab.run", against="v1", app=str(lab / "shop.yaml"))
+    found = against.compared(
+        testing.experiment(testing.cell(workload="orders"), application=own), given, {}, said.append
+    )
+    assert version(found).application.source == str(shop)
+    assert said == [f"Note: {lab / 'shop.yaml'} is not in v1: both versions are started as it says now."]
