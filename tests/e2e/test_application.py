@@ -11,6 +11,7 @@ from tests.contract.test_application import REQUIREMENTS
 from tests.e2e.conftest import Cli, fetch, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from tests.e2e.test_run import cells
+from tests.unit.checkout import git
 from wsgilab.results.store import Store
 
 pytestmark = pytest.mark.lab
@@ -176,3 +177,44 @@ def test_the_interactive_lab_has_its_requests_for_workloads(cli: Cli, shop: Path
     (cell,) = wait_for(lambda: [each for each in found("stream") if each["service_ms"] > 140], "a stream in full")
     assert (cell["in_flight"]["peak"], cell["failures"]) == (8, 0)
     assert cli("lab.down").code == 0
+
+
+COMPUTES = """
+from importlib.metadata import version
+
+def app(environ, start_response):
+    number = 1
+    for _ in range({steps}):
+        number = number * 1103515245 + 12345 & 0x7FFFFFFF
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{{number}} {{version('itsdangerous')}}".encode()]
+"""
+
+
+def test_two_commits_are_measured_side_by_side_each_with_packages_of_its_own(local: Cli, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "shop.yaml").write_text('application: {entry: "shop:app"}\nrequests: {orders: {get: /}}\n')
+    git(shop, "init", "-q")
+    for tag, steps, pinned in (("v1", 10_000, "2.1.2"), ("v2", 100_000, "2.2.0")):
+        (shop / "shop.py").write_text(COMPUTES.format(steps=steps))
+        (shop / "requirements.txt").write_text(f"itsdangerous=={pinned}\n")
+        git(shop, "add", ".")
+        git(shop, "commit", "-q", "-m", tag)
+        git(shop, "tag", tag)
+    words = ("lab.run", "--runtime", "local", "--app", str(shop / "shop.yaml"), "--servers", "gunicorn-sync-1")
+    ended = local(*words, "--experiment", "experiments/application.yaml", "--blocks", "3", "--against", "v1")
+    assert ended.code == 0, ended.output
+
+    run = Store(local.latest).run()
+    packages = {name: stack.packages.get("itsdangerous") for name, stack in run.stacks.items() if name != "swarm"}
+    assert packages == {"gunicorn": "2.2.0", "gunicorn-against": "2.1.2"}
+    found = yaml.safe_load((local.latest / "against.yaml").read_text())
+    (cell,) = found["cells"]
+    assert (cell["server"], cell["a"]["blocks"], cell["b"]["blocks"]) == ("gunicorn-sync-1", 3, 3)
+    assert cell["ratio"]["median"] < 0.5, "v2 computes ten times as much"
+    assert {"stack gunicorn: itsdangerous", "your application: shop.py"} <= {
+        each["what"] for each in found["differences"]
+    }
+    assert "shop:app at HEAD is " in ended.output.replace("\n", " ")
+    assert not (local.workspace.state / "revision").exists()

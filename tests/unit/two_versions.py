@@ -19,12 +19,14 @@ def made(**changes: Any) -> Run:
     own = testing.application()
     then = replace(doubling.settings_of(own), env={"FAST": "1"})
     version = Version(name="v1", revision="1" * 40, current="HEAD", current_revision="2" * 40, application=then)
-    catalogue = {name: testing.server(name) for name in ("one", "two")}
+    catalogue = {"one": testing.server("one"), "two": testing.server("two", stack="waitress")}
     plain = testing.experiment(*CELLS, blocks=BLOCKS, application=own)
     of = replace(doubling.doubled(plain, replace(own, against=version), catalogue), **changes)
     servers = {**catalogue, **doubling.rows(of, catalogue)}
     stacks = {
         "gunicorn": Stack(digest="sha256:0", packages={"flask": "3.1"}),
+        "waitress": Stack(digest="sha256:3", packages={"waitress": "3"}),
+        "waitress-against": Stack(digest="sha256:4", packages={"waitress": "3"}),
         "gunicorn-against": Stack(digest="sha256:1", packages={"flask": "3.0"}),
         "swarm": Stack(digest="sha256:2", packages={}),
     }

@@ -3,6 +3,7 @@
 The versions are compared as servers of one run are, block by block: in each block either was measured right beside the other.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ from wsgilab.model import (
     Comparison,
     CostOfRuns,
     CostRatio,
+    Difference,
     Observation,
     Origin,
     PairResult,
@@ -104,7 +106,7 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
         ),
         only_a=(),
         only_b=(),
-        differences=tuple(ab_context.differences(a, b, b.experiment.cells)),
+        differences=_differences(a, b),
         # It is no matter of the machine here.
         shift=None,
         core_speed=None,
@@ -117,6 +119,15 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
             b_revision=application.against.current_revision,
         ),
     )
+
+
+def _differences(a: Run, b: Run) -> tuple[Difference, ...]:
+    """Without the digests of images that have the same packages: what else an image has of an application is its files."""
+    found = ab_context.differences(a, b, b.experiment.cells)
+    return tuple(each for each in found if not _DIGEST.fullmatch(each.what))
+
+
+_DIGEST = re.compile(r"stack \S+: digest")
 
 
 # --- a cell

@@ -110,7 +110,7 @@ def test_all_else_is_said_of_the_application_as_it_is() -> None:
 
     assert [each.server for each in alone.experiment.cells] == ["one", "two"]
     assert alone.servers.keys() == {"one", "two"}
-    assert alone.stacks.keys() == {"gunicorn", "swarm"}
+    assert alone.stacks.keys() == {"gunicorn", "waitress", "swarm"}
     assert alone.stacks["gunicorn"].digest == "sha256:0"
     assert alone.origin is not None
     assert alone.origin.files.keys() == {"locks", "your application"}
