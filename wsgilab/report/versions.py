@@ -30,7 +30,8 @@ def _speed(cell: CellOfRuns, a: str) -> str:
     if ratio is None:
         return f"is not compared with that {a} ({cell.refused})"
     if gates := dict.fromkeys((*cell.a.broken_gates, *cell.b.broken_gates)):
-        return f"is not compared by speed with that {a} ({', '.join(gates)})"
+        how = "neither by speed nor by CPU time" if cell.cost is None else "not by speed"
+        return f"is compared with that {a} {how} ({', '.join(gates)})"
     speed = turned(ratio) if cell.metric == "latency" else ratio
     if cell.verdict != "undecided":
         return f"is {_span(turned(speed) if cell.verdict == 'slower' else speed)} times {cell.verdict} than {a}"

@@ -95,9 +95,9 @@ def test_a_broken_gate_is_said_in_place_of_the_speed(found: RunsComparison) -> N
     one: CellOfRuns = found.cells[0]
     spoilt = replace(one, a=replace(one.a, broken_gates=("neighbour",)), verdict="undecided")
     (told,) = findings(replace(found, cells=(spoilt,)))
-    assert told.startswith(
-        f"shop.wsgi:app at HEAD is not compared by speed with that at v1 (neighbour){SPOILT}; a request"
-    )
+    assert told.startswith(f"shop.wsgi:app at HEAD is compared with that at v1 not by speed (neighbour){SPOILT}; a request")
+    (told,) = findings(replace(found, cells=(replace(spoilt, cost=None),)))
+    assert told == f"shop.wsgi:app at HEAD is compared with that at v1 neither by speed nor by CPU time (neighbour){SPOILT}."
 
 
 def test_an_application_file_is_named_as_one(found: RunsComparison) -> None:
