@@ -40,9 +40,12 @@ def made(**changes: Any) -> Run:
     return testing.run(of, *servers.values(), stacks=stacks, origin=origin, gil=dict.fromkeys(servers, True))
 
 
-def observed(run: Run, factors: Mapping[str, float], *, others: float = 0.0) -> list[Observation]:
+def observed(
+    run: Run, factors: Mapping[str, float], *, others: float = 0.0, generator: Mapping[str, float] | None = None
+) -> list[Observation]:
     """Blocks in which the machine is faster and slower by a quarter, and either version scatters by a percent; requests of a server
-    take so many times what those of others do. `others`: what they use of the server's core beside its half."""
+    take so many times what those of others do. `others`: what they use of the server's core beside its half; `generator`: and of
+    the generator's, by server."""
     source, found = random.Random(1), []
     for block in range(BLOCKS):
         machine = source.uniform(0.8, 1.25)
@@ -54,7 +57,7 @@ def observed(run: Run, factors: Mapping[str, float], *, others: float = 0.0) -> 
                 latency_mean_ms=1600 * factor,
                 window_s=5000.0,
                 server_busy=0.5 + others,
-                generator_others=0.0,
+                generator_others=(generator or {}).get(cell.server, 0.0),
             )
             found.append(
                 testing.observation(

@@ -4,12 +4,13 @@ The versions are compared as servers of one run are, block by block: in each blo
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from wsgilab.analysis import ab_context, budget, disturbance, stats
 from wsgilab.analysis.compare import ANY, broken_gates, compare, order, so_far
-from wsgilab.analysis.cost import with_costs
+from wsgilab.analysis.cost import RAISED, margin, verdict, with_costs
 from wsgilab.analysis.figures import cell_result, cpu_ms_per_request
 from wsgilab.analysis.paired_ratio import MANY_BLOCKS
 from wsgilab.analysis.pairs import (
@@ -17,9 +18,12 @@ from wsgilab.analysis.pairs import (
     by_block,
     compared_figure,
     grouped,
+    intervals,
     metric_of,
     of_versions,
+    paired,
     paired_comparisons,
+    shares,
 )
 from wsgilab.experiment import versions
 from wsgilab.model import (
@@ -31,6 +35,7 @@ from wsgilab.model import (
     CostOfRuns,
     CostRatio,
     Difference,
+    Gate,
     Observation,
     Origin,
     PairResult,
@@ -86,6 +91,7 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
     comparisons = paired_comparisons(run, by_cell, broken_gates(run, every))
     pairs = sorted(of_versions(run), key=lambda pair: order(run, pair[0]))
     found = {each.cell: each for each in with_costs(comparisons, [cell for cell, _ in pairs], by_cell, every)}
+    costs = _costs_in_turns(run, found.values(), every)
     b = _of_version(run, {name: name for name in named}, application)
     a = _of_version(run, {there: name for name, there in named.items()}, versions.other(application))
 
@@ -93,6 +99,8 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
         return _side(run, cell, every, by_cell)
 
     def used(cell: Cell, cost: CostRatio) -> Sequence[Observation]:
+        if cost in costs.values():
+            return every[cell]
         return disturbance.beside(run, every[cell]) if cost.because else by_cell[cell]
 
     cells = [_cell(cell, found.get(cell), side(there), side(cell)) for cell, there in pairs]
@@ -101,7 +109,9 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
         b=b,
         same=False,
         cells=tuple(
-            replace(each, cost=_cost(each.cell, there, found[each.cell].cost, used)) if each.cell in found else each
+            replace(each, cost=_cost(each.cell, there, found[each.cell].cost or costs.get(each.cell), used))
+            if each.cell in found
+            else each
             for each, (_, there) in zip(cells, pairs, strict=True)
         ),
         only_a=(),
@@ -181,6 +191,46 @@ def _warnings(pair: PairResult, a: CellSide, b: CellSide) -> Iterable[str]:
             yield f"nothing is concluded of its speed, because of {name}: {', '.join(side.broken_gates)}"
     if pair.blocks < stats.FEWEST_PAIRED:
         yield f"undecided, because {pair.blocks} blocks have both, of the {stats.FEWEST_PAIRED} that a comparison needs at least"
+
+
+_OF_SPEED: Set[Gate] = frozenset({"neighbour", "generator"})
+"""Gates of what others, or the generator, took: it holds requests up, and hardly changes what one of them costs."""
+
+
+def _costs_in_turns(run: Run, pairs: Collection[PairResult], every: ByCell) -> Mapping[Cell, CostRatio]:
+    """The costs of those pairs that others, or the generator, keep from being compared in any other way, from all of their windows.
+
+    Two servers might suffer unlike from a generator that is held up. Two versions under one server hardly do, and what one window has
+    more of it than the next one, chance deals to both alike: it widens the interval. What is left of it on average counts as others on
+    the servers' core do.
+    """
+    left = [each for each in pairs if each.cost is None and each.broken_gates and _OF_SPEED >= set(each.broken_gates)]
+    both = [(each.cell, replace(each.cell, server=each.reference)) for each in left]
+    found = [paired(cell, there, cpu_ms_per_request, (cell.workload, "cpu, in turns"), every) for cell, there in both]
+    costs = {}
+    for pair, ratio in zip(found, intervals(run, found, shares(run, "cpu")), strict=True):
+        if ratio is None or ratio.low is None:
+            continue
+        (server, generator), (server_there, generator_there) = (
+            _taken(run, [each for each in every[cell] if each.block in pair.ratios]) for cell in (pair.cell, pair.other)
+        )
+        least = margin(server, server_there, alike=True) + RAISED * abs(generator - generator_there)
+        costs[pair.cell] = CostRatio(
+            blocks=len(pair.ratios),
+            ratio=ratio,
+            verdict=verdict(ratio, least),
+            margin=least,
+            because=f"by CPU time, because others used {server_there:.0%} of the server's cores and {generator_there:.0%} of the "
+            f"generator's in A, and {server:.0%} and {generator:.0%} in B; only more than {least:.1%} counts",
+        )
+    return costs
+
+
+def _taken(run: Run, windows: Sequence[Observation]) -> tuple[float, float]:
+    """What others took of the server's and of the generator's cores, on average."""
+    found = [disturbance.taken(run, each) for each in windows]
+    server, generator = ([getattr(each, name) or 0.0 for each in found] for name in ("server", "generator"))
+    return statistics.fmean(server), statistics.fmean(generator)
 
 
 def _cost(

@@ -15,7 +15,7 @@ def findings(comparison: RunsComparison) -> Sequence[str]:
     b = f"{named.application} {_as_of(named.b, named.b_revision)}"
     a = _as_of(named.a, named.a_revision)
     return [
-        f"{b} {_speed(cell, a)} under {cell.cell.server}: {tables.conditions(comparison.b, cell.cell)}{_and_cost(cell)}."
+        f"{b} {_speed(cell, a)} under {cell.cell.server} ({tables.conditions(comparison.b, cell.cell)}){_and_cost(cell)}."
         for cell in comparison.cells
     ]
 
@@ -50,7 +50,7 @@ def _and_cost(cell: CellOfRuns) -> str:
         return f"; a request takes the same CPU time, within {100 * ALIKE:g} %"
     if cell.cost.verdict == "undecided":
         return f"; a request takes {spelt}, which decides nothing"
-    return f"; a request takes {spelt}, which is {cell.cost.verdict} beyond doubt"
+    return f"; a request takes {spelt}, beyond doubt"
 
 
 def _span(ratio: Interval) -> str:

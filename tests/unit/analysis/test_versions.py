@@ -77,6 +77,22 @@ def test_beside_others_on_the_core_the_versions_are_told_apart_by_cost_as_the_sa
     assert "others used 45% of the cores of one and 45% of those of one-against" in one.cost.because
 
 
+def test_beside_others_on_the_generators_core_too_it_is_the_cost_in_all_windows() -> None:
+    run = made()
+    busy = {"one": 0.9, "one-against": 0.9}
+    one = cells(run, observed(run, {"one": 1.1}, others=0.45, generator=busy))["one"]
+    assert one.a.broken_gates == ("neighbour", "generator")
+    assert one.cost is not None
+    assert (one.verdict, one.cost.verdict) == ("undecided", "more")
+    assert "used 45% of the server's cores and 90% of the generator's in A" in one.cost.because
+
+    # What one of the versions had more of it on average might be the cause.
+    one = cells(run, observed(run, {"one": 1.1}, others=0.45, generator=busy | {"one": 0.6}))["one"]
+    assert one.cost is not None
+    assert one.cost.verdict == "undecided"
+    assert one.cost.margin == pytest.approx(0.01 + 0.6 * 0.3)
+
+
 def test_the_family_is_the_comparisons_of_versions_alone() -> None:
     run = made()
     assert [(one.server, other.server) for one, other in of_versions(run)] == [

@@ -16,7 +16,7 @@ from wsgilab.report.html import report
 from wsgilab.report.markdown import comparison_md
 from wsgilab.report.versions import findings
 
-SPOILT = " under one: orders, 32 users, 1 core, connection: close"
+UNDER = " under one (orders, 32 users, 1 core, connection: close)"
 
 
 def said() -> Comparison:
@@ -39,10 +39,10 @@ def test_each_server_has_a_sentence_that_says_which_version_is_slower_and_by_how
     one, two = findings(found)
 
     assert one.startswith("shop.wsgi:app at HEAD is 1.10 (1.")
-    assert f"times slower than at v1{SPOILT}; a request takes 1.10 (" in one
-    assert one.endswith(") times the CPU time, which is more beyond doubt.")
+    assert f"times slower than at v1{UNDER}; a request takes 1.10 (" in one
+    assert one.endswith(") times the CPU time, beyond doubt.")
     assert two == (
-        "shop.wsgi:app at HEAD is as fast as at v1, within 2 %, under two: orders, 32 users, 1 core, connection: close; "
+        "shop.wsgi:app at HEAD is as fast as at v1, within 2 %, under two (orders, 32 users, 1 core, connection: close); "
         "a request takes the same CPU time, within 2 %."
     )
 
@@ -80,11 +80,11 @@ def test_whatever_was_found_has_words(
     plain = replace(found.cells[0], verdict="undecided", same=False, cost=None)
     costs = Interval(median=1.0, low=0.9, high=1.1)
     ends = {
-        "less": "; a request takes 1.00 (0.90 to 1.10) times the CPU time, which is less beyond doubt",
+        "less": "; a request takes 1.00 (0.90 to 1.10) times the CPU time, beyond doubt",
         "undecided": ("; a request takes 1.00 (0.90 to 1.10) times the CPU time, which decides nothing"),
     }
     of = replace(plain, **changes, cost=None if cost is None else costed(costs, cost))  # type: ignore[arg-type]
-    assert findings(replace(found, cells=(of,))) == [f"shop.wsgi:app at HEAD {told}{SPOILT}{ends.get(cost or '', '')}."]
+    assert findings(replace(found, cells=(of,))) == [f"shop.wsgi:app at HEAD {told}{UNDER}{ends.get(cost or '', '')}."]
 
 
 def costed(ratio: Interval, verdict: str) -> CostOfRuns:
@@ -95,9 +95,14 @@ def test_a_broken_gate_is_said_in_place_of_the_speed(found: RunsComparison) -> N
     one: CellOfRuns = found.cells[0]
     spoilt = replace(one, a=replace(one.a, broken_gates=("neighbour",)), verdict="undecided")
     (told,) = findings(replace(found, cells=(spoilt,)))
-    assert told.startswith(f"shop.wsgi:app at HEAD is compared with that at v1 not by speed (neighbour){SPOILT}; a request")
+    assert told.startswith(
+        f"shop.wsgi:app at HEAD is compared with that at v1 not by speed (neighbour){UNDER}; a request"
+    )
     (told,) = findings(replace(found, cells=(replace(spoilt, cost=None),)))
-    assert told == f"shop.wsgi:app at HEAD is compared with that at v1 neither by speed nor by CPU time (neighbour){SPOILT}."
+    assert (
+        told
+        == f"shop.wsgi:app at HEAD is compared with that at v1 neither by speed nor by CPU time (neighbour){UNDER}."
+    )
 
 
 def test_an_application_file_is_named_as_one(found: RunsComparison) -> None:
