@@ -93,7 +93,9 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
     found = {each.cell: each for each in with_costs(comparisons, [cell for cell, _ in pairs], by_cell, every)}
     costs = _costs_in_turns(run, found.values(), every)
     b = _of_version(run, {name: name for name in named}, application)
-    a = _of_version(run, {there: name for name, there in named.items()}, versions.other(application))
+    there = _of_version(run, {there: name for name, there in named.items()}, versions.other(application))
+    # Whoever sees the two as runs takes those with one id for one run.
+    a = replace(there, id=f"{run.id}{AGAINST}")
 
     def side(cell: Cell) -> CellSide:
         return _side(run, cell, every, by_cell)
@@ -204,7 +206,7 @@ def _costs_in_turns(run: Run, pairs: Collection[PairResult], every: ByCell) -> M
     more of it than the next one, chance deals to both alike: it widens the interval. What is left of it on average counts as others on
     the servers' core do.
     """
-    left = [each for each in pairs if each.cost is None and each.broken_gates and _OF_SPEED >= set(each.broken_gates)]
+    left = [each for each in pairs if each.cost is None and each.broken_gates and set(each.broken_gates) <= _OF_SPEED]
     both = [(each.cell, replace(each.cell, server=each.reference)) for each in left]
     found = [paired(cell, there, cpu_ms_per_request, (cell.workload, "cpu, in turns"), every) for cell, there in both]
     costs = {}

@@ -54,6 +54,7 @@ def test_what_differs_is_that_of_the_versions_and_nothing_else() -> None:
     }
     assert found.versions is not None
     assert (found.versions.a, found.versions.b) == ("v1", "HEAD")
+    assert (found.b.id, found.a.id) == (run.id, f"{run.id}-against")
 
 
 def test_without_a_block_of_both_a_server_is_not_compared() -> None:

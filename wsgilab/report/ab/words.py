@@ -54,6 +54,7 @@ def identities(comparison: RunsComparison) -> Table:
 def _identity(comparison: RunsComparison, side: Literal["a", "b"]) -> Iterable[tuple[str, str]]:
     run, versions = (comparison.a if side == "a" else comparison.b), comparison.versions
     if versions is not None:
+        run = comparison.b
         name, revision = (versions.a, versions.a_revision) if side == "a" else (versions.b, versions.b_revision)
         yield "version", name
         yield "git revision", revision or MISSING
