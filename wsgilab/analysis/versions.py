@@ -5,7 +5,7 @@ The versions are compared as servers of one run are, block by block: in each blo
 
 import re
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from wsgilab.analysis import ab_context, budget, disturbance, stats
@@ -97,25 +97,20 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
     # Whoever sees the two as runs takes those with one id for one run.
     a = replace(there, id=f"{run.id}{AGAINST}")
 
-    def side(cell: Cell) -> CellSide:
-        return _side(run, cell, every, by_cell)
-
-    def used(cell: Cell, cost: CostRatio) -> Sequence[Observation]:
-        if cost in costs.values():
-            return every[cell]
-        return disturbance.beside(run, every[cell]) if cost.because else by_cell[cell]
-
-    cells = [_cell(cell, found.get(cell), side(there), side(cell)) for cell, there in pairs]
+    cells = []
+    for cell, counterpart in pairs:
+        of_cell = _cell(cell, found.get(cell), *(_side(run, each, every, by_cell) for each in (counterpart, cell)))
+        if cell in found and (cost := found[cell].cost) is not None:
+            beside_others = {each: disturbance.beside(run, every[each]) for each in (counterpart, cell)}
+            of_cell = replace(of_cell, cost=_cost(cell, counterpart, cost, beside_others if cost.because else by_cell))
+        elif cell in costs:
+            of_cell = replace(of_cell, cost=_cost(cell, counterpart, costs[cell], every))
+        cells.append(of_cell)
     return RunsComparison(
         a=a,
         b=b,
         same=False,
-        cells=tuple(
-            replace(each, cost=_cost(each.cell, there, found[each.cell].cost or costs.get(each.cell), used))
-            if each.cell in found
-            else each
-            for each, (_, there) in zip(cells, pairs, strict=True)
-        ),
+        cells=tuple(cells),
         only_a=(),
         only_b=(),
         differences=_differences(a, b),
@@ -235,12 +230,11 @@ def _taken(run: Run, windows: Sequence[Observation]) -> tuple[float, float]:
     return statistics.fmean(server), statistics.fmean(generator)
 
 
-def _cost(
-    cell: Cell, there: Cell, cost: CostRatio | None, used: Callable[[Cell, CostRatio], Sequence[Observation]]
-) -> CostOfRuns | None:
-    if cost is None:
-        return None
-    a, b = ([each for each in by_block(used(one, cost), cpu_ms_per_request).values() if each] for one in (there, cell))
+def _cost(cell: Cell, counterpart: Cell, cost: CostRatio, windows: ByCell) -> CostOfRuns:
+    """The cost of a cell and of its counterpart, which follows from `windows`."""
+    a, b = (
+        [each for each in by_block(windows[one], cpu_ms_per_request).values() if each] for one in (counterpart, cell)
+    )
     return CostOfRuns(
         a=stats.median_interval(a),
         b=stats.median_interval(b),
