@@ -15,6 +15,7 @@ from wsgilab.analysis.figures import cell_result, cpu_ms_per_request
 from wsgilab.analysis.paired_ratio import MANY_BLOCKS
 from wsgilab.analysis.pairs import (
     ByCell,
+    Paired,
     by_block,
     compared_figure,
     grouped,
@@ -194,6 +195,10 @@ _OF_SPEED: Set[Gate] = frozenset({"neighbour", "generator"})
 """Gates of what others, or the generator, took: it holds requests up, and hardly changes what one of them costs."""
 
 
+_UNLIKE = 0.3
+"""By so much together may what others took of the server's and of the generator's core differ in two windows of a block."""
+
+
 def _costs_in_turns(run: Run, pairs: Collection[PairResult], every: ByCell) -> Mapping[Cell, CostRatio]:
     """The costs of those pairs that others, or the generator, keep from being compared in any other way, from all of their windows.
 
@@ -203,7 +208,11 @@ def _costs_in_turns(run: Run, pairs: Collection[PairResult], every: ByCell) -> M
     """
     left = [each for each in pairs if each.cost is None and each.broken_gates and set(each.broken_gates) <= _OF_SPEED]
     both = [(each.cell, replace(each.cell, server=each.reference)) for each in left]
-    found = [paired(cell, there, cpu_ms_per_request, (cell.workload, "cpu, in turns"), every) for cell, there in both]
+    kin = "cpu, in turns"
+    found = [
+        _matched(run, paired(cell, there, cpu_ms_per_request, (cell.workload, kin), every), every)
+        for cell, there in both
+    ]
     costs = {}
     for pair, ratio in zip(found, intervals(run, found, shares(run, "cpu")), strict=True):
         if ratio is None or ratio.low is None:
@@ -221,6 +230,20 @@ def _costs_in_turns(run: Run, pairs: Collection[PairResult], every: ByCell) -> M
             f"generator's in A, and {server:.0%} and {generator:.0%} in B; only more than {least:.1%} counts",
         )
     return costs
+
+
+def _matched(run: Run, pair: Paired, every: ByCell) -> Paired:
+    """The pair without the blocks in which others came or went between one window and the other, where enough are left."""
+    ours, theirs = (
+        {each.block: _taken(run, [each]) for each in every[cell] if each.block in pair.ratios}
+        for cell in (pair.cell, pair.other)
+    )
+    kept = {
+        block: ratio
+        for block, ratio in pair.ratios.items()
+        if sum(abs(one - other) for one, other in zip(ours[block], theirs[block], strict=True)) <= _UNLIKE
+    }
+    return replace(pair, ratios=kept) if len(kept) >= stats.FEWEST_BLOCKS else pair
 
 
 def _taken(run: Run, windows: Sequence[Observation]) -> tuple[float, float]:

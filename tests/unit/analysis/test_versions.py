@@ -87,6 +87,18 @@ def test_beside_others_on_the_generators_core_too_it_is_the_cost_in_all_windows(
     assert (one.verdict, one.cost.verdict) == ("undecided", "more")
     assert "used 45% of the server's cores and 90% of the generator's in A" in one.cost.because
 
+    # Blocks in which others had gone by the second window say nothing of either.
+    given = [
+        replace(each, server_cpu_s=25_000.0, swarm=replace(each.swarm, generator_others=0.1))
+        if each.cell.server == "one" and each.block in (2, 5, 8) and each.swarm is not None
+        else each
+        for each in observed(run, {"one": 1.1}, others=0.45, generator=busy)
+    ]
+    uneven = cells(run, given)["one"].cost
+    assert uneven is not None
+    assert uneven.ratio.high is not None
+    assert uneven.ratio.high < 1.15
+
     # What one of the versions had more of it on average might be the cause.
     one = cells(run, observed(run, {"one": 1.1}, others=0.45, generator=busy | {"one": 0.6}))["one"]
     assert one.cost is not None
