@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pydantic import TypeAdapter, ValidationError
 
-from tests.unit import lanes, said
+from tests.unit import lanes, said, two_versions
 from wsgilab import testing
 from wsgilab.analysis import claims, stats
 from wsgilab.analysis.compare import compare
@@ -232,6 +232,33 @@ def test_a_cell_that_stands_there_twice_is_refused() -> None:
     cells = run["experiment"]["cells"]
 
     assert "experiment.cells[7]: is there twice" in refused_run(changed(run, at("experiment/cells"), [*cells, *cells]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("experiment/application/against", None, "experiment.counterparts: goes with application.against, which is"),
+        ("experiment/counterparts/one", "two", "counterparts.one: 'two' is none of servers with that version"),
+        (
+            "experiment/counterparts/gone",
+            "two-against",
+            "counterparts.gone: 'gone' is none of servers with that version",
+        ),
+        (
+            "servers/one-against/is_against",
+            False,
+            "counterparts.one: 'one-against' is none of servers with that version",
+        ),
+        ("experiment/counterparts", {"one": "one-against"}, "counterparts: not every cell is there with both versions"),
+        ("experiment/application/against/revision", "main", "revision: must be a revision of git, not 'main'"),
+    ],
+)
+def test_versions_that_do_not_go_with_each_other_are_refused(place: str, value: Any, told: str) -> None:
+    # As it is read of a file.
+    run = yaml.safe_load(yaml.safe_dump(reading.dump_run(two_versions.made())))
+
+    assert reading.run(yaml.safe_dump(run).encode(), RUN_FILE).experiment.counterparts
+    assert told in refused_run(changed(run, at(place), value))
 
 
 LANE_0, HOST_0 = "lanes/0", "lanes/0/targets/host"

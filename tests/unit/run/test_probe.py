@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from wsgilab import testing
+from wsgilab.experiment import versions
 from wsgilab.model import Run, Server, TrialReport, TrialSpec
 from wsgilab.model.errors import TargetError
 from wsgilab.run import probe
@@ -172,3 +173,56 @@ def test_a_check_that_found_no_answer_in_so_short_a_window_looks_once_more() -> 
     probe.checked(run, lane)
 
     assert [spec.window_s for spec in swarm.specs] == [probe.CHECK_S, probe.PROBE_S]
+
+
+def versions_of(
+    answer: Callable[[TrialSpec], TrialReport], servers: Mapping[str, Server] = SERVERS
+) -> tuple[Run, Lane, testing.FakeSwarm]:
+    """The same of two versions, each at an address of its own."""
+    run, lane, swarm = made(answer, "orders", servers=servers)
+    experiment = versions.doubled(run.experiment, testing.application(), servers)
+    every = {**servers, **versions.rows(experiment, servers)}
+    fleet = {name: testing.FakeTarget(server=each, base_url=f"http://{name}") for name, each in every.items()}
+    started = replace(lane.started, fleets={1: fleet})
+    return replace(run, experiment=experiment, servers=every), replace(lane, started=started), swarm
+
+
+def test_of_two_versions_the_other_is_asked_too_and_there_is_time_for_more_blocks() -> None:
+    run, lane, swarm = versions_of(taking(5.0))
+    said: list[str] = []
+    planned = probe.planned(run, lane, None, said.append)
+
+    assert [(spec.base_url, spec.window_s) for spec in swarm.specs] == [
+        ("http://eight", probe.PROBE_S),
+        ("http://eight-against", probe.CHECK_S),
+    ]
+    assert planned.experiment.blocks == 24
+    assert planned.experiment.counterparts == {"one": "one-against", "eight": "eight-against"}
+    assert said[1].endswith("24 blocks: 1 min 27 s.")
+    swarm.specs.clear()
+    probe.checked(run, lane)
+    assert [spec.base_url for spec in swarm.specs] == ["http://eight", "http://eight-against"]
+
+
+def test_what_is_left_out_of_one_version_is_left_out_of_the_other() -> None:
+    run, lane, _ = versions_of(taking(1500.0, completed=1), SLOW)
+    planned = probe.planned(run, lane, None, print)
+
+    names = {cell.server for cell in planned.experiment.cells}
+    assert planned.servers.keys() == names
+    assert len(names) < 2 * len(SLOW)
+    assert {name for name in names if not name.endswith("-against")} == planned.experiment.counterparts.keys()
+    assert names == {*planned.experiment.counterparts, *planned.experiment.counterparts.values()}
+
+
+def test_a_wrong_answer_of_the_other_version_ends_the_run() -> None:
+    def answer(spec: TrialSpec) -> TrialReport:
+        if spec.base_url != "http://eight-against":
+            return taking(5.0)(spec)
+        return testing.trial_report(completed=0, errors={"status 404": 1})
+
+    run, lane, _ = versions_of(answer)
+    with pytest.raises(
+        TargetError, match=r"^orders has no right answer from eight-against, so nothing is measured: no co"
+    ):
+        probe.planned(run, lane, None, print)
