@@ -36,6 +36,7 @@ from wsgilab.model import (
     CostOfRuns,
     CostRatio,
     Difference,
+    Duet,
     Gate,
     Observation,
     Origin,
@@ -59,11 +60,9 @@ def current(run: Run, observations: Iterable[Observation]) -> tuple[Run, Sequenc
     return alone, [each for each in given if each.cell.server in alone.servers]
 
 
-def whole(
-    run: Run, observations: Iterable[Observation], wish: Wish = ANY, duets: Sequence[Duet] = ()
-) -> Comparison:
-    """What a run says, as `compare.compare` has it. Of two versions: what it says of the two, and all else of the application as it is,
-    but for how much was measured."""
+def whole(run: Run, observations: Iterable[Observation], wish: Wish = ANY, duets: Sequence[Duet] = ()) -> Comparison:
+    """What a run says, as `compare.compare` has it. Of two versions: what it says of the two, and all else of the application as it
+    is, but for how much was measured."""
     given = list(observations)
     found = compare(*current(run, given), wish, duets)
     if not run.experiment.counterparts:

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from wsgilab.analysis import claims as claims_under_test
 from wsgilab.analysis.ab import parse_limit
+from wsgilab.analysis.ab_checks import parse_need
 from wsgilab.analysis.claims import ClaimSet
-from wsgilab.commands import against, stored
+from wsgilab.commands import against, compared, stored
 from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running
 from wsgilab.experiment.parsing import check_known
@@ -36,20 +37,23 @@ _OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port")
 """Options that a resumed run may be given: where it runs, and how it is watched."""
 
 
-def run(options: RunOptions, console: Console, workspace: Workspace, fail_on: str | None = None) -> Comparison:
+def run(
+    options: RunOptions, console: Console, workspace: Workspace, fail_on: str | None = None, need: str | None = None
+) -> Comparison:
     """Carry out an experiment, or go on with one; write its comparison, and print it.
 
     Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted; of two versions of an application
-    LimitBreached, where `fail_on`, such as `slower=5%`, is.
+    LimitBreached, where `fail_on`, such as `slower=5%`, is, and Inconclusive, where a cell could not have shown `need`, such as `5%`.
     """
     if options.resume is not None and options.others(_OF_THE_MACHINE):
         raise UsageError(
             f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
         )
     limit = None if fail_on is None else parse_limit(fail_on)
-    if limit is not None and not _has_versions(options, workspace):
+    least = None if need is None else parse_need(need)
+    if (limit is not None or least is not None) and not _has_versions(options, workspace):
         raise UsageError(
-            f"--fail-on {fail_on}: judges two versions of an application; name the other with --against, or have "
+            f"{f'--fail-on {fail_on}' if limit is not None else f'--need {need}'}: judges two versions of an application; name the other with --against, or have "
             f"{called('lab.compare')} judge two runs"
         )
     if options.url is not None:
@@ -60,8 +64,8 @@ def run(options: RunOptions, console: Console, workspace: Workspace, fail_on: st
         return against.compared(experiment, options, catalogue, lambda text: stored.say(console, text))
 
     found = runner.run(options, choose, stored.conclude, console, with_catalogue(workspace, options.catalogue))
-    if found.versions is not None and limit is not None:
-        stored.judge(found.versions, limit, fail_on, console)
+    if found.versions is not None and (limit is not None or least is not None):
+        compared.judge(found.versions, limit, least, console)
     return found
 
 

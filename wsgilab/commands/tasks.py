@@ -77,6 +77,7 @@ def build(
         "get": "what users ask --app's entry or --url for (default: /)",
         "against": "compare your application with itself at this git revision, or as another application file has it, in the same run",
         "fail-on": "with --against: exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or cost=5%, faster=, different=)",
+        "need": "with --against: exit with 5 where a cell could not have shown a difference of that much, such as 5%",
         "url": "measure a server of your own that runs already, such as http://127.0.0.1:5000",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -104,6 +105,7 @@ def run(
     get: str | None = None,
     against: str | None = None,
     fail_on: str | None = None,
+    need: str | None = None,
     url: str | None = None,
     catalogue: str | None = None,
     runtime: str | None = None,
@@ -146,7 +148,7 @@ def run(
         watch=watch,
         port=number(port, "--port"),
     )
-    raise_for_failed(commands.run(options, commands.console(), commands.workspace(), fail_on), site)
+    raise_for_failed(commands.run(options, commands.console(), commands.workspace(), fail_on, need), site)
 
 
 @task(help={"format": f"what is printed: {', '.join(commands.LISTED_FORMATS)} (default: terminal)"})

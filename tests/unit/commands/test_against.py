@@ -116,6 +116,7 @@ def test_what_the_other_application_file_has_wrong_is_said_with_its_revision(sho
             "slower=5%",
             "--fail-on slower=5%: judges two versions of an application; name the other with",
         ),
+        ({"app": "a:b"}, None, "--need 5%: judges two versions of an application; name the other with"),
         ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different or cost"),
     ],
 )
@@ -125,7 +126,7 @@ def test_what_does_not_go_together_is_said_before_anything_is_started(
     workspace = commands.workspace({"LAB_RESULTS": str(tmp_path / "results"), "LAB_STATE": str(tmp_path / "state")})
     given = RunOptions(task="lab.run", runtime=None if "resume" in options else "local", **options)
     with pytest.raises(UsageError) as caught:
-        commands.run(given, Console(file=io.StringIO()), workspace, fail_on)
+        commands.run(given, Console(file=io.StringIO()), workspace, fail_on, None if fail_on else "5%")
     assert str(caught.value).startswith(told)
 
 

@@ -18,7 +18,7 @@ from tests.unit.checkout import git
 from tests.unit.lanes import lane as record_of
 from wsgilab import commands, testing
 from wsgilab.analysis.ab import parse_limit
-from wsgilab.commands import Workspace, stored
+from wsgilab.commands import Workspace, compared, stored
 from wsgilab.experiment.versions import doubled, settings_of
 from wsgilab.model import Comparison, Experiment, Interval, Server, TrialReport, TrialSpec
 from wsgilab.model.application import Application, LocustFile, Request, Version
@@ -434,7 +434,7 @@ def test_two_versions_of_an_own_application_are_measured_side_by_side_and_compar
     cells = tuple(replace(each, verdict="slower", ratio=slow) for each in comparison.versions.cells)
     slower = replace(comparison.versions, cells=cells)
     with pytest.raises(LimitBreached, match=r"^--fail-on slower=0%: breached by 2 of 2 cells$"):
-        stored.judge(slower, parse_limit("slower=0%"), "slower=0%", Console(file=made.said))
+        compared.judge(slower, parse_limit("slower=0%"), None, Console(file=made.said))
 
 
 def test_what_one_lane_has_left_out_is_measured_on_none(made: Lab) -> None:
