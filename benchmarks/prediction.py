@@ -1,11 +1,12 @@
 """How far off predictions are on cells that were held out, of the queueing model behind `lab.predict`.
 
 `python -m benchmarks.prediction` measures a grid of its own: five sizes of Gunicorn's gthread worker, with 4 to 32 users, of
-requests that wait, compute, and read from a database. `python -m benchmarks.prediction RUN...` reads the folders of runs in its
-place. Held out is one cell after the other, or all with the most users, workers or threads at once, or all with the fewest users,
-which are then predicted from what is left: twice beyond it, in the benchmark's own grid. *Held by intervals* are the cells whose
-figures are within the interval of `lab.predict`, asked for each as if it had not been measured, without those that it refuses. Must show: throughput within 10 % at the
-median of the cells that are held out one by one, and the 95th percentile within 25 %.
+requests that wait, compute, and read from a database; and two of these sizes at a rate. `python -m benchmarks.prediction RUN...`
+reads the folders of runs in its place. Held out is one cell after the other, or all with the most users, workers or threads at once,
+or all with the fewest users, which are then predicted from what is left: twice beyond it, in the benchmark's own grid. *Held by
+intervals* are the cells whose figures are within the interval of `lab.predict`, asked for each as if it had not been measured, without
+those that it refuses. Must show: throughput within 10 % at the median of the cells that are held out one by one, and the 95th
+percentile within 25 %.
 """
 
 import math
@@ -21,8 +22,8 @@ from benchmarks.bench import of_runs
 from benchmarks.outcome import Claim, Outcome, Row, Scope
 from wsgilab import commands
 from wsgilab.analysis import prediction, stats
+from wsgilab.analysis.anchors import Anchor, Kind, Size, kinds
 from wsgilab.analysis.compare import figures_alone
-from wsgilab.analysis.prediction import Anchor, Kind, Size
 from wsgilab.model import Interval, Prediction, Run
 from wsgilab.model.errors import SpecError, StoreError
 from wsgilab.results.store import Store
@@ -171,8 +172,8 @@ def measure(folders: Sequence[Path]) -> Outcome:
     found = []
     for store in map(Store, folders or [_run()]):
         run = store.run()
-        kinds = prediction.kinds(run, figures_alone(run, store.observations()))
-        found.append((run, checked(kinds), asked(kinds)))
+        of_kinds = kinds(run, figures_alone(run, store.observations()))
+        found.append((run, checked(of_kinds), asked(of_kinds)))
     return summary(found)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+from wsgilab.analysis.distributions import Part, binomial, interpolated, likely, normalised, percentile
 from wsgilab.model import Arrivals
 
 Sharing = Literal["shared", "scattered", "pinned"]
@@ -26,8 +27,6 @@ FULL = 0.9
 """From this share of the cores, or of the slots, on they are what binds."""
 MOST_COUNTED = 400
 """States with more requests are not counted one by one: what is lost to chance falls with their number."""
-MOST_PARTS = 150
-"""And a distribution has no more parts."""
 STEADY = 0.25
 """With less spread than this, requests leave in step: those that wait do so for whole rounds."""
 _TINY = 1e-12
@@ -101,10 +100,6 @@ def stay_ms(model: RequestModel, *, workers: int, threads: int | None, cores: in
     return station.holding(users) / station.rate(users)
 
 
-Part = tuple[float, float, float]
-"""Of a latency's distribution: its weight, mean and variance."""
-
-
 class _Station:
     """A server of some size. All rates here are in requests a millisecond."""
 
@@ -142,7 +137,7 @@ class _Station:
         """The rate at which requests leave while so many hold a slot."""
         while len(self.flow) <= min(math.ceil(holding), MOST_COUNTED):
             self._one_more_holds()
-        return _at(self.flow, holding, self.usable / self.model.cpu_ms if self.model.cpu_ms else math.inf)
+        return interpolated(self.flow, holding, self.usable / self.model.cpu_ms if self.model.cpu_ms else math.inf)
 
     def _one_more_holds(self) -> None:
         """One step of the mean value analysis. That no request computes has its chance from the delay's own network, as
@@ -160,7 +155,7 @@ class _Station:
         while found[-1] < _TINY and len(found) > 1:
             found.pop()
         self.flow.append(flow)
-        self.computing = _normalised(found)
+        self.computing = normalised(found)
 
     def holding(self, there: float) -> float:
         """How many of the requests that are there hold a slot, on average."""
@@ -168,19 +163,19 @@ class _Station:
             return min(there, self.slots)
         while len(self.held) <= min(there, MOST_COUNTED):
             self._one_more_is_there()
-        return _at(self.held, there, self.slots)
+        return interpolated(self.held, there, self.slots)
 
     def _one_more_is_there(self) -> None:
         count, before = len(self.held), self.crowds[-1]
         if self.model.sharing == "pinned":
-            crowd = _binomial(count, 1 / self.workers)
+            crowd = binomial(count, 1 / self.workers)
             held = self.workers * math.fsum(chance * min(here, self.threads) for here, chance in enumerate(crowd))
         else:
             # In units of a request's time in a slot: the mean value analysis of equal stations with `threads` servers each.
             stay = sum(chance * max(1.0, (here + 1) / self.threads) for here, chance in enumerate(before))
             held = count / stay
             more = [held / self.workers / min(here + 1, self.threads) * chance for here, chance in enumerate(before)]
-            crowd = _normalised([max(0.0, 1 - math.fsum(more)), *more])
+            crowd = normalised([max(0.0, 1 - math.fsum(more)), *more])
         self.held.append(held)
         self.crowds.append(crowd)
 
@@ -206,7 +201,7 @@ class _Station:
         throughput = flow * model.throughput_factor
         latency_ms = max(users / throughput - model.pause_ms, _TINY)
         # Who arrives sees the others as if they were alone (Sevcik and Mitrani 1981, doi:10.1145/322248.322257).
-        p95 = _percentile(
+        p95 = percentile(
             0.95, self._latencies(self._population(users - 1), 1.0), max(users / flow - model.pause_ms, _TINY)
         )
         return Expected(
@@ -222,7 +217,7 @@ class _Station:
         if away_ms <= _TINY:
             return [(users, 1.0)]
         steps = (math.log((users - count + 1) / away_ms / self.rate(count)) for count in range(1, users + 1))
-        return _likely([0.0, *accumulate(steps)])
+        return likely([0.0, *accumulate(steps)])
 
     # --- open
 
@@ -239,7 +234,7 @@ class _Station:
         return Expected(
             throughput_rps=rate,
             latency_mean_ms=mean_ms,
-            p95_ms=_percentile(0.95, latencies, mean_ms) * self.model.p95_factor,
+            p95_ms=percentile(0.95, latencies, mean_ms) * self.model.p95_factor,
             bound_by="demand",
         )
 
@@ -249,7 +244,7 @@ class _Station:
         while logs[-1] >= highest - _FAR and len(logs) < _MOST_STATES:
             logs.append(logs[-1] + math.log(arriving / self.rate(len(logs))))
             highest = max(highest, logs[-1])
-        return _likely(logs)
+        return likely(logs)
 
     def _irregular(self, arrivals: Arrivals, arriving: float) -> float:
         """By how much queues are shorter or longer than with exponential services and Poisson arrivals: half the sum of the
@@ -310,84 +305,3 @@ class _Station:
         if held >= FULL * self.slots:
             return "slots"
         return "balance" if self.is_apart and held < FULL * min(there, self.slots) else "demand"
-
-
-def _at(counted: Sequence[float], place: float, limit: float) -> float:
-    """The value at `place`, between the counted ones, or beyond them: what it lacks of `limit` falls with the number."""
-    last = len(counted) - 1
-    if place > last:
-        even = counted[last] * place / last
-        return even if limit == math.inf else min(even, limit - (limit - counted[last]) * last / place)
-    low = math.floor(place)
-    high = min(low + 1, last)
-    return counted[low] + (place - low) * (counted[high] - counted[low])
-
-
-def _normalised(weights: Sequence[float]) -> Sequence[float]:
-    total = math.fsum(weights)
-    return [each / total for each in weights]
-
-
-def _likely(logs: Sequence[float]) -> Sequence[tuple[int, float]]:
-    """The numbers from 0 that are worth counting, with their chances, from logarithms of what these are in proportion to."""
-    highest = max(logs)
-    weights = [math.exp(each - highest) for each in logs]
-    total = math.fsum(weights)
-    return [(number, each / total) for number, each in enumerate(weights) if each > _TINY * total]
-
-
-def _binomial(tosses: int, chance: float) -> Sequence[float]:
-    """The chance of 0, 1, ... heads."""
-    ways = math.lgamma(tosses + 1)
-    return [
-        math.exp(
-            ways
-            - math.lgamma(heads + 1)
-            - math.lgamma(tosses - heads + 1)
-            + heads * math.log(chance)
-            + (tosses - heads) * math.log1p(-chance)
-        )
-        for heads in range(tosses + 1)
-    ]
-
-
-def _percentile(share: float, parts: Sequence[Part], mean: float) -> float:
-    """Where `share` of a mixture of gamma distributions lies below, once they are scaled to have `mean` together.
-
-    The cube root of a gamma variable is nearly normal (Wilson and Hilferty 1931, doi:10.1073/pnas.17.12.684).
-    """
-    few = _merged(parts)
-    total = math.fsum(weight for weight, _, _ in few)
-    scale = mean * total / math.fsum(weight * each for weight, each, _ in few)
-    roots = []
-    for weight, each, variance in few:
-        ninth = max(variance / each**2 / 9, 1e-9)
-        deviation = math.sqrt(2 * ninth)
-        roots.append((weight / total / 2, (1 - ninth) / deviation, each ** (-1 / 3) / deviation))
-
-    def below(value: float) -> float:
-        root = value ** (1 / 3)
-        return sum(half * math.erfc(middle - root * slope) for half, middle, slope in roots)
-
-    low, high = 0.0, max(each for _, each, _ in few)
-    while below(high) < share:
-        high *= 2
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) < share else (low, middle)
-    return high * scale
-
-
-def _merged(parts: Sequence[Part]) -> Sequence[Part]:
-    """No more parts than MOST_PARTS, those with neighbouring means taken together."""
-    every = math.ceil(len(parts) / MOST_PARTS)
-    if every == 1:
-        return parts
-    ordered = sorted(parts, key=lambda part: part[1])
-    found = []
-    for at in range(0, len(ordered), every):
-        alike = ordered[at : at + every]
-        weight = sum(part[0] for part in alike)
-        mean = sum(part[0] * part[1] for part in alike) / weight
-        found.append((weight, mean, sum(part[0] * (part[2] + (part[1] - mean) ** 2) for part in alike) / weight))
-    return found

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from wsgilab.analysis import prediction, scalability
+from wsgilab.analysis.anchors import Anchor, Kind, Size, kinds
 from wsgilab.analysis.compare import figures_alone
-from wsgilab.analysis.prediction import Anchor, Kind, Size
 from wsgilab.commands.stored import say
 from wsgilab.experiment import workloads
 from wsgilab.model import Run
@@ -40,7 +40,7 @@ def predict(asked: Asked, name: str, console: Console, workspace: Workspace) -> 
         # Figures take a while where there are thousands of trials.
         observations = [each for each in store.observations() if asked.workload in (None, each.cell.workload)]
         results = figures_alone(run, observations)
-        found = prediction.kinds(run, results)
+        found = kinds(run, results)
         kind, base = _base(run, found, asked)
         forecast = prediction.forecast(found, kind, _size(base.size, asked))
         backends = workloads.backends([kind.workload], run.experiment.application)

@@ -53,7 +53,7 @@ def off(predictions: Sequence[Prediction]) -> str:
 
 
 def _share(errors: Sequence[float]) -> str:
-    return f"{statistics.median(errors):.1%} at the median and {max(errors):.0%} at most"
+    return f"{statistics.median(errors):.1%} at the median and {max(errors):.1%} at most"
 
 
 def _row(run: Run, each: Prediction) -> tuple[str, ...]:

@@ -9,19 +9,20 @@ from tests.unit.predicted import GRID, ONE, TRUE, cell, compared
 from tests.unit.said import refusal
 from wsgilab import testing
 from wsgilab.analysis import prediction
-from wsgilab.analysis.prediction import Forecast, Kind, Size
+from wsgilab.analysis.anchors import Anchor, Kind, Size, kind, kinds
+from wsgilab.analysis.prediction import Forecast
 from wsgilab.analysis.queueing import predict
 from wsgilab.model import Comparison
 from wsgilab.model.errors import SpecError
 
 
-def kinds(comparison: Comparison) -> dict[Kind, Sequence[prediction.Anchor]]:
-    return dict(prediction.kinds(comparison.run, comparison.cells))
+def by_kind(comparison: Comparison) -> dict[Kind, Sequence[Anchor]]:
+    return dict(kinds(comparison.run, comparison.cells))
 
 
 def asked(comparison: Comparison, **changes: object) -> Forecast:
     """Of a server of 1 x 8 with 32 users, with `changes`."""
-    found = kinds(comparison)
+    found = by_kind(comparison)
     size = replace(Size(workers=1, threads=8, cores=1, users=32), **changes)  # type: ignore[arg-type]
     return prediction.forecast(found, next(iter(found)), size)
 
@@ -32,7 +33,7 @@ def test_workers_and_threads_of_one_command_are_one_kind() -> None:
         ("gunicorn", "--workers", "2", "--threads=4", "app:app"),
         ("gunicorn", "app:app"),
     )
-    found = {prediction.kind(testing.server(command=shape), testing.cell()).command for shape in shapes}
+    found = {kind(testing.server(command=shape), testing.cell()).command for shape in shapes}
 
     assert found == {("gunicorn", "app:app")}
 
@@ -118,7 +119,7 @@ def test_a_rate_is_predicted_from_rates_and_may_be_too_much() -> None:
     comparison = compared(
         *(cell(ONE, users=None, rate=rate, arrivals="poisson") for rate in (100.0, 200.0, 300.0)), *GRID
     )
-    found = {kind: anchors for kind, anchors in kinds(comparison).items() if kind.arrivals}
+    found = {kind: anchors for kind, anchors in by_kind(comparison).items() if kind.arrivals}
     (kind,) = found
 
     def at(rate: float) -> Forecast:

@@ -5,17 +5,17 @@ import pytest
 from benchmarks import prediction as benchmark
 from tests.unit.predicted import GRID, ONE, cell, compared
 from tests.unit.said import refusal
-from wsgilab.analysis import prediction
+from wsgilab.analysis.anchors import kinds
 from wsgilab.model import Comparison
 from wsgilab.model.errors import StoreError
 
 
 def checked(comparison: Comparison) -> benchmark.Checked:
-    return benchmark.checked(prediction.kinds(comparison.run, comparison.cells))
+    return benchmark.checked(kinds(comparison.run, comparison.cells))
 
 
 def asked(comparison: Comparison) -> benchmark.Asked:
-    return benchmark.asked(prediction.kinds(comparison.run, comparison.cells))
+    return benchmark.asked(kinds(comparison.run, comparison.cells))
 
 
 def test_cells_are_held_out_one_by_one_and_by_edges() -> None:
