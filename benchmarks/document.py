@@ -20,6 +20,7 @@ NAMES = (
     "calibration",
     "noise",
     "budget",
+    "capacity",
     "pairs",
     "decided",
     "prediction",

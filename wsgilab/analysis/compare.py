@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import budget, prediction, scalability, stats
+from wsgilab.analysis import budget, capacity, prediction, scalability, stats
 from wsgilab.analysis.cost import with_costs
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
@@ -29,6 +29,8 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
     positive number.
     """
     given = list(observations)
+    if run.experiment.capacity is not None:
+        return _of_capacity(run, given)
     every, by_cell = grouped(given), grouped(undisturbed(run, given))
     cells = _in_order(run, run.experiment.cells)
     results = [_planned(run, cell, every[cell]) for cell in cells]
@@ -59,6 +61,14 @@ def costs_if_bound_by_cpu(pairs: Iterable[PairResult], results: Iterable[CellRes
         if pair.cost is not None and (pair.cost.duet or by_cpu.issuperset(both)):
             found[both] = pair.cost.verdict
     return found
+
+
+def _of_capacity(run: Run, given: Sequence[Observation]) -> Comparison:
+    """Of a run that looks for capacity: nothing else is compared. Its closed loops have one block, and no reference."""
+    by_cell = grouped(given)
+    cells = _in_order(run, run.experiment.cells)
+    found = _uncompared(run, given, [_planned(run, cell, by_cell[cell]) for cell in cells])
+    return replace(found, capacity=capacity.outcome(run, given))
 
 
 def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:

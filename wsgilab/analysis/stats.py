@@ -261,9 +261,20 @@ def merged_latency_ms(histograms: Iterable[str]) -> Mapping[str, float]:
     return latency_ms(merged)
 
 
+@functools.lru_cache(maxsize=4096)
 def count(histogram: str) -> int:
     """How many latencies an encoded histogram holds."""
     return int(HdrHistogram.decode(histogram).get_total_count())
+
+
+@functools.lru_cache(maxsize=4096)
+def count_above(histogram: str, limit_ms: float) -> int:
+    """How many latencies of an encoded histogram are longer than a limit, as exactly as its digits are."""
+    found = HdrHistogram.decode(histogram)
+    if not found.get_total_count():
+        return 0
+    first, last = (found.get_counts_array_index(us) for us in (round(limit_ms * 1000), found.get_max_value()))
+    return sum(int(found.get_count_at_index(index)) for index in range(first + 1, last + 1))
 
 
 def latency_ms(histogram: HdrHistogram) -> Mapping[str, float]:

@@ -1,5 +1,6 @@
 """The facade: one function a task. What the module `tasks` calls, and any program may."""
 
+from wsgilab.commands.capacity import Sought, capacity
 from wsgilab.commands.compared import FORMATS as COMPARED_FORMATS
 from wsgilab.commands.compared import compare_runs
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
@@ -34,9 +35,11 @@ __all__ = [
     "RunOptions",
     "RunsComparison",
     "SessionOptions",
+    "Sought",
     "Wish",
     "Workspace",
     "build",
+    "capacity",
     "catalogue_table",
     "claims",
     "clean",

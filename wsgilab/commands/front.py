@@ -31,7 +31,7 @@ from invoke.tasks import Task
 from invoke.terminals import pty_size
 
 import wsgilab
-from wsgilab.experiment.file import spelt_seconds
+from wsgilab.experiment.file import spelt_seconds, spelt_share
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model.errors import Interrupted, LabError, UsageError
 from wsgilab.model.text import WSGILAB, call_tasks_by, called, program
@@ -110,6 +110,11 @@ def number(text: str | None, option: str) -> int | None:
 def share(text: str | None, option: str) -> float | None:
     """As `number`, of a share."""
     return _converted(float, text, option, "a share such as 0.03")
+
+
+def percentage(text: str | None, option: str) -> float | None:
+    """As `number`, of a share that may be spelt as 0.1%."""
+    return _converted(spelt_share, text, option, "a share such as 0.1%")
 
 
 def seconds(text: str | None, option: str) -> float | None:

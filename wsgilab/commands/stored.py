@@ -47,7 +47,11 @@ def conclude(store: Store, console: Console) -> Comparison:
         f"Results, with every column, the warnings of each cell, and how to read them: {shown(store.folder)}/comparison.md",
     )
     say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
-    if comparison.run.experiment.application is not None and comparison.versions is None:
+    if (
+        comparison.run.experiment.application is not None
+        and comparison.versions is None
+        and comparison.capacity is None
+    ):
         console.print()
         console.print(terminal.advice(comparison))
     return comparison
@@ -63,7 +67,8 @@ def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> 
     """Print which of the servers of a stored run to run. Raises StoreError, and SpecError for what cannot be wished."""
     with signals_raise():
         store = Store.find(workspace.results, name)
-        console.print(terminal.advice(whole(store.run(), store.observations(), wish, store.duets())))
+        found = whole(store.run(), store.observations(), wish, store.duets())
+        console.print(terminal.advice(found) if found.capacity is None else terminal.comparison(found, console.width))
 
 
 def say(console: Console, text: str) -> None:

@@ -5,7 +5,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from wsgilab import commands
-from wsgilab.commands.front import LabProgram, amount, names, number, numbers, seconds, share, task
+from wsgilab.commands.front import LabProgram, amount, names, number, numbers, percentage, seconds, share, task
 from wsgilab.model.errors import TrialsFailed
 from wsgilab.model.text import called
 
@@ -155,6 +155,77 @@ def run(
 def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name of the option
     """List the stored runs: when, what, where, and how each ended."""
     commands.runs(format, commands.console(), commands.workspace())
+
+
+@task(
+    help={
+        "servers": "whose capacity: a,b (default with --app: those that a run measures)",
+        "workload": "what a request does: a workload, or a request of --app (default: its only one)",
+        "p95-ms": "95 of 100 requests must be answered within so many milliseconds of when they were due",
+        "failures": "the share of requests that may fail (default: 0.1%)",
+        "arrivals": "how requests are spaced: poisson or constant (default: poisson)",
+        "connection": "close or keep-alive (default: close)",
+        "budget": "how long trials go on, such as 5min (default: 5min, or more for many servers)",
+        "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": SOURCE_HELP,
+        "get": "what users ask --app's entry for (default: /)",
+        "catalogue": CATALOGUE_HELP,
+        "cores": "numbers of cores to pin servers to: 1,2 (default: 1)",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "seed": "orders the trials and spaces the requests",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+    }
+)
+def capacity(
+    _: Context,
+    *,
+    servers: str | None = None,
+    workload: str | None = None,
+    p95_ms: str | None = None,
+    failures: str | None = None,
+    arrivals: str | None = None,
+    connection: str | None = None,
+    budget: str | None = None,
+    app: str | None = None,
+    source: str | None = None,
+    get: str | None = None,
+    catalogue: str | None = None,
+    cores: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    seed: str | None = None,
+    share_generator: bool = False,
+    generator_cores: str | None = None,
+    resume: str | None = None,
+) -> None:
+    """Find the highest rate of requests at which each server keeps a limit on latency."""
+    options = commands.RunOptions(
+        task="lab.capacity",
+        servers=names(servers, "--servers"),
+        budget_s=seconds(budget, "--budget"),
+        app=app,
+        source=source,
+        get=get,
+        catalogue=catalogue,
+        cores=numbers(cores, "--cores"),
+        runtime=runtime,
+        site=site,
+        seed=number(seed, "--seed"),
+        share_generator=share_generator,
+        generator_cores=number(generator_cores, "--generator-cores"),
+        resume=resume,
+    )
+    sought = commands.Sought(
+        workload=workload,
+        p95_ms=amount(p95_ms, "--p95-ms"),
+        failures=percentage(failures, "--failures"),
+        arrivals=arrivals,
+        connection=connection,
+    )
+    raise_for_failed(commands.capacity(options, sought, commands.console(), commands.workspace()), site)
 
 
 @task(help={"run": "a run's id, a part of it that no other has, or its folder (default: the latest)"})
@@ -399,7 +470,7 @@ def clean(_: Context, site: str | None = None) -> None:
 
 lab = Collection(
     "lab",
-    *(list_, doctor, build, new_experiment, new_app, run, runs, report, compare, recommend, predict, claims),
+    *(list_, doctor, build, new_experiment, new_app, run, capacity, runs, report, compare, recommend, predict, claims),
     *(up, status, logs, open_, down, clean),
 )
 program = LabProgram(lab)

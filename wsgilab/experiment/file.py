@@ -33,7 +33,19 @@ from pydantic_core import CoreSchema
 from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.workloads import WORKLOADS
 from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
-from wsgilab.model.limits import Blocks, Budget, Cores, Duration, Must, Name, Precision, Rate, Users
+from wsgilab.model.limits import (
+    Blocks,
+    Budget,
+    Cores,
+    Duration,
+    Failures,
+    LatencyLimit,
+    Must,
+    Name,
+    Precision,
+    Rate,
+    Users,
+)
 
 ALL = "all"
 
@@ -84,6 +96,11 @@ def users_or_rate(*, users: dict[str, object], rate: dict[str, object], none: di
     }
 
 
+_NONE: dict[str, object] = {"maxItems": 0}
+_LOADS = {"cells": {"items": users_or_rate(users={"minItems": 1}, rate={"minItems": 1}, none=_NONE)}}
+"""Every group has users or rates. `resolve` checks this, and the next."""
+_NO_LOADS = {"cells": {"items": {"properties": {"users": _NONE, "rate": _NONE, "arrivals": {"type": "null"}}}}}
+"""No group has any."""
 _LABS_OWN = {"cells": {"items": {"properties": {"workloads": {"items": {"enum": [ALL, *WORKLOADS]}}}}}}
 """Without an application, groups name the lab's workloads, and no others; `resolve` checks this."""
 
@@ -99,7 +116,7 @@ def _path_or_content(given: object) -> object:
 
 _APPLICATION_FILE = TypeAdapter(ApplicationFile)
 
-_TIME = r"^([0-9]{1,9}(?:\.[0-9]{1,3})?)(s|min)?$"
+_TIME = r"^([0-9]{1,9}(?:\.[0-9]{1,3})?)(s|m|min)?$"
 _Spelt = Annotated[str, Field(pattern=_TIME)]
 
 
@@ -108,10 +125,24 @@ def _seconds(given: object) -> object:
 
 
 def spelt_seconds(text: str) -> float:
-    """Seconds, of a text such as `125s`, `3min` or `125`. Raises ValueError."""
+    """Seconds, of a text such as `125s`, `3min`, `3m` or `125`. Raises ValueError."""
     if (found := re.match(_TIME, text)) is None:
         raise ValueError("must be a time such as 125s or 3min, or a number of seconds")
-    return float(found[1]) * (60 if found[2] == "min" else 1)
+    return float(found[1]) * (60 if found[2] in ("m", "min") else 1)
+
+
+_SHARE = r"^([0-9]{1,3}(?:\.[0-9]{1,6})?)(%)?$"
+
+
+def _share(given: object) -> object:
+    return spelt_share(given) if isinstance(given, str) else given
+
+
+def spelt_share(text: str) -> float:
+    """The share that a text such as `0.1%` or `0.001` spells. Raises ValueError."""
+    if (found := re.match(_SHARE, text)) is None:
+        raise ValueError("must be a share such as 0.1%")
+    return float(found[1]) / (100 if found[2] else 1)
 
 
 def _all_or_numbers(given: object) -> object:
@@ -151,13 +182,27 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityEntry:
+    """What must hold at a server's capacity, which is the highest rate of requests at which it does."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    p95_ms: LatencyLimit
+    """95 of 100 requests are answered within so many milliseconds of when they were due."""
+    failures: Annotated[
+        Failures,
+        BeforeValidator(_share, json_schema_input_type=Failures | Annotated[str, Field(pattern=_SHARE)]),
+    ] = 0.001
+    """The share of requests that may fail, such as 0.1%, which is 0.001."""
+    arrivals: Arrivals = "poisson"
+    """How requests are spaced: at random (`poisson`), or evenly (`constant`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellGroup:
     """Cells: every combination of what its lists hold. A cell that is in several groups counts once."""
 
-    __pydantic_config__: ClassVar = {
-        **STRICT,
-        "json_schema_extra": users_or_rate(users={"minItems": 1}, rate={"minItems": 1}, none={"maxItems": 0}),
-    }
+    __pydantic_config__: ClassVar = STRICT
 
     servers: Annotated[
         Literal["all"] | list[str],
@@ -199,6 +244,16 @@ class ExperimentFile(Settings):
                     "then": {"properties": {"blocks": {"type": "null"}, "precision": {"type": "null"}}},
                 },
                 {
+                    "if": {"required": ["capacity"], "properties": {"capacity": {"not": {"type": "null"}}}},
+                    "then": {
+                        "properties": {
+                            **{key: {"type": "null"} for key in ("blocks", "precision", "max_blocks")},
+                            **_NO_LOADS,
+                        }
+                    },
+                    "else": {"properties": _LOADS},
+                },
+                {
                     "if": {"properties": {"application": {"type": "null"}}},
                     "then": {"properties": _LABS_OWN},
                     "else": {"properties": {"workloads": {"maxProperties": 0}}},
@@ -226,3 +281,6 @@ class ExperimentFile(Settings):
     budget: Annotated[Budget | None, BeforeValidator(_seconds, json_schema_input_type=Budget | _Spelt | None)] = None
     """In place of blocks: how long trials go on once all is up, such as 125s or 3min; a plain number is of seconds. After
     two blocks the time goes where it decides most comparisons with the reference."""
+    capacity: CapacityEntry | None = None
+    """In place of users and rates: look for the highest rate at which each server keeps this limit, until the budget is used; by
+    default 5min, or more where servers are many."""

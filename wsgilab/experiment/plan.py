@@ -4,9 +4,10 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
-from wsgilab.model import Cell, Conditions, Experiment, Trial
+from wsgilab.model import CapacityLimit, Cell, Conditions, Experiment, Trial
 
 GROWTH = 1.5
 """With `precision`, so many times the blocks are measured before the comparisons are looked at again."""
@@ -22,6 +23,21 @@ is not counted, because they decide nothing."""
 _PAIR = 2
 WHOLE_BLOCKS = 2
 """With a budget, so many blocks of all cells come first. They show what is worth more of them."""
+
+CAPACITY_REQUESTS = 200
+"""A window that looks for capacity has so many requests at least: ten of them take longer than p95."""
+CAPACITY_LIMITS = 40
+"""And it is so many times as long as the limit on p95 at least. A window begins with a server that has been loaded for a second
+at most, so that its queue is shorter than it will be. In an M/M/1 queue whose p95 is the limit L, what that changes is worth less
+than 0.44 L / W of the rate in a window W: the queue comes to its length within 4 L / 3 (1 - r) at a utilization r, and near r the share
+of late requests grows with the power 3 r / (1 - r) of the rate."""
+CAPACITY_SHORTEST_S = 2.0
+CAPACITY_LONGEST_S = 120.0
+CAPACITY_TRIAL_S = 1.5
+"""What a trial at a rate takes beside its window: requests before it, and what is left after it."""
+_CAPACITY_BLOCKS = 6
+"""So many windows at rates are worth a run: some to come near, and the four that an interval needs."""
+_CLOSED_LOOP_S = 3.0
 
 
 def looks(experiment: Experiment) -> tuple[int, ...]:
@@ -130,3 +146,51 @@ def remaining(
     return tuple(
         trial for trial in trials if (trial.block, trial.cell) not in done and (wanted is None or trial.cell in wanted)
     )
+
+
+# --- capacity
+
+
+def rate_window_s(limit: CapacityLimit, rate: float) -> float:
+    """How long a window at a rate is, where capacity is looked for."""
+    enough_s = max(CAPACITY_SHORTEST_S, CAPACITY_LIMITS * limit.p95_ms / 1000)
+    return min(CAPACITY_LONGEST_S, max(enough_s, CAPACITY_REQUESTS / rate))
+
+
+def window_s(experiment: Experiment, cell: Cell) -> float:
+    """How long a window of the cell is."""
+    if experiment.capacity is None or cell.rate is None:
+        return experiment.window_s
+    return rate_window_s(experiment.capacity, cell.rate)
+
+
+def at_rates_s(experiment: Experiment, trials: Iterable[Trial]) -> float:
+    """About how long trials at rates take, one after the other."""
+    return math.fsum(window_s(experiment, each.cell) + CAPACITY_TRIAL_S for each in trials)
+
+
+def capacity_least_s(limit: CapacityLimit, servers: int) -> float:
+    """The shortest budget in which the capacity of so many servers can be found, if they are fast."""
+    window_s = rate_window_s(limit, math.inf) + CAPACITY_TRIAL_S
+    return servers * (_CLOSED_LOOP_S + _CAPACITY_BLOCKS * window_s)
+
+
+def at_rate(limit: CapacityLimit, cell: Cell, rate: float) -> Cell:
+    """A closed loop's cell under requests that come at a rate instead."""
+    return replace(cell, users=None, rate=rate, arrivals=limit.arrivals)
+
+
+def closed_loop(experiment: Experiment, cell: Cell) -> Cell | None:
+    """The experiment's own cell, of which `cell` is one at a rate, or which it is itself; None where it is neither."""
+    if cell.rate is not None and experiment.capacity is not None and cell.arrivals == experiment.capacity.arrivals:
+        alike = replace(cell, rate=None, arrivals=None)
+        return next((each for each in experiment.cells if replace(each, users=None) == alike), None)
+    return cell if cell in experiment.cells else None
+
+
+def at_rates(experiment: Experiment, seed: int, block: int, rates: Mapping[Cell, float]) -> tuple[Trial, ...]:
+    """A block in which each of these cells has requests at a rate, in place of its users."""
+    limit = experiment.capacity
+    assert limit is not None, "rates are chosen where capacity is looked for"
+    trials = _block(experiment, seed, block, rates)
+    return tuple(replace(each, cell=at_rate(limit, each.cell, rates[each.cell])) for each in trials)

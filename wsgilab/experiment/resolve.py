@@ -1,18 +1,19 @@
 """From what an experiment file asks for to an `Experiment` with every cell spelled out."""
 
+import math
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 from wsgilab.experiment import application as applications
-from wsgilab.experiment import workloads
+from wsgilab.experiment import plan, sizing, workloads
 from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
 from wsgilab.experiment.parsing import ReadFile, check_known, joined, read, validated
-from wsgilab.experiment.plan import WHOLE_BLOCKS
-from wsgilab.model import Application, Arrivals, Cell, Connection, Experiment, Server
+from wsgilab.model import Application, Arrivals, CapacityLimit, Cell, Connection, Experiment, Server
 from wsgilab.model.errors import SpecError
 from wsgilab.model.limits import Blocks, Budget, Cores, Precision
+from wsgilab.model.text import counted
 
 USUAL_BLOCKS = 3
 """Unless the file says otherwise."""
@@ -22,6 +23,13 @@ MAX_BLOCKS = 50
 
 _EXTENT = ("blocks", "precision")
 """Keys of a file, and options, that say how long a run goes on, beside a budget."""
+_FIXED = (*_EXTENT, "max_blocks")
+"""And those that do not go with a search for capacity."""
+CAPACITY_BUDGET_S = 300.0
+"""Of such a search, unless it says otherwise, or that would be too short."""
+MOST_CAPACITY_USERS = 1000
+"""Of the closed loop that shows where a search begins."""
+_BLANK = Cell(server="", cores=1, workload="", connection="close")
 
 
 def _no_file(path: str) -> bytes:
@@ -50,14 +58,45 @@ def parse(
     file says or else as `share_generator` and `generator_cores` do, which the command line may give (see `narrow`). All of
     them where the generator is `apart`, on other machines.
     """
-    file = read(text, source, ExperimentFile, "an experiment")
+    return of_file(
+        read(text, source, ExperimentFile, "an experiment"),
+        source,
+        catalogue,
+        cores=cores,
+        share_generator=share_generator,
+        generator_cores=generator_cores,
+        apart=apart,
+        application=application,
+        folder=folder,
+        read_file=read_file,
+    )
+
+
+def of_file(
+    file: ExperimentFile,
+    source: str,
+    catalogue: Mapping[str, Server],
+    *,
+    cores: int,
+    share_generator: bool = False,
+    generator_cores: int | None = None,
+    apart: bool = False,
+    application: Application | None = None,
+    folder: str = ".",
+    read_file: ReadFile = _no_file,
+    limit_at: str = "",
+    budget_at: str = "",
+) -> Experiment:
+    """As `parse`, of what the file says; messages about its limit and its budget name `limit_at` and `budget_at`, unless they are empty."""
     check_known([file.reference], catalogue, f"{source}: reference", "server")
     shared = share_generator or file.generator == "shared"
     most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
     used = application or _application(file, source, folder, read_file)
     cells: dict[Cell, None] = {}
     for number, group in enumerate(file.cells):
-        cells |= dict.fromkeys(_cells(group, f"{source}: cells[{number}]", catalogue, used, doubling(most)))
+        where = f"{source}: cells[{number}]"
+        found = _cells(group, where, catalogue, used, doubling(most), is_sought=file.capacity is not None)
+        cells |= dict.fromkeys(found)
     if not cells:
         raise SpecError(f"{source}: cells: every group has an empty list, so there is nothing to measure")
     if file.max_blocks is not None and file.precision is None:
@@ -67,6 +106,14 @@ def parse(
             f"{source}: budget: says how long the run goes on, and so does {others[0]}; give one of the two"
         )
     resolved = resolve(file, list(cells), file.reference, source, used)
+    if file.capacity is not None:
+        if others := [key for key in _FIXED if getattr(file, key) is not None]:
+            raise SpecError(
+                f"{source}: {others[0]}: does not go with capacity, which is looked for until a budget is used"
+            )
+        limit = CapacityLimit(**{each.name: getattr(file.capacity, each.name) for each in fields(CapacityLimit)})
+        places = limit_at or f"{source}: capacity.p95_ms", budget_at or f"{source}: budget"
+        return sought(resolved, catalogue, limit, file.budget, *places)
     if file.budget is not None:
         return budgeted(resolved, file.budget)
     return sequential(resolved, file.precision, file.max_blocks, f"{source}: max_blocks")
@@ -92,14 +139,27 @@ def _cells(
     catalogue: Mapping[str, Server],
     application: Application | None,
     every: Sequence[int],
+    *,
+    is_sought: bool,
 ) -> Iterator[Cell]:
-    """The cells of a group, those with `every` number of cores where it asks for all. Raises SpecError."""
+    """The cells of a group, those with `every` number of cores where it asks for all. Raises SpecError.
+
+    Where a rate `is_sought`, their users are not known yet.
+    """
     servers = list(catalogue) if group.servers in (ALL, [ALL]) else group.servers
     check_known(servers, catalogue, f"{where}.servers", "server")
     known = workloads.of(application)
     names = list(known) if group.workloads in (ALL, [ALL]) else group.workloads
     check_known(names, known, f"{where}.workloads", "workload")
-    group_loads = loads(group.users, group.rate, group.arrivals, where)
+    if is_sought:
+        for key in ("users", "rate", "arrivals"):
+            if getattr(group, key):
+                raise SpecError(
+                    f"{where}.{key}: does not go with capacity, which looks for a rate by itself; leave it out"
+                )
+        group_loads: Sequence[Cell] = [replace(_BLANK, users=1)]
+    else:
+        group_loads = loads(group.users, group.rate, group.arrivals, where)
     numbers = every if group.cores is None else group.cores
     for server, cores, workload, load, connection in product(servers, numbers, names, group_loads, group.connections):
         kept: Connection = "keep-alive" if known[workload].is_locust_file else connection
@@ -153,7 +213,6 @@ def resolve(
 def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | None, where: str) -> Sequence[Cell]:
     """The loads of a group, as cells that have nothing else. Raises SpecError where there are both users and rates, or
     neither."""
-    blank = Cell(server="", cores=1, workload="", connection="close")
     if bool(users) == bool(rates):
         raise SpecError(
             f"{where}: needs users (a closed loop) or rate (requests a second, on a schedule), and not both"
@@ -161,8 +220,8 @@ def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | Non
     if users:
         if arrivals is not None:
             raise SpecError(f"{where}.arrivals: says how a rate is spaced, but there are users")
-        return [replace(blank, users=each) for each in users]
-    return [replace(blank, rate=rate, arrivals=arrivals or "constant") for rate in rates]
+        return [replace(_BLANK, users=each) for each in users]
+    return [replace(_BLANK, rate=rate, arrivals=arrivals or "constant") for rate in rates]
 
 
 def sequential(experiment: Experiment, precision: float | None, max_blocks: int | None, where: str) -> Experiment:
@@ -177,7 +236,49 @@ def sequential(experiment: Experiment, precision: float | None, max_blocks: int 
 
 def budgeted(experiment: Experiment, budget_s: float) -> Experiment:
     """The experiment with a budget, in place of what it had."""
-    return replace(experiment, blocks=WHOLE_BLOCKS, budget_s=budget_s, precision=None, max_blocks=None)
+    return replace(experiment, blocks=plan.WHOLE_BLOCKS, budget_s=budget_s, precision=None, max_blocks=None)
+
+
+def sought(
+    experiment: Experiment,
+    catalogue: Mapping[str, Server],
+    limit: CapacityLimit,
+    budget_s: float | None,
+    limit_at: str,
+    budget_at: str,
+) -> Experiment:
+    """The experiment as a search for the highest rate at which each of its servers keeps `limit`.
+
+    Its cells become closed loops of as many users as any server of them has slots. Raises SpecError, which names `limit_at` or
+    `budget_at`, for a limit that no request can keep, a workload that cannot come at a rate, and a budget that is too short.
+    """
+    known = workloads.of(experiment.application)
+    for name in dict.fromkeys(cell.workload for cell in experiment.cells):
+        if known[name].needs_users or known[name].is_locust_file:
+            raise SpecError(
+                f"{limit_at}: requests of the workload {name!r} are not sent at a rate; name another workload"
+            )
+        alone_ms = workloads.alone_ms(name, experiment.parameters)
+        if limit.p95_ms <= alone_ms:
+            raise SpecError(
+                f"{limit_at}: {limit.p95_ms:g} ms is not more than the {alone_ms:g} ms that a request of {name} takes by itself; "
+                "give more"
+            )
+    users = min(
+        MOST_CAPACITY_USERS, max(sizing.USERS, sizing.slots(catalogue[cell.server] for cell in experiment.cells))
+    )
+    cells = tuple(dict.fromkeys(replace(cell, users=users) for cell in experiment.cells))
+    least_s = math.ceil(plan.capacity_least_s(limit, len(cells)))
+    if budget_s is None:
+        budget_s = float(max(CAPACITY_BUDGET_S, 1.5 * least_s))
+    if budget_s < least_s:
+        raise SpecError(
+            f"{budget_at}: {budget_s:g} s is too short: {counted(len(cells), 'server')} with a limit of {limit.p95_ms:g} ms "
+            f"take {least_s} s at least; give more, or fewer servers"
+        )
+    return replace(
+        experiment, cells=cells, blocks=1, precision=None, max_blocks=None, budget_s=budget_s, capacity=limit
+    )
 
 
 def narrow(
@@ -220,6 +321,11 @@ def narrow(
         other = "--blocks" if precision is None else "--precision"
         raise SpecError(f"--budget says how long the run goes on, and so does {other}; give one of the two")
     usual = experiment.blocks if experiment.budget_s is None else USUAL_BLOCKS
+    if experiment.capacity is not None and (blocks or precision or max_blocks):
+        option = "--blocks" if blocks else "--precision"
+        raise SpecError(
+            f"{option}: does not go with capacity, which is looked for until a budget is used; give --budget"
+        )
     narrowed = replace(
         experiment,
         cells=tuple(cells),
@@ -234,6 +340,8 @@ def narrow(
         generator_cores=generator_cores or experiment.generator_cores,
     )
     budget_s = budget_s or (experiment.budget_s if blocks is None and precision is None else None)
+    if narrowed.capacity is not None:
+        return sought(narrowed, catalogue, narrowed.capacity, budget_s, "capacity", "--budget")
     if budget_s is not None:
         return budgeted(narrowed, budget_s)
     most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))

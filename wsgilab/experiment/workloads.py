@@ -171,6 +171,12 @@ def complaint(workload: Workload, given: Mapping[str, float]) -> str | None:
     return None
 
 
+def alone_ms(workload: str, given: Mapping[str, Mapping[str, float]]) -> float:
+    """How many milliseconds a request of a workload takes at least, with the parameters `given`; 0 where that is not known."""
+    of_time = (value for name, value in given.get(workload, {}).items() if name.rpartition("_")[2] == "ms")
+    return sum(of_time) if workload in WORKLOADS else 0.0
+
+
 def options(
     workload: str, given: Mapping[str, Mapping[str, float]], cpu_iterations: int | None
 ) -> Mapping[str, float | int]:

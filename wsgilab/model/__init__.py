@@ -15,6 +15,15 @@ from wsgilab.model.ab import (
 )
 from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
+from wsgilab.model.capacity import (
+    CapacityGroup,
+    CapacityOutcome,
+    CapacityRatio,
+    CapacityStatus,
+    CapacityVerdict,
+    CapacityWindow,
+    ServerCapacity,
+)
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     BoundBy,
@@ -38,6 +47,7 @@ from wsgilab.model.comparison import (
 from wsgilab.model.experiment import (
     Arrivals,
     Backend,
+    CapacityLimit,
     Cell,
     Conditions,
     Connection,
@@ -84,6 +94,13 @@ __all__ = [
     "Backend",
     "BoundBy",
     "BudgetOutcome",
+    "CapacityGroup",
+    "CapacityLimit",
+    "CapacityOutcome",
+    "CapacityRatio",
+    "CapacityStatus",
+    "CapacityVerdict",
+    "CapacityWindow",
     "Cell",
     "CellFigures",
     "CellOfRuns",
@@ -140,6 +157,7 @@ __all__ = [
     "ScalabilityLaw",
     "Scaling",
     "Server",
+    "ServerCapacity",
     "ServerContrast",
     "Site",
     "SiteMachine",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from wsgilab.model.advice import Advice
+from wsgilab.model.capacity import CapacityOutcome
 from wsgilab.model.experiment import Cell
 from wsgilab.model.observation import LatencyParts, Timeline
 from wsgilab.model.prediction import Prediction, ScalabilityLaw
@@ -329,6 +330,8 @@ class Comparison:
     """Of every cell that others of its kind predict."""
     laws: tuple[ScalabilityLaw, ...] = ()
     """Of every four cells or more that differ in users, or in cores, alone."""
+    capacity: CapacityOutcome | None = None
+    """Of a run that looks for it; else None."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""
     versions: "RunsComparison | None" = None

@@ -11,6 +11,8 @@ from wsgilab.model.limits import (
     Budget,
     Cores,
     Duration,
+    Failures,
+    LatencyLimit,
     Length,
     Milliseconds,
     Must,
@@ -193,6 +195,20 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityLimit:
+    """What holds at every rate up to a server's capacity, which is the highest such rate."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    p95_ms: LatencyLimit
+    """95 of 100 requests are answered within so many milliseconds of when they were due."""
+    failures: Failures = 0.001
+    """The share of requests that may fail."""
+    arrivals: Arrivals = "poisson"
+    """How the requests are spaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """What an experiment file asks for, resolved: every cell spelled out, every default filled in."""
 
@@ -224,3 +240,5 @@ class Experiment:
     """The user's own, whose requests are the workloads; None: the lab's, with the lab's workloads."""
     counterparts: Mapping[ServerName, ServerName] = field(default_factory=dict)
     """Server -> the same with the version that the application is compared with. With these, each is compared with that alone."""
+    capacity: CapacityLimit | None = None
+    """What limits the rates that are looked for; then `cells` are closed loops, which show where to begin. With `budget_s` alone."""

@@ -148,6 +148,10 @@ Duration = Annotated[float, Range(0, 3600, above=True)]
 """Seconds that an experiment asks for."""
 Budget = Annotated[float, Range(1, 86_400)]
 """Seconds of trials, a day at most."""
+LatencyLimit = Annotated[float, Range(0, 3_600_000, above=True)]
+"""Milliseconds that an answer may take."""
+Failures = Annotated[float, Range(0, 0.5)]
+"""The share of requests that may fail."""
 Seconds = Annotated[float, Range(0, 10**6)]
 Milliseconds = Annotated[float, Range(0, 10**9)]
 Microseconds = Annotated[int, Range(-(10**12), 10**12)]

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, NotRequired, cast
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
 from wsgilab.model import (
+    Arrivals,
     BoundBy,
+    CapacityRatio,
     CellFigures,
     CellResult,
     Comparison,
@@ -22,6 +24,7 @@ from wsgilab.model import (
     RequestFigures,
     ScalabilityLaw,
     Scaling,
+    ServerCapacity,
     Wish,
 )
 from wsgilab.model.rounding import Digits, Median
@@ -205,6 +208,34 @@ class BudgetEntry(TypedDict):
     """Of all that are not decided, spoilt ones too, so many are decided by their CPU time a request, where both are bound by CPU."""
 
 
+class CapacityGroupEntry(Conditions):
+    """Servers under the same conditions, in a closed loop to begin with."""
+
+    best: tuple[str, ...]
+    """The server whose capacity is greater than every other one's; several, where that is not decided between them."""
+
+
+class CapacityEntry(TypedDict):
+    """The highest rate of requests at which each server keeps a limit."""
+
+    p95_ms: float
+    """The limit: 95 of 100 requests are answered within so many milliseconds of when they were due."""
+    failures: float
+    """And no more than this share fails."""
+    arrivals: Arrivals
+    """How requests were spaced."""
+    budget_s: float
+    """Seconds that trials may take."""
+    used_s: Annotated[float, Digits(1)]
+    """And that they took."""
+    servers: tuple[Annotated[ServerCapacity, Flat(server_first=True)], ...]
+    """The capacity of each, with every window that was measured."""
+    ratios: tuple[Annotated[CapacityRatio, Flat()], ...]
+    """Of every two servers under the same conditions of which both have a capacity."""
+    groups: list[CapacityGroupEntry]
+    """Which server has the most capacity, for each of the conditions."""
+
+
 class ComparisonFile(TypedDict):
     """What a run of wsgilab says: the figures of every cell, and the comparisons that follow from them."""
 
@@ -230,6 +261,8 @@ class ComparisonFile(TypedDict):
     """Every cell as the queueing model predicts it from others of the same kind of server; absent where there are none."""
     laws: NotRequired[tuple[Annotated[ScalabilityLaw, Flat()], ...]]
     """What more users, or more cores, bring by the universal scalability law; absent where no four cells differ in that alone."""
+    capacity: NotRequired[CapacityEntry]
+    """The capacity of servers; absent where it was not looked for."""
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -259,6 +292,9 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         document["predictions"] = comparison.predictions
     if comparison.laws:
         document["laws"] = comparison.laws
+    if (found := comparison.capacity) is not None:
+        groups: list[CapacityGroupEntry] = [{**conditions(each.cells[0]), "best": each.best} for each in found.groups]
+        document["capacity"] = entry(CapacityEntry, found, groups=groups)
     return {"comparison.yaml": dump(document, ComparisonFile)}
 
 

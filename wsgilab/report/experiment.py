@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from wsgilab.experiment import application as applications
@@ -62,11 +62,13 @@ def _document(experiment: Experiment) -> Mapping[str, object]:
         extent |= {"precision": experiment.precision, "max_blocks": experiment.max_blocks}
     if experiment.budget_s is not None:
         extent = {"budget": _short(experiment.budget_s)}
+    limit = experiment.capacity
     application = experiment.application
     return {
         "name": experiment.name,
         **({} if application is None else {"application": applications.document(application)}),
         **extent,
+        **({} if limit is None else {"capacity": asdict(replace(limit, p95_ms=_short(limit.p95_ms)))}),
         "window_s": _short(experiment.window_s),
         "patience_s": _short(experiment.patience_s),
         "generator": experiment.generator,
@@ -77,7 +79,10 @@ def _document(experiment: Experiment) -> Mapping[str, object]:
             for name, given in experiment.parameters.items()
             if given
         },
-        "cells": [_entry(group) for group in _groups(experiment.cells)],
+        "cells": [
+            {key: each for key, each in _entry(group).items() if limit is None or key != "users"}
+            for group in _groups(experiment.cells)
+        ],
     }
 
 

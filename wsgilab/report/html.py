@@ -10,7 +10,7 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison, by_conditions
-from wsgilab.report import budget, machines, markdown, prediction, recommendation, reproduce, tables
+from wsgilab.report import budget, capacity, machines, markdown, prediction, recommendation, reproduce, tables
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
@@ -91,6 +91,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
     run = comparison.run
     answer, effects = tables.answer(comparison), machines.effects(comparison)
     predicted = prediction.predicted(comparison)
+    capacities = capacity.table(comparison)
     by_request = (tables.by_request(comparison, each) for each in by_conditions(comparison.cells))
     grouped = dict(
         zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
@@ -108,6 +109,9 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),
         answer_shown=of("answer"),
+        capacity=None if capacities is None else _sheet(capacities),
+        capacity_words=capacity.sentences(comparison),
+        capacity_shown=of("capacity"),
         rule=recommendation.RULE,
         advice=recommendation.recommendations(comparison),
         workloads=[

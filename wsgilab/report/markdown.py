@@ -1,13 +1,15 @@
 """`comparison.md`: the comparison for readers."""
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wsgilab.analysis.stats import FEWEST_PAIRED
+from wsgilab.experiment import plan
 from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
-from wsgilab.report import budget, machines, prediction, reproduce, tables
+from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.legend import legend
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
@@ -48,6 +50,9 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
         unit = "trials" if comparison.interleaved else "seconds"
         yield f"- {comparison.failed} {unit} failed; see the warnings."
     yield ""
+    if (capacities := capacity.table(comparison)) is not None:
+        yield from titled(replace(capacities, notes=tuple(capacity.sentences(comparison))))
+        yield from _images(figures, "capacity")
     if (answer := tables.answer(comparison)) is not None:
         yield from titled(answer)
         yield from _images(figures, "answer")
@@ -169,6 +174,9 @@ def windows(comparison: Comparison) -> str:
     each = f"{run.experiment.window_s:g} s windows"
     if not comparison.interleaved:
         return each
+    if (limit := run.experiment.capacity) is not None:
+        shortest_s = plan.rate_window_s(limit, math.inf)
+        return f"seed {run.seed}, a budget of {run.experiment.budget_s:g} s, windows of {shortest_s:g} s and more"
     if run.experiment.budget_s is not None:
         return f"seed {run.seed}, a budget of {run.experiment.budget_s:g} s, {each}"
     return f"seed {run.seed}, {run.experiment.blocks} blocks of {each}"
@@ -176,6 +184,11 @@ def windows(comparison: Comparison) -> str:
 
 def statistics(comparison: Comparison) -> str:
     """How reliable the intervals are with so many blocks."""
+    if comparison.capacity is not None:
+        return (
+            "The interval of a capacity holds the true one with a chance of 95 %. Those of their ratios hold together with a chance "
+            "of 95 %."
+        )
     single = f"Intervals of single figures hold the true median with a chance of {comparison.confidence:.1%}. "
     least = min((pair.blocks for pair in comparison.pairs), default=None)
     if least is None:

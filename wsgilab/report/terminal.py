@@ -11,7 +11,7 @@ from rich.text import Text
 
 from wsgilab.model import ClaimResult, ClaimVerdict, Comparison, by_conditions
 from wsgilab.model.text import visible
-from wsgilab.report import budget, claims, machines, prediction, tables
+from wsgilab.report import budget, capacity, claims, machines, prediction, tables
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 _GAP = 2
@@ -25,6 +25,8 @@ def text(content: str, style: str = "") -> Text:
 def comparison(comparison: Comparison, width: int) -> RenderableType:
     """The answer, then for each workload and its conditions one table, and one by request where there are several, each with the
     columns that fit `width`; all warnings at the end."""
+    if (capacities := capacity.table(comparison)) is not None:
+        return Group(titled(capacities, width), Text(), *map(text, capacity.sentences(comparison)))
     parts: list[RenderableType] = []
     answer = tables.answer(comparison)
     shown = [answer]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 
-from wsgilab.experiment import workloads
+from wsgilab.experiment import plan, workloads
 from wsgilab.model import Cell, Duet, Observation, Run, TrialReport
 from wsgilab.model.limits import MOST_BLOCKS
 from wsgilab.results import histogram
@@ -16,6 +16,7 @@ PERCENTILES = frozenset({"p50", "p95", "p99", "max"})
 def check_run(run: Run) -> None:
     """Raises ValueError, with the key, for what no run of the lab has."""
     _check_experiment(run)
+    _check_capacity(run)
     names: set[str] = set()
     for number, lane in enumerate(run.lanes):
         for machine in (lane.targets, *lane.swarm):
@@ -86,6 +87,17 @@ def _check_versions(run: Run) -> None:
         raise ValueError("experiment.counterparts: not every cell is there with both versions")
 
 
+def _check_capacity(run: Run) -> None:
+    experiment = run.experiment
+    if experiment.capacity is None:
+        return
+    if experiment.budget_s is None:
+        raise ValueError("experiment.capacity: goes with budget_s, which is missing")
+    for number, cell in enumerate(experiment.cells):
+        if cell.users is None:
+            raise ValueError(f"experiment.cells[{number}].users: is missing; capacity is looked for from closed loops")
+
+
 def _check_cell(run: Run, cell: Cell, key: str) -> None:
     if cell.server not in run.servers:
         raise ValueError(f"{key}.server: {cell.server!r} is none of servers")
@@ -109,7 +121,7 @@ def machines(run: Run) -> frozenset[str]:
 
 def check_observation(observation: Observation, run: Run, cells: Collection[Cell], machines: Collection[str]) -> None:
     """Raises ValueError, with the key, for what no trial of `run`, which has `cells` on `machines`, can have left."""
-    if observation.cell not in cells:
+    if observation.cell not in cells and plan.closed_loop(run.experiment, observation.cell) is None:
         raise ValueError(f"cell: {observation.cell.server!r} so is no cell of the experiment")
     most = run.experiment.max_blocks or run.experiment.blocks
     if run.experiment.budget_s is not None:

@@ -1,4 +1,4 @@
-"""What the command line asks of a run, for `lab.run` and `lab.claims`."""
+"""What the command line asks of a run, for `lab.run`, `lab.capacity` and `lab.claims`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ class RunOptions:
     """The options of one run. None and empty: what the file says, or the default."""
 
     task: str
-    """`lab.run` or `lab.claims`: the task that measures what is left of the run."""
+    """`lab.run`, `lab.capacity` or `lab.claims`: the task that measures what is left of the run."""
     file: str | None = None
     """The experiment, or the claims to test."""
     app: str | None = None
@@ -60,7 +60,7 @@ class RunOptions:
     @property
     def is_planned(self) -> bool:
         """Whether users, window and blocks follow from how long requests take: there is an application, and no experiment."""
-        return self.app is not None and self.file is None
+        return self.task == "lab.run" and self.app is not None and self.file is None
 
     @property
     def site_file(self) -> Path | None:
@@ -73,4 +73,4 @@ class RunOptions:
 
     def report_command(self, run: Run) -> str:
         """The command that writes what a run says from its folder alone."""
-        return f"{called('lab.report' if self.task == 'lab.run' else self.task)} --run {run.id}"
+        return f"{called(self.task if self.task == 'lab.claims' else 'lab.report')} --run {run.id}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wsgilab.analysis import budget, duets
+from wsgilab.analysis import budget, capacity_rates, duets
 from wsgilab.analysis.compare import broken_gates, unsettled
 from wsgilab.analysis.pairs import can_have_duets, grouped
 from wsgilab.experiment import plan
@@ -34,6 +34,8 @@ def stages(
 
     With `repeats`, trials that others disturbed in an earlier session are carried out again.
     """
+    if run.experiment.capacity is not None:
+        return _by_rates(run, store, lanes, repeats, clock)
     if run.experiment.budget_s is None:
         return _by_blocks(run, store, repeats)
     return _by_budget(run, store, lanes, repeats, clock)
@@ -102,6 +104,21 @@ def _duets(run: Run, store: Store, lanes: int, begin_s: float) -> Iterator[Stage
                 f"{counted(len(trials), 'window')} with both servers at once."
             )
             yield Stage(trials=trials, done=len(observations) + len(store.duets()), words=words, until_s=until_s)
+
+
+def _by_rates(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
+    """A closed loop of each server, and then a block at a time, with a rate for each, as long as whole blocks fit into the budget."""
+    earlier = store.observations()
+    end_s = clock() - budget.used_s(earlier, lanes) + (run.experiment.budget_s or 0.0)
+    done = store.done(disturbed=not repeats)
+    later = [Trial(block=each.block, position=each.position, cell=each.cell) for each in earlier if each.block]
+    trials = plan.remaining((*plan.schedule(run.experiment, run.seed), *later), done)
+    yield Stage(trials=trials, done=len(done), words=_begins(run, trials))
+    while trials := capacity_rates.next_trials(run, store.observations(), lanes):
+        if clock() + plan.at_rates_s(run.experiment, trials) / lanes > end_s:
+            return
+        rates = ", ".join(f"{each.cell.server} {each.cell.rate:g}" for each in trials)
+        yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=f"Requests/s next: {rates}.")
 
 
 def _begins(run: Run, trials: Sequence[Trial]) -> str:

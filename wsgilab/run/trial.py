@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from wsgilab.analysis.disturbance import is_disturbed
-from wsgilab.experiment import workloads
+from wsgilab.experiment import plan, workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.client import Swarm
 from wsgilab.model import Cell, Duet, Observation, Run, Trial, TrialReport, TrialSpec
@@ -214,7 +214,7 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         server_cpus=run.server_cpus.get(cell.cores, ""),
         users=cell.users or 1,
         rate=cell.rate,
-        window_s=experiment.window_s,
+        window_s=plan.window_s(experiment, cell),
         patience_s=experiment.patience_s,
         options=options,
         is_stamped=run.servers[cell.server].is_started,

@@ -118,7 +118,7 @@ def test_no_name_in_a_list_is_empty(task: str, name: str, given: str, capsys: py
 
 def test_these_are_the_lists_that_there_are() -> None:
     assert {name for _, name in LISTS} == {"servers", "cores", "only"}
-    assert len(LISTS) == 5
+    assert len(LISTS) == 7
 
 
 def test_lists_are_read() -> None:
@@ -148,6 +148,22 @@ def test_lists_are_read() -> None:
         lab.run --servers gevent | --servers: unknown server 'gevent'; did you mean gunicorn-gevent,
         lab.up --runtime local --port 0 --servers nope | --servers: unknown server 'nope'
         lab.build --servers nginx-unit | 'nginx-unit'; known are flask-default, flask-single, flask-threaded and
+        lab.capacity --servers gunicorn-gevent | lab.capacity: needs --p95-ms, the limit on latency in milliseconds, such as
+        lab.capacity --p95-ms 200 | lab.capacity: needs --servers, such as
+        lab.capacity --p95-ms 0 | --p95-ms: must be a number above 0
+        lab.capacity --p95-ms slow | --p95-ms slow: must be a number
+        lab.capacity --p95-ms 9 --failures much | --failures much: must be a share such as 0.1%
+        lab.capacity --p95-ms 9 --failures 60% | --failures: must be a number from 0 to 0.5, not 0.6
+        lab.capacity --p95-ms 9 --arrivals random | --arrivals: must be poisson or constant, not 'random'
+        lab.capacity --p95-ms 9 --budget 3h | --budget 3h: must be a time such as 125s or 3min
+        lab.capacity --p95-ms 9 --users 8 | lab.capacity: unknown option --users
+        lab.capacity --p95-ms 9 --servers gevent --workload hello --runtime local | --servers: unknown server 'gevent'; did you mean
+        lab.capacity --p95-ms 9 --servers gunicorn-gevent --runtime local | lab.capacity: needs --workload, one of hello, sleep,
+        lab.capacity --p95-ms 9 --servers gunicorn-gevent --workload nap --runtime local | --workload: unknown workload 'nap'
+        lab.capacity --p95-ms 9 --servers gunicorn-gevent --workload sleep --runtime local | --p95-ms: 9 ms is not more than the 50 ms that
+        lab.capacity --p95-ms 99 --servers gunicorn-gevent --workload sleep --runtime local --budget 9s | --budget: 9 s is too short: 1 server
+        lab.capacity --p95-ms 9 --servers gunicorn-gevent --workload stall --runtime local | requests of the workload 'stall' are not sent at a rate
+        lab.capacity --resume latest --p95-ms 9 | --resume latest: a resumed run keeps its limit and its servers
         lab.claims --only gill | --only: unknown claim 'gill'; did you mean gil?
         lab.report --run late | no run 'late'; make one with invoke lab.run
         lab.run --resume late | no run 'late'; make one with invoke lab.run

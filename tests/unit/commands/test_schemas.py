@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.unit.queues import Queue, sought
 from tests.unit.runs import compared, stored
 from wsgilab import testing
 from wsgilab.analysis import claims
@@ -185,6 +186,7 @@ def test_every_file_that_people_edit_names_its_schema_and_is_valid_by_it(file: P
 ONE, TWO = testing.cell("one"), testing.cell("two")
 AT_RATE = testing.cell("one", users=None, rate=20.0, arrivals="poisson")
 INTERVAL = Interval(median=1.0, low=None, high=2.0)
+LOOKED_FOR = sought({"one": Queue(slots=1, held_s=0.02), "two": Queue(slots=2, held_s=0.3)}, budget_s=140)
 EVERYTHING = Comparison(
     run=testing.run(testing.experiment(ONE)),
     trials=1,
@@ -226,6 +228,7 @@ COMPARISONS: Mapping[str, Callable[[], Comparison]] = {
         [testing.observation(ONE, swarm=testing.trial_report(latency_ms={}, latency_histogram=testing.histogram()))],
     ),
     "everything": lambda: EVERYTHING,
+    "capacity": LOOKED_FOR.comparison,
 }
 
 
@@ -305,6 +308,24 @@ def test_a_comparison_that_says_something_else_is_refused(
     assert refuses("comparison.json", document)
     del inner[last]
     assert refuses("comparison.json", document) or isinstance(last, int)
+
+
+CAPACITY = """\
+name: mine
+capacity: {p95_ms: 200, failures: 0.1%, arrivals: constant}
+budget: 10m
+reference: gunicorn-sync-1
+cells: [{servers: [gunicorn-gevent], workloads: [hello], connections: [keep-alive], cores: [1, 2]}]
+"""
+
+
+def test_a_search_for_capacity_is_accepted_by_schema_and_parser_alike() -> None:
+    assert not refuses("experiment.json", yaml.safe_load(CAPACITY))
+    assert not parser_refuses("experiment.json", CAPACITY)
+    for more in ("users: [8]", "rate: [9]", "arrivals: poisson"):
+        text = CAPACITY.replace("cores: [1, 2]", more)
+        assert refuses("experiment.json", yaml.safe_load(text)), more
+        assert parser_refuses("experiment.json", text), more
 
 
 # Files that are wrong: the schema and the parser refuse them alike.
@@ -451,6 +472,9 @@ def test_what_is_right_is_accepted_by_schema_and_parser_alike(schema: str) -> No
         ("experiment.json", "name: mine\n", ""),
         ("experiment.json", "blocks: 4", "blocks: 0"),
         ("experiment.json", "blocks: 4", "budget: 60s"),
+        ("experiment.json", "name: mine", "name: mine\ncapacity: {p95_ms: 200}"),
+        ("experiment.json", "blocks: 4", "capacity: {p95_ms: 200}"),
+        ("experiment.json", "name: mine", "name: mine\ncapacity: {failures: 0.1%}"),
         ("experiment.json", "precision: 0.05\nmax_blocks: 20\n", "budget: 60s\n"),
         ("experiment.json", "blocks: 4\n", "budget: 60 seconds\n"),
         ("experiment.json", "blocks: 4", "blocks: yes"),

@@ -14,7 +14,7 @@ from wsgilab.analysis import stats
 from wsgilab.commands import measure
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import Application, Cell, Experiment, Request
+from wsgilab.model import Application, CapacityLimit, Cell, Experiment, Request
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import LabError, SpecError
 from wsgilab.run.options import RunOptions
@@ -232,6 +232,10 @@ def test_all_cores_are_a_list_like_any_other() -> None:
         blocks: 9\nbudget: 125s | budget: says how long the run goes on, and so does blocks; give one of the two
         budget: 2 h | budget: must be a time such as 125s or 3min, or a number of seconds, not '2 h'
         budget: 0 | budget: must be a number from 1 to 86400, not 0
+        capacity: {p95_ms: 200} | cells[0].users: does not go with capacity, which looks for a rate by itself; leave it out
+        capacity: {p95_ms: -1} | capacity.p95_ms: must be a number above 0 and at most 3600000, not -1
+        capacity: {p95_ms: 9, failures: few} | capacity.failures: must be a share such as 0.1%, not 'few'
+        capacity: 200 | capacity: must be a mapping with keys such as p95_ms, failures and arrivals, not 200
         max_blocks: 8 | max_blocks: says where a run with precision ends, but there is no precision
         workloads: {nap: {}} | workloads: unknown workload 'nap'; known are hello, sleep, cpu
         workloads: {sleep: {s: 1}} | workloads.sleep: unknown parameter 's'; known are ms
@@ -408,7 +412,7 @@ def test_a_files_precision_and_end_stay_unless_others_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "budget_s"), [("125s", 125), ("125", 125), ("2min", 120), ("2.5min", 150), ("'60'", 60)]
+    ("said", "budget_s"), [("125s", 125), ("2m", 120), ("125", 125), ("2min", 120), ("2.5min", 150), ("'60'", 60)]
 )
 def test_a_budget_is_a_time_and_comes_after_two_blocks(said: str, budget_s: float) -> None:
     experiment = of_group(GROUP, f"budget: {said}")
@@ -708,3 +712,48 @@ def test_a_file_that_is_sent_must_be_one(shop: Path, body: str, message: str) ->
     (shop / "shop.yaml").write_text(SHOP.replace("../shop", ".").replace("buy.json", body))
 
     assert refused(LabError, asked, app="../shop/shop.yaml") == message
+
+
+# Capacity.
+
+SOUGHT = "{servers: [one, two], workloads: [hello], connections: [keep-alive]}"
+
+
+def test_a_search_for_capacity_has_closed_loops_of_as_many_users_as_fill_every_server() -> None:
+    experiment = of_group(SOUGHT, "capacity: {p95_ms: 200, failures: 1%}")
+
+    assert experiment.capacity == CapacityLimit(p95_ms=200, failures=0.01, arrivals="poisson")
+    assert (experiment.budget_s, experiment.blocks) == (300, 1)
+    assert {(each.users, each.rate, each.connection) for each in experiment.cells} == {(32, None, "keep-alive")}
+    many = {**SERVERS, "two": testing.server("two", slots=64)}
+    text = f"name: x\nreference: one\ncells: [{SOUGHT}]\ncapacity: {{p95_ms: 200}}"
+    assert {each.users for each in resolve.parse(text, "e.yaml", many, cores=2).cells} == {64}
+    narrowed = resolve.narrow(experiment, SERVERS, servers=["one"], budget_s=100)
+    assert (narrowed.budget_s, [each.server for each in narrowed.cells]) == (100, ["one"])
+
+
+def test_a_search_for_capacity_goes_on_for_longer_where_servers_are_many_and_for_no_less_than_it_takes() -> None:
+    slow = of_group(SOUGHT, "capacity: {p95_ms: 1000}")
+
+    assert slow.budget_s is not None
+    assert slow.budget_s > 500
+    told = refused_group(SOUGHT, "capacity: {p95_ms: 200}\nbudget: 60s")
+    assert told.startswith("e.yaml: budget: 60 s is too short: 2 servers with a limit of 200 ms take ")
+    for more in ("blocks: 4", "precision: 0.1"):
+        told = refused_group(SOUGHT, f"capacity: {{p95_ms: 200}}\n{more}")
+        assert (
+            told
+            == f"e.yaml: {more.partition(':')[0]}: does not go with capacity, which is looked for until a budget is used"
+        )
+    with pytest.raises(SpecError, match=r"--blocks: does not go with capacity"):
+        resolve.narrow(slow, SERVERS, blocks=3)
+
+
+def test_a_limit_that_a_request_by_itself_breaks_is_refused() -> None:
+    group = "{servers: [one], workloads: [sleep]}"
+    told = refused_group(group, "capacity: {p95_ms: 50}")
+    assert (
+        told
+        == "e.yaml: capacity.p95_ms: 50 ms is not more than the 50 ms that a request of sleep takes by itself; give more"
+    )
+    assert of_group(group, "capacity: {p95_ms: 50}\nworkloads: {sleep: {ms: 20}}").capacity is not None

@@ -12,7 +12,7 @@ from tests.unit.runs import TESTS, stored
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import catalogue, resolve, workloads
-from wsgilab.model import Cell, Experiment, Run
+from wsgilab.model import CapacityLimit, Cell, Experiment, Run
 from wsgilab.report.experiment import experiment_yaml
 
 NAMES = ("one", "two", "404", "null")
@@ -63,6 +63,19 @@ def test_a_budget_is_said_in_place_of_blocks() -> None:
 
     assert again(experiment) == experiment
     assert yaml.safe_load(written(testing.run(experiment)))["budget"] == 125
+
+
+def test_a_search_for_capacity_is_said_without_the_users_that_it_begins_with() -> None:
+    limit = CapacityLimit(p95_ms=200.0, failures=0.01, arrivals="constant")
+    cells = [testing.cell(name, users=32) for name in ("one", "two")]
+    experiment = testing.experiment(*cells, blocks=1, budget_s=125.0, window_s=1.0, capacity=limit)
+
+    assert again(experiment) == experiment
+    document = yaml.safe_load(written(testing.run(experiment)))
+    assert document["capacity"] == {"p95_ms": 200, "failures": 0.01, "arrivals": "constant"}
+    assert document["cells"] == [
+        {"servers": ["one", "two"], "workloads": ["sleep"], "connections": ["close"], "cores": [1]}
+    ]
 
 
 # Any run.

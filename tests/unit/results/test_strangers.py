@@ -1082,3 +1082,21 @@ def test_files_whose_bytes_were_damaged_are_reported_or_refused(
         begin = round(where * len(content))
         path.write_bytes(content[:begin] + inserted + content[begin + cut :])
         refusal(Store(Path(folder)), QUICK)
+
+
+def test_a_search_for_capacity_has_rates_that_nobody_knew_before_and_others_have_none(tmp_path: Path) -> None:
+    run, observations = recorded()
+    limit = {"p95_ms": 200.0, "failures": 0.001, "arrivals": "poisson"}
+    sought = {**run["experiment"], "budget_s": 60.0, "capacity": limit}
+    at_rate = [
+        {**each, "cell": {**each["cell"], "users": None, "rate": 12.5, "arrivals": "poisson"}} for each in observations
+    ]
+
+    assert written({**run, "experiment": sought}, at_rate, tmp_path).observations()[0].cell.rate == 12.5
+    with pytest.raises(StoreError, match=r"so is no cell of the experiment"):
+        written(run, at_rate, tmp_path).observations()
+    evenly = [{**each, "cell": {**each["cell"], "arrivals": "constant"}} for each in at_rate]
+    with pytest.raises(StoreError, match=r"so is no cell of the experiment"):
+        written({**run, "experiment": sought}, evenly, tmp_path).observations()
+    with pytest.raises(StoreError, match=r"experiment.capacity: goes with budget_s, which is missing"):
+        written({**run, "experiment": {**sought, "budget_s": None}}, at_rate, tmp_path).run()

@@ -23,7 +23,7 @@ MOST_PANELS = 12
 MOST_ROWS = 40
 """A panel has so many rows of servers at most."""
 
-Section = Literal["answer", "load", "timeline", "balance", "scaling", "cost", "drift"]
+Section = Literal["answer", "capacity", "load", "timeline", "balance", "scaling", "cost", "drift"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from wsgilab.model import Comparison
 from wsgilab.report.charts.answer import answer
 from wsgilab.report.charts.balance import balance
+from wsgilab.report.charts.capacity import capacity
 from wsgilab.report.charts.cost import cost
 from wsgilab.report.charts.cost_ratio import cost_ratio
 from wsgilab.report.charts.drift import drift
@@ -20,7 +21,7 @@ def figures(comparison: Comparison) -> Sequence[Figure]:
     """Every figure that has something to show. An interactive session has none, because it compares nothing."""
     if not comparison.interleaved:
         return ()
-    parts = (answer, load, latency_parts, timeline, balance, scaling, cost, cost_ratio, drift)
+    parts = (answer, capacity, load, latency_parts, timeline, balance, scaling, cost, cost_ratio, drift)
     return list(_with_own_names(figure for part in parts for figure in part(comparison)))
 
 

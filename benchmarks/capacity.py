@@ -1,0 +1,154 @@
+"""The capacity that the lab finds against the one that follows from theory, of servers that hold every request for the same time.
+
+One slot under Poisson arrivals is the queue M/D/1, whose waiting times Erlang found (1909, "The theory of probabilities and telephone
+conversations"; as Crommelin has them for any number of slots: 1932, Post Office Electrical Engineers' Journal 25, 41-50). Eight are
+M/D/8, which is simulated: a million requests at each rate, in the order of their arrival; with one slot the simulation is held against
+the formula (`tests/unit/analysis/test_capacity.py`). How long a slot is held is measured: slots over the throughput of the run's own
+closed loop, because a server holds it for some tenths of a millisecond longer than the request waits. Each run starts all servers
+anew. Must show: every capacity within 5 % of theory, and any two runs no further apart than their intervals allow.
+"""
+
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.bench import repeat, runtimes
+from benchmarks.outcome import Claim, Outcome, Row, Scope
+from wsgilab import commands
+from wsgilab.model import Comparison, Interval, RuntimeName, ServerCapacity
+
+EXPERIMENT = Path(__file__).with_suffix(".yaml")
+WITHIN = 0.95
+REQUESTS = 1_000_000
+_SHARE = 0.95
+
+
+def waits_at_most(rate: float, held_s: float, wait_s: float) -> float:
+    """The share of requests that wait no longer than `wait_s` for one slot, which holds each for `held_s`: Erlang's formula.
+
+    Its terms alternate: it is exact to six digits while `wait_s` is no more than some ten times `held_s`.
+    """
+    load = rate * held_s
+    if load >= 1:
+        return 0.0
+    terms = []
+    for count in range(math.floor(wait_s / held_s + 1e-9) + 1):
+        ahead = rate * (count * held_s - wait_s)
+        terms.append(ahead**count / math.factorial(count) * math.exp(-ahead))
+    return (1 - load) * math.fsum(terms)
+
+
+def waits(rate: float, held_s: float, slots: int, requests: int, seed: int = 1) -> Sequence[float]:
+    """How long each of so many requests waits, from an empty server on.
+
+    Where all are held equally long and begin in the order of their arrival, each takes the slot of the request that came `slots`
+    before it (Lindley 1952, doi:10.1017/S0305004100027638, of every `slots`-th request).
+    """
+    source = random.Random(seed)  # noqa: S311 - a load, not a secret
+    free_s = deque([0.0] * slots)
+    at_s, found = 0.0, []
+    for _ in range(requests):
+        at_s += source.expovariate(rate)
+        wait_s = max(0.0, free_s.popleft() - at_s)
+        found.append(wait_s)
+        free_s.append(at_s + wait_s + held_s)
+    return found
+
+
+def rate_that_keeps(share_within: Callable[[float], float], most: float) -> float:
+    """The highest rate below `most` at which the share within a limit is _SHARE, by bisection."""
+    low, high = 0.0, most
+    while high - low > 1e-4 * most:
+        middle = (low + high) / 2
+        low, high = (middle, high) if share_within(middle) >= _SHARE else (low, middle)
+    return low
+
+
+def theory(held_s: float, slots: int, limit_s: float, requests: int = REQUESTS) -> float:
+    """The highest rate of Poisson arrivals at which 95 of 100 requests are answered within `limit_s`."""
+    wait_s = limit_s - held_s
+
+    def simulated(rate: float) -> float:
+        found = waits(rate, held_s, slots, requests)
+        return sum(each <= wait_s for each in found) / requests
+
+    if slots == 1:
+        return rate_that_keeps(lambda rate: waits_at_most(rate, held_s, wait_s), 1 / held_s)
+    return rate_that_keeps(simulated, slots / held_s)
+
+
+def measure(runs: int) -> Outcome:
+    """Look for the capacities `runs` times."""
+    known = runtimes()
+    found = [_run(known[number % len(known)]) for number in range(runs)]
+    rows: list[Row] = []
+    claims: list[Claim] = []
+    by_server: dict[str, list[ServerCapacity]] = {}
+    for number, comparison in enumerate(found):
+        assert comparison.capacity is not None, "it was looked for"
+        closed = {
+            each.cell: each.figures.throughput_rps.median for each in comparison.cells if each.figures is not None
+        }
+        for each in comparison.capacity.servers:
+            server = each.cell.server
+            slots = comparison.run.servers[server].slots or 1
+            held_s = slots / closed[each.cell]
+            true = theory(held_s, slots, comparison.capacity.p95_ms / 1000)
+            rps = each.rps or Interval(median=math.nan, low=None, high=None)
+            by_server.setdefault(server, []).append(each)
+            rows.append(
+                {
+                    "run": f"{number + 1}, {comparison.run.runtime}",
+                    "server": server,
+                    "slot held, ms": 1000 * held_s,
+                    "theory, requests/s": true,
+                    "found": rps,
+                    "found/theory": rps.median / true,
+                    "theory within interval": "yes" if (rps.low or 0) <= true <= (rps.high or math.inf) else "no",
+                    "windows": str(each.windows),
+                }
+            )
+            near = min(rps.median / true, true / rps.median)
+            claims.append(
+                Claim(
+                    what=f"{server}, run {number + 1}: capacity within 5 % of theory",
+                    ratio=Interval(median=near, low=near, high=near),
+                    at_least=WITHIN,
+                )
+            )
+    claims += [_alike(server, of) for server, of in by_server.items() if len(of) > 1]
+    scope = Scope(
+        rounds=f"{runs} runs, each a new start of the servers",
+        modes="`sleep` of 20 ms; Poisson arrivals; p95 within 200 ms; a connection each request",
+        left_out="service times that scatter, servers that compute, kept connections",
+    )
+    return Outcome(settings={}, rows=rows, claims=claims, scope=scope)
+
+
+def _run(runtime: RuntimeName) -> Comparison:
+    options = commands.RunOptions(task="lab.run", file=str(EXPERIMENT), runtime=runtime)
+    return commands.run(options, Console(file=StringIO(), width=200), commands.workspace())
+
+
+def _alike(server: str, found: Sequence[ServerCapacity]) -> Claim:
+    """That two runs agree: how far their intervals reach together, over how far apart they are; the least of every two."""
+    least = math.inf
+    for one, two in itertools.combinations([each.rps for each in found if each.rps is not None], 2):
+        reach = math.hypot(*(math.log((each.high or math.inf) / each.median) for each in (one, two)))
+        apart = abs(math.log(one.median / two.median))
+        least = min(least, reach / max(apart, reach / 99))
+    return Claim(
+        what=f"{server}: intervals over the difference of two runs",
+        ratio=Interval(median=least, low=least, high=least),
+        at_least=1.0,
+    )
+
+
+if __name__ == "__main__":
+    repeat("capacity", __doc__, measure, runs=2)

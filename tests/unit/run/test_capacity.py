@@ -1,0 +1,183 @@
+"""Runs that look for capacity, on servers that are queues: what they find, how sure they are of it, and what they say."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.capacity import rate_that_keeps, theory, waits, waits_at_most
+from tests.unit.queues import Machine, Queue, Stopped, rates, sought
+from wsgilab.analysis.compare import compare
+from wsgilab.model import CapacityOutcome, ServerCapacity
+from wsgilab.report import capacity as words
+
+ONE, EIGHT = Queue(slots=1, held_s=0.02), Queue(slots=8, held_s=0.05)
+LIMIT_S = 0.2
+
+
+def outcome(machine: Machine) -> CapacityOutcome:
+    machine.measure()
+    found = compare(machine.run, machine.observations()).capacity
+    assert found is not None
+    return found
+
+
+def of(found: CapacityOutcome, server: str) -> ServerCapacity:
+    return next(each for each in found.servers if each.cell.server == server)
+
+
+def said(machine: Machine) -> str:
+    return "\n".join(words.sentences(compare(machine.run, machine.observations())))
+
+
+# --- theory, as the benchmark has it
+
+
+@pytest.mark.parametrize(("load", "wait"), [(0.5, 1.5), (0.8, 4.0), (0.85, 9.0)])
+def test_the_queue_that_is_simulated_waits_as_erlangs_formula_has_it(load: float, wait: float) -> None:
+    found = waits(load, 1.0, 1, 200_000)
+    assert sum(each <= wait for each in found) / len(found) == pytest.approx(waits_at_most(load, 1.0, wait), abs=0.006)
+
+
+def test_the_formula_has_the_values_of_crommelins_tables() -> None:
+    """No wait: 1 - load. And one service time or less, at half load: (1 - 0.5) e^0.5."""
+    assert waits_at_most(0.5, 1.0, 0.0) == pytest.approx(0.5)
+    assert waits_at_most(0.5, 1.0, 0.999999) == pytest.approx(0.5 * math.exp(0.5), abs=1e-4)
+    assert rate_that_keeps(lambda rate: 1.0 if rate <= 3 else 0.0, 10) == pytest.approx(3, abs=2e-3)
+
+
+# --- what is found
+
+
+RUNS = 20
+
+
+def test_the_capacity_of_one_slot_and_of_eight_is_found_within_its_interval() -> None:
+    true = {"one": theory(ONE.held_s, 1, LIMIT_S), "eight": theory(EIGHT.held_s, 8, LIMIT_S, 100_000)}
+    errors: dict[str, list[float]] = {name: [] for name in true}
+    held = 0
+    for seed in range(RUNS):
+        found = outcome(sought({"one": ONE, "eight": EIGHT}, seed=seed))
+        assert found.used_s <= 300
+        for name, rate in true.items():
+            rps = of(found, name).rps
+            assert rps is not None
+            assert rps.low is not None
+            assert rps.high is not None
+            errors[name].append(rps.median / rate - 1)
+            held += rps.low <= rate <= rps.high
+    print(errors, held)
+    for name, of_runs in errors.items():
+        assert abs(sum(of_runs) / RUNS) < 0.02, f"{name}: no bias to speak of"
+        assert sum(abs(each) < 0.05 for each in of_runs) >= 0.9 * RUNS, name
+    assert held >= 0.87 * 2 * RUNS
+
+
+# --- what else comes of it
+
+
+def test_servers_are_compared_by_capacity_and_twins_are_not_told_apart() -> None:
+    machine = sought({"eight": EIGHT, "four": replace(EIGHT, slots=4), "twin": EIGHT}, budget_s=400)
+    found = outcome(machine)
+
+    verdicts = {(each.cell.server, each.other): each.verdict for each in found.ratios}
+    assert verdicts == {("four", "eight"): "less", ("twin", "eight"): "undecided", ("four", "twin"): "less"}
+    twin = next(each.ratio for each in found.ratios if each.cell.server == "twin")
+    assert twin.low is not None
+    assert twin.high is not None
+    assert twin.low < 1 < twin.high, "the same arrivals for both"
+    (group,) = found.groups
+    assert sorted(group.best) == ["eight", "twin"]
+    assert "Any of these has as much as the others" in said(machine)
+
+
+def test_a_server_with_more_capacity_than_the_others_is_named() -> None:
+    machine = sought({"eight": EIGHT, "four": replace(EIGHT, slots=4)})
+    assert outcome(machine).groups[0].best == ("eight",)
+    assert "\neight has the most capacity: 1" in said(machine)
+    assert " that of four.\n" in said(machine)
+    assert of(outcome(machine), "eight").limited_by.startswith("slots; ")
+    half = of(outcome(machine), "eight").half_p95_ms
+    assert half is not None
+    assert 50 <= half < 80
+
+
+@pytest.mark.parametrize("held_s", [0.25, 0.1999])
+def test_a_server_that_keeps_the_limit_at_no_rate_says_so(held_s: float) -> None:
+    machine = sought({"slow": Queue(slots=1, held_s=held_s), "eight": EIGHT}, budget_s=600)
+    found = of(outcome(machine), "slow")
+
+    assert (found.status, found.rps) == ("none", None)
+    assert found.lowest_rps == min(rates(machine, "slow"))
+    assert (
+        f"slow does not keep the limit at any rate that was tried: at {found.lowest_rps:g} requests/s, the lowest"
+        in said(machine)
+    )
+    if held_s > LIMIT_S:
+        assert len(rates(machine, "slow")) == 1, "no rate would do"
+    assert "eight with 1" in said(machine)
+
+
+def test_what_the_generator_can_make_no_more_of_is_at_least_so_much() -> None:
+    machine = sought({"eight": replace(EIGHT, generator_from=120.0), "four": replace(EIGHT, slots=4)})
+    found = outcome(machine)
+
+    eight = of(found, "eight")
+    assert eight.status == "at-least"
+    assert eight.rps is not None
+    assert 80 < eight.rps.median < 120
+    assert eight.rps.high is None
+    assert f"eight keeps the limit at {eight.rps.median:.0f} requests/s" in said(machine).replace(",", "")
+    (ratio,) = found.ratios
+    assert (ratio.cell.server, ratio.verdict, ratio.ratio.low) == ("four", "less", None)
+
+
+def test_a_server_whose_users_are_too_few_is_looked_for_above_its_closed_loop() -> None:
+    wide = Queue(slots=30, held_s=0.05, users_bound=True)
+    found = of(outcome(sought({"wide": wide}, budget_s=200)), "wide")
+
+    assert found.status == "found"
+    assert found.rps is not None
+    assert found.rps.median == pytest.approx(theory(0.05, 30, LIMIT_S, 50_000), rel=0.05)
+
+
+def test_failures_limit_a_server_too() -> None:
+    machine = sought({"eight": replace(EIGHT, fails_from=100.0)}, budget_s=200)
+    found = of(outcome(machine), "eight")
+
+    assert found.rps is not None
+    assert found.rps.median == pytest.approx(100, rel=0.07)
+    assert found.limited_by == "failed requests"
+
+
+def test_a_server_whose_trials_all_fail_is_given_up_and_its_reason_said() -> None:
+    machine = sought({"eight": EIGHT, "gone": replace(EIGHT, failed=True)}, budget_s=100)
+    found = outcome(machine)
+
+    assert of(found, "gone").status == "unknown"
+    assert "gone: no capacity, for no window can be concluded from." in said(machine)
+    assert not rates(machine, "gone")
+    assert of(found, "eight").status == "found"
+
+
+def test_a_run_keeps_to_its_budget_and_goes_on_wherever_it_was_interrupted() -> None:
+    whole = sought({"eight": EIGHT, "one": ONE}, budget_s=100)
+    whole.measure()
+    trials = list(whole.found)
+    assert 85 < sum(each.took_s or 0 for each in whole.observations()) <= 100
+    for stop in (1, 2, 3, 6, len(trials) - 1):
+        machine = sought({"eight": EIGHT, "one": ONE}, budget_s=100)
+        machine.stops = lambda count, stop=stop: count == stop  # type: ignore[misc]
+        with pytest.raises(Stopped):
+            machine.measure()
+        machine.stops = lambda _: False
+        machine.measure()
+        assert list(machine.found) == trials, stop
+
+
+def test_on_two_lanes_two_blocks_are_measured_side_by_side() -> None:
+    machine = sought({"eight": EIGHT, "one": ONE}, budget_s=100)
+    first, second, *_ = machine.measure(lanes=2)
+    assert [each.block for each in first.trials] == [0, 0]
+    assert sorted(each.block for each in second.trials) == [1, 1, 2, 2]
+    assert len(machine.found) > 20

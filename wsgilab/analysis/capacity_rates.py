@@ -1,0 +1,357 @@
+"""Which rate is worth a window next, and at which rate a limit on latency begins to break. Pure.
+
+The share of requests that take longer than the limit grows with the rate. Near the rate at which it is 5 %, which is the capacity,
+its logit is as good as linear in the logarithm of the rate: in an M/M/1 queue at a utilization r that share is a power 3 r / (1 - r)
+of the rate. So a logistic curve is fitted to the requests of the windows near it, and rises with the rate. Each window counts with
+all of its requests, and a p95 of one window, which two hundred requests hardly know, with nothing.
+
+Windows are independent of each other, and requests of one window are not: those that wait, wait together. So the scatter of the
+result is from window to window: each is left out in turn (the jackknife: Tukey 1958; it overstates a variance rather than to
+understate it: Efron and Stein 1981, doi:10.1214/aos/1176345462).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wsgilab.analysis import stats
+from wsgilab.analysis.bottleneck import GENERATOR_LIMIT
+from wsgilab.analysis.crossing import Crossing, Slope, crossing
+from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.figures import cell_result
+from wsgilab.analysis.validity import FAILURES_LIMIT
+from wsgilab.experiment import plan
+from wsgilab.model import BoundBy, CapacityLimit, Cell, Observation, Run, Trial, TrialReport
+from wsgilab.model.limits import MOST_BLOCKS
+
+BEYOND = 0.05
+"""The share of requests that may take longer than the limit on p95."""
+NEAR = math.log(1.25)
+"""Windows within this factor of the capacity decide it; further away the curve is another."""
+SATURATED: frozenset[BoundBy] = frozenset(("slots", "cpu", "gil", "balance", "backend", "network"))
+"""What a closed loop is bound by that shows a server's limit, and not its users'."""
+
+# The rates that are tried.
+_FIRST = 0.7
+"""Of a closed loop's throughput that is not the most that the server can do."""
+_LEAST_FIRST = 0.3
+"""Of one that is."""
+_UP, _UP_SATURATED, _DOWN = 1.5, 1.15, 0.6
+"""The furthest steps, beyond what was tried, while the limit has held everywhere, or nowhere."""
+_UP_LEAST, _DOWN_LEAST = 1.05, 0.95
+"""And the nearest."""
+_NEAR_BUSY = 0.85
+"""From this share on of a rate at which the generator was too busy, no more is tried."""
+_AFTER_FAILURE = 0.8
+LOWEST = 0.1
+"""Of the closed loop's throughput: a server that does not keep the limit at this rate keeps it at none."""
+_STEPS = (-1.2, 0.0, 1.2)
+"""In turn: how far from the capacity the rates are that come next, in the logit of the share of late requests."""
+_FURTHEST_STEP = 0.12
+_ELSEWHERE: Mapping[int, float] = {5: 0.5, 15: 0.75}
+"""Blocks that show what latency is like at a part of the capacity."""
+_ALIKE = 1.01
+"""Rates are rounded."""
+_MOST_FAILED = 3
+"""After so many failed trials at rates, and no more that were measured, a server is given up."""
+
+# What is likely of the slope.
+_ANY_SLOPE = Slope(mean=15.0, spread=15.0)
+_SPREAD = 0.4
+"""Of the likely slope."""
+_STEEPER = 1.25
+"""The slopes of M/D/1 to M/D/8 are so much steeper than in heavy traffic, or more."""
+_AHEAD = 1.5
+"""In heavy traffic the share that waits for longer than t is exp(-2 (most - rate) t) where arrivals are random and service times are
+alike (Kingman); it is 5 % if (most - rate) t is this."""
+_LEAST_LIKELY, _MOST_LOAD = 3.0, 0.98
+_LEAST_ALLOWED = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What a window at a rate says of a limit."""
+
+    observation: Observation
+    rate: float
+    requests: int
+    """That were due in it, without those that failed."""
+    beyond: int
+    """So many of them took longer than the limit."""
+    sent: int
+    """In the whole trial."""
+    failures: int
+    """Of these."""
+    holds: bool
+    is_busy: bool
+    """Whether the generator was too busy to keep to its schedule: what is late may be so because of it."""
+    is_disturbed: bool
+    service_ms: float
+    """Of half of the requests, inside the application."""
+
+    @property
+    def block(self) -> int:
+        return self.observation.block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A capacity, and how well it is known."""
+
+    windows: Sequence[Window]
+    """Those that it follows from."""
+    at: float
+    """The logarithm of the rate."""
+    slope: float
+    is_failures: bool
+    """Whether failures, and not latency, limit it."""
+    parts: Mapping[int, float]
+    """Block -> its part of the error of `at`: the sum of their squares is the variance."""
+    gap: float
+    """How far `at` may be from the rates that were tried, where the limit held at all below it and at none above it."""
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom; of two windows and fewer there are none."""
+        return len(self.parts) - 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a run has seen of a server under some conditions."""
+
+    limit: CapacityLimit
+    closed: Observation | None
+    """The closed loop; None where it was not measured."""
+    most: float | None
+    """Requests a second that the server can answer; None where the closed loop does not show it."""
+    trials: Sequence[Observation]
+    """At rates, by their blocks; those that failed too."""
+    windows: Sequence[Window]
+    """Of those that were measured."""
+    kept: Sequence[Window]
+    """Those to conclude from."""
+
+    @property
+    def held(self) -> Sequence[float]:
+        """The rates at which the limit held."""
+        return [each.rate for each in self.kept if each.holds]
+
+    @property
+    def broke(self) -> Sequence[float]:
+        """And those at which it did not."""
+        return [each.rate for each in self.kept if not each.holds]
+
+    @property
+    def busy(self) -> float:
+        """The lowest rate at which the limit may have broken because of the generator."""
+        return min((each.rate for each in self.windows if each.is_busy and not each.holds), default=math.inf)
+
+    def fit(self) -> Fit:
+        """Raises ValueError where there is no window to conclude from."""
+        return fit(self.kept, self.limit, self.most)
+
+
+def seen(run: Run, cell: Cell, observations: Iterable[Observation]) -> Seen:
+    """What `observations` say of a cell of the run."""
+    limit = run.experiment.capacity
+    assert limit is not None, "capacity is looked for"
+    of_cell = [each for each in observations if plan.closed_loop(run.experiment, each.cell) == cell]
+    closed = next((each for each in of_cell if each.cell == cell and each.swarm is not None), None)
+    trials = sorted((each for each in of_cell if each.cell != cell), key=lambda each: each.block)
+    windows = [found for each in trials if (found := window(run, limit, each)) is not None]
+    most = closed.swarm.throughput_rps if closed is not None and closed.swarm is not None else None
+    return Seen(
+        limit=limit,
+        closed=closed,
+        most=most if closed is not None and _is_saturated(run, cell, closed) else None,
+        trials=trials,
+        windows=windows,
+        kept=_usable(windows),
+    )
+
+
+def window(run: Run, limit: CapacityLimit, observation: Observation) -> Window | None:
+    """None where the trial failed, or nothing was due."""
+    swarm, rate = observation.swarm, observation.cell.rate
+    if swarm is None or rate is None or not (requests := stats.count(swarm.latency_histogram)):
+        return None
+    beyond = stats.count_above(swarm.latency_histogram, limit.p95_ms)
+    sent = max(1, swarm.completed + swarm.failures + swarm.cut_off)
+    return Window(
+        observation=observation,
+        rate=rate,
+        requests=requests,
+        beyond=beyond,
+        sent=sent,
+        failures=swarm.failures,
+        holds=beyond <= BEYOND * requests and swarm.failures <= limit.failures * sent,
+        is_busy=swarm.generator_cpu + (swarm.generator_others or 0.0) >= GENERATOR_LIMIT
+        or swarm.late > FAILURES_LIMIT * requests,
+        is_disturbed=is_disturbed(run, observation),
+        service_ms=swarm.service_ms,
+    )
+
+
+def _usable(found: Sequence[Window]) -> Sequence[Window]:
+    """Those to conclude from: without those that others disturbed, where enough are left, and without those that may have broken
+    the limit because of the generator."""
+    clean = [each for each in found if not each.is_disturbed]
+    kept = clean if len(clean) >= stats.FEWEST_BLOCKS else found
+    return [each for each in kept if each.holds or not each.is_busy]
+
+
+# --- the fit
+
+
+def fit(found: Sequence[Window], limit: CapacityLimit, most: float | None) -> Fit:
+    """The capacity that usable windows show, of which there is one at least, of a server that can answer `most` a second; None:
+    nobody knows how many."""
+    near, likely = found, _ANY_SLOPE
+    at, is_failures, scatter = _capacity(found, limit, likely)
+    for _ in range(3):
+        near, likely = _near(found, at.at), _likely(at.at, most)
+        at, is_failures, scatter = _capacity(near, limit, likely)
+    return Fit(
+        windows=near,
+        at=at.at,
+        slope=at.slope,
+        is_failures=is_failures,
+        parts=_parts(near, lambda kept: _capacity(kept, limit, likely, scatter)[0].at),
+        gap=_gap(near, at.at),
+    )
+
+
+def _near(found: Sequence[Window], at: float) -> Sequence[Window]:
+    """Those within NEAR of `at`; where these are too few, those that are nearest."""
+    ordered = sorted(found, key=lambda each: abs(math.log(each.rate) - at))
+    close = [each for each in ordered if abs(math.log(each.rate) - at) <= NEAR]
+    return close if len(close) >= stats.FEWEST_BLOCKS else ordered[: stats.FEWEST_BLOCKS]
+
+
+def _capacity(
+    found: Sequence[Window], limit: CapacityLimit, likely: Slope, known: Sequence[float | None] = (None, None)
+) -> tuple[Crossing, bool, Sequence[float | None]]:
+    """Where the limit breaks, whether it is that on failures, and how much windows scatter, of both; `known`, where that is known."""
+    late = [(math.log(each.rate), float(each.beyond), float(each.requests)) for each in found]
+    by_latency = crossing(late, BEYOND, likely, known[0])
+    if not any(each.failures for each in found):
+        return by_latency, False, (by_latency.dispersion, known[1])
+    failed = [(math.log(each.rate), float(each.failures), float(each.sent)) for each in found]
+    by_failures = crossing(failed, max(_LEAST_ALLOWED, limit.failures), _ANY_SLOPE, known[1])
+    scatter = by_latency.dispersion, by_failures.dispersion
+    return (by_failures, True, scatter) if by_failures.at < by_latency.at else (by_latency, False, scatter)
+
+
+def _likely(at: float, most: float | None) -> Slope:
+    """What is likely of the slope at a rate, of a server that can answer `most` a second; None: nobody knows how many.
+
+    The share that waits for longer than a time falls with it exponentially, and how fast is proportional to what is left of the
+    server (Kingman 1962, doi:10.1111/j.2517-6161.1962.tb00465.x). So at the rate at which the share is 5 %, its logarithm, -3, is
+    proportional to 1 - rate / most.
+    """
+    if most is None:
+        return _ANY_SLOPE
+    load = min(_MOST_LOAD, math.exp(at) / most)
+    mean = max(_LEAST_LIKELY, -_STEEPER * math.log(BEYOND) * load / (1 - load))
+    return Slope(mean=mean, spread=_SPREAD * mean)
+
+
+def _parts(found: Sequence[Window], at: Callable[[Sequence[Window]], float]) -> Mapping[int, float]:
+    blocks = sorted({each.block for each in found})
+    if len(blocks) < stats.FEWEST_BLOCKS:
+        return {}
+    without = {block: at([each for each in found if each.block != block]) for block in blocks}
+    mean, count = math.fsum(without.values()) / len(blocks), len(blocks)
+    return {block: math.sqrt((count - 1) / count) * (mean - each) for block, each in without.items()}
+
+
+def _gap(found: Sequence[Window], at: float) -> float:
+    held = [math.log(each.rate) for each in found if each.holds]
+    broke = [math.log(each.rate) for each in found if not each.holds]
+    if not held or not broke or max(held) >= min(broke):
+        return 0.0
+    return max(at - max(held), min(broke) - at)
+
+
+# --- the next rates
+
+
+def next_trials(run: Run, observations: Sequence[Observation], blocks: int) -> tuple[Trial, ...]:
+    """The trials of so many blocks that come next; of a block that was begun, what is left of it. None where there is nothing more
+    to learn, or no room for more blocks."""
+    last = max((each.block for each in observations), default=0)
+    begun = {plan.closed_loop(run.experiment, each.cell) for each in observations if each.block == last}
+    trials: list[Trial] = []
+    for number in range(max(1, last), min(MOST_BLOCKS, last + 1 + blocks)):
+        rates = next_rates(run, observations, number)
+        left = {cell: rate for cell, rate in rates.items() if number != last or cell not in begun}
+        trials += plan.at_rates(run.experiment, run.seed, number, left)
+        if len({each.block for each in trials}) == blocks:
+            break
+    return tuple(trials)
+
+
+def next_rates(run: Run, observations: Iterable[Observation], number: int) -> Mapping[Cell, float]:
+    """The rate of each cell in the block of this number, by what blocks before it say. Cells of which nothing more can be learnt
+    have none."""
+    before = [each for each in observations if each.block < number]
+    rates = {cell: _next_rate(seen(run, cell, before), number) for cell in run.experiment.cells}
+    return {cell: float(f"{rate:.4g}") for cell, rate in rates.items() if rate is not None}
+
+
+def _next_rate(of: Seen, number: int) -> float | None:
+    if of.closed is None or of.closed.swarm is None:
+        return None
+    lowest = LOWEST * of.closed.swarm.throughput_rps
+    failed = len(of.trials) - len(of.windows)
+    if failed >= _MOST_FAILED and failed > len(of.windows):
+        return None
+    if of.trials and of.trials[-1].swarm is None:
+        return max(lowest, _AFTER_FAILURE * (of.trials[-1].cell.rate or 0.0))
+    if not of.windows:
+        return _first(of.closed.swarm, of)
+    if not of.broke and (of.most is None or of.busy < math.inf):
+        return _above(of)
+    if not of.held:
+        return _below(of, lowest)
+    at = of.fit()
+    if number in _ELSEWHERE:
+        return _ELSEWHERE[number] * math.exp(at.at)
+    step = _STEPS[number % len(_STEPS)] * min(_FURTHEST_STEP, 1 / at.slope)
+    return min(math.exp(at.at + step), of.busy, (_UP if of.most is None else _UP_SATURATED) * max(of.held))
+
+
+def _first(closed: TrialReport, of: Seen) -> float:
+    """The rate to begin with."""
+    if of.most is None:
+        return _FIRST * closed.throughput_rps
+    wait_s = max(0.0, of.limit.p95_ms - closed.service_ms) / 1000
+    return of.most - min((1 - _LEAST_FIRST) * of.most, _AHEAD / wait_s if wait_s else math.inf)
+
+
+def _above(of: Seen) -> float | None:
+    """A rate above all at which the limit held, which it has everywhere; None where the generator cannot make more."""
+    if not of.held:
+        # The generator was too busy wherever the limit broke.
+        return _DOWN * of.busy
+    highest = max(of.held)
+    if highest >= _NEAR_BUSY * of.busy:
+        return None
+    furthest = (_UP if of.most is None else _UP_SATURATED) * highest
+    wanted = min(furthest, max(_UP_LEAST * highest, math.exp(of.fit().at)))
+    return min(wanted, math.sqrt(highest * of.busy))
+
+
+def _below(of: Seen, lowest: float) -> float | None:
+    """A rate below all at which the limit broke, which it has everywhere; None where it will at any."""
+    tried = min(of.broke)
+    if tried <= _ALIKE * lowest or any(each.service_ms > of.limit.p95_ms for each in of.kept):
+        return None
+    return max(lowest, min(_DOWN_LEAST * tried, max(_DOWN * tried, math.exp(of.fit().at))))
+
+
+def _is_saturated(run: Run, cell: Cell, closed: Observation) -> bool:
+    """Whether a closed loop shows the most that a server can do."""
+    figures = cell_result(run, cell, [closed]).figures
+    return figures is not None and figures.bound_by in SATURATED
