@@ -11,12 +11,12 @@ understate it: Efron and Stein 1981, doi:10.1214/aos/1176345462).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.bottleneck import GENERATOR_LIMIT
-from wsgilab.analysis.crossing import Crossing, Slope, crossing
+from wsgilab.analysis.crossing import Crossing, Slope, between, crossing
 from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.analysis.figures import cell_result
 from wsgilab.analysis.validity import FAILURES_LIMIT
@@ -65,7 +65,8 @@ _AHEAD = 1.5
 """In heavy traffic the share that waits for longer than t is exp(-2 (most - rate) t) where arrivals are random and service times are
 alike (Kingman); it is 5 % if (most - rate) t is this."""
 _LEAST_LIKELY, _MOST_LOAD = 3.0, 0.98
-_LEAST_ALLOWED = 1e-6
+_BEYOND_TRIED = 0.1
+"""So much further than between the rates at which the limit held and broke, as a logarithm, a curve leads to no capacity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +101,34 @@ class Fit:
 
     windows: Sequence[Window]
     """Those that it follows from."""
+    limit: CapacityLimit
     at: float
     """The logarithm of the rate."""
     slope: float
     is_failures: bool
     """Whether failures, and not latency, limit it."""
-    parts: Mapping[int, float]
-    """Block -> its part of the error of `at`: the sum of their squares is the variance."""
     gap: float
     """How far `at` may be from the rates that were tried, where the limit held at all below it and at none above it."""
+    likely: Slope
+    dispersion: float
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom; of two windows and fewer there are none."""
-        return len(self.parts) - 2
+        """Degrees of freedom; with too few windows for an interval there are none."""
+        blocks = len({each.block for each in self.windows})
+        return blocks - 2 if blocks >= stats.FEWEST_BLOCKS else 0
+
+    def parts(self) -> Mapping[int, float]:
+        """Block -> its part of the error of `at`: the sum of their squares is the variance. Empty with too few windows."""
+        blocks = sorted({each.block for each in self.windows})
+        if not self.freedom:
+            return {}
+        without = {}
+        for block in blocks:
+            kept = [each for each in self.windows if each.block != block]
+            without[block] = _capacity(kept, self.limit, self.likely, self.dispersion)[0].at
+        mean, count = math.fsum(without.values()) / len(blocks), len(blocks)
+        return {block: math.sqrt((count - 1) / count) * (mean - each) for block, each in without.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,17 +223,19 @@ def fit(found: Sequence[Window], limit: CapacityLimit, most: float | None) -> Fi
     """The capacity that usable windows show, of which there is one at least, of a server that can answer `most` a second; None:
     nobody knows how many."""
     near, likely = found, _ANY_SLOPE
-    at, is_failures, scatter = _capacity(found, limit, likely)
+    at, is_failures = _capacity(found, limit, likely)
     for _ in range(3):
         near, likely = _near(found, at.at), _likely(at.at, most)
-        at, is_failures, scatter = _capacity(near, limit, likely)
+        at, is_failures = _capacity(near, limit, likely)
     return Fit(
         windows=near,
+        limit=limit,
         at=at.at,
         slope=at.slope,
         is_failures=is_failures,
-        parts=_parts(near, lambda kept: _capacity(kept, limit, likely, scatter)[0].at),
         gap=_gap(near, at.at),
+        likely=likely,
+        dispersion=at.dispersion,
     )
 
 
@@ -230,17 +247,21 @@ def _near(found: Sequence[Window], at: float) -> Sequence[Window]:
 
 
 def _capacity(
-    found: Sequence[Window], limit: CapacityLimit, likely: Slope, known: Sequence[float | None] = (None, None)
-) -> tuple[Crossing, bool, Sequence[float | None]]:
-    """Where the limit breaks, whether it is that on failures, and how much windows scatter, of both; `known`, where that is known."""
+    found: Sequence[Window], limit: CapacityLimit, likely: Slope, dispersion: float | None = None
+) -> tuple[Crossing, bool]:
+    """Where the limit breaks, and whether it is that on failures."""
     late = [(math.log(each.rate), float(each.beyond), float(each.requests)) for each in found]
-    by_latency = crossing(late, BEYOND, likely, known[0])
-    if not any(each.failures for each in found):
-        return by_latency, False, (by_latency.dispersion, known[1])
-    failed = [(math.log(each.rate), float(each.failures), float(each.sent)) for each in found]
-    by_failures = crossing(failed, max(_LEAST_ALLOWED, limit.failures), _ANY_SLOPE, known[1])
-    scatter = by_latency.dispersion, by_failures.dispersion
-    return (by_failures, True, scatter) if by_failures.at < by_latency.at else (by_latency, False, scatter)
+    by_latency = crossing(late, BEYOND, likely, dispersion)
+    low, high = between(late, BEYOND)
+    by_latency = replace(by_latency, at=min(max(by_latency.at, low - _BEYOND_TRIED), high + _BEYOND_TRIED))
+    low, high = between(
+        [(math.log(each.rate), float(each.failures), float(each.sent)) for each in found], limit.failures
+    )
+    by_failures = high - _BEYOND_TRIED if low == -math.inf else (low + high) / 2
+    if by_failures < by_latency.at:
+        # Failures begin at once, where they do.
+        return replace(by_latency, at=by_failures), True
+    return by_latency, False
 
 
 def _likely(at: float, most: float | None) -> Slope:
@@ -255,15 +276,6 @@ def _likely(at: float, most: float | None) -> Slope:
     load = min(_MOST_LOAD, math.exp(at) / most)
     mean = max(_LEAST_LIKELY, -_STEEPER * math.log(BEYOND) * load / (1 - load))
     return Slope(mean=mean, spread=_SPREAD * mean)
-
-
-def _parts(found: Sequence[Window], at: Callable[[Sequence[Window]], float]) -> Mapping[int, float]:
-    blocks = sorted({each.block for each in found})
-    if len(blocks) < stats.FEWEST_BLOCKS:
-        return {}
-    without = {block: at([each for each in found if each.block != block]) for block in blocks}
-    mean, count = math.fsum(without.values()) / len(blocks), len(blocks)
-    return {block: math.sqrt((count - 1) / count) * (mean - each) for block, each in without.items()}
 
 
 def _gap(found: Sequence[Window], at: float) -> float:
@@ -301,24 +313,25 @@ def next_rates(run: Run, observations: Iterable[Observation], number: int) -> Ma
 
 
 def _next_rate(of: Seen, number: int) -> float | None:
-    if of.closed is None or of.closed.swarm is None:
+    failed = len(of.trials) - len(of.windows)
+    if of.closed is None or of.closed.swarm is None or (failed >= _MOST_FAILED and failed > len(of.windows)):
         return None
     lowest = LOWEST * of.closed.swarm.throughput_rps
-    failed = len(of.trials) - len(of.windows)
-    if failed >= _MOST_FAILED and failed > len(of.windows):
-        return None
     if of.trials and of.trials[-1].swarm is None:
         return max(lowest, _AFTER_FAILURE * (of.trials[-1].cell.rate or 0.0))
     if not of.windows:
         return _first(of.closed.swarm, of)
     if not of.broke and (of.most is None or of.busy < math.inf):
         return _above(of)
-    if not of.held:
-        return _below(of, lowest)
+    return _near_capacity(of, number) if of.held else _below(of, lowest)
+
+
+def _near_capacity(of: Seen, number: int) -> float:
+    """A rate close to the capacity, or at a part of it."""
     at = of.fit()
     if number in _ELSEWHERE:
         return _ELSEWHERE[number] * math.exp(at.at)
-    step = _STEPS[number % len(_STEPS)] * min(_FURTHEST_STEP, 1 / at.slope)
+    step = 0.0 if at.is_failures else _STEPS[number % len(_STEPS)] * min(_FURTHEST_STEP, 1 / at.slope)
     return min(math.exp(at.at + step), of.busy, (_UP if of.most is None else _UP_SATURATED) * max(of.held))
 
 

@@ -58,6 +58,26 @@ def crossing(points: Points, allowed: float, likely: Slope, dispersion: float | 
     return Crossing(at=middle + (usual - level) / slope, slope=slope, dispersion=dispersion)
 
 
+def between(points: Points, allowed: float) -> tuple[float, float]:
+    """The rates, as logarithms, between which the share rises above what is allowed, whatever the curve: the last one at which it is
+    not above, and the first one at which it is. Infinite where there is none.
+
+    Isotonic regression: windows whose shares fall with the rate are taken together (Ayer, Brunk, Ewing, Reid, Silverman 1955,
+    doi:10.1214/aoms/1177728423).
+    """
+    pools: list[tuple[float, float, float, float]] = []
+    """First and last rate, bad ones, and of how many."""
+    for x, bad, of in sorted(points):
+        pools.append((x, x, bad, of))
+        while len(pools) > 1 and pools[-2][2] * pools[-1][3] >= pools[-1][2] * pools[-2][3]:
+            (first, _, bad_before, of_before), (_, last, bad_after, of_after) = pools[-2:]
+            pools[-2:] = [(first, last, bad_before + bad_after, of_before + of_after)]
+    return (
+        max((last for _, last, bad, of in pools if bad <= allowed * of), default=-math.inf),
+        min((first for first, _, bad, of in pools if bad > allowed * of), default=math.inf),
+    )
+
+
 def _dispersion(points: Points, allowed: float, known: Crossing) -> float:
     """Pearson's chi-square over its degrees of freedom, and 1 at least."""
     squares = []

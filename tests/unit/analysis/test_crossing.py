@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from wsgilab.analysis.crossing import Slope, crossing
+from wsgilab.analysis.crossing import Slope, between, crossing
 
 LIKELY = Slope(mean=15.0, spread=15.0)
 AT, SLOPE = math.log(100), 12.0
@@ -51,3 +51,11 @@ def test_a_share_that_falls_by_chance_still_rises() -> None:
         crossing([(math.log(90), 90.0, 400.0), (math.log(110), 0.0, 400.0)], 0.05, Slope(mean=3.0, spread=9.0)).slope
         >= 2
     )
+
+
+def test_whatever_the_curve_it_is_between_the_last_rate_that_holds_and_the_first_that_does_not() -> None:
+    """The second and the third, whose shares fall, are one of 6 %."""
+    assert between([(1, 0, 100), (2, 8, 100), (3, 4, 100), (4, 30, 100)], 0.05) == (1, 2)
+    assert between([(1, 0, 100), (2, 6, 100), (3, 3, 100), (4, 30, 100)], 0.05) == (3, 4)
+    assert between([(1, 0, 100)], 0.05) == (1, math.inf)
+    assert between([(2, 9, 100), (1, 8, 100)], 0.05) == (-math.inf, 1)

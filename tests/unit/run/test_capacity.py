@@ -49,7 +49,7 @@ def test_the_formula_has_the_values_of_crommelins_tables() -> None:
 # --- what is found
 
 
-RUNS = 20
+RUNS = 6
 
 
 def test_the_capacity_of_one_slot_and_of_eight_is_found_within_its_interval() -> None:
@@ -57,8 +57,7 @@ def test_the_capacity_of_one_slot_and_of_eight_is_found_within_its_interval() ->
     errors: dict[str, list[float]] = {name: [] for name in true}
     held = 0
     for seed in range(RUNS):
-        found = outcome(sought({"one": ONE, "eight": EIGHT}, seed=seed))
-        assert found.used_s <= 300
+        found = outcome(sought({"one": ONE, "eight": EIGHT}, budget_s=900, seed=seed))
         for name, rate in true.items():
             rps = of(found, name).rps
             assert rps is not None
@@ -66,18 +65,21 @@ def test_the_capacity_of_one_slot_and_of_eight_is_found_within_its_interval() ->
             assert rps.high is not None
             errors[name].append(rps.median / rate - 1)
             held += rps.low <= rate <= rps.high
-    print(errors, held)
+            assert rps.high / rps.low < 1.35, "known to some percent"
     for name, of_runs in errors.items():
         assert abs(sum(of_runs) / RUNS) < 0.02, f"{name}: no bias to speak of"
-        assert sum(abs(each) < 0.05 for each in of_runs) >= 0.9 * RUNS, name
-    assert held >= 0.87 * 2 * RUNS
+        assert max(map(abs, of_runs)) < 0.08, name
+        assert sum(abs(each) < 0.05 for each in of_runs) >= RUNS - 1, name
+    assert held >= 2 * RUNS - 1
 
 
 # --- what else comes of it
 
 
 def test_servers_are_compared_by_capacity_and_twins_are_not_told_apart() -> None:
-    machine = sought({"eight": EIGHT, "four": replace(EIGHT, slots=4), "twin": EIGHT}, budget_s=400)
+    machine = sought(
+        {"eight": EIGHT, "four": replace(EIGHT, slots=4), "twin": replace(EIGHT, held_s=0.0501)}, budget_s=400
+    )
     found = outcome(machine)
 
     verdicts = {(each.cell.server, each.other): each.verdict for each in found.ratios}
@@ -85,7 +87,7 @@ def test_servers_are_compared_by_capacity_and_twins_are_not_told_apart() -> None
     twin = next(each.ratio for each in found.ratios if each.cell.server == "twin")
     assert twin.low is not None
     assert twin.high is not None
-    assert twin.low < 1 < twin.high, "the same arrivals for both"
+    assert twin.high / twin.low < 1.05, "all have the same arrivals"
     (group,) = found.groups
     assert sorted(group.best) == ["eight", "twin"]
     assert "Any of these has as much as the others" in said(machine)
