@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.budget import used_s
-from wsgilab.analysis.capacity_rates import SATURATED, Fit, Seen, Window, seen
+from wsgilab.analysis.capacity_windows import SATURATED, Fit, Seen, Window, seen
 from wsgilab.analysis.figures import cell_result
 from wsgilab.analysis.pairs import by_conditions, shares
 from wsgilab.analysis.validity import first_line
@@ -97,7 +97,7 @@ def _server(run: Run, cell: Cell, observations: Iterable[Observation]) -> tuple[
             status, fitted, rps = "at-least", None, Interval(median=highest, low=highest, high=None)
             near = [each for each in of.kept if each.rate == highest]
         else:
-            status, near, rps = "found", fitted.windows, _interval(fitted, stats.ERROR_RATE)
+            status, near, rps = "found", fitted.windows, _interval(fitted, stats.ERROR_RATE, of.most)
     figures = cell_result(run, cell, [each.observation for each in near]).figures if near else None
     rates = [each.rate for each in of.windows]
     found = ServerCapacity(
@@ -116,15 +116,18 @@ def _server(run: Run, cell: Cell, observations: Iterable[Observation]) -> tuple[
     return found, fitted
 
 
-def _interval(of: Fit, level: float) -> Interval:
+def _interval(of: Fit, level: float, most: float | None) -> Interval:
     """The capacity, and an interval that does not hold the true one with a chance of `level`; without ends where it is of too few
-    windows."""
+    windows. More than the server can answer, it is not."""
     if of.freedom < 1:
         return Interval(median=math.exp(of.at), low=None, high=None)
     spread = math.sqrt(math.fsum(part**2 for part in of.parts().values()))
     reach = WIDER * paired_ratio.student(of.freedom, level) * spread + BIAS
     reach = min(paired_ratio.FURTHEST, max(of.gap, reach))
-    return Interval(median=math.exp(of.at), low=math.exp(of.at - reach), high=math.exp(of.at + reach))
+    high = math.exp(of.at + reach)
+    if most is not None:
+        high = max(math.exp(of.at), min(high, most * math.exp(BIAS)))
+    return Interval(median=math.exp(of.at), low=math.exp(of.at - reach), high=high)
 
 
 def _tried(each: Window, near: Sequence[Window]) -> CapacityWindow:
@@ -189,7 +192,7 @@ def _warnings(of: Seen, figures: CellFigures | None) -> Iterable[str]:
         yield f"{len(failed)} of {counted(len(of.trials), 'trial')} at rates failed: {first_line(failed[-1].reason)}"
     if figures is not None:
         yield from filter(None, (figures.disturbed, figures.throttled))
-    if of.kept and len(of.kept) < stats.FEWEST_BLOCKS:
+    if of.held and len(of.kept) < stats.FEWEST_BLOCKS:
         yield f"{counted(len(of.kept), 'window')} at rates: an interval needs {stats.FEWEST_BLOCKS}, so give a longer budget"
 
 

@@ -32,7 +32,8 @@ at most, so that its queue is shorter than it will be. In an M/M/1 queue whose p
 than 0.44 L / W of the rate in a window W: the queue comes to its length within 4 L / 3 (1 - r) at a utilization r, and near r the share
 of late requests grows with the power 3 r / (1 - r) of the rate."""
 CAPACITY_SHORTEST_S = 2.0
-CAPACITY_LONGEST_S = 120.0
+CAPACITY_LONGEST_S = 30.0
+"""But no longer than this, unless the limit asks for it."""
 CAPACITY_TRIAL_S = 1.5
 """What a trial at a rate takes beside its window: requests before it, and what is left after it."""
 _CAPACITY_BLOCKS = 6
@@ -154,7 +155,7 @@ def remaining(
 def rate_window_s(limit: CapacityLimit, rate: float) -> float:
     """How long a window at a rate is, where capacity is looked for."""
     enough_s = max(CAPACITY_SHORTEST_S, CAPACITY_LIMITS * limit.p95_ms / 1000)
-    return min(CAPACITY_LONGEST_S, max(enough_s, CAPACITY_REQUESTS / rate))
+    return max(enough_s, min(CAPACITY_LONGEST_S, CAPACITY_REQUESTS / rate))
 
 
 def window_s(experiment: Experiment, cell: Cell) -> float:

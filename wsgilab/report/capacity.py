@@ -50,7 +50,7 @@ def _most(comparison: Comparison, found: CapacityOutcome, group: CapacityGroup) 
     servers = {each.cell.server: each for each in found.servers if each.cell in group.cells}
     best = [servers[name] for name in group.best]
     if not best:
-        return f"{where}No server has a capacity that could be told."
+        return f"{where}No server has a capacity that is known."
     if len(best) > 1:
         return f"{where}Any of these has as much as the others, for all that could be decided: {_listed(map(_named, best))}."
     if len(servers) == 1:

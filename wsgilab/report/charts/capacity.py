@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import altair as alt
 
@@ -119,7 +120,7 @@ def _chart(shown: Sequence[Line], limit_ms: float, rps: Interval | None) -> alt.
     times = [each[end] for line in shown for each in line.points.values() for end in ("low", "high")] + [limit_ms]
     x = NumberAxis(title="requests/s, log scale", low=min(reach), high=max(reach) * 1.001, log=True, padding=PADDING)
     y = NumberAxis(title="latency, ms, log scale", low=max(1e-3, min(times)) / _ROOM, high=max(times) * _ROOM, log=True)
-    drawn = lines(shown, x, y, [(x.low, limit_ms), (x.high, limit_ms)])
+    drawn = cast("alt.LayerChart", lines(shown, x, y, [(x.low, limit_ms), (x.high, limit_ms)]))
     if rps is None:
         return drawn
     low, high = ends(rps)
