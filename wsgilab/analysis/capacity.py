@@ -36,7 +36,7 @@ from wsgilab.model import (
 )
 from wsgilab.model.text import counted, number
 
-WIDER = 1.4
+WIDER = 1.7
 """So many times as far as the jackknife says an interval reaches: which rates are tried depends on what came before, and a run that
 happened to see no burst knows nothing of those that it did not see. Found by simulation (`tests/unit/run/test_capacity.py`)."""
 BIAS = 0.01

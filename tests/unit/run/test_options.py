@@ -2,6 +2,7 @@
 
 import pytest
 
+from wsgilab import testing
 from wsgilab.run.options import RunOptions
 
 
@@ -18,3 +19,10 @@ def test_an_option_is_given_where_it_differs_from_its_default(given: dict[str, o
     options = RunOptions(task="lab.run", **given)  # type: ignore[arg-type]
 
     assert options.others(("resume", "runtime")) == others
+
+
+def test_a_search_for_capacity_has_users_of_its_own_and_is_written_again_as_any_run() -> None:
+    options = RunOptions(task="lab.capacity", app="shop.wsgi:app")
+    assert not options.is_planned
+    assert options.resume_command(testing.run()) == f"invoke lab.capacity --resume {testing.run().id}"
+    assert options.report_command(testing.run()) == f"invoke lab.report --run {testing.run().id}"
