@@ -107,4 +107,6 @@ def _below(of: Seen, lowest: float) -> float | None:
     tried = min(of.broke)
     if tried <= _ALIKE * lowest or any(each.service_ms > of.limit.p95_ms for each in of.kept):
         return None
-    return max(lowest, min(_DOWN_LEAST * tried, max(_DOWN * tried, math.exp(of.fit().at))))
+    at = of.fit()
+    wanted = _DOWN * tried if at.is_failures else math.exp(at.at)
+    return max(lowest, min(_DOWN_LEAST * tried, max(_DOWN * tried, wanted)))

@@ -52,7 +52,7 @@ def _most(comparison: Comparison, found: CapacityOutcome, group: CapacityGroup) 
     if not best:
         return f"{where}No server has a capacity that is known."
     if len(best) > 1:
-        return f"{where}Any of these has as much as the others, for all that could be decided: {_listed(map(_named, best))}."
+        return f"{where}Any of these: {_listed(map(_named, best))}. Which of them has the most capacity is undecided."
     if len(servers) == 1:
         return f"{where}{_named(best[0])}."
     others = [servers[name] for name in servers if servers[name].rps is not None and name != group.best[0]]
@@ -115,7 +115,7 @@ def _of_server(comparison: Comparison, found: CapacityOutcome, each: ServerCapac
             f"{number(lowest.p95_ms)} ms" + (f", and {lowest.failures} failed." if lowest.failures else ".")
         )
     if each.status == "unknown":
-        yield f"{server}: no capacity, for no window can be concluded from."
+        yield f"{server}: no capacity, because none of its windows can be used."
     if each.status == "at-least" and each.rps is not None:
         why = (
             "it had no more time; a longer --budget goes on"
