@@ -12,8 +12,8 @@ from wsgilab import testing
 from wsgilab.experiment.versions import settings_of
 from wsgilab.model.application import Application, Version
 from wsgilab.model.errors import BuildError, UsageError
-from wsgilab.runtime import source, versions
-from wsgilab.runtime.application import read_secrets
+from wsgilab.runtime import own_images, source, versions
+from wsgilab.runtime.application import Installed, read_secrets
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
@@ -229,3 +229,14 @@ def test_errors_and_lines_of_the_other_version_name_it() -> None:
     with pytest.raises(BuildError, match=r"^v1: no index$") as caught, versions.the_other(of, said.append):
         raise BuildError("no index", detail="its log")
     assert caught.value.detail == "its log"
+
+
+def test_secrets_of_either_version_have_variables_of_their_own() -> None:
+    own = Installed(
+        application=testing.application(), source=source.Source(folder=Path(), files={}), locks={}, secrets={"KEY": "x"}
+    )
+    there = replace(own, prefix="LAB_AGAINST_SECRET_")
+    found = [
+        own_images.service(each, testing.server(), own_images.PLACE)["environment"]["KEY"] for each in (own, there)
+    ]
+    assert found == ["${LAB_SECRET_0}", "${LAB_AGAINST_SECRET_0}"]
