@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 import pytest
 from rich.console import Console, RenderableType
 
+from wsgilab.model import CellResult
 from wsgilab.model.errors import LabError
 
 Given = ParamSpec("Given")
@@ -39,3 +40,8 @@ def table(text: str) -> list[tuple[str, ...]]:
     """The rows of a table, a line each, with ` | ` between their cells; a backslash and an n are a new line."""
     rows = (re.split(r"(?:^| )\|(?= |$)", line.strip()) for line in text.strip().splitlines())
     return [tuple(cell.strip().replace(r"\n", "\n") for cell in row) for row in rows]
+
+
+def warned(result: CellResult) -> tuple[str, ...]:
+    """The words of a cell's warnings."""
+    return tuple(each.text for each in result.warnings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wsgilab.analysis import stats
 from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
 from wsgilab.analysis.network import Network, lossy
-from wsgilab.model import BoundBy, Cell, CellFigures, Gate, Run, Server, TrialReport
+from wsgilab.model import BoundBy, Cell, CellFigures, CellWarning, Gate, Run, Server, TrialReport
 from wsgilab.model.text import counted, number
 from wsgilab.system import cpus
 
@@ -234,9 +234,7 @@ _IN_PLACE: Mapping[Gate, BoundBy] = {
 }
 
 
-def unless_spoilt(
-    figures: CellFigures, swarms: Sequence[TrialReport], warnings: Iterable[tuple[Gate | None, str]]
-) -> Reason:
+def unless_spoilt(figures: CellFigures, swarms: Sequence[TrialReport], warnings: Iterable[CellWarning]) -> Reason:
     """What the figures are bound by, unless a broken gate spoils that: then the gate and its warning.
 
     Reasons other than cores rest on requests in flight. Each of these gates means that not all of them were counted,
@@ -248,11 +246,14 @@ def unless_spoilt(
         # Whatever else went wrong may have gone wrong because of that.
         return bound_by, figures.because
     by_cores = bound_by in _BY_CORES and (bound_by == "generator" or answered >= figures.failures + figures.cut_off)
-    for gate, warning in warnings:
+    for each in warnings:
         # Users that waited for segments to be sent again are what breaks the steady state.
-        holds = (by_cores and (bound_by, gate) != ("gil", "processes")) or (bound_by, gate) == ("network", "little")
-        if gate is not None and gate in _IN_PLACE and not holds:
-            return _IN_PLACE[gate], warning
+        holds = (by_cores and (bound_by, each.gate) != ("gil", "processes")) or (bound_by, each.gate) == (
+            "network",
+            "little",
+        )
+        if each.gate is not None and each.gate in _IN_PLACE and not holds:
+            return _IN_PLACE[each.gate], each.text
     return bound_by, figures.because
 
 

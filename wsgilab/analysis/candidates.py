@@ -237,12 +237,12 @@ def _exclusion(run: Run, result: CellResult, by_cell: ByCell) -> str | None:
     if is_for_development(run.servers[cell.server]):
         return DEVELOPMENT
     if result.figures is None:
-        return f"not measured: {result.warnings[0]}" if result.warnings else "not measured"
+        return f"not measured: {result.warnings[0].text}" if result.warnings else "not measured"
     if result.broken_gates:
         return f"its figures are not to be relied on: {'; '.join(broken(run, cell, by_cell[cell]).values())}"
     in_order = sorted(by_cell[cell], key=lambda each: each.block)
     if failed := list(failed_trials(in_order, planned=0, unit="trials")):
-        return f"{failed[0]} (--resume {run.id} tries them again)"
+        return f"{failed[0].text} (--resume {run.id} tries them again)"
     answered, due = flow(reports(by_cell[cell]))
     if answered < RATE_LIMIT * due:
         return f"does not keep up with {cell.rate:g} requests/s: it answered {answered} of {due} that were due"

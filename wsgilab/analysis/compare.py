@@ -83,6 +83,19 @@ def so_far(run: Run, observations: Iterable[Observation]) -> Comparison:
     return _uncompared(run, given, [cell_result(run, cell, by_cell[cell]) for cell in cells])
 
 
+def decided_so_far(run: Run, observations: Iterable[Observation]) -> tuple[int, int]:
+    """How many comparisons would be decided if the run ended now, those that are the same within 2 % with them, and of how many.
+
+    Of those that a budget is for, without the ones of which a broken gate lets nothing be concluded. A look before the end: see
+    `so_far`. So it is good for a count alone, and nothing may follow from it.
+    """
+    given = list(observations)
+    known = paired_comparisons(run, grouped(undisturbed(run, given)), broken_gates(run, grouped(given)))
+    pairs = [pair for pair in budget.wanted(run) if pair in known.verdicts]
+    decided = [pair for pair in pairs if known.verdicts[pair] != "undecided" or stats.is_same(known.measured[pair][1])]
+    return len(decided), len(pairs)
+
+
 def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     """The figures of an interactive session, which is one load test after another.
 

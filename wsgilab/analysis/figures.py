@@ -12,6 +12,7 @@ from wsgilab.model import (
     Cell,
     CellFigures,
     CellResult,
+    CellWarning,
     Gate,
     Interval,
     LatencyParts,
@@ -64,11 +65,11 @@ def cell_result(
         left_out=len(measured) - len(kept),
         figures=figures,
         rank=None,
-        broken_gates=tuple(dict.fromkeys(gate for gate, _ in found if gate is not None)),
+        broken_gates=tuple(dict.fromkeys(each.gate for each in found if each.gate is not None)),
         warnings=(
             *validity.failed_trials(observations, planned, unit),
             *validity.started_again(observations, unit),
-            *(warning for _, warning in found),
+            *found,
             *_left_out(run, cell, measured, kept, unit),
         ),
         timeline=next((swarm.timeline for swarm in reports(measured) if swarm.timeline is not None), None),
@@ -83,18 +84,19 @@ def broken(run: Run, cell: Cell, observations: Sequence[Observation]) -> Mapping
         return {}
     figures = _figures(run, cell, kept, stats.median_interval)
     found = validity.gates(run, run.servers[cell.server], cell, swarms, figures)
-    return {gate: warning for gate, warning in found if gate is not None}
+    return {each.gate: each.text for each in found if each.gate is not None}
 
 
 def _left_out(
     run: Run, cell: Cell, measured: Sequence[Observation], kept: Sequence[Observation], unit: str
-) -> Iterable[str]:
+) -> Iterable[CellWarning]:
     """A warning about the windows that took no part."""
     if len(kept) < len(measured):
-        yield (
+        without = (
             f"figures are of {len(kept)} of {len(measured)} {unit}, without those in which "
             f"{disturbance.disturbance(run, cell, measured)}"
         )
+        yield CellWarning(kind="left-out", text=without, amount=len(measured) - len(kept))
 
 
 def reports(observations: Iterable[Observation]) -> Sequence[TrialReport]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from wsgilab.analysis.bottleneck import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
 from wsgilab.analysis.network import SENT_AGAIN_S, lossy
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S
-from wsgilab.model import Cell, CellFigures, Gate, Observation, Run, Server, TrialReport
+from wsgilab.model import Cell, CellFigures, CellWarning, Gate, Observation, Run, Server, TrialReport
 from wsgilab.model.text import counted
 from wsgilab.system import cpus
 
@@ -28,98 +28,133 @@ STAMP = "the line `app = StampMiddleware(app)` brings them (docs/applications.md
 """How a server that is not the lab's comes to them."""
 
 
-def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[str]:
+def failed_trials(observations: Sequence[Observation], planned: int, unit: str) -> Iterable[CellWarning]:
     """Warnings about the blocks of a cell that failed, or that were planned and not run. They call an observation `unit`."""
     failed = [observation for observation in observations if observation.swarm is None]
     if failed:
-        yield f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}"
-    if len(observations) < planned:
-        yield f"{planned - len(observations)} of {planned} blocks were not run"
+        yield CellWarning(
+            kind="failed-trials",
+            text=f"{len(failed)} of {len(observations)} {unit} failed: {first_line(failed[-1].reason)}",
+            amount=len(failed),
+        )
+    if (missing := planned - len(observations)) > 0:
+        yield CellWarning(kind="not-run", text=f"{missing} of {planned} blocks were not run", amount=missing)
 
 
-def started_again(observations: Sequence[Observation], unit: str) -> Iterable[str]:
+def started_again(observations: Sequence[Observation], unit: str) -> Iterable[CellWarning]:
     """Warnings about the programs of a cell that ended within the run, and were started again."""
     names = Counter(name for observation in observations for name in observation.restarted)
     for name, count in sorted(names.items()):
-        yield f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
+        again = f"{name} had ended and was started again before {count} of {len(observations)} {unit}"
+        yield CellWarning(kind="restarted", text=again, amount=count)
 
 
 def gates(
     run: Run, server: Server, cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures
-) -> Iterable[tuple[Gate | None, str]]:
+) -> Iterable[CellWarning]:
     """Warnings that a reader must know beside the figures; with the broken gate, where they are not to be compared."""
+    yield from _unanswered_requests(cell, swarms, figures)
+    if (missed := unanswered(cell, swarms)) is not None:
+        yield CellWarning(kind="unanswered", text=missed, amount=max(swarm.unanswered for swarm in swarms))
+    yield from _connections(run, figures)
+    if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
+        had = f"the busiest of {cell.users} had {figures.busiest_user_share:.1f} times an even share of the answers"
+        uneven = f"users were served unevenly: {had}, while others waited as long as p99 says"
+        yield CellWarning(kind="uneven-users", text=uneven, amount=figures.busiest_user_share)
+    if lost := lossy(figures.resent_share):
+        waits = f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
+        yield CellWarning(kind="loss", text=waits, amount=figures.resent_share or 0.0)
+    yield from _of_cores(run, cell, figures)
+    if figures.peak is None:
+        unknown = f"in flight is not known, because its answers have no stamps; {STAMP}"
+        yield CellWarning(kind="no-stamps", text=unknown)
+    yield from _declared(server, figures)
+    window_s = run.experiment.window_s
+    if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
+        takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
+        short = f"{takes}: too short for a steady rate"
+        yield CellWarning(kind="short-window", text=short, amount=figures.service_ms.median)
+    answered, due = flow(swarms)
+    if answered < RATE_LIMIT * due:
+        kept = f"{answered} requests answered of {due} that were due"
+        behind = f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
+        yield CellWarning(kind="behind-schedule", text=behind, amount=1 - answered / due)
+    little = statistics.median(map(in_system, swarms))
+    if cell.users is not None and abs(away := little / cell.users - 1) > LITTLE_TOLERANCE:
+        law = f"throughput x response time is {little:.1f}, not the {cell.users} users"
+        yield CellWarning(kind="little", text=f"{law}: the window was no steady state", gate="little", amount=abs(away))
+
+
+def _unanswered_requests(cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
+    """Warnings about requests that failed, were given up, or began late: gates, where there are more than a few."""
     requests = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
 
-    def above(count: int, gate: Gate) -> Gate | None:
-        return gate if count > FAILURES_LIMIT * requests else None
+    def counting(count: int, gate: Gate, text: str) -> CellWarning:
+        broken = gate if count > FAILURES_LIMIT * requests else None
+        return CellWarning(kind=gate, text=text, gate=broken, amount=count)
 
     if figures.failures:
         kinds = sorted({error for swarm in swarms for error in swarm.errors})
         named = "; ".join(kinds[:2]) + (" and others" if kinds[2:] else "")
-        yield above(figures.failures, "failures"), f"{counted(figures.failures, 'request')} failed: {named}"
+        yield counting(figures.failures, "failures", f"{counted(figures.failures, 'request')} failed: {named}")
     if figures.cut_off:
         effect = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
         given_up = f"{counted(figures.cut_off, 'request')} given up unanswered"
-        yield above(figures.cut_off, "cut-off"), f"{given_up}; {effect}"
+        yield counting(figures.cut_off, "cut-off", f"{given_up}; {effect}")
     if figures.late:
         late = f"{counted(figures.late, 'request')} begun late"
-        yield above(figures.late, "late"), f"{late}: the generator could not keep to its schedule"
-    if (missed := unanswered(cell, swarms)) is not None:
-        yield None, missed
-    yield from _connections(run, figures)
-    if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
-        had = f"the busiest of {cell.users} had {figures.busiest_user_share:.1f} times an even share of the answers"
-        yield None, f"users were served unevenly: {had}, while others waited as long as p99 says"
-    if lost := lossy(figures.resent_share):
-        yield None, f"{lost}: each of them makes a request wait for {SENT_AGAIN_S * 1000:g} ms or more"
-    yield from _of_cores(run, cell, figures)
-    if figures.peak is None:
-        yield None, f"in flight is not known, because its answers have no stamps; {STAMP}"
+        yield counting(figures.late, "late", f"{late}: the generator could not keep to its schedule")
+
+
+def _declared(server: Server, figures: CellFigures) -> Iterable[CellWarning]:
+    """Warnings about more slots or processes than are declared."""
     if server.slots is not None and figures.peak is not None and figures.peak > server.slots:
         slots = f"{figures.peak} requests in flight, but {counted(server.slots, 'slot')} declared"
-        yield "slots", f"{slots}: {PIECES if server.model == 'event-loop' else WRONG}"
+        why = PIECES if server.model == "event-loop" else WRONG
+        yield CellWarning(kind="slots", text=f"{slots}: {why}", gate="slots", amount=figures.peak)
     if server.processes is not None and figures.processes is not None and figures.processes > server.processes:
         declared = f"{server.processes} {'is' if server.processes == 1 else 'are'} declared"
-        yield "processes", f"{figures.processes} processes answered, but {declared}: {WRONG}"
-    window_s = run.experiment.window_s
-    if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
-        takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
-        yield None, f"{takes}: too short for a steady rate"
-    answered, due = flow(swarms)
-    if answered < RATE_LIMIT * due:
-        kept = f"{answered} requests answered of {due} that were due"
-        yield None, f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
-    little = statistics.median(map(in_system, swarms))
-    if cell.users is not None and abs(little / cell.users - 1) > LITTLE_TOLERANCE:
-        law = f"throughput x response time is {little:.1f}, not the {cell.users} users"
-        yield "little", f"{law}: the window was no steady state"
+        answered = f"{figures.processes} processes answered, but {declared}: {WRONG}"
+        yield CellWarning(kind="processes", text=answered, gate="processes", amount=figures.processes)
 
 
-def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[tuple[Gate | None, str]]:
+def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
     """Warnings about others on the cores."""
     if figures.disturbed:
-        yield "neighbour", figures.disturbed
+        yield CellWarning(kind="neighbour", text=figures.disturbed, gate="neighbour", amount=_of_others(figures))
     if figures.throttled:
-        yield "throttled", figures.throttled
+        yield CellWarning(kind="throttled", text=figures.throttled, gate="throttled")
     generator = generator_used(run, figures)
     if generator.share >= GENERATOR_LIMIT:
-        yield "generator", f"{generator}: {generator.it} may be what is measured"
+        full = f"{generator}: {generator.it} may be what is measured"
+        yield CellWarning(kind="generator", text=full, gate="generator", amount=generator.share)
     if not cell.cores:
         return
     if not run.lanes and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.generator_cpus):
-        yield None, "server and generator share a core: both are slower for it"
+        yield CellWarning(kind="shared-core", text="server and generator share a core: both are slower for it")
     if figures.backend_cpu is not None and cpus.parse(run.server_cpus[cell.cores]) & cpus.parse(run.backend_cpus):
-        yield None, "server and backends share a core: both are slower for it"
+        yield CellWarning(kind="shared-core", text="server and backends share a core: both are slower for it")
 
 
-def _connections(run: Run, figures: CellFigures) -> Iterable[tuple[None, str]]:
+def _of_others(figures: CellFigures) -> float:
+    """The share of the server's or the generator's cores that others took, whichever is more."""
+    of_cores = (each for each in (figures.server_others, figures.generator_others) if each is not None)
+    return max((each.high or each.median for each in of_cores), default=0.0)
+
+
+def _connections(run: Run, figures: CellFigures) -> Iterable[CellWarning]:
     if figures.slow_connections:
         slow = counted(figures.slow_connections, "connection")
         why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
-        yield None, f"{slow} took {SLOW_CONNECTION_S:g} s or more to open: {why}"
+        yield CellWarning(
+            kind="slow-connections",
+            text=f"{slow} took {SLOW_CONNECTION_S:g} s or more to open: {why}",
+            amount=figures.slow_connections,
+        )
     if figures.reopened:
         were = f"{counted(figures.reopened, 'kept connection')} {'was' if figures.reopened == 1 else 'were'}"
-        yield None, f"{were} closed by the server unannounced, and opened anew"
+        anew = f"{were} closed by the server unannounced, and opened anew"
+        yield CellWarning(kind="reopened", text=anew, amount=figures.reopened)
 
 
 def first_line(reason: str) -> str:

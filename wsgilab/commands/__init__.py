@@ -17,7 +17,7 @@ from wsgilab.commands.measure import (
     usual_servers,
 )
 from wsgilab.commands.predict import Asked, predict
-from wsgilab.commands.stored import recommend, report
+from wsgilab.commands.stored import FORMATS, recommend, report
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
 from wsgilab.run.workspace import PROJECT, Workspace, with_catalogue, workspace
@@ -28,6 +28,7 @@ __all__ = [
     "CLAIM_GROUPS",
     "COMPARED_FORMATS",
     "DEFAULT_EXPERIMENT",
+    "FORMATS",
     "LISTED_FORMATS",
     "PROJECT",
     "Asked",

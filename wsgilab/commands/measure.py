@@ -1,5 +1,6 @@
 """`lab.run` and `lab.claims`: from a file and options to an experiment, and to what its observations say."""
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,8 +34,8 @@ APPLICATION_EXPERIMENT = "experiments/application.yaml"
 CLAIM_GROUPS: Mapping[str, str] = {"flask": "claims", "servers": "claims-servers"}
 """The lab's own claims: a group's name -> that of its experiment, and of its file in experiments/. The first is the default."""
 
-_OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port")
-"""Options that a resumed run may be given: where it runs, and how it is watched."""
+_OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port", "verbose")
+"""Options that a resumed run may be given: where it runs, and how it is watched and printed."""
 
 
 def run(
@@ -53,8 +54,8 @@ def run(
     least = None if need is None else parse_need(need)
     if (limit is not None or least is not None) and not _has_versions(options, workspace):
         raise UsageError(
-            f"{f'--fail-on {fail_on}' if limit is not None else f'--need {need}'}: judges two versions of an application; name the other with --against, or have "
-            f"{called('lab.compare')} judge two runs"
+            f"{f'--fail-on {fail_on}' if limit is not None else f'--need {need}'}: judges two versions of an application; name the other "
+            f"with --against, or have {called('lab.compare')} judge two runs"
         )
     if options.url is not None:
         return _run_url(options, console, workspace)
@@ -63,7 +64,8 @@ def run(
         experiment = _experiment(options, catalogue, testbed)
         return against.compared(experiment, options, catalogue, lambda text: stored.say(console, text))
 
-    found = runner.run(options, choose, stored.conclude, console, with_catalogue(workspace, options.catalogue))
+    conclude = functools.partial(stored.conclude, verbose=options.verbose)
+    found = runner.run(options, choose, conclude, console, with_catalogue(workspace, options.catalogue))
     if found.versions is not None and (limit is not None or least is not None):
         compared.judge(found.versions, limit, least, console)
     return found
@@ -75,7 +77,18 @@ def _has_versions(options: RunOptions, workspace: Workspace) -> bool:
     return bool(Store.find(workspace.results, options.resume).run().experiment.counterparts)
 
 
-_OF_A_URL = ("url", "get", "runtime", "blocks", "precision", "max_blocks", "budget_s", "seed", "generator_cores")
+_OF_A_URL = (
+    "url",
+    "get",
+    "runtime",
+    "blocks",
+    "precision",
+    "max_blocks",
+    "budget_s",
+    "seed",
+    "generator_cores",
+    "verbose",
+)
 
 
 def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
@@ -103,7 +116,8 @@ def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Com
             generator_cores=options.generator_cores,
         )
 
-    return runner.run(replace(options, runtime="local"), choose, stored.conclude, console, workspace)
+    conclude = functools.partial(stored.conclude, verbose=options.verbose)
+    return runner.run(replace(options, runtime="local"), choose, conclude, console, workspace)
 
 
 def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:

@@ -3,12 +3,17 @@
 Nothing here measures anything.
 """
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from wsgilab.analysis.versions import whole
+from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Comparison, Wish
-from wsgilab.model.text import visible
-from wsgilab.report import terminal
+from wsgilab.model.errors import UsageError
+from wsgilab.model.text import called, visible
+from wsgilab.report import markdown, terminal
+from wsgilab.report.comparison import comparison_json
 from wsgilab.results.store import Store
 from wsgilab.run.workspace import Workspace, shown, signals_raise
 
@@ -32,35 +37,74 @@ def write(store: Store) -> Comparison:
     return comparison
 
 
-def conclude(store: Store, console: Console) -> Comparison:
-    """Write the comparison, and print it; of a user's own application with what to run at the end."""
+def conclude(store: Store, console: Console, *, verbose: bool = False) -> Comparison:
+    """Write the comparison, and print its summary or, with `verbose`, every table; of a user's own application then with the advice."""
     comparison = write(store)
     if comparison.versions is None:
-        console.print(terminal.comparison(comparison, console.width))
+        shown_as = terminal.comparison if verbose else terminal.summary
+        console.print(shown_as(comparison, console.width))
     else:
         from wsgilab.report import ab
 
         console.print(ab.on_terminal(comparison.versions, console.width))
         say(console, f"The two versions, and how to read it: {shown(store.folder)}/against.html")
+    more = "" if verbose else f", or {called('lab.report')} --run {comparison.run.id} --verbose"
     say(
         console,
-        f"Results, with every column, the warnings of each cell, and how to read them: {shown(store.folder)}/comparison.md",
+        f"Every table, the warnings of each cell, and how to read them: {shown(store.folder)}/comparison.md{more}",
     )
     say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
-    if (
-        comparison.run.experiment.application is not None
-        and comparison.versions is None
-        and comparison.capacity is None
-    ):
+    if comparison.versions is not None or comparison.capacity is not None:
+        return comparison
+    if comparison.advice:
+        say(
+            console,
+            f"Which server to run, and when that would change: {called('lab.recommend')} --run {comparison.run.id}",
+        )
+    if verbose and comparison.run.experiment.application is not None:
         console.print()
         console.print(terminal.advice(comparison))
     return comparison
 
 
-def report(name: str, console: Console, workspace: Workspace) -> Comparison:
-    """Compare, write and print a stored run again, from its folder alone. Raises StoreError."""
+FORMATS = ("terminal", "markdown", "json")
+"""What a stored run can be printed as."""
+
+
+def report(
+    name: str,
+    console: Console,
+    workspace: Workspace,
+    *,
+    form: str | None = None,
+    columns: Sequence[str] = (),
+    verbose: bool = False,
+) -> Comparison:
+    """Compare, write and print a stored run again, from its folder alone.
+
+    With a `form` of FORMATS, or with `columns`, it is only printed. Raises StoreError, and SpecError for what cannot be printed.
+    """
+    if form is not None:
+        check_known([form], FORMATS, "--format", "format")
+    if verbose and (columns or form not in (None, "terminal")):
+        raise UsageError(
+            "--verbose: prints every table on a terminal; leave out --columns and --format, or leave this out"
+        )
     with signals_raise():
-        return conclude(Store.find(workspace.results, name), console)
+        store = Store.find(workspace.results, name)
+        if form is None and not columns:
+            return conclude(store, console, verbose=verbose)
+        comparison = whole(store.run(), store.observations(), duets=store.duets())
+        if form == "json":
+            say(console, comparison_json(comparison, columns))
+        elif form == "markdown":
+            say(console, markdown.printed(comparison, columns))
+        elif columns:
+            console.print(terminal.chosen(comparison, columns, console.width))
+        else:
+            shown_as = terminal.comparison if verbose else terminal.summary
+            console.print(shown_as(comparison, console.width))
+        return comparison
 
 
 def recommend(wish: Wish, name: str, console: Console, workspace: Workspace) -> None:

@@ -94,6 +94,7 @@ def build(
         "resume": "go on with this run (its id, or latest) where it stopped",
         "watch": "show the run in the web UI while it is under way",
         "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+        "verbose": "print every table at the end, and not only the answer and what was found",
     }
 )
 def run(
@@ -122,6 +123,7 @@ def run(
     resume: str | None = None,
     watch: bool = False,
     port: str | None = None,
+    verbose: bool = False,
 ) -> None:
     """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
     options = commands.RunOptions(
@@ -147,6 +149,7 @@ def run(
         resume=resume,
         watch=watch,
         port=number(port, "--port"),
+        verbose=verbose,
     )
     raise_for_failed(commands.run(options, commands.console(), commands.workspace(), fail_on, need), site)
 
@@ -228,10 +231,25 @@ def capacity(
     raise_for_failed(commands.capacity(options, sought, commands.console(), commands.workspace()), site)
 
 
-@task(help={"run": "a run's id, a part of it that no other has, or its folder (default: the latest)"})
-def report(_: Context, run: str = "latest") -> None:
+@task(
+    help={
+        "run": "a run's id, a part of it that no other has, or its folder (default: the latest)",
+        "format": f"only print it, as {', '.join(commands.FORMATS[:-1])} or {commands.FORMATS[-1]} (default: on the terminal)",
+        "columns": "only print these columns of its tables: server,requests/s (with --format json: keys of its cells)",
+        "verbose": "print every table, and not only the answer and what was found",
+    }
+)
+def report(
+    _: Context,
+    *,
+    run: str = "latest",
+    format: str | None = None,  # noqa: A002 - the option's name
+    columns: str | None = None,
+    verbose: bool = False,
+) -> None:
     """Compare and render a stored run again, from its folder alone."""
-    commands.report(run, commands.console(), commands.workspace())
+    chosen = names(columns, "--columns")
+    commands.report(run, commands.console(), commands.workspace(), form=format, columns=chosen, verbose=verbose)
 
 
 @task(

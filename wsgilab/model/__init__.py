@@ -30,6 +30,7 @@ from wsgilab.model.comparison import (
     BudgetOutcome,
     CellFigures,
     CellResult,
+    CellWarning,
     Comparison,
     CostRatio,
     CostVerdict,
@@ -43,6 +44,7 @@ from wsgilab.model.comparison import (
     RequestFigures,
     Scaling,
     Verdict,
+    WarningKind,
 )
 from wsgilab.model.experiment import (
     Arrivals,
@@ -106,6 +108,7 @@ __all__ = [
     "CellOfRuns",
     "CellResult",
     "CellSide",
+    "CellWarning",
     "CheckOutcome",
     "Claim",
     "ClaimResult",
@@ -171,6 +174,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "Versions",
+    "WarningKind",
     "Weight",
     "Wish",
     "Workload",

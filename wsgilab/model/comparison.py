@@ -41,9 +41,49 @@ BoundBy = Literal[
 """`neighbour`, `throttled`, and from `failures` on: no reason is known, because that gate broke. `declaration` stands for `slots` and
 `processes`."""
 Gate = Literal["neighbour", "throttled", "generator", "little", "slots", "processes", "failures", "cut-off", "late"]
+WarningKind = Literal[
+    "failed-trials",
+    "not-run",
+    "restarted",
+    "failures",
+    "cut-off",
+    "late",
+    "unanswered",
+    "slow-connections",
+    "reopened",
+    "uneven-users",
+    "loss",
+    "neighbour",
+    "throttled",
+    "generator",
+    "shared-core",
+    "no-stamps",
+    "slots",
+    "processes",
+    "short-window",
+    "behind-schedule",
+    "little",
+    "left-out",
+    "not-compared",
+    "cost",
+    "few-blocks",
+]
+"""What a warning is about. Those that break a gate have its name. The last three are about a comparison, not about a cell."""
 Verdict = Literal["faster", "slower", "undecided"]
 CostVerdict = Literal["less", "more", "undecided"]
 """A request takes less CPU time than one of the reference, or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellWarning:
+    """What a reader must know beside the figures of a cell."""
+
+    kind: WarningKind
+    text: str
+    gate: Gate | None = None
+    """The one that is broken, so that the figures are not to be compared; None where none is."""
+    amount: float = 0.0
+    """How much there was of it, in any unit: of the warnings of a kind, the worst has most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +210,7 @@ class CellResult:
     """None where nothing is compared, or nothing may be concluded from its figures."""
     broken_gates: tuple[Gate, ...]
     """Why no comparison is drawn from these figures; each has a warning too."""
-    warnings: tuple[str, ...]
+    warnings: tuple[CellWarning, ...]
     timeline: Timeline | None = None
     """Of its first block that has one."""
     left_out: int = 0

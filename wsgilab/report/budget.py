@@ -1,9 +1,11 @@
 """What a run with a budget has decided, what it left, and what that would take: the sentences of every format."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from wsgilab.model import Comparison, OpenComparison
+from wsgilab.analysis.stats import FEWEST_PAIRED, SAME
+from wsgilab.model import BudgetOutcome, Comparison, OpenComparison, PairResult
 from wsgilab.report import tables
 
 _NAMED = 4
@@ -60,3 +62,75 @@ def _time(seconds: float) -> str:
     if seconds < _IN_SECONDS:
         return f"{max(5, 5 * round(seconds / 5))} s"
     return f"{round(seconds / 60)} min"
+
+
+# --- what is open, in short
+
+
+def open_questions(comparison: Comparison) -> Sequence[str]:
+    """How many comparisons are decided, what is open, and what it would take to settle that: three sentences at most. Empty where
+    nothing is compared."""
+    if comparison.budget is not None:
+        return tuple(_of_budget(comparison, comparison.budget))
+    return tuple(_of_blocks(comparison))
+
+
+def _of_budget(comparison: Comparison, found: BudgetOutcome) -> Iterable[str]:
+    yield sentences(comparison)[0]
+    near = [each for each in found.left if each.more_s is not None and each.more_s <= _LONGEST_S]
+    if near:
+        nearest, more_s = near[0], math.fsum(each.more_s or 0.0 for each in near)
+        where = tables.brief(comparison, nearest.cell)
+        settle = "settle it" if len(near) == 1 else f"settle {len(near)}"
+        yield (
+            f"Open: {len(found.left)}. About {_time(more_s)} more may {settle} "
+            f"(--budget {_rounded(found.budget_s + more_s)}); the nearest is {nearest.cell.server} against {nearest.other} "
+            f"({where}): {_time(nearest.more_s or 0.0)}."
+        )
+    if far := len(found.left) - len(near):
+        yield f"Too close to tell in any reasonable time: {far}."
+
+
+def _rounded(seconds: float) -> str:
+    """A budget, as the option takes it."""
+    return f"{10 * math.ceil(seconds / 10)}s" if seconds < _IN_SECONDS else f"{math.ceil(seconds / 60)}min"
+
+
+def _of_blocks(comparison: Comparison) -> Iterable[str]:
+    """Without a budget: the same in blocks, of which a run has the same number for all cells."""
+    sound = [pair for pair in comparison.pairs if not pair.broken_gates]
+    left = [pair for pair in sound if pair.verdict == "undecided" and not pair.same]
+    spoilt = len(comparison.pairs) - len(sound)
+    if comparison.pairs:
+        first = f"{len(sound) - len(left)} of {len(sound)} comparisons are decided."
+        yield first + (f" Of {spoilt} more nothing is concluded, because of broken gates." if spoilt else "")
+    blocks = comparison.run.experiment.blocks
+    needed = [(_blocks(pair, blocks), pair) for pair in left]
+    near = sorted(((many, pair) for many, pair in needed if many is not None), key=lambda each: each[0])
+    if near:
+        most, (fewest, nearest) = near[-1][0], near[0]
+        where = tables.brief(comparison, nearest.cell)
+        settle = "settle it" if len(near) == 1 else f"settle {len(near)}"
+        yield (
+            f"Open: {len(left)}. With --blocks {most}, {most / blocks:.2g} times as long, a run may {settle}; the nearest is "
+            f"{nearest.cell.server} against {nearest.reference} ({where}): {fewest} blocks."
+        )
+    if far := len(left) - len(near):
+        yield f"Too close to tell in any reasonable time: {far}."
+
+
+_MOST_TIMES = 16
+"""A run that is so many times as long is not worth its time."""
+
+
+def _blocks(pair: PairResult, blocks: int) -> int | None:
+    """How many blocks may decide a comparison, were its ratio what it seems: the interval shrinks with the root of their number.
+    None where that is too many."""
+    ratio = pair.ratio
+    if ratio.low is None or ratio.high is None or not ratio.low > 0:
+        # Below the fewest that a comparison needs, there is no interval.
+        return max(2 * blocks, FEWEST_PAIRED)
+    away, reach = abs(math.log(ratio.median)) - math.log(1 + SAME), math.log(ratio.high / ratio.low) / 2
+    if away <= 0 or (reach / away) ** 2 > _MOST_TIMES:
+        return None
+    return max(blocks + 1, math.ceil(blocks * (reach / away) ** 2))

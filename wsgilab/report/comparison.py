@@ -1,10 +1,12 @@
 """`comparison.yaml`, schema 1: what a run says, for a program. Keys may be added; those that are there stay."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, NotRequired, cast
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
+from wsgilab.experiment.parsing import check_known
 from wsgilab.model import (
     Arrivals,
     BoundBy,
@@ -25,11 +27,13 @@ from wsgilab.model import (
     ScalabilityLaw,
     Scaling,
     ServerCapacity,
+    WarningKind,
     Wish,
 )
 from wsgilab.model.rounding import Digits, Median
+from wsgilab.report.findings import FindingKind, findings
 from wsgilab.report.recommendation import Recommendation, recommendations
-from wsgilab.report.yaml import Conditions, Flat, Identity, NamedCell, conditions, dump, entry, named
+from wsgilab.report.yaml import Conditions, Flat, Identity, NamedCell, conditions, dump, entry, named, plain
 
 
 class TrialCounts(TypedDict):
@@ -158,6 +162,8 @@ class CellEntry(NamedCell, FiguresEntry):
     """So many of the blocks take no part in the figures, because others disturbed them; absent where none did."""
     warnings: tuple[str, ...]
     """What a reader must know beside the figures."""
+    warning_kinds: NotRequired[tuple[WarningKind, ...]]
+    """What each of `warnings` is about, in their order; absent in files of a lab that did not say."""
     busiest_user_share: NotRequired[Annotated[float, Digits(2)]]
     """The answers of the user who had most, over an even share: 1.0 is even, 8.0 of 8 users is one who had all. With kept
     connections a user is a connection. Absent where that was not counted, or users had too few answers each."""
@@ -176,6 +182,8 @@ class AdviceEntry(Conditions):
     """The one to run. Null where it is undecided and, where none is `tied`, where none may be advised."""
     tied: tuple[str, ...]
     """All that cannot be told from the fastest that may be advised, that one first."""
+    verdict: NotRequired[str]
+    """In words, with what speaks against the server."""
     why: str
     """Why this one."""
     runner_up: str | None
@@ -236,6 +244,15 @@ class CapacityEntry(TypedDict):
     """Which server has the most capacity, for each of the conditions."""
 
 
+class FindingEntry(TypedDict):
+    """Something that the run found."""
+
+    kind: FindingKind
+    """What it is about."""
+    text: str
+    """A sentence, with its figure. Conditions that most cells have are not named."""
+
+
 class ComparisonFile(TypedDict):
     """What a run of wsgilab says: the figures of every cell, and the comparisons that follow from them."""
 
@@ -255,6 +272,8 @@ class ComparisonFile(TypedDict):
     """What difference the machines of targets make; empty unless two of them have blocks."""
     advice: list[AdviceEntry]
     """Which server to run, for each of the conditions under which servers were compared."""
+    findings: NotRequired[list[FindingEntry]]
+    """What the run found, in at most twelve sentences: who is best for what, what binds whom, what was surprising."""
     budget: NotRequired[BudgetEntry]
     """What the budget has decided, and what it left; absent without one."""
     predictions: NotRequired[tuple[Annotated[Prediction, Flat()], ...]]
@@ -267,6 +286,20 @@ class ComparisonFile(TypedDict):
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     """The comparison as YAML; figures rounded to what the method can tell."""
+    return {"comparison.yaml": dump(_document(comparison), ComparisonFile)}
+
+
+def comparison_json(comparison: Comparison, keys: Sequence[str] = ()) -> str:
+    """The same as JSON; with `keys` the list of its cells, each with these alone. Raises SpecError for a key that cells have not."""
+    document: Any = plain(_document(comparison), ComparisonFile)
+    if keys:
+        known = dict.fromkeys(key for cell in document["cells"] for key in cell)
+        check_known(keys, known, "--columns", "key")
+        document = [{key: cell.get(key) for key in keys} for cell in document["cells"]]
+    return json.dumps(document, indent=2)
+
+
+def _document(comparison: Comparison) -> ComparisonFile:
     run = comparison.run
     document: ComparisonFile = {
         "schema": run.schema,
@@ -285,6 +318,7 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
         "drift": comparison.drift,
         "machines": comparison.machines,
         "advice": [_advice(each) for each in recommendations(comparison)],
+        "findings": [{"kind": each.kind, "text": each.text} for each in findings(comparison)],
     }
     if comparison.budget is not None:
         document["budget"] = entry(BudgetEntry, comparison.budget)
@@ -295,7 +329,7 @@ def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     if (found := comparison.capacity) is not None:
         groups: list[CapacityGroupEntry] = [{**conditions(each.cells[0]), "best": each.best} for each in found.groups]
         document["capacity"] = entry(CapacityEntry, found, groups=groups)
-    return {"comparison.yaml": dump(document, ComparisonFile)}
+    return document
 
 
 def _cell(result: CellResult) -> CellEntry:
@@ -310,7 +344,8 @@ def _cell(result: CellResult) -> CellEntry:
         "blocks": result.blocks,
         **({"left_out": result.left_out} if result.left_out else {}),
         "broken_gates": result.broken_gates,
-        "warnings": result.warnings,
+        "warnings": tuple(each.text for each in result.warnings),
+        "warning_kinds": tuple(each.kind for each in result.warnings),
         **({} if share is None else {"busiest_user_share": share}),
         **({"by_request": by_request} if by_request else {}),
     }
@@ -338,6 +373,7 @@ def _advice(words: Recommendation) -> AdviceEntry:
         "wish": advice.wish,
         "server": advice.server,
         "tied": advice.tied,
+        "verdict": words.verdict,
         "why": words.why,
         "runner_up": None if advice.runner_up is None else advice.runner_up.cell.server,
         "costs": words.costs,

@@ -3,21 +3,21 @@
 Everything is computed here or before; the template lays out. Whatever comes from a run passes `page`, which escapes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
 from markupsafe import Markup
 
 from wsgilab.model import Comparison, by_conditions
-from wsgilab.report import budget, capacity, machines, markdown, prediction, recommendation, reproduce, tables
+from wsgilab.report import budget, capacity, machines, markdown, prediction, recommendation, reproduce, tables, versions
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
+from wsgilab.report.findings import Finding, findings, question, unless
 from wsgilab.report.legend import legend
 from wsgilab.report.page import page
 from wsgilab.report.tables import Column, Table
-from wsgilab.report.versions import findings
 
 PLOTS = "plots"
 """The folder of the charts' files."""
@@ -70,6 +70,8 @@ class _Workload:
     """Everything about one workload."""
 
     title: str
+    anchor: str
+    """Where the page has it."""
     shown: tuple[_Shown, ...]
     groups: tuple[_ReportGroup, ...]
 
@@ -97,14 +99,17 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
     )
     named = list(workloads(comparison))
+    drawn = {each.figure.section for each in shown}
     return page(
         "report.html",
+        title=question(comparison),
+        unless=unless(comparison),
         run=run,
         trials=f"{comparison.measured} of {comparison.trials} trials measured",
         machine=machines.machine(run),
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
-        findings=findings(comparison.versions) if comparison.versions else (),
+        versions=versions.findings(comparison.versions) if comparison.versions else (),
         budget=budget.sentences(comparison),
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),
@@ -114,13 +119,15 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         capacity_shown=of("capacity"),
         rule=recommendation.RULE,
         advice=recommendation.recommendations(comparison),
+        findings=[(each.text, _anchor(each, named, drawn)) for each in findings(comparison)],
         workloads=[
             _Workload(
                 title=tables.workload(run, name),
+                anchor=f"load-{number}",
                 shown=of("load", name),
                 groups=tuple(group for (workload, *_), group in grouped.items() if workload == name),
             )
-            for name in named
+            for number, name in enumerate(named, 1)
         ],
         timelines=[each for name in named for each in of("timeline", name)],
         parts=[
@@ -139,6 +146,13 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         stacks=_sheet(reproduce.stacks(run)),
         legend=list(legend(comparison)),
     )
+
+
+def _anchor(finding: Finding, named: Sequence[str], drawn: Collection[Section]) -> str:
+    """Where the page has the evidence of a finding: the part with its charts, or else the tables of its workload, or of all."""
+    if finding.part == "advice" or (finding.part in drawn and finding.part != "load"):
+        return finding.part
+    return f"load-{named.index(finding.workload) + 1}" if finding.workload in named else "load"
 
 
 def _shown(figure: Figure, drawn: Sequence[str]) -> _Shown:
@@ -184,7 +198,7 @@ def _warnings(comparison: Comparison) -> Table:
                 result.cell.server,
                 tables.describe(comparison, result.cell),
                 ", ".join(result.broken_gates) or tables.MISSING,
-                "; ".join(result.warnings),
+                "; ".join(each.text for each in result.warnings),
             )
             for result in comparison.cells
             if result.warnings or result.broken_gates

@@ -9,11 +9,11 @@ from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment import plan
 from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
-from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables
+from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables, versions
 from wsgilab.report.charts.figure import Figure, Section, one_line
+from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.legend import legend
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
-from wsgilab.report.versions import findings
 
 # Names, versions and log lines come from files and servers: they must not become markup.
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]<>|#~&$"})
@@ -33,26 +33,11 @@ def comparison_md(comparison: Comparison, figures: Sequence[Figure] = ()) -> Map
 
 
 def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
-    run = comparison.run
-    yield f"# {escape(run.experiment.name)}: {_extent(comparison)}"
-    yield ""
-    if comparison.versions is not None:
-        yield from (f"- **{escape(each)}**" for each in findings(comparison.versions))
-        yield ""
-        yield "What follows is of the application as it is; [against.md](against.md) has the two versions beside each other."
-        yield ""
-    yield escape(f"Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
-    yield ""
-    yield escape(statistics(comparison)) if comparison.interleaved else interactive()
-    for note in (*budget.sentences(comparison), *run.notes):
-        yield f"- {escape(note)}"
-    if comparison.failed:
-        unit = "trials" if comparison.interleaved else "seconds"
-        yield f"- {comparison.failed} {unit} failed; see the warnings."
-    yield ""
+    yield from _head(comparison)
     if (capacities := capacity.table(comparison)) is not None:
         yield from titled(replace(capacities, notes=tuple(capacity.sentences(comparison))))
         yield from _images(figures, "capacity")
+    yield from _found(comparison)
     if (answer := tables.answer(comparison)) is not None:
         yield from titled(answer)
         yield from _images(figures, "answer")
@@ -76,11 +61,52 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     if (effects := machines.effects(comparison)) is not None:
         yield from titled(effects)
     if comparison.interleaved:
-        yield from _reproduced(run)
+        yield from _reproduced(comparison.run)
     yield "## How to read it"
     yield ""
     for term, meaning in legend(comparison):
         yield f"- **{term}**: {meaning}"
+
+
+def _head(comparison: Comparison) -> Iterable[str]:
+    run = comparison.run
+    extent = f"{run.experiment.name}: {_extent(comparison)}"
+    yield f"# {escape(question(comparison) if comparison.interleaved else extent)}"
+    yield ""
+    if comparison.versions is not None:
+        yield from (f"- **{escape(each)}**" for each in versions.findings(comparison.versions))
+        yield ""
+        yield "What follows is of the application as it is; [against.md](against.md) has the two versions beside each other."
+        yield ""
+    first = f"{extent}. " if comparison.interleaved else ""
+    yield escape(f"{first}Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
+    yield ""
+    yield escape(statistics(comparison)) if comparison.interleaved else interactive()
+    for note in (*budget.sentences(comparison), *run.notes):
+        yield f"- {escape(note)}"
+    if comparison.failed:
+        unit = "trials" if comparison.interleaved else "seconds"
+        yield f"- {comparison.failed} {unit} failed; see the warnings."
+    yield ""
+
+
+def _found(comparison: Comparison) -> Iterable[str]:
+    if found := findings(comparison):
+        yield "## What was found"
+        yield ""
+        yield escape(f"With {unless(comparison)}:")
+        yield ""
+        yield from (f"- {escape(each.text)}" for each in found)
+        yield ""
+
+
+def printed(comparison: Comparison, columns: Sequence[str] = ()) -> str:
+    """The comparison without figures; with `columns`, the table of each workload and its conditions with these alone. Raises
+    SpecError for a column that there is not."""
+    if not columns:
+        return "\n".join(_lines(comparison, ())).rstrip()
+    shown = tables.with_columns(tables.groups(comparison), columns)
+    return "\n".join(line for each in shown for line in titled(each)).rstrip()
 
 
 def advice(comparison: Comparison) -> Iterable[str]:

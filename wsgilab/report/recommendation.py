@@ -15,10 +15,12 @@ from wsgilab.model import (
     Cost,
     CostContrast,
     Interval,
+    Run,
     ServerContrast,
 )
 from wsgilab.model.text import counted, number
 from wsgilab.report import tables
+from wsgilab.report.objections import objections_to
 
 RULE = (
     "A server is advised if it is faster than every other one for sure. Where several cannot be told apart, one of them is "
@@ -38,11 +40,16 @@ class Recommendation:
     title: str
     """The conditions and the wish."""
     verdict: str
-    """`Run gunicorn-gevent.`, `Undecided.` or `None.`"""
+    """`Run gunicorn-gevent, although ...`, `Any of these: a, b.`, `Undecided.` or `No server qualifies.`"""
     why: str
     costs: str
     """What the runner-up costs, and saves; empty without one."""
     changes: tuple[str, ...]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it names one server to run, or several of which any will do."""
+        return self.advice.server is not None or bool(self.advice.suitable)
 
     @property
     def points(self) -> Sequence[tuple[str, Sequence[str]]]:
@@ -67,15 +74,25 @@ def recommendations(comparison: Comparison) -> Sequence[Recommendation]:
 
 def recommendation(comparison: Comparison, advice: Advice) -> Recommendation:
     """One advice of a comparison."""
-    verdict = "Undecided." if advice.tied else "None."
     return Recommendation(
         advice=advice,
         title=_title(comparison, advice),
-        verdict=verdict if advice.server is None else f"Run {advice.server}.",
+        verdict=_verdict(comparison.run, advice),
         why=_why_overall(advice) if len(advice.workloads) > 1 else _why(advice, _results(comparison, advice.group)),
         costs=_costs(advice),
         changes=tuple(_change(comparison, advice, each) for each in advice.changes),
     )
+
+
+def _verdict(run: Run, advice: Advice) -> str:
+    if advice.server is not None:
+        against = objections_to(run, advice.server)
+        return f"Run {advice.server}{f', although {names(against)}' if against else ''}."
+    if len(advice.suitable) > 1:
+        return f"Any of these: {', '.join(advice.suitable)}."
+    if advice.suitable:
+        return f"{advice.suitable[0]} will do."
+    return "Undecided." if advice.tied else "No server qualifies."
 
 
 def _title(comparison: Comparison, advice: Advice) -> str:
@@ -83,7 +100,7 @@ def _title(comparison: Comparison, advice: Advice) -> str:
     run, cell = comparison.run, advice.group
     conditions = tables.conditions(run, cell).removeprefix(tables.workload(run, cell.workload))
     limits = f"; {advice.wish.limits}" if advice.wish.limits else ""
-    return _names([tables.workload(run, name) for name in advice.workloads]) + conditions + limits
+    return names([tables.workload(run, name) for name in advice.workloads]) + conditions + limits
 
 
 def _results(comparison: Comparison, group: Cell) -> Mapping[str, CellResult]:
@@ -95,7 +112,7 @@ def _results(comparison: Comparison, group: Cell) -> Mapping[str, CellResult]:
 # --- words
 
 
-def _names(names: Sequence[str], conjunction: str = "and") -> str:
+def names(names: Sequence[str], conjunction: str = "and") -> str:
     """`a, b and c`; of many the first ones, and how many others."""
     shown = list(names)
     if len(shown) > _MOST_NAMES:
@@ -104,10 +121,15 @@ def _names(names: Sequence[str], conjunction: str = "and") -> str:
     return f"{', '.join(most)} {conjunction} {last}" if most else last
 
 
-def _factor(ratio: Interval) -> str:
-    """A ratio with its interval, such as `x0.26 (0.24 to 0.28)`."""
+def _interval(ratio: Interval) -> str:
+    """A ratio with its interval, such as `0.26 (0.24 to 0.28)`."""
     ends = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
-    return f"x{ratio.median:.2f}{ends}"
+    return f"{ratio.median:.2f}{ends}"
+
+
+def _factor(ratio: Interval) -> str:
+    """Such as `x0.26 (0.24 to 0.28)`."""
+    return f"x{_interval(ratio)}"
 
 
 def _times(ratio: Interval | None, cell: Cell, other: str) -> str:
@@ -165,7 +187,7 @@ def _decision(advice: Advice) -> str:
         faster = "faster than any other that may be advised" if len(contrasts) > 1 else "faster"
         return f"{speed}, {_beside(contrasts[0])}: {faster}."
     if advice.reason == "cheaper":
-        others = _names([each.other for each in contrasts])
+        others = names([each.other for each in contrasts])
         less = "; ".join(f"{_instead(each.costs[0])} ({each.other})" for each in contrasts)
         return f"{speed}, which cannot be told from the speed of {others}, but it costs less: {less}."
     limits = advice.wish.limits
@@ -178,11 +200,11 @@ def _state(result: CellResult) -> Iterable[str]:
     slots = "unbounded slots" if result.slots is None else counted(result.slots, "slot")
     yield f"Up to {figures.peak} in flight, of {slots}; bound by {figures.bound_by}: {figures.because}."
     if result.warnings:
-        yield f"Beware: {'; '.join(result.warnings)}."
+        yield f"Beware: {'; '.join(each.text for each in result.warnings)}."
 
 
 def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
-    tied = _names(advice.tied)
+    tied = names(advice.tied)
     if advice.reason == "incomparable":
         return f"{tied} has {_speed(advice)}, and no other server's figures are to be relied on."
     if advice.reason == "blocks":
@@ -201,7 +223,7 @@ def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
 def _few_blocks(advice: Advice) -> str:
     several = len(advice.tied) > 1
     has = f"{'have' if several else 'has'} {counted(advice.blocks, 'block')}{' in common' * several}"
-    return f"{_names(advice.tied)} {has}, and to compare takes {FEWEST_PAIRED} (--blocks)."
+    return f"{names(advice.tied)} {has}, and to compare takes {FEWEST_PAIRED} (--blocks)."
 
 
 def _alike(advice: Advice) -> Iterable[str]:
@@ -211,8 +233,7 @@ def _alike(advice: Advice) -> Iterable[str]:
         yield f"Each has at least {NEAR:.0%} of any other's speed, and none costs clearly less than all others."
     dearer = [name for name in advice.tied if name not in advice.suitable]
     if dearer:
-        yield f"{_names(dearer)} cost{'s' * (len(dearer) == 1)} clearly more than another."
-    yield f"{_names(advice.suitable, 'or')} will do."
+        yield f"{names(dearer)} cost{'s' * (len(dearer) == 1)} clearly more than another."
 
 
 def _bound_elsewhere(advice: Advice, results: Mapping[str, CellResult]) -> Iterable[str]:
@@ -230,28 +251,28 @@ def _bound_elsewhere(advice: Advice, results: Mapping[str, CellResult]) -> Itera
 
 def _why_overall(advice: Advice) -> str:
     """The same for several workloads."""
-    workloads, tied = _names(advice.workloads), _names(advice.tied or ("none",))
+    workloads, tied = names(advice.workloads), names(advice.tied or ("none",))
     if advice.reason == "nobody":
         return f"None may be advised with each of {workloads}."
     if advice.reason == "blocks":
         return _few_blocks(advice)
     if advice.server is None:
-        shares = "; ".join(f"{name} ({_shares(advice, name)})" for name in advice.tied[:2])
-        return f"{tied} cannot be told apart by their worst share of the best speed: {shares}."
-    shares = f"Share of the best speed: {_shares(advice, advice.server)}."
+        each = "; ".join(f"{name} {shares(advice, name)}" for name in advice.tied[:2])
+        return f"{tied} cannot be told apart by the workload with which each does worst: {each}."
     if advice.reason == "alone":
-        return f"It is the only one that may be advised with each of {workloads}. {shares}"
-    return f"{shares} No other's worst share is as high."
+        return f"It is the only one that may be advised with each of {workloads}: it {shares(advice, advice.server)}."
+    best = f"It {shares(advice, advice.server)}."
+    return f"{best} Each of the others has less where it does worst." if advice.shares[advice.server] else best
 
 
-def _shares(advice: Advice, server: str) -> str:
-    """Such as `the fastest with sleep, x0.98 (0.95 to 1.01) with cpu`."""
-    shares = advice.shares[server]
-    fastest = [name for name in advice.workloads if name not in shares]
-    if not shares:
-        return "the fastest with each"
-    first = [f"the fastest with {_names(fastest)}"] if fastest else []
-    return ", ".join([*first, *(f"{_factor(share)} with {workload}" for workload, share in shares.items())])
+def shares(advice: Advice, server: str) -> str:
+    """Such as `is the fastest for sleep, and has about 0.98 (0.95 to 1.01) of the best one's speed for cpu`."""
+    found = advice.shares[server]
+    fastest = [name for name in advice.workloads if name not in found]
+    if not found:
+        return "is the fastest for each"
+    has = names([f"{_interval(share)} of the best one's speed for {name}" for name, share in found.items()])
+    return f"is the fastest for {names(fastest)}, and has about {has}" if fastest else f"has about {has}"
 
 
 # --- the runner-up
@@ -316,4 +337,4 @@ def _outcome(other: Alternative) -> str:
         return other.server
     if not other.tied:
         return "none may be advised"
-    return f"undecided between {_names(other.tied)}" if len(other.tied) > 1 else "undecided"
+    return f"undecided between {names(other.tied)}" if len(other.tied) > 1 else "undecided"

@@ -1,14 +1,17 @@
 """The comparison as tables of text, for every format but YAML."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
+from wsgilab.experiment.parsing import check_known
 from wsgilab.model import (
     Cell,
     CellOfRuns,
     CellResult,
+    CellWarning,
     Comparison,
     Conditions,
     Interval,
@@ -54,6 +57,7 @@ class Table:
 
 
 ANSWER_COLUMNS = (
+    Column("rank", 1, interleaved=True),
     Column("server", 0, numeric=False),
     Column("what it is", 3, numeric=False),
     Column("slots", 0),
@@ -111,7 +115,7 @@ PARTS_COLUMNS = (
 
 
 def answer(comparison: Comparison) -> Table | None:
-    """The answer to the lab's question: the slots that each server declares, and the requests in flight measured.
+    """The answer to the lab's question: the slots that each server declares, and the requests in flight measured, the fastest first.
 
     Under the conditions that show it best: waiting requests and the most users. None where no request waits; of a user's own
     application the first request is taken for one that does.
@@ -121,6 +125,7 @@ def answer(comparison: Comparison) -> Table | None:
     if not chosen or not (seen or chosen[0].cell.cores):
         return None
     servers = comparison.run.servers
+    shown = [comparison.interleaved or not column.interleaved for column in ANSWER_COLUMNS]
     rows = []
     for result in chosen:
         figures = result.figures
@@ -130,16 +135,19 @@ def answer(comparison: Comparison) -> Table | None:
             peak, processes = optional(figures.peak, "{}"), optional(figures.processes, "{}")
             measured = (peak, mean, processes, rps, figures.bound_by)
         name = result.cell.server
-        rows.append((name, servers[name].summary, slots(result.slots) if result.cell.cores else MISSING, *measured))
+        declared = slots(result.slots) if result.cell.cores else MISSING
+        row = (rank(result), name, servers[name].summary, declared, *measured)
+        rows.append(tuple(compress(row, shown)))
     return Table(
         title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
-        columns=ANSWER_COLUMNS,
+        columns=tuple(compress(ANSWER_COLUMNS, shown)),
         rows=tuple(rows),
     )
 
 
 def waiting(comparison: Comparison) -> Sequence[CellResult]:
-    """The cells of `answer`: of `sleep` or, with a user's own application, of its first request; empty where there are none."""
+    """The cells of `answer`, by rank: of `sleep` or, with a user's own application, of its first request; empty where there are
+    none."""
     application = comparison.run.experiment.application
     measured = {result.cell.workload for result in comparison.cells}
     own = () if application is None else (*application.requests, *application.locust_files)
@@ -150,7 +158,18 @@ def waiting(comparison: Comparison) -> Sequence[CellResult]:
         key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)),
         default=None,
     )
-    return [result for result in sleeping if best is not None and result.cell.conditions == best.conditions]
+    return sorted(
+        (result for result in sleeping if best is not None and result.cell.conditions == best.conditions), key=_place
+    )
+
+
+def _place(result: CellResult) -> tuple[bool, int, float]:
+    """Sorts by rank. Of servers that cannot be told apart the faster comes first; what has no rank comes last."""
+    if result.rank is None or result.figures is None:
+        return True, 0, 0.0
+    # At a fixed rate all that keep up are as fast.
+    first = 0 if result.cell.rate is None else result.rank.first
+    return False, first, -result.figures.throughput_rps.median
 
 
 def groups(comparison: Comparison) -> Iterable[Table]:
@@ -215,6 +234,19 @@ def group_columns(comparison: Comparison) -> Sequence[Column]:
     return tuple(compress(GROUP_COLUMNS, _shown(comparison)))
 
 
+def with_columns(shown: Iterable[Table], columns: Sequence[str]) -> Iterable[Table]:
+    """The tables with these of their columns alone, by heading and in this order. Raises SpecError for one that there is not."""
+    for table in shown:
+        headings = [column.heading for column in table.columns]
+        check_known(columns, headings, "--columns", "column")
+        chosen = [headings.index(name) for name in columns]
+        yield replace(
+            table,
+            columns=tuple(replace(table.columns[at], rank=0) for at in chosen),
+            rows=tuple(tuple(row[at] for at in chosen) for row in table.rows),
+        )
+
+
 def _shown(comparison: Comparison) -> Sequence[bool]:
     """Whether a group has the column, for each of GROUP_COLUMNS."""
     pairs = {pair.cell: pair for pair in comparison.pairs}
@@ -231,27 +263,29 @@ def _notes(results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> I
     servers: dict[str, list[str]] = {}
     for result in results:
         for note in warnings(result, pairs.get(result.cell)):
-            servers.setdefault(note, []).append(result.cell.server)
+            servers.setdefault(note.text, []).append(result.cell.server)
     return (f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in servers.items())
 
 
-def warnings(result: CellResult, pair: PairResult | None) -> Sequence[str]:
+def warnings(result: CellResult, pair: PairResult | None) -> Sequence[CellWarning]:
     """All that a reader must know beside the figures of a cell and its comparison with the reference."""
     return (*result.warnings, *_uncompared(pair))
 
 
-def _uncompared(pair: PairResult | None) -> Iterable[str]:
+def _uncompared(pair: PairResult | None) -> Iterable[CellWarning]:
     """Why nothing is concluded from a ratio, unless the ratio itself is undecided."""
     if pair is None:
         return
     if pair.broken_gates:
         how = "not compared" if pair.cost is None else "not compared by speed"
-        yield f"{how} with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+        why = f"{how} with {pair.reference}, because of: {', '.join(pair.broken_gates)}"
+        yield CellWarning(kind="not-compared", text=why)
     if pair.cost is not None and pair.cost.because:
-        yield f"cost against {pair.reference}: {pair.cost.verdict}, {pair.cost.because}"
+        cost = f"cost against {pair.reference}: {pair.cost.verdict}, {pair.cost.because}"
+        yield CellWarning(kind="cost", text=cost, amount=pair.cost.margin)
     if not pair.broken_gates and pair.ratio.low is None:
         few = f"{pair.blocks} of the {FEWEST_PAIRED} blocks that a comparison needs at least"
-        yield f"undecided against {pair.reference}, with {few}"
+        yield CellWarning(kind="few-blocks", text=f"undecided against {pair.reference}, with {few}")
 
 
 def title(comparison: Comparison, results: Sequence[CellResult], pairs: Mapping[Cell, PairResult]) -> str:
@@ -333,9 +367,29 @@ def describe(comparison: Comparison, cell: Cell) -> str:
     return conditions(comparison.run, cell)
 
 
+def brief(comparison: Comparison, cell: Cell, workloads: str = "") -> str:
+    """The workload of a cell and, of its other conditions, those that are not the `usual` ones, such as `sleep 50 ms, 8 users`.
+
+    `workloads`: in words, in place of its own.
+    """
+    known = usual(comparison)
+    unlike = [words for words, most in zip(_conditions(cell), known, strict=True) if words != most]
+    return ", ".join([workloads or workload(comparison.run, cell.workload), *unlike])
+
+
+def usual(comparison: Comparison) -> tuple[str, ...]:
+    """Load, cores and connection that most cells have; empty texts without cells."""
+    every = [_conditions(each.cell) for each in comparison.cells]
+    return tuple(Counter(words).most_common(1)[0][0] for words in zip(*every, strict=True)) or ("", "", "")
+
+
+def _conditions(cell: Cell) -> tuple[str, str, str]:
+    return cell.load, cell.on, f"connection: {cell.connection}"
+
+
 def conditions(run: Run, cell: Cell) -> str:
     """The conditions of a cell, such as `sleep 50 ms, 32 users, 1 core, connection: close`."""
-    return f"{workload(run, cell.workload)}, {cell.load}, {cell.on}, connection: {cell.connection}"
+    return ", ".join((workload(run, cell.workload), *_conditions(cell)))
 
 
 def workload(run: Run, name: str) -> str:

@@ -1,17 +1,19 @@
 """The comparison, the advice and the verdicts on claims, as values that rich prints on a terminal."""
 
-import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from wsgilab.model import ClaimResult, ClaimVerdict, Comparison, by_conditions
-from wsgilab.model.text import visible
+from wsgilab.model import CellWarning, ClaimResult, ClaimVerdict, Comparison, WarningKind, by_conditions
+from wsgilab.model.text import counted, visible
 from wsgilab.report import budget, capacity, claims, machines, prediction, tables
+from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 
 _GAP = 2
@@ -22,64 +24,104 @@ def text(content: str, style: str = "") -> Text:
     return Text(visible(content), style)
 
 
+def summary(comparison: Comparison, width: int) -> RenderableType:
+    """What was asked, the answer, what was found, what is open, and the warnings by kind."""
+    if comparison.capacity is not None:
+        return _capacity(comparison, width)
+    parts: list[RenderableType] = [text(question(comparison), "bold"), Text()]
+    if (answer := tables.answer(comparison)) is not None:
+        parts += [titled(answer, width), Text()]
+    return Group(*parts, *_conclusion(comparison, budget.open_questions(comparison)))
+
+
 def comparison(comparison: Comparison, width: int) -> RenderableType:
+    """Every table, then what was found, what is open, and the warnings by kind."""
+    if comparison.capacity is not None:
+        return _capacity(comparison, width)
+    what_is_open = budget.sentences(comparison) or budget.open_questions(comparison)
+    return Group(every_table(comparison, width), *_conclusion(comparison, what_is_open))
+
+
+def every_table(comparison: Comparison, width: int) -> RenderableType:
     """The answer, then for each workload and its conditions one table, and one by request where there are several, each with the
-    columns that fit `width`; all warnings at the end."""
-    if (capacities := capacity.table(comparison)) is not None:
-        return Group(titled(capacities, width), Text(), *map(text, capacity.sentences(comparison)))
+    columns that fit `width`."""
     parts: list[RenderableType] = []
-    answer = tables.answer(comparison)
-    shown = [answer]
+    shown = [tables.answer(comparison)]
     for conditions, group in zip(by_conditions(comparison.cells), tables.groups(comparison), strict=True):
         shown += [group, tables.by_request(comparison, conditions)]
     for table in shown:
         if table is not None:
             parts += [titled(table, width), Text()]
-    parts += notes([*warnings(comparison), *machines.warnings(comparison)])
-    parts += [text(line) for line in (*budget.sentences(comparison), *prediction.sentences(comparison))]
+    parts += map(text, prediction.sentences(comparison))
     return Group(*parts)
 
 
+def _capacity(comparison: Comparison, width: int) -> RenderableType:
+    parts = [titled(each, width) for each in [capacity.table(comparison)] if each is not None]
+    return Group(*parts, Text(), *map(text, capacity.sentences(comparison)))
+
+
+def chosen(comparison: Comparison, columns: Sequence[str], width: int) -> RenderableType:
+    """The table of each workload and its conditions with these columns. Raises SpecError for one that there is not."""
+    parts: list[RenderableType] = []
+    for table in tables.with_columns(tables.groups(comparison), columns):
+        parts += [titled(table, width), Text()]
+    return Group(*parts[:-1])
+
+
+def _conclusion(comparison: Comparison, what_is_open: Iterable[str]) -> Iterable[RenderableType]:
+    """What was found, what is open, and the warnings, each below its heading."""
+    sections: Sequence[tuple[str, str, Iterable[str]]] = (
+        (f"What was found ({unless(comparison)})", "", [each.text for each in findings(comparison)]),
+        ("What is open", "", what_is_open),
+        ("Warnings", "yellow", [*warnings(comparison), *machines.warnings(comparison)]),
+    )
+    for heading, style, sentences in sections:
+        if lines := list(sentences):
+            yield text(heading, "bold")
+            yield from (_Item("!" if style else "-", line, style) for line in lines)
+            yield Text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A line of a list, folded below its own beginning."""
+
+    mark: str
+    line: str
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(1, options.max_width - len(self.mark) - 1)
+        for number, line in enumerate(text(self.line, self.style).wrap(console, room)):
+            line.rstrip()
+            yield Text.assemble((self.mark if number == 0 else " " * len(self.mark), self.style), " ", line)
+
+
 def warnings(comparison: Comparison) -> Iterable[str]:
-    """Each kind of warning once, the most frequent first: how many cells have it, and that of the cell with the highest figure.
+    """Each kind of warning once, the most frequent first: how many cells have it, and that of the cell that has most of it.
     `comparison.md` has them by cell."""
     pairs = {pair.cell: pair for pair in comparison.pairs}
-    kinds: dict[str, list[tuple[str, str]]] = {}
+    kinds: dict[WarningKind, list[tuple[str, CellWarning]]] = defaultdict(list)
     for result in comparison.cells:
-        where = f"{result.cell.server} ({tables.describe(comparison, result.cell)})"
+        where = f"{result.cell.server} ({tables.brief(comparison, result.cell)})"
         for warning in tables.warnings(result, pairs.get(result.cell)):
-            kinds.setdefault(_kind(warning), []).append((where, warning))
-    for found in sorted(kinds.values(), key=len, reverse=True):
-        where, highest = max(found, key=lambda each: _figure(each[1]))
-        cells = f"{len(found)} of {len(comparison.cells)} cells"
-        if len(found) == 1:
-            yield f"{where}: {highest}"
-        elif len({warning for _, warning in found}) == 1:
-            yield f"{cells}: {highest}"
+            kinds[warning.kind].append((where, warning))
+    for kind, found in sorted(kinds.items(), key=lambda each: len(each[1]), reverse=True):
+        where, worst = max(found, key=lambda each: each[1].amount)
+        of = f"{kind}, {len({where for where, _ in found})} of {counted(len(comparison.cells), 'cell')}"
+        if len({warning.text for _, warning in found}) == 1 < len(found):
+            yield f"{of}: {worst.text}"
         else:
-            yield f"{cells}, most at {where}: {highest}"
-
-
-_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-_EXPLANATION = re.compile(r"(?<=others took) |(?<!because of): | \(")
-"""Where causes, cores and names begin, in which warnings of one kind differ as they do in their numbers."""
-
-
-def _kind(warning: str) -> str:
-    return _NUMBER.sub("#", _EXPLANATION.split(warning)[0])
-
-
-def _figure(warning: str) -> float:
-    """The highest percentage of a warning, or else its first number; 0 where it has none."""
-    found = re.findall(r"(\d+(?:\.\d+)?)%", warning) or _NUMBER.findall(warning)[:1]
-    return max((float(each.replace(",", "")) for each in found), default=0.0)
+            most = "most at " if len(found) > 1 and worst.amount else "such as " if len(found) > 1 else ""
+            yield f"{of}, {most}{where}: {worst.text}"
 
 
 def advice(comparison: Comparison) -> RenderableType:
     """Which server to run; the sentences of `comparison.md`."""
     parts: list[RenderableType] = []
     for each in recommendations(comparison):
-        style = "bold green" if each.verdict.startswith("Run ") else "bold yellow"
+        style = "bold green" if each.is_decided else "bold yellow"
         lines = [text(each.verdict, style), text(each.why)]
         for heading, sentences in each.points:
             lines += [Text.assemble((f"{heading}: ", "dim"), text(sentence)) for sentence in sentences]
@@ -136,19 +178,18 @@ def _aligned(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
     return Text((" " * _GAP).join(cells).rstrip(), style)
 
 
-def titled(source: tables.Table, width: int, styles: Sequence[Mapping[str, str]] = ()) -> RichTable:
+def titled(source: tables.Table, width: int, styles: Sequence[Mapping[str, str]] = ()) -> RenderableType:
     """A table with its title and the columns that fit `width`; where those of the first rank do not, they are folded.
 
     `styles` has rich's style of each row's cells by the column's heading.
     """
-    table = RichTable(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
-    table.title = text(source.title)
+    table = RichTable(box=None, pad_edge=False, header_style="dim")
     chosen = [(index, source.columns[index]) for index in _fitting(source, width)]
     for _, column in chosen:
         table.add_column(column.heading, justify="right" if column.numeric else "left", overflow="fold")
     for row, of_row in zip(source.rows, styles or [{}] * len(source.rows), strict=True):
         table.add_row(*(text(row[index], of_row.get(column.heading, "")) for index, column in chosen))
-    return table
+    return Group(text(source.title, "bold"), table)
 
 
 def _fitting(source: tables.Table, width: int) -> list[int]:

@@ -20,14 +20,18 @@ from wsgilab.model.rounding import ROUNDED
 Entry = TypeVar("Entry")
 
 
+def plain(document: object, kind: Any = object) -> Any:
+    """A document as mappings, lists and texts, its numbers rounded as `kind`, its type, says."""
+    return TypeAdapter(kind).dump_python(document, context=ROUNDED)
+
+
 def dump(document: object, kind: Any = object, *, ascii_only: bool = False) -> bytes:
     """A document as YAML, its numbers rounded as `kind`, its type, says.
 
     With `ascii_only` every text comes back as it was when it is read; else PyYAML folds some rare line ends.
     """
-    plain = TypeAdapter(kind).dump_python(document, context=ROUNDED)
     return yaml.safe_dump(
-        plain, sort_keys=False, allow_unicode=not ascii_only, width=120, default_flow_style=None
+        plain(document, kind), sort_keys=False, allow_unicode=not ascii_only, width=120, default_flow_style=None
     ).encode()
 
 

@@ -51,6 +51,8 @@ class RunOptions:
     watch: bool = False
     port: int | None = None
     """Where the web UI is, with `watch`."""
+    verbose: bool = False
+    """Print every table at the end."""
 
     def others(self, expected: Collection[str]) -> Collection[str]:
         """The options that were given, beside those that are `expected`."""

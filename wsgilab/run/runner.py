@@ -65,7 +65,9 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                 if store is None:
                     store = Store.create(workspace.results, current)
                     store.write_locks(lanes[0].started.runtime.locks)
-                observer = RunObserver(up.enter_context(Journal(store)), web_ui, reporter)
+                observer = RunObserver(
+                    up.enter_context(Journal(store)), web_ui, reporter, current, store.observations(), len(lanes)
+                )
                 # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled; with a
                 # budget, of those cells that are worth it, until it is used up.
                 for stage in stages(current, store, len(lanes), repeats=repeats):

@@ -170,7 +170,7 @@ def _row(run: Run, result: CellResult, pair: PairResult | None, ended: TargetSta
         cell=result.cell,
         figures={**_texts(result.figures, result.slots), "rank": tables.rank(result), "ratio": ratio},
         because="" if result.figures is None else result.figures.because,
-        notes=tuple(tables.warnings(result, pair)),
+        notes=tuple(each.text for each in tables.warnings(result, pair)),
         ended=ended,
         details=details,
     )

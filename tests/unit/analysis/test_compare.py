@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from tests.unit.said import warned
 from wsgilab import testing
 from wsgilab.analysis import pairs, stats
 from wsgilab.analysis.compare import compare, survey, unsettled
@@ -615,11 +616,11 @@ def test_backends_are_named_with_their_cores_and_with_whom_they_share_them() -> 
     assert figures(waiting(backend=0.95)).because == "the backends used 95% of core 2"
     assert figures(waiting(backend=1.9, backend_cpus="2-3")).because == "the backends used 95% of cores 2-3"
     assert figures(result).because == "the generator and the backends used 93% of core 1"
-    assert result.warnings == ("the generator and the backends used 93% of core 1: they may be what is measured",)
+    assert warned(result) == ("the generator and the backends used 93% of core 1: they may be what is measured",)
     assert figures(waiting(backend=0.5, generator=0.1, backend_cpus="1")).because.endswith(
         "it used 2% of its core, and the generator and the backends 60% of core 1"
     )
-    assert waiting(backend=0.5, backend_cpus="0").warnings == (
+    assert warned(waiting(backend=0.5, backend_cpus="0")) == (
         "server and backends share a core: both are slower for it",
     )
     unused = figures(single(observed(generator_cpu=0.5), backend_cpus="1"))
@@ -705,7 +706,7 @@ def test_what_slow_clients_hold_is_told() -> None:
 def test_a_cell_in_order_has_no_warnings() -> None:
     result = single(observed())
 
-    assert result.warnings == ()
+    assert warned(result) == ()
     assert result.broken_gates == ()
     assert (result.blocks, result.slots) == (3, 1)
 
@@ -716,7 +717,7 @@ def test_what_was_started_again_is_told_with_how_often() -> None:
         for each, names in zip(observed(), [(), ("one",), ("one", "postgres")], strict=True)
     ]
 
-    assert [told for told in single(blocks).warnings if "again" in told] == [
+    assert [told for told in warned(single(blocks)) if "again" in told] == [
         "one had ended and was started again before 2 of 3 trials",
         "postgres had ended and was started again before 1 of 3 trials",
     ]
@@ -728,7 +729,7 @@ def test_a_cell_that_failed_in_every_block_keeps_a_warning_and_no_figures() -> N
 
     assert result.figures is None
     assert (result.blocks, result.broken_gates) == (0, ())
-    assert result.warnings == ("3 of 3 trials failed: the server had ended",)
+    assert warned(result) == ("3 of 3 trials failed: the server had ended",)
     partly = single([*observed(blocks=2), failed(block=2)])
     assert (partly.blocks, figures(partly)) == (2, figures(single(observed(blocks=2)))), "it counts for no figure"
 
@@ -807,13 +808,13 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
 def test_a_warning_says_what_a_reader_must_know(
     observations: list[Observation], server: dict[str, Any], expected: str | None
 ) -> None:
-    found = single(observations, server=testing.server(**server) if server else None).warnings
+    found = warned(single(observations, server=testing.server(**server) if server else None))
 
     assert found == (() if expected is None else (expected,))
 
 
 def test_a_core_shared_with_the_generator_is_warned_about() -> None:
-    (found,) = single(observed(), server_cpus={1: "0-1"}, generator_cpus="1").warnings
+    (found,) = warned(single(observed(), server_cpus={1: "0-1"}, generator_cpus="1"))
 
     assert found == "server and generator share a core: both are slower for it"
 
@@ -833,7 +834,7 @@ def of_rate(**swarm: Any) -> CellResult:
 
 @pytest.mark.parametrize("latency_mean_ms", [50.0, 1e6])
 def test_a_schedule_has_no_number_of_users_that_the_law_of_little_could_give(latency_mean_ms: float) -> None:
-    assert of_rate(latency_mean_ms=latency_mean_ms).warnings == ()
+    assert warned(of_rate(latency_mean_ms=latency_mean_ms)) == ()
 
 
 @pytest.mark.parametrize(("completed", "keeps_up"), [(19, True), (18, False)])
@@ -844,7 +845,7 @@ def test_a_server_that_does_not_keep_up_with_its_rate_is_told(completed: int, ke
         "54 requests answered of 60 that were due: it does not keep up, "
         "and its latencies grow for as long as the window lasts"
     )
-    assert result.warnings == (() if keeps_up else (told,))
+    assert warned(result) == (() if keeps_up else (told,))
     assert result.broken_gates == (), "that it is slow is what the comparison is to say"
 
 
@@ -858,7 +859,7 @@ def test_a_server_that_does_not_keep_up_with_its_rate_is_told(completed: int, ke
     ],
 )
 def test_a_schedule_has_warnings_of_its_own(swarm: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert of_rate(**swarm).warnings == expected
+    assert warned(of_rate(**swarm)) == expected
 
 
 def test_one_request_is_told_as_one() -> None:
@@ -866,7 +867,7 @@ def test_one_request_is_told_as_one() -> None:
     counts: dict[str, Any] = {"late": 1, "cut_off": 1, "failures": 1, "slow_connections": 1, "reopened": 1}
     result = single(observed(cell, blocks=1, completed=1000, **counts), cell=cell)
 
-    assert [each.partition(":")[0].partition(";")[0] for each in result.warnings[1:]] == [
+    assert [each.partition(":")[0].partition(";")[0] for each in warned(result)[1:]] == [
         "1 request failed",
         "1 request given up unanswered",
         "1 request begun late",
@@ -874,6 +875,29 @@ def test_one_request_is_told_as_one() -> None:
         "1 kept connection was closed by the server unannounced, and opened anew",
     ]
     assert result.broken_gates == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "amount"),
+    [
+        ({"failures": 2, "errors": {"refused": 2}}, "failures", 6),
+        ({"cut_off": 1}, "cut-off", 3),
+        ({"late": 1}, "late", 3),
+        ({"unanswered": 5}, "unanswered", 5),
+        ({"slow_connections": 2}, "slow-connections", 6),
+        ({"reopened": 1}, "reopened", 3),
+        ({"generator_cpu": 0.9}, "generator", 0.9),
+        ({"in_flight": replace(ALIKE, peak=7)}, "slots", 7),
+        ({"in_flight": replace(ALIKE, requests_per_process=(3, 3))}, "processes", 2),
+        ({"service_ms": 101.0}, "short-window", 101.0),
+        ({"latency_mean_ms": 2400.0}, "little", 0.5),
+    ],
+)
+def test_a_warning_has_its_kind_and_how_much_there_was_of_it(changes: dict[str, Any], kind: str, amount: float) -> None:
+    (found,) = single(observed(**changes)).warnings
+
+    assert found.kind == kind
+    assert found.amount == pytest.approx(amount)
 
 
 # Gates.
@@ -1472,8 +1496,8 @@ def test_seconds_of_a_session_without_figures_are_told_and_counted() -> None:
     comparison = surveyed(observations)
 
     one, two = comparison.cells
-    assert one.warnings == ("1 of 3 seconds failed: the server had ended",)
-    assert (two.figures, two.warnings) == (None, ("1 of 1 seconds failed: the server had ended",))
+    assert warned(one) == ("1 of 3 seconds failed: the server had ended",)
+    assert (two.figures, warned(two)) == (None, ("1 of 1 seconds failed: the server had ended",))
     assert (comparison.trials, comparison.measured, comparison.failed) == (2, 2, 2)
     assert comparison.window_s == 2.0
     (alone,) = surveyed(observed(blocks=1), blocks=3).cells

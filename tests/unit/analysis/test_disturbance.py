@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.said import warned
 from wsgilab import testing
 from wsgilab.analysis import claims, stats
 from wsgilab.analysis.compare import compare, unsettled
@@ -144,8 +145,8 @@ def test_where_too_few_windows_are_clean_the_gate_breaks_and_nothing_is_conclude
     assert (one.broken_gates, two.broken_gates) == (("neighbour",), ())
     assert one.figures is not None
     assert one.figures.bound_by == "neighbour"
-    assert one.figures.because == one.figures.disturbed == one.warnings[0]
-    assert "yes (1)" in one.warnings[0]
+    assert one.figures.because == one.figures.disturbed == one.warnings[0].text
+    assert "yes (1)" in one.warnings[0].text
     assert one.rank is None
     (pair,) = found.pairs
     assert (pair.verdict, pair.broken_gates) == ("undecided", ("neighbour",))
@@ -164,7 +165,7 @@ def test_where_enough_windows_are_clean_figures_and_verdicts_are_of_these_alone(
     assert one.figures is not None
     assert one.figures.throughput_rps == Interval(median=20.0, low=20.0, high=20.0)
     assert (one.broken_gates, one.blocks, one.left_out, two.left_out) == ((), 6, 2, 0)
-    (warning,) = one.warnings
+    (warning,) = warned(one)
     assert warning == (
         "figures are of 4 of 6 trials, without those in which others took up to 50% of the server's core 0 (in 2 of 6 windows), "
         "among them yes (1)"
@@ -319,9 +320,9 @@ def test_a_quota_that_stopped_the_server_is_no_neighbour_and_says_what_to_do(run
     (one, _) = (found := comparison(of_one=stopped, run=replace(RUN, runtime=runtime))).cells
 
     assert one.broken_gates == ("throttled",)
-    assert one.warnings[0].startswith(f"a CPU quota stopped the server in 1 of 6 windows: take it from {whose}")
+    assert warned(one)[0].startswith(f"a CPU quota stopped the server in 1 of 6 windows: take it from {whose}")
     assert one.figures is not None
-    assert (one.figures.bound_by, one.figures.because) == ("throttled", one.warnings[0])
+    assert (one.figures.bound_by, one.figures.because) == ("throttled", warned(one)[0])
     (pair,) = found.pairs
     assert (pair.verdict, pair.cost) == ("undecided", None)
 
@@ -330,7 +331,7 @@ def test_the_generators_share_of_its_core_counts_what_others_took_of_it() -> Non
     (one, _) = comparison(of_one=blocks(generator=0.5, swarm={"generator_cpu": 0.33})).cells
 
     assert one.broken_gates == ("neighbour", "generator")
-    assert "the generator and others used 83% of core 1: they may be what is measured" in one.warnings
+    assert "the generator and others used 83% of core 1: they may be what is measured" in warned(one)
 
 
 def test_more_blocks_are_not_spent_on_a_disturbed_cell() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit import lanes
+from tests.unit.said import warned
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Cell, CellFigures, CellResult, InFlight, Interval, Observation, Run
@@ -345,7 +346,7 @@ def test_more_may_be_sent_again_than_was_sent_for_the_first_time() -> None:
     found = result(sent_segments=100, resent_segments=300)
 
     assert figures(found).resent_share == 0.75
-    assert found.warnings[-1].startswith("75.0% of the users' segments had to be sent again")
+    assert warned(found)[-1].startswith("75.0% of the users' segments had to be sent again")
 
 
 def test_slots_and_demand_are_more_telling_than_loss() -> None:
@@ -361,15 +362,15 @@ def test_much_loss_is_told_whatever_binds_and_breaks_no_gate() -> None:
     found = result(slots=8, mean=7.9, resent_segments=50)
 
     assert figures(found).bound_by == "slots"
-    assert found.warnings == (
+    assert warned(found) == (
         "2.4% of the users' segments had to be sent again: each of them makes a request wait for 200 ms or more",
     )
     assert found.broken_gates == ()
-    assert result(slots=8, mean=7.9, resent_segments=15).warnings == ()
+    assert warned(result(slots=8, mean=7.9, resent_segments=15)) == ()
 
 
 def test_a_slow_connection_may_be_the_networks_where_there_is_one() -> None:
-    (told,) = result(slow_connections=3).warnings
+    (told,) = warned(result(slow_connections=3))
 
     assert (
         told
@@ -384,7 +385,7 @@ def test_cores_of_different_machines_are_not_shared() -> None:
         for each in (observation(CLOSE, block=block) for block in range(3))
     ]
 
-    told = [warning for result in compare(of, blocks).cells for warning in result.warnings]
+    told = [warning for result in compare(of, blocks).cells for warning in warned(result)]
     assert told == ["server and backends share a core: both are slower for it"]
     busy = [replace(each, backend_cpu_s=0.5) for each in blocks]
     (found,) = compare(of, busy).cells

@@ -76,6 +76,7 @@ class Advised:
     wish: Wish
     server: str | None
     tied: tuple[str, ...]
+    verdict: str
     why: str
     runner_up: str | None
     costs: str
@@ -91,7 +92,7 @@ def advised(comparison: Comparison) -> list[Advised]:
                 name: getattr(each.advice, name)
                 for name in ("group", "workloads", "wish", "server", "tied", "left_out")
             },
-            **{name: getattr(each, name) for name in ("why", "costs", "changes")},
+            **{name: getattr(each, name) for name in ("verdict", "why", "costs", "changes")},
             runner_up=None if each.advice.runner_up is None else each.advice.runner_up.cell.server,
         )
         for each in recommendation.recommendations(comparison)
@@ -162,9 +163,8 @@ def test_servers_that_differ_in_nothing_are_undecided_and_either_will_do() -> No
 
     assert (found.server, set(found.tied), found.runner_up) == (None, {"one", "two"}, "three")
     assert "one and two are the same within 2 %: two has x1.00 (1.00 to 1.00) the throughput of one." in found.why
-    assert (
-        "Each has at least 90% of the other's speed, and neither costs clearly less. one or two will do." in found.why
-    )
+    assert "Each has at least 90% of the other's speed, and neither costs clearly less." in found.why
+    assert found.verdict == "Any of these: one, two."
     assert "More" not in found.why, "more blocks would tell nothing"
     assert only(trials(ONE, 20.0), trials(TWO, 20.15)).server is None, "as far apart as twins"
 
@@ -229,7 +229,8 @@ def test_all_that_are_tied_must_cost_more_than_the_advised() -> None:
     )
 
     assert found.server is None
-    assert "two costs clearly more than another. three or one will do." in found.why
+    assert "two costs clearly more than another." in found.why
+    assert found.verdict == "Any of these: three, one."
     assert "none costs clearly less than all others" in found.why
 
 
@@ -771,8 +772,8 @@ def test_for_several_workloads_the_highest_worst_share_decides() -> None:
 
     assert (overall.workloads, overall.server, overall.tied) == (("sleep", "cpu"), "two", ("two",))
     assert overall.why == (
-        "Share of the best speed: x0.60 (0.60 to 0.60) with sleep, x0.70 (0.70 to 0.70) with cpu. "
-        "No other's worst share is as high."
+        "It has about 0.60 (0.60 to 0.60) of the best one's speed for sleep and 0.70 (0.70 to 0.70) of the best one's speed for cpu. "
+        "Each of the others has less where it does worst."
     )
     assert overall.runner_up == "one"
     assert overall.costs == "at worst, with cpu, x0.43 (0.43 to 0.43) the throughput of two."
@@ -784,7 +785,7 @@ def test_a_server_that_is_the_fastest_with_each_is_said_to_be() -> None:
     overall = several({"one": 100.0, "two": 60.0}, {"one": 30.0, "two": 20.0}, {"one": 30.0, "two": 20.0})[0]
 
     assert (overall.workloads, overall.server) == (("hello", "sleep", "cpu"), "one")
-    assert overall.why == "Share of the best speed: the fastest with each. No other's worst share is as high."
+    assert overall.why == "It is the fastest for each."
     assert overall.changes == ()
     undecided_by_itself = several({"one": 100.0, "two": 60.0}, {"one": 30.0, "two": 30.0})[0]
     assert (undecided_by_itself.server, undecided_by_itself.changes) == ("one", ())
@@ -795,13 +796,14 @@ def test_worst_shares_that_cannot_be_told_apart_are_undecided() -> None:
 
     assert (overall.server, set(overall.tied), overall.runner_up) == (None, {"one", "two"}, "three")
     assert overall.why == (
-        "one and two cannot be told apart by their worst share of the best speed: one (the fastest with sleep, "
-        "x0.60 (0.60 to 0.60) with cpu); two (the fastest with cpu, x0.60 (0.60 to 0.60) with sleep)."
+        "one and two cannot be told apart by the workload with which each does worst: one is the fastest for sleep, and has "
+        "about 0.60 (0.60 to 0.60) of the best one's speed for cpu; two is the fastest for cpu, and has about 0.60 (0.60 to 0.60) of "
+        "the best speed for sleep."
     )
     alike = {"one": 100.0, "two": 100.0, "three": 100.0}
     three = several(alike, alike)[0]
     assert len(three.tied) == 3
-    assert three.why.count("with cpu") + three.why.count("with each") == 2, "the shares of two are told"
+    assert three.why.count("for cpu") + three.why.count("for each") == 2, "the shares of two are told"
 
 
 def test_a_worst_share_is_as_uncertain_as_the_workload_that_is_least_certain() -> None:
@@ -836,7 +838,9 @@ def test_only_servers_that_may_be_advised_with_each_workload_are_considered() ->
     assert overall.server == "two"
     assert overall.left_out["three"] == "not measured with cpu"
     assert overall.left_out["dev"].startswith("the development server"), "always the same reason"
-    assert "x0.40 (0.40 to 0.40) with sleep" in overall.why, "shares are of the best of each workload"
+    assert "0.40 (0.40 to 0.40) of the best one's speed for sleep" in overall.why, (
+        "shares are of the best of each workload"
+    )
 
 
 def test_a_limit_holds_in_each_workload() -> None:
@@ -849,7 +853,9 @@ def test_a_limit_holds_in_each_workload() -> None:
 
     assert (overall.server, overall.wish) == ("one", Wish(memory_mb=60.0))
     assert overall.left_out["two"] == "cpu: takes 90.0 MB, more than 60"
-    assert overall.why.startswith("It is the only one that may be advised with each of sleep and cpu. Share of")
+    assert overall.why.startswith(
+        "It is the only one that may be advised with each of sleep and cpu: it is the fastest for cpu"
+    )
     none = advice(*measured, wish=Wish(memory_mb=1.0))[0]
     assert (none.server, none.tied, none.why) == (None, (), "None may be advised with each of sleep and cpu.")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
-from wsgilab.model import BudgetOutcome, Comparison, OpenComparison
+from wsgilab.model import BudgetOutcome, Comparison, Interval, OpenComparison, Verdict
 from wsgilab.report import budget, html, terminal
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.markdown import comparison_md
@@ -96,3 +96,44 @@ def test_every_format_says_it() -> None:
     for text in (*written, shown.getvalue()):
         assert "about 40 s more for two against one" in text
     assert all("a budget of 125 s, 0.3 s windows" in text for text in written)
+
+
+# In short.
+
+
+def test_in_short_it_is_how_many_are_open_what_would_settle_them_and_which_is_nearest() -> None:
+    assert budget.open_questions(comparison(30.0, 100.0, None)) == (
+        "The budget of 125 s has decided 6 of 9 comparisons.",
+        "Open: 3. About 2 min more may settle 2 (--budget 5min); the nearest is two against one (sleep 50 ms): 30 s.",
+        "Too close to tell in any reasonable time: 1.",
+    )
+    assert budget.open_questions(comparison()) == ("The budget of 125 s has decided 9 of 9 comparisons.",)
+
+
+def without_budget(ratio: Interval, *, blocks: int = 8, verdict: Verdict = "undecided") -> Comparison:
+    asked = testing.experiment(ONE, TWO, blocks=blocks)
+    observations = [testing.observation(cell, block=block) for block in range(blocks) for cell in (ONE, TWO)]
+    found = compare(testing.run(asked), observations)
+    (pair,) = found.pairs
+    return replace(found, pairs=(replace(pair, ratio=ratio, verdict=verdict, same=False),))
+
+
+def test_without_a_budget_it_is_in_blocks_and_in_how_much_longer_a_run_would_take() -> None:
+    near = without_budget(Interval(median=1.1, low=0.98, high=1.235))
+    first, more = budget.open_questions(near)
+
+    assert first == "0 of 1 comparisons are decided."
+    assert more == (
+        "Open: 1. With --blocks 15, 1.9 times as long, a run may settle it; the nearest is two against one (sleep 50 ms): 15 blocks."
+    )
+    assert budget.open_questions(without_budget(Interval(median=1.001, low=0.9, high=1.1)))[1:] == (
+        "Too close to tell in any reasonable time: 1.",
+    )
+    decided = without_budget(Interval(median=2.0, low=1.9, high=2.1), verdict="faster")
+    assert budget.open_questions(decided) == ("1 of 1 comparisons are decided.",)
+
+
+def test_with_too_few_blocks_for_an_interval_twice_as_many_may_settle_it() -> None:
+    few = without_budget(Interval(median=2.0, low=None, high=None), blocks=2)
+
+    assert "With --blocks 4, 2 times as long, a run may settle it" in budget.open_questions(few)[1]

@@ -33,6 +33,8 @@ PROJECT = TESTS.parent
 GOLDEN = TESTS / "golden"
 WIDTH = 160
 """Of the terminal."""
+NARROW = 80
+"""Of one that is as narrow as the lab's output must fit."""
 MOST_BYTES = 2_500_000
 """Of all golden files together: they are copied with every change of theirs."""
 REMEDY = "if that is right: pytest tests/unit/report/test_golden.py --renew"
@@ -62,8 +64,8 @@ def limited() -> tuple[Sequence[LimitCheck], Limit, float]:
     return checks(before_and_after(), limit, need), limit, need
 
 
-def on_terminal(shown: RenderableType, name: str) -> Files:
-    return {name: printed(shown, width=WIDTH).encode()}
+def on_terminal(shown: RenderableType, name: str, width: int = WIDTH) -> Files:
+    return {name: printed(shown, width=width).encode()}
 
 
 def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) -> Callable[[], Files]:
@@ -73,9 +75,11 @@ def of(made: Callable[[], Comparison], render: Callable[[Comparison], Files]) ->
 RENDERINGS: Mapping[tuple[str, str], Callable[[], Files]] = {
     **{("answer", name): of(compared, render) for name, render in FORMATS.items()},
     ("answer", "terminal"): lambda: on_terminal(terminal.comparison(compared(), WIDTH), "terminal.txt"),
+    ("answer", "summary"): lambda: on_terminal(terminal.summary(compared(), NARROW), "summary.txt", NARROW),
     ("answer", "advice"): lambda: on_terminal(terminal.advice(compared()), "advice.txt"),
     **{("apart", name): of(apart, render) for name, render in FORMATS.items()},
     ("apart", "terminal"): lambda: on_terminal(terminal.comparison(apart(), WIDTH), "terminal.txt"),
+    ("apart", "summary"): lambda: on_terminal(terminal.summary(apart(), NARROW), "summary.txt", NARROW),
     ("apart", "advice"): lambda: on_terminal(terminal.advice(apart()), "advice.txt"),
     ("against", "markdown"): lambda: ab.runs_md(before_and_after()),
     ("against", "yaml"): lambda: ab.runs_yaml(before_and_after()),

@@ -77,7 +77,7 @@ def test_a_section_has_verdict_reason_and_points() -> None:
     lines = [unescaped(line) for line in in_markdown(DECIDED)]
 
     assert lines[6].startswith(
-        "**Run two.** 40.0 (39.0 to 41.0) requests/s; it is the only one that keeps to p95 at most 60 ms and memory at "
+        "**Run two, although it has one slot, so that a request that waits holds up all others.** 40.0 (39.0 to 41.0) requests/s; it is the only one that keeps to p95 at most 60 ms and memory at "
         "most 70.5 MB. Up to 1 in flight, of 1 slot; bound by slots: "
     )
     assert lines[7:] == [
@@ -94,7 +94,7 @@ def test_a_section_has_verdict_reason_and_points() -> None:
 def test_the_undecided_and_the_empty_advice_differ() -> None:
     few = "one and two have 2 blocks in common, and to compare takes 3 (--blocks)."
     assert f"**Undecided.** {few}" in map(unescaped, in_markdown(UNDECIDED))
-    assert in_markdown(NONE)[6:] == ["**None.** None of those measured may be advised.", ""], (
+    assert in_markdown(NONE)[6:] == ["**No server qualifies.** None of those measured may be advised.", ""], (
         "and no empty list follows"
     )
 

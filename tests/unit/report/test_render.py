@@ -526,9 +526,9 @@ def test_beside_a_neighbour_it_is_the_speed_that_is_not_compared_where_the_cost_
 
     (result,) = (each for each in SPOILT.cells if each.cell == pair.cell)
     spoilt = replace(pair, broken_gates=("neighbour",), cost=cost)
-    assert list(tables.warnings(replace(result, warnings=()), spoilt)) == [
-        "not compared by speed with one, because of: neighbour",
-        "cost against one: more, by CPU time",
+    assert [(each.kind, each.text) for each in tables.warnings(replace(result, warnings=()), spoilt)] == [
+        ("not-compared", "not compared by speed with one, because of: neighbour"),
+        ("cost", "cost against one: more, by CPU time"),
     ]
 
 
@@ -644,14 +644,19 @@ WIDE = 300
 """Wide enough for every column of LONG_NAMED."""
 
 
+def tables_alone(width: int) -> list[str]:
+    """The lines of its tables on a terminal of that width."""
+    return printed(terminal.every_table(LONG_NAMED, width), width=width).splitlines()
+
+
 def header(width: int) -> str:
     """The last table's header on a terminal of that width."""
-    return next(line for line in reversed(on_terminal(LONG_NAMED, width).splitlines()) if "requests/s" in line)
+    return next(line for line in reversed(tables_alone(width)) if "requests/s" in line)
 
 
 def last_row(width: int) -> str:
     """The only row of the last table; an empty line follows it."""
-    return on_terminal(LONG_NAMED, width).splitlines()[-2].rstrip()
+    return tables_alone(width)[-2].rstrip()
 
 
 def headings(width: int) -> list[str]:

@@ -92,7 +92,7 @@ def test_with_stamps_in_flight_is_measured_of_slots_that_nobody_declares() -> No
 
     assert answer is not None
     (row,) = answer.rows
-    assert row[2:4] == (tables.MISSING, str(testing.trial_report().in_flight.peak))
+    assert row[3:5] == (tables.MISSING, str(testing.trial_report().in_flight.peak))
     (group, *_) = tables.groups(comparison)
     assert str(testing.trial_report().in_flight.peak) in group.rows[0]
 

@@ -1,17 +1,24 @@
-"""Warnings at the end of a run: each kind once, whatever it is of."""
+"""What a run prints at its end: the answer, what was found, what is open, and each kind of warning once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
+from tests.unit.runs import compared
+from tests.unit.said import printed, refusal
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
-from wsgilab.model import Comparison
-from wsgilab.report import markdown, terminal
+from wsgilab.model import CellWarning, Comparison, WarningKind
+from wsgilab.model.errors import SpecError
+from wsgilab.report import markdown, tables, terminal
+from wsgilab.report.findings import findings, question
 
 CELLS = tuple(testing.cell(f"server-{number}") for number in range(12))
 
 
-def comparison(warnings: Mapping[int, tuple[str, ...]]) -> Comparison:
+def comparison(warnings: Mapping[int, tuple[CellWarning, ...]]) -> Comparison:
     """Of twelve cells, some of which have warnings."""
     made = compare(testing.run(testing.experiment(*CELLS)), [testing.observation(each) for each in CELLS])
 
@@ -19,40 +26,42 @@ def comparison(warnings: Mapping[int, tuple[str, ...]]) -> Comparison:
     return replace(made, cells=cells, pairs=())
 
 
-def took(share: int, *, of: str = "server's core 0", names: str = "") -> str:
-    return f"others took up to {share}% of the {of} (in {share} of 6 windows){names}"
+def warning(kind: WarningKind, text: str, amount: float = 0.0) -> CellWarning:
+    return CellWarning(kind=kind, text=text, amount=amount)
 
 
-GENERATORS = took(9, of="generator's core 1")
-CONDITIONS = "(sleep 50 ms, 32 users, 1 core, connection: close)"
+def took(share: int, *, of: str = "server's core 0") -> CellWarning:
+    return warning("neighbour", f"others took up to {share}% of the {of}", share / 100)
+
+
+# Warnings.
 
 
 def test_warnings_of_a_kind_are_one_line_with_their_number_and_the_worst_of_them() -> None:
-    found = {at: (took(at + 4, names=f", among them make-{at}"),) for at in range(10)}
-    found[2] = (took(38, names=", among them cc1"),)
+    found = {at: (took(at + 4),) for at in range(10)}
+    found[2] = (took(38),)
 
     assert list(terminal.warnings(comparison(found))) == [
-        f"10 of 12 cells, most at server-2 {CONDITIONS}: {took(38, names=', among them cc1')}"
+        "neighbour, 10 of 12 cells, most at server-2 (sleep 50 ms): others took up to 38% of the server's core 0"
     ]
     assert list(terminal.warnings(comparison({}))) == []
 
 
-def test_kinds_stay_apart_and_the_most_frequent_comes_first() -> None:
-    shared = "server and generator share a core: both are slower for it"
+def test_kinds_stay_apart_whatever_their_words_and_the_most_frequent_comes_first() -> None:
+    shared = warning("shared-core", "server and generator share a core: both are slower for it")
     found = {
-        0: ("1,200 requests failed: timeout", took(5)),
-        1: ("7 requests failed: status 500", shared),
-        2: ("not compared with server-1, because of: neighbour", GENERATORS),
-        3: ("not compared with server-1, because of: failures", shared),
-        4: (shared,),
+        0: (warning("failures", "1,200 requests failed: timeout", 1200), took(5)),
+        1: (warning("failures", "7 requests failed: status 500", 7), shared),
+        2: (took(9, of="generator's core 1"),),
+        3: (shared,),
+        4: (shared, warning("not-compared", "not compared with server-1, because of: failures")),
     }
 
     assert list(terminal.warnings(comparison(found))) == [
-        f"3 of 12 cells: {shared}",
-        f"2 of 12 cells, most at server-0 {CONDITIONS}: 1,200 requests failed: timeout",
-        f"2 of 12 cells, most at server-2 {CONDITIONS}: {GENERATORS}",
-        f"server-2 {CONDITIONS}: not compared with server-1, because of: neighbour",
-        f"server-3 {CONDITIONS}: not compared with server-1, because of: failures",
+        f"shared-core, 3 of 12 cells: {shared.text}",
+        "failures, 2 of 12 cells, most at server-0 (sleep 50 ms): 1,200 requests failed: timeout",
+        "neighbour, 2 of 12 cells, most at server-2 (sleep 50 ms): others took up to 9% of the generator's core 1",
+        "not-compared, 1 of 12 cells, server-4 (sleep 50 ms): not compared with server-1, because of: failures",
     ]
 
 
@@ -60,3 +69,61 @@ def test_the_list_cell_by_cell_is_in_markdown() -> None:
     found = comparison({at: (took(at + 4),) for at in range(10)})
     ((_, content),) = markdown.comparison_md(found).items()
     assert content.decode().count("others took up to ") == 10
+
+
+# The summary.
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_summary_has_question_answer_findings_and_what_is_open_in_lines_that_fit(width: int) -> None:
+    found = compared()
+    text = printed(terminal.summary(found, width), width=width)
+    words = " ".join(text.split())
+
+    assert all(len(line) <= width for line in text.splitlines())
+    assert words.startswith(question(found))
+    assert "How many requests at once? (sleep 50 ms, 32 users, 1 core, connection: close)" in words
+    assert all(" ".join(each.text.split()) in words for each in findings(found))
+    assert "comparisons are decided" in words
+    assert "x reference" not in text, "the other tables are for --verbose"
+    assert "x reference" in printed(terminal.comparison(found, 200), width=200)
+
+
+def test_the_answer_is_sorted_by_rank_and_of_one_rank_the_faster_comes_first() -> None:
+    answer = tables.answer(compared())
+
+    assert answer is not None
+    assert [row[:2] for row in answer.rows] == [
+        ("1 to 2", "gunicorn-gevent"),
+        ("1 to 2", "flask-threaded"),
+        ("3", "gunicorn-gthread-2x4"),
+        ("4", "gunicorn-sync-4"),
+        ("5", "flask-processes-3"),
+        ("6", "gunicorn-sync-1"),
+    ]
+
+
+def test_at_80_columns_the_answer_has_rank_server_slots_peak_throughput_and_what_binds() -> None:
+    answer = tables.answer(compared())
+
+    assert answer is not None
+    heading = printed(terminal.titled(answer, 80), width=80).splitlines()[1]
+    headings = ["rank", "server", "slots", "peak in flight", "mean", "requests/s", "bound by"]
+    assert re.split("  +", heading.strip()) == headings
+
+
+# Columns of one's own choice.
+
+
+def test_columns_are_those_that_are_named_in_their_order() -> None:
+    text = printed(terminal.chosen(compared(), ["requests/s", "server"], 80), width=80)
+
+    assert [line.split() for line in text.splitlines()].count(["requests/s", "server"]) == 6, "of each group"
+    assert text.count("gunicorn-gevent-4") == 1
+    assert markdown.printed(compared(), ["requests/s", "server"]).splitlines()[2] == "| requests/s | server |"
+
+
+def test_a_column_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    told = refusal(SpecError, terminal.chosen, compared(), ["request/s"], 80)
+
+    assert told.startswith("--columns: unknown column 'request/s'; did you mean requests/s")

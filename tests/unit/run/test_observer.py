@@ -1,11 +1,12 @@
 """Who hears of trials, on fakes of the journal and the web UI."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from wsgilab import testing
-from wsgilab.model import Cell, Duet, Observation, Trial
+from wsgilab.model import Cell, Duet, Observation, Run, Trial
 from wsgilab.results.store import Journal
 from wsgilab.run.observer import RunObserver
 from wsgilab.run.watch import Watch
@@ -84,3 +85,70 @@ def test_a_duet_is_recorded_as_one_and_shown_as_no_trial() -> None:
     made(alone).save_duet(duet)
 
     assert (alone.duets, alone.saved) == ([duet], [])
+
+
+# What a person sees.
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def carried_out(run: Run, trials: Sequence[Trial], *, took_s: float = 10.0) -> list[str]:
+    """What is written of a run in which each trial takes so long, and the second server is twice as fast."""
+    written: list[str] = []
+    alone, clock = cast("Journal", Alone()), Clock()
+    reporter = LineReporter(written.append, clock=clock)
+    observer = RunObserver(alone, cast("Watch", alone), reporter, run, clock=clock)
+    with observer.expecting(trials, done=0):
+        for trial in trials:
+            observer.begin(trial)
+            clock.now_s += took_s
+            rps = 20.0 if trial.cell.server == "one" else 40.0
+            swarm = testing.trial_report(throughput_rps=rps, latency_mean_ms=32 / rps * 1000)
+            observer.save(testing.observation(trial.cell, block=trial.block, swarm=swarm, took_s=took_s))
+            observer.advance("done")
+    return written
+
+
+def schedule(blocks: int) -> list[Trial]:
+    cells = (ONE, TWO)
+    return [
+        Trial(block=block, position=2 * block + at, cell=cell)
+        for block in range(blocks)
+        for at, cell in enumerate(cells)
+    ]
+
+
+def test_what_is_measured_is_shown_when_it_begins_with_the_time_that_is_left() -> None:
+    run = testing.run(testing.experiment(ONE, TWO, blocks=2))
+
+    assert carried_out(run, schedule(2)) == [
+        "Trials: 0 of 4 (block 1, one, sleep, 32 users)",
+        "Trials: 1 of 4, 30 s left (block 1, two, sleep, 32 users)",
+        "Trials: 2 of 4, 20 s left (block 2, one, sleep, 32 users)",
+        "0 of 1 comparisons decided so far; an early look, only the end counts",
+        "Trials: 3 of 4, 10 s left (block 2, two, sleep, 32 users)",
+        "Trials: 4 of 4, 0 s left (done)",
+    ]
+
+
+def test_with_a_budget_the_end_is_known_from_the_begin() -> None:
+    run = testing.run(testing.experiment(ONE, TWO, blocks=2, budget_s=60.0))
+
+    assert carried_out(run, schedule(2))[0] == "Trials: 0, 60 s left (block 1, one, sleep, 32 users)"
+
+
+def test_how_many_are_decided_is_counted_at_the_end_of_a_block_and_nothing_is_named() -> None:
+    run = testing.run(testing.experiment(ONE, TWO, blocks=8))
+    notes = [line for line in carried_out(run, schedule(8)) if "decided so far" in line]
+
+    assert notes == [
+        "0 of 1 comparisons decided so far; an early look, only the end counts",
+        "1 of 1 comparisons decided so far; an early look, only the end counts",
+    ]

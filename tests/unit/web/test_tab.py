@@ -11,7 +11,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Cell, CellResult, Comparison, InFlight, Observation, text
+from wsgilab.model import Cell, CellResult, CellWarning, Comparison, InFlight, Observation, text
 from wsgilab.report.tables import MISSING
 from wsgilab.web import graphs, tab
 from wsgilab.web.view import Now, Phase, Pulse, TargetState, View
@@ -367,7 +367,9 @@ def test_before_the_first_test_it_says_what_to_do() -> None:
 
 
 def test_the_warnings_and_the_end_of_its_target_are_told_there_too() -> None:
-    result = replace(session(observation()).cells[0], warnings=("the window was short",))
+    result = replace(
+        session(observation()).cells[0], warnings=(CellWarning(kind="short-window", text="the window was short"),)
+    )
     ended = target("gunicorn-sync-4", failure="ended with exit status 3")
     html = tab.fragment(view(now=now(result), targets=(ended,)))
     told = html.split("Tried so far")[0]

@@ -1,0 +1,195 @@
+"""What was surprising in a run: slots not filled, a stall, a backlog that overflowed, and what else one would not expect."""
+
+from collections.abc import Sequence
+
+from wsgilab.analysis.bottleneck import SLOTS_LIMIT
+from wsgilab.analysis.validity import UNEVEN_USERS
+from wsgilab.model import CellResult, Comparison, WarningKind
+from wsgilab.model.text import counted, number
+from wsgilab.report import tables
+from wsgilab.report.findings.finding import (
+    Finding,
+    FindingKind,
+    Findings,
+    Part,
+    figures_of,
+    measured,
+    median,
+    more,
+    named,
+)
+
+UNEVEN_PROCESSES = 1.5
+"""From this many times its even share on, the busiest process is worth a finding."""
+STALL = 5.0
+"""From this many times the median on, what one answer in a hundred takes is worth a finding..."""
+STALL_MS = 25.0
+"""... if that is so much more than the median."""
+HELD_BACK = 0.2
+"""From this share of its latency on, what an answer took to come back is worth a finding..."""
+HELD_BACK_MS = 5.0
+"""... if that is so long."""
+DEARER = 1.5
+"""From this many times the reference's CPU time on, what a request costs is worth a finding."""
+_IDLE = 0.5
+"""A server that uses less of its cores than this does not leave slots free because it computes."""
+
+
+def declaration(comparison: Comparison) -> Findings:
+    """More slots or processes than are declared."""
+    yield from _warned(comparison, ("slots", "processes"), "declaration", "load")
+
+
+def _with_free_slots(comparison: Comparison) -> Sequence[tuple[float, CellResult]]:
+    """The cells whose slots stay free although users wait and nothing computes, with the share that is filled."""
+    return [
+        (mean.median / result.slots, result)
+        for result, figures in measured(comparison)
+        if result.slots
+        and (result.cell.users or 0) >= result.slots
+        and (mean := figures.mean_in_flight) is not None
+        and mean.median < SLOTS_LIMIT * result.slots
+        and figures.bound_by in ("balance", "unexplained")
+        and (figures.server_cpu is None or figures.server_cpu.median < _IDLE)
+    ]
+
+
+def slots_not_filled(comparison: Comparison) -> Findings:
+    """Slots that stay free although users wait, and nothing computes."""
+    found = _with_free_slots(comparison)
+    if not found:
+        return
+    _, worst = min(found, key=lambda each: each[0])
+    figures = figures_of(worst)
+    mean = figures.mean_in_flight
+    users = counted(worst.cell.users or 0, "user")
+    busiest = figures.busiest_share
+    why = (
+        f"; its busiest process had {busiest:.2f} times its even share"
+        if busiest is not None and figures.bound_by == "balance"
+        else "; why is not known"
+    )
+    text = (
+        f"Slots not filled: {named(comparison, worst)} had {median(mean):.1f} of its {worst.slots} in flight on average, "
+        f"with {users}{why}{more(found)}."
+    )
+    yield Finding(kind="slots-not-filled", text=text, part="balance")
+
+
+def uneven_processes(comparison: Comparison) -> Findings:
+    """Those of cells without free slots, of which that is the reason."""
+    free = {result.cell for _, result in _with_free_slots(comparison)}
+    found = [
+        (figures.busiest_share, result)
+        for result, figures in measured(comparison)
+        if figures.busiest_share is not None
+        and figures.busiest_share >= UNEVEN_PROCESSES
+        and not result.broken_gates
+        and result.cell not in free
+    ]
+    if found:
+        most, worst = max(found, key=lambda each: each[0])
+        has = f"the busiest process of {named(comparison, worst)} had {most:.2f} times its even share of requests"
+        yield Finding(kind="uneven-processes", text=f"Uneven: {has}{more(found)}.", part="balance")
+
+
+def backlog(comparison: Comparison) -> Findings:
+    """Connections that waited because a backlog was full."""
+    yield from _warned(comparison, ("slow-connections",), "backlog", "load")
+
+
+def stall(comparison: Comparison) -> Findings:
+    """Answers that took far longer than most, where all users send the same request."""
+    found = [
+        (figures.latency_ms["p99"] / figures.latency_ms["p50"], result)
+        for result, figures in measured(comparison)
+        if {"p50", "p99"} <= figures.latency_ms.keys()
+        and figures.latency_ms["p99"] >= STALL * figures.latency_ms["p50"] > 0
+        and figures.latency_ms["p99"] - figures.latency_ms["p50"] >= STALL_MS
+        and len(figures.by_request) <= 1
+        and not result.broken_gates
+    ]
+    if found:
+        times, worst = max(found, key=lambda each: each[0])
+        latency = figures_of(worst).latency_ms
+        text = (
+            f"A stall: with {named(comparison, worst)}, one answer in a hundred took {number(latency['p99'])} ms or more, "
+            f"{times:.0f} times the median of {number(latency['p50'])}{more(found)}."
+        )
+        yield Finding(kind="stall", text=text, part="load", workload=worst.cell.workload)
+
+
+def held_back(comparison: Comparison) -> Findings:
+    """Answers that come long after the application has made them, though they are short and no network lies between."""
+    found = [
+        (parts.back.mean, result)
+        for result, figures in measured(comparison)
+        if (parts := figures.parts) is not None
+        and parts.back.mean >= max(HELD_BACK_MS, HELD_BACK * parts.latency_mean)
+        and not comparison.run.lanes
+        and "kib" not in comparison.run.experiment.parameters.get(result.cell.workload, {})
+        and not result.broken_gates
+    ]
+    if found:
+        back, worst = max(found, key=lambda each: each[0])
+        parts = figures_of(worst).parts
+        of = "" if parts is None else f", of {number(parts.latency_mean)} in all"
+        text = f"Held back: {named(comparison, worst)} kept finished answers for {number(back)} ms on average{of}{more(found)}."
+        yield Finding(kind="held-back", text=text, part="load", workload=worst.cell.workload)
+
+
+def uneven_users(comparison: Comparison) -> Findings:
+    found = [
+        (figures.busiest_user_share, result)
+        for result, figures in measured(comparison)
+        if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS
+    ]
+    if found:
+        most, worst = max(found, key=lambda each: each[0])
+        has = (
+            f"the busiest of {worst.cell.users} users of {named(comparison, worst)} had {most:.1f} times an even share"
+        )
+        text = f"Unfair: {has} of the answers{more(found)}."
+        yield Finding(kind="uneven-users", text=text, part="load", workload=worst.cell.workload)
+
+
+def scaling(comparison: Comparison) -> Findings:
+    """What more cores bring, by workload."""
+    for workload in dict.fromkeys(each.cell.workload for each in comparison.scaling):
+        found = [each for each in comparison.scaling if each.cell.workload == workload]
+        most, least = (choose(found, key=lambda each: each.ratio.median) for choose in (max, min))
+        cores = f"{counted(most.cell.cores, 'core')} in place of {most.over_cores}"
+        brought = f"{most.cell.server} {most.ratio.median:.2f} times the throughput"
+        fewest = f", and {least.cell.server} {least.ratio.median:.2f} times" if least is not most else ""
+        where = tables.workload(comparison.run, workload)
+        yield Finding(kind="scaling", text=f"More cores, for {where}: {cores} bring {brought}{fewest}.", part="scaling")
+
+
+def cost(comparison: Comparison) -> Findings:
+    """The dearest and the cheapest request against the reference's."""
+    known = [(pair.cost, pair) for pair in comparison.pairs if pair.cost is not None]
+    dearer = [each for each in known if each[0].verdict == "more" and each[0].ratio.median >= DEARER]
+    cheaper = [each for each in known if each[0].verdict == "less" and each[0].ratio.median <= 1 / DEARER]
+    for found, choose in ((dearer, max), (cheaper, min)):
+        if found:
+            cost, pair = choose(found, key=lambda each: each[0].ratio.median)
+            where = tables.brief(comparison, pair.cell)
+            text = (
+                f"CPU time: a request takes {pair.cell.server} ({where}) {number(cost.ratio.median)} times what it takes "
+                f"{pair.reference}{more(found)}."
+            )
+            yield Finding(kind="cost", text=text, part="cost")
+
+
+def _warned(comparison: Comparison, kinds: Sequence[WarningKind], kind: FindingKind, part: Part) -> Findings:
+    """The worst of the warnings of these kinds, in its own words."""
+    found = [
+        (each.amount, each.text, result)
+        for result in comparison.cells
+        for each in result.warnings
+        if each.kind in kinds
+    ]
+    if found:
+        _, text, worst = max(found, key=lambda each: each[0])
+        said = f"{named(comparison, worst)}: {text}{more(found)}."
+        yield Finding(kind=kind, text=said, part=part, workload=worst.cell.workload)
