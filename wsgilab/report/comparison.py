@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
-from wsgilab.experiment.parsing import check_known
 from wsgilab.model import (
     Arrivals,
     BoundBy,
@@ -33,6 +32,7 @@ from wsgilab.model import (
 from wsgilab.model.rounding import Digits, Median
 from wsgilab.report.findings import FindingKind, findings
 from wsgilab.report.recommendation import Recommendation, recommendations
+from wsgilab.report.tables import check_columns
 from wsgilab.report.yaml import Conditions, Flat, Identity, NamedCell, conditions, dump, entry, named, plain
 
 
@@ -294,7 +294,7 @@ def comparison_json(comparison: Comparison, keys: Sequence[str] = ()) -> str:
     document: Any = plain(_document(comparison), ComparisonFile)
     if keys:
         known = dict.fromkeys(key for cell in document["cells"] for key in cell)
-        check_known(keys, known, "--columns", "key")
+        check_columns(keys, known)
         document = [{key: cell.get(key) for key in keys} for cell in document["cells"]]
     return json.dumps(document, indent=2)
 

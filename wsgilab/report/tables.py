@@ -1,12 +1,11 @@
 """The comparison as tables of text, for every format but YAML."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
 from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
-from wsgilab.experiment.parsing import check_known
 from wsgilab.model import (
     Cell,
     CellOfRuns,
@@ -19,6 +18,7 @@ from wsgilab.model import (
     Run,
     by_conditions,
 )
+from wsgilab.model.errors import SpecError
 from wsgilab.model.text import number
 
 MISSING = "–"
@@ -234,11 +234,18 @@ def group_columns(comparison: Comparison) -> Sequence[Column]:
     return tuple(compress(GROUP_COLUMNS, _shown(comparison)))
 
 
+def check_columns(given: Iterable[str], known: Collection[str]) -> None:
+    """Raises SpecError for the first of `given` that there is not, with all that there are."""
+    for name in given:
+        if name not in known:
+            raise SpecError(f"--columns {name}: there is no such column; there are {', '.join(known)}")
+
+
 def with_columns(shown: Iterable[Table], columns: Sequence[str]) -> Iterable[Table]:
     """The tables with these of their columns alone, by heading and in this order. Raises SpecError for one that there is not."""
     for table in shown:
         headings = [column.heading for column in table.columns]
-        check_known(columns, headings, "--columns", "column")
+        check_columns(columns, headings)
         chosen = [headings.index(name) for name in columns]
         yield replace(
             table,

@@ -44,10 +44,10 @@ class Progress:
     @property
     def words(self) -> str:
         """Such as `57 of 203, 72 s left`."""
-        of = "" if self.total is None else f" of {self.total}"
+        done = f"{self.done} done" if self.total is None else f"{self.done} of {self.total}"
         if self.left_s is None:
-            return f"{self.done}{of}"
-        return f"{self.done}{of}, {'at least ' if self.more else ''}{_time(self.left_s)} left"
+            return done
+        return f"{done}, {'at least ' if self.more else ''}{_time(self.left_s)} left"
 
 
 Show = Callable[[Progress], None]

@@ -94,7 +94,7 @@ def test_where_no_server_qualifies_it_is_said() -> None:
         servers={"one": development, "two": replace(development, name="two")},
     )
 
-    assert only(found, "best") == ["For sleep 50 ms: no server qualifies."]
+    assert only(found, "best") == ["For sleep 50 ms: no server qualifies; the advice says why."]
 
 
 def test_for_several_workloads_together_the_worst_share_is_named_with_its_workload() -> None:

@@ -126,4 +126,6 @@ def test_columns_are_those_that_are_named_in_their_order() -> None:
 def test_a_column_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     told = refusal(SpecError, terminal.chosen, compared(), ["request/s"], 80)
 
-    assert told.startswith("--columns: unknown column 'request/s'; did you mean requests/s")
+    assert told.startswith(
+        "--columns request/s: there is no such column; there are rank, server, in flight, busiest, requests/s, "
+    )

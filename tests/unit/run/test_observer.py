@@ -141,7 +141,7 @@ def test_what_is_measured_is_shown_when_it_begins_with_the_time_that_is_left() -
 def test_with_a_budget_the_end_is_known_from_the_begin() -> None:
     run = testing.run(testing.experiment(ONE, TWO, blocks=2, budget_s=60.0))
 
-    assert carried_out(run, schedule(2))[0] == "Trials: 0, 60 s left (block 1, one, sleep, 32 users)"
+    assert carried_out(run, schedule(2))[0] == "Trials: 0 done, 60 s left (block 1, one, sleep, 32 users)"
 
 
 def test_how_many_are_decided_is_counted_at_the_end_of_a_block_and_nothing_is_named() -> None:

@@ -492,7 +492,7 @@ def test_without_an_experiment_a_run_is_planned_and_records_the_plan_which_it_ke
         "Planned from it",
     ]
     last = "\n".join(made.lines[made.lines.index(f"To look at, in a browser: {made.folder}/report.html") :])
-    assert "Which server to run, and when that would change: invoke lab.recommend --run " in last
+    assert "Which server to run, and why: invoke lab.recommend --run " in last
 
     made.run(resume="latest")
     assert len(made.swarm.specs) == 17

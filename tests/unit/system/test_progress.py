@@ -62,7 +62,7 @@ def test_a_note_is_a_line_of_its_own_when_it_changes_and_not_more_often_than_eve
     ("changes", "words"),
     [
         ({}, "3 of 9, 60 s left"),
-        ({"total": None}, "3, 60 s left"),
+        ({"total": None}, "3 done, 60 s left"),
         ({"left_s": None}, "3 of 9"),
         ({"left_s": 185.2}, "3 of 9, 3:05 min left"),
         ({"more": True}, "3 of 9, at least 60 s left"),

@@ -39,7 +39,7 @@ def _where(comparison: Comparison, advice: Advice) -> str:
 
 def _of(comparison: Comparison, advice: Advice) -> str:
     if not advice.tied:
-        return "no server qualifies"
+        return "no server qualifies; the advice says why"
     if advice.server is not None:
         return f"{advice.server}, {_why(advice, advice.server)}"
     if len(advice.workloads) > 1:
