@@ -17,9 +17,14 @@ _FEW = 2
 
 
 def best(comparison: Comparison) -> Findings:
-    """Of each advice: those for several workloads first, then those that are decided. What speaks against a server is said once."""
+    """Of each advice: those for several workloads first, then those that are decided, then those of most servers. What speaks against a server is said once."""
     said: set[str | None] = set()
-    for each in sorted(comparison.advice, key=lambda each: (len(each.workloads) == 1, not _is_decided(each))):
+    servers = Counter(each.cell.conditions for each in comparison.cells)
+
+    def order(advice: Advice) -> tuple[bool, bool, int]:
+        return len(advice.workloads) == 1, not _is_decided(advice), -servers[advice.group.conditions]
+
+    for each in sorted(comparison.advice, key=order):
         against = [] if each.server in said else objections_to(comparison.run, each.server)
         although = f", although {names(against)}" if against else ""
         said.add(each.server)
