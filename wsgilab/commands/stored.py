@@ -48,14 +48,15 @@ def conclude(store: Store, console: Console, *, verbose: bool = False) -> Compar
 
         console.print(ab.on_terminal(comparison.versions, console.width))
         say(console, f"The two versions, and how to read it: {shown(store.folder)}/against.html")
-    say(console, f"Every table and warning: {shown(store.folder)}/comparison.md")
+    folder = shown(store.folder)
+    say(console, f"Every table and warning: {folder}/comparison.md")
     if not verbose:
-        say(console, f"The same here: {called('lab.report')} --run {comparison.run.id} --verbose")
-    say(console, f"To look at, in a browser: {shown(store.folder)}/{REPORT}")
+        say(console, f"The same here: {called('lab.report')} --run {folder} --verbose")
+    say(console, f"To look at, in a browser: {folder}/{REPORT}")
     if comparison.versions is not None or comparison.capacity is not None:
         return comparison
     if comparison.advice:
-        say(console, f"Which server to run, and why: {called('lab.recommend')} --run {comparison.run.id}")
+        say(console, f"Which server to run, and why: {called('lab.recommend')} --run {folder}")
     if verbose and comparison.run.experiment.application is not None:
         console.print()
         console.print(terminal.advice(comparison))

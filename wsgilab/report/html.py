@@ -3,7 +3,7 @@
 Everything is computed here or before; the template lays out. Whatever comes from a run passes `page`, which escapes it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -69,6 +69,7 @@ class _ReportGroup:
 class _Workload:
     """Everything about one workload."""
 
+    name: str
     title: str
     anchor: str
     """Where the page has it."""
@@ -99,7 +100,23 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
     )
     named = list(workloads(comparison))
-    drawn = {each.figure.section for each in shown}
+    of_workloads = [
+        _Workload(
+            name=name,
+            title=tables.workload(run, name),
+            anchor=f"load-{number}",
+            shown=of("load", name),
+            groups=tuple(group for (workload, *_), group in grouped.items() if workload == name),
+        )
+        for number, name in enumerate(named, 1)
+    ]
+    parts = [
+        ("balance", "Balance", of("balance")),
+        ("scaling", "Scaling", of("scaling")),
+        ("cost", "Cost", of("cost")),
+        ("drift", "Drift", of("drift")),
+    ]
+    evident = {"advice": "Which server to run", **{name: title for name, title, drawn in parts if drawn}}
     return page(
         "report.html",
         title=question(comparison),
@@ -110,7 +127,8 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
         versions=versions.findings(comparison.versions) if comparison.versions else (),
-        budget=budget.sentences(comparison),
+        open=budget.open_questions(comparison),
+        budget=budget.sentences(comparison)[1:],
         failed=comparison.failed,
         answer=None if answer is None else _sheet(answer),
         answer_shown=of("answer"),
@@ -119,24 +137,11 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         capacity_shown=of("capacity"),
         rule=recommendation.RULE,
         advice=recommendation.recommendations(comparison),
-        findings=[(each.text, _anchor(each, named, drawn)) for each in findings(comparison)],
-        workloads=[
-            _Workload(
-                title=tables.workload(run, name),
-                anchor=f"load-{number}",
-                shown=of("load", name),
-                groups=tuple(group for (workload, *_), group in grouped.items() if workload == name),
-            )
-            for number, name in enumerate(named, 1)
-        ],
+        findings=[(each.text, *_evidence(each, of_workloads, evident)) for each in findings(comparison)],
+        workloads=of_workloads,
         timelines=[each for name in named for each in of("timeline", name)],
-        parts=[
-            ("balance", "Balance", of("balance")),
-            ("scaling", "Scaling", of("scaling")),
-            ("cost", "Cost", of("cost")),
-            ("drift", "Drift", of("drift")),
-        ],
         predicted=None if predicted is None else _sheet(predicted),
+        parts=parts,
         machines=None if effects is None else _sheet(effects),
         warnings=_sheet(_warnings(comparison)),
         place=reproduce.place(),
@@ -148,11 +153,12 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
     )
 
 
-def _anchor(finding: Finding, named: Sequence[str], drawn: Collection[Section]) -> str:
-    """Where the page has the evidence of a finding: the part with its charts, or else the tables of its workload, or of all."""
-    if finding.part == "advice" or (finding.part in drawn and finding.part != "load"):
-        return finding.part
-    return f"load-{named.index(finding.workload) + 1}" if finding.workload in named else "load"
+def _evidence(finding: Finding, workloads: Sequence[_Workload], parts: Mapping[str, str]) -> tuple[str, str]:
+    """Where the page has the evidence of a finding, and what is there: a part with charts, a workload, or all workloads."""
+    if finding.part in parts:
+        return finding.part, parts[finding.part]
+    of_workload = next((each for each in workloads if finding.workload and each.name == finding.workload), None)
+    return ("load", "Throughput and latency") if of_workload is None else (of_workload.anchor, of_workload.title)
 
 
 def _shown(figure: Figure, drawn: Sequence[str]) -> _Shown:

@@ -82,7 +82,7 @@ def _head(comparison: Comparison) -> Iterable[str]:
     yield escape(f"{first}Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""
     yield escape(statistics(comparison)) if comparison.interleaved else interactive()
-    for note in (*budget.sentences(comparison), *run.notes):
+    for note in run.notes:
         yield f"- {escape(note)}"
     if comparison.failed:
         unit = "trials" if comparison.interleaved else "seconds"
@@ -97,6 +97,11 @@ def _found(comparison: Comparison) -> Iterable[str]:
         yield escape(f"With {unless(comparison)}:")
         yield ""
         yield from (f"- {escape(each.text)}" for each in found)
+        yield ""
+    if left := budget.sentences(comparison) or budget.open_questions(comparison):
+        yield "## What is open"
+        yield ""
+        yield from (f"- {escape(each)}" for each in left)
         yield ""
 
 

@@ -174,15 +174,25 @@ def _place(result: CellResult) -> tuple[bool, int, float]:
 
 def groups(comparison: Comparison) -> Iterable[Table]:
     """One table for each workload and its conditions, with every figure and every warning."""
+    for results in by_conditions(comparison.cells).values():
+        yield _group(comparison, results)
+
+
+def largest(comparison: Comparison) -> Table | None:
+    """Of `groups`, the one with most servers, sorted by rank; None without cells."""
+    most: Sequence[CellResult] = max(by_conditions(comparison.cells).values(), key=len, default=())
+    return _group(comparison, sorted(most, key=_place)) if most else None
+
+
+def _group(comparison: Comparison, results: Sequence[CellResult]) -> Table:
     pairs = {pair.cell: pair for pair in comparison.pairs}
     shown = _shown(comparison)
-    for results in by_conditions(comparison.cells).values():
-        yield Table(
-            title=title(comparison, results, pairs),
-            columns=tuple(compress(GROUP_COLUMNS, shown)),
-            rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
-            notes=tuple(_notes(results, pairs)),
-        )
+    return Table(
+        title=title(comparison, results, pairs),
+        columns=tuple(compress(GROUP_COLUMNS, shown)),
+        rows=tuple(tuple(compress(_row(result, pairs.get(result.cell)), shown)) for result in results),
+        notes=tuple(_notes(results, pairs)),
+    )
 
 
 def parts(comparison: Comparison, workload: str | None = None) -> Table | None:

@@ -25,12 +25,13 @@ def text(content: str, style: str = "") -> Text:
 
 
 def summary(comparison: Comparison, width: int) -> RenderableType:
-    """What was asked, the answer, what was found, what is open, and the warnings by kind."""
+    """What was asked, the answer, what was found, what is open, and the warnings by kind. Where nothing waits, so that there is no
+    answer, it has the table of the conditions with most servers."""
     if comparison.capacity is not None:
         return _capacity(comparison, width)
     parts: list[RenderableType] = [text(question(comparison), "bold"), Text()]
-    if (answer := tables.answer(comparison)) is not None:
-        parts += [titled(answer, width), Text()]
+    if (table := tables.answer(comparison) or tables.largest(comparison)) is not None:
+        parts += [titled(table, width), Text()]
     return Group(*parts, *_conclusion(comparison, budget.open_questions(comparison)))
 
 

@@ -34,6 +34,7 @@ from wsgilab.report import reproduce
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import one_line
 from wsgilab.report.charts.figures import figures
+from wsgilab.report.findings import MOST
 from wsgilab.report.formats import FORMATS
 from wsgilab.report.html import report
 from wsgilab.report.markdown import comparison_md
@@ -157,8 +158,11 @@ def test_links_lead_to_parts_that_are_there(files: Mapping[str, bytes]) -> None:
     links = [(attributes["href"] or "")[1:] for attributes in parsed.of("a")]
 
     assert len(set(ids)) == len(ids)
-    assert links == [each for each in ids if each in links]
-    assert len(links) == 11
+    parts, evidence = links[:12], links[12:]
+    assert parts == [each for each in ids if each in parts]
+    assert len(evidence) == MOST, "each finding leads to its evidence"
+    assert set(evidence) <= set(ids)
+    assert {"advice", "load-1", "load-2", "balance", "scaling", "cost"} == set(evidence)
 
 
 def test_no_rank_of_headings_is_skipped(files: Mapping[str, bytes], harmless: Page) -> None:

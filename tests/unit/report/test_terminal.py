@@ -112,6 +112,29 @@ def test_at_80_columns_the_answer_has_rank_server_slots_peak_throughput_and_what
     assert re.split("  +", heading.strip()) == headings
 
 
+def test_where_nothing_waits_the_summary_has_the_conditions_with_most_servers_by_rank() -> None:
+    cells = [
+        *(testing.cell(name, workload="hello") for name in "ab"),
+        *(testing.cell(name, workload="cpu") for name in "abc"),
+    ]
+    speeds = dict(zip(cells, (20.0, 30.0, 20.0, 40.0, 30.0), strict=True))
+    observations = [
+        testing.observation(
+            cell,
+            block=block,
+            swarm=testing.trial_report(throughput_rps=rps, latency_mean_ms=32 / rps * 1000),
+        )
+        for block in range(6)
+        for cell, rps in speeds.items()
+    ]
+    found = compare(testing.run(testing.experiment(*cells, blocks=6)), observations)
+    lines = printed(terminal.summary(found, 80), width=80).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("cpu 2 ms, 32 users"))
+
+    assert lines[at + 1].split()[:2] == ["rank", "server"]
+    assert [line.split()[:2] for line in lines[at + 2 : at + 5]] == [["1", "b"], ["2", "c"], ["3", "a"]]
+
+
 # Columns of one's own choice.
 
 
