@@ -104,8 +104,8 @@ def _of_blocks(comparison: Comparison) -> Iterable[str]:
     if comparison.pairs:
         first = f"{len(sound) - len(left)} of {len(sound)} comparisons are decided."
         yield first + (f" Of {spoilt} more nothing is concluded, because of broken gates." if spoilt else "")
-    blocks = comparison.run.experiment.blocks
-    needed = [(_blocks(pair, blocks), pair) for pair in left]
+    blocks = max((pair.blocks for pair in left), default=0)
+    needed = [(_blocks(pair), pair) for pair in left]
     near = sorted(((many, pair) for many, pair in needed if many is not None), key=lambda each: each[0])
     if near:
         most, (fewest, nearest) = near[-1][0], near[0]
@@ -123,10 +123,10 @@ _MOST_TIMES = 16
 """A run that is so many times as long is not worth its time."""
 
 
-def _blocks(pair: PairResult, blocks: int) -> int | None:
+def _blocks(pair: PairResult) -> int | None:
     """How many blocks may decide a comparison, were its ratio what it seems: the interval shrinks with the root of their number.
     None where that is too many."""
-    ratio = pair.ratio
+    ratio, blocks = pair.ratio, pair.blocks
     if ratio.low is None or ratio.high is None or not ratio.low > 0:
         # Below the fewest that a comparison needs, there is no interval.
         return max(2 * blocks, FEWEST_PAIRED)

@@ -179,9 +179,13 @@ def groups(comparison: Comparison) -> Iterable[Table]:
 
 
 def largest(comparison: Comparison) -> Table | None:
-    """Of `groups`, the one with most servers, sorted by rank; None without cells."""
+    """Of `groups`, the one with most servers, sorted by rank, which is always shown; None without cells."""
     most: Sequence[CellResult] = max(by_conditions(comparison.cells).values(), key=len, default=())
-    return _group(comparison, sorted(most, key=_place)) if most else None
+    if not most:
+        return None
+    found = _group(comparison, sorted(most, key=_place))
+    columns = (replace(column, rank=0) if column.heading == "rank" else column for column in found.columns)
+    return replace(found, columns=tuple(columns))
 
 
 def _group(comparison: Comparison, results: Sequence[CellResult]) -> Table:
