@@ -105,7 +105,7 @@ def test_an_installed_lab_measures_from_an_empty_folder(user: User, tmp_path: Pa
     folder = (user.here / "results" / "latest").resolve()
     assert {each.name for each in (user.here / "results").iterdir()} == {"latest", folder.name}
     assert f"results/{folder.name}/comparison.md" in ran.output
-    assert "gunicorn-sync-1  1 of 1" in ran.output
+    assert "gunicorn-sync-1     1 of 1" in ran.output
 
     run = yaml.safe_load((folder / "run.yaml").read_text())
     assert run["origin"]["revision"] is None
