@@ -11,7 +11,11 @@ from rich.console import Console
 
 from tests.unit.said import refusal
 from wsgilab import commands
+from wsgilab.analysis.compare import compare
+from wsgilab.commands import stored
+from wsgilab.model import Comparison
 from wsgilab.model.errors import SpecError, UsageError
+from wsgilab.results.store import Store
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "answer"
 
@@ -64,6 +68,24 @@ def test_on_the_terminal_it_is_the_summary_and_with_verbose_every_table(folder: 
     assert "reference: gunicorn-sync-1" not in summary
     assert "reference: gunicorn-sync-1" in every
     assert "What was found" in every
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_at_the_end_of_a_run_it_says_where_the_rest_is(
+    folder: Path, verbose: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared_alone(store: Store) -> Comparison:
+        """Without the charts, which take long."""
+        return compare(store.run(), store.observations())
+
+    monkeypatch.setattr(stored, "write", compared_alone)
+    text = printed(folder, width=200, verbose=verbose)
+    told = text[text.index("Every table and warning: ") :].splitlines()
+
+    assert ("reference: gunicorn-sync-1" in text) == verbose
+    assert told[0].endswith("/run/comparison.md")
+    assert any(line.startswith("The same here: invoke lab.report --run ") for line in told) != verbose
+    assert told[-1].startswith("Which server to run, and why: invoke lab.recommend --run ")
 
 
 def test_what_is_only_printed_writes_nothing(folder: Path) -> None:

@@ -10,7 +10,8 @@ from tests.unit.runs import compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.model import Cell, Comparison, InFlight, Observation, Server
-from wsgilab.report.findings import KINDS, MOST, findings, question
+from wsgilab.report import tables
+from wsgilab.report.findings import KINDS, MOST, findings, question, unless
 from wsgilab.report.findings.finding import FindingKind
 
 ONE, TWO, THREE = (testing.cell(name) for name in ("one", "two", "three"))
@@ -305,6 +306,17 @@ def test_where_nothing_was_measured_nothing_is_found() -> None:
 
     assert list(findings(nothing)) == []
     assert all(list(kind(nothing)) == [] for kind in KINDS)
+
+
+def test_of_the_conditions_those_are_named_that_most_cells_do_not_have() -> None:
+    kept = replace(THREE, connection="keep-alive", users=8)
+    found = of(trials(ONE), trials(TWO), trials(kept, latency_mean_ms=400.0))
+
+    assert unless(found) == "32 users, 1 core, connection: close, unless it says otherwise"
+    assert [tables.brief(found, cell) for cell in (ONE, kept)] == [
+        "sleep 50 ms",
+        "sleep 50 ms, 8 users, connection: keep-alive",
+    ]
 
 
 # The question.
