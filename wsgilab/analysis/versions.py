@@ -148,7 +148,7 @@ def _side(run: Run, cell: Cell, every: ByCell, by_cell: ByCell) -> CellSide:
         figure=stats.median_interval(figures) if figures else None,
         bound_by=None if result.figures is None else result.figures.bound_by,
         broken_gates=result.broken_gates,
-        warnings=result.warnings,
+        warnings=tuple(each.text for each in result.warnings),
     )
 
 
