@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from wsgilab.model import Run
+from wsgilab.model import Application, Run
 from wsgilab.model.text import counted
 from wsgilab.report.terminal import text
 
@@ -117,10 +117,16 @@ def about(of: StoredRun) -> str:
         return of.problem
     application, name = run.experiment.application, run.experiment.name
     # A run is mostly called by its experiment.
-    what = [*([] if name in of.name else [name]), *([] if application is None else [application.entry])]
+    what = [*([] if name in of.name else [name]), *([] if application is None else [_versions(application)])]
     where = " and ".join(_machines(run)) if run.lanes else f"cores {run.host.usable_cpus} of {run.host.cpu}"
     what.append(f"{counted(len(_servers(run)), 'server')} under {', '.join(_workloads(run))}; {run.runtime}, {where}")
     return ": ".join(what)
+
+
+def _versions(application: Application) -> str:
+    return (
+        application.entry if application.against is None else f"{application.entry} against {application.against.name}"
+    )
 
 
 def ended(of: StoredRun) -> str:
@@ -141,7 +147,9 @@ def ended(of: StoredRun) -> str:
 
 
 def _servers(run: Run) -> Collection[str]:
-    return dict.fromkeys(cell.server for cell in run.experiment.cells)
+    """Each once, though two versions of an application are measured under it."""
+    twins = set(run.experiment.counterparts.values())
+    return dict.fromkeys(cell.server for cell in run.experiment.cells if cell.server not in twins)
 
 
 def _workloads(run: Run) -> Collection[str]:

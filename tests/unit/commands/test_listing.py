@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.unit import two_versions
 from wsgilab import commands, testing
 from wsgilab.commands import Workspace
 from wsgilab.model import Observation, Run
@@ -183,3 +184,12 @@ def test_where_there_are_no_runs_it_says_how_to_make_one(workspace: Workspace) -
 def test_a_format_that_there_is_not_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SpecError, match="--format: unknown format 'jsn'; did you mean json"):
         said(workspace, form="jsn")
+
+
+def test_two_versions_of_an_application_are_named(workspace: Workspace) -> None:
+    run = two_versions.made()
+    kept(workspace, run, *two_versions.observed(run, {}))
+
+    assert "  shop.wsgi:app against v1: 2 servers under orders" in said(workspace)
+    (entry,) = json.loads(said(workspace, form="json"))
+    assert (entry["servers"], entry["measured"], entry["left"]) == (["one", "two"], 48, 0)
