@@ -83,7 +83,7 @@ def _unable(comparison: RunsComparison, cell: CellOfRuns, need: float | None, *,
         return "A and B are the same run"
     if of_cost:
         if cell.cost is None:
-            return cell.refused or "its cost was not read in both runs, or must not be compared"
+            return cell.refused or "its cost was not read in A and in B, or must not be compared"
         return _too_coarse(cell, cell.cost.detectable, cell.cost.margin, need)
     return cell.refused or "; ".join(_broken(cell)) or _too_coarse(cell, cell.detectable, SAME, need)
 
