@@ -79,7 +79,7 @@ def _could(unable: str, need: float | None) -> tuple[CheckOutcome, str]:
 
 def _unable(comparison: RunsComparison, cell: CellOfRuns, need: float | None, *, of_cost: bool) -> str:
     """Why a figure of a cell could not have shown a difference of `need`, or any; empty where it could."""
-    if comparison.same or comparison.a.id == comparison.b.id:
+    if comparison.versions is None and (comparison.same or comparison.a.id == comparison.b.id):
         return "A and B are the same run"
     if of_cost:
         if cell.cost is None:

@@ -67,7 +67,7 @@ def _compare(
     from wsgilab.report import ab as render
     from wsgilab.report.ab import checks as words
 
-    read = *current(a.run(), a.observations()), *current(b.run(), b.observations())
+    read = (*current(a.run(), a.observations()), *current(b.run(), b.observations()))
     try:
         found = compare_two(*read)
     except SpecError as error:
@@ -95,7 +95,7 @@ def judge(
     form: str = TERMINAL,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Print what a limit and a need say of two runs: as one of FORMATS, which on a terminal is a few lines below their tables.
+    """Print what a limit and a need say of two runs, or of two versions in one run: as one of FORMATS, which on a terminal is a few lines below their tables.
 
     Raises LimitBreached or Inconclusive where one of them is not kept.
     """

@@ -17,7 +17,7 @@ from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Application, Comparison, Experiment, Run, Server
-from wsgilab.model.errors import UsageError
+from wsgilab.model.errors import Inconclusive, UsageError
 from wsgilab.model.text import called
 from wsgilab.report import terminal
 from wsgilab.report.claims import claims_md, claims_yaml
@@ -52,10 +52,11 @@ def run(
         )
     limit = None if fail_on is None else parse_limit(fail_on)
     least = None if need is None else parse_need(need)
-    if (limit is not None or least is not None) and not _has_versions(options, workspace):
+    asked = [f"--{name} {text}" for name, text in (("fail-on", fail_on), ("need", need)) if text is not None]
+    if asked and not _has_versions(options, workspace):
         raise UsageError(
-            f"{f'--fail-on {fail_on}' if limit is not None else f'--need {need}'}: judges two versions of an application; name the other "
-            f"with --against, or have {called('lab.compare')} judge two runs"
+            f"{asked[0]}: judges two versions of an application; name the other with --against, or have "
+            f"{called('lab.compare')} judge two runs"
         )
     if options.url is not None:
         return _run_url(options, console, workspace)
@@ -66,8 +67,13 @@ def run(
 
     conclude = functools.partial(stored.conclude, verbose=options.verbose)
     found = runner.run(options, choose, conclude, console, with_catalogue(workspace, options.catalogue))
-    if found.versions is not None and (limit is not None or least is not None):
+    if found.versions is not None and asked:
         compared.judge(found.versions, limit, least, console)
+        measured = {cell.cell.server for cell in found.versions.cells}
+        if least is not None and (lacking := [name for name in options.servers if name not in measured]):
+            raise Inconclusive(
+                f"{asked[-1]}: {', '.join(lacking)} of --servers is not up in both versions; see above which was left out, and why"
+            )
     return found
 
 

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.unit import two_versions
 from tests.unit.checkout import git
 from wsgilab import commands, testing
+from wsgilab.analysis import versions
 from wsgilab.commands import RunOptions, against
 from wsgilab.experiment import application as applications
 from wsgilab.model import ApplicationSettings, Experiment
 from wsgilab.model.application import Version
-from wsgilab.model.errors import SpecError, UsageError
+from wsgilab.model.errors import Inconclusive, LabError, SpecError, UsageError
+from wsgilab.run import runner
 from wsgilab.run.workspace import read_file
 
 NOW = 'application: {entry: "shop:now", env: {A: "2"}}\nrequests: {orders: {get: /orders}}\n'
@@ -116,7 +119,6 @@ def test_what_the_other_application_file_has_wrong_is_said_with_its_revision(sho
             "slower=5%",
             "--fail-on slower=5%: judges two versions of an application; name the other with",
         ),
-        ({"app": "a:b"}, None, "--need 5%: judges two versions of an application; name the other with"),
         ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different or cost"),
     ],
 )
@@ -126,7 +128,7 @@ def test_what_does_not_go_together_is_said_before_anything_is_started(
     workspace = commands.workspace({"LAB_RESULTS": str(tmp_path / "results"), "LAB_STATE": str(tmp_path / "state")})
     given = RunOptions(task="lab.run", runtime=None if "resume" in options else "local", **options)
     with pytest.raises(UsageError) as caught:
-        commands.run(given, Console(file=io.StringIO()), workspace, fail_on, None if fail_on else "5%")
+        commands.run(given, Console(file=io.StringIO()), workspace, fail_on)
     assert str(caught.value).startswith(told)
 
 
@@ -143,3 +145,38 @@ def test_an_applications_code_may_be_elsewhere_than_its_file(
     )
     assert version(found).application.source == str(shop)
     assert said == [f"Note: {lab / 'shop.yaml'} is not in v1: both versions are started as it says now."]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "said"),
+    [
+        ({"need": "50%"}, None, "--need 50%: each of 2 cells could have shown it"),
+        ({"need": "1.1%"}, Inconclusive, "--need 1.1%: 2 of 2 cells could not have shown it"),
+        ({"fail_on": "slower=1%", "need": "50%"}, None, "--fail-on slower=1%: a difference of"),
+        ({"need": "50%", "servers": ("one", "three")}, Inconclusive, "three of --servers is not up in both versions"),
+        ({"fail_on": "slower=50%", "servers": ("one", "three")}, None, "--fail-on slower=50%"),
+    ],
+)
+def test_two_versions_are_judged_by_what_they_could_have_shown(
+    asked: dict[str, Any],
+    kind: type[LabError] | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a server that was asked for and left out is no success."""
+    made = two_versions.made()
+    comparison = versions.whole(made, two_versions.observed(made, {}))
+    monkeypatch.setattr(runner, "run", lambda *_: comparison)
+    options = RunOptions(task="lab.run", app="shop.yaml", against="v1", servers=asked.pop("servers", ()))
+    file = io.StringIO()
+    error: LabError | None = None
+    try:
+        commands.run(
+            options, Console(file=file, width=300), commands.workspace({"LAB_RESULTS": str(tmp_path)}), **asked
+        )
+    except LabError as raised:
+        error = raised
+
+    assert type(error) is (kind or type(None))
+    assert said in file.getvalue() + str(error)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from wsgilab.model import Limit, LimitCheck, RunsComparison
 from wsgilab.model.text import visible
 from wsgilab.report.ab import checks as words
-from wsgilab.report.ab.words import alike, differences, groups, identities, notes, only, outcome
+from wsgilab.report.ab.words import alike, differences, groups, heading, identities, notes, only, outcome
 from wsgilab.report.markdown import escape, titled
 
 MOST_ANNOTATIONS = 10
@@ -26,7 +26,7 @@ def annotations(
     failed = [check for each in ("breached", "inconclusive") for check in checks if check.outcome == each]
     if not failed:
         said = "; ".join([outcome(comparison), *words.kept(comparison, checks, limit, need)])
-        return [_command("notice", f"{comparison.b.id} against {comparison.a.id}", said)]
+        return [_command("notice", heading(comparison), said)]
     shown = failed if len(failed) <= MOST_ANNOTATIONS else failed[: MOST_ANNOTATIONS - 1]
     lines = [
         _command(
