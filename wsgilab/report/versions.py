@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wsgilab.analysis.stats import ALIKE, is_same, turned
-from wsgilab.model import CellOfRuns, Interval, RunsComparison
+from wsgilab.model import CellOfRuns, CostOfRuns, Interval, RunsComparison
 from wsgilab.report import tables
 
 
@@ -15,9 +15,20 @@ def findings(comparison: RunsComparison) -> Sequence[str]:
     b = f"{named.application} {_as_of(named.b, named.b_revision)}"
     a = _as_of(named.a, named.a_revision)
     return [
-        f"{b} {_speed(cell, a)} under {cell.cell.server} ({tables.conditions(comparison.b, cell.cell)}){_and_cost(cell)}."
+        f"{b} {_found(cell, a, f'{cell.cell.server} ({tables.conditions(comparison.b, cell.cell)})')}."
         for cell in comparison.cells
     ]
+
+
+def _found(cell: CellOfRuns, a: str, where: str) -> str:
+    """The predicate of a sentence about the version B."""
+    gates = ", ".join(dict.fromkeys((*cell.a.broken_gates, *cell.b.broken_gates)))
+    if not gates or cell.ratio is None:
+        return f"{_speed(cell, a)} under {where}{_and_cost(cell)}"
+    if cell.cost is None or cell.cost.ratio.low is None:
+        return f"is compared with that {a} neither by speed nor by CPU time under {where}: {gates}"
+    takes = f"takes {_span(cell.cost.ratio)} times as much CPU time a request as {a}, {_certainty(cell.cost)},"
+    return f"{takes} under {where}; its speed is not compared: {gates}"
 
 
 def _as_of(name: str, revision: str | None) -> str:
@@ -25,13 +36,9 @@ def _as_of(name: str, revision: str | None) -> str:
 
 
 def _speed(cell: CellOfRuns, a: str) -> str:
-    """The predicate of a sentence about the version B."""
     ratio = cell.ratio
     if ratio is None:
         return f"is not compared with that {a} ({cell.refused})"
-    if gates := dict.fromkeys((*cell.a.broken_gates, *cell.b.broken_gates)):
-        how = "neither by speed nor by CPU time" if cell.cost is None else "not by speed"
-        return f"is compared with that {a} {how} ({', '.join(gates)})"
     speed = turned(ratio) if cell.metric == "latency" else ratio
     if cell.verdict != "undecided":
         return f"is {_span(turned(speed) if cell.verdict == 'slower' else speed)} times {cell.verdict} than {a}"
@@ -45,12 +52,13 @@ def _speed(cell: CellOfRuns, a: str) -> str:
 def _and_cost(cell: CellOfRuns) -> str:
     if cell.cost is None or cell.cost.ratio.low is None:
         return ""
-    spelt = f"{_span(cell.cost.ratio)} times the CPU time"
     if is_same(cell.cost.ratio):
         return f"; a request takes the same CPU time, within {100 * ALIKE:g} %"
-    if cell.cost.verdict == "undecided":
-        return f"; a request takes {spelt}, which decides nothing"
-    return f"; a request takes {spelt}, beyond doubt"
+    return f"; a request takes {_span(cell.cost.ratio)} times the CPU time, {_certainty(cell.cost)}"
+
+
+def _certainty(cost: CostOfRuns) -> str:
+    return "which decides nothing" if cost.verdict == "undecided" else "beyond doubt"
 
 
 def _span(ratio: Interval) -> str:

@@ -93,15 +93,15 @@ def costed(ratio: Interval, verdict: str) -> CostOfRuns:
 
 def test_a_broken_gate_is_said_in_place_of_the_speed(found: RunsComparison) -> None:
     one: CellOfRuns = found.cells[0]
-    spoilt = replace(one, a=replace(one.a, broken_gates=("neighbour",)), verdict="undecided")
+    spoilt = replace(one, a=replace(one.a, broken_gates=("neighbour", "generator")), verdict="undecided")
     (told,) = findings(replace(found, cells=(spoilt,)))
-    assert told.startswith(
-        f"shop.wsgi:app at HEAD is compared with that at v1 not by speed (neighbour){UNDER}; a request"
+    assert told.startswith("shop.wsgi:app at HEAD takes 1.10 (1.")
+    assert told.endswith(
+        f") times as much CPU time a request as at v1, beyond doubt,{UNDER}; its speed is not compared: neighbour, generator."
     )
     (told,) = findings(replace(found, cells=(replace(spoilt, cost=None),)))
-    assert (
-        told
-        == f"shop.wsgi:app at HEAD is compared with that at v1 neither by speed nor by CPU time (neighbour){UNDER}."
+    assert told == (
+        f"shop.wsgi:app at HEAD is compared with that at v1 neither by speed nor by CPU time{UNDER}: neighbour, generator."
     )
 
 
@@ -129,8 +129,7 @@ def test_every_format_begins_with_what_was_found(comparison: Comparison, found: 
     for name, text in by_format.items():
         assert first in text, name
     assert (
-        "shop.wsgi:app: v1 (A) and HEAD (B): 1 slower, 0 faster, 1 same within 2 %, 0 undecided"
-        in by_format["terminal"]
+        "(B): 1 slower, 0 faster, 1 same within 2 %, 0 undecided; by CPU time 1 more, 0 less" in by_format["terminal"]
     )
     for name in ("terminal", "against.md", "against.html"):
         assert "What differs: application: env, stack gunicorn: flask, your application: shop.py." in by_format[name]

@@ -21,7 +21,12 @@ UNITS: Mapping[Metric, str] = {"throughput": "requests/s", "latency": "mean ms"}
 
 def title(comparison: RunsComparison) -> str:
     """Such as `answer-1 (A) and answer-2 (B): 1 slower, 0 faster, 4 same within 2 %, 2 undecided`."""
-    return f"{heading(comparison)}: {outcome(comparison)}"
+    found = f"{heading(comparison)}: {outcome(comparison)}"
+    if comparison.versions is None:
+        return found
+    # Beside others it is what a comparison of versions is left with.
+    costs = Counter(cell.cost.verdict for cell in comparison.cells if cell.cost is not None)
+    return f"{found}; by CPU time {costs['more']} more, {costs['less']} less"
 
 
 def heading(comparison: RunsComparison) -> str:
