@@ -56,7 +56,7 @@ class Window:
     """Of these."""
     holds: bool
     is_busy: bool
-    """Whether the generator was too busy to keep to its schedule: what is late may be so because of it."""
+    """Whether the generator itself was too busy to keep to its schedule: what is late may be so because of it."""
     is_disturbed: bool
     service_ms: float
     """Of half of the requests, inside the application."""
@@ -163,6 +163,7 @@ def window(run: Run, limit: CapacityLimit, observation: Observation) -> Window |
     if swarm is None or rate is None or not (requests := stats.count(swarm.latency_histogram)):
         return None
     beyond = stats.count_above(swarm.latency_histogram, limit.p95_ms)
+    disturbed = is_disturbed(run, observation)
     sent = max(1, swarm.completed + swarm.failures + swarm.cut_off)
     return Window(
         observation=observation,
@@ -172,9 +173,8 @@ def window(run: Run, limit: CapacityLimit, observation: Observation) -> Window |
         sent=sent,
         failures=swarm.failures,
         holds=beyond <= BEYOND * requests and swarm.failures <= limit.failures * sent,
-        is_busy=swarm.generator_cpu + (swarm.generator_others or 0.0) >= GENERATOR_LIMIT
-        or swarm.late > FAILURES_LIMIT * requests,
-        is_disturbed=is_disturbed(run, observation),
+        is_busy=not disturbed and (swarm.generator_cpu >= GENERATOR_LIMIT or swarm.late > FAILURES_LIMIT * requests),
+        is_disturbed=disturbed,
         service_ms=swarm.service_ms,
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.capacity import rate_that_keeps, theory, waits, waits_at_most
 from tests.unit.queues import Machine, Queue, Stopped, rates, sought
+from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.model import CapacityOutcome, ServerCapacity
 from wsgilab.report import capacity as words
@@ -186,3 +187,31 @@ def test_on_two_lanes_two_blocks_are_measured_side_by_side() -> None:
     assert [each.block for each in first.trials] == [0, 0]
     assert sorted(each.block for each in second.trials) == [1, 1, 2, 2]
     assert len(machine.found) > 20
+
+
+def test_windows_that_others_disturbed_count_only_where_there_is_no_other_and_then_nothing_is_compared() -> None:
+    def disturbed(machine: Machine, blocks: range) -> CapacityOutcome:
+        machine.measure()
+        for at, each in machine.found.items():
+            if each.block in blocks and each.swarm is not None:
+                # As if nobody kept to the limit then, and the generator to its schedule.
+                late = replace(
+                    each.swarm,
+                    server_busy=1.0,
+                    generator_others=0.9,
+                    late=99,
+                    latency_histogram=testing.histogram(999.0),
+                )
+                machine.found[at] = replace(each, swarm=late)
+        found = compare(machine.run, machine.observations()).capacity
+        assert found is not None
+        return found
+
+    some = disturbed(sought({"eight": EIGHT, "four": replace(EIGHT, slots=4)}), range(3, 6))
+    assert [each.broken for each in some.servers] == [False, False]
+    assert getattr(of(some, "eight").rps, "median", 0) == pytest.approx(150, rel=0.07)
+    assert len(some.ratios) == 1
+    every = disturbed(sought({"eight": EIGHT, "four": replace(EIGHT, slots=4)}), range(2, 99))
+    assert [each.broken for each in every.servers] == [True, True]
+    assert every.ratios == ()
+    assert every.groups[0].best == ()
