@@ -34,7 +34,7 @@ APPLICATION_EXPERIMENT = "experiments/application.yaml"
 CLAIM_GROUPS: Mapping[str, str] = {"flask": "claims", "servers": "claims-servers"}
 """The lab's own claims: a group's name -> that of its experiment, and of its file in experiments/. The first is the default."""
 
-_OF_THE_MACHINE = ("resume", "runtime", "site", "watch", "port", "verbose")
+RESUMED = ("resume", "runtime", "site", "watch", "port", "verbose")
 """Options that a resumed run may be given: where it runs, and how it is watched and printed."""
 
 
@@ -46,7 +46,7 @@ def run(
     Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted; of two versions of an application
     LimitBreached, where `fail_on`, such as `slower=5%`, is, and Inconclusive, where a cell could not have shown `need`, such as `5%`.
     """
-    if options.resume is not None and options.others(_OF_THE_MACHINE):
+    if options.resume is not None and options.others(RESUMED):
         raise UsageError(
             f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
         )
@@ -66,7 +66,8 @@ def run(
         return against.compared(experiment, options, catalogue, lambda text: stored.say(console, text))
 
     conclude = functools.partial(stored.conclude, verbose=options.verbose)
-    found = runner.run(options, choose, conclude, console, with_catalogue(workspace, options.catalogue))
+    rows = _with_rows(options, with_catalogue(workspace, options.catalogue))
+    found = runner.run(options, choose, conclude, console, rows)
     if found.versions is not None and asked:
         compared.judge(found.versions, limit, least, console)
         measured = {cell.cell.server for cell in found.versions.cells}
@@ -126,9 +127,22 @@ def _run_url(options: RunOptions, console: Console, workspace: Workspace) -> Com
     return runner.run(replace(options, runtime="local"), choose, conclude, console, workspace)
 
 
-def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
+def _experiment_file(options: RunOptions) -> Path:
     default = DEFAULT_EXPERIMENT if options.app is None else APPLICATION_EXPERIMENT
-    path = PROJECT / default if options.file is None else given(options.file)
+    return PROJECT / default if options.file is None else given(options.file)
+
+
+def _with_rows(options: RunOptions, workspace: Workspace) -> Workspace:
+    """`workspace` with the servers that the experiment makes of others. A run that goes on has those that it began with."""
+    if options.resume is not None:
+        return workspace
+    path = _experiment_file(options)
+    found = resolve.rows(read_text(path, "experiment"), shown(path), read_catalogue(workspace))
+    return replace(workspace, rows=found)
+
+
+def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
+    path = _experiment_file(options)
     experiment = resolve.parse(
         read_text(path, "experiment"),
         shown(path),
@@ -159,7 +173,7 @@ def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: T
 def with_own_rows(experiment: Experiment, catalogue: Mapping[str, Server]) -> Sequence[str]:
     """The experiment's servers and the rows of the user's own catalogue file; none where the experiment says itself which of these
     it measures, or there are no such rows."""
-    own = [name for name, server in catalogue.items() if server.extends is not None]
+    own = [name for name, server in catalogue.items() if server.extends is not None and server.like is None]
     named = list(dict.fromkeys(cell.server for cell in experiment.cells))
     return [*named, *own] if own and not set(own) & set(named) else []
 
@@ -215,7 +229,7 @@ def claims(options: RunOptions, console: Console, workspace: Workspace) -> Compa
     """
     if options.run is not None and options.others(("run", *_OF_CLAIMS)):
         raise UsageError(f"--run {options.run}: judges what is stored, and measures nothing; give no other option")
-    if options.resume is not None and options.others((*_OF_THE_MACHINE, *_OF_CLAIMS)):
+    if options.resume is not None and options.others((*RESUMED, *_OF_CLAIMS)):
         raise UsageError(f"--resume {options.resume}: a resumed run keeps its blocks and seed; give no other option")
     path = _claims_file(options, workspace)
     under_test = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(workspace))

@@ -31,8 +31,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from wsgilab.experiment.application import ApplicationFile
+from wsgilab.experiment.space import SCHEMA_OF_ENTRIES, ServerEntry
 from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter
+from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter, Tune
 from wsgilab.model.limits import (
     Blocks,
     Budget,
@@ -205,10 +206,12 @@ class CellGroup:
     __pydantic_config__: ClassVar = STRICT
 
     servers: Annotated[
-        Literal["all"] | list[str],
+        Literal["all"] | list[ServerEntry],
         Must("be all, or a list of names such as [gunicorn-sync-1, gunicorn-gevent]"),
+        BeforeValidator(lambda given: given, json_schema_input_type=Literal["all"] | SCHEMA_OF_ENTRIES),
     ]
-    """`all` those of the catalogue, or a list of their names."""
+    """`all` those of the catalogue, or a list of their names, and of entries that stand for many: `{like: gunicorn-gthread,
+    workers: [1, 2], threads: [8, 16]}`."""
     workloads: Annotated[Literal["all"] | list[str], Must("be all, or a list of names such as [hello, sleep]")]
     """What a request does: workloads of the lab or, with `application`, its requests. `all` that there are."""
     users: list[Users] = field(default_factory=list)
@@ -254,6 +257,10 @@ class ExperimentFile(Settings):
                     "else": {"properties": _LOADS},
                 },
                 {
+                    "if": {"required": ["tune"], "properties": {"tune": {"not": {"type": "null"}}}},
+                    "then": {"required": ["budget"], "properties": {"budget": {"not": {"type": "null"}}}},
+                },
+                {
                     "if": {"properties": {"application": {"type": "null"}}},
                     "then": {"properties": _LABS_OWN},
                     "else": {"properties": {"workloads": {"maxProperties": 0}}},
@@ -284,3 +291,6 @@ class ExperimentFile(Settings):
     capacity: CapacityEntry | None = None
     """In place of users and rates: look for the highest rate at which each server keeps this limit, until the budget is used; by
     default 5min, or more where servers are many."""
+    tune: Tune | None = None
+    """The time of `budget` is for a race for the best server, all under the same conditions, in place of a comparison of all:
+    those leave that cannot be the best any more. The limits that it must keep to, or {}."""

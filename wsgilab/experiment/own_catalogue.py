@@ -18,7 +18,7 @@ from pydantic import Field
 
 from wsgilab.experiment import slots
 from wsgilab.experiment.catalogue import NAME, check_placeholders
-from wsgilab.experiment.parsing import ReadFile, check_known, joined, read, read_text
+from wsgilab.experiment.parsing import ReadFile, check_known, joined, no_file, read, read_text
 from wsgilab.experiment.slots import GUNICORN_SETTINGS, NotKnown
 from wsgilab.model import STRICT, ExecutionModel, Server
 from wsgilab.model.application import Line, VariableName
@@ -95,11 +95,12 @@ def parse(
         if name in catalogue:
             raise SpecError(f"{where}: is the name of a server of the lab's; choose another")
         check_known([row.extends], {**catalogue, **found}, f"{where}.extends", "server")
-        found[name] = _server(name, row, {**catalogue, **found}[row.extends], where, folder, read_file)
+        found[name] = server(name, row, {**catalogue, **found}[row.extends], where, folder, read_file)
     return found
 
 
-def _server(name: str, row: Row, base: Server, where: str, folder: str, read_file: ReadFile) -> Server:
+def server(name: str, row: Row, base: Server, where: str, folder: str = ".", read_file: ReadFile = no_file) -> Server:
+    """The server that `row` is. Raises SpecError naming `where` and the key."""
     command = _with_options(tuple(row.command or base.command), row.options)
     environment = {**base.environment, **{key: str(value) for key, value in row.environment.items()}}
     _check(row, command, where)
@@ -111,7 +112,7 @@ def _server(name: str, row: Row, base: Server, where: str, folder: str, read_fil
         # A $ begins a placeholder.
         config = read_text(joined(folder, row.config), f"{where}.config", MOST_CONFIG_BYTES, read_file)
         environment[GUNICORN_SETTINGS] = json.dumps(config).replace("$", "$$")
-    server = replace(
+    made = replace(
         base,
         name=name,
         extends=base.extends or base.name,
@@ -119,7 +120,7 @@ def _server(name: str, row: Row, base: Server, where: str, folder: str, read_fil
         environment=environment,
         summary=row.summary or _summary(row),
     )
-    return _declared(server, row, base, where)
+    return _declared(made, row, base, where)
 
 
 def _with_options(command: tuple[str, ...], options: Sequence[str]) -> tuple[str, ...]:

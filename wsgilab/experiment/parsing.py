@@ -276,6 +276,11 @@ def plain(kind: type[Any], value: Any) -> Mapping[str, Any]:
 # --- files that the one at hand names
 
 
+def no_file(path: str) -> bytes:
+    """Reads nothing, where there are no files. Raises SpecError."""
+    raise SpecError(f"{path}: no files can be read from here; give what it has in place")
+
+
 def joined(folder: str, path: str) -> str:
     """`path`, which is relative to `folder`, relative to what `folder` is."""
     return posixpath.normpath(posixpath.join(folder, path))

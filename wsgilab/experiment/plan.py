@@ -20,6 +20,11 @@ BUDGET_LOOKS = (2, 3, 4)
 """With a budget, after how many quarters of it the comparisons are looked at. What the whole blocks take that come first
 is not counted, because they decide nothing."""
 
+RACE_BLOCKS = (3, 5, 8, 12, 18, 27, 40, 60)
+"""Of a race, the blocks that those which are left have after each round."""
+RACE_LOOKS = tuple(range(1, 1 + len(RACE_BLOCKS)))
+"""Its rounds."""
+
 _PAIR = 2
 WHOLE_BLOCKS = 2
 """With a budget, so many blocks of all cells come first. They show what is worth more of them."""
@@ -43,7 +48,9 @@ _CLOSED_LOOP_S = 3.0
 
 def looks(experiment: Experiment) -> tuple[int, ...]:
     """After how many blocks the comparisons are looked at: the experiment's, and with `precision` on to its most. With a
-    budget, after how many quarters of it."""
+    budget, after how many quarters of it. Of a race, its rounds."""
+    if experiment.tune is not None:
+        return RACE_LOOKS
     if experiment.budget_s is not None:
         return BUDGET_LOOKS
     found = [experiment.blocks]

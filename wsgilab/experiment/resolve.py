@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 from itertools import product
 
 from wsgilab.experiment import application as applications
-from wsgilab.experiment import plan, sizing, workloads
+from wsgilab.experiment import plan, sizing, space, workloads
 from wsgilab.experiment.file import ALL, CellGroup, ExperimentFile, Settings
-from wsgilab.experiment.parsing import ReadFile, check_known, joined, read, validated
-from wsgilab.model import Application, Arrivals, CapacityLimit, Cell, Connection, Experiment, Server
+from wsgilab.experiment.parsing import ReadFile, check_known, joined, no_file, read, validated
+from wsgilab.experiment.plan import RACE_BLOCKS
+from wsgilab.model import Application, Arrivals, CapacityLimit, Cell, Connection, Experiment, Server, Tune
 from wsgilab.model.errors import SpecError
 from wsgilab.model.limits import Blocks, Budget, Cores, Precision
 from wsgilab.model.text import counted
@@ -32,10 +33,6 @@ MOST_CAPACITY_USERS = 1000
 _BLANK = Cell(server="", cores=1, workload="", connection="close")
 
 
-def _no_file(path: str) -> bytes:
-    raise SpecError(f"{path}: no files can be read from here; give what it has in place")
-
-
 def parse(
     text: str,
     source: str,
@@ -47,7 +44,7 @@ def parse(
     apart: bool = False,
     application: Application | None = None,
     folder: str = ".",
-    read_file: ReadFile = _no_file,
+    read_file: ReadFile = no_file,
 ) -> Experiment:
     """Read an experiment file. Raises SpecError naming `source`, the key and what would be right.
 
@@ -83,11 +80,12 @@ def of_file(
     apart: bool = False,
     application: Application | None = None,
     folder: str = ".",
-    read_file: ReadFile = _no_file,
+    read_file: ReadFile = no_file,
     limit_at: str = "",
     budget_at: str = "",
 ) -> Experiment:
     """As `parse`, of what the file says; messages about its limit and its budget name `limit_at` and `budget_at`, unless they are empty."""
+    catalogue = {**catalogue, **_rows(file, source, catalogue)}
     check_known([file.reference], catalogue, f"{source}: reference", "server")
     shared = share_generator or file.generator == "shared"
     most = cores if shared or apart else cores - (generator_cores or file.generator_cores)
@@ -113,10 +111,30 @@ def of_file(
             )
         limit = CapacityLimit(**{each.name: getattr(file.capacity, each.name) for each in fields(CapacityLimit)})
         places = limit_at or f"{source}: capacity.p95_ms", budget_at or f"{source}: budget"
+        if file.tune is not None:
+            raise SpecError(f"{source}: tune: does not go with capacity; give one of the two")
         return sought(resolved, catalogue, limit, file.budget, *places)
+    if file.tune is not None:
+        if file.budget is None:
+            raise SpecError(f"{source}: tune: a race needs a budget, such as budget: 5min")
+        return raced(resolved, file.budget, file.tune, f"{source}: tune")
     if file.budget is not None:
         return budgeted(resolved, file.budget)
     return sequential(resolved, file.precision, file.max_blocks, f"{source}: max_blocks")
+
+
+def rows(text: str, source: str, catalogue: Mapping[str, Server]) -> Mapping[str, Server]:
+    """The servers that an experiment file makes of others: name -> server. Raises SpecError."""
+    return _rows(read(text, source, ExperimentFile, "an experiment"), source, catalogue)
+
+
+def _rows(file: ExperimentFile, source: str, catalogue: Mapping[str, Server]) -> Mapping[str, Server]:
+    found: dict[str, Server] = {}
+    for number, group in enumerate(file.cells):
+        if group.servers not in (ALL, [ALL]):
+            named = space.rows(group.servers, {**catalogue, **found}, f"{source}: cells[{number}].servers")
+            found |= {name: server for name, server in named.items() if server.like is not None}
+    return found
 
 
 def _application(file: ExperimentFile, source: str, folder: str, read_file: ReadFile) -> Application | None:
@@ -146,8 +164,12 @@ def _cells(
 
     Where a rate `is_sought`, their users are not known yet.
     """
-    servers = list(catalogue) if group.servers in (ALL, [ALL]) else group.servers
-    check_known(servers, catalogue, f"{where}.servers", "server")
+    every_server = [name for name, server in catalogue.items() if server.like is None]
+    servers = (
+        every_server
+        if group.servers in (ALL, [ALL])
+        else list(space.rows(group.servers, catalogue, f"{where}.servers"))
+    )
     known = workloads.of(application)
     names = list(known) if group.workloads in (ALL, [ALL]) else group.workloads
     check_known(names, known, f"{where}.workloads", "workload")
@@ -232,6 +254,17 @@ def sequential(experiment: Experiment, precision: float | None, max_blocks: int 
     if most < experiment.blocks:
         raise SpecError(f"{where}: {most} is less than the {experiment.blocks} blocks to begin with")
     return replace(experiment, precision=precision, max_blocks=most)
+
+
+def raced(experiment: Experiment, budget_s: float, tune: Tune, where: str) -> Experiment:
+    """The experiment as a race for the best. Raises SpecError unless there are two cells at least, all under the same conditions."""
+    if len(experiment.cells) <= 1:
+        raise SpecError(f"{where}: has {experiment.cells[0].server} alone; a race needs two configurations at least")
+    if (count := len({cell.conditions for cell in experiment.cells})) > 1:
+        raise SpecError(
+            f"{where}: a race is under one workload, load, connection and number of cores, and the cells have {count} of these"
+        )
+    return replace(budgeted(experiment, budget_s), blocks=RACE_BLOCKS[0], tune=tune)
 
 
 def budgeted(experiment: Experiment, budget_s: float) -> Experiment:
@@ -342,6 +375,9 @@ def narrow(
     budget_s = budget_s or (experiment.budget_s if blocks is None and precision is None else None)
     if narrowed.capacity is not None:
         return sought(narrowed, catalogue, narrowed.capacity, budget_s, "capacity", "--budget")
+    if budget_s is not None and experiment.tune is not None:
+        return raced(narrowed, budget_s, experiment.tune, "--servers")
+    narrowed = replace(narrowed, tune=None)
     if budget_s is not None:
         return budgeted(narrowed, budget_s)
     most = max_blocks or (experiment.max_blocks and max(experiment.max_blocks, narrowed.blocks))

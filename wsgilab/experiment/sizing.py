@@ -100,6 +100,11 @@ def size(
     )
 
 
+def window_s(taken: Taken) -> float:
+    """A window that holds several answers of a server that takes one request at a time."""
+    return max(SHORTEST_S, _plain(ANSWERS[-1] * taken.service_s))
+
+
 def _longest(
     names: Sequence[str],
     cells: Sequence[Cell],

@@ -13,7 +13,18 @@ from wsgilab.model.ab import (
     Versions,
     Weight,
 )
-from wsgilab.model.advice import Advice, AdviceReason, Alternative, Cost, CostContrast, ServerContrast, Wish
+from wsgilab.model.advice import (
+    Advice,
+    AdviceReason,
+    Alternative,
+    Cost,
+    CostContrast,
+    ServerContrast,
+    TieBreak,
+    TuneEnd,
+    TuneOutcome,
+    Wish,
+)
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.capacity import (
     CapacityGroup,
@@ -59,6 +70,7 @@ from wsgilab.model.experiment import (
     Parameter,
     Server,
     Trial,
+    Tune,
     Workload,
     by_conditions,
 )
@@ -166,11 +178,15 @@ __all__ = [
     "SiteMachine",
     "Stack",
     "Stamp",
+    "TieBreak",
     "Timeline",
     "Trial",
     "TrialReport",
     "TrialSpec",
     "TrialStatus",
+    "Tune",
+    "TuneEnd",
+    "TuneOutcome",
     "Usage",
     "Verdict",
     "Versions",

@@ -4,10 +4,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from wsgilab.model.experiment import Cell
-from wsgilab.model.rounding import Interval
+from wsgilab.model.rounding import Digits, Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +110,43 @@ class Advice:
     """When the advice would be another, what matters most first."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Server -> why it was not considered."""
+
+
+TuneEnd = Literal["one", "alike", "budget", "early"]
+"""How a race has ended: one was left; those that were left are equally fast for sure; its time was used up; or it was ended before."""
+TieBreak = Literal["memory", "simplicity"]
+"""What decides between configurations that are as fast: the least memory, or the fewest processes and then threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneOutcome:
+    """Which of a space of configurations to run, by the race of `lab.tune`. `report.tune` has the words."""
+
+    budget_s: float
+    """Seconds that trials may take."""
+    used_s: Annotated[float, Digits(1)]
+    """And that they took."""
+    rounds: tuple[int, ...]
+    """How many configurations began, and how many were left after each round."""
+    ended: TuneEnd
+    """How the race has ended: `one` was left; those left are `alike` within 3 % for sure; its `budget` was used up; or `early`."""
+    server: str | None
+    """The configuration to run; null where none may be advised, or too little was measured."""
+    tied: tuple[str, ...]
+    """All that will do as well by what was measured, the fastest first."""
+    decides: AdviceReason | TieBreak
+    """Why this one of them."""
+    left: tuple[str, ...]
+    """Those that may be the best, by what was decided beyond doubt."""
+    gone: Mapping[str, str]
+    """Configuration -> why it left the race."""
+    speed: Annotated[Interval | None, Digits(1)]
+    """Of `server`: throughput in requests/s or, at a fixed rate, mean latency in ms."""
+    p95_ms: Annotated[Interval | None, Digits(1)]
+    """Of `server`, in milliseconds: of each block's own 95th percentile."""
+    memory_mb: Annotated[float | None, Digits(1)]
+    """Of `server`: resident memory of all its processes, in megabytes (10^6 bytes)."""
+    runners_up: tuple[ServerContrast, ...]
+    """Others beside `server`: those that will do as well, those that were left, the fastest of those that have gone."""
+    rule_of_thumb: ServerContrast | None
+    """The configuration of the rule of thumb beside `server`; null where it is that one, or nothing is known of it."""

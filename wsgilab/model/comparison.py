@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from wsgilab.model.advice import Advice
+from wsgilab.model.advice import Advice, TuneOutcome
 from wsgilab.model.capacity import CapacityOutcome
 from wsgilab.model.experiment import Cell
 from wsgilab.model.observation import LatencyParts, Timeline
@@ -372,6 +372,8 @@ class Comparison:
     """Of every four cells or more that differ in users, or in cores, alone."""
     capacity: CapacityOutcome | None = None
     """Of a run that looks for it; else None."""
+    tune: TuneOutcome | None = None
+    """None of any run but one of `lab.tune`."""
     interleaved: bool = True
     """False: an interactive session, one test after the other: figures, but no comparison."""
     versions: "RunsComparison | None" = None

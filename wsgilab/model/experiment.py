@@ -56,6 +56,10 @@ class Server:
     summary: str
     extends: ServerName | None = None
     """Of a row of the user's own, and of one that runs another version: the one of the lab's catalogue that it is made from."""
+    like: ServerName | None = None
+    """Of a row that an experiment or a space makes of another one: that one."""
+    options: tuple[str, ...] = ()
+    """Of such a row: the words of its command that differ."""
     is_against: bool = False
     """It runs the version that an application is compared with."""
 
@@ -208,6 +212,21 @@ class CapacityLimit:
     """How the requests are spaced."""
 
 
+_Limit = Annotated[float, Range(0, 10**9, above=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tune:
+    """A race for the best server, in place of a comparison of all: those leave that cannot be the best any more."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    p95_ms: _Limit | None = None
+    """95 of 100 requests must be answered within so many milliseconds."""
+    memory_mb: _Limit | None = None
+    """The whole server must keep to so many megabytes (10^6 bytes)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """What an experiment file asks for, resolved: every cell spelled out, every default filled in."""
@@ -235,6 +254,8 @@ class Experiment:
     """Where to stop all the same; None without `precision`."""
     budget_s: Budget | None = None
     """How long trials go on: after `blocks`, which is 2 then, each takes the cells that are worth it. Not with `precision`."""
+    tune: Tune | None = None
+    """The time of the budget is for a race, whose first round has `blocks`, which is 3 then."""
     generator_cores: Cores = 1
     application: Application | None = None
     """The user's own, whose requests are the workloads; None: the lab's, with the lab's workloads."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from wsgilab.experiment import application as applications
-from wsgilab.model import Arrivals, Cell, Comparison, Connection, Experiment, Run
+from wsgilab.model import Arrivals, Cell, Comparison, Connection, Run, Server
 from wsgilab.model.text import called
 from wsgilab.report.reproduce import against, where
 from wsgilab.report.yaml import dump
@@ -43,7 +43,7 @@ def experiment_yaml(comparison: Comparison) -> Mapping[str, bytes]:
     run = comparison.run
     if not run.experiment.cells or not all(each.is_started for each in run.servers.values()):
         return {}
-    return {"experiment.yaml": _comment(run).encode() + dump(_document(run.experiment), ascii_only=True)}
+    return {"experiment.yaml": _comment(run).encode() + dump(_document(run), ascii_only=True)}
 
 
 def _comment(run: Run) -> str:
@@ -56,13 +56,17 @@ def _comment(run: Run) -> str:
     )
 
 
-def _document(experiment: Experiment) -> Mapping[str, object]:
-    extent: dict[str, float] = {"blocks": experiment.blocks}
+def _document(run: Run) -> Mapping[str, object]:
+    experiment = run.experiment
+    extent: dict[str, object] = {"blocks": experiment.blocks}
     if experiment.precision is not None and experiment.max_blocks is not None:
         extent |= {"precision": experiment.precision, "max_blocks": experiment.max_blocks}
     if experiment.budget_s is not None:
         extent = {"budget": _short(experiment.budget_s)}
     limit = experiment.capacity
+    if (tune := experiment.tune) is not None:
+        limits = {"p95_ms": tune.p95_ms, "memory_mb": tune.memory_mb}
+        extent |= {"tune": {name: _short(limit) for name, limit in limits.items() if limit is not None}}
     application = experiment.application
     return {
         "name": experiment.name,
@@ -80,16 +84,23 @@ def _document(experiment: Experiment) -> Mapping[str, object]:
             if given
         },
         "cells": [
-            {key: each for key, each in _entry(group).items() if limit is None or key != "users"}
+            {key: each for key, each in _entry(group, run.servers).items() if limit is None or key != "users"}
             for group in _groups(experiment.cells)
         ],
     }
 
 
-def _entry(group: _CellGroup) -> Mapping[str, object]:
+def _server(server: Server) -> object:
+    """Its name, or how it is made of another."""
+    if server.like is None:
+        return server.name
+    return {"like": server.like, "options": list(server.options), "name": server.name}
+
+
+def _entry(group: _CellGroup, servers: Mapping[str, Server]) -> Mapping[str, object]:
     first, amounts = group.loads[0], [_short(load.amount) for load in group.loads]
     return {
-        "servers": list(group.servers),
+        "servers": [_server(servers[name]) if name in servers else name for name in group.servers],
         "workloads": list(group.workloads),
         **({"rate": amounts, "arrivals": first.arrivals} if first.scheduled else {"users": amounts}),
         "connections": list(group.connections),

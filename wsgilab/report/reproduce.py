@@ -35,7 +35,7 @@ def command(run: Run) -> str:
         words += ["--blocks", str(run.experiment.blocks)] if budget_s is None else ["--budget", f"{budget_s:g}s"]
         return f"{called('lab.run')} {shlex.join([*words, '--seed', str(run.seed)])}"
     words = ["--experiment", f"results/{run.id}/experiment.yaml"]
-    if any(server.extends is not None for server in run.servers.values()):
+    if any(server.extends not in (None, server.like) for server in run.servers.values()):
         # The file itself is not among the results: the table of servers says what its rows were.
         words += ["--catalogue", "mine.yaml"]
     return f"{called('lab.run')} {shlex.join([*words, *against(run), *where(run), '--seed', str(run.seed)])}"

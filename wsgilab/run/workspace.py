@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +35,8 @@ class Workspace:
     """A range of ports to publish servers at; empty for any."""
     own_catalogue: Path | None = None
     """A catalogue file of the user's own, whose rows are there beside those of `catalogue`."""
+    rows: Mapping[str, Server] = field(default_factory=dict)
+    """Servers that an experiment or a space makes of others, by name; they are there too."""
     share_cores: bool = False
     """Whether other labs may use the same cores at the same time; their figures are disturbed then, and say so."""
 
@@ -85,14 +87,15 @@ def versions(workspace: Workspace) -> Collection[Workspace]:
 
 
 def read_catalogue(workspace: Workspace) -> Mapping[str, Server]:
-    """The servers, by name, and the user's own after them. Raises SpecError."""
+    """The servers, by name, the user's own after them, and then those that are made of others. Raises SpecError."""
     servers = catalogue.parse(read_text(workspace.catalogue, "catalogue"), shown(workspace.catalogue))
     if (own := workspace.own_catalogue) is None:
-        return servers
+        return {**servers, **workspace.rows}
     text = read_text(own, "catalogue")
     return {
         **servers,
         **own_catalogue.parse(text, shown(own), servers, folder=os.path.relpath(own.parent), read_file=read_file),
+        **workspace.rows,
     }
 
 

@@ -119,7 +119,7 @@ def test_every_key_is_there_after_a_line_that_explains_it() -> None:
             told = False
         elif told:
             explained |= set(re.findall(r"(?:^|[{ ])([a-z_]+):", plain))
-    assert keys - explained == {"budget", "capacity"}, "which do not go with blocks"
+    assert keys - explained == {"budget", "capacity", "tune"}, "which do not go with blocks"
     assert "`budget: 120s`" in TEXT
     assert "`capacity: {p95_ms: 200}`" in TEXT
     assert parse(TEXT.replace("\nblocks: 11\n", "\nbudget: 120s\n")).budget_s == 120
