@@ -138,7 +138,7 @@ def outcome(
 ) -> BudgetOutcome | None:
     """What a run with a budget has decided by the observations `by_cell`, of `every` one, and what the rest would take; None
     without a budget. `by_cost`: what the CPU time a request says of servers that are bound by CPU."""
-    if run.experiment.budget_s is None:
+    if run.experiment.budget_s is None or run.experiment.tune is not None:
         return None
     costs, share, sought = trial_s(every), _clean_share(run, by_cell, every), wanted(run)
     pairs = [pair for pair in sought if pair in known.verdicts]

@@ -27,6 +27,8 @@ from wsgilab.model import (
 
 NEAR = 0.9
 """A server that has at least this share of another's speed for sure may be preferred to it for its costs."""
+NEAR_IN_RACE = 0.97
+"""As NEAR, where the best is sought among many."""
 LESS = 0.8
 """A server that has at most this share of another's memory, CPU time or latency for sure costs clearly less."""
 MEMORY_ALIKE = 0.95
@@ -55,6 +57,8 @@ class Candidates:
     understated: Mapping[str, str]
     """Those whose latency may be higher than measured, and why."""
     pairs: PairedComparisons
+    near: float = NEAR
+    """From this share of another's speed on, a server may be preferred to it for its costs."""
 
     def of(self, server: str) -> Cell:
         """The cell of a server."""
@@ -90,9 +94,9 @@ class Candidates:
         return self.pairs.verdict(self.of(server), self.of(other)) == "undecided"
 
     def is_near(self, server: str, other: str) -> bool:
-        """Whether a server has at least NEAR of another's speed for sure."""
+        """Whether a server has at least `near` of another's speed for sure."""
         ratio = self.ratio("speed", server, other)
-        return ratio is not None and ratio.low is not None and ratio.low >= NEAR
+        return ratio is not None and ratio.low is not None and ratio.low >= self.near
 
     def is_same(self, server: str, other: str) -> bool:
         """Whether the speeds of two servers are the same within `stats.ALIKE`."""
@@ -228,6 +232,7 @@ def candidates(run: Run, results: Sequence[CellResult], by_cell: ByCell, pairs: 
             name: why for name, cell in cells.items() if (why := _understated(cell, by_cell[cell])) is not None
         },
         pairs=pairs,
+        near=NEAR if run.experiment.tune is None else NEAR_IN_RACE,
     )
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import budget, capacity, prediction, scalability, stats
+from wsgilab.analysis import budget, capacity, prediction, race, scalability, stats
 from wsgilab.analysis.cost import with_costs
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
@@ -35,7 +35,9 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
     cells = _in_order(run, run.experiment.cells)
     results = [_planned(run, cell, every[cell]) for cell in cells]
     broken = {result.cell: result.broken_gates for result in results}
-    pairs = paired_comparisons(run, by_cell, broken)
+    rounds = race.rounds(run, given) if run.experiment.tune else ()
+    pairs = race.decided(paired_comparisons(run, by_cell, broken), rounds)
+    advice = recommend(run, by_cell, results, pairs, race.wish(run) if wish == ANY else wish)
     places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
     compared = tuple(with_duets(run, with_costs(pairs, cells, by_cell, every), duets))
@@ -45,10 +47,11 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
         scaling=tuple(scaling(run, cells, by_cell, broken)),
         drift=tuple(drift(given)),
         machines=tuple(machine_effects(run, by_cell, broken)),
-        advice=tuple(recommend(run, by_cell, results, pairs, wish)),
+        advice=tuple(advice),
         budget=budget.outcome(run, by_cell, every, pairs, duets, costs_if_bound_by_cpu(compared, results)),
         predictions=tuple(prediction.predictions(run, results)),
         laws=tuple(scalability.laws(results)),
+        tune=race.outcome(run, given, rounds, results, pairs, advice),
     )
 
 

@@ -115,11 +115,12 @@ def throughput_rps(measured: Observation) -> float | None:
     return None if measured.swarm is None else measured.swarm.throughput_rps
 
 
-def _p95_ms(measured: Observation) -> float | None:
+def p95_ms(measured: Observation) -> float | None:
+    """None where the trial failed, or no request counts."""
     return None if measured.swarm is None else measured.swarm.latency_ms.get("p95")
 
 
-_COSTS: Mapping[Criterion, Read] = {"p95": _p95_ms, "cpu": cpu_ms_per_request}
+_COSTS: Mapping[Criterion, Read] = {"p95": p95_ms, "cpu": cpu_ms_per_request}
 
 
 def intervals(
@@ -286,10 +287,11 @@ def cost_share(run: Run) -> float:
 def can_have_duets(run: Run) -> bool:
     """Whether servers can be loaded at once: there is a budget, and the generator is one process on a core of its own."""
     generator = cpus.parse(run.generator_cpus)
-    if run.experiment.counterparts:
-        # Each version is compared with the other, and never with a reference.
+    experiment = run.experiment
+    if experiment.counterparts or experiment.tune is not None or experiment.capacity is not None:
+        # Nothing is compared with a reference.
         return False
-    if run.experiment.budget_s is None or len(generator) > 1 or any(len(lane.swarm) > 1 for lane in run.lanes):
+    if experiment.budget_s is None or len(generator) > 1 or any(len(lane.swarm) > 1 for lane in run.lanes):
         return False
     return bool(run.lanes) or not any(generator & cpus.parse(each) for each in run.server_cpus.values())
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from wsgilab.experiment import plan, workloads
-from wsgilab.model import Cell, Duet, Observation, Run, TrialReport
+from wsgilab.model import Cell, Duet, Experiment, Observation, Run, TrialReport
 from wsgilab.model.limits import MOST_BLOCKS
 from wsgilab.results import histogram
 from wsgilab.system import cpus
@@ -56,6 +56,7 @@ def _check_experiment(run: Run) -> None:
         raise ValueError(f"experiment.max_blocks: is less than the {experiment.blocks} blocks to begin with")
     if experiment.budget_s is not None and experiment.precision is not None:
         raise ValueError("experiment.budget_s: does not go with precision; a run has one of the two")
+    _check_race(experiment)
     # Only the interactive lab, which stores nothing, has neither.
     for key, value in (("cells", experiment.cells), ("reference", experiment.reference)):
         if not value:
@@ -96,6 +97,13 @@ def _check_capacity(run: Run) -> None:
     for number, cell in enumerate(experiment.cells):
         if cell.users is None:
             raise ValueError(f"experiment.cells[{number}].users: is missing; capacity is looked for from closed loops")
+
+
+def _check_race(experiment: Experiment) -> None:
+    if experiment.tune is None:
+        return
+    if experiment.budget_s is None or len({cell.conditions for cell in experiment.cells}) > 1:
+        raise ValueError("experiment.tune: needs a budget, and cells under the same conditions")
 
 
 def _check_cell(run: Run, cell: Cell, key: str) -> None:

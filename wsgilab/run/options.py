@@ -1,4 +1,4 @@
-"""What the command line asks of a run, for `lab.run`, `lab.capacity` and `lab.claims`."""
+"""What the command line asks of a run, for `lab.run`, `lab.tune`, `lab.capacity` and `lab.claims`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ class RunOptions:
     """The options of one run. None and empty: what the file says, or the default."""
 
     task: str
-    """`lab.run`, `lab.capacity` or `lab.claims`: the task that measures what is left of the run."""
+    """`lab.run`, `lab.tune`, `lab.capacity` or `lab.claims`: the task that measures what is left of the run."""
     file: str | None = None
     """The experiment, or the claims to test."""
     app: str | None = None

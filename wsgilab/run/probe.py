@@ -41,6 +41,18 @@ def _check(run: Run, lane: Lane, target: Target) -> None:
             _probe(run, lane, target, name, PROBE_S)
 
 
+def with_window(run: Run, lane: Lane, say: Say) -> Run:
+    """`run`, which has one workload, with a window that holds several of its requests. Raises as `checked`."""
+    application = _application(run)
+    (workload,) = {cell.workload for cell in run.experiment.cells}
+    target = _target(run, lane)
+    requests = {name: _taken(_probe(run, lane, target, name, PROBE_S)) for name in _names(run)}
+    taken = _of_mix(requests, _shares(application, workload))
+    window_s = sizing.window_s(taken)
+    say(f"Probe: {_time(workload, taken)}. Windows of {window_s:g} s.")
+    return replace(run, experiment=replace(run.experiment, window_s=window_s))
+
+
 def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collection[str] = ()) -> Run:
     """`run` with users, window and blocks (unless they are given) that fit into TOTAL_S, all told, or into its budget. Raises as
     `checked`.

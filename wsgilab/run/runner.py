@@ -57,7 +57,9 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                 lanes = with_all_servers(lanes)
                 current = prepared.begin(lanes, workspace, reporter.say)
                 if store is None and application is not None and options.url is None:
-                    if options.is_planned:
+                    if current.experiment.tune is not None:
+                        current = probe.with_window(current, lanes[0], reporter.say)
+                    elif options.is_planned:
                         current = probe.planned(current, lanes[0], options.blocks, reporter.say, options.servers)
                     else:
                         probe.checked(current, lanes[0])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wsgilab.analysis import budget, capacity_rates, duets
+from wsgilab.analysis import budget, capacity_rates, duets, race
 from wsgilab.analysis.compare import broken_gates, unsettled
 from wsgilab.analysis.pairs import can_have_duets, grouped
 from wsgilab.experiment import plan
@@ -36,6 +36,8 @@ def stages(
     """
     if run.experiment.capacity is not None:
         return _by_rates(run, store, lanes, repeats, clock)
+    if run.experiment.tune is not None:
+        return _by_race(run, store, lanes, repeats, clock)
     if run.experiment.budget_s is None:
         return _by_blocks(run, store, repeats)
     return _by_budget(run, store, lanes, repeats, clock)
@@ -119,6 +121,26 @@ def _by_rates(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable
             return
         rates = ", ".join(f"{each.cell.server} {each.cell.rate:g}" for each in trials)
         yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=f"Requests/s next: {rates}.")
+
+
+def _by_race(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
+    """Rounds of those that may still be the best. What an earlier session has measured is counted in its round."""
+    until_s = clock() - budget.used_s(store.observations(), lanes) + (run.experiment.budget_s or 0.0)
+    left, first, every = run.experiment.cells, 0, len(run.experiment.cells)
+    for look, blocks in zip(plan.RACE_LOOKS, plan.RACE_BLOCKS, strict=True):
+        before = [each for each in store.observations() if each.look < look]
+        running = race.runners(run, left, before, blocks - first, lanes) if before else left
+        passes = plan.passes(run.experiment, run.seed, first, [running] * (blocks - first), look)
+        trials = plan.remaining(passes, store.done(disturbed=not repeats))
+        fastest = f", and the time is for the {len(running)} fastest so far" if len(running) < len(left) else ""
+        words = f"Round {look}: {len(left)} of {every} may be the best{fastest}: {counted(len(trials), 'trial')} more."
+        words = _begins(run, trials) if look == 1 else words if trials else ""
+        yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=words, until_s=until_s)
+        seen = [each for each in store.observations() if each.look <= look]
+        found = race.after(run, left, seen, look)
+        if found.is_last or clock() >= until_s:
+            return
+        left, first = found.left, blocks
 
 
 def _begins(run: Run, trials: Sequence[Trial]) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,11 +171,21 @@ def check_memory(
     if application.memory_mb is not None and confined:
         needed = min(needed, application.memory_mb * 2**20 * len(every))
     if needed > free:
+        fit = _fitting(every, used // own, free, application.memory_mb if confined else None)
         raise HostError(
             f"{counted(len(every), 'server')} would take about {needed / 2**30:.1f} GiB of memory together, as "
             f"{first.name} takes {used / 2**20:.0f} MiB and they have {processes} processes, but {free / 2**30:.1f} GiB are "
-            "available; measure fewer with --servers"
+            f"available, enough for {fit} of them; measure fewer: lab.run has --servers for it, and lab.tune --most {max(2, fit)}"
         )
+
+
+def _fitting(servers: Collection[Server], each_bytes: int, free: int, memory_mb: int | None) -> int:
+    """How many of `servers` fit into so much memory, those with the fewest processes first."""
+    took, fit = 0, 0
+    for processes in sorted(each.processes or 1 for each in servers):
+        took += min(each_bytes * processes, sys.maxsize if memory_mb is None else memory_mb * 2**20)
+        fit += took <= free
+    return fit
 
 
 def on_all(lanes: Sequence[Started]) -> Sequence[Started]:

@@ -315,7 +315,7 @@ def test_memory_that_does_not_suffice_for_all_servers_is_told(
         return
     told = (
         r"3 servers would take about 0\.3 GiB of memory together, as one takes 48 MiB and they have 6 processes, but "
-        r"0\.\d GiB are available; measure fewer with --servers"
+        r"0\.\d GiB are available, enough for \d of them; measure fewer"
     )
     with pytest.raises(HostError, match=told):
         check()
