@@ -18,6 +18,7 @@ from wsgilab.commands.measure import (
 )
 from wsgilab.commands.predict import Asked, predict
 from wsgilab.commands.stored import FORMATS, recommend, report
+from wsgilab.commands.tune import TuneOptions, tune
 from wsgilab.model import Comparison, RunsComparison, Wish
 from wsgilab.run.options import RunOptions
 from wsgilab.run.workspace import PROJECT, Workspace, with_catalogue, workspace
@@ -37,6 +38,7 @@ __all__ = [
     "RunsComparison",
     "SessionOptions",
     "Sought",
+    "TuneOptions",
     "Wish",
     "Workspace",
     "build",
@@ -59,6 +61,7 @@ __all__ = [
     "run",
     "runs",
     "status",
+    "tune",
     "up",
     "usual_servers",
     "with_catalogue",

@@ -24,9 +24,10 @@ from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.file import ExperimentFile
 from wsgilab.experiment.own_catalogue import CatalogueFile
 from wsgilab.experiment.site import SiteFile
-from wsgilab.model import CellFigures, Run
+from wsgilab.experiment.space import SpaceFile
+from wsgilab.model import CellFigures, Run, TuneOutcome
 from wsgilab.report.ab.yaml import AgainstFile
-from wsgilab.report.comparison import ComparisonFile, FiguresEntry, InFlightEntry, Intervals
+from wsgilab.report.comparison import ComparisonFile, FiguresEntry, InFlightEntry, Intervals, TuneEntry
 from wsgilab.report.yaml import Identity
 
 Json = dict[str, Any]
@@ -37,6 +38,7 @@ _VALUES: Mapping[type, type] = {
     FiguresEntry: CellFigures,
     InFlightEntry: CellFigures,
     Intervals: CellFigures,
+    TuneEntry: TuneOutcome,
 }
 """A part of a document -> the value whose attributes describe those of its keys that have no docstring."""
 
@@ -49,6 +51,7 @@ def schemas() -> Mapping[str, bytes]:
         "application.json": _of(ApplicationFile),
         "experiment.json": _of(ExperimentFile),
         "catalogue.json": _of(CatalogueFile),
+        "space.json": _of(SpaceFile),
         "claims.json": _of(ClaimsFile),
         "site.json": _of(SiteFile),
         "servers.json": _services(

@@ -14,6 +14,7 @@ from wsgilab.model.errors import UsageError
 from wsgilab.model.text import called, visible
 from wsgilab.report import markdown, terminal
 from wsgilab.report.comparison import comparison_json
+from wsgilab.report.tune import tuned
 from wsgilab.results.store import Store
 from wsgilab.run.workspace import Workspace, shown, signals_raise
 
@@ -54,6 +55,10 @@ def conclude(store: Store, console: Console, *, verbose: bool = False) -> Compar
         say(console, f"The same here: {called('lab.report')} --run {folder} --verbose")
     say(console, f"To look at, in a browser: {folder}/{REPORT}")
     if comparison.versions is not None or comparison.capacity is not None:
+        return comparison
+    if (words := tuned(comparison)) is not None:
+        console.print()
+        console.print(terminal.tuned(words), soft_wrap=True)
         return comparison
     if comparison.advice:
         say(console, f"Which server to run, and why: {called('lab.recommend')} --run {folder}")

@@ -398,6 +398,86 @@ def claims(
 
 @task(
     help={
+        "app": "tune for your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+        "source": SOURCE_HELP,
+        "get": "what users ask --app's entry for (default: /)",
+        "workload": "what a request does (default: the application's, where it has one alone)",
+        "users": "so many users at a time, each waiting for its answer before it asks again",
+        "rate": "in place of users: so many requests a second, on a schedule",
+        "cores": "how many cores the servers have (default: all but the generator's)",
+        "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
+        "memory-mb": "the whole server must keep to so many megabytes",
+        "budget": "how long trials go on at most, such as 5min or 300s (default: 10min)",
+        "space": "a file of the configurations, such as space.yaml (default: some 30 of Gunicorn, Waitress and Granian)",
+        "most": "at most so many configurations, those with the fewest processes",
+        "catalogue": CATALOGUE_HELP,
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "seed": "orders the trials; the same seed gives the same order",
+        "share-generator": "let servers take the generator's core too, where there are no others",
+        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+        "watch": "show the run in the web UI while it is under way",
+        "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+    }
+)
+def tune(
+    _: Context,
+    *,
+    app: str | None = None,
+    source: str | None = None,
+    get: str | None = None,
+    workload: str | None = None,
+    users: str | None = None,
+    rate: str | None = None,
+    cores: str | None = None,
+    p95_ms: str | None = None,
+    memory_mb: str | None = None,
+    budget: str | None = None,
+    space: str | None = None,
+    most: str | None = None,
+    catalogue: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    seed: str | None = None,
+    share_generator: bool = False,
+    generator_cores: str | None = None,
+    resume: str | None = None,
+    watch: bool = False,
+    port: str | None = None,
+) -> None:
+    """Find the best configuration: race some 30 of them, and print the command line to copy. Ctrl-C ends it with what is known."""
+    options = commands.TuneOptions(
+        run=commands.RunOptions(
+            task="lab.tune",
+            app=app,
+            source=source,
+            get=get,
+            catalogue=catalogue,
+            runtime=runtime,
+            site=site,
+            budget_s=seconds(budget, "--budget"),
+            seed=number(seed, "--seed"),
+            share_generator=share_generator,
+            generator_cores=number(generator_cores, "--generator-cores"),
+            resume=resume,
+            watch=watch,
+            port=number(port, "--port"),
+        ),
+        workload=workload,
+        users=number(users, "--users"),
+        rate=amount(rate, "--rate"),
+        cores=number(cores, "--cores"),
+        p95_ms=amount(p95_ms, "--p95-ms"),
+        memory_mb=amount(memory_mb, "--memory-mb"),
+        space=space,
+        most=number(most, "--most"),
+    )
+    commands.tune(options, commands.console(), commands.workspace())
+
+
+@task(
+    help={
         "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
         "source": SOURCE_HELP,
         "get": "what users ask --app's entry for (default: /)",
@@ -488,7 +568,22 @@ def clean(_: Context, site: str | None = None) -> None:
 
 lab = Collection(
     "lab",
-    *(list_, doctor, build, new_experiment, new_app, run, capacity, runs, report, compare, recommend, predict, claims),
+    *(
+        list_,
+        doctor,
+        build,
+        new_experiment,
+        new_app,
+        run,
+        tune,
+        capacity,
+        runs,
+        report,
+        compare,
+        recommend,
+        predict,
+        claims,
+    ),
     *(up, status, logs, open_, down, clean),
 )
 program = LabProgram(lab)

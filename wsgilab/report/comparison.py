@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
 from wsgilab.model import (
+    AdviceReason,
     Arrivals,
     BoundBy,
     CapacityRatio,
@@ -26,10 +27,14 @@ from wsgilab.model import (
     ScalabilityLaw,
     Scaling,
     ServerCapacity,
+    ServerContrast,
+    TieBreak,
+    TuneEnd,
     WarningKind,
     Wish,
 )
 from wsgilab.model.rounding import Digits, Median
+from wsgilab.report import tune
 from wsgilab.report.findings import FindingKind, findings
 from wsgilab.report.recommendation import Recommendation, recommendations
 from wsgilab.report.tables import check_columns
@@ -253,6 +258,48 @@ class FindingEntry(TypedDict):
     """A sentence, with its figure. Conditions that most cells have are not named."""
 
 
+class ContrastEntry(TypedDict):
+    """A configuration beside the one to run."""
+
+    server: str
+    """Which it is."""
+    ratio: Annotated[Interval | None, Digits(3)]
+    """Its throughput over that of the one to run or, at a fixed rate, its mean latency; null where no block has both."""
+    costs: str
+    """What it costs more and less, in words."""
+
+
+class TuneEntry(TypedDict):
+    """What a race of `lab.tune` says."""
+
+    budget_s: float
+    used_s: Annotated[float, Digits(1)]
+    rounds: tuple[int, ...]
+    ended: TuneEnd
+    server: str | None
+    tied: tuple[str, ...]
+    decides: AdviceReason | TieBreak
+    why: str
+    """The same in words."""
+    left: tuple[str, ...]
+    gone: Mapping[str, str]
+    speed: Annotated[Interval | None, Digits(1)]
+    p95_ms: Annotated[Interval | None, Digits(1)]
+    memory_mb: Annotated[float | None, Digits(1)]
+    command: str | None
+    """What starts it outside the lab, as a line for a shell; null where there is no server, or it has no command line of its own."""
+    packages: str
+    """What it was measured with, as pip takes it; empty where that is not known."""
+    files: Mapping[str, str]
+    """The same for files that name a command: which file, and what it says."""
+    runners_up: list[ContrastEntry]
+    """Others beside it."""
+    rule_of_thumb: ContrastEntry | None
+    """The reference, which is the configuration of the rule of thumb, beside it; null where it is that one."""
+    changes: tuple[str, ...]
+    """What would change it."""
+
+
 class ComparisonFile(TypedDict):
     """What a run of wsgilab says: the figures of every cell, and the comparisons that follow from them."""
 
@@ -282,6 +329,8 @@ class ComparisonFile(TypedDict):
     """What more users, or more cores, bring by the universal scalability law; absent where no four cells differ in that alone."""
     capacity: NotRequired[CapacityEntry]
     """The capacity of servers; absent where it was not looked for."""
+    tune: NotRequired[TuneEntry]
+    """Which configuration to run, by a race; absent of any run but one of `lab.tune`."""
 
 
 def comparison_yaml(comparison: Comparison) -> Mapping[str, bytes]:
@@ -329,7 +378,29 @@ def _document(comparison: Comparison) -> ComparisonFile:
     if (found := comparison.capacity) is not None:
         groups: list[CapacityGroupEntry] = [{**conditions(each.cells[0]), "best": each.best} for each in found.groups]
         document["capacity"] = entry(CapacityEntry, found, groups=groups)
+    if (words := tune.tuned(comparison)) is not None:
+        document["tune"] = _tune(words)
     return document
+
+
+def _tune(words: tune.Tuned) -> TuneEntry:
+    found, deployed = words.outcome, words.deployment
+    thumb = found.rule_of_thumb
+    return entry(
+        TuneEntry,
+        found,
+        why=words.why,
+        command=None if deployed is None else deployed.command,
+        packages="" if deployed is None else deployed.packages,
+        files={} if deployed is None else dict(deployed.files),
+        runners_up=[_contrast(each) for each in found.runners_up],
+        rule_of_thumb=None if thumb is None else _contrast(thumb),
+        changes=dict(words.points).get(tune.CHANGES, ()),
+    )
+
+
+def _contrast(of: ServerContrast) -> ContrastEntry:
+    return {"server": of.cell.server, "ratio": of.ratio, "costs": tune.costs(of)}
 
 
 def _cell(result: CellResult) -> CellEntry:

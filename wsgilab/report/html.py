@@ -10,7 +10,18 @@ from itertools import compress
 from markupsafe import Markup
 
 from wsgilab.model import Comparison, by_conditions
-from wsgilab.report import budget, capacity, machines, markdown, prediction, recommendation, reproduce, tables, versions
+from wsgilab.report import (
+    budget,
+    capacity,
+    machines,
+    markdown,
+    prediction,
+    recommendation,
+    reproduce,
+    tables,
+    tune,
+    versions,
+)
 from wsgilab.report.charts import svg
 from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
 from wsgilab.report.charts.figures import figures
@@ -117,6 +128,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         ("drift", "Drift", of("drift")),
     ]
     evident = {"advice": "Which server to run", **{name: title for name, title, drawn in parts if drawn}}
+    tuned = tune.tuned(comparison)
     return page(
         "report.html",
         title=question(comparison),
@@ -130,6 +142,8 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         open=budget.open_questions(comparison),
         budget=budget.sentences(comparison)[1:],
         failed=comparison.failed,
+        tuned=tuned,
+        tuned_lines=[] if tuned is None else list(tune.lines(tuned)),
         answer=None if answer is None else _sheet(answer),
         answer_shown=of("answer"),
         capacity=None if capacities is None else _sheet(capacities),

@@ -9,7 +9,7 @@ from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment import plan
 from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
-from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables, versions
+from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables, tune, versions
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.legend import legend
@@ -37,6 +37,8 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     if (capacities := capacity.table(comparison)) is not None:
         yield from titled(replace(capacities, notes=tuple(capacity.sentences(comparison))))
         yield from _images(figures, "capacity")
+    if (words := tune.tuned(comparison)) is not None:
+        yield from _tuned(words)
     yield from _found(comparison)
     if (answer := tables.answer(comparison)) is not None:
         yield from titled(answer)
@@ -112,6 +114,25 @@ def printed(comparison: Comparison, columns: Sequence[str] = ()) -> str:
         return "\n".join(_lines(comparison, ())).rstrip()
     shown = tables.with_columns(tables.groups(comparison), columns)
     return "\n".join(line for each in shown for line in titled(each)).rstrip()
+
+
+def _tuned(words: tune.Tuned) -> Iterable[str]:
+    """What a race says, below a heading of the second rank."""
+    yield "## What to run"
+    yield ""
+    yield escape(f"Tuned for {words.title}.")
+    yield ""
+    yield f"**{escape(words.verdict)}** {escape(words.why)}"
+    yield ""
+    for heading, content in tune.lines(words):
+        yield f"{escape(heading)}:"
+        yield ""
+        # Indented text is shown as it is, and one line cannot end the indented block.
+        yield from (f"    {one_line(line)}" for line in content.rstrip().splitlines())
+        yield ""
+    for heading, sentences in words.points:
+        yield from (f"- {escape(heading)}: {escape(sentence)}" for sentence in sentences)
+    yield ""
 
 
 def advice(comparison: Comparison) -> Iterable[str]:

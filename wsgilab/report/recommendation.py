@@ -139,7 +139,8 @@ def _times(ratio: Interval | None, cell: Cell, other: str) -> str:
     return f"{_factor(ratio)} the {'throughput' if cell.rate is None else 'mean latency'} of {other}"
 
 
-def _beside(contrast: ServerContrast) -> str:
+def beside(contrast: ServerContrast) -> str:
+    """How many times the speed of the other one a server has, in words."""
     return _times(contrast.ratio, contrast.cell, contrast.other)
 
 
@@ -152,7 +153,8 @@ def _speed(advice: Advice) -> str:
     return f"{figure} requests/s" if advice.group.rate is None else f"mean latency {figure} ms"
 
 
-def _instead(of: CostContrast) -> str:
+def instead(of: CostContrast) -> str:
+    """What one costs and the other does, in words."""
     units: Mapping[Cost, str] = {"memory": "{} MB", "cpu": "{} ms of CPU time a request", "p95": "p95 {} ms"}
     return f"{units[of.cost].format(number(of.ours))} instead of {number(of.theirs)}"
 
@@ -185,10 +187,10 @@ def _decision(advice: Advice) -> str:
     speed, contrasts = _speed(advice), advice.contrasts
     if advice.reason == "fastest":
         faster = "faster than any other that may be advised" if len(contrasts) > 1 else "faster"
-        return f"{speed}, {_beside(contrasts[0])}: {faster}."
+        return f"{speed}, {beside(contrasts[0])}: {faster}."
     if advice.reason == "cheaper":
         others = names([each.other for each in contrasts])
-        less = "; ".join(f"{_instead(each.costs[0])} ({each.other})" for each in contrasts)
+        less = "; ".join(f"{instead(each.costs[0])} ({each.other})" for each in contrasts)
         return f"{speed}, which cannot be told from the speed of {others}, but it costs less: {less}."
     limits = advice.wish.limits
     return f"{speed}; it is the only one {f'that keeps to {limits}' if limits else 'measured that may be advised'}."
@@ -211,7 +213,7 @@ def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
         return _few_blocks(advice)
     widest = advice.contrasts[0]
     alike = f"are the same within {100 * ALIKE:g} %" if advice.reason == "same" else "cannot be told apart"
-    sentences = [f"{tied} {alike}: {widest.cell.server} has {_beside(widest)}."]
+    sentences = [f"{tied} {alike}: {widest.cell.server} has {beside(widest)}."]
     sentences += (
         [f"More than these {advice.blocks} blocks may tell (--blocks {2 * advice.blocks})."]
         if advice.reason == "scatter"
@@ -284,10 +286,10 @@ def _costs(advice: Advice) -> str:
     if runner_up is None:
         return ""
     worst = f"at worst, with {runner_up.cell.workload}, " if len(advice.workloads) > 1 else ""
-    more = "; ".join(_instead(each) for each in runner_up.costs if each.ours > each.theirs)
-    less = "; ".join(_instead(each) for each in runner_up.costs if each.ours <= each.theirs)
+    more = "; ".join(instead(each) for each in runner_up.costs if each.ours > each.theirs)
+    less = "; ".join(instead(each) for each in runner_up.costs if each.ours <= each.theirs)
     sentences = [
-        f"{worst}{_beside(runner_up)}.",
+        f"{worst}{beside(runner_up)}.",
         f"Costs more: {more}." if more else "",
         f"Costs less: {less}." if less else "",
     ]

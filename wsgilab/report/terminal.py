@@ -12,9 +12,10 @@ from rich.text import Text
 
 from wsgilab.model import CellWarning, ClaimResult, ClaimVerdict, Comparison, WarningKind, by_conditions
 from wsgilab.model.text import counted, visible
-from wsgilab.report import budget, capacity, claims, machines, prediction, tables
+from wsgilab.report import budget, capacity, claims, machines, prediction, tables, tune
 from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
+from wsgilab.report.tune import Tuned
 
 _GAP = 2
 
@@ -128,6 +129,25 @@ def advice(comparison: Comparison) -> RenderableType:
             lines += [Text.assemble((f"{heading}: ", "dim"), text(sentence)) for sentence in sentences]
         parts += [text(each.title, "bold"), *(Padding(line, (0, 0, 0, _GAP)) for line in lines), Text()]
     return Group(*parts, text(RULE if comparison.advice else NOTHING, "dim"))
+
+
+def tuned(words: Tuned) -> RenderableType:
+    """Which configuration to run, how to start it, and why; the sentences of `comparison.md`."""
+    parts: list[RenderableType] = [
+        text(f"Tuned for {words.title}", "bold"),
+        _indented(text(words.verdict, "bold yellow" if words.outcome.server is None else "bold green")),
+        _indented(text(words.why)),
+        Text(),
+    ]
+    for heading, content in tune.lines(words):
+        parts += [_indented(text(f"{heading}:", "dim")), _indented(text(content.rstrip()), 2)]
+    for heading, sentences in words.points:
+        parts += [_indented(Text.assemble((f"{heading}: ", "dim"), text(sentence))) for sentence in sentences]
+    return Group(*parts)
+
+
+def _indented(content: Text, times: int = 1) -> RenderableType:
+    return Padding(content, (0, 0, 0, times * _GAP))
 
 
 _STYLES: Mapping[ClaimVerdict, str] = {

@@ -1,0 +1,198 @@
+"""What `lab.tune` chooses, and how long it takes, against an exhaustive run of the same space.
+
+`python -m benchmarks.tuning EXHAUSTIVE [TUNED...]`, with the folders of runs: one of `benchmarks/tuning.yaml`, which measures every
+configuration in whole blocks, and as many of `lab.tune` with the same space, workloads and load as there are.
+
+Races are replayed on the exhaustive run's trials, by five seeds: each block of a race is one of the recorded blocks, drawn without
+replacement, and takes what that took. So what is common to a block is in it, and the race is the very one of the lab, with 30 % of
+the exhaustive time for its budget less what its last block may take. A run of `lab.tune` is judged by the exhaustive run's figures,
+which are not its own. *Of the best* is the figure of what is chosen over that of the best configuration, both medians of the whole
+exhaustive run. The figures of replays and truth are of the same trials, which favours the replays; those of live runs are not. Must
+show: at least 97 % of the best in at most 30 % of the exhaustive time, for each workload and seed.
+"""
+
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+from benchmarks.bench import of_runs
+from benchmarks.outcome import Claim, Outcome, Row, Scope
+from wsgilab.analysis.budget import used_s
+from wsgilab.analysis.compare import compare
+from wsgilab.analysis.pairs import ByCell, by_block, compared_figure, grouped
+from wsgilab.experiment.plan import RACE_BLOCKS
+from wsgilab.model import Cell, Interval, Observation, Run, Trial, Tune
+from wsgilab.model.errors import StoreError
+from wsgilab.results.store import Store
+from wsgilab.run.stages import stages
+
+SEEDS = (1, 2, 3, 4, 5)
+SHARE = 0.3
+MUST = 0.97
+
+
+@dataclass(kw_only=True)
+class Replay:
+    """A race whose trials are recorded ones. It is the store that the lab's stages read, and their clock."""
+
+    run: Run
+    recorded: Mapping[int, Mapping[Cell, Observation]]
+    """By block."""
+    clock_s: float = 0.0
+    found: list[Observation] = field(default_factory=list)
+
+    def observations(self) -> list[Observation]:
+        return list(self.found)
+
+    def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:  # noqa: ARG002 - as a store has it
+        return frozenset((each.block, each.cell) for each in self.found if each.status == "measured")
+
+    def carry_out(self) -> None:
+        """The race to its end."""
+        drawn = self._drawn()
+        for stage in stages(self.run, self, 1, repeats=False, clock=lambda: self.clock_s):  # type: ignore[arg-type]
+            for _, trials in groupby(stage.trials, key=lambda trial: trial.block):
+                if stage.until_s is not None and self.clock_s >= stage.until_s:
+                    break
+                self._block(list(trials), next(drawn))
+
+    def _drawn(self) -> Iterator[Mapping[Cell, Observation]]:
+        source = random.Random(f"{self.run.seed}/replay")  # noqa: S311 - a simulation
+        while True:
+            yield from (self.recorded[block] for block in source.sample(list(self.recorded), len(self.recorded)))
+
+    def _block(self, trials: Sequence[Trial], recorded: Mapping[Cell, Observation]) -> None:
+        for trial in trials:
+            each = recorded[trial.cell]
+            self.clock_s += each.took_s or 0.0
+            self.found.append(replace(each, block=trial.block, position=trial.position, look=trial.look))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhaustive:
+    """All configurations under one workload, in whole blocks."""
+
+    run: Run
+    """Of that workload's cells alone."""
+    by_cell: ByCell
+    recorded: Mapping[int, Mapping[Cell, Observation]]
+    speed: Mapping[str, float]
+    """Server -> requests a second, the median of its blocks."""
+    took_s: float
+
+    def of_the_best(self, server: str | None) -> float:
+        """The figure of a configuration over that of the best."""
+        return 0.0 if server is None else self.speed.get(server, 0.0) / max(self.speed.values())
+
+    def block_s(self) -> float:
+        """What a block of all takes."""
+        return self.took_s / len(self.recorded)
+
+
+def exhaustive(run: Run, observations: Sequence[Observation], workload: str) -> Exhaustive:
+    """Those of the workload. Only blocks that have every cell count, measured or not."""
+    cells = tuple(cell for cell in run.experiment.cells if cell.workload == workload)
+    chosen = [each for each in observations if each.cell in cells]
+    by_block_ = {
+        block: {each.cell: each for each in of}
+        for block, of in groupby(sorted(chosen, key=lambda each: each.block), key=lambda each: each.block)
+    }
+    recorded = {block: of for block, of in by_block_.items() if len(of) == len(cells)}
+    if not recorded:
+        raise StoreError(
+            f"{run.id}: has no block with every configuration of {workload}; give a run that went to its end"
+        )
+    by_cell = grouped(each for of in recorded.values() for each in of.values())
+    figures = {cell.server: by_block(by_cell[cell], compared_figure).values() for cell in cells}
+    return Exhaustive(
+        run=replace(run, experiment=replace(run.experiment, cells=cells)),
+        by_cell=by_cell,
+        recorded=recorded,
+        speed={name: statistics.median(each) for name, each in figures.items() if each},
+        took_s=used_s(each for of in recorded.values() for each in of.values()),
+    )
+
+
+def replayed(truth: Exhaustive, seed: int) -> Replay:
+    """A race on what was recorded."""
+    budget_s = SHARE * truth.took_s - truth.block_s() / 2
+    experiment = replace(truth.run.experiment, blocks=RACE_BLOCKS[0], budget_s=budget_s, precision=None, tune=Tune())
+    race = Replay(
+        run=replace(truth.run, experiment=replace(experiment, max_blocks=None), seed=seed), recorded=truth.recorded
+    )
+    race.carry_out()
+    return race
+
+
+def summary(
+    run: Run, observations: Sequence[Observation], tuned: Sequence[tuple[Run, Sequence[Observation]]]
+) -> Outcome:
+    """A row for each workload and way, and the claims."""
+    rows: list[Row] = []
+    worst: dict[str, list[float]] = {"replays": [], "live runs": []}
+    longest: dict[str, list[float]] = {"replays": [], "live runs": []}
+    for workload in dict.fromkeys(cell.workload for cell in run.experiment.cells):
+        truth = exhaustive(run, observations, workload)
+        races = [(each.run, each.found) for each in (replayed(truth, seed) for seed in SEEDS)]
+        live = [(of, found) for of, found in tuned if of.experiment.cells[0].workload == workload]
+        for way, carried_out in (("replays", races), ("live runs", live)):
+            found = [(compare(of, each).tune, used_s(each) / truth.took_s) for of, each in carried_out]
+            shares = [truth.of_the_best(each.server) for each, _ in found if each is not None]
+            if not shares:
+                continue
+            times = [time for _, time in found]
+            worst[way] += shares
+            longest[way] += times
+            rows.append(
+                {
+                    "workload": workload,
+                    "races": f"{len(shares)} {way}",
+                    "configurations": str(len(truth.run.experiment.cells)),
+                    "of the exhaustive time": f"{min(times):.0%} to {max(times):.0%}",
+                    "of the best": f"{min(shares):.1%} to {max(shares):.1%}",
+                    "chosen": ", ".join(sorted({each.server or "none" for each, _ in found if each is not None})),
+                    "best": max(truth.speed, key=lambda name: truth.speed[name]),
+                    "rule of thumb, of the best": f"{truth.of_the_best(run.experiment.reference):.0%}",
+                    "exhaustive, s": f"{truth.took_s:.0f}",
+                }
+            )
+    claims = [
+        claim
+        for way in worst
+        if worst[way]
+        for claim in (
+            Claim(what=f"{way}: chosen over best, the worst", ratio=_exactly(min(worst[way])), at_least=MUST),
+            Claim(
+                what=f"{way}: exhaustive time over the race's, the longest",
+                ratio=_exactly(1 / max(longest[way])),
+                at_least=1 / SHARE,
+            ),
+        )
+    ]
+    blocks = max((each.block for each in observations), default=0) + 1
+    scope = Scope(
+        rounds=f"one exhaustive run of {blocks} blocks; {len(SEEDS)} replays for each workload; {len(tuned)} live runs",
+        modes=f"runtime {run.runtime}; {run.experiment.cells[0].load}; a connection each request",
+        left_out="other machines, cores and loads; limits of p95 and memory; what differs from start to start, but in live runs",
+    )
+    recording = {"date": run.started, "machine": asdict(run.host)}
+    return Outcome(settings={"seeds": list(SEEDS)}, rows=rows, claims=claims, scope=scope, recording=recording)
+
+
+def _exactly(value: float) -> Interval:
+    return Interval(median=value, low=value, high=value)
+
+
+def measure(folders: Sequence[Path]) -> Outcome:
+    """Read the runs. No load is made."""
+    (run, observations), *tuned = ((store.run(), store.observations()) for store in map(Store, folders))
+    if run.experiment.tune is not None:
+        raise StoreError(f"{run.id}: is a race; name the exhaustive run first, of benchmarks/tuning.yaml")
+    return summary(run, observations, tuned)
+
+
+if __name__ == "__main__":
+    of_runs("tuning", __doc__, measure)

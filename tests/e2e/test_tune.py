@@ -1,0 +1,40 @@
+"""A race of a small space through the whole lab: interrupted, gone on with, and reported from its folder."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Cli, end, observations, wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
+
+SPACE = """
+servers:
+  - {like: gunicorn-gthread, workers: [1, 2], threads: [4]}
+"""
+
+
+def test_a_race_ends_with_a_command_to_copy_also_after_an_interruption(local: Cli, tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE)
+    asked = ["--workload", "sleep", "--users", "8", "--cores", "1", "--space", str(space), "--budget", "6s"]
+    child = local.start("lab.tune", "--runtime", "local", *asked, "--memory-mb", "2000")
+    wait_for(lambda: len(observations(local.latest)) >= 2, "a trial")
+    ended = end(child, signal.SIGINT)
+    assert ended.code == 128 + signal.SIGINT, ended.output
+    assert "Go on with: invoke lab.tune --resume " in ended.output
+
+    again = local("lab.tune", "--resume", local.latest.name)
+    assert again.code == 0, again.output
+    found = local.comparison()["tune"]
+    assert found["rounds"][0] == 3, "the two of the space, and the rule of thumb"
+    assert sorted({*found["left"], *found["gone"]}) == [
+        *("gunicorn-gthread-1x4", "gunicorn-gthread-2x4", "gunicorn-sync-3"),
+    ]
+    neighbours = any("neighbour" in cell["broken_gates"] for cell in local.comparison()["cells"])
+    if not neighbours:
+        assert found["server"] == "gunicorn-gthread-2x4", "8 slots for 8 users, where the others have 4 and 3"
+        assert "gunicorn --bind=0.0.0.0:8000 --worker-class=gthread --workers=2 --threads=4 app:app" in again.output
+    assert "Tuned for sleep 50 ms, 8 users, 1 core, connection: close; memory at most 2000 MB" in again.output
+    assert local("lab.report").output.count("Tuned for sleep 50 ms, 8 users") == 1

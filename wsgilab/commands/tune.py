@@ -1,0 +1,147 @@
+"""`lab.tune`: from a workload and a load to the configuration to run, by a race of a whole space of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from wsgilab.commands import stored
+from wsgilab.commands.measure import RESUMED, named_application
+from wsgilab.experiment import resolve, space, workloads
+from wsgilab.experiment.file import Settings
+from wsgilab.experiment.parsing import check_known, validated
+from wsgilab.model import Application, Cell, Comparison, Experiment, Server, Tune
+from wsgilab.model.errors import UsageError
+from wsgilab.model.limits import Budget, Cores, Rate, Users
+from wsgilab.run import runner
+from wsgilab.run.options import RunOptions
+from wsgilab.run.workspace import Workspace, read_catalogue, read_text, shown, with_catalogue
+from wsgilab.system import host
+
+BUDGET_S = 600.0
+"""Unless the user says otherwise."""
+WINDOW_S = 0.4
+"""How long a trial of the lab's own workloads is observed. With an application of the user's own it follows from what a request
+takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneOptions:
+    """What is sought, and how the race is carried out. None: the default, or no limit."""
+
+    run: RunOptions
+    """Where, and with which application."""
+    workload: str | None = None
+    """None: the only one that there is."""
+    users: int | None = None
+    """So many at a time; None where requests come at a rate."""
+    rate: float | None = None
+    """Requests a second, on a schedule."""
+    cores: int | None = None
+    """How many the servers have; None: all but the generator's."""
+    p95_ms: float | None = None
+    memory_mb: float | None = None
+    space: str | None = None
+    """A file of configurations; None: `space.usual`."""
+    most: int | None = None
+    """At most so many configurations: those with the fewest processes."""
+
+
+def tune(options: TuneOptions, console: Console, workspace: Workspace) -> Comparison:
+    """Race a space of configurations, or go on with a race; write what it says, and print it.
+
+    Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted.
+    """
+    run = options.run
+    there = with_catalogue(workspace, run.catalogue)
+    if run.resume is not None:
+        if run.others(RESUMED) or replace(options, run=run) != TuneOptions(run=run):
+            raise UsageError(
+                f"--resume {run.resume}: a resumed run keeps its space, load, limits and seed; give no other option"
+            )
+        return runner.run(run, _nothing, stored.conclude, console, there)
+    servers, experiment = planned(options, read_catalogue(there))
+    return runner.run(run, lambda *_: experiment, stored.conclude, console, replace(there, rows=servers))
+
+
+def planned(options: TuneOptions, catalogue: Mapping[str, Server]) -> tuple[Mapping[str, Server], Experiment]:
+    """The configurations that the options name, and their race. Raises LabError."""
+    run = options.run
+    application = named_application(run.app, run.source, run.get)
+    workload = _workload(options.workload, application)
+    load = _load(options, keep_alive=workloads.of(application)[workload].is_locust_file)
+    limits = {"p95_ms": options.p95_ms, "memory_mb": options.memory_mb}
+    given = {f"--{name.replace('_', '-')}": limit for name, limit in limits.items() if limit is not None}
+    for option, limit in given.items():
+        if not limit > 0:
+            raise UsageError(f"{option} {limit:g}: must be a number above 0")
+    generator_cores = run.generator_cores or 1
+    cores = validated(options.cores, Cores, "--cores") if options.cores is not None else _cores(run, generator_cores)
+    servers = _servers(options, catalogue, cores)
+    thumb = f"gunicorn-sync-{space.rule_of_thumb(cores)}"
+    asked = resolve.resolve(
+        Settings(
+            name="tune",
+            window_s=WINDOW_S,
+            generator="shared" if run.share_generator else "own",
+            generator_cores=generator_cores,
+        ),
+        [replace(load, server=name, cores=cores, workload=workload) for name in servers],
+        thumb,
+        "--workload",
+        application,
+    )
+    budget_s = BUDGET_S if run.budget_s is None else validated(run.budget_s, Budget, "--budget")
+    tuned = Tune(p95_ms=options.p95_ms, memory_mb=options.memory_mb)
+    return servers, resolve.raced(asked, budget_s, tuned, "--most" if options.most else "--space")
+
+
+def _nothing(*_: object) -> Experiment:
+    raise AssertionError("a run that goes on has its experiment")
+
+
+def _cores(run: RunOptions, generator_cores: int) -> int:
+    """As many as servers may have; of machines that are not looked at yet, one."""
+    if run.site is not None:
+        return 1
+    usable = len(host.usable_cpus())
+    return usable if run.share_generator else max(1, usable - generator_cores)
+
+
+def _workload(named: str | None, application: Application | None) -> str:
+    """Raises SpecError for one that there is not, and UsageError where it must be named."""
+    known = workloads.of(application)
+    if named is not None:
+        check_known([named], known, "--workload", "workload")
+        return named
+    if application is None or len(known) > 1:
+        raise UsageError(f"--workload: say which to tune for; there are {', '.join(known)}")
+    return next(iter(known))
+
+
+def _load(options: TuneOptions, *, keep_alive: bool) -> Cell:
+    """A cell that has nothing but the load. Raises LabError."""
+    users, rate = options.users, options.rate
+    if users is not None and rate is None:
+        (load,) = resolve.loads([validated(users, Users, "--users")], [], None, "--users")
+    elif rate is not None and users is None:
+        (load,) = resolve.loads([], [validated(rate, Rate, "--rate")], None, "--rate")
+    else:
+        raise UsageError(
+            "--users or --rate: say how many users there are at a time, or requests a second; one of the two"
+        )
+    return replace(load, connection="keep-alive" if keep_alive else "close")
+
+
+def _servers(options: TuneOptions, catalogue: Mapping[str, Server], cores: int) -> Mapping[str, Server]:
+    """The space, with the configuration of the rule of thumb."""
+    entries: list[space.ServerEntry] = [{"like": "gunicorn-sync-1", "workers": [space.rule_of_thumb(cores)]}]
+    thumb = space.rows(entries, catalogue, "rule of thumb")
+    if options.space is not None:
+        file = Path(options.space)
+        found = space.parse(read_text(file, "space"), shown(file), catalogue)
+    else:
+        found = space.rows(space.usual(cores, options.users), catalogue, "usual space")
+    servers = {**found, **thumb}
+    return servers if options.most is None else space.fewest_processes(servers, options.most, next(iter(thumb)))
