@@ -175,3 +175,10 @@ def test_of_too_many_those_with_the_fewest_processes_stay_and_one_that_is_named(
     assert len(fewer) == 6
     assert "gunicorn-sync-8" in fewer
     assert all(each.processes == 1 for each in fewer.values() if each.name != "gunicorn-sync-8")
+
+
+def test_the_space_in_the_docs_is_one() -> None:
+    page = (PROJECT / "docs" / "tune.md").read_text()
+    (block,) = (each for each in page.split("\n\n") if each.lstrip().startswith("# yaml-language-server"))
+
+    assert {"gunicorn-gevent", "gunicorn-gthread-4x40", "waitress-16x200", "restarts-5000"} <= parse(block).keys()

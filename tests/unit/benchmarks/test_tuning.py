@@ -1,0 +1,62 @@
+"""Races replayed on an exhaustive run that is made up; and that the space which is recorded is the one that `lab.tune` has."""
+
+import math
+import random
+from dataclasses import replace
+
+from benchmarks import tuning
+from tests.unit.analysis.test_race import REPORT, Machine
+from wsgilab import testing
+from wsgilab.experiment import catalogue, plan, resolve, space
+from wsgilab.model import Observation, Run
+from wsgilab.run.workspace import PROJECT
+
+SPEED = {"gunicorn-sync-3": 60.0, **{f"server-{at:02}": 100.0 - at for at in range(12)}}
+
+
+def recorded(blocks: int = 12) -> tuple[Run, list[Observation]]:
+    cells = [testing.cell(name, workload=workload) for workload in ("sleep", "cpu") for name in SPEED]
+    run = testing.run(testing.experiment(*cells, blocks=blocks, reference="gunicorn-sync-3"))
+    source = random.Random(7)
+    found = []
+    for trial in plan.schedule(run.experiment, run.seed):
+        rate = SPEED[trial.cell.server] * math.exp(source.gauss(0, 0.01))
+        swarm = replace(REPORT, throughput_rps=rate, latency_mean_ms=32_000 / rate)
+        made = testing.observation(trial.cell, block=trial.block, position=trial.position, took_s=1.0)
+        found.append(replace(made, swarm=swarm))
+    return run, found
+
+
+def test_a_replay_is_the_race_on_recorded_trials_and_is_judged_by_all_of_them() -> None:
+    run, observations = recorded()
+    tuned = Machine(speed=SPEED, budget_s=45.0)
+    tuned.measure()
+
+    outcome = tuning.summary(run, observations, [(tuned.run, tuned.observations())])
+
+    assert [(row["workload"], row["races"]) for row in outcome.rows] == [
+        ("sleep", "5 replays"),
+        ("sleep", "1 live runs"),
+        ("cpu", "5 replays"),
+    ]
+    assert all(row["best"] == "server-00" and row["rule of thumb, of the best"] == "60%" for row in outcome.rows)
+    quality, time = outcome.claims[:2]
+    assert quality.ratio.median >= 0.97 == quality.at_least
+    assert time.ratio.median >= 1 / 0.3
+    for seed in (1, 2):
+        race = tuning.replayed(tuning.exhaustive(run, observations, "cpu"), seed)
+        assert {each.cell.workload for each in race.found} == {"cpu"}
+        assert [each.cell for each in race.found[:13]] != [each.cell for each in observations[:13]]
+
+
+def test_the_space_that_is_recorded_is_the_one_that_is_tuned() -> None:
+    servers = catalogue.parse((PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
+    text = (PROJECT / "benchmarks" / "tuning.yaml").read_text()
+    experiment = resolve.parse(text, "tuning.yaml", servers, cores=1)
+
+    usual = {*space.rows(space.usual(1, 32), servers, ""), "gunicorn-sync-3"}
+    by_workload = {cell.workload: set[str]() for cell in experiment.cells}
+    for cell in experiment.cells:
+        by_workload[cell.workload].add(cell.server)
+    assert by_workload == dict.fromkeys(("sleep", "cpu", "mixed"), usual)
+    assert len(usual) >= 24
