@@ -127,11 +127,15 @@ def bring_up(
             if each.name in unfit:
                 # Now: what it takes, the others do not have.
                 each.end()
-    others = begin(rest) if rest else ()
-    unfit |= _wait(others, poll_s, start_s, page, prepare_s, is_strict=leave_out is None)
-    return _fit([*started, *others], unfit, cpus, leave_out)
+    for at in range(0, len(rest), _TOGETHER):
+        group = begin(rest[at : at + _TOGETHER])
+        started += group
+        unfit |= _wait(group, poll_s, start_s, page, prepare_s, is_strict=leave_out is None)
+    return _fit(started, unfit, cpus, leave_out)
 
 
+_TOGETHER = 16
+"""So many servers start at once at most: all import the application on the same cores, and each has a time for it."""
 _FIRST = 2
 """So many servers are started by themselves at most: where both have ended at once, the cause is most likely in all of them."""
 

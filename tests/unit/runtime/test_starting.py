@@ -237,6 +237,14 @@ def test_the_first_server_is_looked_at_before_the_others_are_started_and_stays_u
     assert (begun.seen, out, one.ended) == (["one", "one?", "two three"], {}, False)
 
 
+def test_of_many_servers_some_are_started_at_a_time() -> None:
+    fakes = [Fake(server=server(f"server-{at}"), ready=lambda: True) for at in range(34)]
+    begun = Begun(*fakes)
+
+    assert begun.up({}) == [each.name for each in fakes]
+    assert [len(each.split()) for each in begun.seen] == [1, 1, 16, 16, 1]
+
+
 def test_a_first_server_that_has_ended_is_left_out_and_the_next_takes_its_place(now_s: list[float]) -> None:
     dead = Fake(server=server("dead"), died="ended with exit code 3")
     two, three = (Fake(server=server(name), ready=lambda: True) for name in ("two", "three"))
