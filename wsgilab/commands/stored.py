@@ -58,7 +58,7 @@ def conclude(store: Store, console: Console, *, verbose: bool = False) -> Compar
         return comparison
     if (words := tuned(comparison)) is not None:
         console.print()
-        console.print(terminal.tuned(words), soft_wrap=True)
+        console.print(terminal.tuned(words), crop=False)
         return comparison
     if comparison.advice:
         say(console, f"Which server to run, and why: {called('lab.recommend')} --run {folder}")

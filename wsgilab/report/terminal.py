@@ -132,7 +132,7 @@ def advice(comparison: Comparison) -> RenderableType:
 
 
 def tuned(words: Tuned) -> RenderableType:
-    """Which configuration to run, how to start it, and why; the sentences of `comparison.md`."""
+    """Which configuration to run, how to start it, and why; the sentences of `comparison.md`. To be printed with `crop=False`."""
     parts: list[RenderableType] = [
         text(f"Tuned for {words.title}", "bold"),
         _indented(text(words.verdict, "bold yellow" if words.outcome.server is None else "bold green")),
@@ -140,14 +140,19 @@ def tuned(words: Tuned) -> RenderableType:
         Text(),
     ]
     for heading, content in tune.lines(words):
-        parts += [_indented(text(f"{heading}:", "dim")), _indented(text(content.rstrip()), 2)]
+        parts.append(_indented(text(f"{heading}:", "dim")))
+        # These are copied: a line stays one, however long.
+        for line in content.rstrip().splitlines():
+            copied = text(2 * _GAP * " " + line)
+            copied.no_wrap, copied.overflow = True, "ignore"
+            parts.append(copied)
     for heading, sentences in words.points:
         parts += [_indented(Text.assemble((f"{heading}: ", "dim"), text(sentence))) for sentence in sentences]
     return Group(*parts)
 
 
-def _indented(content: Text, times: int = 1) -> RenderableType:
-    return Padding(content, (0, 0, 0, times * _GAP))
+def _indented(content: Text) -> RenderableType:
+    return Padding(content, (0, 0, 0, _GAP), expand=False)
 
 
 _STYLES: Mapping[ClaimVerdict, str] = {

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +38,8 @@ class Machine:
     fails: Callable[[Trial], bool] = lambda _: False
     stops_after: int | None = None
     seed: int = 1
+    rate: float | None = None
+    """In place of users; then they have the same throughput, and the mean latency decides."""
     clock_s: float = 1000.0
     found: dict[tuple[int, Cell], Observation] = field(default_factory=dict)
     carried_out: list[tuple[int, str]] = field(default_factory=list)
@@ -44,6 +47,8 @@ class Machine:
     @property
     def run(self) -> Run:
         cells = [testing.cell(name) for name in self.speed]
+        if self.rate is not None:
+            cells = [replace(each, users=None, rate=self.rate, arrivals="constant") for each in cells]
         experiment: Experiment = testing.experiment(
             *cells, blocks=plan.RACE_BLOCKS[0], budget_s=self.budget_s, tune=self.tune
         )
@@ -76,7 +81,7 @@ class Machine:
         latency = 32_000 / rate
         swarm = replace(
             REPORT,
-            throughput_rps=rate,
+            throughput_rps=rate if self.rate is None else self.rate,
             latency_mean_ms=latency,
             latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), latency),
         )
@@ -213,6 +218,18 @@ def test_no_block_begins_after_the_budget() -> None:
     assert budget.used_s(machine.observations()) <= 40 + 6
     found = machine.outcome()
     assert (found.ended, len(found.left)) == ("budget", 6)
+
+
+def test_at_a_rate_the_mean_latency_decides() -> None:
+    machine = Machine(speed={"slow": 50.0, "best": 100.0, "near": 97.0}, rate=20.0)
+    machine.measure()
+
+    found = machine.outcome()
+    assert found.server == "best"
+    assert re.match("slower than (best|near) for sure: x[12]", found.gone["slow"])
+    assert found.gone["slow"].endswith("its mean latency")
+    assert found.speed is not None
+    assert found.speed.median == pytest.approx(320, rel=0.05)
 
 
 def test_what_has_decided_stays_decided_in_ranks_and_advice() -> None:

@@ -1,5 +1,6 @@
 """What a race says, in every format; and the command line to copy, for every file that has one."""
 
+import io
 import json
 import shlex
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from tests.unit.analysis.test_race import Machine
 from tests.unit.said import printed, table
@@ -104,6 +106,22 @@ def test_every_format_has_it() -> None:
     assert in_yaml["runners_up"][0]["server"] == "gunicorn-gevent"
     assert in_yaml["rule_of_thumb"]["server"] == "gunicorn-sync-3"
     assert yaml.safe_load(experiment_yaml(comparison)["experiment.yaml"])["tune"] == {}
+
+
+def test_on_a_narrow_terminal_sentences_are_folded_and_the_command_is_one_line() -> None:
+    words = tune.tuned(raced(speed=NAMES))
+    assert words is not None
+    assert words.deployment is not None
+    command = f"{words.deployment.command} {80 * 'x'}"
+    long = replace(words, deployment=replace(words.deployment, command=command))
+    console = Console(file=io.StringIO(), width=60)
+    console.print(terminal.tuned(long), crop=False)
+
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert f"    {command}" in lines
+    assert "another load: this holds for 32 users, and invoke lab.tune with others tells" in " ".join(
+        map(str.strip, lines)
+    )
 
 
 def test_other_runs_say_nothing_of_it() -> None:
