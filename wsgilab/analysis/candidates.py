@@ -38,6 +38,8 @@ COSTS: Sequence[Cost] = ("memory", "cpu", "p95")
 
 DEPLOYING = "https://flask.palletsprojects.com/en/stable/deploying/"
 DEVELOPMENT = f"the development server is not made for production ({DEPLOYING})"
+NOT_RELIED_ON = "its figures are not to be relied on"
+"""Where a gate is broken."""
 _DEVELOPMENT_PROGRAMS = frozenset({"flask", "dev_server.py", "wsgilab_door.dev_server"})
 
 
@@ -244,7 +246,7 @@ def _exclusion(run: Run, result: CellResult, by_cell: ByCell) -> str | None:
     if result.figures is None:
         return f"not measured: {result.warnings[0].text}" if result.warnings else "not measured"
     if result.broken_gates:
-        return f"its figures are not to be relied on: {'; '.join(broken(run, cell, by_cell[cell]).values())}"
+        return f"{NOT_RELIED_ON}: {'; '.join(broken(run, cell, by_cell[cell]).values())}"
     in_order = sorted(by_cell[cell], key=lambda each: each.block)
     if failed := list(failed_trials(in_order, planned=0, unit="trials")):
         return f"{failed[0].text} (--resume {run.id} tries them again)"

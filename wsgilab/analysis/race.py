@@ -24,7 +24,14 @@ from dataclasses import dataclass, field, replace
 
 from wsgilab.analysis import paired_ratio
 from wsgilab.analysis.budget import trial_s, used_s
-from wsgilab.analysis.candidates import DEVELOPMENT, MEMORY_ALIKE, Candidates, candidates, is_for_development
+from wsgilab.analysis.candidates import (
+    DEVELOPMENT,
+    MEMORY_ALIKE,
+    NOT_RELIED_ON,
+    Candidates,
+    candidates,
+    is_for_development,
+)
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.figures import broken, cell_result, reports
 from wsgilab.analysis.pairs import (
@@ -165,7 +172,7 @@ def _unfit(run: Run, results: Mapping[Cell, CellResult], every: ByCell) -> Itera
         elif any(each.swarm is None for each in every[cell]):
             yield cell, f"not measured: {result.warnings[0]}"
         elif spoilt:
-            yield cell, f"its figures are not to be relied on: {broken(run, cell, every[cell])[spoilt[0]]}"
+            yield cell, f"{NOT_RELIED_ON}: {broken(run, cell, every[cell])[spoilt[0]]}"
         elif (memory := _too_large(run, result)) is not None:
             yield cell, memory
 

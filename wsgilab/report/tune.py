@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab.analysis.candidates import NEAR_IN_RACE
+from wsgilab.analysis.candidates import NEAR_IN_RACE, NOT_RELIED_ON
 from wsgilab.analysis.race import AS_FAST, TIE
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment.space import rule_of_thumb
@@ -180,7 +180,13 @@ def _changes(comparison: Comparison, found: TuneOutcome) -> Iterable[str]:
 def _left_out(comparison: Comparison, found: TuneOutcome) -> Mapping[str, str]:
     """Those that did not leave the race, and may not be advised all the same: name -> why."""
     left_out = [each.left_out for each in comparison.advice[:1]]
-    return {name: why for of in left_out for name, why in of.items() if name not in found.gone}
+    # Of broken gates the tables have the figures.
+    return {
+        name: why.partition(": ")[0] if why.startswith(NOT_RELIED_ON) else why
+        for of in left_out
+        for name, why in of.items()
+        if name not in found.gone
+    }
 
 
 def _grouped(reasons: Mapping[str, str]) -> Iterable[str]:

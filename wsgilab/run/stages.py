@@ -125,7 +125,10 @@ def _by_rates(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable
 
 def _by_race(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
     """Rounds of those that may still be the best. What an earlier session has measured is counted in its round."""
-    until_s = clock() - budget.used_s(store.observations(), lanes) + (run.experiment.budget_s or 0.0)
+    done = store.done(disturbed=not repeats)
+    # What is carried out again has its time again.
+    kept = [each for each in store.observations() if (each.block, each.cell) in done]
+    until_s = clock() - budget.used_s(kept, lanes) + (run.experiment.budget_s or 0.0)
     left, first, every = run.experiment.cells, 0, len(run.experiment.cells)
     for look, blocks in zip(plan.RACE_LOOKS, plan.RACE_BLOCKS, strict=True):
         before = [each for each in store.observations() if each.look < look]

@@ -41,6 +41,8 @@ class Machine:
     rate: float | None = None
     """In place of users; then they have the same throughput, and the mean latency decides."""
     clock_s: float = 1000.0
+    disturbed: set[tuple[int, Cell]] = field(default_factory=set)
+    """Trials that others have disturbed, until they are carried out again."""
     found: dict[tuple[int, Cell], Observation] = field(default_factory=dict)
     carried_out: list[tuple[int, str]] = field(default_factory=list)
 
@@ -58,8 +60,9 @@ class Machine:
     def observations(self) -> list[Observation]:
         return list(self.found.values())
 
-    def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:  # noqa: ARG002 - as a store has it
-        return frozenset(at for at, each in self.found.items() if each.status == "measured")
+    def done(self, *, disturbed: bool = False) -> frozenset[tuple[int, Cell]]:
+        measured = {at for at, each in self.found.items() if each.status == "measured"}
+        return frozenset(measured if disturbed else measured - self.disturbed)
 
     def measure(self) -> list[Stage]:
         gone = []
@@ -87,6 +90,7 @@ class Machine:
         )
         self.clock_s += 1
         self.carried_out.append((trial.block, name))
+        self.disturbed.discard((trial.block, trial.cell))
         made = testing.observation(
             trial.cell,
             block=trial.block,
@@ -209,6 +213,17 @@ def test_a_race_that_is_interrupted_goes_on_where_it_was(stop: int) -> None:
     assert early.ended in ("early", "one")
     assert sorted(machine.carried_out) == sorted(whole.carried_out), "nothing twice, and nothing left out"
     assert machine.outcome() == whole.outcome()
+
+
+def test_what_others_have_disturbed_is_measured_again_when_it_goes_on_though_its_time_is_used_up() -> None:
+    machine = Machine(speed=dict.fromkeys("abcdef", 100.0), scatter=0.05, budget_s=40.0)
+    machine.measure()
+    before = len(machine.carried_out)
+    machine.disturbed = {at for at in machine.found if at[0] == 1}
+    machine.measure()
+
+    assert machine.carried_out[before:] == [at for at in machine.carried_out[before:] if at[0] == 1]
+    assert len(machine.carried_out) == before + 6
 
 
 def test_no_block_begins_after_the_budget() -> None:
