@@ -8,8 +8,9 @@ be, and `pairs.level_at` what each may spend, so that all of them together are w
 
 A comparison that has decided stays decided, whatever later rounds lend it of their scatter.
 
-Where the time does not suffice for a whole round of all that are left, it goes to the fastest of them so far. The others do not
-leave for it, since nothing is sure of them; but they are not run either.
+Where the blocks of a round would take all that are left more than half of the time that is left, they are of the fastest so far
+alone, as in successive halving (Karnin, Koren and Somekh 2013). The others do not leave for it, since nothing is sure of them; but
+they are not advised either.
 
 The race ends when one is left, when all that are left are within TIE of each other for sure, or when the time is used up.
 Which of several is run says the rule of `recommend`, for which as much as 1 - TIE of another's speed is near; and where that
@@ -46,6 +47,7 @@ from wsgilab.analysis.pairs import (
     p95_ms,
     paired_comparisons,
 )
+from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.analysis.validity import unanswered
 from wsgilab.experiment import plan
 from wsgilab.model import (
@@ -69,8 +71,10 @@ TIE = 0.03
 """Configurations within this share of each other for sure are equally fast."""
 OWN_GATES: Collection[Gate] = ("failures", "cut-off", "slots", "processes")
 """Those that a server breaks by itself, so that more blocks are no cure."""
+SPENT = 0.5
+"""Of the time that is left, what blocks of all that are left may take; else they are of the fastest so far."""
 _FEWEST = 2
-"""So many are measured in any round."""
+"""So many are measured in any block, where there are as many."""
 _RUNNERS_UP = 3
 """So many others are shown beside the one to run."""
 AS_FAST = 0.01
@@ -131,18 +135,20 @@ def after(run: Run, running: Sequence[Cell], observations: Sequence[Observation]
 
 def runners(
     run: Run, left: Sequence[Cell], observations: Sequence[Observation], blocks: int, lanes: int = 1
-) -> list[Cell]:
-    """Those of `left` that are measured in the next round, which has so many blocks: all where the time allows it, else the fastest
-    so far, two at least. None where the time is used up. `observations` are those before it."""
-    budget_s = run.experiment.budget_s or 0.0
-    capacity_s = (budget_s - used_s(observations, lanes)) * lanes
-    every, costs = grouped(observations), trial_s(grouped(observations))
-    if capacity_s <= 0:
-        return []
-    speeds = _speeds({cell.server: every[cell] for cell in left if by_block(every[cell], compared_figure)})
-    in_order = sorted(left, key=lambda cell: -speeds.get(cell.server, 0.0))
-    costly = list(itertools.accumulate(costs.get(cell, 0.0) * blocks for cell in in_order))
-    chosen = set(in_order[: max(_FEWEST, sum(each <= capacity_s for each in costly))])
+) -> Sequence[Cell]:
+    """Those of `left` that are measured in the next blocks, so many of them, by the `observations` before.
+
+    All, where that takes no more than SPENT of the time that is left; else as many of the fastest so far, two at least.
+    """
+    if not observations:
+        return left
+    every = grouped(observations)
+    capacity_s = SPENT * lanes * ((run.experiment.budget_s or 0.0) - used_s(observations, lanes))
+    costs, measured = trial_s(every), [cell for cell in left if by_block(every[cell], compared_figure)]
+    speeds = _speeds({cell.server: every[cell] for cell in measured})
+    in_order = sorted(measured, key=lambda cell: -speeds[cell.server])
+    sums_s = itertools.accumulate(costs[cell] * blocks for cell in in_order)
+    chosen = in_order[: max(_FEWEST, sum(each <= capacity_s for each in sums_s))]
     return [cell for cell in left if cell in chosen]
 
 
@@ -314,11 +320,13 @@ def _chosen(
         # There are no two to compare.
         measured = [name for name in group.sound if name not in group.excluded]
         return (measured[0], tuple(measured), "alone") if measured else (None, (), "nobody")
-    if advice.server is not None or advice.reason in ("blocks", "limits", "nobody"):
+    if advice.server is not None or advice.reason in ("limits", "nobody"):
         return advice.server, advice.tied, advice.reason
     # Those that were measured until the end are known best.
-    blocks = {name: len(by_block(by_cell[group.of(name)], compared_figure)) for name in advice.tied}
+    blocks = {name: group.results[name].blocks for name in advice.tied}
     last = [name for name in advice.tied if blocks[name] >= max(blocks.values()) - 1]
+    if max(blocks.values()) < FEWEST_PAIRED:
+        return None, advice.tied, "blocks"
     speeds = _speeds({name: by_cell[group.of(name)] for name in last})
     fastest = max(speeds.values())
     tied = sorted((name for name in speeds if speeds[name] >= fastest * (1 - AS_FAST)), key=lambda name: -speeds[name])

@@ -24,7 +24,6 @@ RACE_BLOCKS = (3, 5, 8, 12, 18, 27, 40, 60)
 """Of a race, the blocks that those which are left have after each round."""
 RACE_LOOKS = tuple(range(1, 1 + len(RACE_BLOCKS)))
 """Its rounds."""
-
 _PAIR = 2
 WHOLE_BLOCKS = 2
 """With a budget, so many blocks of all cells come first. They show what is worth more of them."""

@@ -129,21 +129,22 @@ def _by_race(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[
     # What is carried out again has its time again.
     kept = [each for each in store.observations() if (each.block, each.cell) in done]
     until_s = clock() - budget.used_s(kept, lanes) + (run.experiment.budget_s or 0.0)
-    left, first, every = run.experiment.cells, 0, len(run.experiment.cells)
-    for look, blocks in zip(plan.RACE_LOOKS, plan.RACE_BLOCKS, strict=True):
-        before = [each for each in store.observations() if each.look < look]
-        running = race.runners(run, left, before, blocks - first, lanes) if before else left
-        passes = plan.passes(run.experiment, run.seed, first, [running] * (blocks - first), look)
+    left, every = run.experiment.cells, len(run.experiment.cells)
+    for look, (first, last) in enumerate(pairwise((0, *plan.RACE_BLOCKS)), start=1):
+        before = [each for each in store.observations() if each.block < first]
+        running = race.runners(run, left, before, last - first, lanes)
+        passes = plan.passes(run.experiment, run.seed, first, [running] * (last - first), look)
         trials = plan.remaining(passes, store.done(disturbed=not repeats))
         fastest = f", and the time is for the {len(running)} fastest so far" if len(running) < len(left) else ""
         words = f"Round {look}: {len(left)} of {every} may be the best{fastest}: {counted(len(trials), 'trial')} more."
-        words = _begins(run, trials) if look == 1 else words if trials else ""
-        yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=words, until_s=until_s)
-        seen = [each for each in store.observations() if each.look <= look]
-        found = race.after(run, left, seen, look)
-        if found.is_last or clock() >= until_s:
+        words = words if first else _begins(run, trials)
+        yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=words if trials else "", until_s=until_s)
+        if clock() >= until_s:
             return
-        left, first = found.left, blocks
+        found = race.after(run, left, [each for each in store.observations() if each.block < last], look)
+        if found.is_last:
+            return
+        left = found.left
 
 
 def _begins(run: Run, trials: Sequence[Trial]) -> str:
