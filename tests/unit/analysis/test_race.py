@@ -21,6 +21,13 @@ REPORT = testing.trial_report(
 BUDGET_S = 300.0
 
 
+@pytest.fixture(autouse=True)
+def percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of all requests together decide nothing, and take most of the time."""
+    found = dict.fromkeys(("p50", "p95", "p99", "max"), 320.0)
+    monkeypatch.setattr("wsgilab.analysis.stats.merged_latency_ms", lambda _: found)
+
+
 class Stopped(Exception):
     """The run was interrupted."""
 
@@ -188,15 +195,13 @@ def test_one_that_fails_or_is_made_for_development_leaves_after_the_first_round(
     assert found.gone["fails"].startswith("not measured: 3 of 3 trials failed: no correct answer")
 
 
-def test_twins_are_told_apart_no_more_often_than_a_run_may_err(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Percentiles of all requests together decide nothing, and take most of the time.
-    monkeypatch.setattr("wsgilab.analysis.stats.merged_latency_ms", lambda _: {"p95": 320.0})
+def test_twins_are_told_apart_no_more_often_than_a_run_may_err() -> None:
     wrong = 0
-    for seed in range(20):
+    for seed in range(10):
         machine = Machine(speed={f"twin-{at}": 100.0 for at in range(8)}, seed=seed, scatter=0.04, budget_s=90.0)
         machine.measure()
         wrong += any(each.slower for each in race.rounds(machine.run, machine.observations()))
-    assert wrong <= 2
+    assert wrong <= 1
 
 
 @pytest.mark.parametrize("stop", [2, 7, 12, 14, 19])

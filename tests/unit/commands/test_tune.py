@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.said import refusal, table
 from wsgilab import commands, testing
+from wsgilab.commands.front import seconds
 from wsgilab.commands.tune import planned
 from wsgilab.experiment import catalogue
 from wsgilab.model import Experiment, Server, Tune
@@ -92,6 +93,10 @@ def test_memory_that_holds_too_few_says_how_many_and_the_option(monkeypatch: pyt
         confined=False,
     )
     assert "enough for 6 of them; measure fewer: lab.run has --servers for it, and lab.tune --most 6" in message
+
+
+def test_minutes_have_their_letter_too() -> None:
+    assert [seconds(text, "--budget") for text in ("10m", "10min", "600s", "600")] == [600.0] * 4
 
 
 def test_a_run_that_goes_on_takes_no_other_options(tmp_path: Path) -> None:
