@@ -299,7 +299,7 @@ class Observation:
     """The machine of the targets, where there are several machines."""
     took_s: Seconds | None = None
     """How long the whole trial took, from the order to what was recorded; None in runs of a lab that did not measure that."""
-    look: Annotated[int, Range(0, 4)] = 0
+    look: Annotated[int, Range(0, 8)] = 0
     """With a budget, for which look at the comparisons it was measured, as `plan.looks` has them; 0 for none, as the blocks
     that come first."""
 

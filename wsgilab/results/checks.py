@@ -136,6 +136,8 @@ def check_observation(observation: Observation, run: Run, cells: Collection[Cell
         most = MOST_BLOCKS
     elif observation.look:
         raise ValueError(f"look: is {observation.look}, but the run has no budget")
+    if observation.look > plan.looks(run.experiment)[-1] and run.experiment.budget_s is not None:
+        raise ValueError(f"look: is {observation.look}, and the run's last is {plan.looks(run.experiment)[-1]}")
     if observation.block >= most:
         raise ValueError(f"block: {observation.block} is none of the run's {most}, counted from 0")
     if observation.position >= most * len(cells):

@@ -13,6 +13,7 @@ from wsgilab.analysis import budget, race
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Experiment, InFlight, Observation, Run, Trial, Tune, TuneOutcome
+from wsgilab.results import reading
 from wsgilab.run.stages import Stage, stages
 
 REPORT = testing.trial_report(
@@ -238,6 +239,15 @@ def test_no_block_begins_after_the_budget() -> None:
     assert budget.used_s(machine.observations()) <= 40 + 6
     found = machine.outcome()
     assert (found.ended, len(found.left)) == ("budget", 6)
+
+
+def test_every_round_can_be_recorded_and_is_read_again() -> None:
+    machine = Machine(speed={"near": 99.0, "best": 100.0}, scatter=0.1, budget_s=1000.0)
+    machine.measure()
+    read = reading.observations(machine.run)
+
+    assert {each.look for each in machine.observations()} == set(plan.RACE_LOOKS), "it is not decided before"
+    assert [read(reading.dump_observation(each), "here") for each in machine.observations()] == machine.observations()
 
 
 def test_at_a_rate_the_mean_latency_decides() -> None:
