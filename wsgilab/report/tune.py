@@ -128,7 +128,7 @@ def _race(found: TuneOutcome) -> str:
         "early": "it was ended before",
     }[found.ended]
     return (
-        f"{first} configurations began, and {left} {'was' if left == '1' else 'were'} left {rounds}. "
+        f"{counted(first, 'configuration')} began, and {left} {'was' if left == '1' else 'were'} left {rounds}. "
         f"It took {found.used_s:.0f} of {found.budget_s:g} s of trials: {end}."
     )
 

@@ -42,7 +42,10 @@ def _check(run: Run, lane: Lane, target: Target) -> None:
 
 
 def with_window(run: Run, lane: Lane, say: Say) -> Run:
-    """`run`, which has one workload, with a window that holds several of its requests. Raises as `checked`."""
+    """`run`, a race, with a window that holds several of its requests. Raises as `checked`, and where one server alone is up."""
+    if len(run.experiment.cells) <= 1:
+        alone = run.experiment.cells[0].server
+        raise TargetError(f"only {alone} starts, and a race needs two; see above why the others are left out")
     application = _application(run)
     (workload,) = {cell.workload for cell in run.experiment.cells}
     target = _target(run, lane)

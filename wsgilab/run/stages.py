@@ -13,6 +13,9 @@ from wsgilab.model import Cell, Run, Trial
 from wsgilab.model.text import counted
 from wsgilab.results.store import Store
 
+_NAMED = 4
+"""So many are named at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -135,8 +138,9 @@ def _by_race(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[
         running = race.runners(run, left, before, last - first, lanes)
         passes = plan.passes(run.experiment, run.seed, first, [running] * (last - first), look)
         trials = plan.remaining(passes, store.done(disturbed=not repeats))
+        names = f" ({', '.join(cell.server for cell in left)})" if len(left) <= _NAMED else ""
         fastest = f", and the time is for the {len(running)} fastest so far" if len(running) < len(left) else ""
-        words = f"Round {look}: {len(left)} of {every} may be the best{fastest}: {counted(len(trials), 'trial')} more."
+        words = f"Round {look}: {len(left)} of {every} may be the best{names}{fastest}: {counted(len(trials), 'trial')} more."
         words = words if first else _begins(run, trials)
         yield Stage(trials=trials, done=len(store.done(disturbed=True)), words=words if trials else "", until_s=until_s)
         if clock() >= until_s:

@@ -126,7 +126,7 @@ def test_those_that_cannot_be_the_best_leave_and_the_time_goes_to_the_rest() -> 
 
     assert len(first.trials) == 4 * plan.RACE_BLOCKS[0]
     assert first.words == f"Run {machine.run.id}: 12 trials, seed 1."
-    assert later[0].words == "Round 2: 2 of 4 may be the best: 4 trials more."
+    assert later[0].words == "Round 2: 2 of 4 may be the best (near, best): 4 trials more."
     assert blocks_of(machine, "slow") == blocks_of(machine, "half") == 3 < blocks_of(machine, "near")
     found = machine.outcome()
     assert (found.server, found.ended, found.left) == ("best", "one", ("best",))

@@ -226,3 +226,26 @@ def test_a_wrong_answer_of_the_other_version_ends_the_run() -> None:
         TargetError, match=r"^orders has no right answer from eight-against, so nothing is measured: no co"
     ):
         probe.planned(run, lane, None, print)
+
+
+# --- a race
+
+
+def test_the_windows_of_a_race_hold_several_answers_of_a_server_of_one_slot() -> None:
+    run, lane, swarm = made(taking(200.0), "orders")
+    said: list[str] = []
+
+    found = probe.with_window(run, lane, said.append)
+
+    assert (len(swarm.specs), found.experiment.window_s) == (1, 0.9)
+    assert replace(found, experiment=replace(found.experiment, window_s=run.experiment.window_s)) == run
+    assert said == ["Probe: orders takes 200 ms, of which 1.00 ms of CPU time. Windows of 0.9 s."]
+    run, lane, _ = made(taking(1.0), "shop")
+    assert probe.with_window(run, lane, said.append).experiment.window_s == 0.5, "at least"
+
+
+def test_a_race_of_one_is_refused() -> None:
+    run, lane, swarm = made(taking(200.0), "orders", servers={"eight": SERVERS["eight"]})
+    with pytest.raises(TargetError, match="only eight starts, and a race needs two; see above why"):
+        probe.with_window(run, lane, print)
+    assert not swarm.specs
