@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import budget, capacity, prediction, race, scalability, stats
+from wsgilab.analysis import budget, capacity, prediction, race, scalability, stats, tuning
 from wsgilab.analysis.cost import with_costs
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.drift import drift
@@ -37,7 +37,7 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
     broken = {result.cell: result.broken_gates for result in results}
     rounds = race.rounds(run, given) if run.experiment.tune else ()
     pairs = race.decided(paired_comparisons(run, by_cell, broken), rounds)
-    advice = recommend(run, by_cell, results, pairs, race.wish(run) if wish == ANY else wish)
+    advice = recommend(run, by_cell, results, pairs, tuning.wish(run) if wish == ANY else wish)
     places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
     compared = tuple(with_duets(run, with_costs(pairs, cells, by_cell, every), duets))
@@ -51,7 +51,7 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
         budget=budget.outcome(run, by_cell, every, pairs, duets, costs_if_bound_by_cpu(compared, results)),
         predictions=tuple(prediction.predictions(run, results)),
         laws=tuple(scalability.laws(results)),
-        tune=race.outcome(run, given, rounds, results, pairs, advice),
+        tune=tuning.outcome(run, given, rounds, results, pairs, advice),
     )
 
 

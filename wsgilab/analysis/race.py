@@ -1,4 +1,4 @@
-"""`lab.tune`: which of the configurations of a space may still be the best, round by round, and which one to run. Pure.
+"""`lab.tune`: which of the configurations of a space may still be the best, round by round. Pure.
 
 All configurations begin. After each round those leave that cannot be the best any more: one that is slower for sure than
 another which keeps to the limits, one that breaks a limit for sure, and one that cannot be measured. The rounds are looks at
@@ -12,9 +12,8 @@ Where the blocks of a round would take all that are left more than half of the t
 alone, as in successive halving (Karnin, Koren and Somekh 2013). The others do not leave for it, since nothing is sure of them; but
 they are not advised either.
 
-The race ends when one is left, when all that are left are within TIE of each other for sure, or when the time is used up.
-Which of several is run says the rule of `recommend`, for which as much as 1 - TIE of another's speed is near; and where that
-leaves it open, the least memory of those that are measured as fast, then the fewest processes, then the fewest threads.
+The race ends when one is left, when all that are left are within TIE of each other for sure, or when the time is used up. Which
+of several is run: `analysis.tuning`.
 """
 
 import itertools
@@ -27,10 +26,7 @@ from wsgilab.analysis import paired_ratio
 from wsgilab.analysis.budget import trial_s, used_s
 from wsgilab.analysis.candidates import (
     DEVELOPMENT,
-    MEMORY_ALIKE,
     NOT_RELIED_ON,
-    Candidates,
-    candidates,
     is_for_development,
 )
 from wsgilab.analysis.disturbance import undisturbed
@@ -47,23 +43,15 @@ from wsgilab.analysis.pairs import (
     p95_ms,
     paired_comparisons,
 )
-from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.analysis.validity import unanswered
 from wsgilab.experiment import plan
 from wsgilab.model import (
-    Advice,
-    AdviceReason,
     Cell,
     CellResult,
     Gate,
     Interval,
     Observation,
     Run,
-    ServerContrast,
-    TieBreak,
-    TuneEnd,
-    TuneOutcome,
-    Wish,
 )
 from wsgilab.model.text import number
 
@@ -75,11 +63,6 @@ SPENT = 0.5
 """Of the time that is left, what blocks of all that are left may take; else they are of the fastest so far."""
 _FEWEST = 2
 """So many are measured in any block, where there are as many."""
-_RUNNERS_UP = 3
-"""So many others are shown beside the one to run."""
-AS_FAST = 0.01
-"""Of those that could not be told apart, those within this share of the fastest are taken for as fast: the same server differs by
-so much from start to start (`stats.SAME`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +97,8 @@ def rounds(run: Run, observations: Sequence[Observation]) -> Sequence[Round]:
 
 def after(run: Run, running: Sequence[Cell], observations: Sequence[Observation], look: int) -> Round:
     """What is known of those that were `running` in the round `look`, by all the `observations` until then."""
-    every = {cell: each if cell in running else () for cell, each in _of_cells(run, grouped(observations)).items()}
-    clean = _of_cells(run, grouped(undisturbed(run, [each for of in every.values() for each in of])))
+    every = {cell: each if cell in running else () for cell, each in of_cells(run, grouped(observations)).items()}
+    clean = of_cells(run, grouped(undisturbed(run, [each for of in every.values() for each in of])))
     results = {cell: cell_result(run, cell, every[cell]) for cell in running}
     gates = {cell: results[cell].broken_gates if cell in results else () for cell in run.experiment.cells}
     pairs = paired_comparisons(run, clean, gates)
@@ -145,7 +128,7 @@ def runners(
     every = grouped(observations)
     capacity_s = SPENT * lanes * ((run.experiment.budget_s or 0.0) - used_s(observations, lanes))
     costs, measured = trial_s(every), [cell for cell in left if by_block(every[cell], compared_figure)]
-    speeds = _speeds({cell.server: every[cell] for cell in measured})
+    speeds = speeds_of({cell.server: every[cell] for cell in measured})
     in_order = sorted(measured, key=lambda cell: -speeds[cell.server])
     sums_s = itertools.accumulate(costs[cell] * blocks for cell in in_order)
     chosen = in_order[: max(_FEWEST, sum(each <= capacity_s for each in sums_s))]
@@ -162,7 +145,8 @@ def decided(pairs: PairedComparisons, found: Iterable[Round]) -> PairedCompariso
     return replace(pairs, verdicts=verdicts)
 
 
-def _of_cells(run: Run, by_cell: ByCell) -> ByCell:
+def of_cells(run: Run, by_cell: ByCell) -> ByCell:
+    """With every cell of the run."""
     return {cell: by_cell[cell] for cell in run.experiment.cells}
 
 
@@ -252,97 +236,10 @@ def _alike(pairs: PairedComparisons, left: Sequence[Cell]) -> bool:
     )
 
 
-# --- which one to run
+# --- how fast they are
 
 
-def wish(run: Run) -> Wish:
-    """The limits that the race has."""
-    tune = run.experiment.tune
-    return Wish() if tune is None else Wish(p95_ms=tune.p95_ms, memory_mb=tune.memory_mb)
-
-
-def outcome(
-    run: Run,
-    observations: Sequence[Observation],
-    found: Sequence[Round],
-    results: Sequence[CellResult],
-    pairs: PairedComparisons,
-    advice: Sequence[Advice],
-) -> TuneOutcome | None:
-    """What a run of `lab.tune` says: which configuration to run, what others cost, who left and why. None of any other run, and
-    before its first trial."""
-    experiment = run.experiment
-    if experiment.tune is None or not found:
-        return None
-    by_cell = _of_cells(run, grouped(undisturbed(run, observations)))
-    group = candidates(run, results, by_cell, pairs)
-    server, tied, decides = _chosen(group, by_cell, next(iter(advice), None))
-    left = tuple(cell.server for cell in found[-1].left)
-    contrasts, others = dict[str, ServerContrast](), list[str]()
-    if server is not None:
-        others = [name for name in group.sound if name != server and name not in group.excluded]
-        others.sort(key=lambda name: (name not in tied, name not in left))
-        thumb = [experiment.reference] if experiment.reference in group.sound and experiment.reference != server else []
-        contrasts = {name: group.beside(name, server) for name in (*others[:_RUNNERS_UP], *thumb)}
-        others = others[:_RUNNERS_UP]
-    used, budget_s = used_s(observations, max(1, len(run.lanes))), experiment.budget_s or 0.0
-    return TuneOutcome(
-        budget_s=budget_s,
-        used_s=used,
-        rounds=(len(experiment.cells), *(len(each.left) for each in found)),
-        ended=_ended(found, used, budget_s),
-        server=server,
-        tied=tied,
-        decides=decides,
-        left=left,
-        gone={cell.server: why for each in found for cell, why in each.gone.items()},
-        speed=None if server is None else group.speed(server),
-        p95_ms=None if server is None else group.p95_ms(server),
-        memory_mb=None if server is None else group.figures(server).resident_mb,
-        runners_up=tuple(contrasts[name] for name in others),
-        rule_of_thumb=contrasts.get(experiment.reference),
-    )
-
-
-def _ended(found: Sequence[Round], used: float, budget_s: float) -> TuneEnd:
-    if found[-1].alike:
-        return "alike"
-    if len(found[-1].left) <= 1:
-        return "one"
-    return "budget" if used >= budget_s or len(found) == len(plan.RACE_LOOKS) else "early"
-
-
-def _chosen(
-    group: Candidates, by_cell: ByCell, advice: Advice | None
-) -> tuple[str | None, tuple[str, ...], AdviceReason | TieBreak]:
-    """The configuration to run, those that will do as well, and what decides."""
-    if advice is None:
-        # There are no two to compare.
-        measured = [name for name in group.sound if name not in group.excluded]
-        return (measured[0], tuple(measured), "alone") if measured else (None, (), "nobody")
-    if advice.server is not None or advice.reason in ("limits", "nobody"):
-        return advice.server, advice.tied, advice.reason
-    # Those that were measured until the end are known best.
-    blocks = {name: group.results[name].blocks for name in advice.tied}
-    last = [name for name in advice.tied if blocks[name] >= max(blocks.values()) - 1]
-    if max(blocks.values()) < FEWEST_PAIRED:
-        return None, advice.tied, "blocks"
-    speeds = _speeds({name: by_cell[group.of(name)] for name in last})
-    fastest = max(speeds.values())
-    tied = sorted((name for name in speeds if speeds[name] >= fastest * (1 - AS_FAST)), key=lambda name: -speeds[name])
-    memory = {name: group.figures(name).resident_mb or math.inf for name in tied}
-    light = [name for name in tied if memory[name] * MEMORY_ALIKE <= min(memory.values())]
-    servers = group.pairs.run.servers
-
-    def parts(name: str) -> tuple[float, float]:
-        processes, slots = servers[name].processes or math.inf, servers[name].slots or math.inf
-        return processes, slots / processes if processes < math.inf else math.inf
-
-    simplest = min(light, key=parts)
-    return simplest, tuple(tied), "memory" if len(light) == 1 else "simplicity"
-
-
-def _speeds(of: Mapping[str, Sequence[Observation]]) -> Mapping[str, float]:
+def speeds_of(of: Mapping[str, Sequence[Observation]]) -> Mapping[str, float]:
     """How fast servers are beside each other, by trimmed means of the logarithms of the blocks that all have; by those that each
     has where there are none."""
     found = {name: by_block(each, compared_figure) for name, each in of.items()}
