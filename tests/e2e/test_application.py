@@ -160,7 +160,11 @@ def test_the_interactive_lab_has_its_requests_for_workloads(cli: Cli, shop: Path
     form = {"target": "gunicorn-gthread-8", "user_count": "16", "spawn_rate": "16"}
     refused = json.loads(fetch(f"{lab}/swarm", form | {"workload": "sleep"}).body)
     assert refused["message"] == "workload: must be one of orders, buy, stream, shop, browse, not 'sleep'"
-    for workload, names in (("shop", {"orders", "buy"}), ("browse", {"orders of bob", "POST /orders"})):
+    asked = {"shop": {"orders", "buy"}, "browse": {"orders of bob", "POST /orders"}}
+    if cli.runtime == "compose":
+        # The same programs, but for an image that has what the Locust file imports. A stream is in the test above.
+        del asked["shop"]
+    for workload, names in asked.items():
         assert json.loads(fetch(f"{lab}/swarm", form | {"workload": workload}).body)["success"]
 
         def found(workload: str = workload) -> list[Any]:
@@ -172,10 +176,11 @@ def test_the_interactive_lab_has_its_requests_for_workloads(cli: Cli, shop: Path
         assert (cell["users"], cell["in_flight"]["peak"], cell["failures"]) == (16, 8, 0)
         assert cell["by_request"].keys() == names
 
-    assert json.loads(fetch(f"{lab}/swarm", form | {"workload": "stream"}).body)["success"]
-    # By its stamp a stream has left with its first byte. When it really had is known a little later.
-    (cell,) = wait_for(lambda: [each for each in found("stream") if each["service_ms"] > 140], "a stream in full")
-    assert (cell["in_flight"]["peak"], cell["failures"]) == (8, 0)
+    if cli.runtime == "local":
+        assert json.loads(fetch(f"{lab}/swarm", form | {"workload": "stream"}).body)["success"]
+        # By its stamp a stream has left with its first byte. When it really had is known a little later.
+        (cell,) = wait_for(lambda: [each for each in found("stream") if each["service_ms"] > 140], "a stream in full")
+        assert (cell["in_flight"]["peak"], cell["failures"]) == (8, 0)
     assert cli("lab.down").code == 0
 
 

@@ -169,5 +169,5 @@ def test_the_wires_of_a_test_run_that_was_killed_go_with_the_next(beta: Machine)
 
     assert not (machines.NAMESPACES / namespace).exists()
     assert link not in machines.run("ip", "link") + machines.run("iptables", "-w", "-S", "FORWARD")
-    assert beta.names("none") == [], "one that is at work is still reached"
+    assert beta.names("no-lab") == [], "one that is at work is still reached"
     assert (machines.NAMESPACES / machines.wire_names(os.getpid(), "beta")[0]).exists()

@@ -37,7 +37,7 @@ reference: gunicorn-gthread-8
 workloads: {hello: {}, sleep: {ms: 50}}
 cells:
   - {servers: [gunicorn-gthread-8], workloads: [hello], users: [4], connections: [keep-alive]}
-  - {servers: [gunicorn-sync-4], workloads: [sleep], users: [32], connections: [close]}
+  - {servers: [gunicorn-sync-4], workloads: [sleep], users: [12], connections: [close]}
 """
 
 
