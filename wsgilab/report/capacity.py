@@ -50,7 +50,9 @@ def _most(comparison: Comparison, found: CapacityOutcome, group: CapacityGroup) 
     servers = {each.cell.server: each for each in found.servers if each.cell in group.cells}
     best = [servers[name] for name in group.best]
     if not best:
-        return f"{where}No server has a capacity that is known."
+        if any(each.broken for each in servers.values()):
+            return f"{where}Which of them has the most capacity is not known, because of what disturbed them."
+        return f"{where}No server keeps the limit at any rate that was tried."
     if len(best) > 1:
         return f"{where}Any of these: {_listed(map(_named, best))}. Which of them has the most capacity is undecided."
     if len(servers) == 1:

@@ -50,7 +50,7 @@ def test_the_formula_has_the_values_of_crommelins_tables() -> None:
 # --- what is found
 
 
-RUNS = 6
+RUNS = 4
 
 
 def test_the_capacity_of_one_slot_and_of_eight_is_found_within_its_interval() -> None:
