@@ -143,12 +143,12 @@ def sought(
     budget_s: float = 300.0,
     p95_ms: float = 200.0,
     seed: int = 1,
-    limit: CapacityLimit | None = None,
+    workloads: Sequence[str] = ("sleep",),
 ) -> Machine:
     """A machine on which a run looks for the capacity of these servers."""
-    cells = [testing.cell(name) for name in queues]
+    cells = [testing.cell(name, workload=workload) for workload in workloads for name in queues]
     experiment = testing.experiment(
-        *cells, blocks=1, window_s=1.0, budget_s=budget_s, capacity=limit or CapacityLimit(p95_ms=p95_ms)
+        *cells, blocks=1, window_s=1.0, budget_s=budget_s, capacity=CapacityLimit(p95_ms=p95_ms)
     )
     servers = [testing.server(name, slots=queue.slots, processes=None) for name, queue in queues.items()]
     return Machine(run=testing.run(experiment, *servers, seed=seed), queues=queues)

@@ -214,7 +214,7 @@ def _ratio(one: _Known, two: _Known, level: float) -> tuple[Interval, int]:
     middle = one.at - two.at
     known = [each.fit for each in (one, two) if each.fit is not None]
     blocks = {*one.parts, *two.parts}
-    freedom = min((each.freedom for each in known), default=0)
+    freedom = _freedom([each for each in (one, two) if each.fit is not None])
     if freedom < 1:
         return Interval(median=math.exp(middle), low=None, high=None), len(blocks)
     spread = math.sqrt(math.fsum((one.parts.get(block, 0.0) - two.parts.get(block, 0.0)) ** 2 for block in blocks))
@@ -229,6 +229,19 @@ def _ratio(one: _Known, two: _Known, level: float) -> tuple[Interval, int]:
         ),
         len(blocks),
     )
+
+
+def _freedom(known: Sequence[_Known]) -> int:
+    """Degrees of freedom of a difference of two, whose errors may differ in size (Welch 1947, doi:10.1093/biomet/34.1-2.28)."""
+    pairs = [
+        (math.fsum(part**2 for part in each.parts.values()), each.fit.freedom) for each in known if each.fit is not None
+    ]
+    if not pairs or min(freedom for _, freedom in pairs) < 1:
+        return 0
+    total = math.fsum(variance for variance, _ in pairs)
+    if not total:
+        return min(freedom for _, freedom in pairs)
+    return max(1, math.floor(total**2 / math.fsum(variance**2 / freedom for variance, freedom in pairs) + 1e-9))
 
 
 def _groups(servers: Sequence[ServerCapacity], ratios: Sequence[CapacityRatio]) -> Iterable[CapacityGroup]:

@@ -68,3 +68,15 @@ def test_a_panel_for_each_server_has_the_limit_and_the_capacity(found: Compariso
     assert found.capacity is not None
     assert len(figure.table.rows) == sum(len(each.tried) for each in found.capacity.servers)
     assert {row[-2] for row in figure.table.rows} == {"held", "broken"}
+
+
+def test_under_several_conditions_each_sentence_names_its_own() -> None:
+    queues = {"eight": EIGHT, "four": replace(EIGHT, slots=4)}
+    of_two = sought(queues, budget_s=500, workloads=("sleep", "hello")).comparison()
+    said = capacity.sentences(of_two)
+
+    assert [line.partition(" has the most capacity")[0] for line in said[1:3]] == [
+        "sleep 50 ms, 1 core: eight",
+        "hello, 1 core: eight",
+    ]
+    assert [each.name for each in figures(of_two) if each.section == "capacity"] == ["capacity-sleep", "capacity-hello"]
