@@ -160,7 +160,7 @@ def _unfit(run: Run, results: Mapping[Cell, CellResult], every: ByCell) -> Itera
         if is_for_development(run.servers[cell.server]):
             yield cell, DEVELOPMENT
         elif any(each.swarm is None for each in every[cell]):
-            yield cell, f"not measured: {result.warnings[0]}"
+            yield cell, f"not measured: {result.warnings[0].text}"
         elif spoilt:
             yield cell, f"{NOT_RELIED_ON}: {broken(run, cell, every[cell])[spoilt[0]]}"
         elif (memory := _too_large(run, result)) is not None:

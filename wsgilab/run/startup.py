@@ -175,7 +175,8 @@ def check_memory(
         raise HostError(
             f"{counted(len(every), 'server')} would take about {needed / 2**30:.1f} GiB of memory together, as "
             f"{first.name} takes {used / 2**20:.0f} MiB and they have {processes} processes, but {free / 2**30:.1f} GiB are "
-            f"available, enough for {fit} of them; measure fewer: lab.run has --servers for it, and lab.tune --most {max(2, fit)}"
+            f"available, enough for {fit} of them; measure fewer: {called('lab.run')} has --servers for it, and {called('lab.tune')} "
+            f"--most {max(2, fit)}"
         )
 
 

@@ -798,7 +798,7 @@ def test_worst_shares_that_cannot_be_told_apart_are_undecided() -> None:
     assert overall.why == (
         "one and two cannot be told apart by the workload with which each does worst: one is the fastest for sleep, and has "
         "about 0.60 (0.60 to 0.60) of the best one's speed for cpu; two is the fastest for cpu, and has about 0.60 (0.60 to 0.60) of "
-        "the best speed for sleep."
+        "the best one's speed for sleep."
     )
     alike = {"one": 100.0, "two": 100.0, "three": 100.0}
     three = several(alike, alike)[0]

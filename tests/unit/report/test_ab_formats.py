@@ -183,7 +183,7 @@ def test_where_all_is_kept_a_notice_says_so() -> None:
     (line,) = annotated(beside(1.0))
     name, title, message = command(line)
 
-    assert (name, title) == ("notice", "later against 20260102-030405-trial-run")
+    assert (name, title) == ("notice", "20260102-030405-trial-run (A) and later (B)")
     assert "0 slower, 0 faster" in message
     assert "--fail-on slower=5%: a difference of " in message
     assert "--need 7%: each of 2 cells could have shown it" in message
