@@ -30,6 +30,8 @@ from wsgilab.model import (
 AS_FAST = 0.01
 """Of those that could not be told apart, those within this share of the fastest are taken for as fast: the same server differs by
 so much from start to start (`stats.SAME`)."""
+_USED_UP = 0.95
+"""From this share of the budget on it is used up: between trials there is some time too."""
 _RUNNERS_UP = 3
 """So many others are shown beside the one to run."""
 
@@ -88,7 +90,7 @@ def _ended(found: Sequence[Round], used: float, budget_s: float) -> TuneEnd:
         return "alike"
     if len(found[-1].left) <= 1:
         return "one"
-    return "budget" if used >= budget_s or len(found) == len(plan.RACE_LOOKS) else "early"
+    return "budget" if used >= _USED_UP * budget_s or len(found) == len(plan.RACE_LOOKS) else "early"
 
 
 def _chosen(

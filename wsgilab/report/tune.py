@@ -89,7 +89,7 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
         if found.decides == "blocks":
             return f"Too little was measured: to compare takes {FEWEST_PAIRED} blocks."
         words = [recommendation(comparison, each).why for each in comparison.advice[:1]]
-        return " ".join(words or ["None of those measured may be advised."])
+        return " ".join([*(words or ["None of those measured may be advised."]), *_beside_others(comparison, found)])
     cell = comparison.run.experiment.cells[0]
     figures = [] if found.speed is None else [_speed(found.speed, is_rate=cell.rate is not None)]
     figures += [] if found.p95_ms is None else [f"p95 {_figure(found.p95_ms, 'ms')}"]
@@ -106,6 +106,18 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
     alone = "It is the fastest of those that could not be told apart." if not others else reasons.get(found.decides, "")
     decided = found.decides in ("fastest", "alone", "cheaper")
     return f"{', '.join(figures)}. {reasons[found.decides] if decided else alone}"
+
+
+def _beside_others(comparison: Comparison, found: TuneOutcome) -> Iterable[str]:
+    """Which was the fastest where no figures are to be relied on, of users at a time."""
+    rates = {
+        each.cell.server: each.figures.throughput_rps.median
+        for each in comparison.cells
+        if each.figures is not None and each.cell.rate is None and each.cell.server in found.left
+    }
+    if found.decides == "nobody" and rates:
+        fastest = max(rates, key=lambda name: rates[name])
+        yield f"The fastest by figures that are not to be relied on: {fastest}, {number(rates[fastest])} requests/s."
 
 
 def _speed(speed: Interval, *, is_rate: bool) -> str:

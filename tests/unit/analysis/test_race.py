@@ -49,6 +49,8 @@ class Machine:
     rate: float | None = None
     """In place of users; then they have the same throughput, and the mean latency decides."""
     clock_s: float = 1000.0
+    beside: bool = False
+    """Other programs take the cores all the time."""
     disturbed: set[tuple[int, Cell]] = field(default_factory=set)
     """Trials that others have disturbed, until they are carried out again."""
     found: dict[tuple[int, Cell], Observation] = field(default_factory=dict)
@@ -96,6 +98,8 @@ class Machine:
             latency_mean_ms=latency,
             latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), latency),
         )
+        if self.beside:
+            swarm = replace(swarm, generator_others=9.0, server_busy=1.0)
         self.clock_s += 1
         self.carried_out.append((trial.block, name))
         self.disturbed.discard((trial.block, trial.cell))

@@ -73,6 +73,10 @@ def test_any_of_several_is_an_answer_and_memory_or_simplicity_picks_one() -> Non
     [
         ({"speed": NAMES, "tune": Tune(p95_ms=1.0)}, "None of those measured keeps to p95 at most 1 ms."),
         ({"speed": NAMES, "budget_s": 5.0}, "Too little was measured: to compare takes 3 blocks."),
+        (
+            {"speed": NAMES, "beside": True, "budget_s": 20.0},
+            "None of those measured may be advised. The fastest by figures that are not to be relied on: gunicorn-g",
+        ),
         ({"speed": NAMES, "fails": lambda _: True}, "None of those measured may be advised."),
     ],
 )
