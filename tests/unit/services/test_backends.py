@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -183,15 +184,18 @@ class Installed:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Installed:
-    return Installed(tmp_path)
+def installed() -> Iterator[Installed]:
+    # Where root runs this, another user needs to get there; pytest's own folder is closed to others by whoever starts pytest next.
+    with tempfile.TemporaryDirectory() as home:
+        yield Installed(Path(home))
 
 
 @contextmanager
 def serving(installed: Installed, *words: str, **more: str) -> "Iterator[subprocess.Popen[str]]":
     running = installed.begin("postgres", *words, **more)
     try:
-        until("the server runs", lambda: "up" in installed.seen())
+        until("the server runs", lambda: "up" in installed.seen() or running.poll() is not None)
+        assert running.poll() is None, running.communicate()[1]
         yield running
     finally:
         if running.poll() is None:
