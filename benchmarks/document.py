@@ -20,7 +20,6 @@ NAMES = (
     "calibration",
     "noise",
     "budget",
-    "capacity",
     "pairs",
     "decided",
     "prediction",

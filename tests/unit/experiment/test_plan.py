@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, Experiment
+from wsgilab.model import CapacityLimit, Cell, Experiment
 
 CELLS = st.lists(
     st.builds(
@@ -232,3 +232,35 @@ def test_who_takes_a_block_is_the_same_on_every_platform() -> None:
         "gamma",
         "alpha",
     ]
+
+
+# --- capacity
+
+LIMIT = CapacityLimit(p95_ms=200)
+CLOSED = [testing.cell(name, workload="hello") for name in ("one", "two")]
+SOUGHT = testing.experiment(*CLOSED, blocks=1, window_s=1.0, budget_s=60, capacity=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("p95_ms", "rate", "window_s"), [(200, 1000, 8), (200, 20, 10), (200, 1, 30), (10, 1000, 2), (2000, 1, 80)]
+)
+def test_a_window_at_a_rate_has_two_hundred_requests_and_forty_times_the_limit_within_reason(
+    p95_ms: float, rate: float, window_s: float
+) -> None:
+    experiment = replace(SOUGHT, capacity=CapacityLimit(p95_ms=p95_ms))
+    assert plan.window_s(experiment, plan.at_rate(LIMIT, CLOSED[0], rate)) == window_s
+    assert plan.window_s(experiment, CLOSED[0]) == 1
+
+
+def test_a_block_of_rates_has_a_trial_for_each_and_each_is_known_by_its_closed_loop() -> None:
+    first, second = plan.at_rates(SOUGHT, 1, 3, {CLOSED[0]: 40.0, CLOSED[1]: 80.0})
+    assert {(each.block, each.cell.rate, each.cell.arrivals, each.cell.users) for each in (first, second)} == {
+        (3, 40.0, "poisson", None),
+        (3, 80.0, "poisson", None),
+    }
+    assert {first.position, second.position} == {6, 7}
+    for each in (first, second):
+        assert plan.closed_loop(SOUGHT, each.cell) == replace(each.cell, users=32, rate=None, arrivals=None)
+        assert plan.closed_loop(SOUGHT, replace(each.cell, arrivals="constant")) is None
+        assert plan.closed_loop(SOUGHT, replace(each.cell, workload="cpu")) is None
+    assert plan.closed_loop(SOUGHT, CLOSED[1]) == CLOSED[1]
