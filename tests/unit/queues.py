@@ -28,6 +28,10 @@ class Queue:
     """Whether all of its trials fail."""
     generator_from: float = math.inf
     """From this rate on the generator is too busy, and requests are late by a second."""
+    boasts: float = 1.0
+    """So many times what it can do a closed loop shows, by chance."""
+    computes: bool = False
+    """Whether requests wait inside the application, for each other."""
     users_bound: bool = False
     """Whether the users of a closed loop are too few for it."""
 
@@ -81,9 +85,12 @@ class Machine:
             return replace(plain, status="failed", reason="it had ended", swarm=None)
         most = queue.slots / queue.held_s
         if cell.rate is None:
-            share = 0.4 if queue.users_bound else 1.0
+            share = queue.boasts * (0.4 if queue.users_bound else 1.0)
             in_flight = InFlight(
-                peak=queue.slots, mean=0.99 * share * queue.slots, threads=queue.slots, requests_per_process=(99,)
+                peak=queue.slots,
+                mean=0.99 * min(share, 1.0) * queue.slots,
+                threads=queue.slots,
+                requests_per_process=(99,),
             )
             swarm = testing.trial_report(
                 throughput_rps=share * most,
@@ -116,7 +123,7 @@ class Machine:
             in_flight=InFlight(
                 peak=queue.slots, mean=min(cell.rate / most, 1.0) * queue.slots, threads=1, requests_per_process=(9,)
             ),
-            service_ms=1000 * queue.held_s,
+            service_ms=ordered[len(ordered) // 2] if queue.computes else 1000 * queue.held_s,
         )
         return replace(plain, swarm=swarm)
 

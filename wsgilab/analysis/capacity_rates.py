@@ -12,6 +12,8 @@ _FIRST = 0.7
 """Of a closed loop's throughput that is not the most that the server can do."""
 _LEAST_FIRST = 0.3
 """Of one that is."""
+_MOST = 1.05
+"""And of one that is, unless the limit held at more."""
 _UP, _UP_SATURATED, _DOWN = 1.5, 1.15, 0.6
 """The furthest steps, beyond what was tried, while the limit has held everywhere, or nowhere."""
 _UP_LEAST, _DOWN_LEAST = 1.05, 0.95
@@ -21,6 +23,9 @@ _NEAR_BUSY = 0.85
 _AFTER_FAILURE = 0.8
 LOWEST = 0.1
 """Of the closed loop's throughput: a server that does not keep the limit at this rate keeps it at none."""
+_IDLE = 0.5
+"""Up to this share of it requests do not take much longer because others are beside them: if they exceed the limit by themselves, they do
+at any rate."""
 _STEPS = (-1.2, 0.0, 1.2)
 """In turn: how far from the capacity the rates are that come next, in the logit of the share of late requests."""
 _FURTHEST_STEP = 0.12
@@ -78,14 +83,17 @@ def _near_capacity(of: Seen, number: int) -> float:
     if number in _ELSEWHERE:
         return _ELSEWHERE[number] * math.exp(at.at)
     step = 0.0 if at.is_failures else _STEPS[number % len(_STEPS)] * min(_FURTHEST_STEP, 1 / at.slope)
-    return min(math.exp(at.at + step), of.busy, (_UP if of.most is None else _UP_SATURATED) * max(of.held))
+    furthest = _UP if of.most is None or not of.broke else _UP_SATURATED
+    most = math.inf if of.most is None else _MOST * of.most
+    return min(math.exp(at.at + step), of.busy, furthest * max(of.held), max(most, _UP_LEAST * max(of.held)))
 
 
 def _first(closed: TrialReport, of: Seen) -> float:
     """The rate to begin with."""
     if of.most is None:
         return _FIRST * closed.throughput_rps
-    wait_s = max(0.0, of.limit.p95_ms - closed.service_ms) / 1000
+    # Its requests are held for as long as this at least, and for longer where many of them compute side by side.
+    wait_s = max(0.0, of.limit.p95_ms / 1000 - 1 / of.most)
     return of.most - min((1 - _LEAST_FIRST) * of.most, _AHEAD / wait_s if wait_s else math.inf)
 
 
@@ -105,7 +113,8 @@ def _above(of: Seen) -> float | None:
 def _below(of: Seen, lowest: float) -> float | None:
     """A rate below all at which the limit broke, which it has everywhere; None where it will at any."""
     tried = min(of.broke)
-    if tried <= _ALIKE * lowest or any(each.service_ms > of.limit.p95_ms for each in of.kept):
+    idle = [each for each in of.kept if each.rate <= _IDLE * lowest / LOWEST]
+    if tried <= _ALIKE * lowest or any(each.service_ms > of.limit.p95_ms for each in idle):
         return None
     at = of.fit()
     wanted = _DOWN * tried if at.is_failures else math.exp(at.at)

@@ -147,6 +147,16 @@ def test_a_server_whose_users_are_too_few_is_looked_for_above_its_closed_loop() 
     assert found.rps.median == pytest.approx(theory(0.05, 30, LIMIT_S, 50_000), rel=0.05)
 
 
+def test_a_closed_loop_that_shows_too_much_leads_to_the_capacity_all_the_same() -> None:
+    """Where the first rate overloads a server, requests take longer inside it than the limit, but not by themselves."""
+    eager = replace(EIGHT, boasts=2.0, computes=True)
+    found = of(outcome(sought({"eager": eager}, budget_s=250)), "eager")
+
+    assert found.status == "found"
+    assert found.rps is not None
+    assert found.rps.median == pytest.approx(150.8, rel=0.08)
+
+
 def test_failures_limit_a_server_too() -> None:
     machine = sought({"eight": replace(EIGHT, fails_from=100.0)}, budget_s=200)
     found = of(outcome(machine), "eight")
