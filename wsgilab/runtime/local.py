@@ -293,16 +293,15 @@ class LocalRuntime:
     def sweep(self) -> int:
         # In this order: whoever has noted something by now is among those that run, or has ended.
         noted = list(_MEMORY.glob("wsgilab-*-late"))
-        running = list(psutil.process_iter(["environ"]))
-        others = {(each.info["environ"] or {}).get(MARK) for each in running} - {self._lab_id}
-        ours = [each for each in running if self._is_ours(each)]
-        # Also those that have lost their mark: PostgreSQL's processes write their titles over their environment.
-        left = {*ours, *(child for each in ours for child in _children(each))} - {psutil.Process()}
-        # Each was started in a session of its own, so no other program's process is among the children.
-        for each in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(left, timeout=5)
+        others = {(each.info["environ"] or {}).get(MARK) for each in psutil.process_iter(["environ"])} - {self._lab_id}
+        ended = set[psutil.Process]()
+        # Again until there are none: a server may have started another process meanwhile.
+        while left := self._left() - ended:
+            for each in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+            psutil.wait_procs(left, timeout=5)
+            ended |= left
         shutil.rmtree(self._logs, ignore_errors=True)
         sources.removed(self._places)
         self._environments.sweep()
@@ -312,7 +311,14 @@ class LocalRuntime:
             if late.name.split("-")[1] not in others:
                 with contextlib.suppress(PermissionError):
                     late.unlink(missing_ok=True)
-        return len(left)
+        return len(ended)
+
+    def _left(self) -> set[psutil.Process]:
+        """All processes of this lab."""
+        ours = [each for each in psutil.process_iter(["environ"]) if self._is_ours(each)]
+        # Also those that have lost their mark: PostgreSQL's processes write their titles over their environment. Each of ours was
+        # started in a session of its own, so no other program's process is among the children.
+        return {*ours, *(child for each in ours for child in _children(each))} - {psutil.Process()}
 
     def _is_ours(self, each: psutil.Process) -> bool:
         environment = each.info["environ"] or {}
