@@ -221,5 +221,5 @@ def test_two_commits_are_measured_side_by_side_each_with_packages_of_its_own(loc
     assert {"stack gunicorn: itsdangerous", "your application: shop.py"} <= {
         each["what"] for each in found["differences"]
     }
-    assert "shop:app at HEAD is " in ended.output.replace("\n", " ")
+    assert "shop:app at HEAD" in ended.output.replace("\n", " ")
     assert not (local.workspace.state / "revision").exists()

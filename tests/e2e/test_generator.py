@@ -562,7 +562,8 @@ def test_load_goes_on_until_the_lab_has_read_what_the_target_used(
                 # On a busy machine there may be few.
                 assert while_read[-1] > 0
                 assert report.held_s >= reading_s
-                assert report.drain_s < reading_s
+                # And on a busy one the last answers are late.
+                assert report.drain_s < 2 * reading_s
                 assert not report.read_late
                 # And it counts for nothing: there would be two thirds more.
                 assert report.failures == report.cut_off == 0

@@ -35,7 +35,7 @@ class Workspace:
     """A range of ports to publish servers at; empty for any."""
     own_catalogue: Path | None = None
     """A catalogue file of the user's own, whose rows are there beside those of `catalogue`."""
-    rows: Mapping[str, Server] = field(default_factory=dict)
+    rows: Mapping[str, Server] = field(default_factory=dict, hash=False)
     """Servers that an experiment or a space makes of others, by name; they are there too."""
     share_cores: bool = False
     """Whether other labs may use the same cores at the same time; their figures are disturbed then, and say so."""
