@@ -72,13 +72,13 @@ def rate_that_keeps(share_within: Callable[[float], float], most: float) -> floa
     return low
 
 
-def theory(held_s: float, slots: int, limit_s: float, requests: int = REQUESTS) -> float:
+def theory(held_s: float, slots: int, limit_s: float, requests: int | None = None) -> float:
     """The highest rate of Poisson arrivals at which 95 of 100 requests are answered within `limit_s`."""
-    wait_s = limit_s - held_s
+    wait_s, count = limit_s - held_s, requests or REQUESTS
 
     def simulated(rate: float) -> float:
-        found = waits(rate, held_s, slots, requests)
-        return sum(each <= wait_s for each in found) / requests
+        found = waits(rate, held_s, slots, count)
+        return sum(each <= wait_s for each in found) / count
 
     if slots == 1:
         return rate_that_keeps(lambda rate: waits_at_most(rate, held_s, wait_s), 1 / held_s)
