@@ -56,9 +56,9 @@ schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ after a change of wh
 	$(BIN)/python -m wsgilab.commands.schemas schemas
 
 bench: $(VENV)/.dev ## The lab measured against its peers (over an hour); needs nginx, wrk and a Docker engine
-	# Minutes on two cores: 12 for recording, 5 for what is read from it, 8 for pairs, 6 for prediction, 8 for capacity, then 5, 25, 3, 3, 3, 1, 6;
+	# Minutes on two cores: 12 for recording, 5 for what is read from it, 8 for pairs, 6 for prediction, 8 for capacity, 6 for against, then 5, 25, 3, 3, 3, 1, 6;
 	# and 4 for scale_out.
-	for name in disturbed recording twins power calibration noise budget pairs prediction capacity generator truth clients stamp neighbours scale \
+	for name in disturbed recording twins power calibration noise budget pairs prediction capacity against generator truth clients stamp neighbours scale \
 		efficiency scale_out \
 		document; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 

@@ -22,6 +22,8 @@ NAMES = (
     "budget",
     "pairs",
     "decided",
+    "against",
+    "capacity",
     "prediction",
     "generator",
     "truth",

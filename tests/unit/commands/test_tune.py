@@ -92,7 +92,10 @@ def test_memory_that_holds_too_few_says_how_many_and_the_option(monkeypatch: pyt
         testing.FakeTarget(server=testing.server("server-0", processes=1)),
         confined=False,
     )
-    assert "enough for 6 of them; measure fewer: invoke lab.run has --servers for it, and invoke lab.tune --most 6" in message
+    assert (
+        "enough for 6 of them; measure fewer: invoke lab.run has --servers for it, and invoke lab.tune --most 6"
+        in message
+    )
 
 
 def test_minutes_have_their_letter_too() -> None:
