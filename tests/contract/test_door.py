@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tests.conftest import leftovers
@@ -264,6 +266,10 @@ def test_what_left_late_is_gone_with_the_fleet_and_after_a_lab_that_was_killed(
         return [path.name for path in Path("/dev/shm").glob(f"*{workspace.lab_id}*")]
 
     with own.start([server], CORE) as up:
+        (scratch,) = Path(tempfile.gettempdir()).glob(f"wsgilab-{workspace.lab_id}-servers-*")
+        environments = [each.info["environ"] or {} for each in psutil.process_iter(["environ"])]
+        served = [each["TMPDIR"] for each in environments if each.get(MARK) == workspace.lab_id]
+        assert set(served) == {str(scratch)}, "what servers leave there goes with them"
         for _ in range(2):
             Door(name=SYNC, url=up[SYNC].published_url).get("/stream")
             assert noted() == [f"wsgilab-{workspace.lab_id}-{SYNC}-1-late"]
@@ -271,6 +277,7 @@ def test_what_left_late_is_gone_with_the_fleet_and_after_a_lab_that_was_killed(
             assert noted() == [], "it was that of processes that have ended"
         Door(name=SYNC, url=up[SYNC].published_url).get("/stream")
     assert noted() == []
+    assert not scratch.exists()
     Path(f"/dev/shm/wsgilab-{workspace.lab_id}-{SYNC}-1-late").touch()
     own.sweep()
     assert noted() == []

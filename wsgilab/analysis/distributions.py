@@ -35,21 +35,6 @@ def likely(logs: Sequence[float]) -> Sequence[tuple[int, float]]:
     return [(number, each / total) for number, each in enumerate(weights) if each > _TINY * total]
 
 
-def binomial(tosses: int, chance: float) -> Sequence[float]:
-    """The chance of 0, 1, ... heads."""
-    ways = math.lgamma(tosses + 1)
-    return [
-        math.exp(
-            ways
-            - math.lgamma(heads + 1)
-            - math.lgamma(tosses - heads + 1)
-            + heads * math.log(chance)
-            + (tosses - heads) * math.log1p(-chance)
-        )
-        for heads in range(tosses + 1)
-    ]
-
-
 def percentile(share: float, parts: Sequence[Part], mean: float) -> float:
     """Where `share` of a mixture of gamma distributions lies below, once they are scaled to have `mean` together.
 

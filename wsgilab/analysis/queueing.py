@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from wsgilab.analysis.distributions import Part, binomial, interpolated, likely, normalised, percentile
+from wsgilab.analysis.distributions import Part, interpolated, likely, normalised, percentile
+from wsgilab.analysis.stats import binomial
 from wsgilab.model import Arrivals
 
 Sharing = Literal["shared", "scattered", "pinned"]

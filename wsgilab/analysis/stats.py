@@ -191,10 +191,13 @@ def chance_of_busiest(windows: Iterable[Sequence[int]], processes: int) -> float
 
 def _heads(tosses: int, least: int, chance: float) -> float:
     """The chance of at least so many heads in so many tosses."""
-    if chance >= 1:
-        return 1.0
+    return 1.0 if chance >= 1 else math.fsum(binomial(tosses, chance)[least:])
+
+
+def binomial(tosses: int, chance: float) -> Sequence[float]:
+    """The chance of 0, 1, ... heads, where that of each is above 0 and below 1."""
     ways = math.lgamma(tosses + 1)
-    return math.fsum(
+    return [
         math.exp(
             ways
             - math.lgamma(heads + 1)
@@ -202,8 +205,8 @@ def _heads(tosses: int, least: int, chance: float) -> float:
             + heads * math.log(chance)
             + (tosses - heads) * math.log1p(-chance)
         )
-        for heads in range(least, tosses + 1)
-    )
+        for heads in range(tosses + 1)
+    ]
 
 
 def verdict(interval: Interval) -> Verdict:

@@ -12,7 +12,19 @@ from wsgilab.analysis import duets
 from wsgilab.analysis.compare import compare
 from wsgilab.analysis.pairs import Paired, can_have_duets, cost_share, intervals
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, CostRatio, Duet, Gate, InFlight, LaneRecord, Machine, Observation, Run
+from wsgilab.model import (
+    CapacityLimit,
+    Cell,
+    CostRatio,
+    Duet,
+    Gate,
+    InFlight,
+    LaneRecord,
+    Machine,
+    Observation,
+    Run,
+    Tune,
+)
 
 ONE, TWO, THREE = (testing.cell(name, workload="hello") for name in ("one", "two", "three"))
 UNLIKE = [testing.server(name, command=(name,)) for name in ("one", "two", "three")]
@@ -281,6 +293,9 @@ def test_without_a_budget_or_with_several_processes_or_a_shared_core_there_are_n
     assert can_have_duets(RUN)
     assert not can_have_duets(testing.run(testing.experiment(ONE, TWO)))
     assert not can_have_duets(run_of(ONE, TWO, generator_cpus="1-2"))
+    for other in ({"counterparts": {"one": "two"}}, {"tune": Tune()}, {"capacity": CapacityLimit(p95_ms=200)}):
+        run = run_of(ONE, TWO)
+        assert not can_have_duets(replace(run, experiment=replace(run.experiment, **other))), "it compares otherwise"
     assert not can_have_duets(run_of(ONE, TWO, generator_cpus="0"))
     assert can_have_duets(run_of(ONE, TWO, generator_cpus="0", lanes=(lane("targets", "users"),)))
     assert not can_have_duets(run_of(ONE, TWO, generator_cpus="0", lanes=(lane("targets", "users", "more"),)))

@@ -745,6 +745,8 @@ def test_a_search_for_capacity_goes_on_for_longer_where_servers_are_many_and_for
             told
             == f"e.yaml: {more.partition(':')[0]}: does not go with capacity, which is looked for until a budget is used"
         )
+    told = refused_group(SOUGHT, "capacity: {p95_ms: 200}\ntune: {}\nbudget: 10min")
+    assert told == "e.yaml: tune: does not go with capacity; give one of the two"
     with pytest.raises(SpecError, match=r"--blocks: does not go with capacity"):
         resolve.narrow(slow, SERVERS, blocks=3)
 
