@@ -11,6 +11,7 @@ from wsgilab import testing
 from wsgilab.analysis import duets
 from wsgilab.analysis.compare import compare
 from wsgilab.analysis.pairs import Paired, can_have_duets, cost_share, intervals
+from wsgilab.analysis.versions import whole
 from wsgilab.experiment import plan
 from wsgilab.model import (
     CapacityLimit,
@@ -93,6 +94,12 @@ def cost_of(given: Sequence[Duet], run: Run = RUN, observations: Sequence[Observ
 
 
 # What they say.
+
+
+def test_a_stored_run_of_one_version_is_read_with_its_duets() -> None:
+    given = some(6, 1.3)
+    assert whole(RUN, alone(ONE, TWO), duets=given) == compare(RUN, alone(ONE, TWO), duets=given)
+    assert whole(RUN, alone(ONE, TWO)) != whole(RUN, alone(ONE, TWO), duets=given)
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.3, "more"), (1 / 1.3, "less"), (1.0, "undecided")])

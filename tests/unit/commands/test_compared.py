@@ -4,13 +4,14 @@ import io
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from tests.unit import two_versions
 from tests.unit.report.test_ab import ONE, TWO, made, observed
 from tests.unit.runs import TESTS
 from wsgilab import commands
@@ -203,3 +204,16 @@ def test_runs_are_named_by_a_part_of_their_ids(compare: Compare) -> None:
     error = compare("e", "aft").error
     assert isinstance(error, UsageError)
     assert error.message.endswith("'e' is a part of 2 runs: before, after; give more of one")
+
+
+def test_of_a_run_of_two_versions_the_application_as_it_is_is_compared(workspace: Workspace) -> None:
+    for name in ("one", "other"):
+        run = replace(two_versions.made(), id=name)
+        with Journal(Store.create(workspace.results, run)) as journal:
+            for observation in two_versions.observed(run, {}):
+                journal.append(observation)
+    found = commands.compare_runs("one", "other", None, Console(file=io.StringIO()), workspace)
+
+    assert [each.cell.server for each in found.cells] == ["one", "two"]
+    assert not found.only_a
+    assert not found.only_b
