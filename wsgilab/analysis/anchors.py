@@ -94,6 +94,9 @@ def anchored(run: Run, result: CellResult) -> Anchor | None:
     server, figures = run.servers[result.cell.server], result.figures
     if figures is None or result.broken_gates or not server.is_started:
         return None
+    if result.cell.circumstances is not None:
+        # The model knows nothing of these.
+        return None
     if server.processes is None:
         # Each request starts one of its own, which costs more than the request.
         return None

@@ -147,12 +147,13 @@ def broken_gates(run: Run, by_cell: ByCell) -> Mapping[Cell, Collection[Gate]]:
 
 
 def order(run: Run, cell: Cell) -> tuple[object, ...]:
-    """The key by which cells are sorted: workload, cores, load, connection and server. Workloads that the run does not
+    """The key by which cells are sorted: workload, cores, load, connection, circumstances and server. Workloads that the run does not
     name come last."""
     workloads, servers = list(run.experiment.parameters), list(run.servers)
     workload = workloads.index(cell.workload) if cell.workload in workloads else len(workloads)
     load = (cell.rate is not None, cell.users or 0, cell.rate or 0.0, cell.arrivals or "")
-    return workload, cell.workload, cell.cores, load, cell.connection, servers.index(cell.server)
+    others = repr(cell.circumstances or "")
+    return workload, cell.workload, cell.cores, load, cell.connection, others, servers.index(cell.server)
 
 
 def _in_order(run: Run, cells: Iterable[Cell]) -> Sequence[Cell]:

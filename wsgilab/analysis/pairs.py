@@ -291,6 +291,9 @@ def can_have_duets(run: Run) -> bool:
     if experiment.counterparts or experiment.tune is not None or experiment.capacity is not None:
         # Nothing is compared with a reference.
         return False
+    if any(cell.circumstances is not None for cell in experiment.cells):
+        # They were tried under load alone.
+        return False
     if experiment.budget_s is None or len(generator) > 1 or any(len(lane.swarm) > 1 for lane in run.lanes):
         return False
     return bool(run.lanes) or not any(generator & cpus.parse(each) for each in run.server_cpus.values())

@@ -18,8 +18,8 @@ _UNKNOWN = Interval(median=0.0, low=None, high=None)
 
 
 def conditions_of(cell: Cell) -> tuple[object, ...]:
-    """Workload, cores, load and connection."""
-    return cell.workload, cell.cores, (cell.users, cell.rate, cell.arrivals), cell.connection
+    """Workload, cores, load, connection and circumstances."""
+    return cell.workload, cell.cores, (cell.users, cell.rate, cell.arrivals), cell.connection, cell.circumstances
 
 
 def common_blocks(choices: Sequence[Choice], tied: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ due on a schedule whether or not the server keeps up.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -33,7 +33,18 @@ from pydantic_core import CoreSchema
 from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.space import SCHEMA_OF_ENTRIES, ServerEntry
 from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import STRICT, Arrivals, Connection, GeneratorCores, Parameter, Tune
+from wsgilab.model import (
+    STRICT,
+    Arrivals,
+    Circumstances,
+    Connection,
+    During,
+    GeneratorCores,
+    Idle,
+    Parameter,
+    Tune,
+)
+from wsgilab.model.circumstances import IdleConnections, Pause, Quota
 from wsgilab.model.limits import (
     Blocks,
     Budget,
@@ -199,8 +210,37 @@ class CapacityEntry:
     """How requests are spaced: at random (`poisson`), or evenly (`constant`)."""
 
 
+def _idle(given: object) -> object:
+    # A number, which is no yes.
+    return {"connections": given} if type(given) is int else given
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellGroup:
+class CircumstancesEntry:
+    """What else holds while cells are measured, beside their load; by default nothing does."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    idle: Annotated[Idle | None, BeforeValidator(_idle, json_schema_input_type=Idle | IdleConnections | None)] = None
+    """So many connections beside those of the users that are opened and then ask for nothing, such as 4; or `{connections: 4,
+    send: half}`, which sends half of a request."""
+    gap_ms: Pause | None = None
+    """How long a user pauses between an answer and its next request, in milliseconds."""
+    abandon_ms: Pause | None = None
+    """How long a user waits for an answer before it gives up and closes its connection, in milliseconds."""
+    during: During | None = None
+    """What is done to the server in the middle of each trial: `{at_s: 2, do: reload}`."""
+    quota: Quota | None = None
+    """How much CPU time the server gets a second, in CPU seconds, beside being pinned to cores."""
+
+    def circumstances(self) -> Circumstances | None:
+        """None where nothing else holds."""
+        found = Circumstances(**{each.name: getattr(self, each.name) for each in fields(Circumstances)})
+        return None if found == Circumstances() else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellGroup(CircumstancesEntry):
     """Cells: every combination of what its lists hold. A cell that is in several groups counts once."""
 
     __pydantic_config__: ClassVar = STRICT

@@ -185,7 +185,9 @@ def _cells(
     numbers = every if group.cores is None else group.cores
     for server, cores, workload, load, connection in product(servers, numbers, names, group_loads, group.connections):
         kept: Connection = "keep-alive" if known[workload].is_locust_file else connection
-        yield replace(load, server=server, cores=cores, workload=workload, connection=kept)
+        yield replace(
+            load, server=server, cores=cores, workload=workload, connection=kept, circumstances=group.circumstances()
+        )
 
 
 def doubling(most: int) -> Sequence[int]:
@@ -218,6 +220,8 @@ def resolve(
             raise SpecError(
                 f"{source}: workload {cell.workload!r} is a Locust file, whose users send when it says; give users, not rate"
             )
+        if (wrong := _unfit(cell, is_locust_file=known[cell.workload].is_locust_file)) is not None:
+            raise SpecError(f"{source}: {wrong}")
     return Experiment(
         name=settings.name,
         cells=tuple(cells),
@@ -230,6 +234,21 @@ def resolve(
         generator_cores=settings.generator_cores,
         application=application,
     )
+
+
+def _unfit(cell: Cell, *, is_locust_file: bool) -> str | None:
+    """What is wrong with the circumstances of a cell; None: nothing."""
+    given = cell.circumstances
+    if given is None:
+        return None
+    for name in ("gap_ms", "abandon_ms"):
+        if getattr(given, name) is not None and cell.rate is not None:
+            return f"{name}: says what users do, but requests of {cell.workload} come at a rate; give users"
+        if getattr(given, name) is not None and is_locust_file:
+            return f"{name}: says what users do, but those of {cell.workload} are of a Locust file, which says it; leave it out"
+    if given.quota is not None and given.quota >= cell.cores:
+        return f"quota: {given.quota:g} is not below the {counted(cell.cores, 'core')} that {cell.server} is pinned to; give less"
+    return None
 
 
 def loads(users: Sequence[int], rates: Sequence[float], arrivals: Arrivals | None, where: str) -> Sequence[Cell]:

@@ -36,6 +36,7 @@ from wsgilab.model.capacity import (
     ServerCapacity,
 )
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
+from wsgilab.model.circumstances import Action, Circumstances, During, Idle
 from wsgilab.model.comparison import (
     BoundBy,
     BudgetOutcome,
@@ -97,6 +98,10 @@ from wsgilab.model.run import SCHEMA, Origin, Run, RuntimeName, Stack
 from wsgilab.model.site import LaneRecord, Machine, Site, SiteMachine
 
 __all__ = [
+    "Idle",
+    "During",
+    "Circumstances",
+    "Action",
     "SCHEMA",
     "STRICT",
     "Advice",

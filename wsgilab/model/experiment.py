@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from wsgilab.model.application import Application
+from wsgilab.model.circumstances import Circumstances
 from wsgilab.model.limits import (
     STRICT,
     Blocks,
@@ -147,24 +148,28 @@ class Cell:
     arrivals: Arrivals | None = None
     """How the schedule is spaced; None with `users`."""
     connection: Connection
+    circumstances: Circumstances | None = None
+    """What else holds; None: nothing does."""
 
     @property
     def conditions(self) -> "Conditions":
         """All but the server: cells under the same conditions can be compared."""
-        return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection
+        return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection, self.circumstances
 
     @property
     def on(self) -> str:
-        """Where its server runs, such as `2 cores`."""
-        return counted(self.cores, "core") if self.cores else "cores unknown"
+        """Where its server runs, such as `2 cores`, and what happens to it."""
+        cores = counted(self.cores, "core") if self.cores else "cores unknown"
+        return ", ".join(filter(None, (cores, self.circumstances and self.circumstances.of_server)))
 
     @property
     def load(self) -> str:
-        """In words, such as `32 users` or `200 requests/s, poisson`."""
-        return f"{self.users} users" if self.rate is None else f"{self.rate:g} requests/s, {self.arrivals}"
+        """In words, such as `32 users` or `200 requests/s, poisson`, and what else users do."""
+        load = f"{self.users} users" if self.rate is None else f"{self.rate:g} requests/s, {self.arrivals}"
+        return ", ".join(filter(None, (load, self.circumstances and self.circumstances.of_users)))
 
 
-Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection]
+Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection, Circumstances | None]
 
 
 class OfCell(Protocol):

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # typing's own tells pydantic too littl
 
 from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
 from wsgilab.model.rounding import ROUNDED, Digits
-from wsgilab.model.text import counted, number
+from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.markdown import escape, table
@@ -123,7 +123,7 @@ def label(cell: Cell, among: Iterable[Cell]) -> str:
 
 
 def _apart(cell: Cell) -> Sequence[str]:
-    return [cell.workload, cell.load, counted(cell.cores, "core"), cell.connection]
+    return [cell.workload, cell.load, cell.on, cell.connection]
 
 
 def _cells(result: ClaimResult) -> Sequence[Cell]:

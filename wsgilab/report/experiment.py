@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from wsgilab.experiment import application as applications
-from wsgilab.model import Arrivals, Cell, Comparison, Connection, Run, Server
+from wsgilab.model import Arrivals, Cell, Circumstances, Comparison, Connection, Run, Server
 from wsgilab.model.text import called
 from wsgilab.report.reproduce import against, where
-from wsgilab.report.yaml import dump
+from wsgilab.report.yaml import circumstances, dump
 
 
 class _Load(NamedTuple):
@@ -29,6 +29,7 @@ class _CellGroup:
     workloads: tuple[str, ...]
     loads: tuple[_Load, ...]
     connections: tuple[Connection, ...]
+    circumstances: Circumstances | None
 
 
 _FASTEST_FIRST = ("connections", "loads", "workloads", "cores", "servers")
@@ -105,6 +106,7 @@ def _entry(group: _CellGroup, servers: Mapping[str, Server]) -> Mapping[str, obj
         **({"rate": amounts, "arrivals": first.arrivals} if first.scheduled else {"users": amounts}),
         "connections": list(group.connections),
         "cores": list(group.cores),
+        **circumstances(group.circumstances),
     }
 
 
@@ -135,6 +137,7 @@ def _single(cell: Cell) -> _CellGroup:
         workloads=(cell.workload,),
         loads=(load,),
         connections=(cell.connection,),
+        circumstances=cell.circumstances,
     )
 
 

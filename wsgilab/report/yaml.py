@@ -5,7 +5,7 @@ The JSON Schemas that `make schemas` writes follow from both.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypeVar, cast
 
 import yaml
@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
-from wsgilab.model import Arrivals, Cell, Connection, Host, LaneRecord, RuntimeName
+from wsgilab.model import Arrivals, Cell, Circumstances, Connection, During, Host, Idle, LaneRecord, RuntimeName
 from wsgilab.model.rounding import ROUNDED
 
 Entry = TypeVar("Entry")
@@ -68,7 +68,22 @@ class LoadConditions(TypedDict):
     """How a rate is spaced. Absent where there are users."""
 
 
-class Conditions(LoadConditions):
+class CircumstancesKeys(TypedDict):
+    """What else holds, as an experiment file has it; keys that do not hold are absent."""
+
+    idle: NotRequired[Idle]
+    """Connections that are opened and ask for nothing."""
+    gap_ms: NotRequired[float]
+    """How long a user pauses between an answer and its next request."""
+    abandon_ms: NotRequired[float]
+    """How long a user waits for an answer before it gives up."""
+    during: NotRequired[During]
+    """What is done to the server in the middle of each trial."""
+    quota: NotRequired[float]
+    """How much CPU time the server gets a second, in CPU seconds."""
+
+
+class Conditions(LoadConditions, CircumstancesKeys):
     """All of a cell but its server: cells under the same conditions can be compared."""
 
     workload: str
@@ -91,7 +106,19 @@ def conditions(cell: Cell) -> Conditions:
     load: LoadConditions = (
         {"users": cell.users} if cell.rate is None else {"rate": cell.rate, "arrivals": cell.arrivals}
     )
-    return {"workload": cell.workload, "cores": cell.cores or None, **load, "connection": cell.connection}
+    return {
+        "workload": cell.workload,
+        "cores": cell.cores or None,
+        **load,
+        "connection": cell.connection,
+        **circumstances(cell.circumstances),
+    }
+
+
+def circumstances(given: Circumstances | None) -> CircumstancesKeys:
+    """What else holds, key by key."""
+    found = {} if given is None else {key: value for key, value in asdict(given).items() if value is not None}
+    return cast("CircumstancesKeys", found)
 
 
 def named(cell: Cell) -> NamedCell:

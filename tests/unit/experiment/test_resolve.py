@@ -14,7 +14,7 @@ from wsgilab.analysis import stats
 from wsgilab.commands import measure
 from wsgilab.experiment import catalogue, resolve
 from wsgilab.experiment.workloads import WORKLOADS
-from wsgilab.model import Application, CapacityLimit, Cell, Experiment, Request
+from wsgilab.model import Application, CapacityLimit, Cell, Circumstances, During, Experiment, Idle, Request
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import LabError, SpecError
 from wsgilab.run.options import RunOptions
@@ -125,6 +125,38 @@ def test_a_schedule_is_evenly_spaced_unless_it_is_asked_otherwise() -> None:
     (cell,) = of_group("{servers: [one], workloads: [sleep], rate: [10]}").cells
 
     assert (cell.rate, cell.arrivals, cell.users) == (10.0, "constant", None)
+
+
+def test_a_group_may_say_what_else_holds_while_its_cells_are_measured() -> None:
+    (cell,) = of_group(
+        "{servers: [one], workloads: [sleep], users: [2], idle: {connections: 4, send: half}, gap_ms: 2100, abandon_ms: 50, "
+        "during: {at_s: 2, do: reload}, quota: 0.5}"
+    ).cells
+
+    assert cell.circumstances == Circumstances(
+        idle=Idle(connections=4, send="half"),
+        gap_ms=2100,
+        abandon_ms=50,
+        during=During(at_s=2, do="reload"),
+        quota=0.5,
+    )
+    assert cell.load == "2 users, 4 silent connections with half of a request, pauses of 2100 ms, users give up after 50 ms"
+    assert cell.on == "1 core, quota 0.5 cores, reload after 2 s"
+
+
+def test_a_number_of_idle_connections_is_short_for_those_that_send_nothing() -> None:
+    (cell,) = of_group("{servers: [one], workloads: [sleep], users: [2], idle: 4}").cells
+
+    assert cell.circumstances == Circumstances(idle=Idle(connections=4))
+    assert cell.load == "2 users, 4 silent connections"
+
+
+def test_cells_under_other_circumstances_are_not_under_the_same_conditions() -> None:
+    quiet, silent = of_group(f"{GROUP}, {GROUP[:-1]}, idle: 1}}").cells[::3]
+
+    assert quiet.circumstances is None
+    assert (quiet.server, quiet.load.partition(",")[0]) == (silent.server, silent.load.partition(",")[0])
+    assert quiet.conditions != silent.conditions
 
 
 def test_users_and_rates_may_stand_beside_each_other_in_groups_of_their_own() -> None:
@@ -276,6 +308,14 @@ def says(message: str, parts: str) -> None:
         [hello] | [helo] | cells[1].workloads: unknown workload 'helo'; did you mean hello?
         [hello] | [x] | cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more
         all | [four] | cells[1].servers: unknown server 'four'; known are one, two, three
+        users: [32] | users: [32], idle: 0 | cells[1].idle.connections: must be a whole number from 1 to 10000, not 0
+        users: [32] | users: [32], idle: {send: half} | cells[1].idle ... connections
+        users: [32] | users: [32], idle: {connections: 1, send: all} | cells[1].idle.send ... 'nothing' or 'half'
+        users: [32] | users: [32], gap_ms: 0 | cells[1].gap_ms: must be a number above 0 and at most 600000, not 0
+        users: [32] | rate: [10], gap_ms: 5 | gap_ms: says what users do ... come at a rate; give users
+        users: [32] | rate: [10], abandon_ms: 5 | abandon_ms: says what users do ... come at a rate; give users
+        users: [32] | users: [32], during: {at_s: 1, do: crash} | cells[1].during.do: must be reload, kill-worker or stop
+        users: [32] | users: [32], quota: 1 | quota: 1 is not below the 1 core that one is pinned to; give less
         """
     ),
 )

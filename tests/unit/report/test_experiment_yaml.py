@@ -12,7 +12,7 @@ from tests.unit.runs import TESTS, stored
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import catalogue, resolve, workloads
-from wsgilab.model import CapacityLimit, Cell, Experiment, Run
+from wsgilab.model import CapacityLimit, Cell, Circumstances, During, Experiment, Idle, Run
 from wsgilab.report.experiment import experiment_yaml
 
 NAMES = ("one", "two", "404", "null")
@@ -90,15 +90,25 @@ LOADS: st.SearchStrategy[dict[str, Any]] = st.one_of(
         arrivals=st.sampled_from(["constant", "poisson"]),
     ),
 )
+CIRCUMSTANCES = st.sampled_from(
+    [
+        None,
+        Circumstances(idle=Idle(connections=4, send="half")),
+        Circumstances(during=During(at_s=0.5, do="kill-worker"), quota=0.25),
+    ]
+)
 CELLS = st.builds(
-    lambda server, cores, workload, load, connection: replace(
-        testing.cell(server, cores=cores, workload=workload, connection=connection), **load
+    lambda server, cores, workload, load, connection, circumstances: replace(
+        testing.cell(server, cores=cores, workload=workload, connection=connection),
+        circumstances=circumstances,
+        **load,
     ),
     st.sampled_from(NAMES),
     st.integers(1, 3),
     st.sampled_from(["hello", "sleep", "mixed", "slow-client"]),
     LOADS,
     st.sampled_from(["close", "keep-alive"]),
+    CIRCUMSTANCES,
 )
 GROUPS = st.fixed_dictionaries(
     {

@@ -29,7 +29,7 @@ from pydantic import Field
 from wsgilab.analysis.claims.figures import FIGURES
 from wsgilab.analysis.stats import FEWEST_BLOCKS
 from wsgilab.experiment import resolve, workloads
-from wsgilab.experiment.file import Settings, WorkloadName, users_or_rate
+from wsgilab.experiment.file import CircumstancesEntry, Settings, WorkloadName, users_or_rate
 from wsgilab.experiment.parsing import check_known, read
 from wsgilab.model import STRICT, Arrivals, Cell, Claim, Condition, Connection, Experiment, Server
 from wsgilab.model.errors import SpecError
@@ -49,7 +49,7 @@ class ClaimSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimCell:
+class ClaimCell(CircumstancesEntry):
     """One combination that is measured. The conditions of claims call it by its name."""
 
     __pydantic_config__: ClassVar = {
@@ -224,7 +224,14 @@ def _cell(given: ClaimCell, where: str, catalogue: Mapping[str, Server]) -> Cell
     users = [] if given.users is None else [given.users]
     rates = [] if given.rate is None else [given.rate]
     (load,) = resolve.loads(users, rates, given.arrivals, where)
-    return replace(load, server=given.server, workload=given.workload, cores=given.cores, connection=given.connection)
+    return replace(
+        load,
+        server=given.server,
+        workload=given.workload,
+        cores=given.cores,
+        connection=given.connection,
+        circumstances=given.circumstances(),
+    )
 
 
 def _single(claim: str, ids: Mapping[str, int], where: str) -> str:

@@ -1,0 +1,80 @@
+"""What else holds while a cell is measured, beside its load: silent connections, pauses, impatient users, a restart, a quota."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from wsgilab.model.limits import STRICT, Must, Range
+from wsgilab.model.text import counted
+
+Sent = Literal["nothing", "half"]
+"""What a silent connection sends: nothing, or half of a request."""
+Action = Literal["reload", "kill-worker", "stop"]
+IdleConnections = Annotated[int, Range(1, 10_000)]
+Pause = Annotated[float, Range(0, 600_000, above=True)]
+"""Milliseconds."""
+Quota = Annotated[float, Range(0.01, 100_000)]
+"""CPU seconds a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Connections that are opened before a trial, and never ask for anything."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    connections: IdleConnections
+    """How many."""
+    send: Sent = "nothing"
+    """What they send once they are open: `nothing`, or `half` of a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class During:
+    """What is done to a server in the middle of a trial."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    at_s: Annotated[float, Range(0, 3600)]
+    """When, in seconds after the window has opened."""
+    do: Annotated[Action, Must("be reload, kill-worker or stop")]
+    """`reload`: as its operator would (SIGHUP). `kill-worker`: one of its worker processes is killed (SIGKILL). `stop`: as its
+    operator would (SIGTERM)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """All of it. A field that is None does not hold."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    idle: Idle | None = None
+    gap_ms: Pause | None = None
+    """How long a user pauses between an answer and its next request, in milliseconds."""
+    abandon_ms: Pause | None = None
+    """How long a user waits for an answer before it gives up, in milliseconds."""
+    during: During | None = None
+    quota: Quota | None = None
+    """How much CPU time the server gets a second, in CPU seconds, on the cores that it is pinned to."""
+
+    @property
+    def of_users(self) -> str:
+        """What users and connections do, in words, such as `4 silent connections, pauses of 2100 ms`; empty: nothing unusual."""
+        parts = []
+        if self.idle is not None:
+            half = " with half of a request" if self.idle.send == "half" else ""
+            parts.append(f"{counted(self.idle.connections, 'silent connection')}{half}")
+        if self.gap_ms is not None:
+            parts.append(f"pauses of {self.gap_ms:g} ms")
+        if self.abandon_ms is not None:
+            parts.append(f"users give up after {self.abandon_ms:g} ms")
+        return ", ".join(parts)
+
+    @property
+    def of_server(self) -> str:
+        """What happens to the server, in words, such as `quota 0.5 cores, reload after 2 s`; empty: nothing."""
+        parts = []
+        if self.quota is not None:
+            parts.append(f"quota {self.quota:g} cores")
+        if self.during is not None:
+            parts.append(f"{self.during.do} after {self.during.at_s:g} s")
+        return ", ".join(parts)
