@@ -210,38 +210,9 @@ class CapacityEntry:
     """How requests are spaced: at random (`poisson`), or evenly (`constant`)."""
 
 
-def _idle(given: object) -> object:
-    # A number, which is no yes.
-    return {"connections": given} if type(given) is int else given
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CircumstancesEntry:
-    """What else holds while cells are measured, beside their load; by default nothing does."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    idle: Annotated[Idle | None, BeforeValidator(_idle, json_schema_input_type=Idle | IdleConnections | None)] = None
-    """So many connections beside those of the users that are opened and then ask for nothing, such as 4; or `{connections: 4,
-    send: half}`, which sends half of a request."""
-    gap_ms: Pause | None = None
-    """How long a user pauses between an answer and its next request, in milliseconds."""
-    abandon_ms: Pause | None = None
-    """How long a user waits for an answer before it gives up and closes its connection, in milliseconds."""
-    during: During | None = None
-    """What is done to the server in the middle of each trial: `{at_s: 2, do: reload}`."""
-    quota: Quota | None = None
-    """How much CPU time the server gets a second, in CPU seconds, beside being pinned to cores."""
-
-    def circumstances(self) -> Circumstances | None:
-        """None where nothing else holds."""
-        found = Circumstances(**{each.name: getattr(self, each.name) for each in fields(Circumstances)})
-        return None if found == Circumstances() else found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellGroup(CircumstancesEntry):
-    """Cells: every combination of what its lists hold. A cell that is in several groups counts once."""
+class _Product:
+    """A group without what else holds."""
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -267,6 +238,38 @@ class CellGroup(CircumstancesEntry):
         list[Cores] | None, BeforeValidator(_all_or_numbers, json_schema_input_type=Literal["all"] | list[Cores])
     ] = field(default_factory=lambda: [1])
     """To how many cores servers are pinned; `all`: to 1, 2, 4 and so on, up to as many as they may have."""
+
+
+def _idle(given: object) -> object:
+    # A number, which is no yes.
+    return {"connections": given} if type(given) is int else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircumstancesEntry:
+    """What else holds while cells are measured, beside their load; by default nothing does."""
+
+    idle: Annotated[Idle | None, BeforeValidator(_idle, json_schema_input_type=Idle | IdleConnections | None)] = None
+    """So many connections beside those of the users that are opened and then ask for nothing, such as 4; or `{connections: 4,
+    send: half}`, which sends half of a request."""
+    gap_ms: Pause | None = None
+    """How long a user pauses between an answer and its next request, in milliseconds."""
+    abandon_ms: Pause | None = None
+    """How long a user waits for an answer before it gives up and closes its connection, in milliseconds."""
+    during: During | None = None
+    """What is done to the server in the middle of each trial: `{at_s: 2, do: reload}`."""
+    quota: Quota | None = None
+    """How much CPU time the server gets a second, in CPU seconds, beside being pinned to cores."""
+
+    def circumstances(self) -> Circumstances | None:
+        """None where nothing else holds."""
+        found = Circumstances(**{each.name: getattr(self, each.name) for each in fields(Circumstances)})
+        return None if found == Circumstances() else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellGroup(CircumstancesEntry, _Product):
+    """Cells: every combination of what its lists hold. A cell that is in several groups counts once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,16 @@ cells:
     #cores: [1, 2]
     # Or to 1, 2, 4 and so on, up to as many as there are beside the generator's.
     #cores: all
+    # So many connections beside the users' are opened and ask for nothing.
+    #idle: 4
+    # Users pause for so many milliseconds between an answer and their next request.
+    #gap_ms: 2100
+    # Users give up after so many milliseconds without an answer.
+    #abandon_ms: 500
+    # What is done to the server in the middle of each trial: reload, kill-worker or stop.
+    #during: {at_s: 0.2, do: reload}
+    # CPU seconds that the server gets a second, on the cores that it is pinned to.
+    #quota: 0.5
 
   # Every server of the catalogue.
   #- {servers: all, workloads: [sleep], users: [16]}

@@ -35,8 +35,8 @@ from wsgilab.model.capacity import (
     CapacityWindow,
     ServerCapacity,
 )
-from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.circumstances import Action, Circumstances, During, Idle
+from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     BoundBy,
     BudgetOutcome,
@@ -98,12 +98,9 @@ from wsgilab.model.run import SCHEMA, Origin, Run, RuntimeName, Stack
 from wsgilab.model.site import LaneRecord, Machine, Site, SiteMachine
 
 __all__ = [
-    "Idle",
-    "During",
-    "Circumstances",
-    "Action",
     "SCHEMA",
     "STRICT",
+    "Action",
     "Advice",
     "AdviceReason",
     "Alternative",
@@ -127,6 +124,7 @@ __all__ = [
     "CellSide",
     "CellWarning",
     "CheckOutcome",
+    "Circumstances",
     "Claim",
     "ClaimResult",
     "ClaimVerdict",
@@ -143,6 +141,7 @@ __all__ = [
     "Difference",
     "Drift",
     "Duet",
+    "During",
     "Evidence",
     "ExecutionModel",
     "Expected",
@@ -150,6 +149,7 @@ __all__ = [
     "Gate",
     "GeneratorCores",
     "Host",
+    "Idle",
     "InFlight",
     "Interval",
     "LaneRecord",

@@ -160,13 +160,17 @@ class Cell:
     def on(self) -> str:
         """Where its server runs, such as `2 cores`, and what happens to it."""
         cores = counted(self.cores, "core") if self.cores else "cores unknown"
-        return ", ".join(filter(None, (cores, self.circumstances and self.circumstances.of_server)))
+        return _with(cores, self.circumstances.of_server if self.circumstances else "")
 
     @property
     def load(self) -> str:
         """In words, such as `32 users` or `200 requests/s, poisson`, and what else users do."""
         load = f"{self.users} users" if self.rate is None else f"{self.rate:g} requests/s, {self.arrivals}"
-        return ", ".join(filter(None, (load, self.circumstances and self.circumstances.of_users)))
+        return _with(load, self.circumstances.of_users if self.circumstances else "")
+
+
+def _with(words: str, others: str) -> str:
+    return f"{words}, {others}" if others else words
 
 
 Conditions = tuple[str, int, int | None, float | None, Arrivals | None, Connection, Circumstances | None]

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsgilab.experiment import application as applications
 from wsgilab.model import Arrivals, Cell, Circumstances, Comparison, Connection, Run, Server
@@ -146,8 +146,9 @@ def _joined(first: _CellGroup, second: _CellGroup, name: str) -> _CellGroup | No
     values = (*getattr(first, name), *getattr(second, name))
     if name == "loads" and len({load[1:] for load in values}) > 1:
         return None  # a group has users or a rate, and all its rates are spaced alike
-    both: _CellGroup = replace(first, **{name: values})
-    return both if replace(second, **{name: values}) == both else None
+    change: dict[str, Any] = {name: values}
+    both = replace(first, **change)
+    return both if replace(second, **change) == both else None
 
 
 def _short(value: float) -> float:

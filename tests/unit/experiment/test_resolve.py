@@ -140,7 +140,10 @@ def test_a_group_may_say_what_else_holds_while_its_cells_are_measured() -> None:
         during=During(at_s=2, do="reload"),
         quota=0.5,
     )
-    assert cell.load == "2 users, 4 silent connections with half of a request, pauses of 2100 ms, users give up after 50 ms"
+    assert (
+        cell.load
+        == "2 users, 4 silent connections with half of a request, pauses of 2100 ms, users give up after 50 ms"
+    )
     assert cell.on == "1 core, quota 0.5 cores, reload after 2 s"
 
 

@@ -69,6 +69,11 @@ def test_there_is_an_alternative_for_everything_that_is_left_out() -> None:
         "connections: [close, keep-alive]",
         "cores: [1, 2]",
         "cores: all",
+        "idle: 4",
+        "gap_ms: 2100",
+        "abandon_ms: 500",
+        "during: {at_s: 0.2, do: reload}",
+        "quota: 0.5",
         "- {servers: all, workloads: [sleep], users: [16]}",
         f"- {{servers: [{SOME}], workloads: [sleep], rate: [10], arrivals: poisson}}",
     ]

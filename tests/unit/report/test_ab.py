@@ -19,7 +19,7 @@ from wsgilab.analysis.ab import breaches, parse_limit, runs
 from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Observation, Origin, Run, RunsComparison
 from wsgilab.report.ab import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
 from wsgilab.report.ab.yaml import AgainstFile
-from wsgilab.report.yaml import NamedCell
+from wsgilab.report.yaml import CircumstancesKeys, NamedCell
 
 ROOT = Path(__file__).parents[3]
 NASTY = 'a | b <script>alert(1)</script> "q" `rm` *x* [y](z)\n# heading\r\n\x1b[31m| cell |'
@@ -321,7 +321,7 @@ def test_the_document_is_valid_and_has_every_key() -> None:
         Draft202012Validator(schema).validate(document)
         assert document.keys() == AgainstFile.__annotations__.keys()
         for entry in document["cells"]:
-            assert of_a_cell - entry.keys() <= {"rate", "arrivals"}
+            assert of_a_cell - entry.keys() <= {"rate", "arrivals", *CircumstancesKeys.__annotations__}
             assert entry.keys() <= of_a_cell
 
 

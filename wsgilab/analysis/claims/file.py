@@ -49,8 +49,8 @@ class ClaimSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimCell(CircumstancesEntry):
-    """One combination that is measured. The conditions of claims call it by its name."""
+class _Combination:
+    """A cell without what else holds."""
 
     __pydantic_config__: ClassVar = {
         **STRICT,
@@ -72,6 +72,11 @@ class ClaimCell(CircumstancesEntry):
     """`close`: a connection for each request. `keep-alive`: one for each user, kept."""
     cores: Cores = 1
     """To how many cores the server is pinned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimCell(CircumstancesEntry, _Combination):
+    """One combination that is measured. The conditions of claims call it by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
