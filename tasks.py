@@ -4,6 +4,9 @@ import gc
 
 from invoke.collection import Collection
 
+from wsgilab import refuse_windows
+
+refuse_windows()
 # All that is imported stays. To look through it for garbage, again and again, takes a tenth of the start.
 gc.disable()
 from wsgilab.commands.tasks import lab  # noqa: E402

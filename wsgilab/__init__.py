@@ -4,4 +4,14 @@
 import-linter.
 """
 
+import sys
+
 __version__ = "0.1.0"
+
+
+def refuse_windows(system: str = sys.platform) -> None:
+    """End the process, with what to do instead, where it runs on Windows itself: the lab's locks, signals and pipes are POSIX's."""
+    if system == "win32":
+        raise SystemExit(
+            "error: wsgilab does not run on Windows itself; run it in WSL 2, with Docker Desktop's WSL integration (docs/engine.md)"
+        )

@@ -3,9 +3,12 @@
 import gc
 import signal
 
+from wsgilab import refuse_windows
+
 
 def main() -> None:
     """Carry out the tasks that the command line names. Ends the process."""
+    refuse_windows()
     # So that Ctrl-C while all is being imported, when no task can handle it yet, ends it without a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

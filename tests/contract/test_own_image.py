@@ -122,7 +122,7 @@ def runtime(workspace: Workspace) -> Iterator[Runtime]:
 
 @pytest.fixture
 def shop(tmp_path: Path, workspace: Workspace) -> Application:
-    base = choose_runtime(workspace, "compose")[0]._compose.base_image()  # type: ignore[attr-defined]
+    base = choose_runtime(workspace, "compose")[0]._compose.base_image()  # type: ignore[union-attr]
     install = [find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, "--target"]
     # Older than in the lab's own lock, and without what it needs itself.
     subprocess.run([*install, str(tmp_path / "packages"), "--no-deps", "werkzeug==3.0.6"], check=True)

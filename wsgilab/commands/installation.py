@@ -16,7 +16,7 @@ from wsgilab.model.errors import LabError, UsageError
 from wsgilab.report import terminal
 from wsgilab.report.tables import MISSING, slots
 from wsgilab.run import layout
-from wsgilab.run.testbed import all_runtimes, on_each, open_testbeds, read_site
+from wsgilab.run.testbed import all_runtimes, compose_runtime, on_each, open_testbeds, read_site
 from wsgilab.run.workspace import (
     Workspace,
     alone,
@@ -160,7 +160,13 @@ def doctor(workspace: Workspace, site: str | None = None) -> Sequence[Finding]:
     """Whether this machine, or those of a site, can run the lab, and what to do where they cannot. Raises LabError."""
     servers = len(read_catalogue(workspace))
     if (file := _file(site)) is None:
-        return examine(servers=servers, results=workspace.results, ports=workspace.ports)
+        with signals_raise():
+            return examine(
+                servers=servers,
+                results=workspace.results,
+                ports=workspace.ports,
+                runtime=lambda engine: compose_runtime(workspace, engine),
+            )
     with signals_raise(), alone(workspace):
         return examine_site(
             read_site(file),

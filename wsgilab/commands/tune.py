@@ -103,7 +103,7 @@ def _nothing(*_: object) -> Experiment:
 
 def _cores(run: RunOptions, generator_cores: int) -> int:
     """As many as servers may have; of machines that are not looked at yet, one."""
-    if run.site is not None:
+    if run.site is not None or host.cannot_pin():
         return 1
     usable = len(host.usable_cpus())
     return usable if run.share_generator else max(1, usable - generator_cores)

@@ -108,8 +108,8 @@ def _of_machine(examined: ExaminedMachine) -> Iterator[Finding]:
         return
     yield Finding(subject=f"{name}: machine", found=f"{host.cpu}, {host.architecture}, kernel {host.kernel}")
     yield _cores(examined, host)
-    yield _clock(examined)
-    yield _clocksource(examined)
+    yield clock(f"{name}: clock", examined.clock_off_s)
+    yield clocksource(f"{name}: clocksource", examined.clocksource)
 
 
 def _cores(examined: ExaminedMachine, host: Host) -> Finding:
@@ -124,8 +124,14 @@ def _cores(examined: ExaminedMachine, host: Host) -> Finding:
     )
 
 
-def _clock(examined: ExaminedMachine) -> Finding:
-    off_s, subject = examined.clock_off_s, f"{examined.name}: clock"
+def clock_off_s(moment: float, before_s: float, after_s: float) -> float:
+    """How far a wall clock that said `moment` is at least from this machine's, which said `before_s` and `after_s` around it: above
+    zero ahead of it."""
+    return max(0.0, moment - after_s) + min(0.0, moment - before_s)
+
+
+def clock(subject: str, off_s: float) -> Finding:
+    """About a wall clock that is so far ahead of this machine's."""
     if abs(off_s) <= MOST_CLOCK_OFF_S:
         return Finding(subject=subject, found="agrees with this machine's")
     return Finding(
@@ -135,8 +141,8 @@ def _clock(examined: ExaminedMachine) -> Finding:
     )
 
 
-def _clocksource(examined: ExaminedMachine) -> Finding:
-    subject, source = f"{examined.name}: clocksource", examined.clocksource
+def clocksource(subject: str, source: str) -> Finding:
+    """About what a machine's kernel reads its clock from; empty: that is not known."""
     if source in _FAST_CLOCKS or not source:
         return Finding(subject=subject, found=source or "unknown")
     return Finding(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsgilab.doctor.findings import ExaminedMachine, Finding, NetworkPath, judge
+from wsgilab.doctor.findings import ExaminedMachine, Finding, NetworkPath, clock_off_s, judge
 from wsgilab.model import Site, SiteMachine
 from wsgilab.model.errors import LabError
 from wsgilab.runtime.engine import Engine, reach
@@ -63,8 +63,7 @@ def _examine(
         clocksource=facts.clocksource,
         boot=facts.boot,
         engine_id=engine_id,
-        # It was read at some moment between the two.
-        clock_off_s=max(0.0, facts.time - after_s) + min(0.0, facts.time - before_s),
+        clock_off_s=clock_off_s(facts.time, before_s, after_s),
     )
 
     return examined, runtime

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from wsgilab.experiment import running, versions
 from wsgilab.load.client import LinkReading
 from wsgilab.model import Application, Backend, Experiment, LaneRecord, Origin, Run, Server
-from wsgilab.model.errors import StoreError, UsageError
+from wsgilab.model.errors import HostError, StoreError, UsageError
 from wsgilab.results.store import Store, check_writable
 from wsgilab.run import resume, startup
 from wsgilab.run.lane import Lane
@@ -21,6 +21,7 @@ from wsgilab.runtime import versions as of_versions
 from wsgilab.runtime.protocol import SWARM, Say
 from wsgilab.runtime.running import RunningServer
 from wsgilab.runtime.source import locust_folders, recorded_locust
+from wsgilab.system import host
 from wsgilab.system.cpus import Layout
 from wsgilab.web.access import HOST, PORT, choose_port
 
@@ -99,6 +100,10 @@ def prepare(
         }
         catalogue = {**catalogue, **own_servers}
     is_running = not all(each.is_started for each in catalogue.values())
+    if is_running and (why := host.cannot_pin()):
+        raise HostError(
+            f"--url: its users would be processes here, and {why}; --app measures your application in containers"
+        )
     if options.site is not None:
         # The machines of a site are reached by containers, which no other lab of this checkout may sweep away.
         held.enter_context(alone(workspace))

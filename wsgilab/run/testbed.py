@@ -22,12 +22,19 @@ from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.protocol import CLOCK_SERVER, SWARM, Runtime, Say
 from wsgilab.runtime.remote import RemoteHost, RemoteRuntime
 from wsgilab.system import cpus, host, neighbours
+from wsgilab.system.neighbours import CoreUse
 from wsgilab.system.ports import check_enough, port_range
 
 if TYPE_CHECKING:
     from wsgilab.runtime.compose import ComposeRuntime
 
 Done = TypeVar("Done")
+
+OWN_MACHINE = (
+    "servers and users are on the Docker engine's own machine; what takes its cores from outside, as other programs of this "
+    "computer may, is not noticed"
+)
+"""Noted where an engine has a machine of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,9 @@ class Testbed:
     """Of the targets."""
     remote: RemoteRuntime | None = None
     """The runtime, where it is a lane of a site."""
+    elsewhere: "ComposeRuntime | None" = None
+    """The runtime, where its engine has a machine of its own that no site names, such as Docker Desktop's virtual one: servers and
+    swarm are there, and the engine's own containers answer what is asked of it."""
 
     @property
     def machine(self) -> str:
@@ -48,7 +58,9 @@ class Testbed:
     @property
     def usable(self) -> frozenset[int]:
         """The cores of the targets' machine that the lab may use."""
-        return host.usable_cpus() if self.remote is None else self.remote.targets.cpus
+        if self.remote is not None:
+            return self.remote.targets.cpus
+        return host.usable_cpus() if self.elsewhere is None else cpus.parse(self.host.usable_cpus)
 
     def ui_host(self, host: str) -> str:
         """The host at which a web UI for `host` is reached: `host` itself, or the swarm's machine where nothing forwards to this one."""
@@ -83,6 +95,8 @@ class Testbed:
         except cpus.DoesNotFit as error:
             named = f"{self.machine}: " if self.machine else ""
             raise HostError(f"{named}cores: {str(error).replace('--generator-cores', option)}") from None
+        if self.elsewhere is not None:
+            layout = replace(layout, notes=(*layout.notes, OWN_MACHINE))
         spelt = "; ".join(cpus.spell(cores) for cores in layout.servers.values())
         beside = f", backends on {cpus.spell(layout.backends)}" if layout.backends else ""
         if self.remote is None:
@@ -109,6 +123,8 @@ class Testbed:
 
     def own_cpus(self, layout: cpus.Layout) -> frozenset[int] | None:
         """The cores of this machine that the lab itself may use while it measures; None: as it comes."""
+        if self.elsewhere is not None:
+            return None
         if self.remote is None:
             return layout.generator
         servers = frozenset[int]().union(*layout.servers.values())
@@ -119,14 +135,18 @@ class Testbed:
         """Hold the cores against other labs, and say what other programs use of them. Raises HostError where a lab has them."""
         for other in self.runtime.other_labs():
             say(f"Note: {other}; it may disturb this one.")
-        if workspace.share_cores or not self.runtime.is_here():
-            yield
-            return
         cores = layout.generator.union(*layout.servers.values())
-        with neighbours.held(cores | layout.backends):
-            for use in neighbours.look(cores, self.runtime.owns):
-                if use.share > NEIGHBOUR_LIMIT:
-                    say(f"Note: {use}; windows that this disturbs are not compared by speed.")
+        if workspace.share_cores:
+            yield
+        elif self.elsewhere is not None:
+            busy = self.elsewhere.busy(cores, neighbours.LOOK_S)
+            _say_busy([CoreUse(core=core, share=share, who=()) for core, share in busy.items()], say)
+            yield
+        elif self.runtime.is_here():
+            with neighbours.held(cores | layout.backends):
+                _say_busy(neighbours.look(cores, self.runtime.owns), say)
+                yield
+        else:
             yield
 
     def lost(self) -> str | None:
@@ -154,7 +174,7 @@ def open_testbeds(
     if site_file is None:
         chosen, reason = choose_runtime(workspace, runtime)
         say(f"Runtime: {chosen.name} ({reason}).")
-        yield [Testbed(runtime=chosen, host=host.fingerprint())]
+        yield [_without_site(chosen, say)]
         return
     if runtime not in (None, "compose"):
         raise UsageError(f"--runtime {runtime}: a site has Docker engines; leave it out, or leave out --site")
@@ -169,6 +189,24 @@ def open_testbeds(
         _check_alike([hosts[machine.name] for machine in site.targets])
         lanes = [RemoteRuntime(hosts[one.name], [hosts[each.name] for each in others]) for one, others in site.lanes]
         yield [Testbed(runtime=lane, host=lane.targets.host, remote=lane) for lane in lanes]
+
+
+def _without_site(chosen: "ComposeRuntime | LocalRuntime", say: Say) -> Testbed:
+    """This machine in that runtime, or its engine's, where that is another."""
+    if isinstance(chosen, LocalRuntime) or (machine := chosen.elsewhere) is None:
+        return Testbed(runtime=chosen, host=host.fingerprint())
+    there = machine.host
+    say(
+        f"The engine has a machine of its own: {there.cpu}, {there.architecture}, cores {there.usable_cpus}, {there.memory_bytes / 2**30:.1f} GiB, kernel "
+        f"{there.kernel}. Servers and users are there."
+    )
+    return Testbed(runtime=chosen, host=there, elsewhere=chosen)
+
+
+def _say_busy(uses: Sequence[CoreUse], say: Say) -> None:
+    for use in uses:
+        if use.share > NEIGHBOUR_LIMIT:
+            say(f"Note: {use}; windows that this disturbs are not compared by speed.")
 
 
 @contextlib.contextmanager
@@ -269,18 +307,26 @@ def _check_alike(targets: Sequence[RemoteHost]) -> None:
 RUNTIMES = ("compose", "local")
 
 
-def choose_runtime(workspace: Workspace, wanted: str | None) -> tuple[Runtime, str]:
-    """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers."""
+def choose_runtime(workspace: Workspace, wanted: str | None) -> "tuple[ComposeRuntime | LocalRuntime, str]":
+    """The runtime, and why that one. `wanted` is `compose`, `local`, or None for compose where an engine answers.
+
+    Raises LabError where there is none: processes are pinned on Linux alone."""
     if workspace.ports:
         port_range(workspace.ports)
     if wanted not in (None, *RUNTIMES):
         raise UsageError(f"--runtime: {unknown('runtime', str(wanted), RUNTIMES)}")
+    why = host.cannot_pin()
     if wanted == "local":
+        if why:
+            raise HostError(f"--runtime local: {why}; {host.IN_CONTAINERS}")
         return LocalRuntime(workspace.project, workspace.state, workspace.lab_id, workspace.ports), "as asked"
     found = engines.find()
     if isinstance(found, NoEngine):
         if wanted == "compose":
-            raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}, or use --runtime local")
+            otherwise = "" if why else ", or use --runtime local"
+            raise EngineError(f"--runtime compose: {found.reason}; {found.remedy}{otherwise}")
+        if why:
+            raise EngineError(f"{found.reason}; {found.remedy} ({why})")
         return LocalRuntime(workspace.project, workspace.state, workspace.lab_id, workspace.ports), found.reason
     runtime = compose_runtime(workspace, found)
     answers = f"Docker Engine {found.version} with Compose {found.compose} answers at {found.address}"
@@ -302,6 +348,7 @@ def compose_runtime(
 
 def all_runtimes(workspace: Workspace) -> Iterator[Runtime]:
     """Every runtime that something may have been started in."""
-    yield choose_runtime(workspace, "local")[0]
+    if not host.cannot_pin():
+        yield choose_runtime(workspace, "local")[0]
     if isinstance(found := engines.find(), Engine):
         yield compose_runtime(workspace, found)

@@ -1,7 +1,7 @@
 """The clock server's container on a machine of a site: run once for one answer, or kept up for other machines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from wsgilab.runtime.command import CONFINED, Compose
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.protocol import CLOCK_SERVER
 from wsgilab.runtime.removal import LAB_LABEL, PROJECT_LABEL, SERVICE_LABEL, containers_of
+from wsgilab.system import cpus
 from wsgilab.system.ports import bracketed
 from wsgilab.system.process import Finished
 
@@ -55,19 +56,30 @@ def build(compose: Compose) -> None:
 
 def facts(compose: Compose, project: str) -> MachineFacts:
     """The facts of the machine that the engine runs on. Raises EngineError."""
+    return _answer(_asked(compose, project, "host"), TypeAdapter(MachineFacts))
+
+
+def busy(compose: Compose, project: str, cores: Collection[int], seconds: float) -> Mapping[int, float]:
+    """As `host.busy`, of cores of the machine that the engine runs on. Raises EngineError."""
+    words = ("busy", cpus.spell(cores), f"{seconds:g}")
+    return _answer(_asked(compose, project, *words), TypeAdapter(dict[int, float]))
+
+
+def _asked(compose: Compose, project: str, *words: str) -> Finished:
+    """What a clock server prints that is called with `words`, in a container that is nobody's but its own."""
     # Not by Compose: it would first make a network, which takes longer than the answer, and for which there is no use.
     with engine_errors():
         container = compose.client.containers.create(
             compose.image(CLOCK_SERVER),
-            [*_MODULE, "host"],
+            [*_MODULE, *words],
             labels={LAB_LABEL: compose.lab_id, PROJECT_LABEL: project, SERVICE_LABEL: CLOCK_SERVER},
-            name=f"{project}-facts",
+            name=f"{project}-{words[0]}",
             **CONFINED,
         )
         container.start()
         code = container.wait(timeout=_ONCE_S)["StatusCode"]
         stdout, stderr = (container.logs(stdout=out, stderr=not out).decode(errors="replace") for out in (True, False))
-    return _answer(Finished(code=code, stdout=stdout, stderr=stderr), TypeAdapter(MachineFacts))
+    return Finished(code=code, stdout=stdout, stderr=stderr)
 
 
 def probe(compose: Compose, project: str, host: str, port: int) -> Probed:

@@ -1,6 +1,7 @@
 """The runtime `compose`: the catalogue's services and the backends as containers, by Docker Compose."""
 
 import contextlib
+import functools
 import itertools
 import re
 import socket
@@ -40,6 +41,7 @@ from wsgilab.runtime.removal import LAB_LABEL, containers_of, remove, torn_down
 from wsgilab.runtime.starting import bring_up, wait_until_ready
 from wsgilab.system import cpus as cpusets
 from wsgilab.system import process
+from wsgilab.system.host import boot_id, cannot_pin
 from wsgilab.system.ports import bracketed, check_free, taken
 from wsgilab.system.process import Finished, JsonChannel
 
@@ -122,6 +124,21 @@ class ComposeRuntime:
         with self._clock_server_project() as project:
             return clock_servers.facts(self._compose, project)
 
+    def busy(self, cores: Collection[int], seconds: float) -> Mapping[int, float]:
+        """How busy cores of the engine's machine are in so many seconds from now; after `facts`. Raises EngineError."""
+        with self._clock_server_project() as project:
+            return clock_servers.busy(self._compose, project, cores, seconds)
+
+    @functools.cached_property
+    def elsewhere(self) -> MachineFacts | None:
+        """What machine the engine runs on, where that has a kernel of its own and no site names it, such as the virtual machine of
+        Docker Desktop; None where it runs on this very machine. Raises BuildError and EngineError."""
+        if self._machine is not None or self.is_here():
+            return None
+        found = self.facts()
+        # An engine of this kernel may have another name: where the lab itself is in a container, or in WSL.
+        return None if found.boot and found.boot == boot_id() else found
+
     def probe(self, host: str, port: int) -> Probed:
         """Measure the network from the engine's machine to a clock server elsewhere. Raises EngineError."""
         with self._clock_server_project() as project:
@@ -192,12 +209,16 @@ class ComposeRuntime:
         start_s = max((each.start_s for each in installed), default=None)
         prepare_s = max((each.prepare_s for each in installed), default=0.0)
         address = None if self._machine is None else self._machine.address
+        asks_inside = address is not None or self.elsewhere is not None
         fleet: dict[str, ContainerTarget] = {}
 
         def begin(some: Collection[Server]) -> Collection[ContainerTarget]:
             names = [each.name for each in some]
             containers = self._bring_up(project, self._compose.server_files, names, cpus)
-            new = [ContainerTarget(each, cpus, containers[each.name], network, address, start_s) for each in some]
+            new = [
+                ContainerTarget(each, cpus, containers[each.name], network, address, start_s, asks_inside=asks_inside)
+                for each in some
+            ]
             fleet.update(zip(names, new, strict=True))
             return new
 
@@ -332,7 +353,7 @@ class ComposeRuntime:
     # --- beside others
 
     def is_here(self) -> bool:
-        if self._machine is not None:
+        if self._machine is not None or cannot_pin():
             return False
         with engine_errors():
             return bool(self._client.info()["Name"] == socket.gethostname())

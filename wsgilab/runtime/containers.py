@@ -195,12 +195,16 @@ class ContainerTarget(RunningContainer):
         network: str,
         address: str | None = None,
         start_s: float | None = None,
+        *,
+        asks_inside: bool = False,
     ) -> None:
-        """`address`: its machine's, where the swarm runs on other machines; else both are connected to `network`."""
+        """`address`: its machine's, where the swarm runs on other machines; else both are connected to `network`. `asks_inside`:
+        whether this machine may not reach what is published, so that the container itself is asked."""
         self.server = server
         self.base_url = self.published_url = ""
         self._network = network
         self._address = address
+        self._asks_inside = asks_inside
         super().__init__(server.name, cpus, PORT, container, start_s)
 
     def _locate(self, settings: Mapping[str, Any]) -> None:
@@ -218,9 +222,8 @@ class ContainerTarget(RunningContainer):
         self.published_url = http_url(published["HostIp"], published["HostPort"])
 
     def fetch(self, page: str) -> str:
-        if self._address is None:
+        if not self._asks_inside:
             return fetched(self.published_url + page)
-        # Run on its own machine: this one may not be able to reach it.
         with engine_errors(), self._alive():
             code, output = self._container.exec_run(["python", "-c", _FETCH, http_url("127.0.0.1", PORT) + page])
         text = str(output.decode(errors="replace")).strip()

@@ -108,7 +108,7 @@ def find() -> Engine | NoEngine:
     if not version:
         return NoEngine(
             reason=f"no Docker engine answers at {address or 'the current context'}",
-            remedy="start it (systemctl start docker), or point DOCKER_HOST or docker context at one that runs",
+            remedy="start it (Docker Desktop, or systemctl start docker), or point DOCKER_HOST or docker context at one that runs",
         )
     if _too_old(version):
         return NoEngine(reason=_too_old(version), remedy="install a newer Docker Engine")

@@ -36,7 +36,7 @@ from wsgilab.session import state_file
 from wsgilab.session.spec import SessionSpec
 from wsgilab.session.state_file import SessionState
 from wsgilab.session.supervisor import Supervisor
-from wsgilab.system import cpus, process
+from wsgilab.system import cpus, ports, process
 from wsgilab.web.access import new_password
 from wsgilab.web.client import LabUI
 
@@ -157,7 +157,15 @@ def _serve(
                 run, started.targets, watching=False, names=names, password=state.password, folders=folders
             ):
                 _say_text(note)
-            supervisor = Supervisor(started.fleets[spec.cores], started.backends, ui, state, spec.workspace.state)
+            supervisor = Supervisor(
+                started.fleets[spec.cores],
+                started.backends,
+                ui,
+                state,
+                spec.workspace.state,
+                # What forwards to an engine's own machine accepts any connection, or there is nothing that does.
+                listens=ports.listens if testbed.elsewhere is None else lambda _: True,
+            )
             signal.signal(START_AGAIN, supervisor.ask)
             signal.signal(LOOK, supervisor.ask_to_look)
             supervisor.write()

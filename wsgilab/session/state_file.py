@@ -19,7 +19,7 @@ from wsgilab.model import STRICT, Application, RuntimeName
 from wsgilab.model.errors import StoreError
 from wsgilab.model.text import called
 from wsgilab.system import process
-from wsgilab.system.host import boot_id
+from wsgilab.system.host import boot_id, cannot_pin
 from wsgilab.web.access import ui_url
 
 FILE = "up.json"
@@ -120,12 +120,25 @@ class SessionState:
 
 
 def started_ticks(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5)."""
+    """When a process was started, in clock ticks since boot; None where it has ended. Fields 3 and 22 of proc(5).
+
+    Where there is no /proc, in hundredths of a second since 1970.
+    """
+    if cannot_pin():
+        return _started_by_psutil(pid)
     try:
         state, *fields = process.stat(pid)
     except OSError:
         return None
     return None if state in ("Z", "X") else int(fields[18])
+
+
+def _started_by_psutil(pid: int) -> int | None:
+    try:
+        found = psutil.Process(pid)
+        return None if found.status() == psutil.STATUS_ZOMBIE else round(found.create_time() * 100)
+    except psutil.Error:
+        return None
 
 
 def read(state: Path) -> SessionState | None:

@@ -5,7 +5,8 @@ import functools
 import os
 import platform
 import statistics
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,13 +19,22 @@ from wsgilab.system import cpus
 LAB_PACKAGES = ("docker", "invoke", "pyyaml", "psutil", "rich", "pydantic", "hdrhistogram", "uv")
 
 
+def cannot_pin() -> str | None:
+    """Why processes cannot be kept on cores of their own here, as a sentence without its end; None where they can: on Linux."""
+    if hasattr(os, "sched_getaffinity"):
+        return None
+    system = platform.system()
+    return f"{'macOS' if system == 'Darwin' else system} cannot keep processes on cores of their own, as Linux can"
+
+
+IN_CONTAINERS = "measure in containers: start Docker Desktop, or another Docker engine"
+"""What to do where `cannot_pin`."""
+
+
 def usable_cpus() -> frozenset[int]:
-    """The logical cores that this process may use: not all that the machine has."""
-    if not hasattr(os, "sched_getaffinity"):
-        raise HostError(
-            f"{platform.system()} cannot pin processes to cores, which the lab depends on; run it on Linux, "
-            "or in a Linux virtual machine"
-        )
+    """The logical cores that this process may use: not all that the machine has. Raises HostError where `cannot_pin`."""
+    if why := cannot_pin():
+        raise HostError(f"{why}; {IN_CONTAINERS}")
     return frozenset(os.sched_getaffinity(0))
 
 
@@ -171,6 +181,14 @@ def idle_s(cores: Collection[int]) -> float:
     is_timed = any(each.irq for each in found)
     ticks = sum(each.idle + each.iowait + (each.irq + each.softirq if is_timed else 0) for each in found)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def busy(cores: Collection[int], seconds: float, sleep: Callable[[float], None] = time.sleep) -> dict[int, float]:
+    """Core -> the share of it that programs used in so many seconds from now, or that a hypervisor took away; 1.0 is all of it."""
+    idle_before_s, began_s = {core: idle_s([core]) for core in sorted(cores)}, time.monotonic()
+    sleep(seconds)
+    passed_s = time.monotonic() - began_s
+    return {core: max(0.0, 1 - (idle_s([core]) - before_s) / passed_s) for core, before_s in idle_before_s.items()}
 
 
 def used_s(cores: Collection[int]) -> float | None:

@@ -123,10 +123,8 @@ def look(
     cores: Collection[int], owns: Owns, seconds: float = LOOK_S, sleep: Callable[[float], None] = time.sleep
 ) -> Sequence[CoreUse]:
     """Watch `cores` for a while, with nothing of this lab at work. Raises OSError where the kernel does not count it."""
-    before, idle_s, began_s = snapshot(), {core: host.idle_s([core]) for core in cores}, time.monotonic()
-    sleep(seconds)
-    passed_s = time.monotonic() - began_s
-    shares = {core: max(0.0, 1 - (host.idle_s([core]) - idle_s[core]) / passed_s) for core in sorted(cores)}
+    before = snapshot()
+    shares = host.busy(cores, seconds, sleep)
     after = snapshot()
     return [
         CoreUse(core=core, share=share, who=programs(before, after, [core], owns)) for core, share in shares.items()

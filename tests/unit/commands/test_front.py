@@ -386,3 +386,13 @@ def test_output_that_is_read_is_whole(tmp_path: Path) -> None:
         text.write("säid\n")
     assert os.read(read, 100) == "säid\n".encode()
     os.close(read)
+
+
+@pytest.mark.parametrize("entry", ["import tasks", "from wsgilab.__main__ import main; main()"])
+def test_on_windows_itself_it_ends_in_one_line_before_anything_is_missing(entry: str) -> None:
+    code = f"import sys; import invoke.collection; sys.platform = 'win32'; sys.modules['fcntl'] = None; {entry}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=commands.PROJECT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"error: wsgilab does not run on Windows itself; run it in WSL 2, .*\n", ended.stderr)

@@ -1,12 +1,17 @@
 """What the doctor finds, and that every finding that is not well has its remedy."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from wsgilab import doctor
+from wsgilab import doctor, testing
+from wsgilab.model.errors import EngineError
 from wsgilab.runtime import engine
+from wsgilab.runtime.clock_servers import MachineFacts
 from wsgilab.runtime.engine import Endpoint, Engine, NoEngine
 from wsgilab.system import neighbours
 
@@ -19,13 +24,37 @@ ENGINE = Engine(
 )
 
 
+THERE = MachineFacts(host=testing.run().host, time=0.0, clocksource="hpet", boot="another")
+
+
+@dataclass(kw_only=True)
+class FakeRuntime:
+    """That of an engine whose machine is another, if it is."""
+
+    elsewhere: MachineFacts | None
+
+    def facts(self) -> MachineFacts:
+        assert self.elsewhere is not None
+        return self.elsewhere
+
+    def busy(self, cores: Collection[int], _: float) -> Mapping[int, float]:
+        return {core: core * 0.9 for core in cores}
+
+
 def examined(
-    monkeypatch: pytest.MonkeyPatch, results: Path, found: Engine | NoEngine, ports: str = ""
+    monkeypatch: pytest.MonkeyPatch,
+    results: Path,
+    found: Engine | NoEngine,
+    ports: str = "",
+    elsewhere: MachineFacts | None = None,
 ) -> dict[str, str]:
     """Subject -> remedy; empty where all is well."""
     monkeypatch.setattr(engine, "find", lambda: found)
     monkeypatch.setattr(neighbours, "look", partial(neighbours.look, seconds=0.05))
-    return {each.subject: each.remedy for each in doctor.examine(servers=3, results=results, ports=ports)}
+    findings = doctor.examine(
+        servers=3, results=results, ports=ports, runtime=lambda _: cast("Any", FakeRuntime(elsewhere=elsewhere))
+    )
+    return {each.subject: each.remedy for each in findings}
 
 
 def test_a_machine_in_order_needs_no_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -41,3 +70,36 @@ def test_what_is_missing_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch
     assert remedies["engine"] == "install Docker Engine; till then --runtime local"
     assert "3 ports are needed" in remedies["ports"]
     assert "make the folder writable" in remedies["results"]
+
+
+@pytest.mark.usefixtures("not_linux")
+def test_an_engine_with_a_machine_of_its_own_is_asked_about_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remedies = examined(monkeypatch, tmp_path, ENGINE, elsewhere=THERE)
+
+    assert {"engine", "machine", "cores", "layout"} <= {subject for subject, remedy in remedies.items() if not remedy}
+    # Its clock says 1970 and is slow to read, and its core 1 is busy.
+    assert {"clock", "clocksource", "neighbours"} == {subject for subject, remedy in remedies.items() if remedy}
+
+
+@pytest.mark.usefixtures("not_linux")
+def test_without_an_engine_such_a_system_lacks_what_only_containers_bring(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remedies = examined(monkeypatch, tmp_path, NoEngine(reason="no docker client on PATH", remedy="install Docker"))
+
+    assert {subject: remedy for subject, remedy in remedies.items() if remedy} == {
+        "engine": "install Docker",
+        "cores": "measure in containers: start Docker Desktop, or another Docker engine",
+    }
+
+
+def test_an_engine_that_does_not_answer_about_its_machine_has_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(_: FakeRuntime) -> None:
+        raise EngineError("the Docker engine stopped answering; see that it runs")
+
+    monkeypatch.setattr(FakeRuntime, "elsewhere", property(refuse, lambda *_: None), raising=False)
+    assert examined(monkeypatch, tmp_path, ENGINE)["machine"] == "see that it runs"

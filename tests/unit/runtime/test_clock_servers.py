@@ -106,3 +106,10 @@ def test_what_machine_it_is_is_asked_for_by_a_confined_container_that_goes_with_
 def test_a_clock_server_that_says_something_else_is_an_error(stdout: str) -> None:
     with pytest.raises(EngineError, match="the clock server"):
         clock_servers.facts(compose(139, stdout=stdout), "project")
+
+
+def test_how_busy_cores_are_is_asked_of_their_machine() -> None:
+    asked = compose(0, stdout='{"0": 0.25, "3": 1.0}\n')
+    assert clock_servers.busy(asked, "project", [3, 0], 2.0) == {0: 0.25, 3: 1.0}
+    assert asked.created["command"][-3:] == ["busy", "0,3", "2"]
+    assert asked.created["name"] != "project-host"

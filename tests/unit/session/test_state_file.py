@@ -97,3 +97,14 @@ def test_a_process_may_be_called_anything() -> None:
 def test_the_address_of_the_web_ui() -> None:
     assert ui_url("127.0.0.1", 8089) == "http://127.0.0.1:8089/?tab=lab"
     assert ui_url("::1", 80) == "http://[::1]:80/?tab=lab"
+
+
+@pytest.mark.usefixtures("not_linux")
+def test_without_proc_the_daemon_is_known_by_when_it_was_started() -> None:
+    assert own().is_alive()
+    assert not own(started_ticks=own().started_ticks + 1).is_alive()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as somebody:
+        ticks = state_file.started_ticks(somebody.pid)
+        assert ticks is not None
+        assert own(pid=somebody.pid, started_ticks=ticks).signal(signal.SIGKILL)
+    assert state_file.started_ticks(somebody.pid) is None

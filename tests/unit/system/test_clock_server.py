@@ -334,6 +334,14 @@ def test_it_tells_what_its_machine_is() -> None:
     assert told["host"]["siblings"]
 
 
+def test_it_tells_how_busy_cores_are() -> None:
+    ended = command("busy", "0", "0.1")
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout).keys() == {"0"}
+    assert 0 <= json.loads(ended.stdout)["0"] <= 1
+
+
 def test_it_is_served_and_probed_as_containers_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
