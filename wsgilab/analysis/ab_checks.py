@@ -1,8 +1,10 @@
 """What two runs say of each figure where a limit is set, and whether they could have shown a difference at all. Pure."""
 
+import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from wsgilab.analysis.ab import breaches
@@ -31,8 +33,11 @@ def parse_need(text: str) -> float:
     return share
 
 
-def checks(comparison: RunsComparison, limit: Limit | None, need: float | None) -> Sequence[LimitCheck]:
-    """One for the speed of each cell of either run, and one for its cost where that is compared or the limit is of it.
+def checks(
+    comparison: RunsComparison, limit: Limit | None, need: float | None, absent: Collection[str] = ()
+) -> Sequence[LimitCheck]:
+    """One for the speed of each cell of either run, and one for its cost where that is compared or the limit is of it. `absent` are
+    servers that were asked for, and of which there is no cell: as if one run alone had theirs.
 
     `breached`: the cell is one of `breaches`. `inconclusive`, with a `need`: it could not have shown a difference of that
     share, either way, because its interval is too wide, a gate is broken, it was not compared, only one run has it, or A
@@ -67,6 +72,18 @@ def checks(comparison: RunsComparison, limit: Limit | None, need: float | None) 
             )
             for cell in cells
         ]
+    outcome, because = _could("it is not up in both versions; see above which was left out, and why", need)
+    under = {each.cell.conditions: each.cell for each in comparison.cells}
+    for one, server in itertools.product(under.values(), absent):
+        found.append(
+            LimitCheck(
+                cell=replace(one, server=server),
+                figure="cost" if is_cost else metric_of(one),
+                of_both=None,
+                outcome=outcome,
+                because=because,
+            )
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """`lab.compare`: two stored runs held against each other, printed as what reads it wants it, with a limit or a need or neither."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -48,11 +48,16 @@ def compare_runs(
             a, b = Store.find(workspace.results, first), Store.find(workspace.results, second)
             return _compare(a, b, limit, least, form, console, environment)
         except LabError as error:
-            if form != GITHUB:
-                raise
-            from wsgilab.report.ab.github import harmless
+            raise as_printed(error, form) from None
 
-            raise type(error)(harmless(error.message), detail=harmless(error.detail)) from None
+
+def as_printed(error: LabError, form: str) -> LabError:
+    """An error as its message may stand in a log that is read for commands."""
+    if form != GITHUB:
+        return error
+    from wsgilab.report.ab.github import harmless
+
+    return type(error)(harmless(error.message), detail=harmless(error.detail))
 
 
 def _compare(
@@ -71,7 +76,7 @@ def _compare(
     try:
         found = compare_two(*read)
     except SpecError as error:
-        _print_nothing(error.message, form, console, environment)
+        print_nothing(error.message, form, console, environment)
         if need is None:
             raise
         raise Inconclusive(f"{words.need_option(need)}: {error.message}") from None
@@ -94,15 +99,17 @@ def judge(
     *,
     form: str = TERMINAL,
     environment: Mapping[str, str] = os.environ,
+    absent: Collection[str] = (),
 ) -> None:
     """Print what a limit and a need say of two runs, or of two versions in one run: as one of FORMATS, which on a terminal is a few lines below their tables.
 
-    Raises LimitBreached or Inconclusive where one of them is not kept.
+    `absent` are servers that were asked for, and are not up in both versions. Raises LimitBreached or Inconclusive where one of
+    the two is not kept.
     """
     from wsgilab.report.ab import checks as words
     from wsgilab.report.ab import github, junit, outcome
 
-    checked = checks(found, limit, need)
+    checked = checks(found, limit, need, absent)
     failure = words.failure(checked, limit, need)
     if form == JUNIT:
         _out(console, junit.runs_junit(found, checked, limit, need))
@@ -120,12 +127,14 @@ def judge(
         raise kind(failure, detail="\n".join(words.lines(found, checked, limit)))
 
 
-def _print_nothing(reason: str, form: str, console: Console, environment: Mapping[str, str]) -> None:
+def print_nothing(
+    reason: str, form: str, console: Console, environment: Mapping[str, str] = os.environ, *, task: str = "lab.compare"
+) -> None:
     """What a reader of the format gets where the two cannot be compared; on a terminal the error alone."""
     from wsgilab.report.ab import github, junit
 
     if form == JUNIT:
-        _out(console, junit.nothing_junit(reason))
+        _out(console, junit.nothing_junit(reason, task))
     elif form == GITHUB:
         _out(console, github.nothing_annotated(reason))
         _summarize(github.nothing_summarized(reason), console, environment)

@@ -17,7 +17,7 @@ from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Application, Comparison, Experiment, Run, Server
-from wsgilab.model.errors import Inconclusive, UsageError
+from wsgilab.model.errors import LabError, UsageError
 from wsgilab.model.text import called
 from wsgilab.report import terminal
 from wsgilab.report.claims import claims_md, claims_yaml
@@ -39,27 +39,41 @@ RESUMED = ("resume", "runtime", "site", "watch", "port", "verbose")
 
 
 def run(
-    options: RunOptions, console: Console, workspace: Workspace, fail_on: str | None = None, need: str | None = None
+    options: RunOptions,
+    console: Console,
+    workspace: Workspace,
+    fail_on: str | None = None,
+    need: str | None = None,
+    *,
+    form: str = compared.TERMINAL,
+    environment: Mapping[str, str] = os.environ,
 ) -> Comparison:
     """Carry out an experiment, or go on with one; write its comparison, and print it.
 
     Whatever ends it early, what was measured by then is compared. Raises LabError or Interrupted; of two versions of an application
     LimitBreached, where `fail_on`, such as `slower=5%`, is, and Inconclusive, where a cell could not have shown `need`, such as `5%`.
+    These are printed as `form`, one of `compared.FORMATS`; with another than the first, all else goes to the standard error.
     """
+    check_known([form], compared.FORMATS, "--format", "format")
     if options.resume is not None and options.others(RESUMED):
         raise UsageError(
             f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
         )
     limit = None if fail_on is None else parse_limit(fail_on)
     least = None if need is None else parse_need(need)
-    asked = [f"--{name} {text}" for name, text in (("fail-on", fail_on), ("need", need)) if text is not None]
+    other = None if form == compared.TERMINAL else form
+    of_versions = (("fail-on", fail_on), ("need", need), ("format", other))
+    asked = [f"--{name} {text}" for name, text in of_versions if text is not None]
     if asked and not _has_versions(options, workspace):
         raise UsageError(
-            f"{asked[0]}: judges two versions of an application; name the other with --against, or have "
+            f"{asked[0]}: is for two versions of an application; name the other with --against, or have "
             f"{called('lab.compare')} judge two runs"
         )
     if options.url is not None:
         return _run_url(options, console, workspace)
+    printed = console
+    if other is not None:
+        console = Console(stderr=True, width=console.width)
 
     def choose(catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
         experiment = _experiment(options, catalogue, testbed)
@@ -67,14 +81,18 @@ def run(
 
     conclude = functools.partial(stored.conclude, verbose=options.verbose)
     rows = _with_rows(options, with_catalogue(workspace, options.catalogue))
-    found = runner.run(options, choose, conclude, console, rows)
+    try:
+        found = runner.run(options, choose, conclude, console, rows)
+    except LabError as error:
+        compared.print_nothing(error.message, form, printed, environment, task="lab.run")
+        raise compared.as_printed(error, form) from None
     if found.versions is not None and asked:
-        compared.judge(found.versions, limit, least, console)
         measured = {cell.cell.server for cell in found.versions.cells}
-        if least is not None and (lacking := [name for name in options.servers if name not in measured]):
-            raise Inconclusive(
-                f"{asked[-1]}: {', '.join(lacking)} of --servers is not up in both versions; see above which was left out, and why"
-            )
+        absent = [name for name in options.servers if name not in measured]
+        try:
+            compared.judge(found.versions, limit, least, printed, form=form, environment=environment, absent=absent)
+        except LabError as error:
+            raise compared.as_printed(error, form) from None
     return found
 
 

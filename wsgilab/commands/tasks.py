@@ -78,6 +78,7 @@ def build(
         "against": "compare your application with itself at this git revision, or as another application file has it, in the same run",
         "fail-on": "with --against: exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or cost=5%, faster=, different=)",
         "need": "with --against: exit with 5 where a cell could not have shown a difference of that much, such as 5%",
+        "format": f"with --against: what is printed of the versions: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
         "url": "measure a server of your own that runs already, such as http://127.0.0.1:5000",
         "runtime": "compose or local (default: compose where an engine answers)",
         "site": SITE_HELP,
@@ -107,6 +108,7 @@ def run(
     against: str | None = None,
     fail_on: str | None = None,
     need: str | None = None,
+    format: str = "terminal",  # noqa: A002 - the name of the option
     url: str | None = None,
     catalogue: str | None = None,
     runtime: str | None = None,
@@ -151,7 +153,8 @@ def run(
         port=number(port, "--port"),
         verbose=verbose,
     )
-    raise_for_failed(commands.run(options, commands.console(), commands.workspace(), fail_on, need), site)
+    found = commands.run(options, commands.console(), commands.workspace(), fail_on, need, form=format)
+    raise_for_failed(found, site)
 
 
 @task(help={"format": f"what is printed: {', '.join(commands.LISTED_FORMATS)} (default: terminal)"})

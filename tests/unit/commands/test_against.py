@@ -1,6 +1,7 @@
 """`lab.run --against`: what is compared with what, as the command line and a repository have it."""
 
 import io
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from wsgilab import commands, testing
 from wsgilab.analysis import versions
 from wsgilab.commands import RunOptions, against
 from wsgilab.experiment import application as applications
-from wsgilab.model import ApplicationSettings, Experiment
+from wsgilab.model import ApplicationSettings, Comparison, Experiment
 from wsgilab.model.application import Version
-from wsgilab.model.errors import Inconclusive, LabError, SpecError, UsageError
+from wsgilab.model.errors import Inconclusive, LabError, SpecError, TargetError, UsageError
 from wsgilab.run import runner
 from wsgilab.run.workspace import read_file
 
@@ -117,7 +118,7 @@ def test_what_the_other_application_file_has_wrong_is_said_with_its_revision(sho
         (
             {"app": "a:b"},
             "slower=5%",
-            "--fail-on slower=5%: judges two versions of an application; name the other with",
+            "--fail-on slower=5%: is for two versions of an application; name the other with",
         ),
         ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different or cost"),
     ],
@@ -153,7 +154,11 @@ def test_an_applications_code_may_be_elsewhere_than_its_file(
         ({"need": "50%"}, None, "--need 50%: each of 2 cells could have shown it"),
         ({"need": "1.1%"}, Inconclusive, "--need 1.1%: 2 of 2 cells could not have shown it"),
         ({"fail_on": "slower=1%", "need": "50%"}, None, "--fail-on slower=1%: a difference of"),
-        ({"need": "50%", "servers": ("one", "three")}, Inconclusive, "three of --servers is not up in both versions"),
+        (
+            {"need": "50%", "servers": ("one", "three")},
+            Inconclusive,
+            "three: orders, 32 users, 1 core, connection: close: it is not up",
+        ),
         ({"fail_on": "slower=50%", "servers": ("one", "three")}, None, "--fail-on slower=50%"),
     ],
 )
@@ -165,18 +170,83 @@ def test_two_versions_are_judged_by_what_they_could_have_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And a server that was asked for and left out is no success."""
-    made = two_versions.made()
-    comparison = versions.whole(made, two_versions.observed(made, {}))
-    monkeypatch.setattr(runner, "run", lambda *_: comparison)
-    options = RunOptions(task="lab.run", app="shop.yaml", against="v1", servers=asked.pop("servers", ()))
-    file = io.StringIO()
-    error: LabError | None = None
-    try:
-        commands.run(
-            options, Console(file=file, width=300), commands.workspace({"LAB_RESULTS": str(tmp_path)}), **asked
-        )
-    except LabError as raised:
-        error = raised
+    printed, error = judged(tmp_path, monkeypatch, **asked)
 
     assert type(error) is (kind or type(None))
-    assert said in file.getvalue() + str(error)
+    assert said in f"{printed}{error}{error.detail if error else ''}"
+
+
+def judged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: LabError | None = None, **asked: Any
+) -> tuple[str, LabError | None]:
+    """What `lab.run --against` prints of a run of two versions, and how it ends. `error`: what the run itself ends with."""
+    made = two_versions.made()
+
+    def run(_: RunOptions, __: object, ___: object, console: Console, ____: object) -> Comparison:
+        console.print("12 of 12 trials")
+        if error is not None:
+            raise error
+        return versions.whole(made, two_versions.observed(made, {}))
+
+    monkeypatch.setattr(runner, "run", run)
+    options = RunOptions(task="lab.run", app="shop.yaml", against="v1", servers=asked.pop("servers", ()))
+    file, workspace = io.StringIO(), commands.workspace({"LAB_RESULTS": str(folder)})
+    try:
+        commands.run(options, Console(file=file, width=300), workspace, **{"environment": {}, **asked})
+    except LabError as raised:
+        return file.getvalue(), raised
+    return file.getvalue(), None
+
+
+def test_in_a_format_for_programs_nothing_else_is_on_the_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = ("one", "three")
+    printed, error = judged(tmp_path, monkeypatch, form="junit", need="50%", servers=servers)
+    (suite,) = ET.fromstring(printed)
+
+    assert isinstance(error, Inconclusive)
+    assert suite.get("name") == "lab.run trial-run"
+    assert {each.get("name"): each.get("value") for each in suite.iter("property")} == {
+        "A": "v1",
+        "B": "HEAD",
+        "limit": "",
+        "need": "--need 50%",
+    }
+    failed = [case.get("classname") for case in suite.iter("testcase") if case.find("error") is not None]
+    assert failed == ["wsgilab.three"]
+    assert capsys.readouterr().err == "12 of 12 trials\n"
+
+
+def test_github_gets_annotations_and_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    environment = {"GITHUB_STEP_SUMMARY": str(summary)}
+    printed, error = judged(tmp_path, monkeypatch, form="github", fail_on="different=5%", environment=environment)
+
+    assert error is None
+    assert printed.startswith("::notice title=shop.wsgi%3Aapp%3A v1 (A) and HEAD (B)::")
+    assert "What differs between the two versions" in summary.read_text()
+
+
+@pytest.mark.parametrize(
+    ("form", "said"), [("junit", 'errors="1"'), ("github", "::error title=Nothing was compared::")]
+)
+def test_a_run_that_fails_is_an_error_there_too(
+    form: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed, error = judged(tmp_path, monkeypatch, TargetError("it ended: ##[error]no"), form=form, need="5%")
+
+    assert said in printed
+    assert "it ended" in printed
+    assert type(error) is TargetError
+    assert ("##[" in str(error)) == (form == "junit")
+
+
+def test_a_format_that_there_is_not_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed, error = judged(tmp_path, monkeypatch, form="junt")
+
+    assert isinstance(error, UsageError)
+    assert str(error) == "--format: unknown format 'junt'; did you mean junit?"
+    assert printed == ""

@@ -105,7 +105,8 @@ def _tables(comparison: RunsComparison) -> Iterable[str]:
         yield ""
         yield from (f"- {escape(cell)}" for cell in cells)
         yield ""
-    yield "<details><summary>What differs between the two runs, and how to read the figures</summary>"
+    two = "runs" if comparison.versions is None else "versions"
+    yield f"<details><summary>What differs between the two {two}, and how to read the figures</summary>"
     yield ""
     yield from (f"- {escape(note)}" for note in filter(None, (*notes(comparison), alike(comparison))))
     yield ""

@@ -19,16 +19,17 @@ def runs_junit(
 ) -> str:
     """The two as XML, in ASCII alone, whatever the encoding that it is printed in."""
     outcomes = [check.outcome for check in checks]
+    versions = comparison.versions
     suite = _suite(
-        f"lab.compare {comparison.b.experiment.name}",
+        f"{'lab.compare' if versions is None else 'lab.run'} {comparison.b.experiment.name}",
         tests=len(outcomes),
         failures=outcomes.count("breached"),
         errors=outcomes.count("inconclusive"),
         skipped=outcomes.count("skipped"),
     )
     asked = {
-        "A": comparison.a.id,
-        "B": comparison.b.id,
+        "A": comparison.a.id if versions is None else versions.a,
+        "B": comparison.b.id if versions is None else versions.b,
         "limit": "" if limit is None else words.option(limit),
         "need": "" if need is None else words.need_option(need),
     }
@@ -45,10 +46,10 @@ def runs_junit(
     return _document(suite)
 
 
-def nothing_junit(reason: str) -> str:
+def nothing_junit(reason: str, task: str = "lab.compare") -> str:
     """The same where the two cannot be compared: one case, which is an error."""
-    suite = _suite("lab.compare", tests=1, failures=0, errors=1, skipped=0)
-    _because(_case(suite, "wsgilab", "the runs can be compared"), "error", reason)
+    suite = _suite(task, tests=1, failures=0, errors=1, skipped=0)
+    _because(_case(suite, "wsgilab", "the two can be compared"), "error", reason)
     return _document(suite)
 
 
