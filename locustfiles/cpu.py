@@ -1,8 +1,12 @@
-"""The workload `cpu`: a request that computes. `locust -f locustfiles/cpu.py --host http://... --cpu-iterations 50000`"""
+"""The workload `cpu`: a request that computes. `locust -f locustfiles/cpu.py --host http://... --cpu-ms 5`
 
-from lab_user import Get, LabUser, Option
+How many iterations take a millisecond differs from machine to machine: `--iterations-per-ms`, as `/calibrate?ms=1` of the
+target says.
+"""
 
-ITERATIONS = Option[int]("cpu", "ms")
+from lab_user import Get, LabUser, Option, iterations
+
+MS = Option[float]("cpu", "ms")
 
 # The generator of services/app/work.py.
 MULTIPLIER = 1664525
@@ -28,4 +32,4 @@ def get(iterations: int) -> Get:
 
 class Cpu(LabUser):
     def on_start(self) -> None:
-        self.get = get(ITERATIONS.of(self))
+        self.get = get(iterations(self, MS.of(self)))

@@ -29,7 +29,7 @@ from reactor import LONGEST_IN_PIECES, Exchange, Handed, Plain, reactor
 from wire import Answer, Wire
 
 # `wire` has seen to it that the package is found.
-from wsgilab.experiment.workloads import SLOW_CONNECTION_S, option
+from wsgilab.experiment.workloads import ITERATIONS_PER_MS, SLOW_CONNECTION_S, UNCALIBRATED_PER_MS, option
 
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
@@ -68,10 +68,16 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
         "--arrivals", choices=[CONSTANT, POISSON], default=CONSTANT, help="how a schedule's requests are spaced"
     )
     parser.add_argument("--arrivals-seed", type=int, default=0, help="makes a Poisson schedule repeatable")
+    parser.add_argument(
+        "--iterations-per-ms",
+        type=float,
+        default=UNCALIBRATED_PER_MS,
+        help="of computing, in a millisecond on the target",
+    )
 
 
 class Option(Generic[Value]):
-    """A workload's parameter, as an option of Locust's command line and web UI; `int` where it is whole, or computing."""
+    """A workload's parameter, as an option of Locust's command line and web UI; `int` where it is whole."""
 
     _flags: ClassVar[set[str]] = set()
 
@@ -91,6 +97,12 @@ class Option(Generic[Value]):
         usual: Any = self._option.usual
         value: Value = getattr(user.environment.parsed_options, self._option.name, usual)
         return value
+
+
+def iterations(user: User, ms: float) -> int:
+    """How many iterations take so many milliseconds of CPU time, as the option says that was measured on the target."""
+    per_ms: float = getattr(user.environment.parsed_options, ITERATIONS_PER_MS, UNCALIBRATED_PER_MS)
+    return round(ms * per_ms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ import db
 import hello
 import large
 import upstream
-from lab_user import Get, LabUser, Option
+from lab_user import Get, LabUser, Option, iterations
 from wsgilab.experiment.workloads import WORKLOADS, deck, shuffled
 
 SHARES = {kind: Option[float]("mixed", kind) for kind in WORKLOADS["mixed"].parameters}
@@ -24,7 +24,7 @@ class Mixed(LabUser):
             "hello": hello.GET,
             "db": db.get(self.number, db.MS.of(self)),
             "upstream": upstream.get(upstream.MS.of(self)),
-            "cpu": cpu.get(cpu.ITERATIONS.of(self)),
+            "cpu": cpu.get(iterations(self, cpu.MS.of(self))),
             "large": large.get(large.KIB.of(self)),
         }
         self._cards = shuffled(deck({kind: share.of(self) for kind, share in SHARES.items()}), self.number)

@@ -5,9 +5,9 @@ The others' latency then shows whether one request's computing holds up everybod
 
 import cpu
 import sleep
-from lab_user import LabUser, Option
+from lab_user import LabUser, Option, iterations
 
-ITERATIONS = Option[int]("stall", "ms")
+MS = Option[float]("stall", "ms")
 
 
 class Stall(LabUser):
@@ -16,7 +16,7 @@ class Stall(LabUser):
     fixed_count = 1
 
     def on_start(self) -> None:
-        self.get = cpu.get(ITERATIONS.of(self))
+        self.get = cpu.get(iterations(self, MS.of(self)))
 
 
 class Stalled(LabUser):

@@ -210,7 +210,7 @@ def test_a_backends_usage_is_what_requests_made_it_do(fleet: Fleet, backends: Ba
 
 def test_a_wrong_answer_is_a_failure(fleet: Fleet, swarm: LocustSwarm) -> None:
     target = fleet["gunicorn-sync-4"]
-    wrong = replace(order(target), locustfile="cpu", options={"connection": "close", "cpu_iterations": -1})
+    wrong = replace(order(target), locustfile="cpu", options={"connection": "close", "cpu_ms": -1.0})
     report = swarm.load(replace(wrong, patience_s=1.0), lambda: None, lambda: None)
     assert report.completed == 0
     assert report.failures > 0

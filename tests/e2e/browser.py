@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 SEEN_S = 20
 """How long something may take until it is seen."""
@@ -55,13 +55,18 @@ class LabPage:
         made.page.goto(url)
         return made
 
-    def start(self, target: str, *, users: int = 32, workload: str = "sleep", connection: str = "close") -> None:
-        """Fill in Locust's form and start a test, the first or another."""
+    def open_form(self) -> Locator:
+        """Have the form of a new test shown; its button."""
         again = self.page.get_by_role("button", name="New", exact=True)
         start = self.page.get_by_role("button", name="Start", exact=True)
         expect(again.or_(start).first).to_be_visible()
         if again.is_visible():
             again.click()
+        return start
+
+    def start(self, target: str, *, users: int = 32, workload: str = "sleep", connection: str = "close") -> None:
+        """Fill in Locust's form and start a test, the first or another."""
+        start = self.open_form()
         self.page.get_by_label("Number of users").fill(str(users))
         self.page.get_by_label("Ramp up").fill(str(users))
         for name, value in (("target", target), ("workload", workload), ("connection", connection)):

@@ -263,10 +263,26 @@ def test_what_a_server_handles_at_once_is_seen_in_the_tab(up: Up, browser: Brows
 def test_the_form_changes_a_test_under_way_or_says_why_not(up: Up, browser: Browser) -> None:
     lab = LabPage.open(browser, up.url)
     page = lab.page
+    start = lab.open_form()
     # The lab knows where its targets are.
     expect(page.locator("input[name=host]")).to_be_hidden()
+    expect(page.locator("input[name=sleepMs]")).to_be_visible()
+    page.locator("input[name=sleepMs]").fill("long")
+    # A preset fills in the form, which shows what the workload has, and forgets what it shows no more.
+    page.get_by_role("button", name="8 users who compute 5 ms").click()
+    expect(page.locator("input[name=cpuMs]")).to_have_value("5")
+    expect(page.locator("input[name=cpuMs]")).to_be_visible()
+    expect(page.locator("input[name=sleepMs]")).to_be_hidden()
+    expect(page.get_by_label("Number of users")).to_have_value("8")
+    # Nothing leads away from it.
+    expect(page.locator("main a[href^=http]:visible").filter(has_not_text="127.0.0.1")).to_have_count(0)
+    start.click()
+    expect(page.locator("[data-now][data-phase=measuring]")).to_contain_text("cpu 5 ms, 8 users")
+    lab.stop()
     lab.start("gunicorn-sync-4", users=6)
     lab.expect_measuring("gunicorn-sync-4")
+    left = [each.bounding_box() for each in page.get_by_role("tab").all()]
+    assert min(box["x"] for box in left if box) == (page.get_by_role("tab", name="Lab").bounding_box() or {}).get("x")
 
     lab.change(workload="hello")
     expect(page.locator("[data-now][data-phase=measuring]")).to_contain_text("hello, 6 users")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,19 @@ from wsgilab.analysis.machines import machine_effects
 from wsgilab.analysis.pairs import ByCell, Pair, grouped, paired_comparisons
 from wsgilab.analysis.recommend import recommend
 from wsgilab.analysis.scaling import scaling
-from wsgilab.model import Cell, CellResult, Comparison, CostVerdict, Duet, Gate, Observation, PairResult, Run, Wish
+from wsgilab.model import (
+    Cell,
+    CellResult,
+    Comparison,
+    Conditions,
+    CostVerdict,
+    Duet,
+    Gate,
+    Observation,
+    PairResult,
+    Run,
+    Wish,
+)
 
 ANY = Wish()
 """Any server may be advised."""
@@ -112,6 +125,32 @@ def survey(run: Run, observations: Iterable[Observation]) -> Comparison:
     results = [cell_result(run, cell, by_cell[cell], summary=median_alone, unit="seconds") for cell in cells]
     found = _uncompared(run, given, results)
     return replace(found, trials=found.measured, confidence=0.0, interleaved=False)
+
+
+def advised_so_far(run: Run, tests: Iterable[Observation]) -> Comparison:
+    """What an interactive session lets advise by now: the rule of `recommend`, with rounds of tests in the place of blocks.
+
+    `tests` are in the order in which they were made, one window for each. A server that was tested in a round already, under the same
+    conditions, begins the next round. So those that are held against each other are neighbours in time, as the trials of a block
+    are. It is looked at after every test, which errs more often than a run (see `so_far`): whoever shows it says so.
+    """
+    found: list[Observation] = []
+    rounds: dict[Conditions, int] = defaultdict(int)
+    tested: dict[Conditions, set[str]] = defaultdict(set)
+    for test in tests:
+        conditions, server = test.cell.conditions, test.cell.server
+        if server in tested[conditions]:
+            rounds[conditions] += 1
+            tested[conditions].clear()
+        tested[conditions].add(server)
+        found.append(replace(test, block=rounds[conditions]))
+    by_cell = grouped(found)
+    cells = _in_order(run, by_cell)
+    results = [cell_result(run, cell, by_cell[cell], unit="tests") for cell in cells]
+    broken = {result.cell: result.broken_gates for result in results}
+    pairs = paired_comparisons(replace(run, experiment=replace(run.experiment, cells=tuple(cells))), by_cell, broken)
+    advice = tuple(recommend(run, by_cell, results, pairs, ANY))
+    return replace(_uncompared(run, found, results), interleaved=False, advice=advice)
 
 
 def figures_alone(run: Run, observations: Iterable[Observation]) -> Sequence[CellResult]:

@@ -104,10 +104,10 @@ def of(application: Application | None) -> Mapping[str, Workload]:
     return {**dict.fromkeys((*application.requests, *application.mixes), usual), **files}
 
 
-STEPS_PER_MS = 10_000
-"""Of work, where nobody has calibrated a server."""
-MOST_STEPS = 1e9
-"""That the route /cpu takes."""
+ITERATIONS_PER_MS = "iterations_per_ms"
+"""The option that says how many iterations of the computing loop take a millisecond of CPU time on the target."""
+UNCALIBRATED_PER_MS = 10_000.0
+"""Its default, where nobody has calibrated a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +127,9 @@ class Option(Parameter):
 
 
 def option(workload: str, parameter: str) -> Option:
-    """The option by which users get a parameter. CPU time is given in steps of work."""
+    """The option by which users get a parameter."""
     known = WORKLOADS[workload].parameters[parameter]
     name = f"{workload}_{parameter}"
-    if known.is_computing:
-        name = f"{workload}_iterations"
-        steps = known.usual * STEPS_PER_MS
-        about = "steps of work that a request does"
-        known = replace(known, usual=steps, least=1, most=MOST_STEPS, about=about, is_whole=True)
     usual = round(known.usual) if known.is_whole else known.usual
     return Option(name=name.replace("-", "_"), **{**asdict(known), "usual": usual})
 
@@ -182,15 +177,12 @@ def options(
 ) -> Mapping[str, float | int]:
     """The options of a workload's Locust file for the parameters `given`: `{"slow_client_kib": 1024.0}`.
 
-    CPU time is given in iterations, of which `cpu_iterations` take as long as `cpu` is to take; None: not calibrated.
+    With CPU time goes its calibration: `cpu_iterations` take as long as a request of `cpu` is to take; None: not calibrated.
     """
-    found: dict[str, float | int] = {}
-    for name, value in given[workload].items():
-        known = option(workload, name)
-        if not WORKLOADS[workload].parameters[name].is_computing:
-            found[known.name] = value
-        elif cpu_iterations is not None:
-            found[known.name] = round(cpu_iterations * value / given["cpu"]["ms"])
+    known = {name: option(workload, name) for name in given[workload]}
+    found: dict[str, float | int] = {known[name].name: value for name, value in given[workload].items()}
+    if cpu_iterations is not None and any(each.is_computing for each in known.values()):
+        found[ITERATIONS_PER_MS] = cpu_iterations / given["cpu"]["ms"]
     return found
 
 

@@ -108,7 +108,7 @@ class Parameter:
     """What it is, with its unit: `how long a request waits, in milliseconds`."""
     is_whole: bool = False
     is_computing: bool = False
-    """It is CPU time in milliseconds, which users get as steps of work. The workload is `cpu`, or has it for a part."""
+    """It is CPU time in milliseconds, of which users are given the calibration too. The workload is `cpu`, or has it for a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

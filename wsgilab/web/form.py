@@ -1,15 +1,19 @@
 """The form of the web UI: what its fields may hold, what they hold at first, and which cell that is. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from wsgilab.experiment import workloads
 from wsgilab.model import Connection, Run
+from wsgilab.model.text import counted
 
 DEFAULT_USERS = 32
 DEFAULT_WORKLOAD = "sleep"
-NOT_HERE = frozenset({"request_timeout", "rate", "arrivals", "arrivals_seed", "application"})
-"""Options of the Locust files that are for experiments alone: the lab's tab cannot show what they do."""
+NOT_HERE = frozenset(
+    {"request_timeout", "rate", "arrivals", "arrivals_seed", "application", workloads.ITERATIONS_PER_MS}
+)
+"""Options of the Locust files that nobody chooses here: the lab's tab cannot show what they do, or the lab knows them."""
 CONNECTIONS: Sequence[str] = get_args(Connection)
 LIMITS: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "user_count": (int, 1, 10_000),
@@ -34,13 +38,30 @@ def complaint(form: Mapping[str, str], choices: Mapping[str, Collection[str]]) -
 
 
 def usual(run: Run) -> Mapping[str, int | float]:
-    """Option -> its default. Computing is given in iterations, as they were calibrated for this run."""
+    """Option -> its default: of every parameter of the run's workloads."""
     given = run.experiment.parameters
     return {
         option: LIMITS[option][0](value)
         for workload in given
-        for option, value in workloads.options(workload, given, run.cpu_iterations).items()
+        for option, value in workloads.options(workload, given, None).items()
     }
+
+
+def calibration(run: Run) -> Mapping[str, float]:
+    """The option by which users know how long computing takes on this run's servers; empty where it was not calibrated."""
+    given = run.experiment.parameters
+    found = workloads.options("cpu", given, run.cpu_iterations) if "cpu" in given else {}
+    return {name: value for name, value in found.items() if name == workloads.ITERATIONS_PER_MS}
+
+
+def fields(workload: str) -> Sequence[str]:
+    """The options that say what a request of the workload does: its own parameters, and those of its parts."""
+    known = workloads.WORKLOADS[workload]
+    own = [workloads.option(workload, name) for name in known.parameters]
+    # What computes has `cpu` for a part too, for its calibration; how long that computes is nothing to it.
+    computes = any(each.is_computing for each in own)
+    of_parts = [workloads.option(part, name) for part in known.parts for name in workloads.WORKLOADS[part].parameters]
+    return [each.name for each in (*own, *of_parts) if each in own or not (computes and each.is_computing)]
 
 
 def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
@@ -52,13 +73,63 @@ def has_no_share(workload: str, options: Mapping[str, Any]) -> bool:
 def cell_name(workload: str, options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     """A workload with those of its options, and of its parts', that are not as usual: `sleep-20-ms`."""
     found = workload
-    for owner in (workload, *workloads.WORKLOADS[workload].parts):
-        prefix = f"{owner}_".replace("-", "_")
-        for option in usual:
-            if option.startswith(prefix) and options[option] != usual[option]:
-                name = option.removeprefix(prefix) if owner == workload else option
-                found += f"-{options[option]:g}-{name.replace('_', '-')}"
+    for option in fields(workload):
+        if option in usual and options[option] != usual[option]:
+            name = option.removeprefix(f"{workload}_".replace("-", "_"))
+            found += f"-{options[option]:g}-{name.replace('_', '-')}"
     return found
+
+
+# --- tests that can be chosen whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A test that one click puts into the form, for the target that is chosen there."""
+
+    text: str
+    """Such as `32 users who wait 50 ms`."""
+    fields: Mapping[str, str | int | float]
+    """Field of the form -> value."""
+
+
+_USERS: Mapping[str, tuple[int, str]] = {
+    "sleep": (DEFAULT_USERS, "{} who wait {sleep_ms:g} ms"),
+    "cpu": (8, "{} who compute {cpu_ms:g} ms"),
+    "hello": (8, "{} who ask for next to nothing"),
+    "mixed": (DEFAULT_USERS, "{} with a mix of requests"),
+    "slow-client": (DEFAULT_USERS, "{} on slow lines"),
+    "stall": (DEFAULT_USERS, "{}, one of whom computes {stall_ms:g} ms"),
+}
+"""Workload -> how many users, and what they do."""
+
+
+def presets(run: Run) -> Sequence[Preset]:
+    """Those of the run's workloads that have one; of a user's own application, all of its workloads."""
+    if run.experiment.application is not None:
+        return [_preset(name, DEFAULT_USERS, "{} of {name}", {}) for name in run.experiment.parameters]
+    known = usual(run)
+    return [
+        _preset(workload, users, text, {name: known[name] for name in fields(workload)})
+        for workload, (users, text) in _USERS.items()
+        if workload in run.experiment.parameters
+    ]
+
+
+def _preset(workload: str, users: int, text: str, there: Mapping[str, int | float]) -> Preset:
+    return Preset(
+        text=text.format(counted(users, "user"), name=workload, **there),
+        fields={"workload": workload, "user_count": users, "spawn_rate": users, "connection": "close", **there},
+    )
+
+
+def for_page(run: Run) -> Mapping[str, Any]:
+    """What the page's script knows of the form: workload -> the fields of its parameters, and the presets."""
+    own = run.experiment.application is not None
+    return {
+        "fields": {} if own else {name: fields(name) for name in run.experiment.parameters},
+        "presets": [asdict(each) for each in presets(run)],
+    }
 
 
 def _is_within(text: str, kind: type[int] | type[float], least: float, most: float) -> bool:

@@ -257,7 +257,13 @@ class LiveTest:
 
     def _pulse(self, window: _Window) -> Pulse:
         made = self._report(window)
-        return Pulse(peak=made.in_flight.peak, mean=made.in_flight.mean, throughput_rps=made.throughput_rps)
+        return Pulse(
+            peak=made.in_flight.peak,
+            mean=made.in_flight.mean,
+            throughput_rps=made.throughput_rps,
+            p50_ms=made.latency_ms.get("p50"),
+            p99_ms=made.latency_ms.get("p99"),
+        )
 
     def _report(self, window: _Window) -> TrialReport:
         if window.report is None:

@@ -29,6 +29,7 @@ from wsgilab.web.form import (
     DEFAULT_WORKLOAD,
     LIMITS,
     NOT_HERE,
+    calibration,
     cell_name,
     complaint,
     has_no_share,
@@ -74,6 +75,7 @@ class Master:
         self._has_stopped = False
         self._asking: gevent.Greenlet | None = None
         self._usual = usual(tests.run)
+        self._calibration = calibration(tests.run)
         # The workloads' files add their options when they are loaded: the drop-downs come before them, and what is not
         # for this UI can be hidden only after.
         events.init_command_line_parser.add_listener(self._add_choices)
@@ -135,7 +137,7 @@ class Master:
         parser.add_argument("--workload", choices=list(self._classes), default=workload, help="what a request does")
 
     def _adapt_options(self, parser: LocustArgumentParser) -> None:
-        usual = {"num_users": DEFAULT_USERS, "spawn_rate": float(DEFAULT_USERS), **self._usual}
+        usual = {"num_users": DEFAULT_USERS, "spawn_rate": float(DEFAULT_USERS), **self._usual, **self._calibration}
         # The form keeps what was chosen last.
         parser.set_defaults(**{name: self._options.get(name, value) for name, value in usual.items()})
         shown = parser.args_included_in_web_ui

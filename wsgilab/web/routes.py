@@ -44,10 +44,12 @@ from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.markdown import comparison_md
 from wsgilab.web import tab
 from wsgilab.web.access import USER
+from wsgilab.web.form import for_page
 from wsgilab.web.guard import Guard
 from wsgilab.web.sources import ViewSource, WatchedRun
 
 LOGIN = "login"
+LAB_TAB = "?tab=lab"
 HOST_SHOWN = "the target's"
 STATIC = Path(__file__).parent / "static"
 INTO_PAGE = '<link rel="stylesheet" href="./lab/lab.css" />\n<script type="module" src="./lab/lab.js"></script>\n'
@@ -89,10 +91,11 @@ def make_web_ui(
     assert isinstance(app.json, DefaultJSONProvider), "made so by Flask"
     app.json.sort_keys = False
     app.jinja_env.policies["json.dumps_kwargs"] = {}
-    ui.template_args = {"extended_tabs": [{"title": "Lab", "key": "lab"}]}
+    ui.template_args = {"extended_tabs": [{"title": "Lab", "key": "lab"}], "lab": for_page(source.run)}
     _show_no_host(ui)
     app.jinja_loader = DictLoader({"index.html": _index(watching=isinstance(source, WatchedRun))})
     app.register_blueprint(_pages(ui, source, start_again))
+    _replace(ui, app, "locust.index", _at_lab)
     if password is not None:
         _require_login(ui, app, password)
     app.wsgi_app = Guard(app.wsgi_app, names)  # type: ignore[method-assign]
@@ -108,6 +111,11 @@ def make_web_ui(
 def _replace(ui: WebUI, app: Flask, endpoint: str, view: Callable[[Callable[[], Any]], Any]) -> None:
     """Replace Locust's view of `endpoint` by `view`, which is called with Locust's own; the login is required as before."""
     app.view_functions[endpoint] = ui.auth_required_if_enabled(functools.partial(view, app.view_functions[endpoint]))
+
+
+def _at_lab(index: Callable[[], Any]) -> Any:
+    """Locust's page, at the lab's tab unless another is asked for: Locust itself would begin with one of its own."""
+    return index() if "tab" in request.args else redirect(url_for("locust.index") + LAB_TAB)
 
 
 def _show_no_host(ui: WebUI) -> None:
@@ -187,7 +195,7 @@ def _require_login(ui: WebUI, app: Flask, password: str) -> None:
         # Compared in a time that reveals nothing.
         if hmac.compare_digest(given, USER.encode()) & hmac.compare_digest(theirs, password.encode()):
             login_user(_User())
-            return redirect(url_for("locust.index") + "?tab=lab")
+            return redirect(url_for("locust.index") + LAB_TAB)
         session["auth_error"] = f"This is not the user and the password that {called('lab.up')} printed."
         return redirect(url_for("locust.login"))
 

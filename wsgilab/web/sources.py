@@ -1,15 +1,20 @@
 """Where the web pages get what they show: the tests of an interactive session, or a run that is watched."""
 
 import itertools
+import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from wsgilab.analysis.compare import compare, order, so_far, survey
+from wsgilab.analysis.compare import advised_so_far, compare, order, so_far, survey
 from wsgilab.model import Cell, CellResult, Comparison, Observation, Run, Stamp, TrialReport, Usage
 from wsgilab.web.live import WINDOW_NS, LiveTest, LiveTestState, WorkerReport
 from wsgilab.web.view import Now, TargetState, View
+
+FEWEST_SECONDS = 5
+"""A test that has ended counts for the advice where so many of its seconds do."""
 
 
 class ViewSource(Protocol):
@@ -38,13 +43,19 @@ class InteractiveTests:
         self._earlier: Mapping[Cell, Sequence[Observation]] = {}
         """Of all tests but the last one."""
         self._earlier_comparison = survey(run, ())
+        self._earlier_tests: list[Observation] = []
+        """For the advice: each test as one observation, also those whose figures others have replaced."""
+        self._advised: tuple[int, Comparison | None] = 0, None
+        """What so many tests that have ended let advise."""
 
     # --- what happens
 
     def begin(self, cell: Cell, users_wanted: int) -> None:
         """A test of `cell` (without its users) starts."""
         if self._test is not None:
-            self._earlier = {**self._earlier, **self._test.state(self._clock_ns()).windows}
+            windows = self._test.state(self._clock_ns()).windows
+            self._earlier = {**self._earlier, **windows}
+            self._earlier_tests += _tests(windows)
             self._earlier_comparison = survey(self.run, itertools.chain.from_iterable(self._earlier.values()))
         self._test = LiveTest(cell, users_wanted=users_wanted, began_ns=self._clock_ns(), epoch_ns=self._epoch_ns)
 
@@ -90,7 +101,22 @@ class InteractiveTests:
         now = None
         if state is not None:
             now = replace(state.now, result=_result(comparison, state.now.cell))
-        return View(run=self.run, watching=False, now=now, comparison=comparison, targets=tuple(self.targets.values()))
+        return View(
+            run=self.run,
+            watching=False,
+            now=now,
+            comparison=comparison,
+            advised=self._advice(state),
+            targets=tuple(self.targets.values()),
+        )
+
+    def _advice(self, state: LiveTestState | None) -> Comparison | None:
+        """What is known of which server to run. Made anew only where another test has ended: users are at work on the same core."""
+        has_ended = state is not None and state.now.phase == "stopped"
+        tests = [*self._earlier_tests, *(_tests(state.windows) if state is not None and has_ended else ())]
+        if len(tests) != self._advised[0]:
+            self._advised = len(tests), advised_so_far(self.run, tests)
+        return self._advised[1]
 
     def _comparison(self, state: LiveTestState | None) -> Comparison:
         """Of all tests. Only the last one can still change."""
@@ -170,9 +196,39 @@ class WatchedRun:
             watching=True,
             now=now,
             comparison=comparison,
+            advised=comparison if self.ended else None,
             targets=tuple(self.targets.values()),
             progress=self._progress,
         )
+
+
+def _tests(windows: Mapping[Cell, Sequence[Observation]]) -> Sequence[Observation]:
+    """Each number of users in a test as one observation, where enough seconds count."""
+    measured = ([each for each in seconds if each.swarm is not None] for seconds in windows.values())
+    return [_as_one(seconds) for seconds in measured if len(seconds) >= FEWEST_SECONDS]
+
+
+def _as_one(seconds: Sequence[Observation]) -> Observation:
+    """Measured seconds of one cell as one observation: the one with the median throughput, but failures and peak of all."""
+    swarms = [each.swarm for each in seconds if each.swarm is not None]
+    middle = sorted(swarms, key=lambda swarm: swarm.throughput_rps)[len(swarms) // 2]
+    errors: Counter[str] = Counter()
+    for swarm in swarms:
+        errors.update(swarm.errors)
+    whole = replace(
+        middle,
+        completed=sum(swarm.completed for swarm in swarms),
+        failures=sum(swarm.failures for swarm in swarms),
+        errors=dict(errors),
+        cut_off=sum(swarm.cut_off for swarm in swarms),
+        # Which belongs to the median throughput: users that wait for their answers have the one by the other.
+        latency_mean_ms=statistics.median(swarm.latency_mean_ms for swarm in swarms),
+        in_flight=replace(middle.in_flight, peak=max(swarm.in_flight.peak for swarm in swarms)),
+        # Of single seconds, these say nothing beside sums.
+        busiest_user=None,
+        received_bytes=None,
+    )
+    return replace(next(each for each in seconds if each.swarm is middle), swarm=whole)
 
 
 def _result(comparison: Comparison, cell: Cell) -> CellResult | None:

@@ -18,7 +18,8 @@ from wsgilab.report import tables
 from wsgilab.report.legend import LEGEND
 from wsgilab.report.tables import MISSING, optional, slots
 from wsgilab.system import cpus
-from wsgilab.web.graphs import graphs
+from wsgilab.web.advice import NOT_YET, advice_so_far
+from wsgilab.web.graphs import graphs, seconds
 from wsgilab.web.view import Now, TargetState, View
 
 _TEMPLATES = Environment(
@@ -110,6 +111,7 @@ def _render(template: str, view: View) -> str:
             "phase": _phase(now),
             "figures": _texts(now.result.figures if now.result else None, server.slots),
             "graphs": graphs(now.pulses, server.slots),
+            "seconds": seconds("the end" if now.phase == "stopped" else "now"),
         }
     return _TEMPLATES.get_template(template).render(
         view=view,
@@ -118,6 +120,8 @@ def _render(template: str, view: View) -> str:
         columns=columns,
         headings=[(text, list(each)) for text, each in groupby(columns, key=lambda each: each.group or each.heading)],
         groups=_groups(view, ended),
+        advice=() if view.advised is None else advice_so_far(view.advised),
+        not_yet=NOT_YET,
         places=_places(view.run),
         legend=_legend(columns),
     )

@@ -19,6 +19,9 @@ class Pulse:
     mean: float
     """Requests in flight, weighted by time."""
     throughput_rps: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    """Of the latency of its answers; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,8 @@ class View:
     """None before the first test."""
     comparison: Comparison
     """Everything tried so far."""
+    advised: Comparison | None = None
+    """Which server to run by what is known; None where nothing can be advised yet."""
     targets: tuple[TargetState, ...]
     progress: str = ""
     """Of a watched run, such as `12 of 45 trials`."""

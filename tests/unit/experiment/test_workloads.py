@@ -8,7 +8,7 @@ from wsgilab import testing
 from wsgilab.experiment import workloads
 
 
-def test_the_options_of_a_workload_are_its_parameters_and_computing_is_told_in_iterations() -> None:
+def test_the_options_of_a_workload_are_its_parameters_and_computing_goes_with_its_calibration() -> None:
     given = workloads.parameters({"slow-client", "stall"}, {"stall": {"ms": 200.0}, "slow-client": {"kib": 64.0}})
 
     assert workloads.options("slow-client", given, 100) == {
@@ -16,8 +16,9 @@ def test_the_options_of_a_workload_are_its_parameters_and_computing_is_told_in_i
         "slow_client_read_ms": 100.0,
         "slow_client_kib": 64.0,
     }
-    assert workloads.options("cpu", given, 100) == {"cpu_iterations": 100}
-    assert workloads.options("stall", given, 100) == {"stall_iterations": 4000}
+    assert workloads.options("cpu", given, 100) == {"cpu_ms": 5.0, "iterations_per_ms": 20.0}
+    assert workloads.options("stall", given, 100) == {"stall_ms": 200.0, "iterations_per_ms": 20.0}
+    assert workloads.options("cpu", given, None) == {"cpu_ms": 5.0}
     assert workloads.options("sleep", given, 100) == {"sleep_ms": 50.0}
 
 

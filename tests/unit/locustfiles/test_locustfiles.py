@@ -88,7 +88,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     ("of", "name", "options"),
     [
         ("hello", "Hello", {}),
-        ("cpu", "Cpu", {"cpu_iterations": 777}),
+        ("cpu", "Cpu", {"cpu_ms": 0.5, "iterations_per_ms": 1554.0}),
         ("cpu", "Cpu", {}),
         ("sleep", "Sleep", {"sleep_ms": 0.25}),
         ("sleep", "Sleep", {"sleep_ms": 1234.5678}),
@@ -100,7 +100,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
         ("large", "Large", {"large_kib": 3.0}),
         ("slow_client", "SlowClient", {}),
         ("slow_client", "SlowClient", {"slow_client_kib": 64}),
-        ("stall", "Stall", {"stall_iterations": 777}),
+        ("stall", "Stall", {"stall_ms": 0.5, "iterations_per_ms": 1554.0}),
         ("stall", "Stalled", {"sleep_ms": 20.0}),
     ],
 )
@@ -126,13 +126,13 @@ def test_a_user_of_mixed_requests_expects_the_answer_to_each() -> None:
 
 
 OPTIONS: list[tuple[str, list[str], str, object]] = [
-    ("cpu", ["--cpu-iterations", "777"], "cpu_iterations", 777),
+    ("cpu", ["--cpu-ms", "0.5"], "cpu_ms", 0.5),
     ("sleep", ["--sleep-ms", "12.5"], "sleep_ms", 12.5),
     ("db", ["--db-ms", "12.5"], "db_ms", 12.5),
     ("upstream", ["--upstream-ms", "12.5"], "upstream_ms", 12.5),
     ("large", ["--large-kib", "1"], "large_kib", 1),
     ("slow_client", ["--slow-client-send-ms", "7"], "slow_client_send_ms", 7.0),
-    ("stall", ["--stall-iterations", "7"], "stall_iterations", 7),
+    ("stall", ["--stall-ms", "7"], "stall_ms", 7.0),
     ("mixed", ["--mixed-db", "0"], "mixed_db", 0.0),
     ("lab_user", ["--connection", "keep-alive"], "connection", "keep-alive"),
     ("lab_user", [], "connection", "close"),
@@ -142,6 +142,7 @@ OPTIONS: list[tuple[str, list[str], str, object]] = [
     ("lab_user", ["--arrivals", "poisson"], "arrivals", "poisson"),
     ("lab_user", [], "arrivals", "constant"),
     ("lab_user", ["--arrivals-seed", "7"], "arrivals_seed", 7),
+    ("lab_user", ["--iterations-per-ms", "1234.5"], "iterations_per_ms", 1234.5),
 ]
 
 
@@ -172,7 +173,7 @@ def test_every_workload_is_a_file_with_its_parameters_as_options_and_what_is_usu
         assert (options[told.name], type(options[told.name])) == (told.usual, told.kind)
 
 
-def test_what_computes_has_the_workload_by_which_its_steps_are_calibrated() -> None:
+def test_what_computes_has_the_workload_by_which_it_is_calibrated() -> None:
     for name, each in WORKLOADS.items():
         if any(parameter.is_computing for parameter in each.parameters.values()):
             assert "cpu" in (name, *each.parts)
@@ -183,13 +184,13 @@ def test_what_computes_has_the_workload_by_which_its_steps_are_calibrated() -> N
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_the_application_takes_what_a_workloads_parameters_can_be(workload: str, end: str) -> None:
     file = locustfile(workload.replace("-", "_"))
-    options = {}
-    for key, parameter in WORKLOADS[workload].parameters.items():
+    # As many iterations as can be asked for would take a minute.
+    options: dict[str, float] = {"iterations_per_ms": 1e-4}
+    for key in WORKLOADS[workload].parameters:
         told = option(workload, key)
-        # As many steps as can be asked for would take a minute.
-        options[told.name] = 1 if parameter.is_computing else told.kind(getattr(told, end))
-    if WORKLOADS[workload].has_shares and not any(options.values()):
-        options[next(iter(options))] = 1.0
+        options[told.name] = told.kind(getattr(told, end))
+    if WORKLOADS[workload].has_shares and end == "least":
+        options["mixed_hello"] = 1.0
     users = [each for each in vars(file).values() if isinstance(each, type) and each.__module__ == file.__name__]
     users = [each for each in users if issubclass(each, LAB_USER.LabUser)]
     assert users
@@ -216,7 +217,7 @@ def test_a_locust_file_is_loaded_by_hand_from_anywhere(tmp_path: Path) -> None:
 
 
 def test_users_ask_for_what_the_options_say() -> None:
-    assert user("cpu", "Cpu", cpu_iterations=777).get.path == "/cpu?iterations=777"
+    assert user("cpu", "Cpu", cpu_ms=2.5, iterations_per_ms=310.8).get.path == "/cpu?iterations=777"
     assert user("sleep", "Sleep", sleep_ms=12.5).get.path == "/sleep?ms=12.5"
     assert user("cpu", "Cpu").get.path == "/cpu?iterations=50000"
     assert user("sleep", "Sleep").get.path == "/sleep?ms=50"
@@ -224,7 +225,7 @@ def test_users_ask_for_what_the_options_say() -> None:
     assert user("upstream", "Upstream", upstream_ms=20.0).get.path == "/upstream?ms=20"
     assert user("large", "Large", large_kib=2.0).get.path == "/large?kib=2"
     assert user("slow_client", "SlowClient", slow_client_kib=2.0).get.path == "/large?kib=2"
-    assert user("stall", "Stall", stall_iterations=5).get.path == "/cpu?iterations=5"
+    assert user("stall", "Stall", stall_ms=0.0005).get.path == "/cpu?iterations=5"
     assert user("stall", "Stalled", sleep_ms=7.0).get.path == "/sleep?ms=7"
 
 

@@ -154,14 +154,15 @@ def test_an_order_is_the_cell_in_locusts_terms() -> None:
     )
 
 
-def test_an_order_for_cpu_has_the_iterations_that_were_calibrated_for_the_run() -> None:
+def test_an_order_for_cpu_has_the_calibration_of_the_run() -> None:
     cell = testing.cell("one", workload="cpu")
     run = testing.run(testing.experiment(cell), cpu_iterations=12345)
 
     assert trial_spec(trial(cell), run, "").options == {
         "connection": "close",
         "request_timeout": 0,
-        "cpu_iterations": 12345,
+        "cpu_ms": 2.0,
+        "iterations_per_ms": 6172.5,
     }
 
 
@@ -204,7 +205,7 @@ def test_requests_of_an_application_wait_for_its_backends() -> None:
         )
 
 
-def test_iterations_are_for_cpu_alone() -> None:
+def test_the_calibration_is_for_what_computes_alone() -> None:
     cell = testing.cell(workload="hello")
     run = testing.run(testing.experiment(cell), cpu_iterations=12345)
 
@@ -224,10 +225,10 @@ def test_a_workload_made_of_others_brings_their_parameters_and_a_locust_file_wit
         "slow_client",
         {"slow_client_send_ms": 100.0, "slow_client_read_ms": 100.0, "slow_client_kib": 1024.0},
     )
-    # 12345 iterations are 2 ms, so 300 ms are 150 times as many.
+    # 12345 iterations are 2 ms.
     assert options("stall", 12345) == (
         "stall",
-        {"sleep_ms": 50.0, "cpu_iterations": 12345, "stall_iterations": 150 * 12345},
+        {"sleep_ms": 50.0, "cpu_ms": 2.0, "stall_ms": 300.0, "iterations_per_ms": 6172.5},
     )
     assert options("mixed", 7) == (
         "mixed",
@@ -239,7 +240,8 @@ def test_a_workload_made_of_others_brings_their_parameters_and_a_locust_file_wit
             "mixed_large": 5.0,
             "db_ms": 50.0,
             "upstream_ms": 50.0,
-            "cpu_iterations": 7,
+            "cpu_ms": 2.0,
+            "iterations_per_ms": 3.5,
             "large_kib": 1024.0,
         },
     )

@@ -1,6 +1,7 @@
 """What the web UI's form offers of the workloads' parameters, and what a test of them is called."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from wsgilab.experiment.workloads import WORKLOADS, parameters
 from wsgilab.model import Stamp
 from wsgilab.model.application import LocustFile
 from wsgilab.web import master
-from wsgilab.web.form import LIMITS, cell_name, has_no_share, usual
+from wsgilab.web.form import LIMITS, calibration, cell_name, complaint, fields, for_page, has_no_share, usual
 from wsgilab.web.master import Master
 from wsgilab.web.sources import InteractiveTests
 
@@ -31,12 +32,66 @@ def test_every_parameter_of_every_workload_is_usual_within_its_limits_and_of_its
         assert least <= value <= most
 
 
-def test_computing_is_told_in_the_iterations_of_this_run() -> None:
+def test_computing_is_given_in_milliseconds_and_users_know_how_many_iterations_these_are() -> None:
     known = usual(EVERYTHING)
 
-    assert known["cpu_iterations"] == ITERATIONS
-    assert known["stall_iterations"] == ITERATIONS * 300 / 5
-    assert "stall_iterations" not in usual(testing.run(EVERYTHING.experiment, cpu_iterations=None))
+    assert (known["cpu_ms"], known["stall_ms"]) == (5.0, 300.0)
+    assert calibration(EVERYTHING) == {"iterations_per_ms": ITERATIONS / 5}
+    assert calibration(testing.run(EVERYTHING.experiment, cpu_iterations=None)) == {}
+    own = replace(EVERYTHING.experiment, parameters={"cpu": {}}, application=testing.application())
+    assert calibration(testing.run(own)) == {}
+    assert complaint({"iterations_per_ms": "1"}, {}) == "iterations per ms: is for experiments, not for the web UI"
+
+
+@pytest.mark.parametrize(
+    ("workload", "shown"),
+    [
+        ("hello", []),
+        ("sleep", ["sleep_ms"]),
+        ("cpu", ["cpu_ms"]),
+        ("slow-client", ["slow_client_send_ms", "slow_client_read_ms", "slow_client_kib"]),
+        # Whose one user computes for so long, and not for as long as those of `cpu`.
+        ("stall", ["stall_ms", "sleep_ms"]),
+    ],
+)
+def test_of_a_workload_the_parameters_are_shown_that_change_what_it_does(workload: str, shown: list[str]) -> None:
+    assert for_page(EVERYTHING)["fields"][workload] == shown
+
+
+def test_a_mixture_shows_its_shares_and_the_parameters_of_its_parts() -> None:
+    shown = for_page(EVERYTHING)["fields"]["mixed"]
+
+    assert {"mixed_hello", "mixed_cpu", "db_ms", "upstream_ms", "cpu_ms", "large_kib"} <= set(shown)
+    assert "sleep_ms" not in shown
+
+
+def test_each_preset_says_what_it_puts_into_the_form_which_takes_that() -> None:
+    workloads = EVERYTHING.experiment.parameters
+    found = for_page(EVERYTHING)["presets"]
+
+    assert found[0]["text"] == "32 users who wait 50 ms"
+    assert found[0]["fields"] == {
+        "workload": "sleep",
+        "user_count": 32,
+        "spawn_rate": 32,
+        "connection": "close",
+        "sleep_ms": 50.0,
+    }
+    for each in found:
+        form = {name: f"{value}" for name, value in each["fields"].items()}
+        assert complaint(form, {"workload": workloads}) is None
+        assert set(form) == {"workload", "user_count", "spawn_rate", "connection", *fields(form["workload"])}
+    of_hello = testing.run(testing.experiment(parameters=parameters(["hello"], {})))
+    assert [each["text"] for each in for_page(of_hello)["presets"]] == ["8 users who ask for next to nothing"]
+
+
+def test_a_users_own_application_has_a_preset_for_each_workload_and_no_parameters() -> None:
+    own = replace(EVERYTHING.experiment, parameters={"orders": {}, "shop": {}}, application=testing.application())
+    page = for_page(testing.run(own))
+
+    assert page["fields"] == {}
+    assert [each["text"] for each in page["presets"]] == ["32 users of orders", "32 users of shop"]
+    assert {each["fields"]["workload"] for each in page["presets"]} == {"orders", "shop"}
 
 
 def test_what_is_not_offered_is_not_asked_for() -> None:
@@ -51,13 +106,13 @@ def test_what_is_not_offered_is_not_asked_for() -> None:
         ("sleep", {}, "sleep"),
         ("sleep", {"sleep_ms": 20.0}, "sleep-20-ms"),
         ("sleep", {"db_ms": 20.0}, "sleep"),
-        ("cpu", {"cpu_iterations": 7}, "cpu-7-iterations"),
+        ("cpu", {"cpu_ms": 7.0}, "cpu-7-ms"),
         ("slow-client", {"slow_client_read_ms": 300.0}, "slow-client-300-read-ms"),
         ("slow-client", {"slow_client_send_ms": 0.5, "slow_client_kib": 64}, "slow-client-0.5-send-ms-64-kib"),
         ("mixed", {"mixed_db": 0.0}, "mixed-0-db"),
         ("mixed", {"db_ms": 20.0}, "mixed-20-db-ms"),
         ("mixed", {"sleep_ms": 20.0}, "mixed"),
-        ("stall", {"stall_iterations": 7, "sleep_ms": 20.0}, "stall-7-iterations-20-sleep-ms"),
+        ("stall", {"stall_ms": 7.0, "sleep_ms": 20.0, "cpu_ms": 7.0}, "stall-7-ms-20-sleep-ms"),
     ],
 )
 def test_a_test_with_unusual_parameters_is_a_cell_of_its_own(workload: str, changed: dict[str, Any], name: str) -> None:

@@ -69,14 +69,22 @@ def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_locusts_page_has_the_labs_tab_style_and_script(session: InteractiveTests) -> None:
-    text = client(session).get("/").text
+    text = client(session).get("/?tab=lab").text
     arguments = json.loads(text.partition("window.templateArgs = ")[2].partition("\n")[0])
     assert arguments["extended_tabs"] == [{"title": "Lab", "key": "lab"}]
+    assert arguments["lab"]["fields"] == {"sleep": ["sleep_ms"]}
+    assert arguments["lab"]["presets"][0]["fields"]["workload"] == "sleep"
     assert './lab/lab.js"></script>' in text
     for name in ("lab.js", "lab.css"):
         with client(session).get(f"/lab/{name}") as answer:
             assert answer.status_code == 200
     assert "labWatching" not in text
+
+
+def test_the_page_begins_with_the_labs_tab_unless_another_is_asked_for(session: InteractiveTests) -> None:
+    answer = client(session).get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/?tab=lab")
+    assert client(session).get("/?tab=charts").status_code == 200
 
 
 def test_the_tab_shows_what_was_tried(session: InteractiveTests) -> None:
@@ -205,7 +213,7 @@ def test_only_the_right_login_opens_everything(session: InteractiveTests, user: 
     assert "not the user and the password" in pages.get(login(pages, user, password).headers["Location"]).text
     assert pages.get("/lab").status_code == 302
     assert login(pages).headers["Location"] == "/?tab=lab"
-    assert all(pages.get(path).status_code == 200 for path in ("/", *PAGES))
+    assert all(pages.get(path).status_code == 200 for path in ("/?tab=lab", *PAGES))
 
 
 def test_a_login_is_worth_nothing_to_another_lab(session: InteractiveTests) -> None:
@@ -257,4 +265,4 @@ def test_before_the_first_trial_there_is_nothing_but_the_catalogue() -> None:
     assert stats is not None
     assert stats["user_count"] == 0
     assert "gunicorn-sync-4" in pages.get("/lab/figures").text
-    assert "labWatching" in pages.get("/").text
+    assert "labWatching" in pages.get("/?tab=lab").text

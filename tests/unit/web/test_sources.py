@@ -1,8 +1,10 @@
 """The sources of the web pages: the tests of a session one after the other, and a watched run."""
 
+import pytest
+
 from wsgilab import testing
 from wsgilab.load.recorder import Sample
-from wsgilab.model import Cell, Run, Usage
+from wsgilab.model import Advice, Cell, Run, Usage
 from wsgilab.report import tables
 from wsgilab.web.live import WorkerReport
 from wsgilab.web.sources import InteractiveTests, WatchedRun
@@ -27,19 +29,24 @@ def run() -> Run:
 
 
 class Played:
-    """A session whose tests answer at once: `together` requests at a time, 0.4 s each."""
+    """A session whose tests answer at once: `together` requests at a time, 0.4 s each; or `each_s`, one after the other."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.session = InteractiveTests(run(), {}, clock_ns=self.clock)
 
-    def test(self, cell: Cell, together: int, seconds: int = 3) -> View:
+    def test(self, cell: Cell, together: int, seconds: int = 3, each_s: float | None = None) -> View:
         begin_s = self.clock.now_ns // S
         self.session.begin(cell, 2)
         self.report([])
         for second in range(begin_s, begin_s + seconds):
             self.clock.now_ns = (second + 1) * S
-            self.report(testing.samples([(second + 0.2, second + 0.6)] * together))
+            spans = (
+                [(0.2, 0.6)]
+                if each_s is None
+                else [(at * each_s, (at + 1) * each_s) for at in range(round(1 / each_s))]
+            )
+            self.report(testing.samples([(second + begin, second + end) for begin, end in spans] * together))
         self.clock.now_ns += S // 2
         self.report([])
         view = self.session.view()
@@ -47,10 +54,16 @@ class Played:
         self.clock.now_ns += S // 2
         return view
 
-    def report(self, samples: list[Sample]) -> None:
+    def ended(self) -> View:
+        """When the users of the last test have stopped."""
+        self.session.stop()
+        self.report([], users=0)
+        return self.session.view()
+
+    def report(self, samples: list[Sample], users: int = 2) -> None:
         now_ns = self.clock.now_ns
         told = WorkerReport(
-            worker="a", at_ns=now_ns, cpu_s=now_ns / S / 10, users=2, answered=2, failed=0, samples=samples
+            worker="a", at_ns=now_ns, cpu_s=now_ns / S / 10, users=users, answered=2, failed=0, samples=samples
         )
         self.session.add_report(told)
 
@@ -86,6 +99,57 @@ def test_a_cell_that_is_tried_again_says_only_what_it_says_now() -> None:
     assert peaks(view) == {"gunicorn-sync-4": 3, "gunicorn-gevent": 5}
     assert view.comparison.measured == 5
     assert [each.cell.server for each in view.comparison.cells] == ["gunicorn-sync-4", "gunicorn-gevent"]
+
+
+def advice(view: View) -> Advice:
+    assert view.advised is not None
+    (found,) = view.advised.advice
+    return found
+
+
+def test_tests_in_turn_are_rounds_by_which_the_lab_advises() -> None:
+    played = Played()
+    for _ in range(2):
+        played.test(SYNC, 2, 6, each_s=0.04)
+        view = played.test(GEVENT, 2, 6, each_s=0.02)
+    assert advice(view).blocks == 1, "a test counts when it has ended"
+    view = played.ended()
+    assert (advice(view).reason, advice(view).blocks, advice(view).server) == ("blocks", 2, None)
+    played.test(GEVENT, 2, 6, each_s=0.02)
+    played.test(SYNC, 2, 3, each_s=0.04)
+    assert advice(played.ended()).blocks == 2, "that one was too short"
+    played.test(SYNC, 2, 6, each_s=0.04)
+    found = advice(played.ended())
+    assert (found.server, found.contrasts[0].other) == ("gunicorn-gevent", "gunicorn-sync-4")
+    assert found.contrasts[0].ratio is not None
+    assert found.contrasts[0].ratio.median == pytest.approx(2.0, rel=0.02)
+
+
+def test_the_same_server_again_and_again_is_no_comparison() -> None:
+    """What the machine does in the meantime would be the difference."""
+    played = Played()
+    for cell, each_s in ((SYNC, 0.04), (GEVENT, 0.02)):
+        for _ in range(3):
+            played.test(cell, 2, 6, each_s=each_s)
+    assert (advice(played.ended()).reason, advice(played.ended()).blocks) == ("blocks", 1)
+
+
+def test_a_server_that_failed_in_any_second_of_a_test_is_not_advised() -> None:
+    played = Played()
+    played.test(SYNC, 2, 6, each_s=0.04)
+    played.session.begin(GEVENT, 2)
+    played.report([])
+    begin_s = played.clock.now_ns // S
+    for second in range(begin_s, begin_s + 6):
+        played.clock.now_ns = (second + 1) * S
+        answered = testing.samples([(second + at / 50, second + (at + 1) / 50) for at in range(50)] * 2)
+        wrong = [each._replace(error="the answer was wrong") for each in answered] if second == begin_s else []
+        played.report([*answered, *wrong])
+    played.clock.now_ns += S // 2
+    played.report([])
+    found = advice(played.ended())
+    assert "requests failed: the answer was wrong" in found.left_out["gunicorn-gevent"]
+    assert found.tied == ("gunicorn-sync-4",)
 
 
 def test_seconds_without_an_answer_are_counted_as_failed() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis.compare import compare, survey
+from wsgilab.analysis.compare import advised_so_far, compare, survey
 from wsgilab.model import Cell, CellResult, CellWarning, Comparison, InFlight, Observation, text
 from wsgilab.report.tables import MISSING
 from wsgilab.web import graphs, tab
@@ -65,7 +65,10 @@ def view(*observations: Observation, **changes: Any) -> View:
 
 
 def now(result: CellResult | None = None, cell: Cell = SLEEP, **changes: Any) -> Now:
-    pulses = (Pulse(peak=3, mean=2.5, throughput_rps=60.0), Pulse(peak=4, mean=3.9, throughput_rps=77.0))
+    pulses = (
+        Pulse(peak=3, mean=2.5, throughput_rps=60.0, p50_ms=50.0, p99_ms=60.0),
+        Pulse(peak=4, mean=3.9, throughput_rps=77.0, p50_ms=52.0, p99_ms=61.0),
+    )
     plain = Now(cell=cell, phase="measuring", users_wanted=32, pulses=pulses, result=result)
     return replace(plain, **changes)
 
@@ -382,8 +385,8 @@ def test_the_graph_has_the_slots_as_a_dashed_line_where_they_are_bounded() -> No
     html = tab.fragment(view(now=now()))
     unbounded = tab.fragment(view(now=now(cell=testing.cell("gunicorn-gevent"))))
 
-    # Four of a top of 1.25 x 4.
-    assert 'class="lab-limit" x1="0" x2="600" y1="20.0" y2="20.0"' in html
+    # Four of six.
+    assert 'class="lab-limit" x1="0" x2="600" y1="33.3" y2="33.3"' in html
     assert ">4 slots</span>" in html
     assert "lab-line" in unbounded
     assert "lab-limit" not in unbounded
@@ -391,23 +394,60 @@ def test_the_graph_has_the_slots_as_a_dashed_line_where_they_are_bounded() -> No
 
 def test_the_graph_s_newest_second_is_at_the_right_and_oldest_drop_out() -> None:
     pulses = tuple(Pulse(peak=each, mean=0.0, throughput_rps=0.0) for each in range(1, 101))
-    (bars, _) = (given["d"] for tag, given in read(view(now=now(pulses=pulses))).attributes if tag == "path")
-    assert bars
+    bars = graphs.graphs(pulses, None)[0].bars
 
     assert bars.count("M") == graphs.SECONDS
-    assert bars.startswith("M0,100V67.2h9")  # the 41st of a top of 125
-    assert bars.endswith("M590,100V20h9V100z")
+    assert bars.startswith("M0,100V72.7h9")  # the 41st of a top of 150
+    assert bars.endswith("M590,100V33.3h9V100z")
 
 
 def test_a_graph_of_a_few_seconds_ends_at_the_right_too_and_has_a_description() -> None:
     html = tab.fragment(view(now=now()))
     labels = [given["aria-label"] or "" for tag, given in Reader(html).attributes if tag == "svg"]
 
-    assert 'd="M580,100V40h9V100zM590,100V20h9V100z"' in html
-    assert 'points="584.5,50 594.5,22"' in html
+    assert 'd="M580,100V50h9V100zM590,100V33.3h9V100z"' in html
+    assert 'points="584.5,58.3 594.5,35"' in html
     assert labels[0].startswith("Requests in flight over the last 2 seconds: at most 4 of 4 slots")
     assert labels[1].startswith("Answers over the last 2 seconds: at most 77.0 a second")
+    assert labels[2].startswith("99th percentile of latency over the last 2 seconds: at most 61.0 ms")
     assert "<svg" not in tab.fragment(view(now=now(pulses=())))
+
+
+@pytest.mark.parametrize(
+    ("highest", "labels"),
+    [
+        (0, ["0", "1", "2"]),
+        (4, ["0", "2", "4", "6"]),
+        (32, ["0", "10", "20", "30", "40"]),
+        (9_500, ["0", "5,000", "10,000", "15,000"]),
+    ],
+)
+def test_an_axis_has_few_round_numbers_up_to_beyond_the_highest_value(highest: int, labels: list[str]) -> None:
+    in_flight, *_ = graphs.graphs([Pulse(peak=highest, mean=0.0, throughput_rps=0.0)], None)
+
+    assert [tick.label for tick in in_flight.ticks] == labels
+    assert (in_flight.ticks[0].at, in_flight.ticks[-1].at) == (100, 0)
+
+
+def test_a_second_without_an_answer_has_no_latency() -> None:
+    pulses = [
+        Pulse(peak=1, mean=1.0, throughput_rps=2.0, p50_ms=3.0, p99_ms=4.0),
+        Pulse(peak=1, mean=1.0, throughput_rps=0),
+    ]
+    *_, latency = graphs.graphs(pulses, None)
+
+    assert latency.last == "no answer"
+    assert len(latency.line.split()) == 1
+    assert latency.bars.endswith("M590,100V100h9V100z")
+
+
+def test_each_graph_has_both_axes() -> None:
+    html = tab.fragment(view(now=now()))
+    ended = tab.fragment(view(now=now(phase="stopped")))
+
+    assert html.count('class="lab-x"') == 3 * 5
+    assert html.count(">-60 s</span>") == html.count(">now</span>") == ended.count(">the end</span>") == 3
+    assert html.count('class="lab-y"') == 3 * 4
 
 
 # A run that is watched.
@@ -446,6 +486,66 @@ def test_a_watched_run_says_why_there_is_no_verdict() -> None:
     assert "not compared with gunicorn-sync-4, because of: generator" in spoilt
 
 
+# Advice.
+
+
+def advised(*figures: tuple[str, float], watching: bool = False) -> View:
+    """After tests of these servers, one after the other, with their requests a second."""
+    tests = [observation(testing.cell(server), rps=rps) for server, rps in figures]
+    return view(*tests, advised=advised_so_far(session().run, tests), watching=watching)
+
+
+def words(shown: View) -> str:
+    """The advice as text."""
+    html = tab.fragment(shown)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", html.partition("data-advice")[2].partition("</section>")[0]))
+
+
+def test_of_one_server_there_is_no_advice_but_what_to_do() -> None:
+    assert "Test two servers at least" in words(advised(("gunicorn-sync-4", 77.3)))
+    assert "data-advice" not in tab.fragment(view())
+
+
+def test_after_one_test_of_each_it_says_how_fast_they_were_and_how_little_is_known() -> None:
+    text = words(advised(("gunicorn-sync-4", 77.3), ("gunicorn-gevent", 612.0)))
+
+    assert "1 test of gunicorn-sync-4, 1 test of gunicorn-gevent" in text
+    assert "Undecided. So far: gunicorn-gevent 612 requests/s, gunicorn-sync-4 77.3." in text
+    assert (
+        "gunicorn-gevent and gunicorn-sync-4 have 1 round of tests, and to compare takes 3: test the servers in" in text
+    )
+    assert "--blocks" not in text
+    assert "errs more often than invoke lab.run" in text
+
+
+def test_after_three_tests_of_each_in_turn_the_rule_of_runs_decides() -> None:
+    in_turn = [("gunicorn-sync-4", 77.3), ("gunicorn-gevent", 612.0), ("gunicorn-gevent", 605.0)]
+    in_turn += [("gunicorn-sync-4", 77.9), ("gunicorn-sync-4", 76.8), ("gunicorn-gevent", 618.0)]
+    text = words(advised(*in_turn))
+
+    assert "Run gunicorn-gevent, although a request that computes holds up all others of its process" in text
+    assert "the throughput of gunicorn-sync-4: faster." in text
+
+
+def test_servers_that_scatter_are_undecided_and_may_be_tested_more() -> None:
+    in_turn = [("gunicorn-sync-4", 77.0), ("gunicorn-gevent", 90.0)] * 2
+    text = words(advised(*in_turn, ("gunicorn-sync-4", 99.0), ("gunicorn-gevent", 80.0)))
+
+    assert "Undecided." in text
+    assert "More tests, in turn, may tell." in text
+    assert "blocks" not in text
+
+
+def test_a_run_that_has_ended_is_advised_on_as_its_report_has_it() -> None:
+    run = watched(*both())
+    text = words(replace(run, advised=run.comparison))
+
+    assert "What the lab advises sleep 50 ms" in text
+    assert "Run gunicorn-gevent" in text
+    assert "errs more often" not in text
+    assert "round" not in text
+
+
 # Catalogue and legend.
 
 
@@ -481,6 +581,12 @@ def test_every_term_of_the_legend_that_columns_name_exists() -> None:
 # What comes from logs and files.
 
 
+def of_nasty_tests() -> View:
+    """Whose workload is such a text, in the title of the advice."""
+    tests = [observation(testing.cell(each.name, workload=NASTY)) for each in (FOUR, GEVENT)]
+    return view(advised=advised_so_far(session().run, tests))
+
+
 @pytest.mark.parametrize(
     "shown",
     [
@@ -494,6 +600,7 @@ def test_every_term_of_the_legend_that_columns_name_exists() -> None:
         pytest.param(view(watching=True, progress=NASTY), id="progress"),
         pytest.param(view(now=now(cell=replace(SLEEP, workload=NASTY))), id="workload now"),
         pytest.param(view(run=replace(testing.run(), notes=(NASTY,))), id="note"),
+        pytest.param(of_nasty_tests(), id="advice"),
     ],
 )
 def test_nothing_from_outside_becomes_markup(shown: View) -> None:

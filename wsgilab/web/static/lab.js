@@ -1,8 +1,9 @@
 // The lab's part of Locust's page, and of the page /lab: keeps its figures up to date.
 //
-// Locust's page is a React application. Its own nodes are never changed here, with one exception: the form's "Custom
-// parameters" are opened, as a click would. Ours is one <section>, always the last child of where it is shown, so that
-// React, which only knows its own nodes, finds them where it left them; it is removed when another tab is selected.
+// Locust's page is a React application. Its own nodes are never changed here, but as a user would: the form's "Custom
+// parameters" are opened, and presets fill in fields. Ours are a <section> and the form's presets, each always the last child
+// of where it is shown, so that React, which only knows its own nodes, finds them where it left them; lab.css says where they
+// appear. The section is removed when another tab is selected.
 
 const TAB = "Lab";
 const PARAMETERS = "Custom parameters";
@@ -65,6 +66,74 @@ function openParameters() {
     opened.add(summary);
     summary.click();
   }
+}
+
+// --- The form: the parameters of the workload that is chosen, and presets
+
+// What the lab knows of it, in the lab's own names; Locust's page has `cpuMs` for `cpu_ms`.
+const known = window.templateArgs?.lab ?? { fields: {}, presets: [] };
+const parameters = [...new Set(Object.values(known.fields).flat())];
+
+function named(name) {
+  return `[name="${CSS.escape(name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase()))}"]`;
+}
+
+// Which fields are hidden follows from an attribute of the whole page.
+function hideFields() {
+  const sheet = new CSSStyleSheet();
+  for (const [workload, names] of Object.entries(known.fields)) {
+    const hidden = parameters.filter((name) => !names.includes(name)).map(named);
+    if (!hidden.length) continue;
+    const chosen = `html[data-lab-workload="${CSS.escape(workload)}"]`;
+    sheet.insertRule(`${chosen} form .MuiFormControl-root:has(:is(${hidden})) { display: none; }`);
+  }
+  document.adoptedStyleSheets.push(sheet);
+}
+
+function followWorkload() {
+  const workload = document.querySelector('form select[name="workload"]');
+  if (!workload || document.documentElement.dataset.labWorkload === workload.value) return;
+  document.documentElement.dataset.labWorkload = workload.value;
+  // What was typed there, and cannot be seen any more, must not be in the way.
+  for (const name of parameters.filter((each) => !known.fields[workload.value]?.includes(each))) {
+    const field = workload.form.querySelector(named(name));
+    if (field && field.value !== field.defaultValue) fill(field, field.defaultValue);
+  }
+}
+
+function showPresets() {
+  if (!known.presets.length) return;
+  for (const { form } of document.querySelectorAll('form select[name="workload"]')) {
+    const where = form.parentElement;
+    if (where.lastElementChild.className !== "lab-presets") where.append(presets(form));
+  }
+}
+
+function presets(form) {
+  const made = document.createElement("div");
+  made.className = "lab-presets";
+  made.setAttribute("role", "group");
+  made.setAttribute("aria-label", "Presets");
+  for (const { text, fields } of known.presets) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.addEventListener("click", () => {
+      for (const [name, value] of Object.entries(fields)) {
+        const field = form.querySelector(named(name));
+        if (field) fill(field, value);
+      }
+    });
+    made.append(button);
+  }
+  return made;
+}
+
+// As if it were typed or chosen. React listens to these events; what is set through a field's own `value` it would not see.
+function fill(field, value) {
+  const { prototype } = field instanceof HTMLSelectElement ? HTMLSelectElement : HTMLInputElement;
+  Object.getOwnPropertyDescriptor(prototype, "value").set.call(field, value);
+  for (const type of ["input", "change"]) field.dispatchEvent(new Event(type, { bubbles: true }));
 }
 
 // --- What it shows
@@ -225,9 +294,13 @@ function note(text, role = "status") {
 
 if (!onItsOwn) {
   watchForm();
+  hideFields();
+  document.addEventListener("change", followWorkload);
   const follow = () => {
     place();
     openParameters();
+    followWorkload();
+    showPresets();
     matchGround();
   };
   new MutationObserver(follow).observe(document.body, {
