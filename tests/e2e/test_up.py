@@ -97,7 +97,7 @@ def test_it_says_what_it_does_and_where_everything_is(up: Up) -> None:
 
     for address, *_ in rows.values():
         assert fetch(f"{address}/hello").body == "hello\n"
-    assert fetch(up.ui).status == 200
+    assert fetch(up.url).status == 200
     figures = fetch(f"{up.ui}/lab")
     assert figures.status == 200
     assert "talks" in figures.body
