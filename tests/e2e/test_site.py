@@ -97,7 +97,7 @@ def test_the_lab_is_open_where_its_swarm_is_reached_through_ssh(cli: SiteCli, be
         try:
             assert ended.code == 0, ended.output
             ui = f"http://127.0.0.1:{cli.session().port}"
-            assert fetch(f"{ui}/?tab=lab").status == 200
+            assert fetch(ui).headers["Location"] == "/?tab=lab"
             assert "gunicorn-sync-4" in fetch(f"{ui}/lab").body
             assert cli("lab.status").code == 0
         finally:

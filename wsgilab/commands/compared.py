@@ -124,7 +124,7 @@ def judge(
         is_breached = any(check.outcome == "breached" for check in checked)
         # As the detail of the error, one line each, it is the last thing in a log of continuous integration.
         kind = LimitBreached if is_breached else Inconclusive
-        raise kind(failure, detail="\n".join(words.lines(found, checked, limit)))
+        raise as_printed(kind(failure, detail="\n".join(words.lines(found, checked, limit))), form)
 
 
 def print_nothing(

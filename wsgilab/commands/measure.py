@@ -89,10 +89,7 @@ def run(
     if found.versions is not None and asked:
         measured = {cell.cell.server for cell in found.versions.cells}
         absent = [name for name in options.servers if name not in measured]
-        try:
-            compared.judge(found.versions, limit, least, printed, form=form, environment=environment, absent=absent)
-        except LabError as error:
-            raise compared.as_printed(error, form) from None
+        compared.judge(found.versions, limit, least, printed, form=form, environment=environment, absent=absent)
     return found
 
 
