@@ -34,6 +34,8 @@ from wsgilab.experiment.workloads import ITERATIONS_PER_MS, SLOW_CONNECTION_S, U
 CLOSE = "close"
 KEEP_ALIVE = "keep-alive"
 
+NOTE_HEADER = "Lab-Note"
+"""Has the application note a request, because its user may give it up; see there."""
 VOID_HEADER = "Lab-Void"
 """Marks the answer to a request that came too late to count; see services/door/wsgilab_door/stamp.py."""
 VOID_WAITS = 3
@@ -48,6 +50,8 @@ SHOWN_BYTES = 200
 """Of a wrong answer's body."""
 LONGEST_PLAIN = 4096
 """Bytes of a request that the reactor may send: a connection that waits for one takes them at once."""
+GOLDEN = 0.6180339887498949
+"""Any number of its first multiples are spread evenly over the circle: Knuth, The Art of Computer Programming, volume 3, section 6.4."""
 
 Value = TypeVar("Value", int, float)
 
@@ -73,6 +77,21 @@ def _add_arguments(parser: LocustArgumentParser) -> None:
         type=float,
         default=UNCALIBRATED_PER_MS,
         help="of computing, in a millisecond on the target",
+    )
+    # Not in the web UI, whose figures would not say that they hold.
+    parser.add_argument(
+        "--gap-ms",
+        type=float,
+        default=0.0,
+        include_in_web_ui=False,
+        help="milliseconds that a user pauses between an answer and its next request",
+    )
+    parser.add_argument(
+        "--abandon-ms",
+        type=float,
+        default=0.0,
+        include_in_web_ui=False,
+        help="milliseconds after which a user gives up a request, and asks again; 0: it waits",
     )
 
 
@@ -166,6 +185,10 @@ class Get:
         }
 
 
+class Abandoned(Exception):
+    """The user has waited for as long as it would."""
+
+
 class WrongAnswer(Exception):
     """The target answered, but not as the workload demands."""
 
@@ -175,7 +198,8 @@ class LabUser(User):
 
     The `request` event's context has `user` and `begun_ns` (CLOCK_MONOTONIC), for scheduled requests `due_ns`, where a
     connection was opened `connect_ns`, and where they apply `name`, `slow_connection`, `reopened`, and `client_ms`: how long the user
-    itself paused while it sent and read (`reading_ms`: while it read).
+    itself paused while it sent and read (`reading_ms`: while it read). `pause_ns` is how long it will pause now, `abandoned` says that it
+    has given up, and `reset` that the request was lost with a kept connection.
     A request that is given up because its user was killed has gevent's GreenletExit as its exception.
     """
 
@@ -189,6 +213,17 @@ class LabUser(User):
     """What to send next, where that was chosen already."""
     _usual: Plain | None = None
     """What it always sends, where that is one plain request."""
+    pauses = False
+    """Whether users pause between requests even if no option says so. What overrides it overrides `pause_s` and `first_pause_s` too."""
+    _pauses = False
+    _is_at_work = True
+    """Its first pause, if any, is over."""
+    _gap_s = 0.0
+    _abandon_s: float | None = None
+    """None: it waits for as long as it takes."""
+    _clock_offset_ns = 0
+    """The clock of the target's machine minus this one's, where these are two: `window_end_ns`, `void_after_ns` and the grids of
+    schedules and bursts are in it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -205,9 +240,7 @@ class LabUser(User):
         # Each wait with a limit costs a timer; a generator that ends hanging users itself gives `0`.
         self._timeout_s: float | None = getattr(self._options, "request_timeout", 60.0) or None
         self._rate: float = getattr(self._options, "rate", 0.0)
-        self._clock_offset_ns: int = getattr(self._options, "clock_offset_ns", 0)
-        """The clock of the target's machine minus this one's, where these are two: `window_end_ns`, `void_after_ns` and the
-        grid of a schedule are in it."""
+        self._clock_offset_ns = getattr(self._options, "clock_offset_ns", 0)
         self._due: Iterator[int] = iter(())
         self._next_due_ns = 0
         self._under_way = Group()
@@ -219,13 +252,21 @@ class LabUser(User):
         """The moment in these; 0: none."""
         self._took_ns = 0
         self._recorder = getattr(self._options, "recorder", None)
-        if self._recorder is not None and not self._rate and type(self).make_wire is LabUser.make_wire:
+        self._gap_s = getattr(self._options, "gap_ms", 0.0) / 1000
+        self._abandon_s = getattr(self._options, "abandon_ms", 0.0) / 1000 or None
+        self._pauses = (self.pauses or self._gap_s > 0) and not self._rate
+        is_plain = not (self._rate or self._pauses or self._abandon_s) and type(self).make_wire is LabUser.make_wire
+        if self._recorder is not None and is_plain:
             self._exchange = Exchange(self, (self._family, self._address), is_kept=self._connection != CLOSE)
         # Users are made one after the other, and those of the trial before have gone by then.
         part, parts = self._part()
         runner = self.environment.runner
         self.number = (len(runner.user_greenlets) if runner else 0) * parts + part
         """Which of the trial's users this is, from 0 on."""
+        if self._pauses:
+            self._is_at_work = False
+            if self._recorder is not None:
+                self._recorder.starting.add(self._id)
 
     def choose(self) -> Get:
         """What to ask next."""
@@ -248,7 +289,17 @@ class LabUser(User):
 
     def wait_time(self) -> float:
         """Seconds until the next request is due; Locust calls it between tasks."""
-        return max(0.0, (self._next_due_ns - time.monotonic_ns()) / 1e9) if self._rate else 0.0
+        if self._rate:
+            return max(0.0, (self._next_due_ns - time.monotonic_ns()) / 1e9)
+        return self.pause_s() if self._pauses else 0.0
+
+    def pause_s(self) -> float:
+        """How long the user pauses now, in seconds, until its next request."""
+        return self._gap_s
+
+    def first_pause_s(self) -> float:
+        """How long it pauses before its first request: users are not in step."""
+        return self._gap_s * (self.number * GOLDEN % 1)
 
     @task
     def request(self) -> None:
@@ -259,6 +310,11 @@ class LabUser(User):
                 with reactor().beside():
                     self._ask(None)
             return
+        if not self._is_at_work:
+            self._is_at_work = True
+            gevent.sleep(self.first_pause_s())
+            if self._recorder is not None:
+                self._recorder.starting.discard(self._id)
         if not self._rate:
             self._ask(None)
             return
@@ -271,7 +327,7 @@ class LabUser(User):
 
     def _repeat(self, exchange: Exchange, plain: Plain) -> None:
         """Have the reactor send requests as long as they are plain, and go on with the one that is not."""
-        wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
+        wire = self._take_wire()
         handed, connection = reactor().drive(exchange, plain, wire.lend())
         wire.take(handed.connection if handed else connection)
         self._wires.append(wire)
@@ -344,7 +400,7 @@ class LabUser(User):
 
         With `handed`, one that the reactor has sent, and handed back.
         """
-        wire = self._wires.pop() if self._wires else self.make_wire(self._family, self._address, self._timeout_s)
+        wire = self._take_wire()
         get: Get = handed.plain.get if handed else self._chosen or self.choose()
         self._chosen = None
         response: Answer | None = None
@@ -353,10 +409,9 @@ class LabUser(User):
         start_time = time.time()
         begin_ns = handed.begun_ns if handed else time.monotonic_ns()
         try:
-            request, last = handed.plain[:2] if handed else self._spell(get, due_ns)
-            response = wire.exchange(request, last if self._connection == CLOSE else None, get.method, handed)
+            response = self._exchanged(wire, get, due_ns, handed)
             body, failure = response.body, get.failure(response)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, Abandoned) as error:
             # HTTPException: what the parser raises.
             failure = error
         except gevent.GreenletExit as error:
@@ -367,11 +422,13 @@ class LabUser(User):
             wire.close()
         self._wires.append(wire)
         is_void = response is not None and response.get(VOID_HEADER) is not None
+        # One that has waited for so long already asks again at once.
+        rests = failure is not None and due_ns is None and not isinstance(failure, Abandoned)
         if failure is not None and (is_void or self._is_over(due_ns or begin_ns)):
             # Sent too late to count: it is neither an answer nor a failure, nor was it given up.
             if isinstance(failure, gevent.GreenletExit):
                 raise failure
-            if not is_void and due_ns is None:
+            if not is_void and rests:
                 gevent.sleep(PAUSE_AFTER_FAILURE_S)
             return
         context = {**self._context, "begun_ns": begin_ns}
@@ -381,6 +438,10 @@ class LabUser(User):
             context["connect_ns"] = wire.connect_ns
         if wire.remarks:
             context.update(wire.remarks)
+        if self._pauses:
+            context["pause_ns"] = round(self.pause_s() * 1e9)
+        if isinstance(failure, Abandoned):
+            context["abandoned"] = True
         if get.name:
             context["name"] = get.name
         self.environment.events.request.fire(
@@ -396,8 +457,25 @@ class LabUser(User):
         )
         if isinstance(failure, gevent.GreenletExit):
             raise failure
-        if failure is not None and due_ns is None:
+        if rests:
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
+
+    def _take_wire(self) -> Wire:
+        """A connection that nobody uses."""
+        if self._wires:
+            return self._wires.pop()
+        made = self.make_wire(self._family, self._address, self._timeout_s)
+        made.is_kept_in_pauses = self._pauses
+        return made
+
+    def _exchanged(self, wire: Wire, get: Get, due_ns: int | None, handed: Handed | None) -> Answer:
+        """The answer to a request. Raises Abandoned where the user has given it up, OSError and HTTPException."""
+        request, last = handed.plain[:2] if handed else self._spell(get, due_ns)
+        last = last if self._connection == CLOSE else None
+        if self._abandon_s is None:
+            return wire.exchange(request, last, get.method, handed)
+        with gevent.Timeout(self._abandon_s, Abandoned(f"given up after {self._abandon_s * 1000:g} ms")):
+            return wire.exchange(request, last, get.method, handed)
 
     def _is_over(self, at_ns: int) -> bool:
         """Whether the window has ended by then."""
@@ -409,7 +487,8 @@ class LabUser(User):
         if due_ns and not self._is_over(due_ns):
             # A request that was due in the window is never void, however late it is answered.
             void_after_ns = 0
-        if void_after_ns and not self._may_wait_until(void_after_ns):
+        # What is given up stays in the server's queue, however long that is.
+        if void_after_ns and self._abandon_s is None and not self._may_wait_until(void_after_ns):
             void_after_ns = 0
         if void_after_ns != self._void_after_ns:
             self._void_after_ns = void_after_ns
@@ -419,6 +498,8 @@ class LabUser(User):
             lines = [f"{get.method} {get.path} HTTP/1.1", f"Host: {self._host}", f"Connection: {self._connection}"]
             if void_after_ns:
                 lines.append(f"Lab-Void-After: {void_after_ns}")
+            if self._abandon_s is not None:
+                lines.append(f"{NOTE_HEADER}: 1")
             spelled = self._spelled[get] = get.spell(lines), get.last()
         return spelled
 

@@ -45,8 +45,11 @@ class SlowWire(Wire):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
-    def send(self, connection: gevent.socket.socket, request: bytes) -> None:
+    def _begin_request(self) -> None:
         self._paused_s, self._left_bytes = {"sending": 0.0, "reading": 0.0}, 0
+
+    def send(self, connection: gevent.socket.socket, request: bytes) -> None:
+        self._begin_request()
         cuts = [len(request) * piece // PIECES for piece in range(PIECES + 1)]
         for begin, end in pairwise(cuts):
             self._pause("sending", self._send_s / PIECES)

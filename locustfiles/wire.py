@@ -29,11 +29,14 @@ from wsgilab.experiment.workloads import SLOW_CONNECTION_S
 # A server may drop a connection that was idle for long (Gunicorn: 2 s). Reusing it then would count a failure that
 # is none, so a connection that was idle this long is replaced.
 LONGEST_IDLE_S = 1.0
+"""Seconds; of a user who does not pause, and would never leave a connection idle of its own will."""
 RESET_S = 0.1
 POLL_S = 0.001
 """How long to wait for a reset, and how often to poll for it, where a kept connection ended in place of an answer."""
 TCP_CLOSE = 7
 """The state of a connection that was reset, in Linux's tcp_states.h."""
+TCP_ESTABLISHED = 1
+"""That of one which is open on both sides."""
 
 
 class Answer(HTTPResponse):
@@ -46,6 +49,9 @@ class Answer(HTTPResponse):
 
 class Wire:
     """One connection, opened when it is needed."""
+
+    is_kept_in_pauses = False
+    """Its user pauses between requests, and keeps it meanwhile for as long as the server does, as other clients do."""
 
     def __init__(self, family: int, address: tuple[Any, ...], timeout_s: float | None) -> None:
         self._family = family
@@ -69,7 +75,7 @@ class Wire:
         if self.remarks:
             self.remarks = {}
         self.connect_ns = 0
-        if handed is None and self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
+        if handed is None and self._socket is not None and not self._is_fit(self._socket):
             self.close()
         connection, received = self._begin(request, handed)
         answer = Answer(method)
@@ -106,16 +112,29 @@ class Wire:
                     raise handed.error
                 else:
                     received = handed.received
-                if received or self.was_received(kept):
+                if received:
+                    return kept, received
+                if self.was_received(kept):
+                    self.remarks = {**self.remarks, "reset": True}
                     return kept, received
             except (BrokenPipeError, ConnectionResetError):
                 # The kernel's answer for a connection that is closed, or was closed with bytes unread.
                 pass
             self.close()
-            self.remarks = {**self.remarks, "reopened": True}
+            self.remarks = {**self.remarks, "reopened": True, "reset": True}
         connection = self._open()
         self.send(connection, request)
         return connection, self.receive(connection)
+
+    def _is_fit(self, connection: gevent.socket.socket) -> bool:
+        """Whether the next request is sent on a kept connection. Where users pause, that is looked at as other clients do: one that the
+        server has closed meanwhile is replaced, and no request is lost with it."""
+        if not self.is_kept_in_pauses:
+            return time.monotonic() - self._idle_since <= LONGEST_IDLE_S
+        if connection.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] == TCP_ESTABLISHED:
+            return True
+        self.remarks = {**self.remarks, "reopened": True}
+        return False
 
     def was_received(self, connection: gevent.socket.socket) -> bool:
         """Whether the server had read what was sent, on a connection that it has closed without an answer.
@@ -150,7 +169,7 @@ class Wire:
 
     def lend(self) -> gevent.socket.socket | None:
         """The connection, if one is open: it is not this wire's any more."""
-        if self._socket is not None and time.monotonic() - self._idle_since > LONGEST_IDLE_S:
+        if self._socket is not None and not self._is_fit(self._socket):
             self.close()
         lent, self._socket = self._socket, None
         return lent

@@ -5,6 +5,8 @@ Every answer is a fixed text, so that the swarm can check it to the byte.
 
 import functools
 import time
+import zlib
+from collections.abc import Iterator
 
 from flask import Flask, Response, abort, request
 
@@ -14,6 +16,8 @@ from work import iterations_for, state_after
 LONGEST_SLEEP_MS = 60_000.0
 LARGEST_KIB = 65_536.0
 MOST_ITERATIONS = 1e9
+MOST_EVENTS = 100_000
+PIECE_BYTES = 1 << 16
 
 app = Flask(__name__)
 
@@ -93,6 +97,30 @@ def large() -> Response:
 def _lines(kib: int) -> bytes:
     """So many KiB, in lines of 64 bytes. Made once, not for each request: to send it is what costs."""
     return b"".join(b"%063d\n" % line for line in range(kib * 16))
+
+
+@app.post("/upload")
+def upload() -> Response:
+    """A request with a body, which is read here as far as the server has not read it before."""
+    size, checksum = 0, 0
+    while piece := request.stream.read(PIECE_BYTES):
+        size, checksum = size + len(piece), zlib.crc32(piece, checksum)
+    return text(f"read {size} bytes, checksum {checksum:08x}\n")
+
+
+@app.get("/stream")
+def stream() -> Response:
+    """A stream of `events` server-sent events, the first at once, and each other one `every_ms` milliseconds after the one before."""
+    count = whole("events", default=21, most=MOST_EVENTS)
+    every_ms = argument("every_ms", default=100.0, most=LONGEST_SLEEP_MS)
+    return Response(_events(count, every_ms), mimetype="text/event-stream")
+
+
+def _events(count: int, every_ms: float) -> Iterator[bytes]:
+    for number in range(1, count + 1):
+        if number > 1:
+            time.sleep(every_ms / 1000)
+        yield b"id: %d\ndata: event %d of %d\n\n" % (number, number, count)
 
 
 @app.get("/calibrate")

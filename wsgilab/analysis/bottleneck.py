@@ -65,6 +65,16 @@ class CellState:
         return statistics.median(swarm.throughput_rps * swarm.reading_ms / 1000 for swarm in self.swarms)
 
     @property
+    def silent(self) -> float:
+        """Silent connections that were open, on average."""
+        return statistics.median(swarm.idle.open if swarm.idle is not None else 0.0 for swarm in self.swarms)
+
+    @property
+    def pausing(self) -> float:
+        """Users who paused between requests, on average."""
+        return statistics.median(swarm.pausing for swarm in self.swarms)
+
+    @property
     def slots(self) -> float:
         """Infinite where they are unbounded."""
         return math.inf if self.server.slots is None else self.server.slots
@@ -106,6 +116,7 @@ def bound_by(state: CellState) -> Reason:
         _by_cores(state)
         or _by_link(state)
         or _by_load(state)
+        or _by_conduct(state)
         or _by_distance(state)
         or _by_balance(state)
         or _by_loss(state)
@@ -166,6 +177,18 @@ def _by_load(state: CellState) -> Reason | None:
             f"{state.reading:.1f} clients that read slowly and up to {state.slow - state.reading:.1f} that sent slowly"
         )
         return "slots", f"{in_flight} {state.slots_named} {'was' if slots == 1 else 'were'} held by {held}"
+    return None
+
+
+def _by_conduct(state: CellState) -> Reason | None:
+    """Slots, where silent connections account for those that no request fills; demand, where users pause."""
+    slots, mean = state.slots, state.mean
+    in_flight = f"{mean:.1f} requests were in flight on average, and"
+    if state.silent and not math.isinf(slots) and mean + state.silent >= SLOTS_LIMIT * slots:
+        held = min(state.silent, slots - mean)
+        return "slots", f"{in_flight} silent connections held up to {held:.1f} of {state.slots_named}"
+    if state.pausing and mean + state.slow + state.pausing >= DEMAND_LIMIT * state.demand:
+        return "demand", f"{in_flight} {state.pausing:.1f} of {state.users_named} paused"
     return None
 
 

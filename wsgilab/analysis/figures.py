@@ -119,6 +119,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
     of_users = [share for swarm in swarms if (share := busiest_user_share(cell, swarm)) is not None]
     others = [disturbance.taken(run, each) for each in measured]
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
+    idle = [swarm.idle for swarm in swarms if swarm.idle is not None]
     found = CellFigures(
         peak=max((each.peak for each in in_flight), default=None),
         mean_in_flight=_known((each.mean for each in in_flight), summary),
@@ -157,6 +158,16 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         because="",
         by_request=_by_request(swarms, summary),
         throttled=disturbance.throttling(run, measured),
+        reset=_total(swarm.reset for swarm in swarms),
+        refused=_total(swarm.refused for swarm in swarms),
+        pausing=_known((swarm.pausing or None for swarm in swarms), summary),
+        abandoned=_total(swarm.abandoned for swarm in swarms),
+        wasted_work=_known((swarm.wasted_work for swarm in swarms), summary),
+        first_event_ms=_known((swarm.first_event_ms for swarm in swarms), summary),
+        event_gap_ms=_known((swarm.event_gap_ms for swarm in swarms), summary),
+        idle_closed=_total(each.closed for each in idle),
+        idle_held_s=_known((each.held_s for each in idle), summary),
+        idle_longest_s=max((each.longest_s for each in idle), default=None),
     )
     state = bottleneck.CellState(
         run=run, server=server, cell=cell, figures=found, swarms=swarms, network=network(run, cell, measured)

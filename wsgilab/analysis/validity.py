@@ -57,6 +57,8 @@ def gates(
     if (missed := unanswered(cell, swarms)) is not None:
         yield CellWarning(kind="unanswered", text=missed, amount=max(swarm.unanswered for swarm in swarms))
     yield from _connections(run, figures)
+    yield from _silence(cell, figures)
+    yield from _given_up(cell, figures)
     if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
         had = f"the busiest of {cell.users} had {figures.busiest_user_share:.1f} times an even share of the answers"
         uneven = f"users were served unevenly: {had}, while others waited as long as p99 says"
@@ -70,6 +72,12 @@ def gates(
         yield CellWarning(kind="no-stamps", text=unknown)
     yield from _declared(server, figures)
     window_s = run.experiment.window_s
+    pause_s = (cell.circumstances.gap_ms or 0.0) / 1000 if cell.circumstances is not None else 0.0
+    if pause_s > window_s:
+        short = (
+            f"users pause for {pause_s:g} s, the window is {window_s:g} s: most of them ask once in it, or not at all"
+        )
+        yield CellWarning(kind="short-window", text=short, amount=pause_s)
     if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
         takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
         short = f"{takes}: too short for a steady rate"
@@ -79,9 +87,10 @@ def gates(
         kept = f"{answered} requests answered of {due} that were due"
         behind = f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
         yield CellWarning(kind="behind-schedule", text=behind, amount=1 - answered / due)
-    little = statistics.median(map(in_system, swarms))
+    little = statistics.median(in_system(swarm) + swarm.pausing + swarm.in_vain for swarm in swarms)
     if cell.users is not None and abs(away := little / cell.users - 1) > LITTLE_TOLERANCE:
-        law = f"throughput x response time is {little:.1f}, not the {cell.users} users"
+        beside = " with those that paused or gave up" if any(swarm.pausing or swarm.in_vain for swarm in swarms) else ""
+        law = f"throughput x response time is {little:.1f}{beside}, not the {cell.users} users"
         yield CellWarning(kind="little", text=f"{law}: the window was no steady state", gate="little", amount=abs(away))
 
 
@@ -155,6 +164,32 @@ def _connections(run: Run, figures: CellFigures) -> Iterable[CellWarning]:
         were = f"{counted(figures.reopened, 'kept connection')} {'was' if figures.reopened == 1 else 'were'}"
         anew = f"{were} closed by the server unannounced, and opened anew"
         yield CellWarning(kind="reopened", text=anew, amount=figures.reopened)
+    if figures.reset:
+        lost = f"{counted(figures.reset, 'request')} lost with a kept connection that the server closed"
+        yield CellWarning(kind="reset", text=f"{lost}: sent again where it had not read them", amount=figures.reset)
+    if figures.refused:
+        refused = f"{counted(figures.refused, 'connection')} refused: nobody listened, or the backlog was full"
+        yield CellWarning(kind="refused", text=refused, amount=figures.refused)
+
+
+def _silence(cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
+    if figures.idle_closed is None or cell.circumstances is None or cell.circumstances.idle is None:
+        return
+    silent = counted(cell.circumstances.idle.connections, "silent connection")
+    if figures.idle_held_s is None:
+        held = f"{silent}: the server closed none of them, and held one for {figures.idle_longest_s or 0.0:.1f} s, until a trial ended"
+    else:
+        held = f"{silent}: the server closed {figures.idle_closed} in all, each after {figures.idle_held_s.median:.2g} s (median)"
+    yield CellWarning(kind="idle", text=held, amount=figures.idle_longest_s or 0.0)
+
+
+def _given_up(cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
+    if not figures.abandoned or cell.circumstances is None:
+        return
+    gave_up = f"users gave up {counted(figures.abandoned, 'request')} after {cell.circumstances.abandon_ms or 0.0:g} ms"
+    wasted = figures.wasted_work
+    work = "" if wasted is None else f"; {wasted.median:.0%} of the work inside the application was for nobody"
+    yield CellWarning(kind="abandoned", text=gave_up + work, amount=figures.abandoned)
 
 
 def first_line(reason: str) -> str:

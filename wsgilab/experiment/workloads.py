@@ -68,6 +68,39 @@ WORKLOADS: Mapping[str, Workload] = {
             "kib": Parameter(usual=1024.0, most=LARGEST_KIB, about="size of the answer, in KiB", is_whole=True),
         }
     ),
+    "upload": Workload(
+        parameters={
+            "kib": Parameter(
+                usual=256.0, most=LARGEST_KIB, about="size of the body that is sent, in KiB", is_whole=True
+            ),
+            "send_ms": Parameter(
+                usual=500.0, most=LONGEST_MS, about="how long a user takes to send it, in milliseconds"
+            ),
+        }
+    ),
+    "stream": Workload(
+        parameters={
+            "s": Parameter(usual=2.0, most=LONGEST_MS / 1000, about="how long a stream of events is, in seconds"),
+            "every_ms": Parameter(
+                usual=100.0,
+                least=1.0,
+                most=LONGEST_MS,
+                about="how long after the one before an event comes, in milliseconds",
+            ),
+        }
+    ),
+    "burst": Workload(
+        parameters={
+            "every_ms": Parameter(
+                usual=1000.0,
+                least=1.0,
+                most=LONGEST_MS,
+                about="how far apart the moments are at which all users ask, in milliseconds",
+            ),
+            "ms": Parameter(usual=10.0, most=LONGEST_MS, about="how long a request waits, in milliseconds"),
+        },
+        needs_users=True,
+    ),
     "stall": Workload(
         parameters={
             "ms": Parameter(
@@ -104,6 +137,8 @@ def of(application: Application | None) -> Mapping[str, Workload]:
     return {**dict.fromkeys((*application.requests, *application.mixes), usual), **files}
 
 
+_TIMES_MS = {"ms": 1.0, "s": 1000.0}
+"""Milliseconds of a unit, by which the names of parameters end."""
 ITERATIONS_PER_MS = "iterations_per_ms"
 """The option that says how many iterations of the computing loop take a millisecond of CPU time on the target."""
 UNCALIBRATED_PER_MS = 10_000.0
@@ -168,7 +203,10 @@ def complaint(workload: Workload, given: Mapping[str, float]) -> str | None:
 
 def alone_ms(workload: str, given: Mapping[str, Mapping[str, float]]) -> float:
     """How many milliseconds a request of a workload takes at least, with the parameters `given`; 0 where that is not known."""
-    of_time = (value for name, value in given.get(workload, {}).items() if name.rpartition("_")[2] == "ms")
+    known = {name: value for name, value in given.get(workload, {}).items() if name != "every_ms"}
+    of_time = (
+        value * _TIMES_MS[unit] for name, value in known.items() if (unit := name.rpartition("_")[2]) in _TIMES_MS
+    )
     return sum(of_time) if workload in WORKLOADS else 0.0
 
 

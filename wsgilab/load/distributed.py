@@ -19,6 +19,7 @@ from locust import runners
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner
 
+from wsgilab.load.idle import Silence
 from wsgilab.load.local import POLL_S, UP_S, Progress, WindowMark, environment, wait_until_at_work
 from wsgilab.load.locustfiles import BadLocustfile, every_user_class, user_classes
 from wsgilab.load.own_locustfile import loaded, unpack
@@ -40,7 +41,11 @@ _LOOPBACK = "127.0.0.1"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - of a container, which publishes one port
 _MASTER_OPTIONS: Mapping[str, Any] = {"enable_rebalancing": False, "headless": True}
 """The options that Locust's master itself reads."""
-_RESET_OPTIONS: Mapping[str, Any] = {"rate": 0.0, "window_end_ns": 0, "void_after_ns": 0}
+_RESET_OPTIONS: Mapping[str, Any] = {
+    **dict.fromkeys(("rate", "gap_ms", "abandon_ms"), 0.0),
+    **dict.fromkeys(("window_end_ns", "void_after_ns", "idle_connections"), 0),
+    "idle_send": "nothing",
+}
 """Workers keep the options that they are not sent anew; these must not be left over from the trial before."""
 
 
@@ -205,6 +210,7 @@ class _TrialState:
 
     progress: dict[str, Progress] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    silence: dict[str, Silence] = field(default_factory=dict)
     here: list[WindowMark] = field(default_factory=list)
     """Of all processes on this machine together, the master included."""
     marks: defaultdict[str, list[WindowMark]] = field(default_factory=lambda: defaultdict(list))
@@ -259,8 +265,9 @@ class DistributedLoad:
         self._environment.host = spec.base_url
         # Locust sends these to its workers with each start.
         parts = {"arrivals_parts": len(self._workers)}
+        idle = {} if spec.idle is None else {"idle_connections": spec.idle.connections, "idle_send": spec.idle.send}
         self._environment.parsed_options = argparse.Namespace(
-            **{**_MASTER_OPTIONS, **_RESET_OPTIONS, **spec.options, **parts}
+            **{**_MASTER_OPTIONS, **_RESET_OPTIONS, **spec.options, **parts, **idle}
         )
         self._environment.user_classes = classes
         self._environment.stop_timeout = 0
@@ -320,6 +327,9 @@ class DistributedLoad:
         self._workers.wait(lambda: self._workers.are_ready, UP_S)
         return [sample for samples in self._state.samples.values() for sample in samples]
 
+    def silence(self) -> Silence:
+        return Silence.merged(self._state.silence.values())
+
     def mark(self) -> None:
         # The remote workers answer in their own time.
         for worker in self._workers.remote:
@@ -356,6 +366,7 @@ class DistributedLoad:
         self._state.progress[msg.node_id] = Progress(**msg.data)
 
     def _on_samples(self, msg: Any, **_: Any) -> None:
+        self._state.silence[msg.node_id] = Silence.sent(msg.data["silence"])
         self._state.samples[msg.node_id] = [Sample.sent(row, msg.node_id) for row in msg.data["samples"]]
 
     def _on_user_error(self, msg: Any, **_: Any) -> None:

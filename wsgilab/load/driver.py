@@ -52,13 +52,14 @@ from wsgilab.analysis.inflight import parse_late
 from wsgilab.load.distributed import DistributedLoad, WorkerLost, master_options
 from wsgilab.load.duet import Both
 from wsgilab.load.events import EventWriter
+from wsgilab.load.idle import idle_report
 from wsgilab.load.local import POLL_S, Load, LocalLoad, Progress, TargetCores, Users
 from wsgilab.load.locustfiles import BadLocustfile
 from wsgilab.load.own_locustfile import loaded, unpack
 from wsgilab.load.reachability import AFTER_S, RETRY_S, NetworkReading, Reachability, Unreachable, segments_between
 from wsgilab.load.recorder import Sample
 from wsgilab.load.samples import LATE_PAGE, Span, report
-from wsgilab.model import Stamp, TrialReport, TrialSpec
+from wsgilab.model import Idle, Stamp, TrialReport, TrialSpec
 from wsgilab.model.application import LocustFile
 
 GET_TIMEOUT_S = 5.0
@@ -173,6 +174,7 @@ def _in_one_window(
             generator_cpu=load.busiest(),
             late=late,
             is_stamped=of.is_stamped,
+            gives_up=_give_up(of),
         )
         figures = replace(
             figures,
@@ -180,6 +182,7 @@ def _in_one_window(
             server_busy=busy,
             generator_others=load.others(),
             read_late=read_late,
+            idle=None if of.idle is None else idle_report(loads[number].silence(), span.shifted(offset_ns)),
         )
         found.append(_with_network(figures, before, after) if before else figures)
     return found
@@ -190,15 +193,23 @@ def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample],
 
     If a target that has answered does not tell that, it is known of no answer when it left: then each is a failure.
     """
-    if all(sample.stamp is None for sample in samples):
+    if all(sample.stamp is None for sample in samples) and not _give_up(spec):
         return samples, {}
     try:
-        return samples, read_late(spec.base_url)
+        # What users have given up may still be worked off, and whoever asks has to wait for that.
+        timeout_s = max(GET_TIMEOUT_S, spec.patience_s) if _give_up(spec) else GET_TIMEOUT_S
+        return samples, read_late(spec.base_url, timeout_s)
     except ValueError as error:
         if not spec.is_stamped:
             # It has the stamp alone, and the application itself has answered.
             return samples, {}
-        return [each if each.error else each._replace(error=str(error)) for each in samples], {}
+        untold = str(error)
+        return [each if each.error or each.abandoned else each._replace(error=untold) for each in samples], {}
+
+
+def _give_up(spec: TrialSpec) -> bool:
+    """Whether users give up after a while. Then the target notes every request, also those that nobody waits for any more."""
+    return bool(spec.options.get("abandon_ms"))
 
 
 def read_late(base_url: str, timeout_s: float = GET_TIMEOUT_S) -> Mapping[Stamp, int]:
@@ -423,8 +434,12 @@ def _answer(
 
 
 def _spec(given: dict[str, Any]) -> TrialSpec:
-    own = given.pop("own")
-    return TrialSpec(**given, own=None if own is None else LocustFile(**own))
+    own, idle = given.pop("own"), given.pop("idle")
+    return TrialSpec(
+        **given,
+        own=None if own is None else LocustFile(**own),
+        idle=None if idle is None else Idle(**idle),
+    )
 
 
 if __name__ == "__main__":

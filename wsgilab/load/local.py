@@ -17,6 +17,7 @@ from locust.runners import STATE_STOPPED, LocalRunner, Runner
 from locust.stats import RequestStats
 
 from wsgilab.load import own_locustfile
+from wsgilab.load.idle import Silence, SilentConnections
 from wsgilab.load.locustfiles import BadLocustfile, report_user_errors, user_classes
 from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import NetworkReading, Reachability, Unreachable
@@ -155,6 +156,9 @@ class Load(Users, Protocol):
     def stop(self, patience_s: float) -> list[Sample]:
         """Let each user finish the request under way, give up those unanswered after `patience_s`, and return all samples."""
 
+    def silence(self) -> Silence:
+        """What became of the silent connections of the trial, which `stop` closes."""
+
 
 def wait_until_at_work(load: Load, patience_s: float) -> None:
     """Wait until no user of `load` is starting any more, or `patience_s` have passed."""
@@ -216,6 +220,8 @@ class LocalLoad:
         self._reachability = reachability
         self._marks: list[WindowMark] = []
         self._errors: list[str] = []
+        self._silent = None if spec.idle is None else SilentConnections(spec.idle, spec.base_url)
+        self._silence = Silence()
         self._is_own = spec.own is not None
         if spec.own is None:
             self._environment = environment(user_classes(spec.locustfile), spec)
@@ -240,6 +246,8 @@ class LocalLoad:
         return (reading,)
 
     def start(self) -> None:
+        if self._silent is not None:
+            self._silent.open()
         self._runner.start(self._users, spawn_rate=self._users)
         deadline = time.monotonic() + UP_S
         while self.progress().users < self._users:
@@ -259,6 +267,9 @@ class LocalLoad:
     def stop(self, patience_s: float) -> list[Sample]:
         if self._is_own:
             self._environment.events.test_stopping.fire(environment=self._environment)
+        # First: what waits behind them need not be waited for.
+        if self._silent is not None:
+            self._silence = self._silent.close(self._recorder.clock_offset_ns)
         stop_users(self._runner, patience_s)
         if self._is_own:
             self._environment.events.test_stop.fire(environment=self._environment)
@@ -268,6 +279,9 @@ class LocalLoad:
         own_locustfile.end()
         self._recorder.parse_kept()
         return self._recorder.samples
+
+    def silence(self) -> Silence:
+        return self._silence
 
     def mark(self) -> None:
         self._marks.append(mark())

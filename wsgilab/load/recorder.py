@@ -44,6 +44,16 @@ class Sample(NamedTuple):
     """The headers of the answers that led to this one, in order, as `stamp` has this one's."""
     user: int | str = 0
     """Whose it is, as its process numbers users; with the worker's name where there are several. 0 where that is not known."""
+    reset: bool = False
+    """It was lost with the kept connection that it was sent on, and sent again, or failed."""
+    pause_ns: int = 0
+    """How long its user pauses after it; 0 where it does not."""
+    abandoned: bool = False
+    """Given up by its user, who had waited for as long as it would."""
+    first_event_ms: float = 0.0
+    """How long it took until the first event of a stream was here; 0 where it is no stream."""
+    event_gap_ms: float = 0.0
+    """The longest time between two events of it."""
 
     @classmethod
     def sent(cls, row: Sequence[Any], worker: str) -> "Sample":
@@ -102,12 +112,15 @@ class Recorder:
         user, due_ns, begun_ns = known.get("user", 0), known.get("due_ns") or 0, known.get("begun_ns") or 0
         # gevent ends what is given up with GreenletExit, which is no Exception.
         cut_off = exception is not None and not isinstance(exception, Exception)
-        (self.answered if exception is None else self.failed).add(user)
+        # A user that has given up once has met what it will meet, as one that has had an answer.
+        abandoned: bool = known.get("abandoned", False)
+        failed = exception is not None and not abandoned
+        (self.failed if failed else self.answered).add(user)
         self.samples.append(
             Sample(
                 response_time,
                 header(response, STAMP_HEADER),
-                None if exception is None else "given up" if cut_off else error_text(exception),
+                None if exception is None or abandoned else "given up" if cut_off else error_text(exception),
                 cut_off,
                 due_ns and due_ns + self.clock_offset_ns,
                 (begun_ns - due_ns) / 1e6 if due_ns else 0.0,
@@ -121,6 +134,11 @@ class Recorder:
                 known.get("name", ""),
                 known.get("redirects", ()),
                 user,
+                known.get("reset", False),
+                known.get("pause_ns", 0),
+                abandoned,
+                known.get("first_event_ms", 0.0),
+                known.get("event_gap_ms", 0.0),
             )
         )
 

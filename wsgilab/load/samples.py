@@ -9,6 +9,7 @@ from hdrh.histogram import HdrHistogram
 
 from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
+from wsgilab.load import conduct
 from wsgilab.load.recorder import STAMP_HEADER, Sample, error_text
 from wsgilab.model import LatencyParts, PartTimes, RequestReport, Stamp, TrialReport
 
@@ -59,6 +60,7 @@ def report(
     read: tuple[int, int] | None = None,
     late: Mapping[Stamp, int] | None = None,
     is_stamped: bool = True,
+    gives_up: bool = False,
 ) -> TrialReport:
     """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
 
@@ -71,6 +73,9 @@ def report(
     `read`: when the target's CPU time was read, before and after; the requests that left between the two are counted.
 
     If not `is_stamped`, answers may all have no stamp: then the moment at which its user had read it counts.
+
+    `gives_up`: users do after a while, and `late` has also the requests that nobody waited for in the end. These count as in flight, and
+    for nothing else.
     """
     samples = list(samples)
     is_stamped = is_stamped or any(sample.stamp is not None for sample in samples)
@@ -87,6 +92,8 @@ def report(
         if _is_due(sample, span):
             due += 1
             begun_late += sample.late_ms > LATE_MS
+        if sample.abandoned:
+            continue
         if sample.cut_off:
             given_up.append(sample)
         elif sample.error is not None:
@@ -110,6 +117,8 @@ def report(
                     together[own[-1]] = _together(own)
 
     stamps = [stamp for stamp, _ in served]
+    for_nobody = conduct.unawaited(samples, late or {}, span.started_ns) if gives_up else ()
+    inside = (*stamps, *for_nobody)
     counted = [(stamp, sample) for stamp, sample in served if span.begin_ns <= stamp.left_ns < span.end_ns]
     timed = _timed(answered, given_up, span)
     latencies_ms = [sample.latency_ms for _, sample in timed]
@@ -134,6 +143,14 @@ def report(
         late=begun_late,
         slow_connections=slow_connections,
         reopened=reopened,
+        **conduct.figures(
+            samples,
+            (span.begin_ns, span.end_ns),
+            gives_up=gives_up,
+            inside=stamps,
+            for_nobody=for_nobody,
+            is_noted=bool(late),
+        ),
         client_ms=median(sample.client_ms for _, sample in counted) if counted else 0.0,
         reading_ms=median(sample.reading_ms for _, sample in counted) if counted else 0.0,
         received_bytes=sum(
@@ -147,13 +164,13 @@ def report(
         else None,
         by_request=_by_request(answered, served, given_up, span, throughput_rps),
         is_stamped=is_stamped,
-        in_flight=measure(stamps if is_stamped else (), span.begin_ns, span.end_ns),
+        in_flight=measure(inside if is_stamped else (), span.begin_ns, span.end_ns),
         service_ms=median((stamp.left_ns - stamp.entered_ns) / 1e6 for stamp, _ in counted)
         if counted and is_stamped
         else 0.0,
         generator_cpu=generator_cpu,
         timeline=timeline(
-            stamps, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
+            inside, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
         )
         if is_stamped
         else None,

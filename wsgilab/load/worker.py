@@ -32,12 +32,14 @@ from locust.env import Environment
 
 from wsgilab.load import own_locustfile
 from wsgilab.load.distributed import HELLO
+from wsgilab.load.idle import Silence, SilentConnections, share
 from wsgilab.load.local import POLL_S, NoStats, Progress, end_window, environment, keep_for, mark, stop_users, use_clock
 from wsgilab.load.locustfiles import BadLocustfile, every_user_class, report_user_errors
 from wsgilab.load.own_locustfile import OwnLocustfile
 from wsgilab.load.own_users import OwnRecorder
 from wsgilab.load.reachability import Reachability, Unreachable
 from wsgilab.load.recorder import Recorder
+from wsgilab.model import Idle
 from wsgilab.model.application import LocustFile
 from wsgilab.system.ports import bracketed
 
@@ -114,6 +116,7 @@ class Worker(RecordingWorker):
         super().__init__(environment(every_user_class()), options)
         self._reachability = options.clock_server
         self._clock_offset_ns = 0
+        self._silent: SilentConnections | None = None
         # Locust has given its worker new statistics.
         self.environment.stats = NoStats()
         report_user_errors(self.environment, lambda error: None if self._own else self.report_user_error(error))
@@ -129,6 +132,12 @@ class Worker(RecordingWorker):
         if self._own is None:
             keep_for(self.environment, self.recorder)
         use_clock(self.environment, self.recorder, self._clock_offset_ns)
+        options: Any = self.environment.parsed_options
+        idle = Idle(connections=options.idle_connections, send=options.idle_send) if options.idle_connections else None
+        own = share(idle, max(0, self.runner.worker_index), options.arrivals_parts)
+        self._silent = None if own is None else SilentConnections(own, self.environment.host or "")
+        if self._silent is not None:
+            self._silent.open()
         gc.collect()
         gc.disable()
         self._reporting = gevent.spawn(self._report_progress, self.recorder)
@@ -147,6 +156,7 @@ class Worker(RecordingWorker):
 
     def _on_stop(self, msg: Any, **_: Any) -> None:
         self._reporting.kill()
+        silence = Silence() if self._silent is None else self._silent.close(self._clock_offset_ns)
         stop_users(self.runner, msg.data["patience_s"])
         gc.enable()
         self.environment.stop_timeout = 0
@@ -155,7 +165,7 @@ class Worker(RecordingWorker):
         self.environment.events.report_to_master.fire(client_id=self.runner.client_id, data=stats)
         self.runner.send_message("stats", stats)
         self.recorder.parse_kept()
-        self.runner.send_message("lab_samples", {"samples": list(self.recorder.samples)})
+        self.runner.send_message("lab_samples", {"samples": list(self.recorder.samples), "silence": silence})
 
     def _on_read_network(self, msg: Any, **_: Any) -> None:
         try:

@@ -35,7 +35,7 @@ from wsgilab.model.capacity import (
     CapacityWindow,
     ServerCapacity,
 )
-from wsgilab.model.circumstances import Action, Circumstances, During, Idle
+from wsgilab.model.circumstances import Action, Circumstances, During, Idle, IdleReport
 from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
 from wsgilab.model.comparison import (
     BoundBy,
@@ -150,6 +150,7 @@ __all__ = [
     "GeneratorCores",
     "Host",
     "Idle",
+    "IdleReport",
     "InFlight",
     "Interval",
     "LaneRecord",

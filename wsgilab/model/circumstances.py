@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from wsgilab.model.limits import STRICT, Must, Range
+from wsgilab.model.limits import STRICT, Count, Must, Range, Seconds
 from wsgilab.model.text import counted
 
 Sent = Literal["nothing", "half"]
@@ -78,3 +78,23 @@ class Circumstances:
         if self.during is not None:
             parts.append(f"{self.during.do} after {self.during.at_s:g} s")
         return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleReport:
+    """What became of silent connections in one trial."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    opened: Count
+    """How many were opened. One that the server closes is opened anew."""
+    refused: Count
+    """Attempts to open one that failed."""
+    closed: Count
+    """How many the server closed before the trial ended."""
+    held_s: Seconds | None
+    """How long it held those that it closed: the median. None where it closed none."""
+    longest_s: Seconds
+    """How long the one was open that was open longest, until the server closed it or the trial ended."""
+    open: Annotated[float, Range(0, 10**6)]
+    """How many were open in the window, on average."""

@@ -51,6 +51,10 @@ WarningKind = Literal[
     "unanswered",
     "slow-connections",
     "reopened",
+    "reset",
+    "refused",
+    "idle",
+    "abandoned",
     "uneven-users",
     "loss",
     "neighbour",
@@ -187,6 +191,27 @@ class CellFigures:
     """By name, where users send an application's requests in a mix; else empty."""
     throttled: str = ""
     """In which windows a CPU quota stopped the server, and what to do about it, in words; empty where none did."""
+    reset: int | None = None
+    """Requests lost with a kept connection that the server closed: sent again, or failed. None where they were not counted."""
+    refused: int | None = None
+    """Connections that were refused. None where they were not counted."""
+    pausing: Interval | None = None
+    """Users who paused between requests, on average. None where users do not."""
+    abandoned: int | None = None
+    """Requests that users gave up in the windows. None where users do not."""
+    wasted_work: Interval | None = None
+    """Of the time that requests were inside the application, the share of those that nobody waited for in the end. None where users do
+    not give up, or it is not known."""
+    first_event_ms: Interval | None = None
+    """Milliseconds until the first event of a stream, each block's median. None without streams."""
+    event_gap_ms: Interval | None = None
+    """Milliseconds, the longest between two events of a stream, each block's median."""
+    idle_closed: int | None = None
+    """Silent connections that the server closed. None without any connections of that kind."""
+    idle_held_s: Interval | None = None
+    """Seconds for which it held those that it closed, each block's median. None where it closed none."""
+    idle_longest_s: float | None = None
+    """Seconds for which one was open, until the server closed it or the trial ended: the longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

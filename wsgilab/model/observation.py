@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from wsgilab.model.application import LocustFile
+from wsgilab.model.circumstances import Idle, IdleReport
 from wsgilab.model.experiment import Cell
 from wsgilab.model.limits import (
     STRICT,
@@ -148,6 +149,8 @@ class TrialSpec:
     """False: the target may be one whose answers have no stamps. Those of one that has stamps all have one."""
     own: LocustFile | None = None
     """A Locust file of the user's own, in place of the lab's `locustfile`, which is empty then."""
+    idle: Idle | None = None
+    """Connections that are opened beside the users, before they begin, and ask for nothing until the trial ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,27 @@ class TrialReport:
     reopened: Count | None = None
     """Kept connections, over the whole trial, that the server had closed without saying so in its last answer; None in runs
     of a lab in which such requests failed."""
+    reset: Count | None = None
+    """Requests, over the whole trial, that were sent on a kept connection and lost, because the server had closed it or closed it
+    then: they were sent again, or failed. None in runs of a lab that did not count them."""
+    refused: Count | None = None
+    """Connections, over the whole trial, that were refused; None in runs of a lab that did not count them."""
+    pausing: Annotated[float, Range(0, 10**6)] = 0.0
+    """Users who paused between an answer and their next request, on average over the window."""
+    abandoned: Count | None = None
+    """Requests that their users gave up in the window, because they had waited for as long as they would; None where users wait for
+    as long as it takes."""
+    in_vain: Annotated[float, Range(0, 10**6)] = 0.0
+    """Users who waited for an answer that they then gave up, on average over the window."""
+    wasted_work: Share | None = None
+    """Of the time that requests were inside the application in the window, the share of those that nobody waited for in the end. None
+    where users do not give up, and where the application does not note such requests."""
+    first_event_ms: Milliseconds | None = None
+    """Median time from a request until the first event of its stream, over those of the window; None without streams."""
+    event_gap_ms: Milliseconds | None = None
+    """Of each stream of the window the longest time between two events: their median."""
+    idle: IdleReport | None = None
+    """Of the silent connections; None without any."""
     client_ms: Milliseconds = 0.0
     """Median time, of a request of the window, that its user itself let pass while it sent and read."""
     reading_ms: Milliseconds = 0.0

@@ -52,6 +52,16 @@ WORDS: Mapping[str, _Words] = {
     "busiest_share": _Words("busiest", number),
     "slow_connections": _Words("slow connections", _count),
     "failures": _Words("failures", _count),
+    "unanswered": _Words("users without an answer", _count),
+    "refused": _Words("refused connections", _count),
+    "reopened": _Words("connections closed unannounced", _count),
+    "reset": _Words("requests lost with a connection", _count),
+    "idle_closed": _Words("silent connections closed", _count),
+    "idle_held_s": _Words("silence held s", number),
+    "abandoned": _Words("requests given up", _count),
+    "wasted_work": _Words("work for nobody", _share),
+    "first_event_ms": _Words("first event ms", number),
+    "event_gap_ms": _Words("longest between events ms", number),
 }
 """By the figure's name in a claim."""
 

@@ -154,7 +154,22 @@ class FiguresEntry(TypedDict):
     """Of the figures that are single numbers here."""
 
 
-class CellEntry(NamedCell, FiguresEntry):
+class UsersEntry(TypedDict, total=False):
+    """What users met; each is absent where the cell has none of it."""
+
+    reset: int
+    refused: int
+    pausing: Annotated[Interval, Digits(2)]
+    abandoned: int
+    wasted_work: Annotated[Interval, Digits(3)]
+    first_event_ms: Annotated[Interval, Digits(1)]
+    event_gap_ms: Annotated[Interval, Digits(1)]
+    idle_closed: int
+    idle_held_s: Annotated[Interval, Digits(2)]
+    idle_longest_s: Annotated[float, Digits(2)]
+
+
+class CellEntry(NamedCell, FiguresEntry, UsersEntry):
     """A server under some conditions: what it declares, what was measured, and what a reader must know beside it."""
 
     slots: int | Literal["unbounded"] | None
@@ -418,6 +433,7 @@ def _cell(result: CellResult) -> CellEntry:
         "warnings": tuple(each.text for each in result.warnings),
         "warning_kinds": tuple(each.kind for each in result.warnings),
         **({} if share is None else {"busiest_user_share": share}),
+        **{key: each for key in UsersEntry.__annotations__ if (each := getattr(result.figures, key, None)) is not None},
         **({"by_request": by_request} if by_request else {}),
     }
     return cast("CellEntry", found)

@@ -61,6 +61,17 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
     ("backends", "share of the cores of the backends that its requests wait for, such as a database"),
+    ("lost", "requests lost with a kept connection that the server closed; they were sent again, or failed"),
+    ("given up", "requests that users gave up in the windows, because no answer came in time"),
+    (
+        "for nobody",
+        "of the time that requests were inside the application, the share of those that were given up before their answer",
+    ),
+    (
+        "first event ms, event gap ms",
+        "how long a stream's first event took, and the longest time between two of its events",
+    ),
+    ("silent closed, after s", "silent connections that the server closed, and how long after they were opened"),
     (
         "bound by",
         (

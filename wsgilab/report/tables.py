@@ -89,6 +89,13 @@ GROUP_COLUMNS = (
     Column("OS threads", 8, optional=True),
     Column("generator", 8),
     Column("backends", 8, optional=True),
+    Column("lost", 4, optional=True),
+    Column("given up", 3, optional=True),
+    Column("for nobody", 3, optional=True),
+    Column("first event ms", 3, optional=True),
+    Column("event gap ms", 4, optional=True),
+    Column("silent closed", 3, optional=True),
+    Column("after s", 3, optional=True),
     Column("bound by", 0, numeric=False),
     Column("because", 9, numeric=False),
 )
@@ -343,6 +350,13 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         optional(figures.os_threads, "{}"),
         f"{figures.generator_cpu.median:.0%}",
         _median(figures.backend_cpu, "{:.0%}"),
+        optional(figures.reset or None, "{}"),
+        optional(figures.abandoned, "{}"),
+        _median(figures.wasted_work, "{:.0%}"),
+        _median(figures.first_event_ms, "{:.1f}"),
+        _median(figures.event_gap_ms, "{:.1f}"),
+        optional(figures.idle_closed, "{}"),
+        _median(figures.idle_held_s, "{:.2g}"),
         figures.bound_by,
         figures.because,
     )
@@ -422,8 +436,8 @@ def workload(run: Run, name: str) -> str:
 def _amount(parameter: str, value: float) -> str:
     """A workload's parameter in words, such as `50 ms`, `send 100 ms` or `hello 50`."""
     what, _, unit = parameter.rpartition("_")
-    if unit == "ms":
-        return f"{what} {value:g} ms".lstrip()
+    if unit in ("ms", "s"):
+        return f"{what} {value:g} {unit}".lstrip()
     return f"{value:g} KiB" if parameter == "kib" else f"{parameter} {value:g}"
 
 

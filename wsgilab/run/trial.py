@@ -10,7 +10,7 @@ from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.experiment import plan, workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.client import Swarm
-from wsgilab.model import Cell, Duet, Observation, Run, Trial, TrialReport, TrialSpec
+from wsgilab.model import Cell, Circumstances, Duet, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.model.text import counted
 from wsgilab.run.meter import TrialMeter
@@ -208,6 +208,8 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         # Every server of a block meets the same arrivals, and every block others.
         options |= {"rate": cell.rate, "arrivals": cell.arrivals or "constant"}
         options["arrivals_seed"] = zlib.crc32(f"{run.seed}/{trial.block}".encode())
+    given = cell.circumstances or Circumstances()
+    options |= {key: value for key in ("gap_ms", "abandon_ms") if (value := getattr(given, key)) is not None}
     return TrialSpec(
         locustfile=locustfile,
         base_url=base_url,
@@ -219,6 +221,7 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         options=options,
         is_stamped=run.servers[cell.server].is_started,
         own=own,
+        idle=given.idle,
     )
 
 
@@ -342,7 +345,7 @@ def _observed(
             return _failed(trial, started, died.strip())
     if (failure := target.failure()) is not None:
         return _failed(trial, started, f"the server {failure} during the trial\n{target.log_tail()}".strip())
-    if report.completed == 0:
+    if report.completed == 0 and not _may_starve(trial.cell):
         return _failed(trial, started, _no_answer(report))
     if report.cut_off and (reason := _unfit(target, swarm)) is not None:
         return _failed(trial, started, f"{report.cut_off} requests were cut off, and then {reason}")
@@ -374,6 +377,12 @@ def _unfit(target: Target, swarm: Swarm) -> str | None:
     except TargetError as error:
         return f"the server does not answer: {error.message}"
     return None
+
+
+def _may_starve(cell: Cell) -> bool:
+    """Whether it is a result, too, that no request is answered, because silence or work for nobody takes all that the server has."""
+    given = cell.circumstances
+    return given is not None and (given.idle is not None or given.abandon_ms is not None)
 
 
 def _no_answer(report: TrialReport) -> str:

@@ -36,6 +36,7 @@ http {{
     }}
     server {{
         listen {bind} backlog=2048;  # as Gunicorn's own
+        client_max_body_size 0;  # as large as the servers take it
         location / {{
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;

@@ -24,6 +24,12 @@ A request may carry the moment until which it counts:
 One that enters the application later is answered at once with 503 and a `Lab-Void` header. It came after the window
 of its trial, so its answer counts for nothing; but 31 such requests, waiting 50 ms each in the queue of a server that
 takes one at a time, would keep the next trial waiting for a second and a half. What entered before is not touched.
+
+A request may ask to be noted, because whoever sent it may give it up:
+
+    Lab-Note: 1
+
+Then it is written to that file when it leaves, late or not, so that the swarm knows of the work that was done for nobody.
 """
 
 import os
@@ -129,7 +135,7 @@ class _Answer:
     """
 
     __slots__ = (
-        *("environ", "start_response", "entered_ns", "ident", "late", "body", "file"),
+        *("environ", "start_response", "entered_ns", "ident", "late", "body", "file", "is_noted"),
         *("_headers", "_stamp", "left_ns", "_worked_ns", "_sent", "_has_left"),
     )
 
@@ -150,6 +156,8 @@ class _Answer:
         self.body: Iterable[bytes] = ()
         self.file: object = None
         """What `wsgi.file_wrapper` made, where that is no class."""
+        self.is_noted = "HTTP_LAB_NOTE" in environ
+        """Whether it is written to the file in any case."""
         self._headers: Iterable[tuple[str, str]] = ()
         self._stamp = ""
         self.left_ns = 0
@@ -195,8 +203,14 @@ class _Answer:
 
     def note(self, *, early: bool) -> None:
         """It has left: late if that is some time after it was begun, or `early`, before its end."""
-        if (early or self._worked_ns - self.left_ns > LATE_NS) and self.left_ns and self.late is not None:
-            self.late.append(f"{self._stamp} {max(self._worked_ns, self.left_ns)}")
+        if early or self._worked_ns - self.left_ns > LATE_NS:
+            self._write(max(self._worked_ns, self.left_ns))
+        elif self.is_noted:
+            self._write(self.left_ns)
+
+    def _write(self, left_ns: int) -> None:
+        if self.left_ns and self.late is not None:
+            self.late.append(f"{self._stamp} {left_ns}")
 
     # --- as a body
 
@@ -227,6 +241,8 @@ class _Answer:
         if time.monotonic_ns() > in_time_ns:
             self.works(asked_ns)
             self._leave(early=False)
+        elif self.is_noted:
+            self._leave(early=False)
         else:
             self._has_left = True
 
@@ -246,6 +262,8 @@ class _Answer:
         self._has_left = True
         if (early or self._worked_ns - self.left_ns > LATE_NS) and not self._is_whole():
             self.note(early=early)
+        elif self.is_noted:
+            self._write(self.left_ns)
 
     def _is_whole(self) -> bool:
         """Whether all of its Content-Length was handed over: then in time, or it was noted."""

@@ -309,7 +309,7 @@ def says(message: str, parts: str) -> None:
         users: [32] | users: [32], connection: [close] | unknown key 'cells[1].connection' ... servers ... connections
         users: [32] | users: [32], connections: [open] | cells[1].connections[0] ... 'keep-alive' or 'close'
         [hello] | [helo] | cells[1].workloads: unknown workload 'helo'; did you mean hello?
-        [hello] | [x] | cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 6 more
+        [hello] | [x] | cells[1].workloads: unknown workload 'x'; known are hello, sleep, cpu and 9 more
         all | [four] | cells[1].servers: unknown server 'four'; known are one, two, three
         users: [32] | users: [32], idle: 0 | cells[1].idle.connections: must be a whole number from 1 to 10000, not 0
         users: [32] | users: [32], idle: {send: half} | cells[1].idle ... connections

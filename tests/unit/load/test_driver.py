@@ -15,6 +15,7 @@ from gevent.queue import Queue
 from wsgilab.load import driver
 from wsgilab.load.driver import LabChannel, trial
 from wsgilab.load.events import EventWriter
+from wsgilab.load.idle import Silence, Stay
 from wsgilab.load.local import Progress, TargetCores
 from wsgilab.load.recorder import Sample
 from wsgilab.model import TrialReport, TrialSpec
@@ -57,6 +58,11 @@ class Users:
     def stop(self, _: float) -> list[Sample]:
         self.are_at_work = False
         return []
+
+    def silence(self) -> Silence:
+        assert not self.are_at_work
+        begin_ns, end_ns = self.ends[-1][0] - 20 * MS, self.ends[-1][0]
+        return Silence([Stay(begin_ns - 10 * MS, end_ns - 10 * MS, by_server=True)], refused=3)
 
     def mark(self) -> None:
         self.marks += 1

@@ -49,6 +49,12 @@ def locustfile(name: str) -> ModuleType:
 CPU = locustfile("cpu")
 
 
+def asked(get: Any) -> tuple[int, bytes]:
+    """What the application answers to a request of a user."""
+    answer = application.app.test_client().open(get.path, method=get.method, data=getattr(get, "body", None))
+    return answer.status_code, answer.data
+
+
 def user(of: str, name: str, *, number: int = 0, **options: Any) -> Any:
     """A user that has started, but has neither a connection nor an environment beyond its options."""
     made = object.__new__(getattr(locustfile(of), name))
@@ -102,6 +108,11 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
         ("slow_client", "SlowClient", {"slow_client_kib": 64}),
         ("stall", "Stall", {"stall_ms": 0.5, "iterations_per_ms": 1554.0}),
         ("stall", "Stalled", {"sleep_ms": 20.0}),
+        ("upload", "Uploading", {}),
+        ("upload", "Uploading", {"upload_kib": 3}),
+        ("stream", "Streaming", {}),
+        ("stream", "Streaming", {"stream_s": 0.07, "stream_every_ms": 10.0}),
+        ("burst", "Burst", {"burst_ms": 7.0}),
     ],
 )
 @pytest.mark.parametrize("number", [0, 7, 9_999, 10_000, 123_456])
@@ -110,9 +121,7 @@ def test_a_user_expects_the_answer_that_the_application_gives(
 ) -> None:
     get = user(of, name, number=number, **options).choose()
 
-    answer = application.app.test_client().get(get.path)
-
-    assert (answer.status_code, answer.data) == (200, get.answer)
+    assert asked(get) == (200, get.answer)
 
 
 @pytest.mark.usefixtures("backends")
@@ -143,6 +152,9 @@ OPTIONS: list[tuple[str, list[str], str, object]] = [
     ("lab_user", [], "arrivals", "constant"),
     ("lab_user", ["--arrivals-seed", "7"], "arrivals_seed", 7),
     ("lab_user", ["--iterations-per-ms", "1234.5"], "iterations_per_ms", 1234.5),
+    ("upload", ["--upload-kib", "7"], "upload_kib", 7),
+    ("stream", ["--stream-s", "0.5"], "stream_s", 0.5),
+    ("burst", ["--burst-every-ms", "500"], "burst_every_ms", 500.0),
 ]
 
 
@@ -196,8 +208,7 @@ def test_the_application_takes_what_a_workloads_parameters_can_be(workload: str,
     assert users
     for each in users:
         get = user(file.__name__, each.__name__, number=7, **options).choose()
-        answer = application.app.test_client().get(get.path)
-        assert (answer.status_code, answer.data == get.answer) == (200, True), get.path
+        assert asked(get) == (200, get.answer), get.path
     # Some are large.
     application._lines.cache_clear()
     locustfile("large").get.cache_clear()
@@ -826,7 +837,7 @@ def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and
         events, _ = twice(where)
 
     assert [event["exception"] for event in events] == [None, None]
-    assert list(map(remarks, events)) == [{"user": 7}, {"user": 7, "reopened": True}]
+    assert list(map(remarks, events)) == [{"user": 7}, {"user": 7, "reopened": True, "reset": True}]
     assert all(event["context"]["connect_ns"] > 0 for event in events)
     assert opened == [2]
 
@@ -867,7 +878,7 @@ def test_a_connection_that_is_opened_anew_may_be_slow_to_open(monkeypatch: pytes
     with serving(answer_once, answer_once) as (where, _):
         events, _ = twice(where)
 
-    assert remarks(events[1]) == {"user": 7, "slow_connection": True, "reopened": True}
+    assert remarks(events[1]) == {"user": 7, "slow_connection": True, "reopened": True, "reset": True}
 
 
 @pytest.mark.parametrize(

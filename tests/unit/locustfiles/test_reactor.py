@@ -207,7 +207,7 @@ def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and
         events, _ = twice(where)
 
     assert [event["exception"] for event in events] == [None, None]
-    assert list(map(remarks, events)) == [{"user": 7}, {"user": 7, "reopened": True}]
+    assert list(map(remarks, events)) == [{"user": 7}, {"user": 7, "reopened": True, "reset": True}]
     assert opened == [2]
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 from wsgilab.analysis.figures import busiest_share, cpu_ms_per_request, server_cpu
 from wsgilab.analysis.validity import LITTLE_TOLERANCE, in_system
-from wsgilab.model import Gate, Observation, Server, TrialReport
+from wsgilab.model import Gate, IdleReport, Observation, Server, TrialReport
 
 _SLOWED: frozenset[Gate] = frozenset({"neighbour", "throttled"})
 """Others, or a quota, slowed server or users down: fewer requests may have been in flight, and more connections slow."""
@@ -34,6 +34,10 @@ class ClaimFigure:
 
 def _swarm(read: Callable[[TrialReport], float | None]) -> Callable[[Server, Observation], float | None]:
     return lambda _, observation: None if observation.swarm is None else read(observation.swarm)
+
+
+def _idle(read: Callable[[IdleReport], float | None]) -> Callable[[Server, Observation], float | None]:
+    return _swarm(lambda swarm: None if swarm.idle is None else read(swarm.idle))
 
 
 def _latency(name: str) -> ClaimFigure:
@@ -69,6 +73,17 @@ FIGURES: Mapping[str, ClaimFigure] = {
     # These count what goes wrong.
     "slow_connections": ClaimFigure(read=_swarm(lambda swarm: swarm.slow_connections), spoilt_by=_SLOWED),
     "failures": ClaimFigure(read=_swarm(lambda swarm: swarm.failures), spoilt_by=_SLOWED),
+    "unanswered": ClaimFigure(read=_swarm(lambda swarm: swarm.unanswered), spoilt_by=_SLOWED),
+    "refused": ClaimFigure(read=_swarm(lambda swarm: swarm.refused), spoilt_by=_SLOWED),
+    "reopened": ClaimFigure(read=_swarm(lambda swarm: swarm.reopened), spoilt_by=_SLOWED),
+    "reset": ClaimFigure(read=_swarm(lambda swarm: swarm.reset), spoilt_by=_SLOWED),
+    # These are of silent connections, of users who give up, and of streams: without any, a trial has none of them.
+    "idle_closed": ClaimFigure(read=_idle(lambda idle: idle.closed), spoilt_by=_SLOWED),
+    "idle_held_s": ClaimFigure(read=_idle(lambda idle: idle.held_s), spoilt_by=_SLOWED),
+    "abandoned": ClaimFigure(read=_swarm(lambda swarm: swarm.abandoned), spoilt_by=_SLOWED),
+    "wasted_work": ClaimFigure(read=_swarm(lambda swarm: swarm.wasted_work), spoilt_by=_SLOWED),
+    "first_event_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.first_event_ms), spoilt_by=_UNSTEADY),
+    "event_gap_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.event_gap_ms), spoilt_by=_UNSTEADY),
 }
 """By the name that a claim gives it; units as in `TrialReport` and `Observation`, and of memory MB."""
 
@@ -81,7 +96,7 @@ def busy_users(observation: Observation) -> float:
     """
     swarm, users = observation.swarm, observation.cell.users
     assert swarm is not None
-    under_way = in_system(swarm)
+    under_way = in_system(swarm) + swarm.in_vain
     if users is None:
         return under_way
     answered = users - swarm.unanswered
