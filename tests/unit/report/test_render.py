@@ -15,7 +15,18 @@ from wsgilab import commands, testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
-from wsgilab.model import Cell, Claim, Comparison, Condition, CostRatio, InFlight, Interval, Observation, RequestReport
+from wsgilab.model import (
+    Cell,
+    Claim,
+    Comparison,
+    Condition,
+    CostRatio,
+    IdleReport,
+    InFlight,
+    Interval,
+    Observation,
+    RequestReport,
+)
 from wsgilab.model.text import number
 from wsgilab.report import claims as rendered
 from wsgilab.report import html, legend, markdown, tables, terminal
@@ -78,7 +89,18 @@ WAITING = of_blocks(
     backend_cpus="2",
 )
 """Requests that wait for backends, whose figures are known of the first server."""
-KNOWN = {"round_trip_ms": 0.21, "completed": 640, "busiest_user": 30}
+MET = {
+    "reset": 2,
+    "refused": 1,
+    "pausing": 3.0,
+    "abandoned": 30,
+    "wasted_work": 0.25,
+    "first_event_ms": 12.0,
+    "event_gap_ms": 99.0,
+    "idle": IdleReport(opened=6, refused=0, closed=4, held_s=2.04, longest_s=2.1, open=4.0),
+}
+"""What users meet under some circumstances alone."""
+KNOWN = {"round_trip_ms": 0.21, "completed": 640, "busiest_user": 30, **MET}
 EVERYTHING = of_blocks(
     6,
     *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, **KNOWN)),
@@ -378,7 +400,9 @@ def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -
     shown = {term for term, _ in legend.legend(SESSION)}
     every = {term for term, _ in legend.legend(USUAL)}
 
-    assert {term for term, _ in legend.LEGEND} - every == {"busiest user", "round trip ms", "OS threads", "backends"}
+    of_users = {"lost", "given up", "for nobody", "first event ms, event gap ms", "silent closed, after s"}
+    of_some = {"busiest user", "round trip ms", "OS threads", "backends", *of_users}
+    assert {term for term, _ in legend.LEGEND} - every == of_some
     assert every - shown == {"rank", "interval", "x reference", "x cost, cost interval"}
     text = as_markdown(SESSION)
     assert all((f"- **{term}**: " in text) == (term in shown) for term in every)
@@ -591,6 +615,17 @@ def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() ->
     (table,) = tables.groups(EVERYTHING)
     assert table.columns == tables.GROUP_COLUMNS
     assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_what_users_met_is_told_where_they_met_it_and_nowhere_else() -> None:
+    of_users = {"lost": "12", "given up": "180", "for nobody": "25%", "silent closed": "24", "after s": "2"}
+    for heading, shown in {**of_users, "first event ms": "12.0", "event gap ms": "99.0"}.items():
+        assert column(EVERYTHING, heading) == [shown, tables.MISSING]
+    known, unknown = as_yaml(EVERYTHING)["cells"]
+    assert (known["reset"], known["abandoned"], known["idle_closed"], known["refused"]) == (12, 180, 24, 6)
+    assert (known["wasted_work"]["median"], known["idle_held_s"]["median"]) == (0.25, 2.04)
+    assert known["idle_longest_s"] == 2.1
+    assert not {*MET, "idle_closed", "idle_held_s", "idle_longest_s"} & unknown.keys()
 
 
 def test_the_document_has_the_figures_of_backends_and_of_connections() -> None:

@@ -1,0 +1,149 @@
+"""Silent connections, against servers that treat them in one way each."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gevent
+import pytest
+
+from wsgilab.load.idle import Silence, SilentConnections, Stay, idle_report, share
+from wsgilab.load.samples import Span
+from wsgilab.model import Idle, IdleReport
+
+S = 10**9
+SPAN = Span(started_ns=0, begin_ns=S, settled_ns=S, end_ns=3 * S, stopped_ns=3 * S, drained_ns=4 * S)
+
+Conduct = Callable[[socket.socket], None]
+
+
+@contextmanager
+def serving(conduct: Conduct) -> Iterator[str]:
+    """A server that does this with each connection, at once with all, and closes it then."""
+    listener, threads = socket.create_server(("127.0.0.1", 0), backlog=64), []
+    closed = threading.Event()
+
+    def treat(connection: socket.socket) -> None:
+        with connection:
+            conduct(connection)
+
+    def serve() -> None:
+        while True:
+            connection, _ = listener.accept()
+            if closed.is_set():
+                connection.close()
+                return
+            threads.append(threading.Thread(target=treat, args=(connection,)))
+            threads[-1].start()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        yield "http://{}:{}".format(*listener.getsockname())
+    finally:
+        closed.set()
+        socket.create_connection(listener.getsockname()).close()
+        server.join()
+        listener.close()
+        for each in threads:
+            each.join()
+
+
+def held(idle: Idle, base_url: str, seconds: float, offset_ns: int = 0) -> Silence:
+    """What becomes of silent connections within so many seconds."""
+    silent = SilentConnections(idle, base_url)
+    with gevent.Timeout(10):
+        silent.open()
+        gevent.sleep(seconds)
+        return silent.close(offset_ns)
+
+
+def wait(connection: socket.socket) -> None:
+    """For as long as the client is silent."""
+    while connection.recv(1000):
+        pass
+
+
+def test_a_server_that_waits_for_ever_holds_all_of_them_until_the_trial_ends() -> None:
+    with serving(wait) as base_url:
+        silence = held(Idle(connections=3), base_url, 0.1)
+
+    assert [stay.by_server for stay in silence.stays] == [False] * 3
+    assert all(stay.closed_ns - stay.opened_ns >= 0.1 * S for stay in silence.stays)
+    assert silence.refused == 0
+
+
+def test_one_that_loses_patience_closes_them_and_they_are_opened_anew() -> None:
+    def impatient(connection: socket.socket) -> None:
+        connection.settimeout(0.05)
+        try:
+            wait(connection)
+        except TimeoutError:
+            # As servers do that are polite.
+            connection.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+
+    with serving(impatient) as base_url:
+        silence = held(Idle(connections=2), base_url, 0.4)
+
+    closed = [stay for stay in silence.stays if stay.by_server]
+    assert len(closed) >= 4
+    assert all(stay.closed_ns - stay.opened_ns >= 0.05 * S for stay in closed)
+
+
+@pytest.mark.parametrize(("send", "heard"), [("nothing", b""), ("half", b"GET / HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n")])
+def test_they_send_nothing_or_half_of_a_request(send: str, heard: bytes) -> None:
+    received: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        pieces = []
+        while piece := connection.recv(1000):
+            pieces.append(piece)
+        received.append(b"".join(pieces))
+
+    with serving(listen) as base_url:
+        held(Idle(connections=1, send="half" if send == "half" else "nothing"), base_url, 0.05)
+
+    assert received == [heard.replace(b"PORT", base_url.rpartition(":")[2].encode())]
+
+
+def test_where_nobody_listens_attempts_are_counted_and_nobody_is_hammered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        base_url = "http://{}:{}".format(*taken.getsockname())
+    silent = SilentConnections(Idle(connections=2), base_url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsgilab.load.idle.OPEN_S", 0.15)
+        silent.open()
+    found = silent.close()
+
+    assert found.stays == []
+    assert 2 <= found.refused <= 6
+
+
+def test_their_moments_are_of_the_targets_clock() -> None:
+    with serving(wait) as base_url:
+        (here,) = held(Idle(connections=1), base_url, 0).stays
+        (there,) = held(Idle(connections=1), base_url, 0, offset_ns=10**6 * S).stays
+
+    assert 0 < there.opened_ns - 10**6 * S - here.opened_ns < 10 * S
+
+
+def test_several_processes_open_as_many_together() -> None:
+    parts = [share(Idle(connections=5, send="half"), part, 3) for part in range(3)]
+
+    assert [each and (each.connections, each.send) for each in parts] == [(2, "half"), (2, "half"), (1, "half")]
+    assert share(Idle(connections=1), 1, 2) is share(None, 0, 1) is None
+    one, other = Silence([Stay(1, 2, True)], 3), Silence([Stay(1, 2, False)], 4)
+    assert Silence.merged([one, Silence.sent([[list(other.stays[0])], 4])]) == Silence([*one.stays, *other.stays], 7)
+
+
+def test_the_report_has_how_many_the_server_closed_after_how_long_and_how_many_were_open_in_the_window() -> None:
+    stays = [Stay(0, 2 * S, True), Stay(2 * S, 3 * S, True), Stay(0, 4 * S, False)]
+
+    assert idle_report(Silence(stays, 2), SPAN) == IdleReport(
+        opened=3, refused=2, closed=2, held_s=1.5, longest_s=4.0, open=2.0
+    )
+    assert idle_report(Silence(stays[2:], 0), SPAN).held_s is None
+    assert idle_report(Silence(), SPAN) == IdleReport(
+        opened=0, refused=0, closed=0, held_s=None, longest_s=0.0, open=0.0
+    )

@@ -1,0 +1,283 @@
+"""Users who pause, give up, upload, read streams and ask all at once, each against a server that has just the trait it is about."""
+
+import importlib
+import socket
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+
+from tests.unit.locustfiles.test_locustfiles import (
+    LAB_USER,
+    SPELLINGS,
+    Conduct,
+    hear,
+    listening,
+    ready,
+    remarks,
+    serving,
+    user,
+)
+
+BURST, STREAM, UPLOAD = map(importlib.import_module, ("burst", "stream", "upload"))
+WHOLE = SPELLINGS["with its length"]
+
+
+def at(where: socket.socket, made: Any, **attributes: Any) -> list[dict[str, Any]]:
+    """Have a user send its requests there; the events that it will fire."""
+    attributes = {"_address": where.getsockname(), "_timeout_s": 10.0, "_connection": "keep-alive", **attributes}
+    vars(made).update(attributes)
+    return listening(made)
+
+
+def asking(made: Any, times: int, paused_s: float = 0.0) -> None:
+    try:
+        with gevent.Timeout(10):
+            for _ in range(times):
+                made._ask(None)
+                gevent.sleep(paused_s)
+    finally:
+        for wire in made._wires:
+            wire.close()
+
+
+# Pauses.
+
+
+def answering(*pauses_s: float, count: int = 9) -> Conduct:
+    """A server that answers on a connection until nothing was asked for so long, and then closes it; `pauses_s` for each answer."""
+
+    def conduct(connection: socket.socket) -> None:
+        for _, pause_s in zip(range(count), pauses_s, strict=False):
+            hear(connection)
+            connection.sendall(WHOLE)
+            connection.settimeout(pause_s)
+            try:
+                if not connection.recv(1, socket.MSG_PEEK):
+                    return
+            except TimeoutError:
+                return
+
+    return conduct
+
+
+def test_a_user_who_pauses_keeps_its_connection_for_longer_than_one_who_does_not() -> None:
+    for pauses, opened_in_all in ((True, 1), (False, 2)):
+        made = ready()
+        with serving(answering(9, 9), answering(9)) as (where, opened), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(importlib.import_module("wire"), "LONGEST_IDLE_S", 0.01)
+            events = at(where, made, _pauses=pauses, _gap_s=0.05)
+            asking(made, 2, paused_s=0.05)
+
+        assert [event["exception"] for event in events] == [None, None]
+        assert opened == [opened_in_all]
+
+
+def test_a_connection_that_the_server_closes_in_a_pause_is_opened_anew_and_no_request_is_lost_with_it() -> None:
+    made = ready()
+    with serving(answering(0.02), answering(0.02)) as (where, opened):
+        events = at(where, made, _pauses=True, _gap_s=0.1)
+        asking(made, 2, paused_s=0.1)
+
+    assert [remarks(event) for event in events] == [
+        {"user": 7, "pause_ns": 10**8},
+        {"user": 7, "pause_ns": 10**8, "reopened": True},
+    ]
+    assert [event["exception"] for event in events] == [None, None]
+    assert opened == [2]
+
+
+def test_a_request_that_meets_the_end_of_its_connection_is_lost_with_it_and_says_so() -> None:
+    """The server takes it, and closes: it may have done what was asked."""
+
+    def conduct(connection: socket.socket) -> None:
+        hear(connection)
+        connection.sendall(WHOLE)
+        hear(connection)
+
+    made = ready()
+    with serving(conduct) as (where, _):
+        events = at(where, made, _pauses=True, _gap_s=0.01)
+        asking(made, 2, paused_s=0.01)
+
+    assert [type(event["exception"]) for event in events] == [type(None), ConnectionError]
+    assert remarks(events[1]) == {"user": 7, "pause_ns": 10**7, "reset": True}
+
+
+def test_users_who_pause_are_not_in_step_and_at_work_after_their_first_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(LAB_USER.gevent, "sleep", slept.append)
+    starting = {7}
+    for number in range(5):
+        made = ready()
+        vars(made).update(number=number, _pauses=True, _gap_s=2.0, _is_at_work=False, _recorder=None, _id=7)
+        made._recorder = SimpleNamespace(starting=starting)
+        made._ask = lambda _: None
+        made.request()
+        made.request()
+        assert made.wait_time() == 2.0
+
+    assert starting == set()
+    assert [round(each, 3) for each in slept] == [0.0, 1.236, 0.472, 1.708, 0.944]
+
+
+# Giving up.
+
+
+def silent(connection: socket.socket) -> None:
+    """A server that works for as long as its client stays."""
+    hear(connection)
+    connection.settimeout(5)
+    connection.recv(1)
+
+
+def test_a_user_who_gives_up_closes_its_connection_says_so_and_asks_again_at_once() -> None:
+    made = ready()
+    with serving(silent, silent, answering(9)) as (where, opened):
+        events = at(where, made, _abandon_s=0.05)
+        began = time.monotonic()
+        asking(made, 3)
+        took_s = time.monotonic() - began
+
+    assert [event["context"].get("abandoned", False) for event in events] == [True, True, False]
+    assert [str(event["exception"]) for event in events] == ["given up after 50 ms"] * 2 + ["None"]
+    assert all(50 <= event["response_time"] < 1000 for event in events[:2])
+    # No server's failure, after which it would rest.
+    assert took_s < 0.1 + LAB_USER.PAUSE_AFTER_FAILURE_S
+    assert opened == [3]
+
+
+@pytest.mark.parametrize("left_ms", [1, 10**6])
+def test_a_request_that_may_be_given_up_is_noted_and_says_until_when_it_counts_however_soon_its_answer(
+    left_ms: int,
+) -> None:
+    made = ready(void_after_ns=time.monotonic_ns() + left_ms * 10**6)
+    made._abandon_s = 0.05
+
+    lines = made._spell(made.choose())[0].decode().splitlines()
+
+    assert "Lab-Note: 1" in lines
+    assert any(line.startswith("Lab-Void-After: ") for line in lines)
+    assert not any(line.startswith("Lab-Note") for line in ready()._spell(made.choose())[0].decode().splitlines())
+
+
+# Uploads.
+
+
+def test_an_upload_sends_its_head_at_once_and_its_body_in_ten_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(gevent, "sleep", slept.append)
+    made = user("upload", "Uploading", upload_kib=10, upload_send_ms=500.0)
+    sent: list[bytes] = []
+    wire = made.make_wire(2, ("127.0.0.1", 1), None)
+
+    wire.send(SimpleNamespace(sendall=sent.append), made.get.spell(["POST /upload HTTP/1.1"]))
+
+    assert sent[0] == b"POST /upload HTTP/1.1\r\nContent-Length: 10240\r\n\r\n"
+    assert [len(piece) for piece in sent[1:]] == [1024] * 10
+    assert slept == pytest.approx([0.05] * 10)
+    assert wire.remarks == {"client_ms": pytest.approx(500.0), "reading_ms": 0.0}
+
+
+# Streams.
+
+
+def streamed(every_s: float, pieces: list[bytes]) -> Conduct:
+    """A server that sends a stream in these pieces, and then closes the connection."""
+
+    def conduct(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for piece in pieces:
+            time.sleep(every_s)
+            connection.sendall(piece)
+
+    return conduct
+
+
+def read(conduct: Conduct, connection: str = "close") -> dict[str, Any]:
+    """The event of a user that reads four events 30 ms apart."""
+    made = ready()
+    made.get = STREAM.stream(0.09, 30.0)
+    made.make_wire = STREAM.StreamWire
+    with serving(conduct) as (where, _):
+        events = at(where, made, _connection=connection)
+        asking(made, 1)
+    (event,) = events
+    return event
+
+
+EVENTS = [event + b"\n\n" for event in STREAM.stream(0.09, 30.0).answer.split(b"\n\n")[:-1]]
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_a_stream_tells_how_long_its_first_event_took_and_the_longest_time_between_two(connection: str) -> None:
+    one_late = [*EVENTS[:2], b"", b"", *EVENTS[2:]]
+
+    event = read(streamed(0.03, one_late), connection)
+
+    assert event["exception"] is None
+    assert event["context"]["first_event_ms"] >= 30
+    assert event["context"]["event_gap_ms"] >= 90
+
+
+def test_a_stream_that_a_server_holds_back_has_its_first_event_late_and_nothing_between() -> None:
+    event = read(streamed(0.12, [b"".join(EVENTS)]))
+
+    assert event["exception"] is None
+    assert event["context"]["first_event_ms"] >= 120
+    assert "event_gap_ms" not in event["context"], "it came in one piece"
+
+
+def test_the_end_of_an_event_may_come_in_two_pieces() -> None:
+    event = read(streamed(0.03, [EVENTS[0][:-1], EVENTS[0][-1:] + EVENTS[1][:-1], b"\n" + EVENTS[2], EVENTS[3]]))
+
+    assert event["exception"] is None
+    assert event["context"]["first_event_ms"] >= 60
+
+
+@pytest.mark.parametrize(
+    ("pieces", "right"),
+    [
+        (EVENTS[:2], "2 of 4"),
+        ([*EVENTS[:2], EVENTS[2][:-1]], "2 of 4"),
+        ([EVENTS[0], EVENTS[2], EVENTS[1], EVENTS[3]], "1 of 4"),
+        ([], "0 of 4"),
+    ],
+)
+def test_a_stream_that_ends_early_or_skips_an_event_has_failed_and_says_how_far_it_came(
+    pieces: list[bytes], right: str
+) -> None:
+    event = read(streamed(0.001, pieces))
+
+    assert f"{right} events came right" in str(event["exception"])
+
+
+# Bursts.
+
+
+def test_all_users_ask_at_the_same_instants_and_those_who_wait_longer_leave_one_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_ns = [10_300 * 10**6]
+    monkeypatch.setattr(BURST, "time", SimpleNamespace(monotonic_ns=lambda: now_ns[0]))
+    made = user("burst", "Burst", burst_every_ms=1000.0, burst_ms=0.0)
+    asked: list[int] = []
+
+    def ask(takes_ms: int, early_ms: float = 0.0) -> None:
+        now_ns[0] += round(made.pause_s() * 1e9 - early_ms * 1e6)
+        made.choose()
+        asked.append(round(now_ns[0] / 1e6))
+        now_ns[0] += takes_ms * 10**6
+
+    # One that wakes a little early, and has its answer at once, does not ask twice.
+    for takes_ms, early_ms in ((10, 0), (1500, 0), (0, 0.2), (10, 0)):
+        ask(takes_ms, early_ms)
+
+    assert asked == [11_000, 12_000, 14_000, 15_000]
+    # The grid is that of the targets' machine's clock.
+    made._clock_offset_ns = 400 * 10**6
+    assert (now_ns[0] + made.pause_s() * 1e9 + 400 * 10**6) % 1e9 == pytest.approx(0, abs=1)
