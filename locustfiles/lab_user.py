@@ -421,7 +421,7 @@ class LabUser(User):
         if failure is not None or response is None or self._connection == CLOSE or response.should_close():
             wire.close()
         self._wires.append(wire)
-        is_void = response is not None and response.get(VOID_HEADER) is not None
+        is_void = self._was_dropped(get, failure) if response is None else response.get(VOID_HEADER) is not None
         # One that has waited for so long already asks again at once.
         rests = failure is not None and due_ns is None and not isinstance(failure, Abandoned)
         if failure is not None and (is_void or self._is_over(due_ns or begin_ns)):
@@ -480,6 +480,12 @@ class LabUser(User):
     def _is_over(self, at_ns: int) -> bool:
         """Whether the window has ended by then."""
         return 0 < getattr(self._options, "window_end_ns", 0) < at_ns + self._clock_offset_ns
+
+    def _was_dropped(self, get: Get, failure: BaseException | None) -> bool:
+        """Whether a request is void of which there is no answer: the application did not read its body, and the server closed the
+        connection while more of that came."""
+        is_void = 0 < self._void_after_ns < time.monotonic_ns() + self._clock_offset_ns
+        return is_void and get.method != "GET" and isinstance(failure, BrokenPipeError | ConnectionResetError)
 
     def _spell(self, get: Get, due_ns: int | None = None) -> tuple[bytes, bytes | None]:
         """The request's bytes, made once, and the end of its answer."""

@@ -5,7 +5,7 @@ The JSON Schemas that `make schemas` writes follow from both.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NotRequired, TypeVar, cast
 
 import yaml
@@ -117,8 +117,8 @@ def conditions(cell: Cell) -> Conditions:
 
 def circumstances(given: Circumstances | None) -> CircumstancesKeys:
     """What else holds, key by key."""
-    found = {} if given is None else {key: value for key, value in asdict(given).items() if value is not None}
-    return cast("CircumstancesKeys", found)
+    known = {} if given is None else {each.name: getattr(given, each.name) for each in fields(given)}
+    return cast("CircumstancesKeys", {key: value for key, value in known.items() if value is not None})
 
 
 def named(cell: Cell) -> NamedCell:

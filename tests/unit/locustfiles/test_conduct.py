@@ -2,6 +2,7 @@
 
 import importlib
 import socket
+import struct
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,8 @@ from tests.unit.locustfiles.test_locustfiles import (
     LAB_USER,
     SPELLINGS,
     Conduct,
+    Server,
+    fired_by,
     hear,
     listening,
     ready,
@@ -181,32 +184,53 @@ def test_an_upload_sends_its_head_at_once_and_its_body_in_ten_pieces(monkeypatch
     assert wire.remarks == {"client_ms": pytest.approx(500.0), "reading_ms": 0.0}
 
 
+@pytest.mark.parametrize(("void_after_ns", "counts"), [(1, 0), (10**30, 1), (0, 1)])
+def test_an_upload_that_the_server_drops_because_it_came_too_late_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, void_after_ns: int, counts: int
+) -> None:
+    """It is answered before its body is there, and so the connection is closed while users send."""
+
+    def drop(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    monkeypatch.setattr(LAB_USER, "PAUSE_AFTER_FAILURE_S", 0.0)
+    made = ready(void_after_ns=void_after_ns)
+    made.get = UPLOAD.upload(64)
+    made.make_wire = lambda *where: UPLOAD.UploadWire(*where, send_s=0.2, read_s=0.0, answer_bytes=99)
+    # It may wait for as long as the one before took.
+    made._took_ns = 10**30
+    with serving(drop) as (where, _):
+        events = at(where, made)
+        asking(made, 1)
+
+    assert len(events) == counts
+    assert all(isinstance(event["exception"], OSError) for event in events)
+
+
 # Streams.
 
 
-def streamed(every_s: float, pieces: list[bytes]) -> Conduct:
-    """A server that sends a stream in these pieces, and then closes the connection."""
+class Streamed(Server):
+    """A socket to a server that sends each piece so many milliseconds after the one before, and then closes the connection."""
 
-    def conduct(connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        hear(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        for piece in pieces:
-            time.sleep(every_s)
-            connection.sendall(piece)
+    def __init__(self, *pieces: tuple[float, bytes]) -> None:
+        super().__init__(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", *(piece for _, piece in pieces))
+        self.waits_ms, self.now_ns = [0.0, *(wait_ms for wait_ms, _ in pieces)], 10**9
 
-    return conduct
+    def recv(self, most: int) -> bytes:
+        self.now_ns += round(self.waits_ms.pop(0) * 1e6) if self.waits_ms else 0
+        return super().recv(most)
 
 
-def read(conduct: Conduct, connection: str = "close") -> dict[str, Any]:
-    """The event of a user that reads four events 30 ms apart."""
-    made = ready()
-    made.get = STREAM.stream(0.09, 30.0)
-    made.make_wire = STREAM.StreamWire
-    with serving(conduct) as (where, _):
-        events = at(where, made, _connection=connection)
-        asking(made, 1)
-    (event,) = events
+def read(*pieces: tuple[float, bytes], connection: str = "close") -> dict[str, Any]:
+    """The event of a user that reads four events from a stream of these pieces."""
+    made, server = ready(), Streamed(*pieces)
+    made.get, made.make_wire, made._connection = STREAM.stream(0.09, 30.0), STREAM.StreamWire, connection
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(STREAM, "time", SimpleNamespace(monotonic_ns=lambda: server.now_ns))
+        (event,) = fired_by(made, server)
+    event["context"].pop("connect_ns")
     return event
 
 
@@ -215,17 +239,15 @@ EVENTS = [event + b"\n\n" for event in STREAM.stream(0.09, 30.0).answer.split(b"
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_a_stream_tells_how_long_its_first_event_took_and_the_longest_time_between_two(connection: str) -> None:
-    one_late = [*EVENTS[:2], b"", b"", *EVENTS[2:]]
-
-    event = read(streamed(0.03, one_late), connection)
+    event = read(*zip([30, 20, 90, 40], EVENTS, strict=True), connection=connection)
 
     assert event["exception"] is None
-    assert event["context"]["first_event_ms"] >= 30
-    assert event["context"]["event_gap_ms"] >= 90
+    assert event["context"]["first_event_ms"] == pytest.approx(30, abs=20)
+    assert event["context"]["event_gap_ms"] == 90
 
 
 def test_a_stream_that_a_server_holds_back_has_its_first_event_late_and_nothing_between() -> None:
-    event = read(streamed(0.12, [b"".join(EVENTS)]))
+    event = read((120, b"".join(EVENTS)))
 
     assert event["exception"] is None
     assert event["context"]["first_event_ms"] >= 120
@@ -233,10 +255,12 @@ def test_a_stream_that_a_server_holds_back_has_its_first_event_late_and_nothing_
 
 
 def test_the_end_of_an_event_may_come_in_two_pieces() -> None:
-    event = read(streamed(0.03, [EVENTS[0][:-1], EVENTS[0][-1:] + EVENTS[1][:-1], b"\n" + EVENTS[2], EVENTS[3]]))
+    ends_later = (EVENTS[0][:-1], EVENTS[0][-1:] + EVENTS[1][:-1], EVENTS[1][-1:] + EVENTS[2], EVENTS[3])
+    event = read(*zip([30, 50, 20, 10], ends_later, strict=True))
 
     assert event["exception"] is None
-    assert event["context"]["first_event_ms"] >= 60
+    assert event["context"]["first_event_ms"] >= 80
+    assert event["context"]["event_gap_ms"] == 20
 
 
 @pytest.mark.parametrize(
@@ -251,7 +275,7 @@ def test_the_end_of_an_event_may_come_in_two_pieces() -> None:
 def test_a_stream_that_ends_early_or_skips_an_event_has_failed_and_says_how_far_it_came(
     pieces: list[bytes], right: str
 ) -> None:
-    event = read(streamed(0.001, pieces))
+    event = read(*((1, piece) for piece in pieces))
 
     assert f"{right} events came right" in str(event["exception"])
 
