@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,11 +20,19 @@ name: everything
 blocks: 1
 window_s: 0.3
 reference: gunicorn-gevent
-workloads: {cpu: {ms: 2}, stall: {ms: 60}}
+workloads:
+  cpu: {ms: 2}
+  stall: {ms: 60}
+  upload: {kib: 64, send_ms: 50}
+  stream: {s: 0.1, every_ms: 50}
+  burst: {every_ms: 200, ms: 10}
 cells:
   - {servers: [gunicorn-gevent], workloads: [WORKLOADS], users: [8], connections: [keep-alive]}
   - {servers: [gunicorn-sync-4], workloads: [CLOSED], users: [8], connections: [close]}
   - {servers: [gunicorn25-eventlet], workloads: [db, upstream], users: [8], connections: [close]}
+  - {servers: [gunicorn-sync-4], workloads: [sleep], users: [8], connections: [close], idle: 2}
+  - {servers: [gunicorn-gevent], workloads: [sleep], users: [8], connections: [keep-alive], gap_ms: 100}
+  - {servers: [gunicorn-sync-4], workloads: [sleep], users: [24], connections: [close], abandon_ms: 150}
 """
 
 
@@ -34,6 +43,18 @@ def everything(cli: Cli, tmp_path: Path) -> Path:
     closed = WORKLOADS if cli.runtime == "local" else ["slow-client"]
     file.write_text(EVERYTHING.replace("WORKLOADS", ", ".join(WORKLOADS)).replace("CLOSED", ", ".join(closed)))
     return file
+
+
+def check_circumstances(silent: dict[str, Any], pausing: dict[str, Any], giving_up: dict[str, Any]) -> None:
+    """Each of them is what a server of four sync workers, or gevent, makes of it."""
+    # A sync worker waits for what a connection has to say.
+    assert (silent["in_flight"]["peak"], silent["idle_closed"], silent["failures"]) == (2, 0, 0)
+    assert pausing["pausing"]["median"] > 2, "of 8: each waits 50 ms, and pauses 100 ms"
+    assert pausing["failures"] == pausing["reset"] == 0
+    # Four slots answer 80 requests a second, and 24 users ask 160 times.
+    assert giving_up["abandoned"] > 0
+    assert 0 < giving_up["wasted_work"]["median"] <= 1
+    assert (giving_up["in_flight"]["peak"], giving_up["failures"], giving_up["cut_off"]) == (4, 0, 0)
 
 
 def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli: Cli, everything: Path) -> None:
@@ -52,7 +73,12 @@ def test_every_workload_is_answered_rightly_over_connections_of_either_kind(cli:
         workload = row["cell"]["workload"]
         assert (row["backend_cpu_s"] is None) == (not WORKLOADS[workload].backends), workload
         assert workload != "db" or row["backend_cpu_s"] > 0
-    found = cli.comparison()["cells"]
+    every = cli.comparison()["cells"]
+    silent, pausing, giving_up = (
+        next(each for each in every if key in each) for key in ("idle", "gap_ms", "abandon_ms")
+    )
+    check_circumstances(silent, pausing, giving_up)
+    found = [each for each in every if each not in (silent, pausing, giving_up)]
     assert {cell["workload"] for cell in found} == WORKLOADS.keys()
     for cell in found:
         name = f"{cell['server']}, {cell['workload']}"

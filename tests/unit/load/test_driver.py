@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import gevent
@@ -18,7 +18,7 @@ from wsgilab.load.events import EventWriter
 from wsgilab.load.idle import Silence, Stay
 from wsgilab.load.local import Progress, TargetCores
 from wsgilab.load.recorder import Sample
-from wsgilab.model import TrialReport, TrialSpec
+from wsgilab.model import Idle, TrialReport, TrialSpec
 
 CLOSED = TrialSpec(
     locustfile="hello",
@@ -449,3 +449,66 @@ def test_when_the_target_was_read_is_known_by_this_machines_clock(lines: Lines, 
     assert lab.read_ns["window", 0] == late_ns, "of a window that was over by then"
     lab.request_reading("window")
     assert lab.read_ns == {}, "of the trial before"
+
+
+# Users who give up, and silent connections.
+
+
+class Impatient(Streamed):
+    """Users of whom one has had an answer, and one has given up."""
+
+    def stop(self, _: float) -> list[Sample]:
+        right, _failed = super().stop(_)
+        return [right, Sample(5.0, None, None, False, 0, 0.0, begun_ns=self.left_ns - 9 * MS, abandoned=True)]
+
+
+@pytest.mark.parametrize("patience_s", [1.0, 9.0])
+def test_a_target_is_asked_for_what_nobody_waits_for_and_has_time_to_work_it_off(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float
+) -> None:
+    users, waited_s = Impatient(), []
+
+    def fetch(_: str, timeout_s: float) -> dict[str, Any]:
+        waited_s.append(timeout_s)
+        for_nobody = f"1 2 9 {users.left_ns - 9 * MS} {users.left_ns}"
+        lines = [f"{each} {users.left_ns}" for each in (users.stamp, for_nobody)]
+        return {"status": 200, "body": "\n".join(lines)}
+
+    monkeypatch.setattr(driver, "fetch", fetch)
+    spec = replace(CLOSED, options={"abandon_ms": 5.0}, patience_s=patience_s)
+    report = trial(spec, users, TargetCores("", None), Reader(users, looks=1))
+
+    assert waited_s == [max(patience_s, driver.GET_TIMEOUT_S)]
+    assert (report.completed, report.abandoned) == (1, 1)
+    assert report.wasted_work is not None
+    assert report.wasted_work > 0.5
+
+
+def test_where_that_cannot_be_read_what_was_given_up_is_still_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    Asked(monkeypatch, 0, "timed out")
+    users = Impatient()
+    spec = replace(CLOSED, options={"abandon_ms": 5.0})
+
+    report = trial(spec, users, TargetCores("", None), Reader(users, looks=1))
+
+    assert (report.failures, report.abandoned, report.wasted_work) == (1, 1, None)
+
+
+def test_the_report_says_what_became_of_silent_connections_where_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Asked(monkeypatch, 404, "")
+    users = Users()
+    silent = trial(replace(CLOSED, idle=Idle(connections=1)), users, TargetCores("", None), Reader(users, looks=1)).idle
+
+    assert silent is not None
+    assert (silent.opened, silent.closed, silent.refused) == (1, 1, 3)
+    assert silent.held_s == pytest.approx(0.02)
+    assert loaded(Users()).idle is None
+
+
+def test_a_specification_is_the_same_after_its_way_as_json() -> None:
+    spec = replace(CLOSED, idle=Idle(connections=3, send="half"), rate=2.0)
+
+    assert driver._spec(json.loads(json.dumps(asdict(spec)))) == spec
+    assert driver._spec(json.loads(json.dumps(asdict(CLOSED)))) == CLOSED

@@ -819,3 +819,98 @@ def test_a_redirect_that_came_from_elsewhere_has_no_stamp_and_is_a_failure() -> 
     found = reported(answered(1500 * MS)._replace(redirects=(None,)))
 
     assert (found.completed, found.errors) == (0, {"ValueError: the answer has no Lab-Stamp header": 1})
+
+
+# What users did but wait for answers.
+
+
+def test_what_users_met_is_recorded_with_their_request_and_giving_up_is_no_failure() -> None:
+    met = {"reset": True, "pause_ns": 5, "first_event_ms": 1.5, "event_gap_ms": 2.5}
+    call = {
+        "response_time": 50.0,
+        "exception": ValueError("given up"),
+        "context": {"user": 7, "abandoned": True, **met},
+    }
+    recorder = recorded(call)
+
+    (sample,) = recorder.samples
+    assert (sample.reset, sample.pause_ns, sample.first_event_ms, sample.event_gap_ms) == (True, 5, 1.5, 2.5)
+    assert (sample.abandoned, sample.error, sample.cut_off) == (True, None, False)
+    # It need not be waited for until it has an answer.
+    assert (recorder.answered, recorder.failed) == ({7}, set())
+    assert (found := reported(sample, gives_up=True)).failures == found.cut_off == found.completed == 0
+
+
+def test_users_who_pause_are_counted_while_they_do() -> None:
+    # The pause after each lasts 300 ms; of the last, half is in the window.
+    pausing = [
+        answered(left_ns, 60.0)._replace(begun_ns=left_ns - 60 * MS, pause_ns=300 * MS)
+        for left_ns in (BEGIN + 100 * MS, BEGIN + 500 * MS, END - 150 * MS)
+    ]
+
+    assert reported(*pausing).pausing == pytest.approx((300 + 300 + 150) / 1000)
+    assert reported(answered(BEGIN + 100 * MS)).pausing == 0
+
+
+def abandoned(begun_ns: int, after_ms: float = 100.0) -> Sample:
+    return Sample(after_ms, None, None, False, 0, 0.0, begun_ns=begun_ns, abandoned=True)
+
+
+def test_what_the_application_noted_and_nobody_has_an_answer_of_was_done_for_nobody() -> None:
+    """Three requests of 50 ms each are worked off in the window, one for a user who waits; another is of the trial before."""
+    waited_for = answered(BEGIN + 200 * MS)._replace(begun_ns=BEGIN + 140 * MS)
+    in_vain = [stamp(BEGIN + 300 * MS), stamp(END + 25 * MS), stamp(BEGIN + 400 * MS, service_ns=25 * MS)]
+    before = stamp(SPAN.started_ns + 10 * MS)
+    known = map(inflight.parse_stamp, [*in_vain, before, waited_for.stamp or ""])
+    given_up = [abandoned(at) for at in (BEGIN, BEGIN + 100 * MS, END - 50 * MS)]
+
+    found = reported(waited_for, *given_up, late={each: each.left_ns for each in known}, gives_up=True)
+
+    assert (found.completed, found.abandoned, found.failures) == (1, 2, 0), "the third gave up after the window"
+    assert found.wasted_work == pytest.approx((50 + 25 + 25) / 150)
+    assert found.in_vain == pytest.approx(0.25)
+    assert found.in_flight.mean == pytest.approx(0.15)
+    assert sum(found.in_flight.requests_per_process) == 3
+
+
+def test_a_request_that_left_later_than_its_stamp_says_is_waited_for_all_the_same() -> None:
+    late = stamp(BEGIN + 200 * MS)
+    sample = Sample(90.0, late, None, False, 0, 0.0, begun_ns=BEGIN + 140 * MS)
+
+    found = reported(sample, late={inflight.parse_stamp(late): BEGIN + 230 * MS}, gives_up=True)
+
+    assert (found.wasted_work, found.abandoned) == (0.0, 0)
+    assert found.in_flight.mean == pytest.approx(0.08)
+
+
+def test_where_users_do_not_give_up_or_nothing_is_noted_nothing_is_said_of_work_for_nobody() -> None:
+    noted = {inflight.parse_stamp(stamp(BEGIN + 300 * MS)): BEGIN + 300 * MS}
+
+    plain = reported(answered(BEGIN + 200 * MS), late=noted)
+    assert (plain.abandoned, plain.wasted_work) == (None, None)
+    assert plain.in_flight.mean == pytest.approx(0.05)
+    assert reported(answered(BEGIN + 200 * MS), gives_up=True).wasted_work is None
+    assert reported(abandoned(BEGIN), gives_up=True).wasted_work is None
+
+
+def test_lost_connections_and_refusals_are_counted_over_the_whole_trial() -> None:
+    reset = answered(BEGIN - 50 * MS)._replace(reset=True, reopened=True)
+    lost = failed("ConnectionError: closed before the end")._replace(reset=True)
+    refused = [failed("ConnectionRefusedError: [Errno 111] Connection refused")] * 3
+
+    found = reported(reset, lost, *refused, answered(BEGIN + 200 * MS))
+
+    assert (found.reset, found.reopened, found.refused, found.failures) == (2, 1, 3, 4)
+
+
+def test_streams_have_the_medians_of_their_first_events_and_of_their_longest_gaps() -> None:
+    of_window = [
+        answered(BEGIN + 500 * MS)._replace(begun_ns=BEGIN + 440 * MS, first_event_ms=first, event_gap_ms=gap)
+        for first, gap in ((1.0, 90.0), (5.0, 80.0), (9.0, 0.0))
+    ]
+    before = of_window[0]._replace(begun_ns=BEGIN - 200 * MS, first_event_ms=999.0)
+
+    found = reported(*of_window, before)
+
+    assert (found.first_event_ms, found.event_gap_ms) == (5.0, 80.0)
+    assert reported(answered(BEGIN + 200 * MS)).first_event_ms is None

@@ -676,6 +676,55 @@ def test_any_body_passes_unchanged_and_leaves_when_it_is_whole_ends_or_is_closed
         assert lines == []
 
 
+# Requests that ask to be noted.
+
+
+def pieces_and_more(clock: Clock) -> Iterator[bytes]:
+    """A body that is whole at once, and goes on for 5 ms."""
+    yield b"x"
+    clock.wait(5)
+    yield b""
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "left_ms"),
+    [
+        (lambda _: [b"x"], [length(1)], 0),
+        (lambda clock: pieces(clock, LATE_NS / 2e6), [], 0),
+        (lambda clock: pieces(clock, LATE_NS / 2e6), [length(1)], 0),
+        (lambda clock: pieces(clock, 1, 2, after_ms=4), [], 7),
+        (lambda clock: pieces(clock, 1, 2, after_ms=4), [length(2)], 3),
+        (pieces_and_more, [length(1)], 0),
+    ],
+)
+def test_a_request_that_asks_for_it_is_noted_when_it_leaves_also_in_time(
+    served: Served, clock: Clock, body: Callable[[Clock], Iterable[bytes]], headers: list[Any], left_ms: float
+) -> None:
+    server = served(answering(lambda: body(clock), *headers), HTTP_LAB_NOTE="1")
+    server.serve()
+
+    assert max(server.late_ms()) == left_ms
+
+
+def test_a_request_is_noted_also_where_its_client_has_gone_or_its_application_raises(
+    served: Served, clock: Clock
+) -> None:
+    gone = served(answering(lambda: pieces(clock, 1, 2)), HTTP_LAB_NOTE="1")
+    body: Any = gone.ask()
+    next(iter(body))
+    body.close()
+    assert max(gone.late_ms()) == 1
+
+    def application(_: Environ, start_response: Start) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        raise ValueError("a fault")
+
+    raising = served(application, HTTP_LAB_NOTE="1")
+    with pytest.raises(ValueError, match="a fault"):
+        raising.ask()
+    assert raising.late_ms() == [0]
+
+
 # Requests that came too late to count.
 
 
