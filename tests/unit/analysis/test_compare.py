@@ -22,7 +22,10 @@ from wsgilab.model import (
     Cell,
     CellFigures,
     CellResult,
+    Circumstances,
     Comparison,
+    Idle,
+    IdleReport,
     InFlight,
     Interval,
     Observation,
@@ -337,6 +340,21 @@ def test_what_was_recorded_before_there_were_backends_is_compared_all_the_same()
     assert old == compare(run, blocks)
 
 
+def test_what_users_met_is_added_up_where_it_was_counted() -> None:
+    silent = IdleReport(opened=6, refused=0, closed=2, held_s=2.0, longest_s=2.5, open=4.0)
+    blocks = observed(reset=1, refused=2, abandoned=30, wasted_work=0.5, idle=silent, first_event_ms=7.0)
+    patient = replace(silent, closed=0, held_s=None, longest_s=9.0)
+    blocks[0] = replace(blocks[0], swarm=testing.trial_report(idle=patient))
+
+    found = figures(single(blocks))
+
+    assert (found.reset, found.refused, found.abandoned, found.idle_closed) == (2, 4, 60, 4)
+    assert (found.idle_longest_s, found.event_gap_ms, found.pausing) == (9.0, None, None)
+    for each, median in ((found.wasted_work, 0.5), (found.idle_held_s, 2.0), (found.first_event_ms, 7.0)):
+        assert each is not None
+        assert each.median == median
+
+
 # What binds.
 
 
@@ -349,6 +367,7 @@ def reasons(
     cores: int = 1,
     due: int = 0,
     completed: int = 6,
+    swarm: Mapping[str, Any] | None = None,
     **server: Any,
 ) -> CellFigures:
     """Of a cell of 32 users, or where so many requests were due. Without changes, nothing explains it."""
@@ -361,8 +380,13 @@ def reasons(
         completed=completed,
         due=due,
         in_flight=InFlight(peak=math.ceil(mean), mean=mean, threads=1, requests_per_process=requests),
+        **(swarm or {}),
     )
     return figures(single(blocks, server=testing.server(**server), cell=cell))
+
+
+SILENT = {"idle": IdleReport(opened=3, refused=0, closed=0, held_s=None, longest_s=1.0, open=3.0)}
+SILENT_LESS = {"idle": replace(SILENT["idle"], open=2.9)}
 
 
 def bound(**changes: Any) -> str:
@@ -399,6 +423,13 @@ def bound(**changes: Any) -> str:
         ({"requests": (9, 7, 6, 4), "slots": 8, "processes": 4}, "unexplained"),
         ({"requests": (5, 3), "slots": 8, "processes": 2}, "unexplained"),
         ({"requests": (3,), "slots": 8, "processes": 2}, "unexplained"),
+        # Slots that silent connections hold; where there is no end of slots, they hold none.
+        ({"mean": 3.4, "slots": 8, "swarm": SILENT}, "slots"),
+        ({"mean": 3.3, "slots": 8, "swarm": SILENT_LESS}, "unexplained"),
+        ({"mean": 3.4, "slots": None, "swarm": SILENT}, "unexplained"),
+        # Users who pause.
+        ({"mean": 2.0, "slots": 8, "swarm": {"pausing": 24.0, "latency_mean_ms": 400.0}}, "demand"),
+        ({"mean": 2.0, "slots": 8, "swarm": {"pausing": 23.0, "latency_mean_ms": 450.0}}, "unexplained"),
     ],
 )
 def test_what_binds_is_found_from_its_limit_on(changes: dict[str, Any], expected: str) -> None:
@@ -784,6 +815,13 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
         (observed(latency_mean_ms=1400.0), {}, LITTLE.format(28)),
         (observed(latency_mean_ms=1800.0), {}, LITTLE.format(36)),
         (observed(blocks=3, slow_connections=1), {}, "3 connections took 0.9 s or more to open: the backlog was full"),
+        (
+            observed(reset=1),
+            {},
+            "3 requests lost with a kept connection that the server closed: sent again where it had not read them",
+        ),
+        (observed(refused=1), {}, "3 connections refused: nobody listened, or the backlog was full"),
+        (observed(reset=0, refused=0), {}, None),
         (observed(reopened=1), {}, "3 kept connections were closed by the server unannounced, and opened anew"),
         (
             observed(completed=640, busiest_user=40),
@@ -885,6 +923,8 @@ def test_one_request_is_told_as_one() -> None:
         ({"late": 1}, "late", 3),
         ({"unanswered": 5}, "unanswered", 5),
         ({"slow_connections": 2}, "slow-connections", 6),
+        ({"reset": 2}, "reset", 6),
+        ({"refused": 2}, "refused", 6),
         ({"reopened": 1}, "reopened", 3),
         ({"generator_cpu": 0.9}, "generator", 0.9),
         ({"in_flight": replace(ALIKE, peak=7)}, "slots", 7),
@@ -1508,3 +1548,60 @@ def test_a_session_without_a_second_of_load_has_no_cells() -> None:
     comparison = surveyed([])
 
     assert (comparison.cells, comparison.trials, comparison.window_s) == ((), 0, 0.0)
+
+
+# What users did but wait for answers.
+
+
+def under(given: Circumstances, **swarm: Any) -> CellResult:
+    """A cell under such circumstances, each of whose trials has such a report."""
+    cell = testing.cell(circumstances=given)
+    return single(observed(cell, **swarm), cell=cell)
+
+
+def texts(result: CellResult, kind: str) -> list[str]:
+    return [each.text for each in result.warnings if each.kind == kind]
+
+
+def test_silence_is_told_with_how_many_the_server_closed_and_how_long_after() -> None:
+    four = Circumstances(idle=Idle(connections=4))
+    closed = IdleReport(opened=8, refused=0, closed=4, held_s=2.04, longest_s=2.1, open=4.0)
+    held = IdleReport(opened=4, refused=0, closed=0, held_s=None, longest_s=3.44, open=4.0)
+
+    assert texts(under(four, idle=closed), "idle") == [
+        "4 silent connections: the server closed 12 in all, each after 2 s (median)"
+    ]
+    assert texts(under(four, idle=held), "idle") == [
+        "4 silent connections: the server closed none of them, and held one for 3.4 s, until a trial ended"
+    ]
+    assert texts(single(observed()), "idle") == []
+
+
+def test_giving_up_is_told_with_what_was_done_for_nobody() -> None:
+    impatient = Circumstances(abandon_ms=50)
+
+    assert texts(under(impatient, abandoned=7, wasted_work=0.25), "abandoned") == [
+        "users gave up 21 requests after 50 ms; 25% of the work inside the application was for nobody"
+    ]
+    assert texts(under(impatient, abandoned=7), "abandoned") == ["users gave up 21 requests after 50 ms"]
+    assert texts(under(impatient, abandoned=0, wasted_work=0.0), "abandoned") == []
+
+
+def test_users_who_pause_or_wait_in_vain_are_accounted_for() -> None:
+    """Throughput x response time is that of 16 users."""
+    half: dict[str, Any] = {"latency_mean_ms": 800.0}
+
+    assert under(Circumstances(gap_ms=100), **half, pausing=16.0).broken_gates == ()
+    assert under(Circumstances(abandon_ms=100), **half, in_vain=16.0).broken_gates == ()
+    away = under(Circumstances(gap_ms=100), **half, pausing=8.0)
+    assert away.broken_gates == ("little",)
+    assert texts(away, "little")[0].startswith(
+        "throughput x response time is 24.0 with those that paused or gave up, not the 32 users"
+    )
+
+
+@pytest.mark.parametrize(("gap_ms", "told"), [(300, []), (301, ["users pause for 0.301 s, the window is 0.3 s"])])
+def test_a_window_that_is_shorter_than_a_pause_is_told(gap_ms: float, told: list[str]) -> None:
+    found = texts(under(Circumstances(gap_ms=gap_ms), pausing=30.0), "short-window")
+
+    assert [each.partition(":")[0] for each in found] == told

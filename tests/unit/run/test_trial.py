@@ -10,7 +10,19 @@ from pydantic import TypeAdapter
 
 from wsgilab import testing
 from wsgilab.experiment import plan
-from wsgilab.model import Cell, Duet, Observation, Run, Timeline, Trial, TrialReport, TrialSpec, Usage
+from wsgilab.model import (
+    Cell,
+    Circumstances,
+    Duet,
+    Idle,
+    Observation,
+    Run,
+    Timeline,
+    Trial,
+    TrialReport,
+    TrialSpec,
+    Usage,
+)
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
 from wsgilab.run.trial import WARM_UP_S, describe, execute, trial_spec
@@ -431,6 +443,26 @@ def test_a_window_too_short_for_an_answer_is_failed_with_the_remedy() -> None:
     (saved,) = Lab().answer(lambda _: testing.trial_report(completed=0)).execute(*trials("one"))
 
     assert saved.reason == "no answer within the window of 0.3 s; a longer window_s may hold one"
+
+
+@pytest.mark.parametrize("given", [Circumstances(idle=Idle(connections=1)), Circumstances(abandon_ms=50)])
+def test_that_silence_or_work_for_nobody_lets_no_request_be_answered_is_a_result(given: Circumstances) -> None:
+    starved = testing.trial_report(completed=0, throughput_rps=0.0, unanswered=32)
+
+    (saved,) = Lab().answer(lambda _: starved).execute(trial(testing.cell("one", circumstances=given)))
+
+    assert (saved.status, saved.swarm) == ("measured", starved)
+
+
+def test_users_are_told_under_which_circumstances_they_ask() -> None:
+    given = Circumstances(idle=Idle(connections=4, send="half"), gap_ms=2100, abandon_ms=50)
+    lab = Lab()
+    lab.execute(trial(testing.cell("one", circumstances=given)), trial(testing.cell("one"), block=1))
+
+    under, plain = lab.swarm.specs
+    assert (under.idle, under.options["gap_ms"], under.options["abandon_ms"]) == (given.idle, 2100, 50)
+    assert plain.idle is None
+    assert not {"gap_ms", "abandon_ms"} & plain.options.keys()
 
 
 def test_a_suspect_that_answers_is_loaded_again_and_then_no_suspect() -> None:
