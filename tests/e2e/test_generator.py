@@ -30,11 +30,13 @@ from tests.elsewhere import BEHIND_NS, DAY_NS, clock_server, delayed
 from wsgilab import testing
 from wsgilab.load.client import LocustSwarm
 from wsgilab.load.samples import LATE_PAGE
-from wsgilab.model import TrialReport, TrialSpec, Usage
+from wsgilab.model import Idle, TrialReport, TrialSpec, Usage
 from wsgilab.model.errors import EngineError, SwarmError
 from wsgilab.system.process import JsonChannel
 from wsgilab.web.client import LabUI, Loading
 from wsgilab_door import stamp
+from wsgilab_door.late import LateFile
+from wsgilab_door.pages import Pages
 
 pytestmark = pytest.mark.lab
 
@@ -332,6 +334,56 @@ def test_a_server_that_closes_kept_connections_unannounced_fails_no_request(swar
     assert kept.reopened is not None
     assert kept.reopened >= kept.completed - 8
     assert closed.reopened == 0
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[int]:
+    """The port of a server of four slots, of which a connection has one from when it is accepted; requests are noted."""
+    slots, late = threading.Semaphore(SLOTS), LateFile(str(folder / "late"))
+
+    def application(_: Mapping[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        time.sleep(SLEEP_S)
+        start_response("200 OK", [("Content-Length", "12")])
+        return [b"slept 50 ms\n"]
+
+    class Handler(_Handler):
+        def handle(self) -> None:
+            with slots:
+                super().handle()
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    server.set_app(Pages(stamp.StampMiddleware(application, late), late))
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+    serving.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+@pytest.mark.alone
+def test_silence_and_giving_up_are_those_of_all_processes_together(either: LocustSwarm, tmp_path: Path) -> None:
+    with holding(tmp_path) as port:
+        plain = sleeping(port)
+        silent = either.load(replace(plain, idle=Idle(connections=2)), nothing, nothing)
+        impatient = either.load(replace(plain, options={**plain.options, "abandon_ms": 80.0}), nothing, nothing)
+        patient = either.load(plain, nothing, nothing)
+
+    assert silent.idle is not None
+    assert (silent.idle.opened, silent.idle.closed, silent.idle.refused) == (2, 0, 0)
+    assert silent.idle.open == pytest.approx(2, abs=0.01)
+    assert (silent.in_flight.peak, silent.failures) == (SLOTS - 2, 0)
+    # Twelve users of four slots: some wait for 150 ms.
+    assert impatient.abandoned
+    assert impatient.failures == impatient.cut_off == 0
+    assert impatient.in_flight.peak == SLOTS
+    assert impatient.wasted_work is not None
+    assert 0 < impatient.wasted_work <= 1
+    # And nothing of it is left over for the next trial.
+    check_counts(patient)
+    assert patient.idle is patient.abandoned is patient.wasted_work is None
 
 
 # --- Locust files
