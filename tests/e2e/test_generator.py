@@ -383,7 +383,7 @@ def test_silence_and_giving_up_are_those_of_all_processes_together(either: Locus
     assert 0 < impatient.wasted_work <= 1
     # And nothing of it is left over for the next trial.
     check_counts(patient)
-    assert patient.idle is patient.abandoned is patient.wasted_work is None
+    assert (patient.idle, patient.abandoned, patient.wasted_work) == (None, None, None)
 
 
 # --- Locust files

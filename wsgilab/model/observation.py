@@ -191,7 +191,7 @@ class TrialReport:
     drain_s: Seconds
     """From when users began no more requests until the last one was answered, or given up."""
     unanswered: Count
-    """Users that never had an answer within the window."""
+    """Users that never had an answer within the window, and never gave up waiting for one."""
     completed: Count
     """Requests of the window."""
     busiest_user: Count | None = None

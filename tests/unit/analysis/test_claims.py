@@ -270,8 +270,8 @@ def changes(figure: str, value: float) -> dict[str, Any]:
     if figure == "memory_mb":
         return {"resident_bytes": round(value * 1e6)}
     if figure.startswith("idle_"):
-        silent = IdleReport(opened=99, refused=0, closed=1, held_s=2.0, longest_s=9.0, open=4.0)
-        return {"idle": replace(silent, **{figure.removeprefix("idle_"): value})}
+        closed, held_s = (int(value), 2.0) if figure == "idle_closed" else (1, value)
+        return {"idle": IdleReport(opened=99, refused=0, closed=closed, held_s=held_s, longest_s=99.0, open=4.0)}
     return {figure: value}
 
 
