@@ -177,7 +177,7 @@ def _silence(cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
         return
     silent = counted(cell.circumstances.idle.connections, "silent connection")
     if figures.idle_held_s is None:
-        held = f"{silent}: the server closed none of them, and held one for {figures.idle_longest_s or 0.0:.1f} s, until a trial ended"
+        held = f"{silent}: the server closed none, and held one for {figures.idle_longest_s or 0.0:.1f} s, until a trial ended"
     else:
         held = f"{silent}: the server closed {figures.idle_closed} in all, each after {figures.idle_held_s.median:.2g} s (median)"
     yield CellWarning(kind="idle", text=held, amount=figures.idle_longest_s or 0.0)

@@ -305,6 +305,9 @@ def sought(
     `budget_at`, for a limit that no request can keep, a workload that cannot come at a rate, and a budget that is too short.
     """
     known = workloads.of(experiment.application)
+    for key in ("gap_ms", "abandon_ms"):
+        if any(getattr(cell.circumstances, key, None) is not None for cell in experiment.cells):
+            raise SpecError(f"{limit_at}: does not go with {key}, which says what users do; leave one of the two out")
     for name in dict.fromkeys(cell.workload for cell in experiment.cells):
         if known[name].needs_users or known[name].is_locust_file:
             raise SpecError(

@@ -1572,7 +1572,7 @@ def test_silence_is_told_with_how_many_the_server_closed_and_how_long_after() ->
         "4 silent connections: the server closed 12 in all, each after 2 s (median)"
     ]
     assert texts(under(four, idle=held), "idle") == [
-        "4 silent connections: the server closed none of them, and held one for 3.4 s, until a trial ended"
+        "4 silent connections: the server closed none, and held one for 3.4 s, until a trial ended"
     ]
     assert texts(single(observed()), "idle") == []
 

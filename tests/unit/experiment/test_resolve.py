@@ -802,3 +802,16 @@ def test_a_limit_that_a_request_by_itself_breaks_is_refused() -> None:
         == "e.yaml: capacity.p95_ms: 50 ms is not more than the 50 ms that a request of sleep takes by itself; give more"
     )
     assert of_group(group, "capacity: {p95_ms: 50}\nworkloads: {sleep: {ms: 20}}").capacity is not None
+    # An event each 100 ms is no wait of its own.
+    told = refused_group("{servers: [one], workloads: [stream]}", "capacity: {p95_ms: 2000}")
+    assert "not more than the 2000 ms that a request of stream takes by itself" in told
+
+
+@pytest.mark.parametrize("key", ["gap_ms", "abandon_ms"])
+def test_a_search_for_capacity_has_no_users_who_could_pause_or_give_up(key: str) -> None:
+    told = refused_group(f"{{servers: [one], workloads: [sleep], {key}: 100}}", "capacity: {p95_ms: 200}")
+
+    assert (
+        told == f"e.yaml: capacity.p95_ms: does not go with {key}, which says what users do; leave one of the two out"
+    )
+    assert of_group("{servers: [one], workloads: [sleep], idle: 2}", "capacity: {p95_ms: 200}").capacity is not None

@@ -169,6 +169,16 @@ def test_a_locust_file_adds_its_options(name: str, words: list[str], option: str
     assert option in known.args_included_in_web_ui
 
 
+@pytest.mark.parametrize("option", ["gap_ms", "abandon_ms"])
+def test_what_the_web_ui_would_not_record_is_an_option_of_the_command_line_alone(option: str) -> None:
+    locustfile("lab_user")
+    known = parser()
+
+    assert getattr(known.parse_args([]), option) == 0.0
+    assert getattr(known.parse_args([f"--{option.replace('_', '-')}", "12.5"]), option) == 12.5
+    assert option not in known.args_included_in_web_ui
+
+
 def test_a_file_that_is_loaded_twice_adds_its_options_once() -> None:
     """As Locust does with a file that another has imported."""
     importlib.reload(locustfile("sleep"))
