@@ -13,7 +13,7 @@ UV := $(BIN)/uv
 # Compiled once, and not anew by each of the thousand processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install run claims test quick beside unit check format schemas bench lock clean help
+.PHONY: install run claims test quick beside unit check docs format schemas bench lock clean help
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,18 +42,23 @@ unit: $(VENV)/.dev ## The tests that need no server of the lab's, in about a min
 	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.
 	$(NICE) $(BIN)/pytest -n 3 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
 
-check: $(VENV)/.dev ## Format, lint, strict types, import order
+check: $(VENV)/.dev ## Format, lint, strict types, import order, links of the documentation
 	$(NICE) $(BIN)/ruff format --check .
 	$(NICE) $(BIN)/ruff check .
 	$(NICE) $(BIN)/mypy
 	$(NICE) $(BIN)/lint-imports
+	$(NICE) $(BIN)/python -m docs.build --check
+
+docs: $(VENV)/.dev ## The documentation as a site, in the folder site
+	$(BIN)/python -m docs.build
 
 format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ after a change of what files may say
+schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ and the pages that follow from the code, after a change of options or of what files may say
 	$(BIN)/python -m wsgilab.commands.schemas schemas
+	$(BIN)/python -m docs.reference
 
 bench: $(VENV)/.dev ## The lab measured against its peers (over an hour); needs nginx, wrk and a Docker engine
 	# Minutes on two cores: 12 for recording, 5 for what is read from it, 8 for pairs, 6 for prediction, 8 for capacity, 6 for against, then 5, 25, 3, 3, 3, 1, 6;

@@ -220,9 +220,9 @@ def test_more_cores_share_the_generators_only_when_told_to(local: Cli) -> None:
     assert len(cells(comparison, cores=1)) == len(cells(comparison, cores=count)) == 1
 
 
-def test_the_readme_runs_a_locust_file_by_a_command_that_works() -> None:
+def test_the_docs_run_a_locust_file_by_a_command_that_works() -> None:
     """With what `make run` has left, whatever this test's own environment has."""
-    text = (commands.PROJECT / "README.md").read_text()
+    text = (commands.PROJECT / "docs" / "start.md").read_text()
     [command] = re.findall(r"^    (uv run .*\\\n.* --host) ", text, re.MULTILINE)
     words = command.replace("\\\n", " ").replace("--host", "--list").split()
     asked = {**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
