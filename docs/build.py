@@ -146,7 +146,8 @@ def build(project: Path, folder: Path) -> Sequence[str]:
     if problems:
         return problems
     shutil.copyfile(project / "docs" / "zensical.toml", folder / "zensical.toml")
-    shutil.copy(project / "docs" / "site.css", folder / "pages")
+    for name in ("site.css", "iframe-worker.js"):
+        shutil.copy(project / "docs" / name, folder / "pages")
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     made = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
     if made.returncode:
@@ -170,7 +171,7 @@ def main(*, check: bool) -> int:
         if not check:
             shutil.rmtree(SITE, ignore_errors=True)
             shutil.move(Path(name) / "site", SITE)
-            print(f"Written to {SITE.name}/. Look at it with: python3 -m http.server --bind 127.0.0.1 --directory site")
+            print(f"Written; open {SITE.name}/index.html.")
     return 0
 
 

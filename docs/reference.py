@@ -91,7 +91,7 @@ def _columns() -> Iterator[str]:
 def _tasks() -> Iterator[str]:
     yield "# All tasks\n"
     yield "Each task and all of its options, as `invoke lab.run --help` shows them of one. In an installed lab `wsgilab run` is"
-    yield "`invoke lab.run`. How a task ended says its [exit code](ci.md#exit-codes). This page is made from the code.\n"
+    yield "`invoke lab.run`. Its [exit code](ci.md#exit-codes) says how a task ended. This page is made from the code.\n"
     tasks: Mapping[str, Task[Any]] = lab.tasks
     yield from _table(
         ("task", "what it does"),
@@ -109,7 +109,7 @@ def _tasks() -> Iterator[str]:
                 (
                     (
                         f"`{str(each.name).upper() if each.positional else '--' + str(each.name)}`".replace("_", "-"),
-                        _words(each.help or ""),
+                        re.sub(r"docs/(\w+\.md)", r"[\1](\1)", _words(each.help or "")),
                     )
                     for each in arguments
                 ),
@@ -159,6 +159,7 @@ class _Pages:
         made = schemas.schemas()
         for kind in self._kinds:
             schema = json.loads(made[kind.schema])
+            self._kind = kind.title
             self._parts: Json = schema.get("$defs", {})
             self._waiting: list[tuple[str, Json]] = []
             yield f"## {kind.title}\n"
@@ -216,9 +217,9 @@ class _Pages:
         return self._linked(title, part)
 
     def _linked(self, title: str, part: Json) -> str:
-        while self._shown.get(title, part) != part:
+        if self._shown.get(title, part) != part:
             # Another part of the same name.
-            title += " here"
+            title += f" of {self._kind[0].lower()}{self._kind[1:]}"
         if title not in self._shown:
             self._shown[title] = part
             self._waiting.append((title, part))
