@@ -56,7 +56,7 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.lab ## Renew the JSON Schemas in schemas/ and the pages that follow from the code, after a change of options or of what files may say
+schemas: $(VENV)/.lab ## Renew schemas/ and the pages of docs/ that follow from the code
 	$(BIN)/python -m wsgilab.commands.schemas schemas
 	$(BIN)/python -m docs.reference
 
