@@ -18,6 +18,7 @@ from wsgilab.load.client import AtEnd, AtEndOfBoth, LinkReading
 from wsgilab.load.recorder import Sample
 from wsgilab.model import (
     SCHEMA,
+    Action,
     Application,
     Backend,
     Cell,
@@ -26,6 +27,7 @@ from wsgilab.model import (
     Host,
     InFlight,
     LatencyParts,
+    Memory,
     Observation,
     PartTimes,
     Request,
@@ -217,11 +219,15 @@ class _FakeRunning:
     log: str = ""
     cpu_s: float = 0.0
     throttled: int | None = None
+    throttled_s: float | None = None
+    """Of a tenth of a second for each reading."""
+    restarts: int = 0
 
     def failure(self) -> str | None:
         return self.died
 
     def restart(self) -> None:
+        self.restarts += 1
         self.died = None
 
     def log_tail(self, lines: int = 10) -> str:
@@ -235,8 +241,15 @@ class _FakeRunning:
         stopped = self.throttled
         if stopped is not None:
             self.throttled = stopped + 1
+        if self.throttled_s is not None:
+            self.throttled_s += 0.1
         return Usage(
-            at_s=time.monotonic(), cpu_s=self.cpu_s, resident_bytes=50_000_000, os_threads=2, throttled=stopped
+            at_s=time.monotonic(),
+            cpu_s=self.cpu_s,
+            resident_bytes=50_000_000,
+            os_threads=2,
+            throttled=stopped,
+            throttled_s=self.throttled_s,
         )
 
 
@@ -247,9 +260,33 @@ class FakeTarget(_FakeRunning):
     server: Server
     base_url: str = "http://target.invalid:8000"
     published_url: str = "http://127.0.0.1:8000"
+    acts: list[tuple[Action, int]] = field(default_factory=list)
+    """What was done to it, and to which worker."""
+    dies_of: Action | None = None
+    """What it does not survive."""
+    quotas: list[float | None] = field(default_factory=list)
+    """Its quotas in turn; None: it has none any more."""
 
     def fetch(self, page: str) -> str:
         return fetched(self.published_url + page)
+
+    def act(self, do: Action, worker: int = 0) -> None:
+        if self.died is not None:
+            raise TargetError(f"{self.name} {self.died}")
+        self.acts.append((do, worker))
+        if do == self.dies_of:
+            self.died = "ended with exit code 0"
+
+    @contextlib.contextmanager
+    def limited(self, quota: float) -> Iterator[None]:
+        self.quotas.append(quota)
+        try:
+            yield
+        finally:
+            self.quotas.append(None)
+
+    def memory(self) -> Memory | None:
+        return None if self.died else Memory(pss_bytes=40_000_000, private_bytes=30_000_000)
 
     @property
     def name(self) -> str:

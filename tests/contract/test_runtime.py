@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ import yaml
 
 from tests.conftest import containers, copy_checkout, leftovers, processes, require
 from wsgilab import commands
+from wsgilab.analysis.figures import cell_result
 from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
 from wsgilab.load.client import LocustSwarm
 from wsgilab.load.samples import LATE_PAGE
-from wsgilab.model import Server, Trial, TrialSpec
+from wsgilab.model import Action, Cell, Circumstances, Duet, During, Observation, Server, Stack, Trial, TrialSpec
 from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
-from wsgilab.run.trial import observe_both
+from wsgilab.run.trial import execute, observe_both
 from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose
@@ -37,6 +38,7 @@ from wsgilab.runtime.engine import Engine
 from wsgilab.runtime.pages import FACTS, READY
 from wsgilab.runtime.processes import LocalTarget
 from wsgilab.runtime.protocol import UI_MODULE, Backends, Fleet, Running, Runtime, Target
+from wsgilab.system import cpus as cpusets
 from wsgilab.system import host
 from wsgilab.system.ports import free_ports
 from wsgilab.testing import cell, experiment, run
@@ -45,6 +47,25 @@ from wsgilab.web.client import LabUI
 pytestmark = pytest.mark.lab
 
 SERVERS = ("flask-processes-3", "gunicorn-sync-4", "gunicorn25-eventlet")
+DROPPED = 3
+DROPPING = f"""
+import os, signal, socketserver
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgilab_door.wsgi import app
+left = [0]
+signal.signal(signal.SIGHUP, lambda *_: left.append({DROPPED}))
+class Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads, request_queue_size = True, 128
+    def process_request(self, request, address):
+        if not left[-1]:
+            return super().process_request(request, address)
+        left[-1] -= 1
+        self.shutdown_request(request)
+class Handler(WSGIRequestHandler):
+    def log_message(self, *_): pass
+make_server(os.environ["LAB_HOST"], int(os.environ["LAB_PORT"]), app, Server, Handler).serve_forever()
+"""
+"""A server that drops so many connections when it is told to reload, and has no other trait."""
 SERVER_CORE = frozenset({min(host.usable_cpus())})
 GENERATOR_CORE = frozenset({max(host.usable_cpus())})
 
@@ -62,7 +83,10 @@ def backends(runtime: Runtime, session_places: Workspace) -> Iterator[Backends]:
 
 @pytest.fixture(scope="module")
 def fleet(runtime: Runtime, catalogue: Mapping[str, Server], backends: Backends) -> Iterator[Fleet]:
-    with runtime.start([catalogue[name] for name in SERVERS], SERVER_CORE) as up:
+    row = replace(
+        catalogue["flask-threaded"], name="dropping", extends="flask-threaded", command=("python", "-c", DROPPING)
+    )
+    with runtime.start([*(catalogue[name] for name in SERVERS), row], SERVER_CORE) as up:
         yield up
 
 
@@ -92,7 +116,7 @@ def order(target: Target, users: int = 8, window_s: float = 0.3) -> TrialSpec:
 
 
 def test_every_server_answers_this_machine_and_the_swarm(fleet: Fleet, swarm: LocustSwarm) -> None:
-    assert list(fleet) == list(SERVERS)
+    assert list(fleet) == [*SERVERS, "dropping"]
     for target in fleet.values():
         assert target.published_url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{target.published_url}/hello", timeout=10) as response:
@@ -171,6 +195,93 @@ def test_two_servers_are_loaded_in_one_window_and_each_is_read_for_itself(
         assert report.read_completed
         assert report.read_span_s == pytest.approx(half.server_span_s, abs=0.05)
     assert reports[0].read_span_s != reports[1].read_span_s
+
+
+def test_what_holds_while_a_server_is_measured_shows_in_its_figures_and_is_over_afterwards(
+    runtime: Runtime, fleet: Fleet, swarm: LocustSwarm
+) -> None:
+    assert runtime.quota_refusal() is None, "tests run as root"
+
+    def of(server: str, do: Action | None = None, quota: float | None = None) -> Cell:
+        during = None if do is None else During(at_s=0.1, do=do)
+        given = None if do is None and quota is None else Circumstances(during=during, quota=quota)
+        return cell(server, workload="cpu" if quota else "sleep", users=2 if quota else 8, circumstances=given)
+
+    name = "gunicorn-sync-4"
+    cells = [of("dropping", "reload"), of(name, "kill-worker"), of(name, "stop"), of(name, quota=0.05)]
+    iterations = int(swarm.get(f"{fleet[name].base_url}/calibrate?ms=5"))
+    asked = run(
+        experiment(*cells, window_s=0.5), *(target.server for target in fleet.values()), cpu_iterations=iterations
+    )
+    facts = json.loads(swarm.get(fleet[name].base_url + FACTS))
+    stacks = {
+        each.server.installed_as: Stack(digest="", python=facts["python"], packages={}) for each in fleet.values()
+    }
+    stacks["gunicorn"] = replace(stacks["gunicorn"], packages=facts["packages"])
+    asked = replace(
+        asked,
+        server_cpus={1: cpusets.spell(SERVER_CORE)},
+        generator_cpus=cpusets.spell(GENERATOR_CORE),
+        stacks=stacks,
+    )
+    seen = Seen()
+    execute(
+        [Trial(block=0, position=0, cell=each) for each in cells],
+        run=asked,
+        fleets={1: fleet},
+        backends={},
+        swarm=swarm,
+        observer=seen,
+        owns=runtime.owns,
+        repeats=False,
+    )
+
+    dropped, killed, stopped, held = seen.saved
+    assert [(each.reason, each.restarted) for each in seen.saved] == [("", ())] * len(cells), seen.said
+    reports = [each.swarm for each in seen.saved if each.swarm is not None]
+    assert reports[0].failures == DROPPED, reports
+    assert reports[1].failures <= 1, "what the worker had under way"
+    assert reports[2].failures > 0
+    assert (reports[2].longest_gap_ms or 0.0) > 200
+    assert not any(each.ended for each in (dropped, killed, held))
+    assert all(each.acted_s is not None and each.acted_s >= 0.1 for each in (dropped, killed, stopped))
+    # Of four workers three went on.
+    assert len(reports[1].in_flight.requests_per_process) >= 4
+    # So small a quota that it shows on a busy machine too.
+    assert held.throttled
+    assert held.throttled_s
+    assert held.server_span_s
+    assert (held.server_cpu_s or 0) / held.server_span_s == pytest.approx(0.05, abs=0.03)
+    figures = cell_result(asked, held.cell, [held]).figures
+    assert figures is not None
+    assert figures.bound_by in ("quota", "neighbour"), figures.because
+    assert not killed.throttled_s
+    target = fleet[name]
+    assert (target.failure(), target.effective_cpus()) == (None, SERVER_CORE)
+    # What four processes share counts once, and what is private is less than that.
+    assert held.memory is not None
+    assert held.resident_bytes is not None
+    assert 1_000_000 < held.memory.private_bytes < held.memory.pss_bytes < 2 * held.resident_bytes
+
+
+@dataclass
+class Seen:
+    """An observer that remembers."""
+
+    saved: list[Observation] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def begin(self, trial: Trial) -> None: ...
+
+    def save(self, observation: Observation) -> None:
+        self.saved.append(observation)
+
+    def save_duet(self, duet: Duet) -> None: ...
+
+    def advance(self, step: str) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustSwarm) -> None:

@@ -16,6 +16,8 @@ GENERATOR_LIMIT = 0.8
 """From this share of its core on, the generator may be what is measured."""
 CPU_LIMIT = 0.9
 """From this share of its pinned cores on, a server is CPU-bound."""
+QUOTA_LIMIT = 0.9
+"""From this share of its quota on, a server that the quota stops is bound by it."""
 BACKEND_LIMIT = 0.9
 """From this share of their own cores on, the backends are what binds."""
 SLOTS_LIMIT = 0.8
@@ -130,6 +132,8 @@ def _by_cores(state: CellState) -> Reason | None:
     if generator.share >= GENERATOR_LIMIT:
         return "generator", str(generator)
     used, processes, cores = state.figures.server_cpu, state.server.processes, state.cell.cores
+    if (quota := _by_quota(state)) is not None:
+        return quota
     if used is not None and used.median >= CPU_LIMIT:
         return "cpu", f"it used {used.median:.0%} of {state.cores_named}"
     if (
@@ -145,6 +149,20 @@ def _by_cores(state: CellState) -> Reason | None:
     if backend is not None and backend.median >= BACKEND_LIMIT and not _shared_cores(state.run):
         return "backend", f"the backends used {backend.median:.0%} of {cpus.named(state.run.backend_cpus)}"
     return None
+
+
+def _by_quota(state: CellState) -> Reason | None:
+    """The quota that the cell has for its server, where that used it up and was stopped for it."""
+    quota, used, stopped = state.cell.quota, state.figures.server_cpu, state.figures.throttled_share
+    if quota is None or used is None or stopped is None or not stopped.median:
+        return None
+    cores = used.median * state.cell.cores
+    if cores < QUOTA_LIMIT * quota:
+        return None
+    return (
+        "quota",
+        f"it used {cores:.2f} cores of its quota of {quota:g}, which stopped it for {stopped.median:.0%} of the time",
+    )
 
 
 def _by_link(state: CellState) -> Reason | None:
@@ -245,7 +263,7 @@ def _unexplained(state: CellState) -> Reason:
 
 # --- what broke in place of a reason
 
-_BY_CORES: Collection[BoundBy] = ("generator", "cpu", "gil", "backend")
+_BY_CORES: Collection[BoundBy] = ("generator", "quota", "cpu", "gil", "backend")
 """Reasons that rest on CPU time, which the operating system counts whatever becomes of the requests."""
 _IN_PLACE: Mapping[Gate, BoundBy] = {
     "failures": "failures",

@@ -26,7 +26,7 @@ BEYOND = 0.05
 """The share of requests that may take longer than the limit on p95."""
 NEAR = math.log(1.25)
 """Windows within this factor of the capacity decide it; further away the curve is another."""
-SATURATED: frozenset[BoundBy] = frozenset(("slots", "cpu", "gil", "balance", "backend", "network"))
+SATURATED: frozenset[BoundBy] = frozenset(("slots", "quota", "cpu", "gil", "balance", "backend", "network"))
 """What a closed loop is bound by that shows a server's limit, and not its users'."""
 
 # What is likely of the slope.

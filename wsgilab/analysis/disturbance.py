@@ -124,8 +124,9 @@ def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
 
 
 def throttling(run: Run, measured: Sequence[Observation]) -> str:
-    """A warning about the windows in which a CPU quota stopped the server, with the remedy; empty where none did."""
-    stopped = sum(bool(each.throttled) for each in measured)
+    """A warning about the windows in which a CPU quota stopped the server that its cell does not have, with the remedy; empty where none
+    did."""
+    stopped = sum(bool(each.throttled) for each in measured if each.cell.quota is None)
     if not stopped:
         return ""
     whose = "the server's container" if run.runtime == "compose" else "the lab, which its servers are under"

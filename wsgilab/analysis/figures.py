@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from wsgilab.analysis import bottleneck, disturbance, stats, validity
 from wsgilab.analysis.network import network, received_mbps, resent_share
+from wsgilab.experiment.masters import replaces_workers
 from wsgilab.model import (
     Cell,
     CellFigures,
@@ -69,6 +70,7 @@ def cell_result(
         warnings=(
             *validity.failed_trials(observations, planned, unit),
             *validity.started_again(observations, unit),
+            *(() if figures is None else validity.acted(server, cell, kept, figures)),
             *found,
             *_left_out(run, cell, measured, kept, unit),
         ),
@@ -113,10 +115,13 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
     throughput = summary([swarm.throughput_rps for swarm in swarms])
     cpu_ms = _known(map(cpu_ms_per_request, measured), summary)
     limit = _limit_rps(server, cell, service_ms, cpu_ms)
-    memory = [each.resident_bytes for each in measured if each.resident_bytes is not None]
     os_threads = [each.os_threads for each in measured if each.os_threads is not None]
-    shares = [share for swarm in swarms if (share := busiest_share(server, swarm)) is not None]
+    # Of processes that take the place of others, each has but a part of the window.
+    in_turn = cell.during is not None or replaces_workers(server)
+    shares = [share for swarm in swarms if not in_turn and (share := busiest_share(server, swarm)) is not None]
     of_users = [share for swarm in swarms if (share := busiest_user_share(cell, swarm)) is not None]
+    before = [each.memory_start for each in measured if each.memory_start is not None]
+    after = [each.memory for each in measured if each.memory is not None]
     others = [disturbance.taken(run, each) for each in measured]
     percentiles = {name: None for swarm in swarms for name in swarm.latency_ms}
     idle = [swarm.idle for swarm in swarms if swarm.idle is not None]
@@ -143,7 +148,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         server_others=_known((each.server for each in others), summary),
         generator_others=_known((each.generator for each in others), summary),
         disturbed=disturbance.disturbance(run, cell, measured),
-        resident_mb=max(memory) / 1e6 if memory else None,
+        resident_mb=_most_mb(each.resident_bytes for each in measured),
         os_threads=_median(os_threads),
         backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
         failures=sum(swarm.failures for swarm in swarms),
@@ -168,6 +173,13 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         idle_closed=_total(each.closed for each in idle),
         idle_held_s=_known((each.held_s for each in idle), summary),
         idle_longest_s=max((each.longest_s for each in idle), default=None),
+        throttled_share=_known(map(throttled_share, measured), summary) if cell.quota else None,
+        longest_gap_ms=_known((swarm.longest_gap_ms for swarm in swarms), summary),
+        lost_capacity=_known((swarm.lost_capacity for swarm in swarms), summary),
+        memory_pss_mb=_most_mb(each.pss_bytes for each in after),
+        memory_private_mb=_most_mb(each.private_bytes for each in after),
+        memory_start_pss_mb=_most_mb(each.pss_bytes for each in before),
+        memory_start_private_mb=_most_mb(each.private_bytes for each in before),
     )
     state = bottleneck.CellState(
         run=run, server=server, cell=cell, figures=found, swarms=swarms, network=network(run, cell, measured)
@@ -209,6 +221,12 @@ def _total(counts: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
+def _most_mb(values: Iterable[int | None]) -> float | None:
+    """The most over the trials in which it was read, in megabytes; None where that is none."""
+    known = [value for value in values if value is not None]
+    return max(known) / 1e6 if known else None
+
+
 def _parts(swarms: Iterable[TrialReport]) -> LatencyParts | None:
     """The parts over the trials in which they were measured; None where that is none."""
     known = [(stats.count(swarm.latency_histogram), swarm.parts) for swarm in swarms if swarm.parts is not None]
@@ -239,6 +257,13 @@ def server_cpu(measured: Observation) -> float | None:
     return measured.server_cpu_s / measured.server_span_s / measured.cell.cores
 
 
+def throttled_share(measured: Observation) -> float | None:
+    """Share of the time, on average over its cores, in which a quota stopped the target; None where that was not read."""
+    if measured.throttled_s is None or not measured.server_span_s or not measured.cell.cores:
+        return None
+    return measured.throttled_s / measured.server_span_s / measured.cell.cores
+
+
 def _backend_cpu(run: Run, measured: Observation) -> float | None:
     """Share of their cores that the backends used; None where there were none, or it was not read."""
     if measured.backend_cpu_s is None or not measured.server_span_s or not run.backend_cpus:
@@ -263,7 +288,7 @@ def cpu_ms_per_request(measured: Observation) -> float | None:
 
 
 def _limit_rps(server: Server, cell: Cell, service_ms: Interval | None, cpu_ms: Interval | None) -> float | None:
-    """The throughput that slots or cores allow, whichever is lower; None where neither is bounded or known.
+    """The throughput that slots, and cores or a quota, allow, whichever is lower; None where neither is bounded or known.
 
     By the utilization law, no slot and no core is busy for more than all of the time (Denning and Buzen 1978,
     doi:10.1145/356733.356735).
@@ -272,7 +297,7 @@ def _limit_rps(server: Server, cell: Cell, service_ms: Interval | None, cpu_ms: 
     if server.slots is not None and service_ms is not None and service_ms.median > 0:
         limits.append(server.slots / service_ms.median * 1000)
     if cpu_ms is not None and cpu_ms.median:
-        limits.append(cell.cores / cpu_ms.median * 1000)
+        limits.append((cell.quota or cell.cores) / cpu_ms.median * 1000)
     return min(limits, default=None)
 
 
@@ -300,6 +325,8 @@ def _process_shares(server: Server, swarms: Sequence[TrialReport]) -> tuple[floa
     if server.processes is None:
         return ()
     windows = [swarm.in_flight.requests_per_process for swarm in swarms if swarm.in_flight.requests_per_process]
+    if any(len(requests) > server.processes for requests in windows):
+        return ()
     of_each = zip_longest(*([each / sum(requests) for each in requests] for requests in windows), fillvalue=0.0)
     means = [math.fsum(shares) / len(windows) for shares in of_each]
     return (*means, *[0.0] * (server.processes - len(means)))

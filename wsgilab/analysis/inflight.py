@@ -1,5 +1,6 @@
 """Measured concurrency: how many requests were in flight, from their stamps. Pure."""
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -78,6 +79,25 @@ def rate(moments_ns: Iterable[int], begin_ns: int, end_ns: int) -> float:
     # Summed exactly, so that the order in which workers' samples come does not matter.
     weight = math.fsum(6 * along * (1 - along) for along in passed)
     return weight / (window_ns / 1e9)
+
+
+def longest_gap_ns(moments_ns: Iterable[int], begin_ns: int, end_ns: int) -> int:
+    """The longest part of [begin_ns, end_ns) that holds none of the moments; from begin to end without any."""
+    inside = sorted(at_ns for at_ns in moments_ns if begin_ns <= at_ns < end_ns)
+    return max(later - earlier for earlier, later in itertools.pairwise([begin_ns, *inside, end_ns]))
+
+
+def lost_capacity(moments_ns: Iterable[int], begin_ns: int, acted_ns: int, end_ns: int) -> float | None:
+    """By which share there were fewer events a second in [acted_ns, end_ns) than in [begin_ns, acted_ns), 0 where there were no
+    fewer. None where there were none before."""
+    if not begin_ns < acted_ns < end_ns:
+        return None
+    inside = [at_ns for at_ns in moments_ns if begin_ns <= at_ns < end_ns]
+    before = sum(at_ns < acted_ns for at_ns in inside)
+    after = len(inside) - before
+    if not before:
+        return None
+    return round(max(0.0, 1 - after / (end_ns - acted_ns) * (acted_ns - begin_ns) / before), 6)
 
 
 def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, longest_ns: int) -> Timeline | None:

@@ -2,12 +2,14 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wsgilab.analysis.bottleneck import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
 from wsgilab.analysis.network import SENT_AGAIN_S, lossy
+from wsgilab.experiment.masters import replaces_workers
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S
-from wsgilab.model import Cell, CellFigures, CellWarning, Gate, Observation, Run, Server, TrialReport
+from wsgilab.model import Action, Cell, CellFigures, CellWarning, Gate, Observation, Run, Server, TrialReport
+from wsgilab.model.circumstances import PERIOD_MS
 from wsgilab.model.text import counted
 from wsgilab.system import cpus
 
@@ -24,6 +26,7 @@ PIECES = (
     f"between the pieces of a body an event loop goes on with other requests; where no body comes in pieces, {WRONG}"
 )
 """Of Gunicorn's tornado worker: tornado's WSGIContainer awaits each piece."""
+_DEEDS: Mapping[Action, str] = {"reload": "a reload", "kill-worker": "the kill of a worker", "stop": "a stop"}
 STAMP = "the line `app = StampMiddleware(app)` brings them (docs/applications.md)"
 """How a server that is not the lab's comes to them."""
 
@@ -70,7 +73,7 @@ def gates(
     if figures.peak is None:
         unknown = f"in flight is not known, because its answers have no stamps; {STAMP}"
         yield CellWarning(kind="no-stamps", text=unknown)
-    yield from _declared(server, figures)
+    yield from _declared(server, cell, figures)
     window_s = run.experiment.window_s
     pause_s = (cell.circumstances.gap_ms or 0.0) / 1000 if cell.circumstances is not None else 0.0
     if pause_s > window_s:
@@ -88,25 +91,27 @@ def gates(
         behind = f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
         yield CellWarning(kind="behind-schedule", text=behind, amount=1 - answered / due)
     little = statistics.median(in_system(swarm) + swarm.pausing + swarm.in_vain for swarm in swarms)
-    if cell.users is not None and abs(away := little / cell.users - 1) > LITTLE_TOLERANCE:
+    if cell.users is not None and cell.during is None and abs(away := little / cell.users - 1) > LITTLE_TOLERANCE:
         beside = " with those that paused or gave up" if any(swarm.pausing or swarm.in_vain for swarm in swarms) else ""
         law = f"throughput x response time is {little:.1f}{beside}, not the {cell.users} users"
         yield CellWarning(kind="little", text=f"{law}: the window was no steady state", gate="little", amount=abs(away))
 
 
 def _unanswered_requests(cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
-    """Warnings about requests that failed, were given up, or began late: gates, where there are more than a few."""
+    """Warnings about requests that failed, were given up, or began late: gates, where there are more than a few.
+
+    Of what was done to the server come failures that are what was asked for: `acted` has them.
+    """
     requests = sum(swarm.completed + swarm.failures + swarm.cut_off for swarm in swarms)
 
     def counting(count: int, gate: Gate, text: str) -> CellWarning:
         broken = gate if count > FAILURES_LIMIT * requests else None
         return CellWarning(kind=gate, text=text, gate=broken, amount=count)
 
-    if figures.failures:
-        kinds = sorted({error for swarm in swarms for error in swarm.errors})
-        named = "; ".join(kinds[:2]) + (" and others" if kinds[2:] else "")
-        yield counting(figures.failures, "failures", f"{counted(figures.failures, 'request')} failed: {named}")
-    if figures.cut_off:
+    if figures.failures and cell.during is None:
+        failed = f"{counted(figures.failures, 'request')} failed: {_kinds(swarms)}"
+        yield counting(figures.failures, "failures", failed)
+    if figures.cut_off and cell.during is None:
         effect = "latencies may be higher" if cell.rate else "requests in flight may be undercounted"
         given_up = f"{counted(figures.cut_off, 'request')} given up unanswered"
         yield counting(figures.cut_off, "cut-off", f"{given_up}; {effect}")
@@ -115,12 +120,56 @@ def _unanswered_requests(cell: Cell, swarms: Sequence[TrialReport], figures: Cel
         yield counting(figures.late, "late", f"{late}: the generator could not keep to its schedule")
 
 
-def _declared(server: Server, figures: CellFigures) -> Iterable[CellWarning]:
+def _kinds(swarms: Sequence[TrialReport]) -> str:
+    """What went wrong with requests that failed, two kinds at most."""
+    kinds = sorted({error for swarm in swarms for error in swarm.errors})
+    return "; ".join(kinds[:2]) + (" and others" if kinds[2:] else "")
+
+
+def acted(
+    server: Server, cell: Cell, observations: Sequence[Observation], figures: CellFigures
+) -> Iterable[CellWarning]:
+    """What came of what was done to the server in the middle of the measured trials, and of workers that ended by themselves."""
+    swarms = [each.swarm for each in observations if each.swarm is not None]
+    gaps = [swarm.longest_gap_ms for swarm in swarms if swarm.longest_gap_ms is not None]
+    gap = f"no answer came for up to {max(gaps):.0f} ms" if gaps else ""
+    if cell.during is not None:
+        lost, ended = figures.lost_capacity, sum(each.ended for each in observations)
+        came = (
+            f"{counted(figures.failures, 'request')} failed ({_kinds(swarms)})"
+            if figures.failures
+            else "no request failed",
+            f"{counted(figures.cut_off, 'request')} given up unanswered" if figures.cut_off else "",
+            gap,
+            "" if lost is None else f"{lost.median:.0%} of the capacity was lost from then until the end of the window",
+            f"the server had ended by the end of {ended} of {counted(len(observations), 'trial')}" if ended else "",
+        )
+        text = f"{_DEEDS[cell.during.do]} {cell.during.at_s:g} s into the window: {', '.join(filter(None, came))}"
+        yield CellWarning(kind="during", text=text, amount=figures.failures + figures.cut_off)
+    elif _are_replaced(server, figures):
+        served = f"{figures.processes} processes answered in a window"
+        text = f"its workers end by themselves and others take their place: {', '.join(filter(None, (served, gap)))}"
+        yield CellWarning(kind="workers-replaced", text=text, amount=max(gaps, default=0.0))
+
+
+def _are_replaced(server: Server, figures: CellFigures) -> bool:
+    """Whether more processes answered than there are at a time, because workers end by themselves."""
+    if server.processes is None or figures.processes is None:
+        return False
+    return figures.processes > server.processes and replaces_workers(server)
+
+
+def _declared(server: Server, cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
     """Warnings about more slots or processes than are declared."""
+    if cell.during is not None:
+        # Those that take the place of others answer beside them.
+        return
     if server.slots is not None and figures.peak is not None and figures.peak > server.slots:
         slots = f"{figures.peak} requests in flight, but {counted(server.slots, 'slot')} declared"
         why = PIECES if server.model == "event-loop" else WRONG
         yield CellWarning(kind="slots", text=f"{slots}: {why}", gate="slots", amount=figures.peak)
+    if _are_replaced(server, figures):
+        return
     if server.processes is not None and figures.processes is not None and figures.processes > server.processes:
         declared = f"{server.processes} {'is' if server.processes == 1 else 'are'} declared"
         answered = f"{figures.processes} processes answered, but {declared}: {WRONG}"
@@ -133,6 +182,10 @@ def _of_cores(run: Run, cell: Cell, figures: CellFigures) -> Iterable[CellWarnin
         yield CellWarning(kind="neighbour", text=figures.disturbed, gate="neighbour", amount=_of_others(figures))
     if figures.throttled:
         yield CellWarning(kind="throttled", text=figures.throttled, gate="throttled")
+    if figures.throttled_share is not None and figures.throttled_share.median:
+        stopped = f"its quota of {cell.quota:g} cores stopped it for {figures.throttled_share.median:.0%} of the time"
+        latencies = f"{stopped}, in steps of up to {PERIOD_MS:g} ms, which latencies have in them"
+        yield CellWarning(kind="quota", text=latencies, amount=figures.throttled_share.median)
     generator = generator_used(run, figures)
     if generator.share >= GENERATOR_LIMIT:
         full = f"{generator}: {generator.it} may be what is measured"

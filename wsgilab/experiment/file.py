@@ -259,7 +259,7 @@ class CircumstancesEntry:
     during: During | None = None
     """What is done to the server in the middle of each trial: `{at_s: 2, do: reload}`."""
     quota: Quota | None = None
-    """How much CPU time the server gets a second, in CPU seconds, beside being pinned to cores."""
+    """How much CPU time the server gets a second, in CPU seconds, beside being pinned to cores. Windows last a second at least then."""
 
     def circumstances(self) -> Circumstances | None:
         """None where nothing else holds."""

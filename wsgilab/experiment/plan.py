@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from wsgilab.model import CapacityLimit, Cell, Conditions, Experiment, Trial
+from wsgilab.model.circumstances import FEWEST_PERIODS, PERIOD_MS
 
 GROWTH = 1.5
 """With `precision`, so many times the blocks are measured before the comparisons are looked at again."""
@@ -167,7 +168,9 @@ def rate_window_s(limit: CapacityLimit, rate: float) -> float:
 def window_s(experiment: Experiment, cell: Cell) -> float:
     """How long a window of the cell is."""
     if experiment.capacity is None or cell.rate is None:
-        return experiment.window_s
+        # Under a quota the rate is a step of each of its periods.
+        least_s = 0.0 if cell.quota is None else FEWEST_PERIODS * PERIOD_MS / 1000
+        return max(experiment.window_s, least_s)
     return rate_window_s(experiment.capacity, cell.rate)
 
 

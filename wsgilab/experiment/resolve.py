@@ -222,6 +222,8 @@ def resolve(
             )
         if (wrong := _unfit(cell, is_locust_file=known[cell.workload].is_locust_file)) is not None:
             raise SpecError(f"{source}: {wrong}")
+        if (wrong := _too_short(cell, settings.window_s)) is not None:
+            raise SpecError(f"{source}: {wrong}")
     return Experiment(
         name=settings.name,
         cells=tuple(cells),
@@ -248,6 +250,13 @@ def _unfit(cell: Cell, *, is_locust_file: bool) -> str | None:
             return f"{name}: says what users do, but those of {cell.workload} are of a Locust file, which says it; leave it out"
     if given.quota is not None and given.quota >= cell.cores:
         return f"quota: {given.quota:g} is not below the {counted(cell.cores, 'core')} that {cell.server} is pinned to; give less"
+    return None
+
+
+def _too_short(cell: Cell, window_s: float) -> str | None:
+    """What the circumstances of a cell need a longer window for; None: nothing."""
+    if cell.during is not None and cell.during.at_s >= window_s:
+        return f"during.at_s: {cell.during.at_s:g} s is not within the window of {window_s:g} s; give less, or a longer window_s"
     return None
 
 

@@ -174,6 +174,7 @@ def _in_one_window(
             generator_cpu=load.busiest(),
             late=late,
             is_stamped=of.is_stamped,
+            acted_ns=None if of.acts_at_s is None else begin_ns + round(of.acts_at_s * 1e9) + offset_ns,
             gives_up=_give_up(of),
         )
         figures = replace(
@@ -202,6 +203,9 @@ def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample],
     except ValueError as error:
         if not spec.is_stamped:
             # It has the stamp alone, and the application itself has answered.
+            return samples, {}
+        if spec.acts_at_s is not None:
+            # It may have been ended, and what left late is lost with it.
             return samples, {}
         untold = str(error)
         return [each if each.error or each.abandoned else each._replace(error=untold) for each in samples], {}

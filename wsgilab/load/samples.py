@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from hdrh.histogram import HdrHistogram
 
-from wsgilab.analysis.inflight import measure, parse_stamp, rate, timeline
+from wsgilab.analysis.inflight import longest_gap_ns, lost_capacity, measure, parse_stamp, rate, timeline
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
 from wsgilab.load import conduct
 from wsgilab.load.recorder import STAMP_HEADER, Sample, error_text
@@ -60,6 +60,7 @@ def report(
     read: tuple[int, int] | None = None,
     late: Mapping[Stamp, int] | None = None,
     is_stamped: bool = True,
+    acted_ns: int | None = None,
     gives_up: bool = False,
 ) -> TrialReport:
     """The trial's figures. Stamps lie between the moments `stamped`: by default, those of the trial's start and end.
@@ -73,6 +74,8 @@ def report(
     `read`: when the target's CPU time was read, before and after; the requests that left between the two are counted.
 
     If not `is_stamped`, answers may all have no stamp: then the moment at which its user had read it counts.
+
+    `acted_ns`: when something was done to the target, in a clock as that of `span`.
 
     `gives_up`: users do after a while, and `late` has also the requests that nobody waited for in the end. These count as in flight, and
     for nothing else.
@@ -121,6 +124,7 @@ def report(
     inside = (*stamps, *for_nobody)
     counted = [(stamp, sample) for stamp, sample in served if span.begin_ns <= stamp.left_ns < span.end_ns]
     timed = _timed(answered, given_up, span)
+    answered_ns = [_answered_ns(stamp, sample) for stamp, sample in answered]
     latencies_ms = [sample.latency_ms for _, sample in timed]
     histogram = _histogram(latencies_ms)
     throughput_rps = rate((stamp.left_ns for stamp in stamps), span.begin_ns, span.end_ns)
@@ -169,6 +173,8 @@ def report(
         if counted and is_stamped
         else 0.0,
         generator_cpu=generator_cpu,
+        longest_gap_ms=longest_gap_ns(answered_ns, span.begin_ns, span.end_ns) / 1e6,
+        lost_capacity=None if acted_ns is None else _lost_capacity(answered_ns, span, acted_ns),
         timeline=timeline(
             inside, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
         )
@@ -264,6 +270,18 @@ def _part_times(times_ns: Sequence[int]) -> PartTimes:
     ordered = sorted(times_ns)
     p50, p95, p99 = (ordered[-(-len(ordered) * percent // 100) - 1] / 1e6 for percent in (50, 95, 99))
     return PartTimes(mean=round(sum(ordered) / len(ordered) / 1e6, 6), p50=p50, p95=p95, p99=p99)
+
+
+def _lost_capacity(answered_ns: Sequence[int], span: Span, acted_ns: int) -> float | None:
+    # From when all users were at work, unless it was done sooner.
+    begin_ns = span.settled_ns if span.settled_ns < acted_ns else span.begin_ns
+    return lost_capacity(answered_ns, begin_ns, acted_ns, span.end_ns)
+
+
+def _answered_ns(stamp: Stamp, sample: Sample) -> int:
+    """When its user had read the answer; where that is not known, when it left the application."""
+    begun_ns = sample.due_ns or sample.begun_ns
+    return begun_ns + round(sample.latency_ms * 1e6) if begun_ns else stamp.left_ns
 
 
 def _as_read(sample: Sample) -> Stamp:

@@ -14,6 +14,10 @@ Pause = Annotated[float, Range(0, 600_000, above=True)]
 """Milliseconds."""
 Quota = Annotated[float, Range(0.01, 100_000)]
 """CPU seconds a second."""
+PERIOD_MS = 100.0
+"""Of a quota: once it is used up, nothing runs for the rest of such a period."""
+FEWEST_PERIODS = 10
+"""A window under a quota has so many at least, whatever the experiment says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ Metric = Literal["throughput", "latency"]
 BoundBy = Literal[
     "neighbour",
     "throttled",
+    "quota",
     "slots",
     "cpu",
     "gil",
@@ -50,6 +51,8 @@ WarningKind = Literal[
     "late",
     "unanswered",
     "slow-connections",
+    "during",
+    "workers-replaced",
     "reopened",
     "reset",
     "refused",
@@ -59,6 +62,7 @@ WarningKind = Literal[
     "loss",
     "neighbour",
     "throttled",
+    "quota",
     "generator",
     "shared-core",
     "no-stamps",
@@ -190,7 +194,23 @@ class CellFigures:
     by_request: Mapping[str, RequestFigures] = field(default_factory=dict)
     """By name, where users send an application's requests in a mix; else empty."""
     throttled: str = ""
-    """In which windows a CPU quota stopped the server, and what to do about it, in words; empty where none did."""
+    """In which windows a CPU quota that the cell does not have stopped the server, and what to do about it, in words; empty where
+    none did."""
+    throttled_share: Interval | None = None
+    """Share of the time in which the cell's own quota stopped the server; null without one, and where it was not counted."""
+    longest_gap_ms: Interval | None = None
+    """Milliseconds: the longest time of each block's window in which no user had an answer; null where it was not looked for."""
+    lost_capacity: Interval | None = None
+    """By which share fewer requests a second were answered after what was done to the server than before; null where nothing was."""
+    memory_pss_mb: float | None = None
+    """Megabytes (10^6 bytes) that all the server's processes take, pages that they share counted once, after a trial, at most; null
+    where it was not read."""
+    memory_private_mb: float | None = None
+    """The part of it that is of pages which one process has alone."""
+    memory_start_pss_mb: float | None = None
+    """As `memory_pss_mb`, before the first trial after a start of the server."""
+    memory_start_private_mb: float | None = None
+    """The part of that which is of pages which one process has alone."""
     reset: int | None = None
     """Requests lost with a kept connection that the server closed: sent again, or failed. None where they were not counted."""
     refused: int | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from wsgilab.model.application import Application
-from wsgilab.model.circumstances import Circumstances
+from wsgilab.model.circumstances import Circumstances, During
 from wsgilab.model.limits import (
     STRICT,
     Blocks,
@@ -155,6 +155,16 @@ class Cell:
     def conditions(self) -> "Conditions":
         """All but the server: cells under the same conditions can be compared."""
         return self.workload, self.cores, self.users, self.rate, self.arrivals, self.connection, self.circumstances
+
+    @property
+    def during(self) -> During | None:
+        """What is done to the server in the middle of each trial; None: nothing is."""
+        return self.circumstances.during if self.circumstances else None
+
+    @property
+    def quota(self) -> float | None:
+        """CPU seconds that the server gets a second; None: as many as it has cores."""
+        return self.circumstances.quota if self.circumstances else None
 
     @property
     def on(self) -> str:

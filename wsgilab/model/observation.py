@@ -24,6 +24,7 @@ from wsgilab.model.limits import (
 )
 
 TrialStatus = Literal["measured", "failed"]
+LostCapacity = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,20 @@ class Usage:
     """Threads that there are now, as the operating system counts them: one at least for each process."""
     throttled: int | None = None
     """In how many periods so far a CPU quota has stopped it; None where that is not counted."""
+    throttled_s: float | None = None
+    """For how many seconds so far, each core counted by itself; None where that is not counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What all processes of a server take of memory, page by page (proc_pid_smaps(5))."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    pss_bytes: Bytes
+    """Proportional: a page that several processes have counts for each in part, so that it counts once for the server."""
+    private_bytes: Bytes
+    """Of pages that one process has alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +164,8 @@ class TrialSpec:
     """False: the target may be one whose answers have no stamps. Those of one that has stamps all have one."""
     own: LocustFile | None = None
     """A Locust file of the user's own, in place of the lab's `locustfile`, which is empty then."""
+    acts_at_s: float | None = None
+    """Something is done to the target so many seconds after the window has opened, which may end it; None: nothing is."""
     idle: Idle | None = None
     """Connections that are opened beside the users, before they begin, and ask for nothing until the trial ends."""
 
@@ -281,6 +298,12 @@ class TrialReport:
     where users and targets share a machine."""
     resent_segments: Count | None = None
     """And those that had to be sent again, each as often as it was (RFC 4022, tcpRetransSegs)."""
+    longest_gap_ms: Milliseconds | None = None
+    """The longest time of the window, its ends included, in which no user had an answer; None in runs of a lab that did not look
+    for it."""
+    lost_capacity: LostCapacity | None = None
+    """Where something was done to the target in the window: by which share fewer requests a second were answered after that than
+    before, 0 where it were no fewer. None elsewhere, and where none was answered before."""
     timeline: Timeline | None = None
     """The window's last part; kept for the first block only, since the next looks alike."""
 
@@ -311,6 +334,16 @@ class Observation:
     """CPU time of the workload's backends over `server_span_s`; None where it has none."""
     throttled: Count | None = None
     """In how many periods between the two readings a CPU quota stopped the target; None where that is not counted."""
+    throttled_s: Seconds | None = None
+    """For how many seconds of it, each core counted by itself; None where that is not counted."""
+    acted_s: Seconds | None = None
+    """How long after the window had opened that was done which the cell has `during` it; None where nothing was."""
+    ended: bool = False
+    """The target had ended by the end of the trial, after what was done to it."""
+    memory_start: Memory | None = None
+    """What the target took of memory before its first trial since it was started; None where that was not read."""
+    memory: Memory | None = None
+    """And after this trial."""
     restarted: tuple[ServiceName, ...] = ()
     """The server and those of its backends that had ended and were started again right before."""
     lab_cpu: Share | None = None

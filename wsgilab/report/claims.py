@@ -49,6 +49,11 @@ WORDS: Mapping[str, _Words] = {
     "server_cpu": _Words("CPU", _share),
     "cpu_ms_per_request": _Words("CPU ms a request", number),
     "memory_mb": _Words("MB", number),
+    "memory_pss_mb": _Words("MB with shared pages once", number),
+    "memory_private_mb": _Words("private MB", number),
+    "memory_start_pss_mb": _Words("MB with shared pages once at start", number),
+    "memory_start_private_mb": _Words("private MB at start", number),
+    "throttled_share": _Words("stopped by its quota", _share),
     "busiest_share": _Words("busiest", number),
     "slow_connections": _Words("slow connections", _count),
     "failures": _Words("failures", _count),
@@ -62,6 +67,8 @@ WORDS: Mapping[str, _Words] = {
     "wasted_work": _Words("work for nobody", _share),
     "first_event_ms": _Words("first event ms", number),
     "event_gap_ms": _Words("longest between events ms", number),
+    "longest_gap_ms": _Words("longest gap ms", number),
+    "lost_capacity": _Words("lost capacity", _share),
 }
 """By the figure's name in a claim."""
 

@@ -189,6 +189,21 @@ class CellEntry(NamedCell, FiguresEntry, UsersEntry):
     connections a user is a connection. Absent where that was not counted, or users had too few answers each."""
     by_request: NotRequired[Mapping[str, RequestFigures]]
     """By name, where users sent an application's requests in a mix, or as a Locust file says."""
+    throttled_share: NotRequired[Annotated[Interval, Digits(3)]]
+    """Share of the time in which its quota stopped the server; absent without one."""
+    longest_gap_ms: NotRequired[Annotated[Interval, Digits(1)]]
+    """Milliseconds: the longest time of each block's window in which no user had an answer; absent where it was not looked for."""
+    lost_capacity: NotRequired[Annotated[Interval, Digits(3)]]
+    """By which share fewer requests a second were answered after what was done to the server than before; absent where nothing was."""
+    memory_pss_mb: NotRequired[Annotated[float, Digits(1)]]
+    """Megabytes (10^6 bytes) that all the server's processes took after a trial, at most, pages that they share counted once; absent
+    where it was not read."""
+    memory_private_mb: NotRequired[Annotated[float, Digits(1)]]
+    """The part of it that was of pages which one process had alone."""
+    memory_start_pss_mb: NotRequired[Annotated[float, Digits(1)]]
+    """As `memory_pss_mb`, before the first trial after a start of the server."""
+    memory_start_private_mb: NotRequired[Annotated[float, Digits(1)]]
+    """The part of that which was of pages which one process had alone."""
 
 
 class AdviceEntry(Conditions):
@@ -435,8 +450,21 @@ def _cell(result: CellResult) -> CellEntry:
         **({} if share is None else {"busiest_user_share": share}),
         **{key: each for key in UsersEntry.__annotations__ if (each := getattr(result.figures, key, None)) is not None},
         **({"by_request": by_request} if by_request else {}),
+        **{key: each for key in _MAYBE if (each := getattr(result.figures, key, None)) is not None},
     }
     return cast("CellEntry", found)
+
+
+_MAYBE = (
+    "throttled_share",
+    "longest_gap_ms",
+    "lost_capacity",
+    "memory_pss_mb",
+    "memory_private_mb",
+    "memory_start_pss_mb",
+    "memory_start_private_mb",
+)
+"""Keys of a cell that only some have, as of its figures."""
 
 
 def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:

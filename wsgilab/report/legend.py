@@ -58,6 +58,21 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("CPU", "share of the server's pinned cores"),
     ("CPU ms", "the cost: CPU time of all the server's processes for each request"),
     ("MB", "resident memory of the whole server"),
+    (
+        "PSS MB, private MB",
+        (
+            "memory of all the server's processes, before its first trial and after one: pages that they share counted once (PSS), and "
+            "those alone that one process has for itself"
+        ),
+    ),
+    (
+        "failed, longest gap ms, lost capacity",
+        (
+            "over the trials in the middle of which something was done to the server: requests that failed, the longest time in which "
+            "no user had an answer, and by which share fewer were answered a second after it than before"
+        ),
+    ),
+    ("throttled", "share of the time in which its quota stopped the server; bound by quota: it used that up"),
     ("OS threads", "threads of all the server's processes, as the operating system counts them"),
     ("generator", "share of the generator's busiest core; from 80 % on the generator may be what is measured"),
     ("backends", "share of the cores of the backends that its requests wait for, such as a database"),

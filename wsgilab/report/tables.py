@@ -86,7 +86,13 @@ GROUP_COLUMNS = (
     Column("CPU", 5),
     Column("CPU ms", 7),
     Column("MB", 7),
+    Column("PSS MB", 9, optional=True),
+    Column("private MB", 9, optional=True),
     Column("OS threads", 8, optional=True),
+    Column("failed", 3, optional=True),
+    Column("longest gap ms", 3, optional=True),
+    Column("lost capacity", 3, optional=True),
+    Column("throttled", 4, optional=True),
     Column("generator", 8),
     Column("backends", 8, optional=True),
     Column("lost", 4, optional=True),
@@ -327,6 +333,8 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
     figures = result.figures
     if figures is None:
         return (MISSING, result.cell.server, *[MISSING] * (len(GROUP_COLUMNS) - 2))
+    acted = result.cell.during is not None
+    is_replaced = any(each.kind == "workers-replaced" for each in result.warnings)
     rps = figures.throughput_rps
     return (
         rank(result),
@@ -347,7 +355,13 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         _median(figures.server_cpu, "{:.0%}"),
         _median(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
+        _grown(figures.memory_start_pss_mb, figures.memory_pss_mb),
+        _grown(figures.memory_start_private_mb, figures.memory_private_mb),
         optional(figures.os_threads, "{}"),
+        str(figures.failures) if acted else MISSING,
+        _median(figures.longest_gap_ms, "{:.0f}") if acted or is_replaced else MISSING,
+        _median(figures.lost_capacity, "{:.0%}"),
+        _median(figures.throttled_share, "{:.0%}"),
         f"{figures.generator_cpu.median:.0%}",
         _median(figures.backend_cpu, "{:.0%}"),
         optional(figures.reset or None, "{}"),
@@ -360,6 +374,12 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         figures.bound_by,
         figures.because,
     )
+
+
+def _grown(start_mb: float | None, mb: float | None) -> str:
+    """At start and after load, such as `41 to 55`."""
+    known = [f"{each:.0f}" for each in (start_mb, mb) if each is not None]
+    return " to ".join(dict.fromkeys(known)) or MISSING
 
 
 def in_flight(result: CellResult) -> str:

@@ -37,6 +37,7 @@ class TrialMeter:
         self.os_threads: int | None = None
         self.backend_cpu_s: float | None = None
         self.throttled: int | None = None
+        self.throttled_s: float | None = None
 
     def begin(self) -> int | None:
         """Read at the window's begin. When the target was read, CLOCK_MONOTONIC in nanoseconds; None where it could not be."""
@@ -58,6 +59,8 @@ class TrialMeter:
         self.os_threads = max(after[0].os_threads, self._before[0].os_threads)
         if after[0].throttled is not None and self._before[0].throttled is not None:
             self.throttled = max(0, after[0].throttled - self._before[0].throttled)
+        if after[0].throttled_s is not None and self._before[0].throttled_s is not None:
+            self.throttled_s = round(max(0.0, after[0].throttled_s - self._before[0].throttled_s), 6)
         return self._read_ns
 
     @property

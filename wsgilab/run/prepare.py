@@ -11,7 +11,7 @@ from wsgilab.load.client import LinkReading
 from wsgilab.model import Application, Backend, Experiment, LaneRecord, Origin, Run, Server
 from wsgilab.model.errors import HostError, StoreError, UsageError
 from wsgilab.results.store import Store, check_writable
-from wsgilab.run import resume, startup
+from wsgilab.run import circumstances, resume, startup
 from wsgilab.run.lane import Lane
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed, open_testbeds
@@ -118,6 +118,7 @@ def prepare(
         )
     experiment = earlier.experiment if earlier else choose(catalogue, testbeds[0])
     servers = _used(experiment, {**catalogue, **versions.rows(experiment, catalogue)})
+    circumstances.check(experiment, servers, testbeds[0].runtime)
     backends = choose_backends(workspace, {cell.workload for cell in experiment.cells}, experiment.application)
     stacks = {SWARM, *(each.stack for each in servers.values() if each.is_started), *(each.stack for each in backends)}
     if earlier and earlier.origin:

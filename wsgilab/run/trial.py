@@ -13,6 +13,7 @@ from wsgilab.load.client import Swarm
 from wsgilab.model import Cell, Circumstances, Duet, Observation, Run, Trial, TrialReport, TrialSpec
 from wsgilab.model.errors import SwarmError, TargetError
 from wsgilab.model.text import counted
+from wsgilab.run import circumstances
 from wsgilab.run.meter import TrialMeter
 from wsgilab.run.observer import Observer
 from wsgilab.runtime.pages import READY
@@ -76,6 +77,7 @@ def execute(
         if revived.names:
             # What they had opened to each other is gone.
             warm.clear()
+        memory_start = known.memory_at_start(cell.cores, target) if revived.reason is None else None
         ordered_s = clock()
         observation = observe(
             trial,
@@ -88,11 +90,22 @@ def execute(
             warm=not waits_for or (cell.server, cell.cores, cell.workload) in warm,
             owns=owns,
         )
+        if cell.during is not None and revived.reason is None:
+            known.renew(run, cell.cores, target, swarm.get, observer.say)
         took_s = clock() - ordered_s
-        kept = replace(observation, machine=machine, restarted=revived.names, took_s=round(took_s, 3), look=trial.look)
+        kept = replace(
+            observation,
+            machine=machine,
+            restarted=revived.names,
+            took_s=round(took_s, 3),
+            look=trial.look,
+            memory_start=memory_start if observation.swarm else None,
+        )
         observer.save(kept)
         _note(observation, suspects, observer)
-        if observation.status == "measured":
+        if cell.during is not None:
+            warm.difference_update([each for each in warm if each[:2] == (cell.server, cell.cores)])
+        elif observation.status == "measured":
             warm.add((cell.server, cell.cores, cell.workload))
         return observation
 
@@ -221,6 +234,7 @@ def trial_spec(trial: Trial, run: Run, base_url: str) -> TrialSpec:
         options=options,
         is_stamped=run.servers[cell.server].is_started,
         own=own,
+        acts_at_s=None if cell.during is None else cell.during.at_s,
         idle=given.idle,
     )
 
@@ -254,8 +268,11 @@ def observe(
         if not warm:
             # A server opens its connections to a backend when they are first needed, and requests that wait for that
             # are in flight at once even where nothing else would let them.
-            swarm.load(replace(spec, window_s=WARM_UP_S), _nothing, _nothing)
-        report = swarm.load(spec, meter.begin, meter.end)
+            swarm.load(replace(spec, window_s=WARM_UP_S, acts_at_s=None), _nothing, _nothing)
+        with circumstances.of_server(trial.cell, run, target, swarm.get) as deed:
+            report = swarm.load(spec, deed.opening(meter.begin), deed.closing(meter.end))
+    except TargetError as error:
+        return _failed(trial, started, error.message)
     except SwarmError:
         # Where the engine has stopped, that is what to say, not that the generator went with it.
         target.failure()
@@ -265,7 +282,11 @@ def observe(
         meter = TrialMeter(run, trial.cell, target, backends, owns)
     # Of every block it would be most of what is recorded.
     report = report if trial.block == 0 else replace(report, timeline=None)
-    measured = _observed(trial, started, target, backends, swarm, report, meter)
+    if (missed := deed.missed()) is not None:
+        return _failed(trial, started, missed)
+    measured = _observed(trial, started, target, backends, swarm, report, meter, deed.acted_s)
+    if measured.acted_s is not None and (moved := circumstances.moved(trial.cell, run, target)) is not None:
+        return _failed(trial, started, moved)
     return replace(measured, neighbours=tuple(meter.programs())) if is_disturbed(run, measured) else measured
 
 
@@ -336,18 +357,20 @@ def _observed(
     swarm: Swarm,
     report: TrialReport,
     meter: TrialMeter,
+    acted_s: float | None = None,
 ) -> Observation:
-    """What a trial recorded that was carried out."""
+    """What a trial recorded that was carried out; `acted_s`: when in its window something was done to the target."""
     # First, because it may be why the server fared ill.
     for backend in backends:
         if (failure := backend.failure()) is not None:
             died = f"the backend {backend.name} {failure} during the trial\n{backend.log_tail()}"
             return _failed(trial, started, died.strip())
-    if (failure := target.failure()) is not None:
+    failure = target.failure()
+    if failure is not None and acted_s is None:
         return _failed(trial, started, f"the server {failure} during the trial\n{target.log_tail()}".strip())
     if report.completed == 0 and not _may_starve(trial.cell):
         return _failed(trial, started, _no_answer(report))
-    if report.cut_off and (reason := _unfit(target, swarm)) is not None:
+    if acted_s is None and report.cut_off and (reason := _unfit(target, swarm)) is not None:
         return _failed(trial, started, f"{report.cut_off} requests were cut off, and then {reason}")
     return Observation(
         block=trial.block,
@@ -362,6 +385,10 @@ def _observed(
         os_threads=meter.os_threads,
         backend_cpu_s=meter.backend_cpu_s,
         throttled=meter.throttled,
+        throttled_s=meter.throttled_s,
+        acted_s=acted_s,
+        ended=failure is not None,
+        memory=target.memory(),
         lab_cpu=meter.lab_cpu,
     )
 

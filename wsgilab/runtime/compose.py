@@ -352,6 +352,10 @@ class ComposeRuntime:
 
     # --- beside others
 
+    def quota_refusal(self) -> str | None:
+        # The engine gives it.
+        return None
+
     def is_here(self) -> bool:
         if self._machine is not None or cannot_pin():
             return False

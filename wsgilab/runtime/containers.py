@@ -2,7 +2,9 @@
 
 import contextlib
 import http
+import os
 import re
+import signal
 import textwrap
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -12,9 +14,11 @@ from typing import Any
 import docker.errors
 import requests
 
-from wsgilab.model import Backend, Server, Usage
+from wsgilab.model import Action, Backend, Memory, Server, Usage
+from wsgilab.model.circumstances import PERIOD_MS
 from wsgilab.model.errors import EngineError, TargetError
 from wsgilab.model.text import called
+from wsgilab.runtime import procfs
 from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import fetched
 from wsgilab.runtime.starting import NO_MEMORY, Address, check_listening, listeners, wait_until_ready
@@ -38,6 +42,10 @@ for pattern in sys.argv[1:]:
         except OSError:
             pass
 """
+_KILL = "import os, sys; os.kill(int(sys.argv[1]), 9)"
+"""Where there is no shell either."""
+_PERIOD_US = round(PERIOD_MS * 1000)
+_NO_QUOTA_US = -1
 _LONGEST_CAUSE = 300
 _POLL_S = 0.1
 
@@ -85,7 +93,8 @@ class RunningContainer:
     def restart(self) -> None:
         with engine_errors():
             try:
-                self._container.start()
+                # Whatever runs of it is ended at once.
+                self._container.restart(timeout=0)
             except docker.errors.APIError as error:
                 cause = "it was removed" if self._state() is None else " ".join(str(error.explanation).split())
                 raise TargetError(
@@ -146,6 +155,7 @@ class RunningContainer:
     def usage(self) -> Usage:
         with engine_errors(), self._alive():
             stats = self._container.client.api.stats(self._container.id, stream=False, one_shot=True)
+        stopped = stats["cpu_stats"].get("throttling_data", {})
         memory = stats.get("memory_stats", {})
         details = memory.get("stats", {})
         # As `docker stats` counts it: without the page cache that can be dropped (cgroup v1, then v2).
@@ -157,7 +167,8 @@ class RunningContainer:
             resident_bytes=max(0, memory.get("usage", 0) - cache),
             # The pids controller counts tasks, which are threads (kernel.org, cgroup-v2, "PID").
             os_threads=stats.get("pids_stats", {}).get("current", 0),
-            throttled=stats["cpu_stats"].get("throttling_data", {}).get("throttled_periods"),
+            throttled=stopped.get("throttled_periods"),
+            throttled_s=None if "throttled_time" not in stopped else stopped["throttled_time"] / 1e9,
         )
 
     @contextlib.contextmanager
@@ -230,6 +241,60 @@ class ContainerTarget(RunningContainer):
         if code != 0:
             raise TargetError(f"{self.name} answered {page} with nothing: {(text.splitlines() or ['?'])[-1]}")
         return text
+
+    def act(self, do: Action, worker: int = 0) -> None:
+        with engine_errors(), self._alive():
+            if do == "kill-worker":
+                self._kill(worker)
+            elif do == "reload":
+                self._container.kill(signal="SIGHUP")
+            else:
+                # Python, for one, ignores SIGTERM as the first process.
+                self._container.kill(signal=self._container.attrs["Config"].get("StopSignal") or "SIGTERM")
+
+    def _kill(self, process: int) -> None:
+        # Where the engine is this machine's, at once: another process in a container takes a while to start.
+        here = procfs.numbered(self._processes_here(), process)
+        if here is not None:
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.kill(here, signal.SIGKILL)
+                return
+        code, output = self._container.exec_run(["sh", "-c", f"kill -9 {process}"])
+        if code in _NO_SHELL:
+            code, output = self._container.exec_run(["python", "-S", "-E", "-c", _KILL, str(process)])
+        if code != 0:
+            cause = (output.decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
+            raise TargetError(f"{self.name}: its process {process} cannot be killed: {cause}")
+
+    def _processes_here(self) -> Collection[int]:
+        """Its processes as this machine numbers them; none where the engine is another machine's."""
+        return procfs.processes_here(self._container.id, self._container.attrs["State"]["Pid"])
+
+    @contextlib.contextmanager
+    def limited(self, quota: float) -> Iterator[None]:
+        self._limit(round(quota * _PERIOD_US))
+        try:
+            yield
+        finally:
+            # One that was removed has none.
+            with contextlib.suppress(TargetError):
+                self._limit(_NO_QUOTA_US)
+
+    def _limit(self, quota_us: int) -> None:
+        with engine_errors(), self._alive():
+            self._container.update(cpu_period=_PERIOD_US, cpu_quota=quota_us)
+
+    def memory(self) -> Memory | None:
+        if self._state() is None:
+            return None
+        # Where the engine is this machine's: without a process beside it on the cores that are measured.
+        here = self._processes_here()
+        rollups = procfs.rollups(here) if here else None
+        if rollups is None:
+            with engine_errors(), contextlib.suppress(TargetError), self._alive():
+                code, output = self._container.exec_run(["sh", "-c", procfs.EVERY_ROLLUP])
+                rollups = None if code in _NO_SHELL else output.decode(errors="replace")
+        return procfs.total(rollups)
 
 
 class ContainerBackend(RunningContainer):

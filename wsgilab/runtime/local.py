@@ -40,7 +40,7 @@ from wsgilab.runtime.protocol import (
     not_up,
 )
 from wsgilab.runtime.starting import bring_up, wait_until_ready
-from wsgilab.system import process
+from wsgilab.system import process, quota
 from wsgilab.system.ports import check_free, free_ports, listens
 from wsgilab.system.process import Child, JsonChannel
 
@@ -167,7 +167,14 @@ class LocalRuntime:
                     spawn = functools.partial(self._spawn_server, server, port, cpus, log, late, scratch)
                     version = self._of(server).installed
                     fleet[server.name] = LocalTarget(
-                        server, cpus, port, log, spawn, version.ready if version else None, start_s
+                        server,
+                        cpus,
+                        port,
+                        log,
+                        spawn,
+                        version.ready if version else None,
+                        start_s,
+                        group=f"{self._own_prefix}{name}",
                     )
                 return [fleet[each.name] for each in some]
 
@@ -279,6 +286,9 @@ class LocalRuntime:
             raise not_up(name, cores)
         return logs.lines(logs.read(log, follow=follow))
 
+    def quota_refusal(self) -> str | None:
+        return quota.refusal()
+
     def is_here(self) -> bool:
         return True
 
@@ -302,6 +312,7 @@ class LocalRuntime:
                     each.kill()
             psutil.wait_procs(left, timeout=5)
             ended |= left
+        quota.sweep(self._own_prefix)
         shutil.rmtree(self._logs, ignore_errors=True)
         sources.removed(self._places)
         self._environments.sweep()
@@ -323,6 +334,11 @@ class LocalRuntime:
     def _is_ours(self, each: psutil.Process) -> bool:
         environment = each.info["environ"] or {}
         return bool(environment.get(MARK) == self._lab_id) and each.pid != os.getpid()
+
+    @property
+    def _own_prefix(self) -> str:
+        """How the names of this lab's control groups begin."""
+        return f"wsgilab-{self._lab_id}-"
 
     def _remove_scratch(self) -> None:
         """Remove the folders of backends that were killed from among the system's temporary ones."""

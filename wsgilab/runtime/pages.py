@@ -26,6 +26,8 @@ class ServerFacts:
     has_gil: bool
     """Whether its GIL is on, once the application is imported."""
     packages: Mapping[str, str]
+    pid: int = 0
+    """Of the process that answered, as it numbers itself."""
 
 
 def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
@@ -35,7 +37,13 @@ def facts(name: str, page: str, cpus: frozenset[int]) -> ServerFacts:
         raise TargetError(
             f"{name} answers from cores {spell(content['cpus'])}, not from {spell(cpus)} as asked; it moved itself"
         )
-    return ServerFacts(python=content["python"], has_gil=content.get("gil", True), packages=content["packages"])
+    pid = content.get("pid")
+    return ServerFacts(
+        python=content["python"],
+        has_gil=content.get("gil", True),
+        packages=content["packages"],
+        pid=pid if isinstance(pid, int) else 0,
+    )
 
 
 def status(url: str, timeout_s: float) -> int:

@@ -3,18 +3,21 @@
 import contextlib
 import http
 import os
+import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import psutil
 
-from wsgilab.model import Backend, Server, Usage
+from wsgilab.model import Action, Backend, Memory, Server, Usage
 from wsgilab.model.errors import TargetError
+from wsgilab.runtime import procfs
 from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import READY, fetched, status
 from wsgilab.runtime.starting import Address, wait_until_ready
 from wsgilab.system import host, process
+from wsgilab.system import quota as quotas
 from wsgilab.system.ports import http_url
 from wsgilab.system.process import Child
 
@@ -42,6 +45,8 @@ class RunningProcess:
         start_s: float | None = None,
     ) -> None:
         """`start_s`: how long a restart may take; None: as long as anything."""
+        self._group: quotas.Group | None = None
+        """Its control group, while it has a quota."""
         self.name = name
         self._start_s = start_s
         self.wanted = Address(HOST, port)
@@ -116,13 +121,15 @@ class RunningProcess:
                 # Forked workers share pages with their parent and each other: those count once, as in a container.
                 shared_bytes = max(shared_bytes, memory.rss - memory.uss)
                 os_threads += each.num_threads()
+        # A quota that the lab itself is under is theirs too; where they have one of their own, it is that which is counted.
+        throttled, throttled_s = (host.throttled(), None) if self._group is None else self._group.throttled()
         return Usage(
             at_s=at_s,
             cpu_s=cpu_s,
             resident_bytes=own_bytes + shared_bytes,
             os_threads=os_threads,
-            # A quota that the lab itself is under is theirs too.
-            throttled=host.throttled(),
+            throttled=throttled,
+            throttled_s=throttled_s,
         )
 
     def _processes(self) -> list[psutil.Process]:
@@ -150,15 +157,45 @@ class LocalTarget(RunningProcess):
         spawn: Spawn,
         ready: str | None = None,
         start_s: float | None = None,
+        group: str = "",
     ) -> None:
-        """`ready`: a page of a user's own application that is answered with a status below 500 once it can be used."""
+        """`ready`: a page of a user's own application that is answered with a status below 500 once it can be used. `group`: the name of
+        its control group, where it has a quota."""
         self.server = server
+        self._group_name = group
         self._page = ready
         self.base_url = self.published_url = http_url(HOST, port)
         super().__init__(server.name, cpus, port, log, spawn, self._answers, start_s)
 
     def fetch(self, page: str) -> str:
         return fetched(self.published_url + page)
+
+    def act(self, do: Action, worker: int = 0) -> None:
+        if (failure := self.failure()) is not None:
+            raise TargetError(f"{self.name} {failure}")
+        if do != "kill-worker":
+            self._child.send_signal(signal.SIGHUP if do == "reload" else signal.SIGTERM)
+            return
+        found = next((each for each in self._processes()[1:] if each.pid == worker), None)
+        if found is None:
+            raise TargetError(f"{self.name} has no worker process {worker} beside its first")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.kill()
+
+    @contextlib.contextmanager
+    def limited(self, quota: float) -> Iterator[None]:
+        def pids() -> Collection[int]:
+            return [each.pid for each in self._processes()]
+
+        with quotas.limited(self._group_name, quota, pids) as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+
+    def memory(self) -> Memory | None:
+        return procfs.total(procfs.rollups([each.pid for each in self._processes()]))
 
     def _answers(self) -> bool:
         try:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Protocol
 
-from wsgilab.model import Backend, RuntimeName, Server, Usage
+from wsgilab.model import Action, Backend, Memory, RuntimeName, Server, Usage
 from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
 from wsgilab.model.text import called, counted
@@ -39,7 +39,7 @@ class Running(Protocol):
         """
 
     def restart(self) -> None:
-        """Start it again after it has ended; where it listens may change.
+        """Start it again, whether or not it has ended; where it listens may change.
 
         Returns when it answers, pinned as before. Raises TargetError where it does not, and then it has ended again.
         """
@@ -70,6 +70,17 @@ class Target(Running, Protocol):
 
     def fetch(self, page: str) -> str:
         """The body of one plain GET of a page, such as `/__lab__/facts`. Raises TargetError unless it is a 200."""
+
+    def act(self, do: Action, worker: int = 0) -> None:
+        """Do it: send SIGHUP, or what ends it, to its first process, or SIGKILL to the process `worker`, by the number that it has for
+        itself. Returns at once. Raises TargetError where that cannot be done."""
+
+    def limited(self, quota: float) -> AbstractContextManager[None]:
+        """Within, it has so many CPU seconds a second, beside being pinned. Raises TargetError where it does not run, and HostError
+        where the machine does not let the lab."""
+
+    def memory(self) -> Memory | None:
+        """What its processes take of memory now; None where it does not run, or that cannot be read."""
 
 
 class RunningBackend(Running, Protocol):
@@ -163,6 +174,9 @@ class Runtime(Protocol):
         It may have been started by another process. With `follow` also the lines that it still writes, until it is gone for
         good or the caller stops iterating. Raises TargetError at once, not with the first line, where it is not up.
         """
+
+    def quota_refusal(self) -> str | None:
+        """Why its servers cannot be given a CPU quota, as the end of a sentence with the remedy; None where they can."""
 
     def is_here(self) -> bool:
         """Whether what it starts runs on this machine."""

@@ -175,6 +175,9 @@ class RemoteRuntime:
 
     # --- beside others
 
+    def quota_refusal(self) -> str | None:
+        return self.targets.runtime.quota_refusal()
+
     def is_here(self) -> bool:
         return False
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wsgilab.model import Run
+from wsgilab.model import Memory, Run
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import Running, RunningBackend, Say, Target
@@ -33,6 +33,8 @@ class Restarts:
         self._begun: dict[tuple[str, int | None], int] = {}
         self._unlike: dict[tuple[str, int | None], str] = {}
         """Why a server that runs again must not be loaded."""
+        self._memory: dict[tuple[str, int], Memory | None] = {}
+        """What servers took of memory before their first trial since their last start."""
 
     def revive(
         self, run: Run, cores: int, target: Target, backends: Sequence[RunningBackend], get: Get, say: Say
@@ -49,11 +51,37 @@ class Restarts:
         key = (target.name, cores)
         reason = self._unlike.get(key) or self._start_again(target, key, "the server", names, say)
         if reason is None and target.name in names:
-            try:
-                _check_alike(run, cores, target, get)
-            except TargetError as error:
-                reason = self._unlike[key] = f"the server was started again, but {error.message}"
+            self._memory.pop((target.name, cores), None)
+            reason = self._is_alike(run, cores, target, get)
         return Revived(names=tuple(names), reason=reason)
+
+    def renew(self, run: Run, cores: int, target: Target, get: Get, say: Say) -> None:
+        """Start a target again to which something was done in a trial, so that the next one finds it as before. Where it does not come
+        up, or not as it was, that is why there is no next one."""
+        self._memory.pop((target.name, cores), None)
+        try:
+            target.restart()
+        except TargetError as error:
+            # It has ended, and is started again before its next trial, like any other.
+            say(f"{target.name} was started again after the trial, but {error.message}")
+            return
+        self._is_alike(run, cores, target, get)
+
+    def memory_at_start(self, cores: int, target: Target) -> Memory | None:
+        """What a target took of memory when this was first asked after its last start; None where that cannot be read."""
+        key = target.name, cores
+        if key not in self._memory:
+            self._memory[key] = target.memory()
+        return self._memory[key]
+
+    def _is_alike(self, run: Run, cores: int, target: Target, get: Get) -> str | None:
+        """Why a target that was started again must not be loaded; None where it may."""
+        key = target.name, cores
+        try:
+            _check_alike(run, cores, target, get)
+        except TargetError as error:
+            self._unlike[key] = f"the server was started again, but {error.message}"
+        return self._unlike.get(key)
 
     def _start_again(
         self, part: Running, key: tuple[str, int | None], what: str, names: list[str], say: Say

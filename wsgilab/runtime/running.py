@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from wsgilab.experiment.running import split
 from wsgilab.load.recorder import STAMP_HEADER
-from wsgilab.model import Backend, Server, Usage
+from wsgilab.model import Action, Backend, Server, Usage
 from wsgilab.model.application import Application
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime.application import ready_page
@@ -51,6 +51,15 @@ class RunningTarget:
 
     def usage(self) -> Usage:
         raise TargetError(f"{self.base_url}: what it uses is not known")
+
+    def act(self, do: Action, worker: int = 0) -> None:  # noqa: ARG002 - whatever it is
+        raise TargetError(f"{self.base_url}: is not the lab's to act on")
+
+    def limited(self, quota: float) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 - whatever it is
+        raise TargetError(f"{self.base_url}: is not the lab's to give a quota")
+
+    def memory(self) -> None:
+        """None: it may be anywhere."""
 
 
 class RunningServer(LocalRuntime):

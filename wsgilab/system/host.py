@@ -133,7 +133,7 @@ def quota_cores() -> float | None:
     """The least CPU quota of this process' control group and those above it, in cores; None where none has one (kernel.org,
     cgroup-v2, "cpu.max", and scheduler/sched-bwc)."""
     found = []
-    for folder in _cpu_groups():
+    for folder in cpu_groups():
         in_v1 = f"{_line(folder, 'cpu.cfs_quota_us')} {_line(folder, 'cpu.cfs_period_us')}"
         quota, _, period = (_line(folder, "cpu.max") or in_v1).partition(" ")
         # `max`, or -1: there is none.
@@ -146,7 +146,7 @@ def throttled() -> int | None:
     """In how many periods so far a CPU quota has stopped the processes of this process' control group or of one above it; None
     where the kernel does not count that."""
     found = []
-    for folder in _cpu_groups():
+    for folder in cpu_groups():
         for line in (_line(folder, "cpu.stat") or "").splitlines():
             key, _, value = line.partition(" ")
             if key == "nr_throttled" and value.isdecimal():
@@ -155,7 +155,7 @@ def throttled() -> int | None:
 
 
 @functools.cache
-def _cpu_groups() -> Sequence[Path]:
+def cpu_groups() -> Sequence[Path]:
     """The folders of this process' control group for CPU time, and of those above it (cgroups(7)).
 
     In a container the path may be one that is visible from outside alone: then the folder above all is the container's own.

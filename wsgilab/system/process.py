@@ -118,6 +118,10 @@ class Child:
         """SIGTERM to the whole group."""
         _signal_group(self.pid, signal.SIGTERM)
 
+    def send_signal(self, signum: signal.Signals) -> None:
+        """To this process alone. Nothing happens where it has ended."""
+        self._popen.send_signal(signum)
+
     def end(self, grace_s: float = _GRACE_S) -> None:
         """End the whole group: SIGTERM, and SIGKILL for what is left after `grace_s`. Returns when it is gone."""
         self.ask_to_end()

@@ -20,6 +20,7 @@ from wsgilab.model import (
     IdleReport,
     InFlight,
     Interval,
+    Memory,
     Observation,
     Run,
 )
@@ -242,7 +243,15 @@ def trial(of: Cell = ONE, block: int = 0, **changes: Any) -> Observation:
     """A trial whose report has changes; those of the observation itself are named so."""
     own = {
         name: changes.pop(name)
-        for name in ("os_threads", "server_cpu_s", "resident_bytes", "throttled")
+        for name in (
+            "os_threads",
+            "server_cpu_s",
+            "resident_bytes",
+            "throttled",
+            "throttled_s",
+            "memory",
+            "memory_start",
+        )
         if name in changes
     }
     return testing.observation(of, block=block, swarm=testing.trial_report(**{"completed": 600, **changes}), **own)
@@ -263,15 +272,25 @@ def changes(figure: str, value: float) -> dict[str, Any]:
         return {"latency_ms": {figure.split("_")[1]: value}}
     if figure == "throughput_rps":
         return {figure: value, "latency_mean_ms": 32_000 / value}
-    if figure == "server_cpu":
-        return {"server_cpu_s": value * 0.3}
-    if figure == "cpu_ms_per_request":
-        return {"server_cpu_s": value / 1000 * 20.0 * 0.3}
-    if figure == "memory_mb":
-        return {"resident_bytes": round(value * 1e6)}
     if figure.startswith("idle_"):
         closed, held_s = (int(value), 2.0) if figure == "idle_closed" else (1, value)
         return {"idle": IdleReport(opened=99, refused=0, closed=closed, held_s=held_s, longest_s=99.0, open=4.0)}
+    of_observation: dict[str, dict[str, Any]] = {
+        "server_cpu": {"server_cpu_s": value * 0.3},
+        "cpu_ms_per_request": {"server_cpu_s": value / 1000 * 20.0 * 0.3},
+        "memory_mb": {"resident_bytes": round(value * 1e6)},
+        "throttled_share": {"throttled_s": value * 0.3},
+    }
+    if figure in of_observation:
+        return of_observation[figure]
+    if figure.startswith("memory_"):
+        count = round(value * 1e6)
+        parts = (
+            {"pss_bytes": count, "private_bytes": count // 2}
+            if "pss" in figure
+            else {"pss_bytes": 2 * count, "private_bytes": count}
+        )
+        return {"memory_start" if "start" in figure else "memory": Memory(**parts)}
     return {figure: value}
 
 
@@ -289,6 +308,11 @@ VALUES = {
     "server_cpu": (0.25, 0.75),
     "cpu_ms_per_request": (0.25, 0.5),
     "memory_mb": (40.0, 90.0),
+    "memory_pss_mb": (40.0, 90.0),
+    "memory_private_mb": (20.0, 90.0),
+    "memory_start_pss_mb": (40.0, 90.0),
+    "memory_start_private_mb": (20.0, 90.0),
+    "throttled_share": (0.1, 0.5),
     "busiest_share": (2, 3),
     "slow_connections": (1, 30),
     "failures": (2, 4),
@@ -302,6 +326,8 @@ VALUES = {
     "wasted_work": (0.1, 0.9),
     "first_event_ms": (5.0, 900.0),
     "event_gap_ms": (100.0, 300.0),
+    "longest_gap_ms": (50.0, 300.0),
+    "lost_capacity": (0.1, 0.5),
 }
 """A low and a high value of each figure."""
 
@@ -476,9 +502,13 @@ BROKEN: dict[Gate, dict[str, Any]] = {
     "late": {"late": 10},
 }
 DISTURBED = {"neighbour", "throttled"}
+MEMORY = ("memory_pss_mb", "memory_private_mb", "memory_start_pss_mb", "memory_start_private_mb")
 UNSEEN = {"neighbour", "throttled", "generator", "failures", "cut-off", "late"}
 SPOILT_BY: dict[str, set[str]] = {
-    **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads", "memory_mb"), UNSEEN),
+    **dict.fromkeys(("peak_in_flight", "processes", "threads", "os_threads", "memory_mb", *MEMORY), UNSEEN),
+    "throttled_share": UNSEEN | {"little"},
+    "longest_gap_ms": {"neighbour", "throttled", "generator"},
+    "lost_capacity": {"neighbour", "throttled", "generator"},
     **dict.fromkeys(("mean_in_flight", "service_ms", "server_cpu", "cpu_ms_per_request"), UNSEEN | {"little"}),
     "busiest_share": UNSEEN | {"little", "processes"},
     **{figure: set(BROKEN) for figure in ("throughput_rps", "latency_p50_ms", "latency_p99_ms", "latency_max_ms")},
@@ -488,6 +518,17 @@ SPOILT_BY: dict[str, set[str]] = {
 }
 
 
+READ: Mapping[str, Any] = {
+    "os_threads": 7,
+    "throttled_s": 0.1,
+    "memory": Memory(pss_bytes=2 * 10**6, private_bytes=10**6),
+    "memory_start": Memory(pss_bytes=2 * 10**6, private_bytes=10**6),
+    "longest_gap_ms": 70.0,
+    "lost_capacity": 0.1,
+}
+"""What only some trials have."""
+
+
 @pytest.mark.parametrize("gate", BROKEN)
 @pytest.mark.parametrize("figure", VALUES)
 def test_a_broken_gate_spoils_the_figures_that_it_makes_doubtful_and_no_other(figure: str, gate: Gate) -> None:
@@ -495,7 +536,7 @@ def test_a_broken_gate_spoils_the_figures_that_it_makes_doubtful_and_no_other(fi
     assert BROKEN.keys() == set(get_args(Gate))
     # Those that a trial has only under some circumstances, or of a lab that counts them.
     of_some = {} if figure not in OF_SOME else changes(figure, VALUES[figure][1])
-    broken = [trial(ONE, block, **{"os_threads": 7, **of_some, **BROKEN[gate]}) for block in range(6)]
+    broken = [trial(ONE, block, **{**READ, **of_some, **BROKEN[gate]}) for block in range(6)]
 
     found = evidence(broken, Condition(figure=figure, of=ONE, at_least=0.001))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsgilab import testing
 from wsgilab.experiment import plan
-from wsgilab.model import CapacityLimit, Cell, Experiment
+from wsgilab.model import CapacityLimit, Cell, Circumstances, Experiment
 
 CELLS = st.lists(
     st.builds(
@@ -264,3 +264,11 @@ def test_a_block_of_rates_has_a_trial_for_each_and_each_is_known_by_its_closed_l
         assert plan.closed_loop(SOUGHT, replace(each.cell, arrivals="constant")) is None
         assert plan.closed_loop(SOUGHT, replace(each.cell, workload="cpu")) is None
     assert plan.closed_loop(SOUGHT, CLOSED[1]) == CLOSED[1]
+
+
+def test_a_window_under_a_quota_has_ten_of_its_periods_at_least() -> None:
+    held = testing.cell(circumstances=Circumstances(quota=0.5))
+    experiment = testing.experiment(held, testing.cell(), window_s=0.4)
+
+    assert [plan.window_s(experiment, each) for each in experiment.cells] == [1.0, 0.4]
+    assert plan.window_s(replace(experiment, window_s=3.0), held) == 3.0

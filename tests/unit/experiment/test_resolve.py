@@ -130,21 +130,21 @@ def test_a_schedule_is_evenly_spaced_unless_it_is_asked_otherwise() -> None:
 def test_a_group_may_say_what_else_holds_while_its_cells_are_measured() -> None:
     (cell,) = of_group(
         "{servers: [one], workloads: [sleep], users: [2], idle: {connections: 4, send: half}, gap_ms: 2100, abandon_ms: 50, "
-        "during: {at_s: 2, do: reload}, quota: 0.5}"
+        "during: {at_s: 0.5, do: reload}, quota: 0.5}"
     ).cells
 
     assert cell.circumstances == Circumstances(
         idle=Idle(connections=4, send="half"),
         gap_ms=2100,
         abandon_ms=50,
-        during=During(at_s=2, do="reload"),
+        during=During(at_s=0.5, do="reload"),
         quota=0.5,
     )
     assert (
         cell.load
         == "2 users, 4 silent connections with half of a request, pauses of 2100 ms, users give up after 50 ms"
     )
-    assert cell.on == "1 core, quota 0.5 cores, reload after 2 s"
+    assert cell.on == "1 core, quota 0.5 cores, reload after 0.5 s"
 
 
 def test_a_number_of_idle_connections_is_short_for_those_that_send_nothing() -> None:
@@ -318,6 +318,7 @@ def says(message: str, parts: str) -> None:
         users: [32] | rate: [10], gap_ms: 5 | gap_ms: says what users do ... come at a rate; give users
         users: [32] | rate: [10], abandon_ms: 5 | abandon_ms: says what users do ... come at a rate; give users
         users: [32] | users: [32], during: {at_s: 1, do: crash} | cells[1].during.do: must be reload, kill-worker or stop
+        users: [32] | users: [32], during: {at_s: 1, do: stop} | during.at_s: 1 s is not within the window of 1 s; give less
         users: [32] | users: [32], quota: 1 | quota: 1 is not below the 1 core that one is pinned to; give less
         """
     ),

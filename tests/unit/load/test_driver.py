@@ -280,8 +280,8 @@ class Streamed(Users):
         return f"1 2 3 {self.left_ns - 5 * MS} {self.left_ns}"
 
 
-def loaded(users: Users) -> TrialReport:
-    return trial(CLOSED, users, TargetCores("", None), Reader(users, looks=1))
+def loaded(users: Users, spec: TrialSpec = CLOSED) -> TrialReport:
+    return trial(spec, users, TargetCores("", None), Reader(users, looks=1))
 
 
 def test_a_target_is_asked_once_after_the_drain_what_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +332,16 @@ def test_where_it_cannot_be_read_what_left_later_every_answer_is_a_failure_that_
     told = f"/__lab__/late, which tells what left later, cannot be read: {problem}"
     assert report.errors == {told: 1, "OSError: refused": 1}
     assert (report.completed, report.latency_ms, report.parts) == (0, {}, None)
+
+
+def test_a_target_that_was_ended_in_the_window_need_not_answer_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    Asked(monkeypatch, 0, "<urlopen error [Errno 111] Connection refused>")
+
+    report = loaded(Streamed(), replace(CLOSED, acts_at_s=0.001))
+
+    assert (report.completed, report.failures, report.service_ms) == (1, 1, 5.0)
+    assert report.longest_gap_ms is not None
+    assert loaded(Streamed()).completed == 0, "where nothing was done to it"
 
 
 def test_a_target_that_has_answered_nobody_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

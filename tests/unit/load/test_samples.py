@@ -914,3 +914,25 @@ def test_streams_have_the_medians_of_their_first_events_and_of_their_longest_gap
 
     assert (found.first_event_ms, found.event_gap_ms) == (5.0, 80.0)
     assert reported(answered(BEGIN + 200 * MS)).first_event_ms is None
+
+
+# What was done to the target in the window.
+
+
+def test_the_longest_gap_is_between_answers_as_users_read_them() -> None:
+    # Both left the application at once, and the second was read 200 ms later.
+    first, second = sent(BEGIN, 0, 0, 100, 0), sent(BEGIN, 0, 0, 100, 200)
+
+    assert reported(first, second).longest_gap_ms == 700.0
+    assert reported(first).longest_gap_ms == 900.0
+    assert reported(answered(BEGIN + 400 * MS)).longest_gap_ms == 600.0, "where it is not known when one was begun"
+
+
+def test_capacity_lost_is_what_came_after_beside_what_came_before_once_all_users_were_at_work() -> None:
+    acted_ns = SETTLED + 200 * MS
+    before = [answered(SETTLED + at * 20 * MS) for at in range(10)]
+    after = [answered(acted_ns + at * 40 * MS) for at in range(10)]
+    starting = [answered(BEGIN + at * MS) for at in range(100)]
+
+    assert reported(*before, *after, *starting, acted_ns=acted_ns).lost_capacity == 0.5
+    assert reported(*before, *after).lost_capacity is None, "nothing was done"

@@ -17,13 +17,16 @@ from wsgilab.analysis.compare import compare, survey
 from wsgilab.experiment import workloads
 from wsgilab.model import (
     Cell,
+    Circumstances,
     Claim,
     Comparison,
     Condition,
     CostRatio,
+    During,
     IdleReport,
     InFlight,
     Interval,
+    Memory,
     Observation,
     RequestReport,
 )
@@ -100,11 +103,33 @@ MET = {
     "idle": IdleReport(opened=6, refused=0, closed=4, held_s=2.04, longest_s=2.1, open=4.0),
 }
 """What users meet under some circumstances alone."""
-KNOWN = {"round_trip_ms": 0.21, "completed": 640, "busiest_user": 30, **MET}
+KNOWN = {
+    **MET,
+    "round_trip_ms": 0.21,
+    "completed": 640,
+    "busiest_user": 30,
+    "longest_gap_ms": 120.4,
+    "lost_capacity": 0.25,
+    "failures": 3,
+}
+RELOADED = tuple(
+    replace(each, circumstances=Circumstances(during=During(at_s=0.1, do="reload"), quota=0.5)) for each in (ONE, TWO)
+)
 EVERYTHING = of_blocks(
     6,
-    *(replace(each, os_threads=8, backend_cpu_s=0.03) for each in measured(ONE, *BLOCKS, **KNOWN)),
-    *measured(TWO, *BLOCKS),
+    *(
+        replace(
+            each,
+            os_threads=8,
+            backend_cpu_s=0.03,
+            throttled_s=0.03,
+            memory_start=Memory(pss_bytes=41_000_000, private_bytes=22_000_000),
+            memory=Memory(pss_bytes=55_000_000, private_bytes=22_000_000),
+        )
+        for each in measured(RELOADED[0], *BLOCKS, **KNOWN)
+    ),
+    *measured(RELOADED[1], *BLOCKS),
+    cells=RELOADED,
     backend_cpus="2",
 )
 """Everything that can be known is known of the first server."""
@@ -401,7 +426,8 @@ def test_how_to_read_an_interactive_session_explains_the_columns_that_it_has() -
     every = {term for term, _ in legend.legend(USUAL)}
 
     of_users = {"lost", "given up", "for nobody", "first event ms, event gap ms", "silent closed, after s"}
-    of_some = {"busiest user", "round trip ms", "OS threads", "backends", *of_users}
+    of_servers = {"PSS MB, private MB", "throttled", "failed, longest gap ms, lost capacity"}
+    of_some = {"busiest user", "round trip ms", "OS threads", "backends", *of_users, *of_servers}
     assert {term for term, _ in legend.LEGEND} - every == of_some
     assert every - shown == {"rank", "interval", "x reference", "x cost, cost interval"}
     text = as_markdown(SESSION)
@@ -612,6 +638,12 @@ def test_what_is_known_of_few_servers_has_a_column_where_it_is_known_of_any() ->
     assert column(EVERYTHING, "round trip ms") == ["0.21", tables.MISSING]
     assert column(EVERYTHING, "busiest user") == ["1.50", tables.MISSING]
     assert [each.get("busiest_user_share") for each in as_yaml(EVERYTHING)["cells"]] == [1.5, None]
+    of_server = ("PSS MB", "private MB", "failed", "longest gap ms", "lost capacity", "throttled")
+    assert [column(EVERYTHING, name)[0] for name in of_server] == ["41 to 55", "22", "18", "120", "25%", "10%"]
+    entry = as_yaml(EVERYTHING)["cells"][0]
+    assert (entry["memory_start_pss_mb"], entry["memory_private_mb"]) == (41.0, 22.0)
+    assert (entry["lost_capacity"]["median"], entry["throttled_share"]["median"]) == (0.25, 0.1)
+    assert "longest_gap_ms" not in as_yaml(USUAL)["cells"][0], "in runs of a lab that did not look for it"
     (table,) = tables.groups(EVERYTHING)
     assert table.columns == tables.GROUP_COLUMNS
     assert all(len(row) == len(table.columns) for row in table.rows)

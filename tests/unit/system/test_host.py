@@ -20,9 +20,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the kernel of a machine with two usable cores says what a test has it say, and nothing else."""
     monkeypatch.setattr(host, "_ROOT", tmp_path)
     monkeypatch.setattr(host, "usable_cpus", lambda: frozenset({0, 1}))
-    host._cpu_groups.cache_clear()
+    host.cpu_groups.cache_clear()
     yield tmp_path
-    host._cpu_groups.cache_clear()
+    host.cpu_groups.cache_clear()
 
 
 def write(machine: Path, says: Mapping[str, str]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from wsgilab.analysis.figures import busiest_share, cpu_ms_per_request, server_cpu
+from wsgilab.analysis.figures import busiest_share, cpu_ms_per_request, server_cpu, throttled_share
 from wsgilab.analysis.validity import LITTLE_TOLERANCE, in_system
-from wsgilab.model import Gate, IdleReport, Observation, Server, TrialReport
+from wsgilab.model import Gate, IdleReport, Memory, Observation, Server, TrialReport
 
 _SLOWED: frozenset[Gate] = frozenset({"neighbour", "throttled"})
 """Others, or a quota, slowed server or users down: fewer requests may have been in flight, and more connections slow."""
@@ -50,6 +50,14 @@ def _memory_mb(observation: Observation) -> float | None:
     return observation.resident_bytes / 1e6
 
 
+def _memory(read: Callable[[Observation], Memory | None], part: Callable[[Memory], int]) -> ClaimFigure:
+    def megabytes(_: Server, observation: Observation) -> float | None:
+        memory = read(observation) if observation.swarm is not None else None
+        return None if memory is None else part(memory) / 1e6
+
+    return ClaimFigure(read=megabytes, spoilt_by=_UNSEEN)
+
+
 FIGURES: Mapping[str, ClaimFigure] = {
     "peak_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.peak), spoilt_by=_UNSEEN, of_load=True),
     "mean_in_flight": ClaimFigure(read=_swarm(lambda swarm: swarm.in_flight.mean), spoilt_by=_UNSTEADY, of_load=True),
@@ -66,6 +74,13 @@ FIGURES: Mapping[str, ClaimFigure] = {
     "server_cpu": ClaimFigure(read=lambda _, observation: server_cpu(observation), spoilt_by=_UNSTEADY),
     "cpu_ms_per_request": ClaimFigure(read=lambda _, observation: cpu_ms_per_request(observation), spoilt_by=_UNSTEADY),
     "memory_mb": ClaimFigure(read=lambda _, observation: _memory_mb(observation), spoilt_by=_UNSEEN),
+    "memory_pss_mb": _memory(lambda observation: observation.memory, lambda memory: memory.pss_bytes),
+    "memory_private_mb": _memory(lambda observation: observation.memory, lambda memory: memory.private_bytes),
+    "memory_start_pss_mb": _memory(lambda observation: observation.memory_start, lambda memory: memory.pss_bytes),
+    "memory_start_private_mb": _memory(
+        lambda observation: observation.memory_start, lambda memory: memory.private_bytes
+    ),
+    "throttled_share": ClaimFigure(read=lambda _, observation: throttled_share(observation), spoilt_by=_UNSTEADY),
     "busiest_share": ClaimFigure(
         read=lambda server, observation: busiest_share(server, observation.swarm) if observation.swarm else None,
         spoilt_by=_UNSTEADY | {"processes"},
@@ -84,6 +99,8 @@ FIGURES: Mapping[str, ClaimFigure] = {
     "wasted_work": ClaimFigure(read=_swarm(lambda swarm: swarm.wasted_work), spoilt_by=_SLOWED),
     "first_event_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.first_event_ms), spoilt_by=_UNSTEADY),
     "event_gap_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.event_gap_ms), spoilt_by=_UNSTEADY),
+    "longest_gap_ms": ClaimFigure(read=_swarm(lambda swarm: swarm.longest_gap_ms), spoilt_by=_SLOWED | {"generator"}),
+    "lost_capacity": ClaimFigure(read=_swarm(lambda swarm: swarm.lost_capacity), spoilt_by=_SLOWED | {"generator"}),
 }
 """By the name that a claim gives it; units as in `TrialReport` and `Observation`, and of memory MB."""
 

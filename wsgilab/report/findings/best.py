@@ -121,6 +121,7 @@ def _than(ratio: Interval, other: str) -> str:
 
 _BOUND: Mapping[BoundBy, str] = {
     "slots": "slots",
+    "quota": "their CPU quota",
     "cpu": "their cores",
     "gil": "the GIL",
     "balance": "one busy process",
@@ -161,6 +162,9 @@ def _by(by: BoundBy, results: Sequence[CellResult]) -> str:
 
 def _shown(by: BoundBy, results: Sequence[CellResult]) -> str:
     figures = [figures_of(each) for each in results]
+    if by == "quota":
+        stopped = [each.throttled_share.median for each in figures if each.throttled_share is not None]
+        return f"stopped for {spread(stopped, percent)} of the time"
     if by in ("cpu", "gil"):
         used = [each.server_cpu.median for each in figures if each.server_cpu is not None]
         return f"{spread(used, percent)} used" if used else ""
