@@ -25,6 +25,7 @@ NAMES = (
     "against",
     "capacity",
     "prediction",
+    "tuning",
     "generator",
     "truth",
     "clients",

@@ -222,19 +222,28 @@ class _FakeRunning:
     throttled_s: float | None = None
     """Of a tenth of a second for each reading."""
     restarts: int = 0
+    on: frozenset[int] | None = None
+    """The cores of another that it was started on, until it is pinned."""
+    resident_bytes: int = 50_000_000
 
     def failure(self) -> str | None:
         return self.died
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:
         self.restarts += 1
-        self.died = None
+        self.died, self.on = None, on
+
+    def pin(self) -> None:
+        self.on = None
+
+    def end(self) -> None:
+        self.died = "was ended"
 
     def log_tail(self, lines: int = 10) -> str:
         return "\n".join(self.log.splitlines()[-lines:])
 
     def effective_cpus(self) -> frozenset[int]:
-        return self.cpus
+        return self.on or self.cpus
 
     def usage(self) -> Usage:
         self.cpu_s += 0.01
@@ -246,7 +255,7 @@ class _FakeRunning:
         return Usage(
             at_s=time.monotonic(),
             cpu_s=self.cpu_s,
-            resident_bytes=50_000_000,
+            resident_bytes=self.resident_bytes,
             os_threads=2,
             throttled=stopped,
             throttled_s=self.throttled_s,

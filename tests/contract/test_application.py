@@ -5,7 +5,7 @@ import hashlib
 import json
 import textwrap
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from wsgilab.model.errors import BuildError, LabError, TargetError
 from wsgilab.run.testbed import choose_runtime
 from wsgilab.run.workspace import read_catalogue
 from wsgilab.runtime.compose import ComposeRuntime
-from wsgilab.runtime.protocol import AfterFirst, Fleet, LeaveOut, Running, Runtime, Target
+from wsgilab.runtime.protocol import BeforeMore, Fleet, LeaveOut, Runtime, Target
 from wsgilab.system import host
 
 pytestmark = pytest.mark.lab
@@ -84,9 +84,9 @@ class Lab:
         return self.runtime.prepare(self.servers(*names), (), self.said.append, application, self.runtime.locks)
 
     def start(
-        self, *names: str, leave_out: LeaveOut | None = None, after_first: AfterFirst | None = None
+        self, *names: str, leave_out: LeaveOut | None = None, before_more: BeforeMore | None = None
     ) -> contextlib.AbstractContextManager[Fleet]:
-        return self.runtime.start(self.servers(*names), CORE, leave_out, after_first)
+        return self.runtime.start(self.servers(*names), CORE, leave_out, before_more)
 
     def servers(self, *names: str) -> list[Server]:
         """Of the catalogue, and one that ends at once."""
@@ -137,10 +137,11 @@ def test_every_server_that_goes_with_the_application_has_its_packages_and_places
     looked: list[tuple[str, int]] = []
     left: dict[str, TargetError] = {}
 
-    def look(first: Running) -> None:
-        looked.append((first.name, first.usage().resident_bytes))
+    def look(up: Sequence[Target], rest: Sequence[Server]) -> int:
+        looked.extend((each.name, each.usage().resident_bytes) for each in up)
+        return len(rest)
 
-    with lab.start(BROKEN, *ROWS, leave_out=left.__setitem__, after_first=look) as fleet:
+    with lab.start(BROKEN, *ROWS, leave_out=left.__setitem__, before_more=look) as fleet:
         # It has ended, so that the next is looked at, and stays.
         assert [error.message.split(";")[0] for error in left.values()] == [
             f"{BROKEN} did not start: ended with exit code 2"

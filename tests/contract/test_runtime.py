@@ -477,6 +477,20 @@ def test_backends_and_a_server_that_died_say_how_keep_their_logs_and_can_be_star
     assert log
 
 
+def test_one_that_was_ended_can_be_started_on_other_cores_and_then_be_moved_to_its_own(mortals: Mortals) -> None:
+    target = mortals.target
+    target.end()
+    assert target.failure() is not None
+    target.restart(GENERATOR_CORE)
+    assert target.effective_cpus() == GENERATOR_CORE
+    target.pin()
+    assert target.effective_cpus() == SERVER_CORE
+    assert get(target, "/hello") == "hello\n"
+    target.end()
+    target.restart()
+    assert target.effective_cpus() == SERVER_CORE
+
+
 @pytest.mark.parametrize("runtime", ["compose"], indirect=True)
 def test_a_container_that_the_user_brought_back_is_found(mortals: Mortals) -> None:
     target = mortals.target

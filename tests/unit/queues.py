@@ -2,6 +2,7 @@
 
 import math
 import random
+import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,9 @@ class Machine:
                 service_ms=1000 * queue.held_s,
             )
             return replace(plain, swarm=swarm)
-        latencies = latencies_ms(queue, cell.rate, window_s, f"{self.run.seed}/{trial.block}")
+        # As the users of the lab have it.
+        seed = zlib.crc32(f"{self.run.seed}/{trial.block}".encode())
+        latencies = latencies_ms(queue, cell.rate, window_s, f"{seed}/0")
         busy = cell.rate >= queue.generator_from
         if busy:
             latencies = [each + 1000 for each in latencies]
@@ -108,6 +111,7 @@ class Machine:
         failed = len(latencies) // 10 if cell.rate >= queue.fails_from else 0
         swarm = testing.trial_report(
             window_s=window_s,
+            warmup_s=lead_s(window_s),
             completed=len(latencies),
             due=len(latencies),
             failures=failed,
@@ -128,19 +132,24 @@ class Machine:
         return replace(plain, swarm=swarm)
 
 
+def lead_s(window_s: float) -> float:
+    """How long a server has had requests when a window begins."""
+    return min(1.0, window_s / 2)
+
+
 def latencies_ms(queue: Queue, rate: float, window_s: float, seed: str) -> list[float]:
     """Of the requests that are due in a window, which begins a second after the first is."""
     source = random.Random(seed)
     free_s, at_s = deque([0.0] * queue.slots), 0.0
     found: list[float] = []
-    lead_s = min(1.0, window_s / 2)
+    lead = lead_s(window_s)
     while True:
         at_s += source.expovariate(rate)
-        if at_s >= lead_s + window_s:
+        if at_s >= lead + window_s:
             return found or [1000 * queue.held_s]
         begun_s = max(at_s, free_s.popleft())
         free_s.append(begun_s + queue.held_s)
-        if at_s >= lead_s:
+        if at_s >= lead:
             found.append(1000 * (begun_s + queue.held_s - at_s))
 
 

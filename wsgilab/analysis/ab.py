@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsgilab.analysis import ab_context, ab_requests, cost, disturbance, stats
+from wsgilab.analysis import ab_context, ab_requests, capacity, cost, disturbance, stats
 from wsgilab.analysis.figures import cell_result
 from wsgilab.analysis.pairs import SPEED_SHARE, ByCell, by_block, compared_figure, grouped, metric_of
 from wsgilab.model import (
@@ -63,8 +63,10 @@ def runs(
     other_work = {cell: ab_requests.refusal(a, b, cell) for cell in common}
     refused = {cell: other_work[cell] or _unmeasured(of_a, of_b, cell) for cell in common}
     compared = [cell for cell, reason in refused.items() if not reason]
-    costs = _costs(of_a, of_b, [cell for cell, reason in other_work.items() if not reason])
-    if not compared and not costs:
+    works = {cell: ab_requests.work(a, b, cell) for cell, reason in other_work.items() if not reason}
+    costs = _costs(of_a, of_b, list(works))
+    capacities = tuple(capacity.of_runs(a, given_a, b, given_b, works))
+    if not compared and not costs and all(each.ratio is None for each in capacities):
         raise SpecError(_nothing(a, b, refused))
     level = SPEED_SHARE * stats.ERROR_RATE / max(1, len(compared))
     reaches = _reaches({cell: (of_a.figures(cell), of_b.figures(cell)) for cell in compared})
@@ -84,6 +86,7 @@ def runs(
         shift=_shift(cells),
         core_speed=ab_requests.speed_of_core(a, b),
         blocks_needed=next(blocks for blocks in range(1, 1000) if stats.orders_suffice(blocks, blocks, level)),
+        capacities=capacities,
     )
 
 

@@ -10,7 +10,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.budget import used_s
@@ -20,6 +20,7 @@ from wsgilab.analysis.pairs import by_conditions, shares
 from wsgilab.analysis.validity import first_line
 from wsgilab.model import (
     CapacityGroup,
+    CapacityOfRuns,
     CapacityOutcome,
     CapacityRatio,
     CapacityStatus,
@@ -65,11 +66,7 @@ def outcome(run: Run, observations: Sequence[Observation]) -> CapacityOutcome:
     assert limit is not None, "capacity is looked for"
     found = [_server(run, cell, observations) for cell in run.experiment.cells]
     servers = tuple(each for each, _ in found)
-    known = {
-        each.cell: _Known(at=math.log(each.rps.median), fit=fitted, parts={} if fitted is None else fitted.parts())
-        for each, fitted in found
-        if each.rps is not None and not each.broken
-    }
+    known = {each.cell: _known(each.rps, fitted) for each, fitted in found if each.rps is not None and not each.broken}
     ratios = tuple(_ratios(run, known))
     return CapacityOutcome(
         p95_ms=limit.p95_ms,
@@ -242,6 +239,59 @@ def _freedom(known: Sequence[_Known]) -> int:
     if not total:
         return min(freedom for _, freedom in pairs)
     return max(1, math.floor(total**2 / math.fsum(variance**2 / freedom for variance, freedom in pairs) + 1e-9))
+
+
+# --- two runs
+
+
+def of_runs(
+    a: Run,
+    a_observations: Sequence[Observation],
+    b: Run,
+    b_observations: Sequence[Observation],
+    work: Mapping[Cell, float],
+) -> Iterable[CapacityOfRuns]:
+    """The capacities of B as against those of A, of the closed loops that are in `work`, with the work of a request of B over that of one of
+    A. None where one of the runs does not look for it.
+
+    Windows of two runs are independent of each other. All of these intervals hold together with a chance of 95 %.
+    """
+    limits = [run.experiment.capacity for run in (a, b)]
+    if None in limits:
+        return
+    unlike = "" if limits[0] == limits[1] else "its limits or arrivals are others in A and in B"
+    level = stats.ERROR_RATE / max(1, len(work))
+    for cell, of_request in work.items():
+        (in_a, fit_a), (in_b, fit_b) = (
+            _server(run, cell, of) for run, of in ((a, a_observations), (b, b_observations))
+        )
+        refused = unlike or _incomparable(in_a, in_b)
+        ratio = None
+        if not refused and in_a.rps is not None and in_b.rps is not None:
+            first = _known(in_a.rps, fit_a)
+            second = _known(in_b.rps, fit_b, of_request)
+            # The same number is another block.
+            second = replace(second, parts={-1 - block: part for block, part in second.parts.items()})
+            ratio, _ = _ratio(second, first, level)
+        verdict = "undecided" if ratio is None else _VERDICTS[stats.verdict(ratio)]
+        yield CapacityOfRuns(
+            cell=cell, a=in_a.rps, b=in_b.rps, work=of_request, ratio=ratio, verdict=verdict, refused=refused or None
+        )
+
+
+def _incomparable(a: ServerCapacity, b: ServerCapacity) -> str:
+    """Why two capacities cannot be compared; empty where they can."""
+    for name, each in (("A", a), ("B", b)):
+        if each.broken:
+            return f"in {name}, others disturbed it"
+        if each.rps is None:
+            return f"in {name}, {'it keeps the limit at no rate that was tried' if each.status == 'none' else 'none was found'}"
+    return ""
+
+
+def _known(rps: Interval, fitted: Fit | None, times: float = 1.0) -> _Known:
+    """A capacity, or so many times as much, as it is compared."""
+    return _Known(at=math.log(times * rps.median), fit=fitted, parts={} if fitted is None else fitted.parts())
 
 
 def _groups(servers: Sequence[ServerCapacity], ratios: Sequence[CapacityRatio]) -> Iterable[CapacityGroup]:

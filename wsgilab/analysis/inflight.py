@@ -108,7 +108,7 @@ def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, 
     inside = [stamp for stamp in stamps if stamp.entered_ns < end_ns]
     departed = sorted(stamp.left_ns for stamp in inside if stamp.left_ns < end_ns)
     begin_ns = max([begin_ns, end_ns - longest_ns, *departed[-most - 1 : -most]])
-    shown = sorted((stamp for stamp in inside if stamp.left_ns > begin_ns), key=lambda stamp: stamp.entered_ns)
+    shown = sorted((stamp for stamp in inside if stamp.left_ns > begin_ns), key=_in_order)
     if not shown:
         return None
     processes, threads, greenlets = (
@@ -127,6 +127,11 @@ def timeline(stamps: Iterable[Stamp], begin_ns: int, end_ns: int, *, most: int, 
         for stamp in shown
     ]
     return Timeline(span_us=round((end_ns - begin_ns) / 1000), stays=tuple(stays))
+
+
+def _in_order(stamp: Stamp) -> tuple[object, ...]:
+    """By when it entered; of two that did so at once, whichever generator's process has them, always the same first."""
+    return stamp.entered_ns, stamp.left_ns, stamp.process, stamp.thread, str(stamp.greenlet_id)
 
 
 class _Numbers(dict[int, int]):

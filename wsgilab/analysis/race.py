@@ -19,6 +19,7 @@ of several is run: `analysis.tuning`.
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +30,7 @@ from wsgilab.analysis.candidates import (
     NOT_RELIED_ON,
     is_for_development,
 )
-from wsgilab.analysis.disturbance import undisturbed
+from wsgilab.analysis.disturbance import is_disturbed, undisturbed
 from wsgilab.analysis.figures import broken, cell_result, reports
 from wsgilab.analysis.pairs import (
     SPEED_SHARE,
@@ -61,6 +62,12 @@ OWN_GATES: Collection[Gate] = ("failures", "cut-off", "slots", "processes")
 """Those that a server breaks by itself, so that more blocks are no cure."""
 SPENT = 0.5
 """Of the time that is left, what blocks of all that are left may take; else they are of the fastest so far."""
+_ROUNDS = {
+    look: after - before for look, (before, after) in enumerate(itertools.pairwise((0, *plan.RACE_BLOCKS)), start=1)
+}
+"""How many blocks each round has."""
+_MOSTLY = 0.75
+"""Where others disturb more than this share of the windows of a configuration, its time comes last: nothing may be concluded of it."""
 _FEWEST = 2
 """So many are measured in any block, where there are as many."""
 
@@ -129,10 +136,29 @@ def runners(
     capacity_s = SPENT * lanes * ((run.experiment.budget_s or 0.0) - used_s(observations, lanes))
     costs, measured = trial_s(every), [cell for cell in left if by_block(every[cell], compared_figure)]
     speeds = speeds_of({cell.server: every[cell] for cell in measured})
-    in_order = sorted(measured, key=lambda cell: -speeds[cell.server])
+
+    others = {cell: sum(is_disturbed(run, each) for each in every[cell]) for cell in measured}
+    in_order = sorted(measured, key=lambda cell: (others[cell] > _MOSTLY * len(every[cell]), -speeds[cell.server]))
     sums_s = itertools.accumulate(costs[cell] * blocks for cell in in_order)
     chosen = in_order[: max(_FEWEST, sum(each <= capacity_s for each in sums_s))]
     return [cell for cell in left if cell in chosen]
+
+
+def fastest(cells: Iterable[Cell], observations: Sequence[Observation]) -> Sequence[Cell]:
+    """The one of `cells` that is the fastest so far by what was measured; none before anything was."""
+    every = grouped(observations)
+    measured = {cell.server: cell for cell in cells if any(by_block(every[cell], compared_figure).values())}
+    if not measured:
+        return ()
+    speeds = speeds_of({name: every[cell] for name, cell in measured.items()})
+    return (measured[max(speeds, key=lambda name: speeds[name])],)
+
+
+def blocks_of(observations: Iterable[Observation]) -> int:
+    """How many blocks a cell was measured in, without those in which it was there for others to be compared with, while memory did not
+    hold all at once: of a round, as many as the round has."""
+    found = Counter(each.look for each in observations if each.swarm is not None)
+    return sum(min(count, _ROUNDS.get(look, count)) for look, count in found.items())
 
 
 def decided(pairs: PairedComparisons, found: Iterable[Round]) -> PairedComparisons:

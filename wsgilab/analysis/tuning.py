@@ -11,7 +11,7 @@ from wsgilab.analysis.budget import used_s
 from wsgilab.analysis.candidates import MEMORY_ALIKE, Candidates, candidates
 from wsgilab.analysis.disturbance import undisturbed
 from wsgilab.analysis.pairs import ByCell, PairedComparisons, grouped
-from wsgilab.analysis.race import Round, of_cells, speeds_of
+from wsgilab.analysis.race import Round, blocks_of, of_cells, speeds_of
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment import plan
 from wsgilab.model import (
@@ -57,7 +57,8 @@ def outcome(
         return None
     by_cell = of_cells(run, grouped(undisturbed(run, observations)))
     group = candidates(run, results, by_cell, pairs)
-    server, tied, decides = _chosen(group, by_cell, next(iter(advice), None))
+    every = of_cells(run, grouped(observations))
+    server, tied, decides = _chosen(group, by_cell, every, next(iter(advice), None))
     left = tuple(cell.server for cell in found[-1].left)
     contrasts, others = dict[str, ServerContrast](), list[str]()
     if server is not None:
@@ -94,9 +95,9 @@ def _ended(found: Sequence[Round], used: float, budget_s: float) -> TuneEnd:
 
 
 def _chosen(
-    group: Candidates, by_cell: ByCell, advice: Advice | None
+    group: Candidates, by_cell: ByCell, every: ByCell, advice: Advice | None
 ) -> tuple[str | None, tuple[str, ...], AdviceReason | TieBreak]:
-    """The configuration to run, those that will do as well, and what decides."""
+    """The configuration to run, those that will do as well, and what decides; `every` has what others disturbed too."""
     if advice is None:
         # There are no two to compare.
         measured = [name for name in group.sound if name not in group.excluded]
@@ -104,7 +105,7 @@ def _chosen(
     if advice.server is not None or advice.reason in ("limits", "nobody"):
         return advice.server, advice.tied, advice.reason
     # Those that were measured until the end are known best.
-    blocks = {name: group.results[name].blocks for name in advice.tied}
+    blocks = {name: blocks_of(every[group.of(name)]) for name in advice.tied}
     last = [name for name in advice.tied if blocks[name] >= max(blocks.values()) - 1]
     if max(blocks.values()) < FEWEST_PAIRED:
         return None, advice.tied, "blocks"

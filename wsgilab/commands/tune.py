@@ -62,6 +62,8 @@ def tune(options: TuneOptions, console: Console, workspace: Workspace) -> Compar
             )
         return runner.run(run, _nothing, stored.conclude, console, there)
     servers, experiment = planned(options, read_catalogue(there))
+    # What somebody has named is measured.
+    run = replace(run, is_bounded=options.space is None)
     return runner.run(run, lambda *_: experiment, stored.conclude, console, replace(there, rows=servers))
 
 

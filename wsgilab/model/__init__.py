@@ -28,6 +28,7 @@ from wsgilab.model.advice import (
 from wsgilab.model.application import Application, ApplicationSettings, Expected, Request
 from wsgilab.model.capacity import (
     CapacityGroup,
+    CapacityOfRuns,
     CapacityOutcome,
     CapacityRatio,
     CapacityStatus,
@@ -113,6 +114,7 @@ __all__ = [
     "BudgetOutcome",
     "CapacityGroup",
     "CapacityLimit",
+    "CapacityOfRuns",
     "CapacityOutcome",
     "CapacityRatio",
     "CapacityStatus",

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from wsgilab.model.capacity import CapacityOfRuns
 from wsgilab.model.comparison import BoundBy, CostVerdict, Gate, Metric, Verdict
 from wsgilab.model.experiment import Cell
 from wsgilab.model.rounding import Digits, Interval
@@ -155,6 +156,8 @@ class RunsComparison:
     """With so many blocks of a cell in each of the runs its interval is exact."""
     versions: Versions | None = None
     """Of what A and B are, where they are parts of one run: then their blocks are paired. None for two runs."""
+    capacities: tuple[CapacityOfRuns, ...] = ()
+    """Of the servers that both have, where both runs look for capacity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

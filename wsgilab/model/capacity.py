@@ -96,6 +96,26 @@ class CapacityGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityOfRuns:
+    """The capacity of a server in two runs that both have looked for it."""
+
+    cell: Cell
+    """The closed loop that showed where to begin."""
+    a: Annotated[Interval | None, Digits(2)]
+    """Requests a second in A; null where none was found."""
+    b: Annotated[Interval | None, Digits(2)]
+    """And in B."""
+    work: Annotated[float, Digits(3)]
+    """The work of a request of B over that of one of A, where requests do nothing else; else 1."""
+    ratio: Annotated[Interval | None, Digits(3)]
+    """What B can do over what A can, of all servers together right with a chance of 95 %; null where that is refused."""
+    verdict: CapacityVerdict
+    """What the interval says of B."""
+    refused: str | None
+    """Why they are not compared; null where they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityOutcome:
     """What a run that looks for capacity has found."""
 

@@ -105,3 +105,5 @@ class Run:
     """One for each machine of targets; empty where all ran on one machine."""
     gil: Mapping[ServerName, bool] = field(default_factory=dict)
     """Server -> whether its GIL was on once the application was imported; empty in runs of a lab that did not ask."""
+    left_out: Mapping[ServerName, _Note] = field(default_factory=dict)
+    """Of a race: server -> why it was left out before the first trial."""

@@ -196,7 +196,7 @@ def _left_out(comparison: Comparison, found: TuneOutcome) -> Mapping[str, str]:
     # Of broken gates the tables have the figures.
     return {
         name: why.partition(": ")[0] if why.startswith(NOT_RELIED_ON) else why
-        for of in left_out
+        for of in (*left_out, comparison.run.left_out)
         for name, why in of.items()
         if name not in found.gone
     }

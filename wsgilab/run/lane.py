@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 
 from wsgilab.experiment import plan
 from wsgilab.load.client import LocustSwarm, Swarm
-from wsgilab.model import Backend, LaneRecord, Run, Server, Trial
+from wsgilab.model import Backend, Cell, LaneRecord, Run, Server, Trial
 from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, LabError
 from wsgilab.run import startup, trial
 from wsgilab.run.observer import Observer
+from wsgilab.run.room import Room
 from wsgilab.run.startup import Started
 from wsgilab.run.testbed import Testbed
-from wsgilab.runtime.protocol import NO_LOCKS, Say, Target
+from wsgilab.runtime.pages import FACTS
+from wsgilab.runtime.protocol import NO_LOCKS, Fleet, Say, Target
 from wsgilab.runtime.restarts import Restarts
 from wsgilab.runtime.source import locust_folders
 from wsgilab.system import process
@@ -40,9 +42,14 @@ class Lane:
     """Whether its fleets run on this machine."""
     record: LaneRecord | None = None
     """What results say of it; None where all is on one machine."""
+    room: Room | None = None
+    """Of a race."""
 
     def get(self, target: Target, page: str) -> str:
         """The body of one plain GET of a page by the swarm. Raises TargetError unless it is a 200."""
+        known = self.room.facts(target) if self.room is not None and page == FACTS else None
+        if known is not None:
+            return known
         return self.swarm.get(target.base_url + page)
 
 
@@ -55,13 +62,16 @@ def start_lane(
     say: Say,
     application: Application | None = None,
     locks: Mapping[str, str] = NO_LOCKS,
+    room: Room | None = None,
 ) -> Iterator[Lane]:
     """A lane with everything that it needs, `fleets` by their number of cores. Leaving it leaves nothing behind.
 
-    `application`: the user's own; `locks`: those of a run that goes on.
+    `application`: the user's own; `locks`: those of a run that goes on; `room`: of a race.
     """
     with contextlib.ExitStack() as up:
-        started = up.enter_context(startup.started(testbed.runtime, layout, fleets, backends, say, application, locks))
+        started = up.enter_context(
+            startup.started(testbed.runtime, layout, fleets, backends, say, application, locks, room)
+        )
         swarm = LocustSwarm(up.enter_context(testbed.runtime.swarm(layout.generator)), layout.generator)
         link = swarm.link() if testbed.remote else None
         if link is not None:
@@ -81,6 +91,7 @@ def start_lane(
             own_cpus=testbed.own_cpus(layout),
             is_here=testbed.runtime.is_here(),
             record=testbed.lane_record(link),
+            room=room,
         )
 
 
@@ -88,6 +99,38 @@ def with_all_servers(lanes: Sequence[Lane]) -> list[Lane]:
     """`lanes` without the servers that one of them lacks. Raises TargetError where none remains."""
     started = startup.on_all([lane.started for lane in lanes])
     return [replace(lane, started=each) for lane, each in zip(lanes, started, strict=True)]
+
+
+def take_turns(lanes: Sequence[Lane], needed: Collection[str], gone: Collection[str], say: Say) -> None:
+    """Of a race: see that the servers that are `needed` are up, and that those which are `gone` are not."""
+    for lane in lanes:
+        if lane.room is not None:
+            lane.room.turn(_fleet(lane), needed, gone, say)
+
+
+@contextlib.contextmanager
+def ahead(lanes: Sequence[Lane], needed: Collection[str], names: Collection[str]) -> Iterator[None]:
+    """Of a race: meanwhile start those of `names`, whose turn is next, as far as memory and cores allow it beside those that are `needed`."""
+    with contextlib.ExitStack() as starting:
+        for lane in lanes:
+            if lane.room is not None:
+                starting.enter_context(lane.room.ahead(_fleet(lane), needed, names))
+        yield
+
+
+def fitting(lanes: Sequence[Lane], cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Those of `cells`, from the first on, whose servers are measured beside each other next: they can be up at once on each lane."""
+    names = [cell.server for cell in cells]
+    for lane in lanes:
+        if lane.room is not None:
+            names = list(lane.room.heat(_fleet(lane), names))
+    return [cell for cell in cells if cell.server in names]
+
+
+def _fleet(lane: Lane) -> Fleet:
+    """The only one: a race is under one number of cores."""
+    (fleet,) = lane.started.fleets.values()
+    return fleet
 
 
 def carry_out(

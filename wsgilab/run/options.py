@@ -51,6 +51,8 @@ class RunOptions:
     watch: bool = False
     port: int | None = None
     """Where the web UI is, with `watch`."""
+    is_bounded: bool = False
+    """A race is without those that cannot be among the best by what a request takes."""
     verbose: bool = False
     """Print every table at the end."""
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from wsgilab.analysis.bounds import FAR, hopeless
 from wsgilab.analysis.stats import FEWEST_PAIRED
-from wsgilab.experiment import sizing
+from wsgilab.experiment import sizing, workloads
 from wsgilab.experiment.sizing import Size, Taken
 from wsgilab.model import Application, Cell, Experiment, Observation, Run, Trial
 from wsgilab.model.errors import TargetError
@@ -41,19 +42,65 @@ def _check(run: Run, lane: Lane, target: Target) -> None:
             _probe(run, lane, target, name, PROBE_S)
 
 
-def with_window(run: Run, lane: Lane, say: Say) -> Run:
-    """`run`, a race, with a window that holds several of its requests. Raises as `checked`, and where one server alone is up."""
+def of_race(run: Run, lane: Lane, say: Say, *, is_bounded: bool) -> Run:
+    """`run`, a race, without the servers that take more memory than they may before their first request. With a user's own application it
+    has a window that holds several of its requests. With `is_bounded` it is without the servers that cannot be among the best, by
+    what one request takes. Raises as `checked`, and where one server alone is up.
+    """
     if len(run.experiment.cells) <= 1:
         alone = run.experiment.cells[0].server
         raise TargetError(f"only {alone} starts, and a race needs two; see above why the others are left out")
-    application = _application(run)
+    if lane.room is not None:
+        run = replace(run, left_out=dict(lane.room.left_out))
+    run = _without(run, _too_large(run, lane), "take more memory than they may before their first request", say)
     (workload,) = {cell.workload for cell in run.experiment.cells}
-    target = _target(run, lane)
-    requests = {name: _taken(_probe(run, lane, target, name, PROBE_S)) for name in _names(run)}
-    taken = _of_mix(requests, _shares(application, workload))
-    window_s = sizing.window_s(taken)
-    say(f"Probe: {_time(workload, taken)}. Windows of {window_s:g} s.")
-    return replace(run, experiment=replace(run.experiment, window_s=window_s))
+    # Users of a Locust file pause as it says, so that fewer slots may do.
+    is_bounded = is_bounded and not workloads.of(run.experiment.application)[workload].is_locust_file
+    if run.experiment.application is None and not is_bounded:
+        return run
+    own = run.experiment.application is not None
+    requests = {name: _taken(_enough(run, lane, name), is_mean=not own) for name in _names(run)}
+    taken = _of_mix(requests, _shares(run.experiment.application, workload))
+    words = f"Probe: {_time(workload, taken)}."
+    if own:
+        window_s = sizing.window_s(taken)
+        words += f" Windows of {window_s:g} s."
+        run = replace(run, experiment=replace(run.experiment, window_s=window_s))
+    say(words)
+    out = hopeless(run, taken.service_s * 1e3, taken.cpu_s * 1e3) if is_bounded else {}
+    return _without(run, out, f"by the queueing model have less than {FAR:.0%} of what the best may have", say)
+
+
+def _too_large(run: Run, lane: Lane) -> Mapping[str, str]:
+    """Servers that are larger than a race allows, and why; the reference, and all where two are not left, break that limit later."""
+    most = run.experiment.tune.memory_mb if run.experiment.tune else None
+    if most is None or lane.room is None:
+        return {}
+    (fleet,) = lane.started.fleets.values()
+    taken_mb = {name: taken / 1e6 for name, taken in lane.room.taken(fleet).items() if name in run.servers}
+    out = {
+        name: f"takes more than {most:g} MB before its first request: {taken:.1f} MB"
+        for name, taken in taken_mb.items()
+        if taken > most and name != run.experiment.reference
+    }
+    return out if len(run.servers) - len(out) > 1 else {}
+
+
+def _without(run: Run, out: Mapping[str, str], why: str, say: Say) -> Run:
+    """`run` without these servers, which it records."""
+    if not out:
+        return run
+    say(f"Left out: {len(out)} of {len(run.servers)} configurations, which {why}: {', '.join(out)}.")
+    run = startup.narrowed(run, run.servers.keys() - out.keys(), say)
+    return replace(run, left_out={**run.left_out, **out})
+
+
+def _enough(run: Run, lane: Lane, name: str) -> Observation:
+    """One user at the first server, with the request `name`; once more where there were few answers."""
+    probed = _probe(run, lane, _target(run, lane), name, PROBE_S)
+    if probed.swarm is not None and probed.swarm.completed < ENOUGH:
+        probed = _probe(run, lane, _target(run, lane), name, PROBE_S)
+    return probed
 
 
 def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collection[str] = ()) -> Run:
@@ -66,14 +113,12 @@ def planned(run: Run, lane: Lane, blocks: int | None, say: Say, named: Collectio
     began_s = time.monotonic()
     requests: dict[str, Taken] = {}
     for name in _names(run):
-        probed = _probe(run, lane, target, name, PROBE_S)
-        if probed.swarm is not None and probed.swarm.completed < ENOUGH:
-            probed = _probe(run, lane, target, name, PROBE_S)
+        probed = _enough(run, lane, name)
         requests[name] = _taken(probed)
     if (there := _counterpart(run, lane)) is not None:
         _check(run, lane, there)
-    workloads = dict.fromkeys(cell.workload for cell in experiment.cells)
-    taken = {name: _of_mix(requests, _shares(application, name)) for name in workloads}
+    names = dict.fromkeys(cell.workload for cell in experiment.cells)
+    taken = {name: _of_mix(requests, _shares(application, name)) for name in names}
     start_s = lane.started.start_s
     budget_s = experiment.budget_s or TOTAL_S - start_s - (time.monotonic() - began_s)
     own = (name for name, server in run.servers.items() if server.extends is not None and not server.is_against)
@@ -132,13 +177,14 @@ def _application(run: Run) -> Application:
     return application
 
 
-def _shares(application: Application, workload: str) -> Mapping[str, float]:
-    return application.mixes.get(workload) or {workload: 1.0}
+def _shares(application: Application | None, workload: str) -> Mapping[str, float]:
+    mix = None if application is None else application.mixes.get(workload)
+    return mix or {workload: 1.0}
 
 
 def _names(run: Run) -> Iterable[str]:
-    """Of every request that is to be measured, those of mixes too."""
-    application = _application(run)
+    """Of every request that is to be measured, those of mixes too; of the lab's own application each workload."""
+    application = run.experiment.application
     return dict.fromkeys(
         name
         for cell in run.experiment.cells
@@ -148,9 +194,7 @@ def _names(run: Run) -> Iterable[str]:
 
 
 def _target(run: Run, lane: Lane) -> Target:
-    """The reference, or else the first, on the fewest cores."""
-    fleet = lane.started.fleets[min(lane.started.fleets)]
-    return fleet.get(run.experiment.reference) or next(iter(fleet.values()))
+    return startup.first_of(lane.started, run.experiment)
 
 
 def _counterpart(run: Run, lane: Lane) -> Target | None:
@@ -187,9 +231,11 @@ def _probe(run: Run, lane: Lane, target: Target, name: str, window_s: float) -> 
     return found
 
 
-def _taken(probed: Observation) -> Taken:
+def _taken(probed: Observation, *, is_mean: bool = False) -> Taken:
+    """Of half of the requests at most; with `is_mean`, on average, which is another time where requests of several kinds take turns."""
     assert probed.swarm is not None, "it is measured"
-    service_s = probed.swarm.service_ms / 1e3
+    parts = probed.swarm.parts
+    service_s = (parts.service.mean if is_mean and parts is not None else probed.swarm.service_ms) / 1e3
     # In the window there were as many as have left, within one.
     cpu_s = (probed.server_cpu_s or 0.0) / probed.swarm.completed
     return Taken(service_s=max(service_s, 1e-6), cpu_s=min(cpu_s, service_s))

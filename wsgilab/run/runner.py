@@ -1,7 +1,9 @@
 """The story of a run, from what the command line asks to what the observations say."""
 
 import contextlib
-from collections.abc import Callable
+import functools
+import time
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 from rich.console import Console
@@ -12,16 +14,20 @@ from wsgilab.model import Comparison, Run
 from wsgilab.model.errors import Interrupted, LabError, StoreError
 from wsgilab.model.text import counted, visible
 from wsgilab.results.store import Journal, Store
-from wsgilab.run import probe, watch
-from wsgilab.run.lane import Lane, carry_out, start_lane, with_all_servers
+from wsgilab.run import probe, startup, watch
+from wsgilab.run.lane import Lane, ahead, carry_out, fitting, start_lane, take_turns, with_all_servers
 from wsgilab.run.observer import RunObserver
 from wsgilab.run.options import RunOptions
 from wsgilab.run.prepare import Choose, Prepared, prepare
+from wsgilab.run.room import Room
 from wsgilab.run.stages import stages
+from wsgilab.run.testbed import Testbed
 from wsgilab.run.trial import describe
 from wsgilab.run.watch import Watch
 from wsgilab.run.workspace import Workspace, signals_raise
 from wsgilab.runtime.protocol import Say
+from wsgilab.system.cpus import Layout
+from wsgilab.system.host import available_bytes
 from wsgilab.system.progress import reporter_for
 
 Conclude = Callable[[Store, Console], Comparison]
@@ -46,20 +52,29 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
             with contextlib.ExitStack() as up:
                 # Start: on each lane backends, fleets and the swarm; then the run's folder and the web UI.
                 application, locks = prepared.application, store.locks() if store else {}
+                is_race = prepared.experiment.tune is not None
                 lanes = [
                     up.enter_context(
                         start_lane(
-                            testbed, layout, prepared.fleets, prepared.backends, reporter.say, application, locks
+                            testbed,
+                            layout,
+                            prepared.fleets,
+                            prepared.backends,
+                            reporter.say,
+                            application,
+                            locks,
+                            _room(testbed, layout, is_new=store is None) if is_race else None,
                         )
                     )
                     for testbed, layout in zip(prepared.testbeds, prepared.layouts, strict=True)
                 ]
                 lanes = with_all_servers(lanes)
+                take_turns(lanes, [startup.first_of(lanes[0].started, prepared.experiment).name], (), reporter.say)
                 current = prepared.begin(lanes, workspace, reporter.say)
-                if store is None and application is not None and options.url is None:
-                    if current.experiment.tune is not None:
-                        current = probe.with_window(current, lanes[0], reporter.say)
-                    elif options.is_planned:
+                if store is None and current.experiment.tune is not None:
+                    current = probe.of_race(current, lanes[0], reporter.say, is_bounded=options.is_bounded)
+                elif store is None and application is not None and options.url is None:
+                    if options.is_planned:
                         current = probe.planned(current, lanes[0], options.blocks, reporter.say, options.servers)
                     else:
                         probe.checked(current, lanes[0])
@@ -72,11 +87,25 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
                 )
                 # Blocks of trials, each saved before the next; with `precision`, until every comparison is settled; with a
                 # budget, of those cells that are worth it, until it is used up.
-                for stage in stages(current, store, len(lanes), repeats=repeats):
+                # What servers take to start once more is no part of a budget.
+                turns_s: list[float] = []
+                fits = functools.partial(fitting, lanes)
+                for stage in stages(
+                    current,
+                    store,
+                    len(lanes),
+                    repeats=repeats,
+                    clock=lambda: time.monotonic() - sum(turns_s),
+                    fitting=fits,
+                ):
                     if stage.words:
                         reporter.say(stage.words)
-                    with observer.expecting(stage.trials, stage.done):
-                        carry_out(current, lanes, stage.trials, observer, repeats=repeats, until_s=stage.until_s)
+                    began_s = time.monotonic()
+                    take_turns(lanes, stage.servers, {*stage.gone, *_others(prepared, current)}, reporter.say)
+                    turns_s.append(time.monotonic() - began_s)
+                    until_s = None if stage.until_s is None else stage.until_s + sum(turns_s)
+                    with ahead(lanes, stage.servers, stage.next), observer.expecting(stage.trials, stage.done):
+                        carry_out(current, lanes, stage.trials, observer, repeats=repeats, until_s=until_s)
             # Stop: everything has ended here, and nothing runs while the results are computed and written.
         except (LabError, Interrupted) as error:
             if isinstance(error, Interrupted):
@@ -89,6 +118,17 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
         _say_unsettled(current, store, reporter.say)
         _say_disturbed(current, store, options, reporter.say)
         return comparison
+
+
+def _room(testbed: Testbed, layout: Layout, *, is_new: bool) -> Room:
+    """What memory a race has on a machine of targets; of another machine nobody knows."""
+    free = available_bytes if testbed.runtime.is_here() else None
+    return Room(free, may_lack=is_new, spare=testbed.spare(layout))
+
+
+def _others(prepared: Prepared, run: Run) -> Collection[str]:
+    """Servers that were started, and that the run is without."""
+    return prepared.servers.keys() - run.servers.keys()
 
 
 def _web_ui(prepared: Prepared, lane: Lane, run: Run, say: Say) -> AbstractContextManager[Watch]:

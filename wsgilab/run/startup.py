@@ -14,9 +14,10 @@ from wsgilab.model import SCHEMA, Backend, Experiment, Host, Origin, Run, Server
 from wsgilab.model.application import Application
 from wsgilab.model.errors import BuildError, HostError, TargetError
 from wsgilab.model.text import called, counted
+from wsgilab.run.room import Room
 from wsgilab.runtime import versions
 from wsgilab.runtime.pages import FACTS, facts
-from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Backends, Fleet, Running, Runtime, Say, Target
+from wsgilab.runtime.protocol import NO_LOCKS, Backends, BeforeMore, Fleet, Running, Runtime, Say, Target
 from wsgilab.system import cpus
 from wsgilab.system.host import available_bytes, now, package_versions
 
@@ -67,11 +68,12 @@ def started(
     say: Say,
     application: Application | None = None,
     locks: Mapping[str, str] = NO_LOCKS,
+    room: Room | None = None,
 ) -> Iterator[Started]:
     """Backends, and a fleet for each number of cores in `servers`, after all is installed. Leaving it leaves nothing behind.
 
-    Of a user's own `application` without the servers that do not go with it; `locks`: those of a run that goes on. What an earlier
-    run left is to be swept first.
+    Of a user's own `application` without the servers that do not go with it, and of a race without those for which there is no `room`;
+    `locks`: those of a run that goes on. What an earlier run left is to be swept first.
     """
     used = {each.name: each for fleet in servers.values() for each in fleet}
     digests = runtime.prepare(list(used.values()), backends, say, application, locks)
@@ -94,25 +96,33 @@ def started(
     with contextlib.ExitStack() as up:
         # First, so that a server finds them, and last to end, so that none loses them.
         running = up.enter_context(runtime.backends(backends, layout.backends)) if backends else {}
-        # How the lab's own servers start is known. With another application some may not, and the others are worth measuring.
-        # A run that goes on has measured these, and needs all of them.
-        may_lack = application is not None and not locks
+        # How the lab's own servers start is known. With another application some may not, nor may all of a space of them, and the
+        # others are worth measuring. A run that goes on has measured these, and needs all of them.
+        may_lack = room.may_lack if room is not None else application is not None and not locks
         out: dict[str, TargetError] = {}
 
         def leave_out(name: str, error: TargetError) -> None:
             out[name] = error
+            if room is not None:
+                room.left_out[name] = "does not start"
             if not is_compared:
                 _say_left_out(error, say)
 
-        after_first: AfterFirst | None = None
-        if application is not None and may_lack and count > 1 and runtime.is_here():
-            after_first = functools.partial(check_memory, servers, application, confined=runtime.name == "compose")
+        before_more: BeforeMore | None = None
+        if room is not None:
+            before_more = room.admit
+        elif application is not None and may_lack and count > 1 and runtime.is_here():
+            before_more = functools.partial(_all_or_none, servers, application, runtime.name == "compose")
         fleets: dict[int, Fleet] = {}
         for cores, fleet in servers.items():
-            # The smallest first, which tells what all of them take.
-            ordered = sorted(fleet, key=lambda each: each.processes or 1) if after_first else fleet
-            start = runtime.start(ordered, layout.servers[cores], leave_out if may_lack else None, after_first)
-            fleets[cores], after_first = up.enter_context(start), None
+            # The smallest first, which tells what others take.
+            ordered = sorted(fleet, key=lambda each: each.processes or 1) if before_more else fleet
+            start = runtime.start(ordered, layout.servers[cores], leave_out if may_lack else None, before_more)
+            fleets[cores] = up.enter_context(start)
+            if room is not None:
+                fleets[cores] = room.settle(fleets[cores], say)
+            else:
+                before_more = None
         fleets = {
             cores: {
                 each.name: fleets[cores][each.name] for each in fleet if each.name in fleets[cores].keys() - out.keys()
@@ -153,6 +163,19 @@ def _compared(
     return {cores: fleet for cores, fleet in both.items() if fleet}
 
 
+def _all_or_none(
+    servers: Mapping[int, Collection[Server]],
+    application: Application,
+    confined: bool,
+    up: Sequence[Target],
+    rest: Sequence[Server],
+) -> int:
+    """As `BeforeMore`: all the `rest`, once the first was looked at by `check_memory`."""
+    if len(up) == 1:
+        check_memory(servers, application, up[0], confined=confined)
+    return len(rest)
+
+
 def check_memory(
     servers: Mapping[int, Collection[Server]],
     application: Application,
@@ -175,8 +198,7 @@ def check_memory(
         raise HostError(
             f"{counted(len(every), 'server')} would take about {needed / 2**30:.1f} GiB of memory together, as "
             f"{first.name} takes {used / 2**20:.0f} MiB and they have {processes} processes, but {free / 2**30:.1f} GiB are "
-            f"available, enough for {fit} of them; measure fewer: {called('lab.run')} has --servers for it, and {called('lab.tune')} "
-            f"--most {max(2, fit)}"
+            f"available, enough for {fit} of them; measure fewer, with --servers"
         )
 
 
@@ -300,12 +322,17 @@ def check_same_packages(run: Run, started: Started, get: Get, whose: str) -> Non
             )
 
 
+def first_of(started: Started, experiment: Experiment) -> Target:
+    """The reference, or else the first, on the fewest cores: what is looked at before the first trial."""
+    fleet = started.fleets[min(started.fleets)]
+    return fleet.get(experiment.reference) or next(iter(fleet.values()))
+
+
 def _calibrate(experiment: Experiment, started: Started, get: Get) -> int | None:
     """How many iterations the fixed work of `cpu` has, from the reference server or else the first."""
     if experiment.application is not None or "cpu" not in experiment.parameters:
         return None
-    fleet = started.fleets[min(started.fleets)]
-    target = fleet.get(experiment.reference) or next(iter(fleet.values()))
+    target = first_of(started, experiment)
     return int(get(target, f"/calibrate?ms={experiment.parameters['cpu']['ms']:g}"))
 
 

@@ -130,6 +130,16 @@ class Testbed:
         servers = frozenset[int]().union(*layout.servers.values())
         return (host.usable_cpus() - servers or None) if self.remote.targets.is_this_machine else None
 
+    def spare(self, layout: cpus.Layout) -> frozenset[int]:
+        """As many cores as the servers have, which share no physical core with those that the run is on; empty where there are fewer, or
+        the machine is another one."""
+        if self.remote is not None:
+            return frozenset()
+        used = layout.generator.union(layout.backends, *layout.servers.values())
+        busy = used.union(*(group for group in map(cpus.parse, self.host.siblings) if group & used))
+        free, count = sorted(self.usable - busy), max(map(len, layout.servers.values()), default=0)
+        return frozenset(free[:count] if len(free) >= count else ())
+
     @contextlib.contextmanager
     def reserved(self, layout: cpus.Layout, workspace: Workspace, say: Say) -> Iterator[None]:
         """Hold the cores against other labs, and say what other programs use of them. Raises HostError where a lab has them."""

@@ -30,8 +30,8 @@ from wsgilab.runtime.protocol import (
     SWARM,
     SWARM_MODULE,
     UI_MODULE,
-    AfterFirst,
     Backends,
+    BeforeMore,
     Fleet,
     LeaveOut,
     Say,
@@ -199,7 +199,7 @@ class ComposeRuntime:
         servers: Collection[Server],
         cpus: frozenset[int],
         leave_out: LeaveOut | None = None,
-        after_first: AfterFirst | None = None,
+        before_more: BeforeMore | None = None,
     ) -> Iterator[Fleet]:
         project = self._fleet_project(len(cpus))
         network = f"{project}_default"
@@ -223,7 +223,7 @@ class ComposeRuntime:
             return new
 
         with self._torn_down(project):
-            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
+            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, before_more, prepare_s)
             with engine_errors():
                 for name, backend in self._backends.items():
                     self._client.networks.get(network).connect(backend, aliases=[name])

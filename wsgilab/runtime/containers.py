@@ -21,7 +21,7 @@ from wsgilab.model.text import called
 from wsgilab.runtime import procfs
 from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import fetched
-from wsgilab.runtime.starting import NO_MEMORY, Address, check_listening, listeners, wait_until_ready
+from wsgilab.runtime.starting import NO_MEMORY, Address, check_cores, check_listening, listeners, wait_until_ready
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import http_url
 
@@ -62,6 +62,8 @@ class RunningContainer:
         self.wanted = Address("0.0.0.0", port)  # noqa: S104 - of its own network, to be reached from without
         self._cpus = cpus
         self._container = container
+        self._is_away = False
+        """On other cores than its own."""
         self._state()
 
     def failure(self) -> str | None:
@@ -90,9 +92,12 @@ class RunningContainer:
     def _locate(self, settings: Mapping[str, Any]) -> None:
         """Note the addresses. A backend has none: servers reach it by its name."""
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:
         with engine_errors():
             try:
+                if on or self._is_away:
+                    self._container.update(cpuset_cpus=cpusets.spell(on or self._cpus))
+                    self._is_away = on is not None
                 # Whatever runs of it is ended at once.
                 self._container.restart(timeout=0)
             except docker.errors.APIError as error:
@@ -101,7 +106,7 @@ class RunningContainer:
                     f"{self.name} cannot be started again: {cause}; {called('lab.down')}, then {called('lab.up')}"
                 ) from None
         try:
-            wait_until_ready([self], self._cpus, POLL_S, self._start_s)
+            wait_until_ready([self], on or self._cpus, POLL_S, self._start_s)
         except TargetError:
             self.end()
             raise
@@ -109,6 +114,12 @@ class RunningContainer:
     def end(self) -> None:
         with engine_errors(), contextlib.suppress(docker.errors.APIError):
             self._container.kill()
+
+    def pin(self) -> None:
+        with engine_errors(), self._alive():
+            self._container.update(cpuset_cpus=cpusets.spell(self._cpus))
+            self._is_away = False
+        check_cores(self, self._cpus)
 
     def is_ready(self) -> bool:
         """Whether it is healthy; where the catalogue has no health check, whether it listens."""

@@ -32,8 +32,8 @@ from wsgilab.runtime.protocol import (
     SWARM,
     SWARM_MODULE,
     UI_MODULE,
-    AfterFirst,
     Backends,
+    BeforeMore,
     Fleet,
     LeaveOut,
     Say,
@@ -125,7 +125,7 @@ class LocalRuntime:
             kept.callback(self._remove_scratch)
             for backend, port in zip(backends, ports, strict=True):
                 log = kept.enter_context(logs.kept(self._logs, backend.name))
-                spawn = functools.partial(self._spawn_backend, backend, port, cpus, log)
+                spawn = functools.partial(self._spawn_backend, backend, port, log=log)
                 ready = functools.partial(self._is_healthy, backend, port)
                 up[backend.name] = LocalBackend(backend, cpus, port, log, spawn, ready)
             wait_until_ready(up.values(), cpus, POLL_S)
@@ -141,7 +141,7 @@ class LocalRuntime:
         servers: Collection[Server],
         cpus: frozenset[int],
         leave_out: LeaveOut | None = None,
-        after_first: AfterFirst | None = None,
+        before_more: BeforeMore | None = None,
     ) -> Iterator[Fleet]:
         ports = dict(zip((each.name for each in servers), free_ports(len(servers), self._ports), strict=True))
         fleet: dict[str, LocalTarget] = {}
@@ -164,7 +164,7 @@ class LocalRuntime:
                     log = kept.enter_context(logs.kept(self._logs, name))
                     late = _MEMORY / f"wsgilab-{self._lab_id}-{name}-late"
                     kept.callback(late.unlink, missing_ok=True)
-                    spawn = functools.partial(self._spawn_server, server, port, cpus, log, late, scratch)
+                    spawn = functools.partial(self._spawn_server, server, port, log=log, late=late, scratch=scratch)
                     version = self._of(server).installed
                     fleet[server.name] = LocalTarget(
                         server,
@@ -178,7 +178,7 @@ class LocalRuntime:
                     )
                 return [fleet[each.name] for each in some]
 
-            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, after_first, prepare_s)
+            ready = bring_up(servers, begin, cpus, POLL_S, start_s, page, leave_out, before_more, prepare_s)
             yield {name: fleet[name] for name in ready}
 
     def _spawn_server(

@@ -15,7 +15,7 @@ from wsgilab.model.errors import TargetError
 from wsgilab.runtime import procfs
 from wsgilab.runtime.application import NOT_PREPARED, UNPREPARED
 from wsgilab.runtime.pages import READY, fetched, status
-from wsgilab.runtime.starting import Address, wait_until_ready
+from wsgilab.runtime.starting import Address, check_cores, wait_until_ready
 from wsgilab.system import host, process
 from wsgilab.system import quota as quotas
 from wsgilab.system.ports import http_url
@@ -27,7 +27,8 @@ POLL_S = 0.05
 _READY_S = 5.0
 """How long one answer may take while a server starts."""
 
-Spawn = Callable[[], Child]
+Spawn = Callable[[frozenset[int]], Child]
+"""Starts it on these cores."""
 Ready = Callable[[], bool]
 
 
@@ -54,7 +55,7 @@ class RunningProcess:
         self._cpus = cpus
         self._log = log
         self._spawn = spawn
-        self._child = spawn()
+        self._child = spawn(cpus)
 
     def failure(self) -> str | None:
         code = self._child.exit_code()
@@ -64,15 +65,26 @@ class RunningProcess:
             return NOT_PREPARED
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:
         # Workers may have outlived their master, and hold the port.
         self.end()
-        self._child = self._spawn()
+        cpus = on or self._cpus
+        self._child = self._spawn(cpus)
         try:
-            wait_until_ready([self], self._cpus, POLL_S, self._start_s)
+            wait_until_ready([self], cpus, POLL_S, self._start_s)
         except TargetError:
             self.end()
             raise
+
+    def pin(self) -> None:
+        moved = set[int]()
+        # Again until there are none: a thread that was not moved yet may have started another.
+        while left := set(self._threads()) - moved:
+            for thread in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread, self._cpus)
+            moved |= left
+        check_cores(self, self._cpus)
 
     def is_ready(self) -> bool:
         return self._ready()

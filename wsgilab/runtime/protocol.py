@@ -38,11 +38,17 @@ class Running(Protocol):
         Where another process has started it again, this also finds where it listens now.
         """
 
-    def restart(self) -> None:
-        """Start it again, whether or not it has ended; where it listens may change.
+    def restart(self, on: frozenset[int] | None = None) -> None:
+        """Start it again, whether or not it has ended, on its own cores, or `on` others until `pin`; where it listens may change.
 
-        Returns when it answers, pinned as before. Raises TargetError where it does not, and then it has ended again.
+        Returns when it answers, pinned so. Raises TargetError where it does not, and then it has ended again.
         """
+
+    def pin(self) -> None:
+        """Move it to its own cores. Raises TargetError where its processes may use others then."""
+
+    def end(self) -> None:
+        """End it, unless it has ended; `restart` starts it again."""
 
     def log_tail(self, lines: int = 10) -> str:
         """The last lines of its log."""
@@ -96,8 +102,10 @@ Fleet = Mapping[str, Target]
 LeaveOut = Callable[[str, TargetError], None]
 """Called with the name of a server that cannot be used, and why."""
 
-AfterFirst = Callable[[Running], None]
-"""Called with the first server of a fleet, before the others are started. What it raises ends the start."""
+BeforeMore = Callable[[Sequence[Target], Sequence[Server]], int]
+"""Called with the servers of a fleet that run, before more of the others are started, which are given in order: so many of these may be
+started next, and with 0 none is any more. It may end some that run, which are started again when they are needed. What it raises ends the
+start."""
 
 Backends = Mapping[str, RunningBackend]
 """All the backends that are up, by name."""
@@ -148,15 +156,15 @@ class Runtime(Protocol):
         servers: Collection[Server],
         cpus: frozenset[int],
         leave_out: LeaveOut | None = None,
-        after_first: AfterFirst | None = None,
+        before_more: BeforeMore | None = None,
     ) -> AbstractContextManager[Fleet]:
         """A fleet that is up, answering and pinned to `cpus`, its affinity read back. Leaving it leaves nothing behind.
 
         Raises TargetError with the server's last log lines where one does not start. With `leave_out`, which is called with each
         such server, only where none does.
 
-        With `leave_out` and `after_first`, the first server is started by itself, and the others after `after_first` was called
-        with it; where it has ended, with the second instead, and where that has too, with none.
+        With `before_more`, the first server is started by itself, or the second where that has ended, and the others in groups of as many as
+        it allows, which is called before each.
         """
 
     def swarm(self, cpus: frozenset[int]) -> AbstractContextManager[JsonChannel]:

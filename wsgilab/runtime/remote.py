@@ -11,7 +11,7 @@ from wsgilab.model.application import Application
 from wsgilab.model.errors import LabError, TargetError
 from wsgilab.model.site import MASTER_PORT
 from wsgilab.runtime.application import LOCUST
-from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, AfterFirst, Backends, Fleet, LeaveOut, Say
+from wsgilab.runtime.protocol import NO_LOCKS, SWARM_MODULE, Backends, BeforeMore, Fleet, LeaveOut, Say
 from wsgilab.system import cpus as cpusets
 from wsgilab.system.ports import bracketed, port_range
 from wsgilab.system.process import JsonChannel
@@ -105,13 +105,13 @@ class RemoteRuntime:
         servers: Collection[Server],
         cpus: frozenset[int],
         leave_out: LeaveOut | None = None,
-        after_first: AfterFirst | None = None,
+        before_more: BeforeMore | None = None,
     ) -> contextlib.AbstractContextManager[Fleet]:
         def named(name: str, error: TargetError) -> None:
             assert leave_out is not None, "it is not called otherwise"
             leave_out(name, TargetError(f"{self.targets.machine.name}: {error.message}", detail=error.detail))
 
-        up = self.targets.runtime.start(servers, cpus, None if leave_out is None else named, after_first)
+        up = self.targets.runtime.start(servers, cpus, None if leave_out is None else named, before_more)
         return _entered(self.targets, up)
 
     @contextlib.contextmanager

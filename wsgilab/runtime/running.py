@@ -14,7 +14,7 @@ from wsgilab.model.errors import TargetError
 from wsgilab.runtime.application import ready_page
 from wsgilab.runtime.local import LocalRuntime
 from wsgilab.runtime.pages import answered, fetched
-from wsgilab.runtime.protocol import NO_LOCKS, AfterFirst, Fleet, LeaveOut, Say
+from wsgilab.runtime.protocol import NO_LOCKS, BeforeMore, Fleet, LeaveOut, Say
 
 _ANSWER_S = 10.0
 
@@ -40,8 +40,14 @@ class RunningTarget:
     def failure(self) -> None:
         """None, whatever happens to it: its users find out whether it answers."""
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:  # noqa: ARG002 - it is not pinned
         raise TargetError(f"{self.base_url}: is not the lab's to start")
+
+    def pin(self) -> None:
+        raise TargetError(f"{self.base_url}: is not the lab's to pin")
+
+    def end(self) -> None:
+        raise TargetError(f"{self.base_url}: is not the lab's to end")
 
     def log_tail(self, lines: int = 10) -> str:  # noqa: ARG002 - nobody else has it
         return ""
@@ -109,6 +115,6 @@ class RunningServer(LocalRuntime):
         servers: Collection[Server],
         cpus: frozenset[int],  # noqa: ARG002 - it is not pinned
         leave_out: LeaveOut | None = None,  # noqa: ARG002 - there is one
-        after_first: AfterFirst | None = None,  # noqa: ARG002
+        before_more: BeforeMore | None = None,  # noqa: ARG002
     ) -> Iterator[Fleet]:
         yield {each.name: RunningTarget(server=each, base_url=each.command[0]) for each in servers}

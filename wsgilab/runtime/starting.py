@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
-from wsgilab.runtime.protocol import AfterFirst, LeaveOut, Running
+from wsgilab.runtime.protocol import BeforeMore, LeaveOut, Running, Target
 from wsgilab.system.cpus import spell
 from wsgilab.system.ports import bracketed
 
@@ -76,8 +76,9 @@ class Starting(Running, Protocol):
     def listening(self) -> Collection[Address]:
         """Where its processes listen by now, as far as that is known."""
 
-    def end(self) -> None:
-        """End it for good."""
+
+class StartingServer(Starting, Target, Protocol):
+    """A server that was started, and may not be ready yet."""
 
 
 def wait_until_ready(
@@ -96,42 +97,48 @@ def wait_until_ready(
     processes may use other cores. With `leave_out`, only where all do: the others are waited for and named, and it is
     called with each that is not ready, which has been ended.
     """
-    unfit = _wait(started, poll_s, start_s, page, is_strict=leave_out is None)
-    return _fit(started, unfit, cpus, leave_out)
+    unfit = _wait(started, cpus, poll_s, start_s, page, is_strict=leave_out is None)
+    return _fit(started, unfit, leave_out)
 
 
 def bring_up(
     servers: Collection[Server],
-    begin: Callable[[Collection[Server]], Collection[Starting]],
+    begin: Callable[[Collection[Server]], Collection[StartingServer]],
     cpus: frozenset[int],
     poll_s: float,
     start_s: float | None = None,
     page: str | None = None,
     leave_out: LeaveOut | None = None,
-    after_first: AfterFirst | None = None,
+    before_more: BeforeMore | None = None,
     prepare_s: float = 0.0,
 ) -> Sequence[str]:
-    """What `wait_until_ready` returns and raises of servers that `begin` starts; with `leave_out` and `after_first`, as
-    `Runtime.start` has it. `prepare_s`: how much of `start_s` is for what they do before they listen."""
-    rest, started, unfit = list(servers), list[Starting](), dict[str, TargetError]()
-    if leave_out is not None and after_first is not None:
+    """What `wait_until_ready` returns and raises of servers that `begin` starts; with `before_more` as `Runtime.start` has it.
+    `prepare_s`: how much of `start_s` is for what they do before they listen."""
+    rest, started, unfit = list(servers), list[StartingServer](), dict[str, TargetError]()
+    is_strict = leave_out is None
+    if before_more is not None:
         for server in rest[:_FIRST]:
             rest.remove(server)
             (first,) = begin([server])
             started.append(first)
-            unfit |= _wait([first], poll_s, start_s, page, prepare_s, is_strict=False)
+            unfit |= _wait([first], cpus, poll_s, start_s, page, prepare_s, is_strict=is_strict)
             if first.failure() is None:
-                after_first(first)
                 break
-        for each in started:
-            if each.name in unfit:
-                # Now: what it takes, the others do not have.
-                each.end()
-    for at in range(0, len(rest), _TOGETHER):
-        group = begin(rest[at : at + _TOGETHER])
+    while rest:
+        count = _TOGETHER
+        if before_more is not None:
+            count = min(count, before_more([each for each in started if each.failure() is None], rest))
+            for each in started:
+                if each.name in unfit:
+                    # Now: what it takes, the others do not have.
+                    each.end()
+            if not count:
+                break
+        group = begin(rest[:count])
+        del rest[:count]
         started += group
-        unfit |= _wait(group, poll_s, start_s, page, prepare_s, is_strict=leave_out is None)
-    return _fit(started, unfit, cpus, leave_out)
+        unfit |= _wait(group, cpus, poll_s, start_s, page, prepare_s, is_strict=is_strict)
+    return _fit(started, unfit, leave_out)
 
 
 _TOGETHER = 16
@@ -142,6 +149,7 @@ _FIRST = 2
 
 def _wait(
     started: Collection[Starting],
+    cpus: frozenset[int],
     poll_s: float,
     start_s: float | None,
     page: str | None,
@@ -149,7 +157,10 @@ def _wait(
     *,
     is_strict: bool,
 ) -> dict[str, TargetError]:
-    """Wait until all of `started` are ready or never will be: name -> why not. Where it `is_strict`, that is raised at once."""
+    """Wait until all of `started` are ready or never will be: name -> why not. Where it `is_strict`, that is raised at once.
+
+    Raises TargetError where one that is ready may use other cores than `cpus`.
+    """
     start_s = START_S if start_s is None else start_s
     limits = dict.fromkeys((each.name for each in started), (time.monotonic() + start_s, start_s))
     look_due = time.monotonic() + LOOK_S
@@ -176,19 +187,18 @@ def _wait(
             look_due = time.monotonic() + LOOK_S
         if waiting:
             time.sleep(poll_s)
+    for each in started:
+        if each.name not in unfit:
+            check_cores(each, cpus)
     return unfit
 
 
-def _fit(
-    started: Collection[Starting], unfit: Mapping[str, TargetError], cpus: frozenset[int], leave_out: LeaveOut | None
-) -> Sequence[str]:
-    """The names of those that are not `unfit`, pinned to `cpus`. The others are ended, and left out."""
+def _fit(started: Collection[Starting], unfit: Mapping[str, TargetError], leave_out: LeaveOut | None) -> Sequence[str]:
+    """The names of those that are not `unfit`. The others are ended, and left out."""
     if len(unfit) == len(started) and unfit:
         raise next(iter(unfit.values()))
     for each in started:
-        if each.name not in unfit:
-            _check_cores(each, cpus)
-        elif leave_out is not None:
+        if each.name in unfit and leave_out is not None:
             each.end()
             leave_out(each.name, unfit[each.name])
     return [each.name for each in started if each.name not in unfit]
@@ -207,7 +217,8 @@ def _is_ready(started: Starting, elsewhere: set[str], page: str | None, *, looks
     return False
 
 
-def _check_cores(started: Starting, cpus: frozenset[int]) -> None:
+def check_cores(started: Running, cpus: frozenset[int]) -> None:
+    """Raises TargetError where its processes may use other cores than `cpus`."""
     effective = started.effective_cpus()
     if effective != cpus:
         raise TargetError(

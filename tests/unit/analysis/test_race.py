@@ -13,6 +13,7 @@ from wsgilab.analysis import budget, race
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Experiment, InFlight, Observation, Run, Trial, Tune, TuneOutcome
+from wsgilab.model.errors import HostError
 from wsgilab.results import reading
 from wsgilab.run.stages import Stage, stages
 
@@ -45,12 +46,16 @@ class Machine:
     tune: Tune = field(default_factory=Tune)
     fails: Callable[[Trial], bool] = lambda _: False
     stops_after: int | None = None
+    holds: int = 1000
+    """So many servers are up at once at most."""
     seed: int = 1
     rate: float | None = None
     """In place of users; then they have the same throughput, and the mean latency decides."""
     clock_s: float = 1000.0
     beside: bool = False
     """Other programs take the cores all the time."""
+    beside_for: str = ""
+    """They do so whenever this server is measured."""
     disturbed: set[tuple[int, Cell]] = field(default_factory=set)
     """Trials that others have disturbed, until they are carried out again."""
     found: dict[tuple[int, Cell], Observation] = field(default_factory=dict)
@@ -76,7 +81,8 @@ class Machine:
 
     def measure(self) -> list[Stage]:
         gone = []
-        for stage in stages(self.run, self, 1, repeats=True, clock=lambda: self.clock_s):  # type: ignore[arg-type]
+        held = {"clock": lambda: self.clock_s, "fitting": lambda cells: cells[: self.holds]}
+        for stage in stages(self.run, self, 1, repeats=True, **held):  # type: ignore[arg-type]
             gone.append(stage)
             for number, trial in enumerate(stage.trials):
                 begins = not number or stage.trials[number - 1].block != trial.block
@@ -98,7 +104,7 @@ class Machine:
             latency_mean_ms=latency,
             latency_ms=dict.fromkeys(("p50", "p95", "p99", "max"), latency),
         )
-        if self.beside:
+        if self.beside or name == self.beside_for:
             swarm = replace(swarm, generator_others=9.0, server_busy=1.0)
         self.clock_s += 1
         self.carried_out.append((trial.block, name))
@@ -276,3 +282,83 @@ def test_what_has_decided_stays_decided_in_ranks_and_advice() -> None:
     assert "slow" in slower
     assert slower.isdisjoint(comparison.advice[0].tied)
     assert comparison.budget is None
+
+
+# --- where memory does not hold all at once
+
+SPEEDS = {"slow": 20.0, "half": 50.0, "other": 60.0, "near": 96.0, "best": 100.0, "third": 30.0, "last": 40.0}
+
+
+def heats(machine: Machine) -> list[set[str]]:
+    """Who was measured together, one group after the other."""
+    by_block: dict[int, set[str]] = {}
+    for block, name in machine.carried_out:
+        by_block.setdefault(block, set()).add(name)
+    found = list(by_block.values())
+    return [each for at, each in enumerate(found) if not at or each != found[at - 1]]
+
+
+def test_those_that_memory_does_not_hold_at_once_take_turns_each_beside_the_fastest_so_far() -> None:
+    machine = Machine(speed=SPEEDS, holds=3)
+    first, second, third, *_ = machine.measure()
+
+    assert heats(machine)[:3] == [{"slow", "half", "other"}, {"other", "near", "best"}, {"best", "third", "last"}]
+    assert [len(each.trials) for each in (first, second, third)] == [3 * plan.RACE_BLOCKS[0]] * 3
+    assert first.words.endswith("9 trials, seed 1. Memory holds 3 of 7 at once, so they take turns.")
+    assert second.words == "Round 1, the next 2, beside the fastest so far: 9 trials."
+    assert (set(second.servers), second.next) == ({"other", "near", "best"}, ["third", "last"])
+    found = machine.outcome()
+    assert (found.server, found.left) == ("best", ("best",))
+    # By those of them that were measured beside each other.
+    assert found.gone["slow"].startswith("slower than other for sure")
+    assert found.gone["last"].startswith("slower than best for sure")
+
+
+def test_those_that_have_left_need_not_be_up() -> None:
+    machine = Machine(speed=SPEEDS, scatter=0.01)
+    first, *later = machine.measure()
+    assert (set(first.servers), set(first.gone)) == (set(SPEEDS), set())
+    assert set(later[0].gone) == {"slow", "half", "other", "third", "last"}
+    assert set(later[0].servers) == {"near", "best"}
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9, 10, 13, 18, 22, 28])
+def test_a_race_in_turns_that_is_interrupted_goes_on_and_leaves_nobody_out(stop: int) -> None:
+    machine = Machine(speed=SPEEDS, holds=3, stops_after=stop)
+    with pytest.raises(Stopped):
+        machine.measure()
+    machine.outcome()
+    machine.stops_after = None
+    machine.measure()
+
+    assert machine.outcome().server == "best"
+    assert all(blocks_of(machine, name) >= plan.RACE_BLOCKS[0] for name in SPEEDS)
+    assert len(set(machine.carried_out)) == len(machine.carried_out), "nothing twice"
+    assert all(len(each) <= 3 for each in heats(machine))
+
+
+def test_who_was_measured_in_more_blocks_for_others_sake_is_not_known_better() -> None:
+    alike = {f"twin-{at}": 100.0 for at in range(7)}
+    machine = Machine(speed=alike, holds=3, scatter=0.05, budget_s=27.0)
+    machine.measure()
+
+    assert {
+        race.blocks_of([each for each in machine.observations() if each.cell.server == name]) for name in alike
+    } == {3}
+    assert len(machine.outcome().left) == 7
+
+
+def test_memory_that_is_gone_by_then_ends_the_race_in_a_line() -> None:
+    machine = Machine(speed=SPEEDS, holds=1)
+    with pytest.raises(
+        HostError, match=r"^memory no longer holds slow beside another configuration; free memory, and go"
+    ):
+        machine.measure()
+
+
+def test_the_time_is_not_for_one_that_others_disturb_whenever_it_is_measured() -> None:
+    machine = Machine(speed={"spoilt": 150.0, **SPEEDS}, scatter=0.01, beside_for="spoilt", budget_s=60.0)
+    machine.measure()
+
+    assert blocks_of(machine, "spoilt") < blocks_of(machine, "best")
+    assert machine.outcome().server == "best"

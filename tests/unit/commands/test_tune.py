@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from tests.unit.said import refusal, table
-from wsgilab import commands, testing
+from wsgilab import commands
 from wsgilab.commands.front import seconds
 from wsgilab.commands.tune import planned
 from wsgilab.experiment import catalogue
 from wsgilab.model import Experiment, Server, Tune
-from wsgilab.model.errors import HostError, LabError
+from wsgilab.model.errors import LabError
 from wsgilab.run.options import RunOptions
-from wsgilab.run.startup import check_memory
 from wsgilab.run.workspace import PROJECT, Workspace
 
 SERVERS = catalogue.parse((PROJECT / "compose" / "servers.yaml").read_text(), "servers.yaml")
@@ -78,24 +77,6 @@ def test_a_space_of_ones_own_has_the_rule_of_thumb_too(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said_in_a_line(options: str, said: str) -> None:
     assert said in refusal(LabError, plan, **eval(options))
-
-
-def test_memory_that_holds_too_few_says_how_many_and_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The fake has 50 MB, beside which 250 MB are free.
-    monkeypatch.setattr("wsgilab.run.startup.available_bytes", lambda: 250_000_000)
-    servers = [testing.server(f"server-{at}", processes=4) for at in range(12)]
-    message = refusal(
-        HostError,
-        check_memory,
-        {1: servers},
-        testing.application(),
-        testing.FakeTarget(server=testing.server("server-0", processes=1)),
-        confined=False,
-    )
-    assert (
-        "enough for 6 of them; measure fewer: invoke lab.run has --servers for it, and invoke lab.tune --most 6"
-        in message
-    )
 
 
 def test_minutes_have_their_letter_too() -> None:

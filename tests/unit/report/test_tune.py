@@ -207,3 +207,16 @@ def test_a_configuration_file_and_words_of_the_users_own_are_part_of_it() -> Non
     assert found.command == "gunicorn --bind=0.0.0.0:8000 --keep-alive=5 --preload --workers=2 app:app"
     assert dict(found.files)["gunicorn.conf.py"].startswith("timeout = 90  # $5\nbind = ")
     assert "preload_app = True" in dict(found.files)["gunicorn.conf.py"]
+
+
+def test_what_was_left_out_before_the_race_is_named_with_its_reason() -> None:
+    made = Machine(speed=NAMES)
+    made.measure()
+    why = (
+        "too few slots for requests of 50.0 ms, by the queueing model, where gunicorn-gevent may have 630 requests/s: "
+    )
+    out = {"gunicorn-sync-1": f"{why}20.0 requests/s", "gunicorn-sync-2": f"{why}40.0 requests/s"}
+    comparison = compare(replace(made.run, left_out=out), made.observations())
+
+    assert said(comparison)["Left out"] == [f"{why}gunicorn-sync-1 20.0 requests/s; gunicorn-sync-2 40.0 requests/s"]
+    assert "gunicorn-sync-2 40.0 requests/s" in comparison_md(comparison)["comparison.md"].decode()

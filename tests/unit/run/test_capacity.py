@@ -4,13 +4,17 @@ import math
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from benchmarks.capacity import rate_that_keeps, theory, waits, waits_at_most
 from tests.unit.queues import Machine, Queue, Stopped, rates, sought
 from wsgilab import testing
+from wsgilab.analysis.ab import runs
 from wsgilab.analysis.compare import compare
-from wsgilab.model import CapacityOutcome, ServerCapacity
+from wsgilab.model import CapacityOutcome, RunsComparison, ServerCapacity
 from wsgilab.report import capacity as words
+from wsgilab.report.ab import words as words_of_two
+from wsgilab.report.ab.yaml import runs_yaml
 
 ONE, EIGHT = Queue(slots=1, held_s=0.02), Queue(slots=8, held_s=0.05)
 LIMIT_S = 0.2
@@ -150,7 +154,7 @@ def test_a_server_whose_users_are_too_few_is_looked_for_above_its_closed_loop() 
 def test_a_closed_loop_that_shows_too_much_leads_to_the_capacity_all_the_same() -> None:
     """Where the first rate overloads a server, requests take longer inside it than the limit, but not by themselves."""
     eager = replace(EIGHT, boasts=2.0, computes=True)
-    found = of(outcome(sought({"eager": eager}, budget_s=250)), "eager")
+    found = of(outcome(sought({"eager": eager}, budget_s=250, seed=2)), "eager")
 
     assert found.status == "found"
     assert found.rps is not None
@@ -225,3 +229,51 @@ def test_windows_that_others_disturbed_count_only_where_there_is_no_other_and_th
     assert [each.broken for each in every.servers] == [True, True]
     assert every.ratios == ()
     assert every.groups[0].best == ()
+
+
+# --- two runs
+
+
+def against(a: Machine, b: Machine) -> RunsComparison:
+    for each in (a, b):
+        each.measure()
+    return runs(a.run, a.observations(), b.run, b.observations())
+
+
+def test_two_runs_are_compared_by_capacity_with_a_verdict_for_each_server() -> None:
+    before = {"same": EIGHT, "slower": EIGHT, "slow": replace(EIGHT, held_s=0.3)}
+    after = {**before, "slower": replace(EIGHT, held_s=0.06)}
+    found = against(sought(before, budget_s=240, seed=1), sought(after, budget_s=240, seed=2))
+
+    assert {each.cell.server: each.verdict for each in found.capacities} == {
+        "same": "undecided",
+        "slower": "less",
+        "slow": "undecided",
+    }
+    by_server = {each.cell.server: each for each in found.capacities}
+    ratio = by_server["slower"].ratio
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.low <= 0.78 <= ratio.high
+    assert by_server["slow"].refused == "in A, it keeps the limit at no rate that was tried"
+    notes = list(words_of_two.notes(found))
+    slower = next(
+        each for each in notes if each.startswith("Capacity of slower (sleep 50 ms, 1 core, connection: close): ")
+    )
+    assert slower.endswith(": less.")
+    assert any(
+        each.endswith("none in A, none in B; not compared: in A, it keeps the limit at no rate that was tried.")
+        for each in notes
+    )
+    document = yaml.safe_load(runs_yaml(found)["against.yaml"])
+    assert [each["verdict"] for each in document["capacities"]] == ["undecided", "less", "undecided"]
+
+
+def test_capacities_under_other_limits_and_of_runs_that_do_not_look_for_it_are_not_compared() -> None:
+    one = sought({"eight": EIGHT}, budget_s=60)
+    found = against(one, sought({"eight": EIGHT}, budget_s=60, p95_ms=150))
+    assert [each.refused for each in found.capacities] == ["its limits or arrivals are others in A and in B"]
+    plain = testing.run(testing.experiment(testing.cell("eight")), *one.run.servers.values())
+    closed = [each for each in one.observations() if each.block == 0]
+    assert runs(one.run, one.observations(), plain, closed).capacities == ()

@@ -99,8 +99,8 @@ def test_a_server_that_ends_of_what_was_done_to_it_was_measured_all_the_same() -
 def test_a_server_that_does_not_come_up_after_it_is_started_again_before_its_next_trial() -> None:
     @dataclass(slots=True, kw_only=True)
     class Stubborn(FakeTarget):
-        def restart(self) -> None:
-            self.restarts += 1
+        def restart(self, on: frozenset[int] | None = None) -> None:
+            self.restarts, self.on = self.restarts + 1, on
             if self.restarts == 1:
                 self.died = "ended with exit code 1"
                 raise TargetError("one did not start: ended with exit code 1")
@@ -200,7 +200,8 @@ def test_memory_is_read_before_the_first_trial_after_a_start_and_after_each_tria
     class Growing(FakeTarget):
         read: list[int] = field(default_factory=list)
 
-        def restart(self) -> None:
+        def restart(self, on: frozenset[int] | None = None) -> None:
+            self.on = on
             self.read.clear()
 
         def memory(self) -> Memory:

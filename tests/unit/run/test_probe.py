@@ -7,10 +7,11 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.experiment import versions
-from wsgilab.model import Run, Server, TrialReport, TrialSpec
+from wsgilab.model import Run, Server, TrialReport, TrialSpec, Tune
 from wsgilab.model.errors import TargetError
 from wsgilab.run import probe
 from wsgilab.run.lane import Lane
+from wsgilab.run.room import Room
 from wsgilab.run.startup import Started
 from wsgilab.system.cpus import Layout
 
@@ -235,17 +236,71 @@ def test_the_windows_of_a_race_hold_several_answers_of_a_server_of_one_slot() ->
     run, lane, swarm = made(taking(200.0), "orders")
     said: list[str] = []
 
-    found = probe.with_window(run, lane, said.append)
+    found = probe.of_race(run, lane, said.append, is_bounded=False)
 
     assert (len(swarm.specs), found.experiment.window_s) == (1, 0.9)
     assert replace(found, experiment=replace(found.experiment, window_s=run.experiment.window_s)) == run
     assert said == ["Probe: orders takes 200 ms, of which 1.00 ms of CPU time. Windows of 0.9 s."]
     run, lane, _ = made(taking(1.0), "shop")
-    assert probe.with_window(run, lane, said.append).experiment.window_s == 0.5, "at least"
+    assert probe.of_race(run, lane, said.append, is_bounded=False).experiment.window_s == 0.5, "at least"
 
 
 def test_a_race_of_one_is_refused() -> None:
     run, lane, swarm = made(taking(200.0), "orders", servers={"eight": SERVERS["eight"]})
     with pytest.raises(TargetError, match="only eight starts, and a race needs two; see above why"):
-        probe.with_window(run, lane, print)
+        probe.of_race(run, lane, print, is_bounded=False)
     assert not swarm.specs
+
+
+def test_a_race_is_without_those_that_cannot_be_among_the_best_by_what_a_request_takes() -> None:
+    run, lane, swarm = made(taking(100.0), "orders", servers=SLOW)
+    said: list[str] = []
+
+    found = probe.of_race(run, lane, said.append, is_bounded=True)
+
+    assert set(found.servers) == {cell.server for cell in found.experiment.cells}
+    assert set(found.servers) == {"eight", "many", "more"}, "the reference stays"
+    assert found.left_out.keys() == run.servers.keys() - found.servers.keys()
+    assert all(why.startswith("too few slots for requests of 100 ms, by the") for why in found.left_out.values())
+    assert said[1].startswith(
+        f"Left out: {len(found.left_out)} of {len(run.servers)} configurations, which by the queueing"
+    )
+    assert len(swarm.specs) == 1
+
+
+def test_a_race_is_without_those_that_are_too_large_before_their_first_request() -> None:
+    run, lane, _ = made(taking(100.0), "orders", servers=SLOW)
+    run = replace(run, experiment=replace(run.experiment, tune=Tune(memory_mb=60.0)))
+    (fleet,) = lane.started.fleets.values()
+    large = "many"
+    for name in (large, run.experiment.reference):
+        fake = fleet[name]
+        assert isinstance(fake, testing.FakeTarget)
+        fake.resident_bytes = 80_000_000
+    lane = replace(lane, room=Room(None))
+
+    found = probe.of_race(run, lane, print, is_bounded=False)
+
+    assert found.left_out == {large: "takes more than 60 MB before its first request: 80.0 MB"}
+    assert run.experiment.reference in found.servers
+    # Where nobody is left to race with, the race itself says that the limit cannot be kept.
+    for fake in fleet.values():
+        assert isinstance(fake, testing.FakeTarget)
+        fake.resident_bytes = 80_000_000
+    assert probe.of_race(run, replace(lane, room=Room(None)), print, is_bounded=False).left_out == {}
+
+
+def test_of_the_labs_own_requests_of_several_kinds_their_mean_counts_and_windows_stay() -> None:
+    def mixed(_: TrialSpec) -> TrialReport:
+        return testing.trial_report(service_ms=0.2, completed=50, parts=testing.latency_parts(service=100.0))
+
+    _, lane, swarm = made(mixed, "orders", servers=SLOW)
+    cells = [testing.cell(name, workload="mixed") for name in SLOW]
+    run = testing.run(testing.experiment(*cells, reference="eight"), *SLOW.values())
+
+    found = probe.of_race(run, lane, print, is_bounded=True)
+
+    assert set(found.servers) == {"eight", "many", "more"}
+    assert found.experiment.window_s == run.experiment.window_s
+    assert [spec.locustfile for spec in swarm.specs] == ["mixed"]
+    assert probe.of_race(run, lane, print, is_bounded=False) is run

@@ -369,7 +369,7 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     made.left_out = [{"gunicorn-sync-1", "gunicorn-gevent"}]
 
     comparison = made.run()
-    assert made.given == (own, {})
+    assert made.given == (own, {}, None)
     assert {each.cell.server for each in comparison.cells} == {"gunicorn-sync-4"}
     assert "The reference gunicorn-sync-1 is left out; the others are compared with gunicorn-sync-4." in made.lines
     stored = Store(made.folder).run()
@@ -380,7 +380,7 @@ def test_of_an_own_application_source_and_locks_are_kept_and_who_does_not_go_wit
     assert (made.folder / "locks" / "gunicorn.txt").read_text() == "flask==3.0.3\n"
 
     made.run(resume="latest")
-    assert made.given == (own, made.runtime.locks)
+    assert made.given == (own, made.runtime.locks, None)
     (tmp_path / "shop" / "app.py").write_text("app = 1\n")
     with pytest.raises(StoreError, match=r"your application: app\.py and 1 more changed since it began"):
         made.run(resume="latest")
@@ -403,7 +403,7 @@ def test_two_versions_of_an_own_application_are_measured_side_by_side_and_compar
     made.runtime.locks = {"gunicorn": "flask==3.1\n", "gunicorn-against": "flask==3.0\n"}
 
     comparison = made.run()
-    located, _ = made.given
+    located, *_ = made.given
     assert isinstance(located, Application)
     assert located.against is not None
     there = made.workspace.state / "revision"

@@ -15,8 +15,9 @@ from wsgilab.model import ApplicationSettings, Backend, Server
 from wsgilab.model.application import Application, Version
 from wsgilab.model.errors import HostError, TargetError
 from wsgilab.run import startup
+from wsgilab.run.room import Room
 from wsgilab.run.startup import Started
-from wsgilab.runtime.protocol import AfterFirst, Backends, Fleet, Target
+from wsgilab.runtime.protocol import Backends, BeforeMore, Fleet, Target
 from wsgilab.system import cpus
 from wsgilab.system.cpus import Layout
 from wsgilab.testing import FakeTarget
@@ -155,13 +156,13 @@ class Recording:
         servers: Collection[Server],
         cores: frozenset[int],
         _leave_out: object = None,
-        after_first: AfterFirst | None = None,
+        before_more: BeforeMore | None = None,
     ) -> Iterator[Fleet]:
         with testing.fake_fleet(servers, cores) as up:
-            if after_first is not None:
+            if before_more is not None:
                 first = next(iter(up.values()))
                 self.seen.append(f"{first.name} up")
-                after_first(first)
+                before_more([first], list(servers)[1:])
             self.seen.append(f"fleet up on {cpus.spell(cores)}" if len(servers) < 2 else f"{len(servers)} servers up")
             yield up
         self.seen.append("fleet down")
@@ -172,7 +173,7 @@ class Choosy(Recording):
 
     @contextmanager
     def start(
-        self, servers: Collection[Server], cores: frozenset[int], leave_out: Any = None, _after_first: Any = None
+        self, servers: Collection[Server], cores: frozenset[int], leave_out: Any = None, _before_more: Any = None
     ) -> Iterator[Fleet]:
         names = {each.name for each in servers}
         if cores == LAYOUT.servers[1]:
@@ -189,6 +190,15 @@ def test_who_does_not_get_ready_under_an_application_is_left_out_wherever_it_wou
         assert {count: set(fleet) for count, fleet in up.fleets.items()} == {1: {"one"}, 2: {"one"}}
         assert up.names == {"one"}
     assert said[1:] == ["Left out: two did not answer", "  | 1", "  | 2", "  | last"]
+
+
+def test_of_a_race_of_the_labs_own_those_that_do_not_start_are_left_out_too_with_the_reason() -> None:
+    said, room = list[str](), Room(None)
+    servers = [testing.server("one"), testing.server("two")]
+    with startup.started(Choosy(), LAYOUT, {1: servers}, [], said.append, room=room) as up:  # type: ignore[arg-type]
+        assert up.names == {"one"}
+    assert said[1] == "Left out: two did not answer"
+    assert room.left_out == {"two": "does not start"}
 
 
 def test_backends_come_before_the_fleets_and_go_after_them() -> None:
@@ -322,6 +332,14 @@ def test_memory_that_does_not_suffice_for_all_servers_is_told(
     assert runtime.seen[-1] == "one up", "and no other"
 
 
+def test_memory_that_holds_too_few_says_how_many_and_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The fake has 50 MB, beside which 250 MB are free.
+    monkeypatch.setattr(startup, "available_bytes", lambda: 250_000_000)
+    servers = [testing.server(f"server-{at}", processes=4) for at in range(12)]
+    with pytest.raises(HostError, match=r"enough for 6 of them; measure fewer, with --servers$"):
+        startup.check_memory({1: servers}, OWN, FakeTarget(server=testing.server("server-0")), confined=False)
+
+
 def test_of_another_machine_nobody_knows_what_memory_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Recording()
     monkeypatch.setattr(Recording, "is_here", lambda _: False)
@@ -347,7 +365,7 @@ class Lacking(Recording):
         servers: Collection[Server],
         cpus: frozenset[int],
         leave_out: Any = None,
-        after_first: AfterFirst | None = None,  # noqa: ARG002 - it is for memory
+        before_more: BeforeMore | None = None,  # noqa: ARG002 - it is for memory
     ) -> Iterator[Fleet]:
         for name in self.out:
             leave_out(name, TargetError(f"{name} did not start: no module named shop", detail="its last line"))

@@ -684,7 +684,7 @@ class Stubborn(FakeTarget):
 
     asked: int = 0
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:  # noqa: ARG002 - it does not start
         self.asked += 1
         raise TargetError("one did not start: ended with exit code 1; see its last lines below", detail="KeyError: 'x'")
 
@@ -753,7 +753,7 @@ def test_a_backend_that_has_died_is_started_again_for_what_waits_for_it_and_serv
 class Gone(FakeBackend):
     """A backend that cannot be started again."""
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:  # noqa: ARG002 - it does not start
         raise TargetError("postgres cannot be started again: it was removed")
 
 

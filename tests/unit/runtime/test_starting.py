@@ -15,7 +15,7 @@ from wsgilab.model import Server
 from wsgilab.model.errors import TargetError
 from wsgilab.runtime import starting
 from wsgilab.runtime.processes import RunningProcess
-from wsgilab.runtime.protocol import Running
+from wsgilab.runtime.protocol import Target
 from wsgilab.runtime.starting import START_S, TOLD, Address, Starting, bring_up, listeners, wait_until_ready
 from wsgilab.system import process
 from wsgilab.system.process import Child
@@ -221,8 +221,10 @@ class Begun:
         self.seen.append(" ".join(each.name for each in servers))
         return [self._fakes[each.name] for each in servers]
 
-    def looked_at(self, first: Running) -> None:
-        self.seen.append(f"{first.name}?")
+    def looked_at(self, up: Sequence[Target], rest: Sequence[Server]) -> int:
+        if len(up) == 1:
+            self.seen.append(f"{up[0].name}?")
+        return len(rest)
 
     def up(self, out: dict[str, TargetError]) -> Sequence[str]:
         servers = [each.server for each in self._fakes.values()]
@@ -243,6 +245,22 @@ def test_of_many_servers_some_are_started_at_a_time() -> None:
 
     assert begun.up({}) == [each.name for each in fakes]
     assert [len(each.split()) for each in begun.seen] == [1, 1, 16, 16, 1]
+
+
+def test_before_more_are_started_it_is_asked_how_many_and_may_end_some_or_want_none() -> None:
+    fakes = [Fake(server=server(f"server-{at}"), ready=lambda: True) for at in range(6)]
+    begun, asked = Begun(*fakes), list[tuple[int, int]]()
+
+    def two_at_a_time(up: Sequence[Target], rest: Sequence[Server]) -> int:
+        asked.append((len(up), len(rest)))
+        for each in up:
+            each.end()
+        return min(2, len(rest) - 1)
+
+    ready = bring_up([each.server for each in fakes], begun.begin, CPUS, 0.05, before_more=two_at_a_time)
+    assert begun.seen == ["server-0", "server-1 server-2", "server-3 server-4"]
+    assert ready == [f"server-{at}" for at in range(5)], "those that it has ended too, but none that was not started"
+    assert asked == [(1, 5), (3, 3), (5, 1)]
 
 
 def test_a_first_server_that_has_ended_is_left_out_and_the_next_takes_its_place(now_s: list[float]) -> None:
@@ -337,7 +355,7 @@ def test_processes_of_this_machine_are_found_to_listen(tmp_path: Path, monkeypat
     )
     cpus = frozenset(os.sched_getaffinity(0))
 
-    def spawn() -> Child:
+    def spawn(cpus: frozenset[int]) -> Child:
         log = tmp_path / "log"
         return process.spawn([sys.executable, "-c", script], cwd=tmp_path, env=os.environ, cpus=cpus, log=log)
 

@@ -54,7 +54,7 @@ class FakeChannel:
 class Unstartable(FakeTarget):
     """It never starts again."""
 
-    def restart(self) -> None:
+    def restart(self, on: frozenset[int] | None = None) -> None:  # noqa: ARG002 - it does not start
         self.log = "SyntaxError"
         raise TargetError("two did not start: ended with exit code 1", detail=self.log)
 
@@ -199,9 +199,9 @@ def test_while_a_server_is_started_again_the_file_and_the_web_ui_say_so(tmp_path
     seen: list[object] = []
 
     class Slow(FakeTarget):
-        def restart(self) -> None:
+        def restart(self, on: frozenset[int] | None = None) -> None:
             seen.append((made.failures["two"], made.ui.told("target")[-1]["restarting"]))
-            super().restart()
+            super().restart(on)
 
     made = Lab(tmp_path, two=Slow)
     made.step()

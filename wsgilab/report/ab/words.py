@@ -10,6 +10,7 @@ from wsgilab.experiment import plan
 from wsgilab.model import Cell, CellOfRuns, Interval, Limit, Metric, Run, RunsComparison, Weight, by_conditions
 from wsgilab.model.text import number, percent
 from wsgilab.report import tables
+from wsgilab.report.ab import capacities
 from wsgilab.report.machines import machine
 from wsgilab.report.tables import MISSING, Column, Table
 
@@ -96,6 +97,7 @@ def notes(comparison: RunsComparison) -> Iterable[str]:
     if heavy := [each.what for each in comparison.differences if each.weight != "told"]:
         more = f" and {len(heavy) - _NAMED} more" if len(heavy) > _NAMED else ""
         yield f"What differs and may matter: {', '.join(heavy[:_NAMED])}{more}."
+    yield from capacities.sentences(comparison)
     yield from _shift(comparison)
     yield (
         f"A ratio is B over A, the median over all pairs of a block of each. The intervals {_worth(comparison)} They "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typing_extensions import TypedDict  # typing's own tells pydantic too little before Python 3.12
 
-from wsgilab.model import SCHEMA, CellOfRuns, CommonShift, Difference, Run, RunsComparison, Versions
+from wsgilab.model import SCHEMA, CapacityOfRuns, CellOfRuns, CommonShift, Difference, Run, RunsComparison, Versions
 from wsgilab.model.rounding import Digits
 from wsgilab.report.yaml import Flat, Identity, NamedCell, dump, entry, named
 
@@ -62,6 +62,8 @@ class AgainstFile(TypedDict):
     """Null where nothing is concluded from any cell."""
     cells: tuple[Annotated[CellOfRuns, Flat(server_first=True)], ...]
     """Those that both have."""
+    capacities: tuple[Annotated[CapacityOfRuns, Flat(server_first=True)], ...]
+    """Of servers that both have, where both runs look for capacity; else empty."""
     only_in: OnlyIn
     """Those that one has."""
 
@@ -78,6 +80,7 @@ def runs_yaml(comparison: RunsComparison) -> Mapping[str, bytes]:
         "core_speed": comparison.core_speed,
         "all_together": comparison.shift,
         "cells": comparison.cells,
+        "capacities": comparison.capacities,
         "only_in": {"a": list(map(named, comparison.only_a)), "b": list(map(named, comparison.only_b))},
     }
     return {"against.yaml": dump(document, AgainstFile)}
