@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.browser import launched
 from tests.e2e.conftest import Cli, make_cli
@@ -114,7 +114,8 @@ def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(answer: Path,
 
     assert len(figures) >= 6
     for figure in figures:
-        charts = figure.locator("svg[role=img]").all()
+        # One that is drawn for another width is not in sight.
+        charts = figure.locator("svg[aria-label]:visible").all()
         assert charts
         for chart in charts:
             box = chart.bounding_box()
@@ -131,12 +132,41 @@ def test_every_chart_is_drawn_and_has_a_name_and_a_table_behind_it(answer: Path,
 def test_the_words_in_the_charts_can_be_read(answer: Path, browser: Browser, width: int) -> None:
     seen = Offline(browser, answer, width=width)
     heights = seen.page.evaluate(
-        """() => [...document.querySelectorAll('figure svg text')].filter(text => text.textContent.trim()).map(
+        """() => [...document.querySelectorAll('figure svg text')].filter(text => text.getCTM() && text.textContent.trim()).map(
             text => parseFloat(getComputedStyle(text).fontSize) * text.getCTM().a)"""
     )
 
     assert len(heights) > 100
     assert min(heights) >= SMALLEST_TEXT_PX
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_point_says_its_figures_while_the_pointer_or_the_focus_is_on_it(
+    answer: Path, browser: Browser, width: int
+) -> None:
+    seen = Offline(browser, answer, width=width)
+    first = seen.page.locator("#answer .says:visible").first
+    said = first.locator(".tip")
+
+    expect(said).to_be_hidden()
+    seen.page.keyboard.press("Tab")
+    expect(said).to_be_visible()
+    seen.page.keyboard.press("Tab")
+    expect(said).to_be_hidden()
+    first.locator(".hit").hover()
+    expect(said).to_be_visible()
+    assert "in flight: 32 at most" in str(said.text_content())
+    seen.assert_fits(width)
+
+
+def test_a_servers_name_leads_to_its_place_which_opens(answer: Path, browser: Browser) -> None:
+    seen = Offline(browser, answer, width=1280)
+    place = seen.page.locator("[id^=server-]", has_text="gunicorn --bind").first
+
+    expect(place).to_be_hidden()
+    seen.page.locator(f"table:visible a[href='#{place.get_attribute('id')}']").first.click()
+    expect(place).to_be_visible()
+    expect(place.get_by_text("What to try next")).to_be_visible()
 
 
 def test_the_report_is_made_from_stored_results_alone_and_the_same_to_the_byte(reported: Cli) -> None:

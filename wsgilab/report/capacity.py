@@ -27,10 +27,16 @@ def sentences(comparison: Comparison) -> Sequence[str]:
         return ()
     return (
         _definition(found),
-        *(_most(comparison, found, group) for group in found.groups),
+        *most(comparison),
         *(sentence for each in found.servers for sentence in _of_server(comparison, found, each)),
         f"Trials took {found.used_s:.0f} s of the budget of {found.budget_s:g} s.",
     )
+
+
+def most(comparison: Comparison) -> Sequence[str]:
+    """Who has most of it, a sentence for each of the conditions; empty where it was not looked for."""
+    found = comparison.capacity
+    return () if found is None else [_most(comparison, found, group) for group in found.groups]
 
 
 def _definition(found: CapacityOutcome) -> str:

@@ -3,7 +3,7 @@
 Everything is computed here or before; the template lays out. Whatever comes from a run passes `page`, which escapes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from wsgilab.model import Comparison, by_conditions
 from wsgilab.report import (
+    at_once,
     budget,
     capacity,
+    first_screen,
     machines,
     markdown,
     prediction,
@@ -20,14 +22,17 @@ from wsgilab.report import (
     reproduce,
     tables,
     tune,
-    versions,
 )
+from wsgilab.report.ab.ratios import ratios
 from wsgilab.report.charts import svg
-from wsgilab.report.charts.figure import Figure, Panel, Section, one_line, workloads
+from wsgilab.report.charts.figure import Section, workloads
 from wsgilab.report.charts.figures import figures
+from wsgilab.report.charts.parts import of_server
+from wsgilab.report.drawn import Drawn, Sheet, named, sheet
 from wsgilab.report.findings import Finding, findings, question, unless
 from wsgilab.report.legend import legend
 from wsgilab.report.page import page
+from wsgilab.report.servers import ServerPage, server_pages
 from wsgilab.report.tables import Column, Table
 
 PLOTS = "plots"
@@ -35,9 +40,6 @@ PLOTS = "plots"
 
 _BRIEF = ("rank", "server", "in flight", "requests/s", "x reference", "x cost", "bound by", "because")
 """Columns that are in sight; the others are behind a click."""
-
-_SENTENCE = 30
-"""From more characters on a column needs room to be folded in."""
 
 _WARNING_COLUMNS = (
     Column("server", 0, numeric=False),
@@ -48,31 +50,12 @@ _WARNING_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sheet:
-    """A table, which of its columns is the rows' heading, and what each column is: `number`, `words`, or `long` where it
-    holds sentences."""
-
-    table: Table
-    heading: int
-    kinds: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
-    """A figure with its drawings and its table."""
-
-    figure: Figure
-    drawings: tuple[Markup, ...]
-    sheet: _Sheet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _ReportGroup:
     """Servers under the same conditions: what is in sight, and everything."""
 
-    brief: _Sheet
-    whole: _Sheet
-    by_request: _Sheet | None
+    brief: Sheet
+    whole: Sheet
+    by_request: Sheet | None
     """Where users send several requests."""
 
 
@@ -84,33 +67,41 @@ class _Workload:
     title: str
     anchor: str
     """Where the page has it."""
-    shown: tuple[_Shown, ...]
+    shown: tuple[Drawn, ...]
     groups: tuple[_ReportGroup, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Server:
+    """Everything about one server."""
+
+    page: ServerPage
+    measured: Sheet
+    drawings: tuple[tuple[str, Markup], ...]
+    """The parts of its latency, and who ran when in it, each below its caption."""
 
 
 def report(comparison: Comparison) -> Mapping[str, bytes]:
     """The page and the charts' files; none for an interactive session, which compares nothing."""
     if not comparison.interleaved:
         return {}
-    drawn = [(figure, [svg.draw(panel) for panel in figure.panels]) for figure in figures(comparison)]
-    files = {f"{PLOTS}/{figure.name}.svg": svg.as_file(figure, panels) for figure, panels in drawn}
-    shown = [_shown(figure, panels) for figure, panels in drawn]
+    shown = [Drawn.of(figure) for figure in figures(comparison)]
+    files = {f"{PLOTS}/{each.figure.name}.svg": svg.as_file(each.figure, each.for_file) for each in shown}
     return {"report.html": _page(comparison, shown).encode(), **files}
 
 
-def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
-    def of(section: Section, workload: str = "") -> tuple[_Shown, ...]:
+def _page(comparison: Comparison, shown: Sequence[Drawn]) -> str:
+    def of(section: Section, workload: str = "") -> tuple[Drawn, ...]:
         return tuple(each for each in shown if (each.figure.section, each.figure.workload) == (section, workload))
 
     run = comparison.run
-    answer, effects = tables.answer(comparison), machines.effects(comparison)
-    predicted = prediction.predicted(comparison)
-    capacities = capacity.table(comparison)
+    effects, predicted = machines.effects(comparison), prediction.predicted(comparison)
+    capacities, tuned = capacity.table(comparison), tune.tuned(comparison)
     by_request = (tables.by_request(comparison, each) for each in by_conditions(comparison.cells))
     grouped = dict(
         zip(by_conditions(comparison.cells), map(_group, tables.groups(comparison), by_request), strict=True)
     )
-    named = list(workloads(comparison))
+    named_workloads = list(workloads(comparison))
     of_workloads = [
         _Workload(
             name=name,
@@ -119,7 +110,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
             shown=of("load", name),
             groups=tuple(group for (workload, *_), group in grouped.items() if workload == name),
         )
-        for number, name in enumerate(named, 1)
+        for number, name in enumerate(named_workloads, 1)
     ]
     parts = [
         ("balance", "Balance", of("balance")),
@@ -128,43 +119,57 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
         ("drift", "Drift", of("drift")),
     ]
     evident = {"advice": "Which server to run", **{name: title for name, title, drawn in parts if drawn}}
-    tuned = tune.tuned(comparison)
+    timelines = [each for name in named_workloads for each in of("timeline", name)]
+    servers = list(_servers(comparison, timelines))
+    verdicts = first_screen.verdicts(comparison)
+    more = len(verdicts) - first_screen.MOST_VERDICTS
     return page(
         "report.html",
         title=question(comparison),
+        first=first_screen.answer(comparison),
+        verdicts=verdicts[: first_screen.MOST_VERDICTS],
+        more_verdicts=f"Under other conditions: {more} more" if more > 0 else "",
         unless=unless(comparison),
+        drawing_style=Markup(svg.STYLE),  # noqa: S704 - ours
+        anchors={each.page.name: f"server-{number}" for number, each in enumerate(servers, 1)},
         run=run,
         trials=f"{comparison.measured} of {comparison.trials} trials measured",
         machine=machines.machine(run),
         windows=markdown.windows(comparison),
         statistics=markdown.statistics(comparison),
-        versions=versions.findings(comparison.versions) if comparison.versions else (),
+        versions=comparison.versions is not None,
         open=budget.open_questions(comparison),
         budget=budget.sentences(comparison)[1:],
         failed=comparison.failed,
         tuned=tuned,
         tuned_lines=[] if tuned is None else list(tune.lines(tuned)),
-        answer=None if answer is None else _sheet(answer),
-        answer_shown=of("answer"),
-        capacity=None if capacities is None else _sheet(capacities),
+        answer_shown=[*_of_versions(comparison), *of("answer")],
+        capacity=None if capacities is None else sheet(capacities),
         capacity_words=capacity.sentences(comparison),
         capacity_shown=of("capacity"),
         rule=recommendation.RULE,
         advice=recommendation.recommendations(comparison),
         findings=[(each.text, *_evidence(each, of_workloads, evident)) for each in findings(comparison)],
         workloads=of_workloads,
-        timelines=[each for name in named for each in of("timeline", name)],
-        predicted=None if predicted is None else _sheet(predicted),
+        timelines=timelines,
+        predicted=None if predicted is None else sheet(predicted),
         parts=parts,
-        machines=None if effects is None else _sheet(effects),
-        warnings=_sheet(_warnings(comparison)),
+        machines=None if effects is None else sheet(effects),
+        servers=servers,
+        warnings=sheet(_warnings(comparison)),
         place=reproduce.place(),
         command=reproduce.command(run),
         facts=list(reproduce.facts(run)),
-        servers=_sheet(reproduce.servers(run)),
-        stacks=_sheet(reproduce.stacks(run)),
+        server_rows=sheet(reproduce.servers(run)),
+        stacks=sheet(reproduce.stacks(run)),
         legend=list(legend(comparison)),
     )
+
+
+def _of_versions(comparison: Comparison) -> Iterable[Drawn]:
+    """The chart of two versions; none of a run of one."""
+    if comparison.versions is not None and (figure := ratios(comparison.versions)) is not None:
+        yield Drawn.of(figure)
 
 
 def _evidence(finding: Finding, workloads: Sequence[_Workload], parts: Mapping[str, str]) -> tuple[str, str]:
@@ -175,25 +180,25 @@ def _evidence(finding: Finding, workloads: Sequence[_Workload], parts: Mapping[s
     return ("load", "Throughput and latency") if of_workload is None else (of_workload.anchor, of_workload.title)
 
 
-def _shown(figure: Figure, drawn: Sequence[str]) -> _Shown:
-    drawings = tuple(_named(each, figure, panel) for each, panel in zip(drawn, figure.panels, strict=True))
-    return _Shown(figure=figure, drawings=drawings, sheet=_sheet(figure.table))
+def _servers(comparison: Comparison, timelines: Sequence[Drawn]) -> Iterable[_Server]:
+    """Each with the chart of its latency's parts, and a timeline of those that the page has: that of the answer, or the first."""
+    first = [each.cell.workload for each in at_once.primary(comparison)[:1]]
+    timelines = sorted(timelines, key=lambda each: each.figure.workload not in first)
+    for each in server_pages(comparison):
+        parts = of_server(comparison, each.name)
+        drawings = [] if parts is None else [_captioned(each.name, "Where the time of a request goes", svg.draw(parts))]
+        of_it = (
+            _captioned(each.name, shown.figure.title, drawn)
+            for shown in timelines
+            for panel, drawn in zip(shown.figure.panels, shown.narrow, strict=True)
+            if panel.server == each.name
+        )
+        drawings += list(of_it)[:1]
+        yield _Server(page=each, measured=sheet(each.measured), drawings=tuple(drawings))
 
 
-def _named(drawn: str, figure: Figure, panel: Panel) -> Markup:
-    """A drawing that says what it shows, to those who do not see it."""
-    label = one_line(f"{figure.title}. {', '.join(panel.title)}. The table below has its figures.")
-    # Vega has escaped what comes from the run, and here the label is.
-    return Markup(drawn).replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1)  # noqa: S704
-
-
-def _sheet(table: Table) -> _Sheet:
-    heading = next((index for index, column in enumerate(table.columns) if not column.numeric), 0)
-    kinds = tuple(
-        "number" if column.numeric else "long" if any(len(row[index]) > _SENTENCE for row in table.rows) else "words"
-        for index, column in enumerate(table.columns)
-    )
-    return _Sheet(table=table, heading=heading, kinds=kinds)
+def _captioned(server: str, caption: str, drawn: str) -> tuple[str, Markup]:
+    return caption, named(drawn, f"{server}: {caption}")
 
 
 def _group(table: Table, by_request: Table | None) -> _ReportGroup:
@@ -204,8 +209,8 @@ def _group(table: Table, by_request: Table | None) -> _ReportGroup:
         rows=tuple(tuple(compress(row, chosen)) for row in table.rows),
         notes=table.notes,
     )
-    of_requests = None if by_request is None else _sheet(by_request)
-    return _ReportGroup(brief=_sheet(brief), whole=_sheet(table), by_request=of_requests)
+    of_requests = None if by_request is None else sheet(by_request)
+    return _ReportGroup(brief=sheet(brief), whole=sheet(table), by_request=of_requests)
 
 
 def _warnings(comparison: Comparison) -> Table:

@@ -9,7 +9,18 @@ from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.experiment import plan
 from wsgilab.model import Comparison, Run, by_conditions
 from wsgilab.model.text import called, visible
-from wsgilab.report import budget, capacity, machines, prediction, reproduce, tables, tune, versions
+from wsgilab.report import (
+    at_once,
+    budget,
+    capacity,
+    first_screen,
+    machines,
+    prediction,
+    reproduce,
+    tables,
+    tune,
+    versions,
+)
 from wsgilab.report.charts.figure import Figure, Section, one_line
 from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.legend import legend
@@ -33,16 +44,15 @@ def comparison_md(comparison: Comparison, figures: Sequence[Figure] = ()) -> Map
 
 
 def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
-    yield from _head(comparison)
+    yield from _head(comparison, figures)
     if (capacities := capacity.table(comparison)) is not None:
         yield from titled(replace(capacities, notes=tuple(capacity.sentences(comparison))))
         yield from _images(figures, "capacity")
     if (words := tune.tuned(comparison)) is not None:
         yield from _tuned(words)
     yield from _found(comparison)
-    if (answer := tables.answer(comparison)) is not None:
+    if (answer := at_once.answer(comparison)) is not None:
         yield from titled(answer)
-        yield from _images(figures, "answer")
     if comparison.advice:
         yield from advice(comparison)
     before = ""
@@ -70,7 +80,7 @@ def _lines(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
         yield f"- **{term}**: {meaning}"
 
 
-def _head(comparison: Comparison) -> Iterable[str]:
+def _head(comparison: Comparison, figures: Sequence[Figure]) -> Iterable[str]:
     run = comparison.run
     extent = f"{run.experiment.name}: {_extent(comparison)}"
     yield f"# {escape(question(comparison) if comparison.interleaved else extent)}"
@@ -80,6 +90,11 @@ def _head(comparison: Comparison) -> Iterable[str]:
         yield ""
         yield "What follows is of the application as it is; [against.md](against.md) has the two versions beside each other."
         yield ""
+    elif comparison.interleaved:
+        for sentence in first_screen.answer(comparison):
+            yield escape(sentence)
+            yield ""
+    yield from _images(figures, "answer")
     first = f"{extent}. " if comparison.interleaved else ""
     yield escape(f"{first}Run {run.id}, runtime {run.runtime}, {windows(comparison)}. {machines.machine(run)}")
     yield ""

@@ -42,6 +42,8 @@ class Recommendation:
     verdict: str
     """`Run gunicorn-gevent, although ...`, `Any of these: a, b.`, `Undecided.` or `No server qualifies.`"""
     why: str
+    short: str
+    """The first of it: the figures that decided, or why nothing did."""
     costs: str
     """What the runner-up costs, and saves; empty without one."""
     changes: tuple[str, ...]
@@ -74,11 +76,14 @@ def recommendations(comparison: Comparison) -> Sequence[Recommendation]:
 
 def recommendation(comparison: Comparison, advice: Advice) -> Recommendation:
     """One advice of a comparison."""
+    results = _results(comparison, advice.group)
+    why = [_why_overall(advice)] if len(advice.workloads) > 1 else list(_why(advice, results))
     return Recommendation(
         advice=advice,
         title=_title(comparison, advice),
         verdict=_verdict(comparison.run, advice),
-        why=_why_overall(advice) if len(advice.workloads) > 1 else _why(advice, _results(comparison, advice.group)),
+        why=" ".join(why),
+        short=why[0],
         costs=_costs(advice),
         changes=tuple(_change(comparison, advice, each) for each in advice.changes),
     )
@@ -162,16 +167,16 @@ def instead(of: CostContrast) -> str:
 # --- why
 
 
-def _why(advice: Advice, results: Mapping[str, CellResult]) -> str:
-    """What decided, or why nothing did and what would."""
+def _why(advice: Advice, results: Mapping[str, CellResult]) -> Sequence[str]:
+    """What decided, or why nothing did and what would, in sentences."""
     if advice.reason == "nobody":
-        return "None of those measured may be advised."
+        return ["None of those measured may be advised."]
     if advice.reason == "limits":
-        return " ".join([f"None of those measured keeps to {advice.wish.limits}.", *_nearest(advice)])
+        return [f"None of those measured keeps to {advice.wish.limits}.", *_nearest(advice)]
     if advice.server is None:
         return _undecided(advice, results)
     sentences = [_decision(advice), *_state(results[advice.server])]
-    return " ".join([*sentences, *(_bound_elsewhere(advice, results) if advice.reason == "cheaper" else [])])
+    return [*sentences, *(_bound_elsewhere(advice, results) if advice.reason == "cheaper" else [])]
 
 
 def _nearest(advice: Advice) -> Iterable[str]:
@@ -205,12 +210,12 @@ def _state(result: CellResult) -> Iterable[str]:
         yield f"Beware: {'; '.join(each.text for each in result.warnings)}."
 
 
-def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
+def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> Sequence[str]:
     tied = names(advice.tied)
     if advice.reason == "incomparable":
-        return f"{tied} has {_speed(advice)}, and no other server's figures are to be relied on."
+        return [f"{tied} has {_speed(advice)}, and no other server's figures are to be relied on."]
     if advice.reason == "blocks":
-        return _few_blocks(advice)
+        return [_few_blocks(advice)]
     widest = advice.contrasts[0]
     alike = f"are the same within {100 * ALIKE:g} %" if advice.reason == "same" else "cannot be told apart"
     sentences = [f"{tied} {alike}: {widest.cell.server} has {beside(widest)}."]
@@ -219,7 +224,7 @@ def _undecided(advice: Advice, results: Mapping[str, CellResult]) -> str:
         if advice.reason == "scatter"
         else _alike(advice)
     )
-    return " ".join([*sentences, *_bound_elsewhere(advice, results)])
+    return [*sentences, *_bound_elsewhere(advice, results)]
 
 
 def _few_blocks(advice: Advice) -> str:

@@ -56,17 +56,6 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-ANSWER_COLUMNS = (
-    Column("rank", 1, interleaved=True),
-    Column("server", 0, numeric=False),
-    Column("what it is", 3, numeric=False),
-    Column("slots", 0),
-    Column("peak in flight", 0),
-    Column("mean", 1),
-    Column("processes", 2),
-    Column("requests/s", 0),
-    Column("bound by", 0, numeric=False),
-)
 GROUP_COLUMNS = (
     Column("rank", 2, interleaved=True),
     Column("server", 0, numeric=False),
@@ -127,57 +116,8 @@ PARTS_COLUMNS = (
 )
 
 
-def answer(comparison: Comparison) -> Table | None:
-    """The answer to the lab's question: the slots that each server declares, and the requests in flight measured, the fastest first.
-
-    Under the conditions that show it best: waiting requests and the most users. None where no request waits; of a user's own
-    application the first request is taken for one that does.
-    """
-    chosen = waiting(comparison)
-    seen = any(each.figures is not None and each.figures.peak is not None for each in chosen)
-    if not chosen or not (seen or chosen[0].cell.cores):
-        return None
-    servers = comparison.run.servers
-    shown = [comparison.interleaved or not column.interleaved for column in ANSWER_COLUMNS]
-    rows = []
-    for result in chosen:
-        figures = result.figures
-        measured = (MISSING,) * 5
-        if figures is not None:
-            mean, rps = _median(figures.mean_in_flight, "{:.1f}"), number(figures.throughput_rps.median)
-            peak, processes = optional(figures.peak, "{}"), optional(figures.processes, "{}")
-            measured = (peak, mean, processes, rps, figures.bound_by)
-        name = result.cell.server
-        declared = slots(result.slots) if result.cell.cores else MISSING
-        row = (rank(result), name, servers[name].summary, declared, *measured)
-        rows.append(tuple(compress(row, shown)))
-    return Table(
-        title=f"How many requests at once? ({describe(comparison, chosen[0].cell)})",
-        columns=tuple(compress(ANSWER_COLUMNS, shown)),
-        rows=tuple(rows),
-    )
-
-
-def waiting(comparison: Comparison) -> Sequence[CellResult]:
-    """The cells of `answer`, by rank: of `sleep` or, with a user's own application, of its first request; empty where there are
-    none."""
-    application = comparison.run.experiment.application
-    measured = {result.cell.workload for result in comparison.cells}
-    own = () if application is None else (*application.requests, *application.locust_files)
-    asked = "sleep" if application is None else next((name for name in own if name in measured), "")
-    sleeping = [result for result in comparison.cells if result.cell.workload == asked]
-    best = min(
-        (result.cell for result in sleeping),
-        key=lambda cell: (cell.connection, cell.cores, -(cell.users or 0)),
-        default=None,
-    )
-    return sorted(
-        (result for result in sleeping if best is not None and result.cell.conditions == best.conditions), key=_place
-    )
-
-
-def _place(result: CellResult) -> tuple[bool, int, float]:
-    """Sorts by rank. Of servers that cannot be told apart the faster comes first; what has no rank comes last."""
+def by_rank(result: CellResult) -> tuple[bool, int, float]:
+    """The key that sorts by rank. Of servers that cannot be told apart the faster comes first; what has no rank comes last."""
     if result.rank is None or result.figures is None:
         return True, 0, 0.0
     # At a fixed rate all that keep up are as fast.
@@ -196,7 +136,7 @@ def largest(comparison: Comparison) -> Table | None:
     most: Sequence[CellResult] = max(by_conditions(comparison.cells).values(), key=len, default=())
     if not most:
         return None
-    found = _group(comparison, sorted(most, key=_place))
+    found = _group(comparison, sorted(most, key=by_rank))
     columns = (replace(column, rank=0) if column.heading == "rank" else column for column in found.columns)
     return replace(found, columns=tuple(columns))
 
@@ -212,8 +152,8 @@ def _group(comparison: Comparison, results: Sequence[CellResult]) -> Table:
     )
 
 
-def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
-    """What the mean latency of each cell consists of, of one workload or of all. None where that was not measured."""
+def parts(comparison: Comparison, workload: str | None = None, server: str | None = None) -> Table | None:
+    """What the mean latency of each cell consists of, of one workload, of one server or of all. None where that was not measured."""
     found = [
         (result.cell, result.figures.parts)
         for result in comparison.cells
@@ -227,7 +167,7 @@ def parts(comparison: Comparison, workload: str | None = None) -> Table | None:
             number(of.latency_mean),
         )
         for cell, of in found
-        if workload in (None, cell.workload)
+        if workload in (None, cell.workload) and server in (None, cell.server)
     ]
     if not rows:
         return None
@@ -243,7 +183,7 @@ def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
             name,
             number(each.throughput_rps.median),
             *(
-                _median(each_ms, "{:.1f}")
+                median(each_ms, "{:.1f}")
                 for each_ms in (each.latency_mean_ms, each.latency_p50_ms, each.latency_p95_ms)
             ),
         )
@@ -254,6 +194,40 @@ def by_request(comparison: Comparison, conditions: Conditions) -> Table | None:
     if len({name for _, name, *_ in rows}) <= 1:
         return None
     return Table(title=f"{describe(comparison, results[0].cell)}: by request", columns=REQUEST_COLUMNS, rows=rows)
+
+
+_OF_SERVER = (
+    "rank",
+    "in flight",
+    "requests/s",
+    "interval",
+    "x reference",
+    "x cost",
+    "p50 ms",
+    "p99 ms",
+    "CPU ms",
+    "MB",
+    "bound by",
+)
+"""The columns of GROUP_COLUMNS that one server's table has."""
+
+
+def of_server(comparison: Comparison, server: str) -> Table:
+    """What was measured of one server, under each of the conditions."""
+    pairs = {pair.cell: pair for pair in comparison.pairs}
+    chosen = [
+        is_shown and column.heading in _OF_SERVER
+        for is_shown, column in zip(_shown(comparison), GROUP_COLUMNS, strict=True)
+    ]
+    return Table(
+        title=f"{server}: what was measured",
+        columns=(Column("conditions", 0, numeric=False), *compress(GROUP_COLUMNS, chosen)),
+        rows=tuple(
+            (describe(comparison, each.cell), *compress(_row(each, pairs.get(each.cell)), chosen))
+            for each in comparison.cells
+            if each.cell.server == server
+        ),
+    )
 
 
 def group_columns(comparison: Comparison) -> Sequence[Column]:
@@ -352,25 +326,25 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
         MISSING if figures.round_trip_ms is None else number(figures.round_trip_ms.median),
-        _median(figures.server_cpu, "{:.0%}"),
-        _median(figures.cpu_ms_per_request, "{:.2f}"),
+        median(figures.server_cpu, "{:.0%}"),
+        median(figures.cpu_ms_per_request, "{:.2f}"),
         optional(figures.resident_mb, "{:.0f}"),
         _grown(figures.memory_start_pss_mb, figures.memory_pss_mb),
         _grown(figures.memory_start_private_mb, figures.memory_private_mb),
         optional(figures.os_threads, "{}"),
         str(figures.failures) if acted else MISSING,
-        _median(figures.longest_gap_ms, "{:.0f}") if acted or is_replaced else MISSING,
-        _median(figures.lost_capacity, "{:.0%}"),
-        _median(figures.throttled_share, "{:.0%}"),
+        median(figures.longest_gap_ms, "{:.0f}") if acted or is_replaced else MISSING,
+        median(figures.lost_capacity, "{:.0%}"),
+        median(figures.throttled_share, "{:.0%}"),
         f"{figures.generator_cpu.median:.0%}",
-        _median(figures.backend_cpu, "{:.0%}"),
+        median(figures.backend_cpu, "{:.0%}"),
         optional(figures.reset or None, "{}"),
         optional(figures.abandoned, "{}"),
-        _median(figures.wasted_work, "{:.0%}"),
-        _median(figures.first_event_ms, "{:.1f}"),
-        _median(figures.event_gap_ms, "{:.1f}"),
+        median(figures.wasted_work, "{:.0%}"),
+        median(figures.first_event_ms, "{:.1f}"),
+        median(figures.event_gap_ms, "{:.1f}"),
         optional(figures.idle_closed, "{}"),
-        _median(figures.idle_held_s, "{:.2g}"),
+        median(figures.idle_held_s, "{:.2g}"),
         figures.bound_by,
         figures.because,
     )
@@ -413,7 +387,8 @@ def ends(interval: Interval, spelt: Callable[[float], str]) -> str:
     return f"{spelt(interval.low)} to {spelt(interval.high)}"
 
 
-def _median(interval: Interval | None, form: str) -> str:
+def median(interval: Interval | None, form: str) -> str:
+    """The median as `form` spells it; a dash where there is none."""
     return MISSING if interval is None else form.format(interval.median)
 
 
@@ -466,4 +441,5 @@ def slots(count: int | None) -> str:
 
 
 def optional(value: float | None, form: str) -> str:
+    """A value as `form` spells it; a dash where there is none."""
     return MISSING if value is None else form.format(value)

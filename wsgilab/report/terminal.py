@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wsgilab.model import CellWarning, ClaimResult, ClaimVerdict, Comparison, WarningKind, by_conditions
 from wsgilab.model.text import counted, visible
-from wsgilab.report import budget, capacity, claims, machines, prediction, tables, tune
+from wsgilab.report import at_once, budget, capacity, claims, machines, prediction, tables, tune
 from wsgilab.report.findings import findings, question, unless
 from wsgilab.report.recommendation import NOTHING, RULE, recommendations
 from wsgilab.report.tune import Tuned
@@ -31,7 +31,7 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
     if comparison.capacity is not None:
         return _capacity(comparison, width)
     parts: list[RenderableType] = [text(question(comparison), "bold"), Text()]
-    if (table := tables.answer(comparison) or tables.largest(comparison)) is not None:
+    if (table := at_once.answer(comparison) or tables.largest(comparison)) is not None:
         parts += [titled(table, width), Text()]
     return Group(*parts, *_conclusion(comparison, budget.open_questions(comparison)))
 
@@ -48,7 +48,7 @@ def every_table(comparison: Comparison, width: int) -> RenderableType:
     """The answer, then for each workload and its conditions one table, and one by request where there are several, each with the
     columns that fit `width`."""
     parts: list[RenderableType] = []
-    shown = [tables.answer(comparison)]
+    shown = [at_once.answer(comparison)]
     for conditions, group in zip(by_conditions(comparison.cells), tables.groups(comparison), strict=True):
         shown += [group, tables.by_request(comparison, conditions)]
     for table in shown:

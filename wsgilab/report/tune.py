@@ -29,6 +29,8 @@ class Tuned:
     verdict: str
     """`Run gunicorn-gthread-2x16.`, or that there is none."""
     why: str
+    short: str
+    """The same in one sentence."""
     deployment: Deployment | None
     """How to start it; None where there is no server, or it has no command line of its own."""
     points: tuple[tuple[str, tuple[str, ...]], ...]
@@ -55,6 +57,7 @@ def tuned(comparison: Comparison) -> Tuned | None:
         title=tables.conditions(run, cell) + (f"; {limits}" if limits else ""),
         verdict="None." if server is None else f"Run {server}.",
         why=_why(comparison, found),
+        short=_short(comparison, found),
         deployment=None if server is None else deployment(run, run.servers[server], cell.cores),
         points=tuple((heading, sentences) for heading, sentences in points if sentences),
     )
@@ -90,10 +93,7 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
             return f"Too little was measured: to compare takes {FEWEST_PAIRED} blocks."
         words = [recommendation(comparison, each).why for each in comparison.advice[:1]]
         return " ".join([*(words or ["None of those measured may be advised."]), *_beside_others(comparison, found)])
-    cell = comparison.run.experiment.cells[0]
-    figures = [] if found.speed is None else [_speed(found.speed, is_rate=cell.rate is not None)]
-    figures += [] if found.p95_ms is None else [f"p95 {_figure(found.p95_ms, 'ms')}"]
-    figures += [] if found.memory_mb is None else [f"{number(found.memory_mb)} MB of memory"]
+    figures = _figures(comparison, found)
     others = [name for name in found.tied if name != found.server]
     reasons: Mapping[str, str] = {
         "fastest": "It is faster than every other that may be advised, for sure.",
@@ -106,6 +106,22 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
     alone = "It is the fastest of those that could not be told apart." if not others else reasons.get(found.decides, "")
     decided = found.decides in ("fastest", "alone", "cheaper")
     return f"{', '.join(figures)}. {reasons[found.decides] if decided else alone}"
+
+
+def _short(comparison: Comparison, found: TuneOutcome) -> str:
+    if found.server is None:
+        return f"No configuration to run was found. {_why(comparison, found)}"
+    figures = f", with {_listed(_figures(comparison, found))}" if found.speed is not None else ""
+    return f"Run {found.server}{figures}."
+
+
+def _figures(comparison: Comparison, found: TuneOutcome) -> Sequence[str]:
+    """Of the server to run: speed, p95 latency and memory, as far as they are known."""
+    cell = comparison.run.experiment.cells[0]
+    figures = [] if found.speed is None else [_speed(found.speed, is_rate=cell.rate is not None)]
+    figures += [] if found.p95_ms is None else [f"p95 {_figure(found.p95_ms, 'ms')}"]
+    figures += [] if found.memory_mb is None else [f"{number(found.memory_mb)} MB of memory"]
+    return figures
 
 
 def _beside_others(comparison: Comparison, found: TuneOutcome) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wsgilab.analysis.stats import ALIKE, is_same, turned
-from wsgilab.model import CellOfRuns, CostOfRuns, Interval, RunsComparison
+from wsgilab.model import CellOfRuns, CostOfRuns, Interval, RunsComparison, Versions
 from wsgilab.report import tables
 
 
@@ -18,6 +18,12 @@ def findings(comparison: RunsComparison) -> Sequence[str]:
         f"{b} {_found(cell, a, f'{cell.cell.server} ({tables.conditions(comparison.b, cell.cell)})')}."
         for cell in comparison.cells
     ]
+
+
+def question(named: Versions) -> str:
+    """Such as `Is shop.wsgi:app at HEAD (B) faster or slower than at v1 (A)?`."""
+    b, a = _as_of(named.b, named.b_revision), _as_of(named.a, named.a_revision)
+    return f"Is {named.application} {b} (B) faster or slower than {a} (A)?"
 
 
 def _found(cell: CellOfRuns, a: str, where: str) -> str:

@@ -17,8 +17,10 @@ from tests.unit.said import printed
 from wsgilab import testing
 from wsgilab.analysis.ab import breaches, parse_limit, runs
 from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Observation, Origin, Run, RunsComparison
-from wsgilab.report.ab import breached, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
+from wsgilab.report.ab import breached, first_screen, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
+from wsgilab.report.ab.ratios import ratios
 from wsgilab.report.ab.yaml import AgainstFile
+from wsgilab.report.charts import svg
 from wsgilab.report.yaml import CircumstancesKeys, NamedCell
 
 ROOT = Path(__file__).parents[3]
@@ -80,14 +82,13 @@ def as_terminal(of: RunsComparison, width: int = 160, *, colours: bool = False) 
     return printed(on_terminal(of, width), width=width, force_terminal=colours)
 
 
-def drawn(page: Page) -> list[dict[str, float]]:
-    """Where each point and bar is, in percent."""
-    styles = [each["style"] or "" for each in page.of("span") if each.get("class") in ("bar", "point")]
-    return [dict(placed(style)) for style in styles]
-
-
-def placed(style: str) -> list[tuple[str, float]]:
-    return [(key, float(value)) for key, value in re.findall(r"(left|width):(-?[\d.]+)%", style)]
+def drawn(of: RunsComparison, mark: str) -> list[dict[str, Any]]:
+    """The rows of the chart's layers with that mark."""
+    figure = ratios(of)
+    assert figure is not None
+    made: dict[str, Any] = svg.specification(figure.panels[0])
+    layers = [layer for layer in made["layer"] if layer["mark"]["type"] == mark]
+    return [row for layer in layers for row in made["datasets"][layer["data"]["name"]]]
 
 
 READERS: Mapping[str, Callable[[RunsComparison], str]] = {
@@ -354,26 +355,25 @@ def test_the_page_needs_no_other_file_and_runs_nothing() -> None:
     assert "@import" not in text
 
 
-def test_the_page_draws_each_ratio_and_its_interval_on_one_axis() -> None:
+def test_the_page_begins_with_the_question_and_a_chart_of_every_ratio_those_first_that_are_decided() -> None:
     found = before_and_after()
-    marks = drawn(Page(as_page(found)))
+    page = Page(as_page(found))
+    points = drawn(found, "point")
 
-    assert len(marks) == 2 * len(found.cells)
-    for bar, point in zip(marks[::2], marks[1::2], strict=True):
-        assert 0 <= bar["left"] <= point["left"] <= bar["left"] + bar["width"] <= 100.01
-    points = {cell.cell: point["left"] for cell, point in zip(found.cells, marks[1::2], strict=True)}
-    order = sorted(found.cells, key=lambda cell: cell.ratio.median if cell.ratio else 0)
-    assert [cell.cell for cell in order] == sorted(points, key=lambda cell: points[cell])
-
-
-def test_on_the_axis_a_half_is_as_far_from_1_as_the_double() -> None:
-    page = Page(as_page(beside(0.5, 2.0)))
-    ((_, one),) = {
-        each for _, given in page.elements if given.get("class") == "one" for each in placed(given["style"] or "")
-    }
-    first, second = drawn(page)[1::2]
-
-    assert one - first["left"] == pytest.approx(second["left"] - one, rel=0.01)
+    assert page.words()[1] == "Is 20261123-045937-after (B) faster or slower than 20261123-045936-before (A)?"
+    assert len(points) == len(found.cells)
+    assert (points[0]["server"], points[0]["verdict"], points[0]["fill"]) == (
+        "gunicorn-gthread-8 (cpu 2 ms)",
+        "slower",
+        1,
+    )
+    assert {row["fill"] for row in points[1:]} == {0}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in points)
+    said = drawn(found, "rect")[-len(points) :][0]["says"].splitlines()
+    assert said[1] == "B over A: 0.881 (0.853 to 0.912), slower"
+    labels = {each["aria-label"] for each in page.of("g") if each.get("tabindex") == "0"}
+    assert len(labels) == len(points), "the Tab key goes through them"
+    assert not page.tags().keys() & {"script", "img"}
 
 
 @pytest.mark.parametrize(
@@ -388,12 +388,44 @@ def test_on_the_axis_a_half_is_as_far_from_1_as_the_double() -> None:
 def test_the_axis_holds_whatever_there_is(ratio: Interval) -> None:
     found = beside()
     odd = replace(found, cells=(replace(found.cells[0], ratio=ratio), *found.cells[1:]))
-    page = Page(as_page(odd))
+    figure = ratios(odd)
+    assert figure is not None
+    made: Any = svg.specification(figure.panels[0])
+    low, high = made["layer"][-1]["encoding"]["x"]["scale"]["domain"]
 
-    for mark in drawn(page):
-        assert 0 <= mark["left"] <= 100
-        assert mark["left"] + mark.get("width", 0) <= 100.01
-    assert "1" in page.words(), "a tick says where 1 is"
+    assert low <= (ratio.low or ratio.median) <= (ratio.high or ratio.median) <= high
+    assert low < 1 < high
+    assert ">1</text>" in svg.draw(figure.panels[0]), "a tick says where 1 is"
+
+
+def test_of_two_runs_the_answer_is_what_changed_how_much_of_it_and_how_sure_that_is() -> None:
+    most, counts, sure = first_screen.answer(before_and_after())
+
+    assert most == "gunicorn-gthread-8 (cpu 2 ms) is slower in B: 0.881 times A's requests/s (0.853 to 0.912)."
+    assert counts == "Of 5 cells in both: 1 slower, 0 faster, 1 same within 2 %, 3 undecided."
+    assert sure == (
+        "How sure: all intervals hold together with a chance of 95 %; a difference of 1.4 % to 6.6 % would have been found; "
+        "what else differs and may be the reason: gunicorn-gthread-8: BURDEN_ITERATIONS."
+    )
+    several = beside(0.8, 0.5)
+    assert [
+        first_screen.answer(several)[0].split()[0],
+        *(each.split()[0] for each in first_screen.verdicts(several)),
+    ] == [
+        "two",
+        "one",
+    ], "the furthest from 1 first, and each once"
+
+
+def test_where_nothing_is_decided_or_compared_the_answer_says_so() -> None:
+    nothing, _, sure = first_screen.answer(beside(0.8, blocks=3))
+    assert nothing == "No cell is slower or faster beyond doubt."
+    assert sure == "How sure: 2 of 2 cells could show no difference, whatever it was."
+    run, observations = made(), [*observed(ONE), *observed(TWO)]
+    assert first_screen.answer(runs(run, observations, run, observations))[0] == "A and B are the same run."
+    refused = replace(beside(), cells=tuple(replace(each, ratio=None, refused="why") for each in beside().cells))
+    assert ratios(refused) is None
+    assert Page(as_page(refused)).tags()["svg"] == 0
 
 
 def test_a_page_on_which_a_lower_ratio_is_faster_says_so() -> None:

@@ -51,7 +51,7 @@ def test_markdown_and_the_report_begin_with_them(found: Comparison) -> None:
     assert "Which server to run" not in text
 
     page = html.report(found)["report.html"].decode()
-    assert page.index('<h2 id="capacity">') < page.index('<h2 id="answer">')
+    assert page.index('<section id="answer"') < page.index('<h2 id="capacity">') < page.index('<h2 id="findings">')
     assert '<a href="#capacity">' in page
     assert capacity.sentences(found)[1] in page
 

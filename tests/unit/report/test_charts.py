@@ -192,24 +192,84 @@ def test_labels_print_on_one_line_and_stay_apart(servers: list[str]) -> None:
 # The answer.
 
 
-def test_the_answer_shows_peak_and_mean_against_slots(recorded: Mapping[str, Figure]) -> None:
+def column(panel: Panel, at: int, *, wide: bool = False) -> dict[str, Any]:
+    """One of the plots of the answer, below or beside each other."""
+    made: dict[str, Any] = svg.specification(panel, theme.PAGE if wide else theme.WIDTH)
+    plots = made["hconcat"] if wide else made["vconcat"]
+    assert wide or len(plots) <= 2, "on a phone, of one workload alone"
+    return {**plots[at], "datasets": made["datasets"]}
+
+
+def rows_of(plot: dict[str, Any], mark: str) -> list[dict[str, Any]]:
+    layers = [layer for layer in plot["layer"] if layer["mark"]["type"] == mark]
+    return [row for layer in layers for row in plot["datasets"][layer["data"]["name"]]]
+
+
+def test_the_answer_shows_peak_and_mean_against_slots_and_throughput_beside_that(
+    recorded: Mapping[str, Figure],
+) -> None:
     (panel,) = recorded["answer"].panels
-    texts, ends = dict(drawn(panel, "text", "server", "text")), dict(drawn(panel, "bar", "server", "end"))
-    low, high = channel(panel, "point", "x")["scale"]["domain"]
+    plot = column(panel, 0)
+    texts = {row["server"]: row["text"] for row in rows_of(plot, "text")}
+    ends = {row["server"]: row["end"] for row in rows_of(plot, "bar")}
+    low, high = plot["layer"][-1]["encoding"]["x"]["scale"]["domain"]
 
     assert texts["gunicorn-gthread-2x4"] == "8 of 8"
     assert texts["gunicorn-gevent"] == "32 of ∞"
     assert ends["gunicorn-sync-4"] == 4
     assert ends["gunicorn-gevent"] == pytest.approx(high)
-    peak, mean = (row for row in drawn(panel, "point") if row["server"] == "gunicorn-gevent")
+    peak, mean = (row for row in rows_of(plot, "point") if row["server"] == "gunicorn-gevent")
     assert (peak["series"], peak["value"], mean["series"]) == ("peak", 32, "mean")
     assert mean["value"] == pytest.approx(30.8, abs=0.05)
     assert mean["low"] <= mean["value"] <= mean["high"]
     assert low == 0
     assert high > 32
+    said = {row["server"]: row["says"].splitlines() for row in rows_of(plot, "rect")}
+    assert said["gunicorn-sync-4"][:3] == ["gunicorn-sync-4", "declares 4 slots", "in flight: 4 at most"]
+    rps = {row["server"]: row["text"] for row in rows_of(column(panel, 1), "text")}
+    assert rps["gunicorn-gevent"] == "598"
     # There is room for slots that were never filled.
     (panel,) = figure(of(measured(testing.cell("one")), testing.server("one", slots=64)), "answer").panels
-    assert channel(panel, "point", "x")["scale"]["domain"][1] >= 64
+    assert column(panel, 0)["layer"][-1]["encoding"]["x"]["scale"]["domain"][1] >= 64
+
+
+def test_on_a_desk_the_answer_has_the_throughput_for_other_workloads_in_the_same_rows(
+    recorded: Mapping[str, Figure],
+) -> None:
+    (panel,) = recorded["answer"].panels
+    plots = [column(panel, at, wide=True) for at in range(3)]
+    rows = [plot["layer"][0]["encoding"]["y"]["scale"]["domain"] for plot in plots]
+
+    assert [plot["title"]["text"] for plot in plots] == [
+        "in flight: sleep 50 ms",
+        "sleep 50 ms, 32 users",
+        "cpu 2 ms, 32 users",
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert {row["server"] for row in rows_of(plots[2], "point")} <= set(rows[0])
+    assert len({plot["width"] for plot in plots}) == 1
+    assert re.match(rf'<svg [^>]*width="{theme.PAGE}"', svg.draw(panel, theme.PAGE))
+
+
+def test_where_nothing_waits_the_answer_is_of_the_conditions_with_most_servers() -> None:
+    cells = [testing.cell(name, workload="hello") for name in ("one", "two")]
+    found = figure(of([each for cell in cells for each in measured(cell)]), "answer")
+
+    assert found.table.title == "Requests in flight and throughput (hello, 32 users, 1 core, connection: close)"
+    assert [row["server"] for row in rows_of(column(found.panels[0], 1), "text")] == ["one", "two"]
+
+
+def test_long_names_on_a_phone_lose_their_middle_unless_they_would_look_alike() -> None:
+    def names(*servers: str) -> list[str]:
+        found = figure(of([each for name in servers for each in measured(testing.cell(name))]), "answer")
+        return [row["server"] for row in rows_of(column(found.panels[0], 1), "text")]
+
+    assert names("gunicorn-gthread-4-freethreaded-gil", "one") == [
+        "gunicorn-gt…readed-gil"[:11] + "…" + "hreaded-gil",
+        "one",
+    ]
+    alike = [f"gunicorn-gth{at}read-4-freethreaded" for at in range(2)]
+    assert names(*alike) == alike
 
 
 def test_servers_beyond_what_there_is_room_for_are_counted() -> None:
@@ -217,7 +277,7 @@ def test_servers_beyond_what_there_is_room_for_are_counted() -> None:
     comparison = of([each for cell in cells for each in measured(cell, 0)])
     found = figure(comparison, "answer")
 
-    assert len(drawn(found.panels[0], "text")) == MOST_ROWS
+    assert len(rows_of(column(found.panels[0], 1), "text")) == MOST_ROWS
     assert f"Not drawn for want of room: 3 of {MOST_ROWS + 3} servers" in found.caption
     assert len(found.table.rows) == MOST_ROWS + 3
     assert f"({MOST_ROWS} of {MOST_ROWS + 3} servers)" in titles(figure(comparison, "throughput-sleep"))[0]
@@ -712,7 +772,7 @@ def test_a_logarithmic_axis_has_ticks_to_read_by(low: float, high: float) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["answer", "throughput-sleep", "latency-cpu", "timeline-cpu", "balance", "scaling", "cost", "drift"]
+    "name", ["throughput-sleep", "latency-cpu", "timeline-cpu", "balance", "scaling", "cost", "drift"]
 )
 def test_every_chart_is_one_that_altair_knows_and_fits_into_its_panel(
     recorded: Mapping[str, Figure], name: str
@@ -724,8 +784,42 @@ def test_every_chart_is_one_that_altair_knows_and_fits_into_its_panel(
     assert re.match(rf'<svg [^>]*width="{theme.WIDTH}"', svg.draw(panel))
 
 
+def test_the_answer_is_one_that_altair_knows_and_fits(recorded: Mapping[str, Figure]) -> None:
+    (panel,) = recorded["answer"].panels
+    assert panel.wide is not None
+    for make, width in ((panel.chart, theme.WIDTH), (panel.wide, theme.PAGE)):
+        make().to_dict(validate=True)
+        assert re.match(rf'<svg [^>]*width="{width}"', svg.draw(panel, width))
+
+
+def test_every_point_says_its_figures_on_hover_or_focus_and_lies_over_all_others(
+    recorded: Mapping[str, Figure],
+) -> None:
+    for name in ("throughput-sleep", "latency-cpu", "balance", "scaling", "cost", "drift"):
+        panel = recorded[name].panels[0]
+        shown = svg.draw(panel)
+        said = re.findall(r'<g class="says" tabindex="-1">.*?</g></g>', shown)
+        rows = drawn(panel, "point") or drawn(panel, "bar")
+        assert len(said) >= len({json.dumps(row.get("server", row.get("x"))) for row in rows}) > 0
+        assert shown.endswith(f"{''.join(said)}</g></svg>"), name
+        assert "aria-label" not in shown
+    (answer,) = recorded["answer"].panels
+    assert svg.draw(answer).count(svg.FOCUSABLE) == len(recorded["answer"].table.rows), "one for each row"
+    requests = svg.draw(recorded["timeline-sleep"].panels[0])
+    assert re.search(r"><title>[\d.]+ to [\d.]+ ms</title></path>", requests)
+
+
+def test_what_a_mark_says_lies_within_its_drawing() -> None:
+    long = testing.cell("a-server-with-a-name-that-is-far-too-long-for-any-chart", users=4)
+    (panel, *_) = figure(of(measured(long) + loads(4, 32)), "throughput-sleep").panels
+    for left, width in re.findall(
+        r'class="tip" transform="translate\(([\d.]+),[\d.]+\)"><path d="M0,0h(\d+)', svg.draw(panel)
+    ):
+        assert 0 <= float(left) <= float(left) + float(width) <= theme.WIDTH + 1
+
+
 def test_the_look_of_all_charts_is_one_that_vega_lite_knows(recorded: Mapping[str, Figure]) -> None:
-    made = svg.specification(recorded["answer"].panels[0])
+    made = svg.specification(recorded["balance"].panels[0])
 
     alt.LayerChart.from_dict(json.loads(json.dumps(made)))
 

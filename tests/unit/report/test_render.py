@@ -31,8 +31,8 @@ from wsgilab.model import (
     RequestReport,
 )
 from wsgilab.model.text import number
+from wsgilab.report import at_once, html, legend, markdown, tables, terminal
 from wsgilab.report import claims as rendered
-from wsgilab.report import html, legend, markdown, tables, terminal
 from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.report.comparison import FiguresEntry, comparison_yaml
 from wsgilab.report.formats import FORMATS
@@ -465,7 +465,7 @@ def test_slots_without_bound_are_infinite() -> None:
 def test_the_answer_is_from_one_core_and_the_most_users() -> None:
     cells = tuple(testing.cell("one", users=users, cores=cores) for users in (8, 32) for cores in (1, 2))
 
-    answer = tables.answer(comparison(cells=cells))
+    answer = at_once.answer(comparison(cells=cells))
 
     assert answer is not None
     assert "32 users, 1 core," in answer.title
@@ -475,7 +475,7 @@ def test_the_answer_is_from_one_core_and_the_most_users() -> None:
 def test_there_is_no_answer_where_nothing_waits() -> None:
     waitless = comparison(cells=(testing.cell("one", workload="hello"),))
 
-    assert tables.answer(waitless) is None
+    assert at_once.answer(waitless) is None
     assert "How many requests at once?" not in as_markdown(waitless)
 
 
@@ -598,8 +598,8 @@ def test_conditions_at_a_rate_are_described_by_it() -> None:
 
 
 def test_the_answer_is_from_users_rather_than_from_a_rate_where_there_are_both() -> None:
-    answer = tables.answer(comparison(cells=(AT_RATE[0], ONE)))
-    scheduled = tables.answer(SCHEDULED)
+    answer = at_once.answer(comparison(cells=(AT_RATE[0], ONE)))
+    scheduled = at_once.answer(SCHEDULED)
 
     assert answer is not None
     assert "32 users" in answer.title
@@ -995,10 +995,10 @@ def test_of_an_application_the_answer_is_that_of_its_first_request() -> None:
     asked = testing.experiment(*cells, application=testing.application())
     found = compare(testing.run(asked), [each for cell in cells for each in measured(cell, 0, 1, 2)])
 
-    answer = tables.answer(found)
+    answer = at_once.answer(found)
 
     assert answer is not None
     assert answer.title == "How many requests at once? (orders, 32 users, 1 core, connection: close)"
     assert len(answer.rows) == 1
     of_mix = replace(asked, cells=tuple(cells[:1]))
-    assert tables.answer(compare(testing.run(of_mix), measured(cells[0], 0, 1, 2))) is None
+    assert at_once.answer(compare(testing.run(of_mix), measured(cells[0], 0, 1, 2))) is None

@@ -11,7 +11,7 @@ from wsgilab.analysis.compare import compare
 from wsgilab.experiment import running
 from wsgilab.model import Cell, Comparison, Observation, Run, TrialReport
 from wsgilab.model.errors import StoreError
-from wsgilab.report import tables
+from wsgilab.report import at_once, tables
 from wsgilab.report.comparison import comparison_yaml
 from wsgilab.report.experiment import experiment_yaml
 from wsgilab.report.html import report
@@ -71,7 +71,7 @@ def test_what_was_not_measured_is_null() -> None:
 
 def test_no_output_has_a_figure_of_it_and_all_say_how_to_measure_it_again() -> None:
     comparison = of(is_stamped=False)
-    assert tables.answer(comparison) is None
+    assert at_once.answer(comparison) is None
     (group, *_) = tables.groups(comparison)
     row = dict(zip((column.heading for column in group.columns), group.rows[0], strict=True))
     assert {row[heading] for heading in ("in flight", "busiest", "of limit", "CPU", "CPU ms", "MB")} == {tables.MISSING}
@@ -88,7 +88,7 @@ def test_no_output_has_a_figure_of_it_and_all_say_how_to_measure_it_again() -> N
 
 def test_with_stamps_in_flight_is_measured_of_slots_that_nobody_declares() -> None:
     comparison = of(is_stamped=True)
-    answer = tables.answer(comparison)
+    answer = at_once.answer(comparison)
 
     assert answer is not None
     (row,) = answer.rows

@@ -12,7 +12,7 @@ from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.model import CellWarning, Comparison, WarningKind
 from wsgilab.model.errors import SpecError
-from wsgilab.report import markdown, tables, terminal
+from wsgilab.report import at_once, markdown, terminal
 from wsgilab.report.findings import findings, question
 
 CELLS = tuple(testing.cell(f"server-{number}") for number in range(12))
@@ -90,7 +90,7 @@ def test_the_summary_has_question_answer_findings_and_what_is_open_in_lines_that
 
 
 def test_the_answer_is_sorted_by_rank_and_of_one_rank_the_faster_comes_first() -> None:
-    answer = tables.answer(compared())
+    answer = at_once.answer(compared())
 
     assert answer is not None
     assert [row[:2] for row in answer.rows] == [
@@ -104,7 +104,7 @@ def test_the_answer_is_sorted_by_rank_and_of_one_rank_the_faster_comes_first() -
 
 
 def test_at_80_columns_the_answer_has_rank_server_slots_peak_throughput_and_what_binds() -> None:
-    answer = tables.answer(compared())
+    answer = at_once.answer(compared())
 
     assert answer is not None
     heading = printed(terminal.titled(answer, 80), width=80).splitlines()[1]

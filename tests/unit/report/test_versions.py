@@ -153,3 +153,13 @@ def test_it_is_repeated_against_the_same_revision(comparison: Comparison) -> Non
     )
     text = comparison_md(comparison)["comparison.md"].decode()
     assert f"experiment.yaml --against {'1' * 40} --runtime local --seed 1" in text
+
+
+def test_the_question_is_whether_one_version_is_faster_than_the_other(
+    comparison: Comparison, found: RunsComparison
+) -> None:
+    asked = "Is shop.wsgi:app at HEAD (B) faster or slower than at v1 (A)?"
+
+    for page in (report(comparison)["report.html"], runs_html(found)["against.html"]):
+        assert f"<h1>{asked}</h1>" in page.decode()
+    assert comparison_md(comparison)["comparison.md"].decode().startswith("# Is shop.wsgi:app at HEAD ")

@@ -195,8 +195,8 @@ def _group(comparison: RunsComparison, cells: Sequence[CellOfRuns]) -> Table:
 def _row(cell: CellOfRuns) -> tuple[str, ...]:
     return (
         cell.cell.server,
-        _figure(cell.a.figure),
-        _figure(cell.b.figure),
+        figure(cell.a.figure),
+        figure(cell.b.figure),
         MISSING if cell.ratio is None else times(cell.ratio.median),
         MISSING if cell.ratio is None else tables.ends(cell.ratio, times),
         tables.optional(cell.beside_others, "{:.3f}"),
@@ -217,8 +217,9 @@ def times(ratio: float) -> str:
     return f"{ratio:.3f}"
 
 
-def _figure(figure: Interval | None) -> str:
-    return MISSING if figure is None else number(figure.median)
+def figure(of: Interval | None) -> str:
+    """The median of what one of the two has; a dash where there is none."""
+    return MISSING if of is None else number(of.median)
 
 
 def _both(a: str, b: str) -> str:
@@ -251,6 +252,18 @@ def only(comparison: RunsComparison) -> Iterable[tuple[str, Sequence[str]]]:
 def whole(run: Run, cell: Cell) -> str:
     """Server and conditions, such as `gunicorn-gevent: sleep 50 ms, 32 users, 1 core, connection: close`."""
     return f"{cell.server}: {tables.conditions(run, cell)}"
+
+
+def short_names(comparison: RunsComparison) -> Mapping[Cell, str]:
+    """Each cell that both have by its server, with those of its conditions that not all have, such as `one (cpu 2 ms, 4 users)`."""
+    run, cells = comparison.b, [each.cell for each in comparison.cells]
+    known = {cell: (tables.workload(run, cell.workload), cell.load, cell.on, cell.connection) for cell in cells}
+    common = [len(set(words)) == 1 for words in zip(*known.values(), strict=True)]
+    unlike = {
+        cell: ", ".join(word for word, is_common in zip(of, common, strict=True) if not is_common)
+        for cell, of in known.items()
+    }
+    return {cell: f"{cell.server} ({words})" if words else cell.server for cell, words in unlike.items()}
 
 
 def breached(comparison: RunsComparison, cells: Iterable[CellOfRuns], limit: Limit) -> Sequence[str]:

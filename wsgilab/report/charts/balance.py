@@ -8,7 +8,7 @@ import altair as alt
 from wsgilab.model import CellResult, Comparison, by_conditions
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, kept, kept_rows, labels, place, telling
-from wsgilab.report.charts.marks import Row, data
+from wsgilab.report.charts.marks import Row, data, saying_rows
 from wsgilab.report.charts.theme import COLOURS, TEXT, NumberAxis, name_rows
 from wsgilab.report.tables import Column, Table
 
@@ -20,6 +20,9 @@ _ROW, _BAR = 24, 14
 
 _LEGIBLE = 0.15
 """The least share whose bar has room for its figure."""
+
+_NAMED = 4
+"""So many shares are spelt out beside a row."""
 
 _AXIS = NumberAxis(title="share of the requests", low=0.0, high=1.0, percent=True, ticks=(0.0, 0.25, 0.5, 0.75, 1.0))
 
@@ -91,6 +94,7 @@ def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
             bars.append({"server": server, **place_of, "shade": (0.4, 0.15)[number % 2], "text": text})
             begin += share
         evens += [{"server": server, "even": number / len(shares)} for number in range(1, len(shares))]
+    said = {names[each.cell.server]: _shares_in_lines(each) for each in drawn}
     rows, blue = name_rows(names.values()), COLOURS[0]
     base = alt.Chart(data(bars)).encode(y=rows)
     strokes = alt.Chart(data(evens)).mark_tick(color=COLOURS[1], thickness=2, size=_ROW - 2)
@@ -100,8 +104,17 @@ def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
             x=_AXIS.x("begin"), x2=alt.X2("end:Q"), fillOpacity=alt.FillOpacity("shade:Q", scale=None)
         ),
         base.mark_text(fontSize=TEXT - 1).encode(x=_AXIS.x("middle"), text=alt.Text("text:N")),
+        saying_rows(said, _AXIS, rows),
         height=alt.Step(_ROW),
     )
+
+
+def _shares_in_lines(result: CellResult) -> Sequence[str]:
+    """Those of the busiest, and what an even share is."""
+    shares = _shares(result)
+    more = f" and {len(shares) - _NAMED} less busy" if len(shares) > _NAMED else ""
+    named = ", ".join(f"{share:.0%}" for share in shares[:_NAMED])
+    return (f"{named}{more}", f"of {len(shares)} processes; {1 / len(shares):.0%} each is even")
 
 
 def _shares(result: CellResult) -> tuple[float, ...]:

@@ -18,10 +18,11 @@ from wsgilab.report.charts.figure import (
     kept,
     labels,
     place,
+    says,
     styles,
     telling,
 )
-from wsgilab.report.charts.marks import data, server_look
+from wsgilab.report.charts.marks import SAYS, data, point, server_look, spelt
 from wsgilab.report.charts.theme import HEIGHT, INK, from_zero
 from wsgilab.report.tables import Column, Table
 
@@ -157,7 +158,8 @@ def _chart(of: _Cost, points: Sequence[_Point], style: Mapping[str, int], named:
         (left, right), (low, high) = ends(each.rps), ends(each.cost)
         across = {"rps": each.rps.median, "left": left, "right": right}
         upward = {"cost": each.cost.median, "low": low, "high": high}
-        rows.append({"server": label, **across, **upward, "size": 80 if each.best else 36})
+        said = says(label, spelt("requests/s", point(each.rps)), spelt(of.title, point(each.cost)))
+        rows.append({"server": label, **across, **upward, "size": 80 if each.best else 36, "says": said})
         best += rows[-1:] * each.best
     x = from_zero("requests/s", (ends(each.rps)[1] for each in points))
     y = from_zero(of.title, (ends(each.cost)[1] for each in points))
@@ -168,8 +170,8 @@ def _chart(of: _Cost, points: Sequence[_Point], style: Mapping[str, int], named:
         frontier_line.encode(x=x.x("rps"), y=y.y("cost")),
         bars.encode(x=x.x("left"), x2=alt.X2("right:Q"), y=y.y("cost")),
         bars.encode(x=x.x("rps"), y=y.y("low"), y2=alt.Y2("high:Q")),
-        base.mark_point(strokeWidth=1.5, opacity=1, fillOpacity=1).encode(
-            x=x.x("rps"), y=y.y("cost"), size=alt.Size("size:Q", scale=None), **look
+        base.mark_point(strokeWidth=1.5, opacity=1, fillOpacity=1, aria=True).encode(
+            x=x.x("rps"), y=y.y("cost"), size=alt.Size("size:Q", scale=None), description=SAYS, **look
         ),
         height=HEIGHT,
     )

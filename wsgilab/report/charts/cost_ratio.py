@@ -10,7 +10,7 @@ from wsgilab.model import Comparison, Conditions, CostRatio, Interval, PairResul
 from wsgilab.model.text import counted
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import MOST_PANELS, Figure, Panel, ends, kept, kept_rows, labels, place
-from wsgilab.report.charts.marks import data, dots, point
+from wsgilab.report.charts.marks import data, dots, point, saying_rows
 from wsgilab.report.charts.theme import INK, ROW, NumberAxis, name_rows
 from wsgilab.report.tables import Column, Table
 
@@ -74,16 +74,20 @@ def _chart(shown: Sequence[_Drawn]) -> alt.TopLevelMixin:
     high = max(_LEAST, 1.02 * min(widest, max(MOST, furthest)))
     axis, rows = NumberAxis(title="x cost", low=1 / high, high=high, log=True), name_rows(names.values())
     points, bars = [], []
+    said: dict[str, Sequence[str]] = {}
     for pair, cost in shown:
         server, (begin, end) = names[pair.cell.server], ends(cost.ratio)
         within = Interval(median=cost.ratio.median, low=max(begin, axis.low), high=min(end, axis.high))
         points.append({"server": server, "series": "cost", **point(within, hollow=cost.verdict == "undecided")})
         edge = min(1 + cost.margin, axis.high)
         bars.append({"server": server, "begin": 1 / edge, "end": edge})
+        spelt = "{:.2f}".format
+        said[server] = (f"x cost: {spelt(cost.ratio.median)} ({tables.ends(cost.ratio, spelt)})", cost.verdict)
     uncounted = alt.Chart(data(bars)).mark_bar(height=12, fill=INK, fillOpacity=0.15)
     return alt.layer(
         uncounted.encode(x=axis.x("begin"), x2=alt.X2("end:Q"), y=rows),
         *dots(points, axis, rows, {"cost": "circle"}),
+        saying_rows(said, axis, rows),
         height=alt.Step(ROW),
     )
 

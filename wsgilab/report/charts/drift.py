@@ -7,8 +7,8 @@ import altair as alt
 
 from wsgilab.model import Comparison, Drift, Interval
 from wsgilab.report import tables
-from wsgilab.report.charts.figure import Figure, Panel, ends
-from wsgilab.report.charts.marks import data, guide_line, point
+from wsgilab.report.charts.figure import Figure, Panel, ends, says
+from wsgilab.report.charts.marks import SAYS, data, guide_line, point, spelt
 from wsgilab.report.charts.theme import COLOURS, HEIGHT, NumberAxis
 from wsgilab.report.tables import Column, Table
 
@@ -62,12 +62,18 @@ def _chart(found: Mapping[float, Interval]) -> alt.TopLevelMixin:
     # A calm run looks calm: the axis is never tighter than this.
     low, high = min(0.9, min(reach) - 0.02), max(1.1, max(reach) + 0.02)
     y = NumberAxis(title="over the cell's median", low=low, high=high)
-    base = alt.Chart(data({"x": block, **point(value)} for block, value in found.items())).encode(x=x.x("x"))
-    line = base.mark_line(color=COLOURS[0], strokeWidth=1.75, point={"color": COLOURS[0], "size": 18})
+    points = {block: point(value) for block, value in found.items()}
+    rows = (
+        {"x": block, **each, "says": says(f"block {block:g}", spelt("median, and quartiles", each))}
+        for block, each in points.items()
+    )
+    base = alt.Chart(data(rows)).encode(x=x.x("x"))
+    dots = base.mark_point(color=COLOURS[0], filled=True, size=18, opacity=1, aria=True)
     return alt.layer(
         guide_line([(first, 1.0), (last, 1.0)], x, y),
         base.mark_area(color=COLOURS[0], opacity=0.25).encode(y=y.y("low"), y2=alt.Y2("high:Q")),
-        line.encode(y=y.y("value")),
+        base.mark_line(color=COLOURS[0], strokeWidth=1.75).encode(y=y.y("value")),
+        dots.encode(y=y.y("value"), description=SAYS),
         height=HEIGHT,
     )
 

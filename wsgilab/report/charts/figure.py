@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST_NAME = 40
+"""Characters of a name beside a point."""
+
 MOST_PANELS = 12
 """A figure has so many panels at most; its caption counts the others."""
 
@@ -34,6 +37,10 @@ class Panel:
     """Its lines; the first is the heading."""
     chart: "Callable[[], alt.TopLevelMixin]"
     """Makes it, which takes a while: not every reader of a figure draws it."""
+    wide: "Callable[[], alt.TopLevelMixin] | None" = None
+    """The same for the whole width of a page, where that is laid out otherwise."""
+    server: str = ""
+    """The server that it is of; empty where it is of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,13 @@ def labels(servers: Iterable[str]) -> Mapping[str, str]:
     if len(set(shown.values())) == len(shown):
         return shown
     return {server: f"#{number} {label}" for number, (server, label) in enumerate(shown.items(), 1)}
+
+
+def says(name: str, *lines: str) -> str:
+    """What a mark says where the pointer or the focus is on it: whose it is, and its figures, line by line."""
+    whole = one_line(name)
+    cut = whole if len(whole) <= _LONGEST_NAME else f"{whole[:_LONGEST_NAME]}…"
+    return "\n".join((cut, *lines))
 
 
 def styles(comparison: Comparison) -> Mapping[str, int]:

@@ -25,7 +25,7 @@ from wsgilab.report.charts.figure import (
     telling,
     workloads,
 )
-from wsgilab.report.charts.marks import PADDING, Line, Point, dots, lines, point
+from wsgilab.report.charts.marks import PADDING, Line, Point, Row, dots, lines, point, saying_rows, spelt
 from wsgilab.report.charts.theme import ROW, SHAPES, NumberAxis, from_zero, name_rows
 from wsgilab.report.tables import Column, Table
 
@@ -193,18 +193,31 @@ def _lines(
 def _dots(results: Sequence[CellResult], kind: _Kind) -> Panel:
     drawn, more = kept_rows(results)
     names = labels(each.cell.server for each in drawn)
-    rows, points = [], []
+    rows, points, said = [], [], defaultdict[str, list[str]](list)
     for each in drawn:
         for measure in kind.measures:
             if (value := measure.read(figures_of(each))) is not None:
+                server = names[each.cell.server]
                 points.append(point(value, hollow=bool(each.broken_gates)))
-                rows.append({"server": names[each.cell.server], "series": measure.name, **points[-1]})
+                rows.append({"server": server, "series": measure.name, **points[-1]})
+                said[server].append(spelt(measure.title.removesuffix(", log scale"), points[-1]))
     shapes = dict(zip((measure.name for measure in kind.measures), SHAPES, strict=False))
     axis = _axis(kind.unit, kind, points)
     return Panel(
         title=(drawn[0].cell.load, place(drawn[0].cell) + more),
-        chart=lambda: alt.layer(*dots(rows, axis, name_rows(names.values()), shapes), height=alt.Step(ROW)),
+        chart=partial(_dotted, names.values(), rows, axis, shapes, said),
     )
+
+
+def _dotted(
+    names: Iterable[str],
+    points: Sequence[Row],
+    axis: NumberAxis,
+    shapes: Mapping[str, str],
+    said: Mapping[str, Sequence[str]],
+) -> alt.TopLevelMixin:
+    rows = name_rows(names)
+    return alt.layer(*dots(points, axis, rows, shapes), saying_rows(said, axis, rows), height=alt.Step(ROW))
 
 
 def _axis(title: str, kind: _Kind, points: Iterable[Point], asked: Sequence[float] = ()) -> NumberAxis:

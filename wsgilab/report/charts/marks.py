@@ -9,7 +9,8 @@ from typing import Any
 import altair as alt
 
 from wsgilab.model import Interval
-from wsgilab.report.charts.figure import ends
+from wsgilab.model.text import number
+from wsgilab.report.charts.figure import ends, says
 from wsgilab.report.charts.theme import COLOURS, DASHES, HEIGHT, INK, SHAPES, NumberAxis, Vega
 
 PADDING = 14
@@ -29,6 +30,9 @@ Point = Mapping[str, float]
 
 FILLED = alt.FillOpacity("fill:Q", scale=None)
 """The channel of a point's field `fill`."""
+
+SAYS = alt.Description("says:N")
+"""The channel of the field `says`, which `figure.says` makes, of a mark that is made with `aria=True`."""
 
 
 class _Data(alt.InlineData):
@@ -51,6 +55,12 @@ def point(value: Interval, *, hollow: bool = False) -> Point:
     """A figure with its interval, both ends of which are the median where it has none."""
     low, high = ends(value)
     return {"value": value.median, "low": low, "high": high, "fill": 0 if hollow else 1}
+
+
+def spelt(label: str, of: Point) -> str:
+    """A figure with its interval, and whether it must not be compared: a line of what a mark says."""
+    interval = f" ({number(of['low'])} to {number(of['high'])})" if of["low"] < of["high"] else ""
+    return f"{label}: {number(of['value'])}{interval}{'' if of['fill'] else ', not to be compared'}"
 
 
 def server_look(styles: Mapping[str, int], named: Sequence[str]) -> dict[str, Any]:
@@ -95,6 +105,17 @@ def dots(
     )
 
 
+def saying_rows(said: Mapping[str, Sequence[str]], axis: NumberAxis, rows: alt.Y) -> alt.Chart:
+    """Over the whole row of each server something unseen that says these lines."""
+    whole = [
+        {"server": server, "begin": axis.low, "end": axis.high, "says": says(server, *lines)}
+        for server, lines in said.items()
+    ]
+    unseen = alt.Chart(data(whole)).mark_rect(opacity=0, aria=True)
+    made: alt.Chart = unseen.encode(x=axis.x("begin"), x2=alt.X2("end:Q"), y=rows, description=SAYS)
+    return made
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A server's points by where they are on the bottom axis, from left to right."""
@@ -119,9 +140,9 @@ def lines(
         layers.append(thin.encode(x=x.x("x"), y=y.y("value"), detail=alt.Detail("server:N")))
     named = [line for line in shown if line.named]
     rows = [
-        {"server": line.name, "x": at, **row}
+        {"server": line.name, "x": at, **row, "says": says(line.name, f"{x.name}: {true:g}", spelt(y.name, row))}
         for line, places in zip(named, _side_by_side(named, x), strict=True)
-        for at, row in zip(places, line.points.values(), strict=True)
+        for at, (true, row) in zip(places, line.points.items(), strict=True)
     ]
     # The legend has the names in the order of the lines' right ends, from the top down.
     last = {line.name: list(line.points.values())[-1]["value"] for line in named}
@@ -132,7 +153,9 @@ def lines(
     layers += [
         base.mark_rule(strokeWidth=3, opacity=0.6).encode(y=y.y("low"), y2=alt.Y2("high:Q")),
         base.mark_line(strokeWidth=1.75).encode(y=y.y("value"), strokeDash=dashed),
-        base.mark_point(size=42, opacity=1, strokeWidth=1.5).encode(y=y.y("value"), fillOpacity=FILLED, **look),
+        base.mark_point(size=42, opacity=1, strokeWidth=1.5, aria=True).encode(
+            y=y.y("value"), fillOpacity=FILLED, description=SAYS, **look
+        ),
     ]
     return alt.layer(*layers, height=HEIGHT)
 
@@ -151,6 +174,6 @@ def _side_by_side(shown: Sequence[Line], x: NumberAxis) -> Iterable[Sequence[flo
     places = sorted({into(at) for line in shown for at in line.points})
     closest = min((after - before for before, after in pairwise(places)), default=length)
     step = min(_BESIDE * length, closest * _CROWD / max(1, len(shown) - 1))
-    for number, line in enumerate(shown):
-        shift = (number - (len(shown) - 1) / 2) * step
+    for place, line in enumerate(shown):
+        shift = (place - (len(shown) - 1) / 2) * step
         yield [back(into(at) + shift) for at in line.points]

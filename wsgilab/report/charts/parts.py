@@ -1,6 +1,6 @@
 """What latencies consist of: where requests spend their time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import altair as alt
@@ -21,7 +21,7 @@ from wsgilab.report.charts.figure import (
     telling,
     workloads,
 )
-from wsgilab.report.charts.marks import Row, data
+from wsgilab.report.charts.marks import Row, data, saying_rows
 from wsgilab.report.charts.theme import COLOURS, ROW, from_zero, name_rows
 
 _BAR = 12
@@ -62,27 +62,45 @@ def _of(result: CellResult) -> LatencyParts | None:
 def _panel(results: Sequence[CellResult]) -> Panel:
     drawn, more = kept_rows(results)
     cell = drawn[0].cell
-    return Panel(title=(cell.load, place(cell) + more), chart=partial(_chart, drawn))
-
-
-def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
-    """A bar for each part, one after the other, and their sum."""
     names = labels(each.cell.server for each in drawn)
+    rows = {names[each.cell.server]: each for each in drawn}
+    return Panel(title=(cell.load, place(cell) + more), chart=partial(_chart, rows))
+
+
+def of_server(comparison: Comparison, server: str) -> Panel | None:
+    """The parts of one server's mean latency, under each of the conditions; None where they were not measured."""
+    of = [each for each in comparison.cells if each.cell.server == server and _of(each) is not None]
+    if not of:
+        return None
+    drawn, more = kept_rows(of)
+    names = labels(tables.brief(comparison, each.cell) for each in drawn)
+    rows = dict(zip(names.values(), drawn, strict=True))
+    return Panel(title=(server, *filter(None, [more.strip()])), chart=partial(_chart, rows, columns=2), server=server)
+
+
+def _chart(drawn: Mapping[str, CellResult], columns: int = len(_PARTS)) -> alt.TopLevelMixin:
+    """A bar for each part, one after the other, and their sum; `drawn` by the name of the row. The legend has so many columns."""
     bars: list[Row] = []
     sums: list[Row] = []
-    for each in drawn:
+    said: dict[str, Sequence[str]] = {}
+    for name, each in drawn.items():
         found, begin = _of(each), 0.0
         assert found is not None, "only cells with parts are drawn"
         for part in _PARTS:
             end = begin + getattr(found, part).mean
             shade = _PALE if each.broken_gates else 1
-            bars.append({"server": names[each.cell.server], "part": part, "begin": begin, "end": end, "fill": shade})
+            bars.append({"server": name, "part": part, "begin": begin, "end": end, "fill": shade})
             begin = end
-        sums.append({"server": names[each.cell.server], "end": begin, "text": number(found.latency_mean)})
-    longest = max(found.latency_mean for each in drawn if (found := figures_of(each).parts) is not None)
-    axis, rows = from_zero("mean latency, ms", [longest]), name_rows(names.values())
+        sums.append({"server": name, "end": begin, "text": number(found.latency_mean)})
+        said[name] = (
+            f"queue {number(found.queue.mean)} ms, service {number(found.service.mean)} ms",
+            f"connect {number(found.connect.mean)} ms, back {number(found.back.mean)} ms",
+            f"in all {number(found.latency_mean)} ms on average",
+        )
+    longest = max(found.latency_mean for each in drawn.values() if (found := figures_of(each).parts) is not None)
+    axis, rows = from_zero("mean latency, ms", [longest]), name_rows(drawn)
     colours = {"domain": list(_PARTS), "range": list(_COLOURS)}
-    legend = {"orient": "top"}
+    legend = {"orient": "top", "columns": columns}
     return alt.layer(
         alt.Chart(data(bars))
         .mark_bar(height=_BAR)
@@ -94,5 +112,6 @@ def _chart(drawn: Sequence[CellResult]) -> alt.TopLevelMixin:
             fillOpacity=alt.FillOpacity("fill:Q", scale=None),
         ),
         alt.Chart(data(sums)).mark_text(align="left", dx=6).encode(x=axis.x("end"), y=rows, text=alt.Text("text:N")),
+        saying_rows(said, axis, rows),
         height=alt.Step(ROW),
     )

@@ -10,6 +10,12 @@ import altair as alt
 WIDTH = 376
 """Pixels of a panel with its axes and legend: one has room on a phone, three on a desk."""
 
+PAGE = 1216
+"""Pixels of a page on a desk."""
+
+BETWEEN = 24
+"""Pixels between two panels of a page."""
+
 HEIGHT = 210
 """Pixels of a plot with two axes of numbers."""
 
@@ -51,7 +57,6 @@ CONFIG: Vega = {
     "title": {
         "anchor": "start",
         "frame": "bounds",
-        "limit": WIDTH,
         "offset": 8,
         "color": INK,
         "fontSize": TEXT + 1,
@@ -98,6 +103,11 @@ class NumberAxis:
     percent: bool = False
     padding: int = 0
     """Pixels between the ends of the axis and what is drawn."""
+
+    @property
+    def name(self) -> str:
+        """What it measures, however it is drawn."""
+        return self.title.removesuffix(", log scale")
 
     def x(self, field: str) -> alt.X:
         """The channel that shows `field` along the axis at the bottom."""
@@ -148,7 +158,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def name_rows(names: Iterable[str]) -> alt.Y:
-    """A row for each of the field `server`, from the top down, with its name at the left."""
-    axis = {"title": None, "grid": True, "ticks": False, "domain": False, "labelPadding": 8}
+def name_rows(names: Iterable[str], room: int | None = None, most: int | None = None) -> alt.Y:
+    """A row for each of the field `server`, from the top down, with its name at the left.
+
+    `room`: pixels for the names, if that is not for Vega to choose; with 0 they are left out. `most`: pixels of a name at most.
+    """
+    axis: Vega = {"title": None, "grid": True, "ticks": False, "domain": False, "labelPadding": 8}
+    if room is not None:
+        axis |= {"minExtent": room, "maxExtent": room, "labels": room > 0}
+    if most is not None:
+        axis["labelLimit"] = most
     return alt.Y("server:N", scale={"domain": list(names)}, axis=axis)

@@ -10,7 +10,7 @@ import altair as alt
 from wsgilab.model import Cell, CellResult, Comparison, Conditions, RequestSpan, Server, Timeline
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import Figure, Panel, kept, place, slug, telling, workloads
-from wsgilab.report.charts.marks import data
+from wsgilab.report.charts.marks import SAYS, data
 from wsgilab.report.charts.theme import COLOURS, INK, NumberAxis
 from wsgilab.report.tables import Column, Table
 
@@ -101,7 +101,10 @@ def _figure(comparison: Comparison, workload: str, results: Sequence[CellResult]
             f"process, thread or coroutine at a time. All panels show {span_us / 1000:.0f} ms, the end of the first "
             f"measured block's window, with {cell.load}, {place(cell)}{otherwise}.{cut}{left_out}"
         ),
-        panels=tuple(Panel(title=_title(each.result.cell, usual), chart=partial(_chart, each)) for each in drawn),
+        panels=tuple(
+            Panel(title=_title(each.result.cell, usual), chart=partial(_chart, each), server=each.result.cell.server)
+            for each in drawn
+        ),
         table=Table(
             title="Requests of the charts",
             columns=_COLUMNS,
@@ -240,7 +243,8 @@ def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
         place_of = {"top": top, "middle": top + thick / 2, "bottom": top + thick}
         rows.append({**place_of, "begin": 0.0, "end": span_ms, "label": row.label})
         for begin, end in map(drawn.inside_ms, row.requests):
-            bars.append({**place_of, "begin": begin, "end": end, "colour": COLOURS[row.process % len(COLOURS)]})
+            colour, said = COLOURS[row.process % len(COLOURS)], f"{begin:.1f} to {end:.1f} ms"
+            bars.append({**place_of, "begin": begin, "end": end, "colour": colour, "says": said})
     height = (len(shown) - 1) * pitch + shown[-1].process * _BETWEEN + thick
     x, downward = NumberAxis(title="ms", low=0.0, high=span_ms), {"domain": [height, 0.0], "nice": False}
     # All panels have the same room for labels, so that a millisecond is as long in each.
@@ -248,7 +252,7 @@ def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
     beside = {"title": None, **nothing, "minExtent": _LABEL}
     of_rows = alt.Chart(data(rows)).encode(x=x.x("begin"), y=alt.Y("middle:Q", scale=downward, axis=beside))
     # A bar ends a pixel early, so that it is seen apart from the next.
-    of_bars = alt.Chart(data(bars)).mark_rect(x2Offset=-1)
+    of_bars = alt.Chart(data(bars)).mark_rect(x2Offset=-1, aria=True)
     return alt.layer(
         of_rows.mark_rule(color=INK, opacity=0.12).encode(x2=alt.X2("end:Q")),
         of_bars.encode(
@@ -257,6 +261,7 @@ def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
             y=alt.Y("top:Q", scale=downward, axis=beside),
             y2=alt.Y2("bottom:Q"),
             color=alt.Color("colour:N", scale=None),
+            description=SAYS,
         ),
         of_rows.mark_text(align="right", dx=-8).encode(text=alt.Text("label:N")),
         height=round(height),

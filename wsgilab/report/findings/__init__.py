@@ -7,7 +7,7 @@ a function in `KINDS`.
 from collections.abc import Callable, Sequence
 
 from wsgilab.model import Comparison
-from wsgilab.report import tables
+from wsgilab.report import at_once, tables, versions
 from wsgilab.report.findings import surprises
 from wsgilab.report.findings.best import best, bound
 from wsgilab.report.findings.finding import Finding, FindingKind, Findings, Part
@@ -35,6 +35,8 @@ KINDS: Sequence[Callable[[Comparison], Findings]] = (
 
 def question(comparison: Comparison) -> str:
     """What the run asked, such as `How many requests at once, and which of 13 servers to run for hello and sleep 50 ms?`."""
+    if comparison.versions is not None and (named := comparison.versions.versions) is not None:
+        return versions.question(named)
     run = comparison.run
     servers = list(dict.fromkeys(each.cell.server for each in comparison.cells))
     workloads = dict.fromkeys(each.cell.workload for each in comparison.cells)
@@ -43,8 +45,8 @@ def question(comparison: Comparison) -> str:
     under = names([tables.workload(run, name) for name in workloads])
     if len(servers) == 1:
         return f"What does {servers[0]} do with {under}?"
-    at_once = "How many requests at once, and which" if tables.waiting(comparison) else "Which"
-    return f"{at_once} of {len(servers)} servers to run for {under}?"
+    asked = "How many requests at once, and which" if at_once.waiting(comparison) else "Which"
+    return f"{asked} of {len(servers)} servers to run for {under}?"
 
 
 def unless(comparison: Comparison) -> str:

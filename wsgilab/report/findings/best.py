@@ -22,7 +22,7 @@ def best(comparison: Comparison) -> Findings:
     servers = Counter(each.cell.conditions for each in comparison.cells)
 
     def order(advice: Advice) -> tuple[bool, bool, int]:
-        return len(advice.workloads) == 1, not _is_decided(advice), -servers[advice.group.conditions]
+        return len(advice.workloads) == 1, not is_decided(advice), -servers[advice.group.conditions]
 
     for each in sorted(comparison.advice, key=order):
         against = [] if each.server in said else objections_to(comparison.run, each.server)
@@ -32,7 +32,8 @@ def best(comparison: Comparison) -> Findings:
         yield Finding(kind="best", text=text, part="advice")
 
 
-def _is_decided(advice: Advice) -> bool:
+def is_decided(advice: Advice) -> bool:
+    """Whether it names what to run, or says for sure that there is none."""
     return advice.server is not None or bool(advice.suitable) or not advice.tied
 
 
@@ -119,7 +120,7 @@ def _than(ratio: Interval, other: str) -> str:
 
 # --- what bound whom
 
-_BOUND: Mapping[BoundBy, str] = {
+BOUND: Mapping[BoundBy, str] = {
     "slots": "slots",
     "quota": "their CPU quota",
     "cpu": "their cores",
@@ -156,8 +157,8 @@ def _whom(results: Sequence[CellResult]) -> str:
 
 def _by(by: BoundBy, results: Sequence[CellResult]) -> str:
     """What binds these, with the figure that shows it."""
-    shown = _shown(by, results) if by in _BOUND else by
-    return f"by {_BOUND.get(by, 'what is not known')}{f' ({shown})' if shown else ''}"
+    shown = _shown(by, results) if by in BOUND else by
+    return f"by {BOUND.get(by, 'what is not known')}{f' ({shown})' if shown else ''}"
 
 
 def _shown(by: BoundBy, results: Sequence[CellResult]) -> str:
