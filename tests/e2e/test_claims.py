@@ -194,3 +194,48 @@ def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:
     assert_one_line(ended, told, code=USAGE)
     ended = local("lab.claims", "--run", "latest")
     assert_one_line(ended, "no run 'latest'", "make one with invoke lab.run", code=USAGE)
+
+
+REPORT = """
+name: mine
+generator: shared
+blocks: 4
+window_s: 0.3
+workloads: {sleep: {ms: 20}}
+cells:
+  one: {server: {like: gunicorn-sync-1, options: [--keep-alive=1], name: gunicorn-sync-1-kept}, workload: sleep, users: 4}
+claims:
+  - id: gunicorn-1
+    claim: A sync worker handles one request at a time.
+    thread: {project: benoitc/gunicorn, number: 1}
+    reported: One at a time.
+    holds: [{figure: peak_in_flight, of: one, at_most: 1}]
+    releases: [gunicorn23-sync-1]
+    picture: one
+    explanation: It does.
+    advice: Use threads.
+  - id: gunicorn-2
+    claim: Two of them do not start.
+    thread: {project: benoitc/gunicorn, number: 2}
+    reported: Nothing starts.
+    holds: [{figure: failures, of: one, at_least: 1}]
+    explanation: They do.
+    advice: None.
+"""
+
+
+def test_a_report_is_found_by_its_number_and_tested_with_another_release(local: Cli, tmp_path: Path) -> None:
+    """About eight seconds, and a stack that other tests have too."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(REPORT)
+
+    ended = local("lab.reports", "--runtime", "local", "--reports", str(file), "--only", "gunicorn-1")
+
+    assert ended.code == 0, ended.output
+    for words in ("reported: One at a time.", "figure: peak in flight 1", "what to do: Use threads.", "23.0.0 it"):
+        assert words in ended.output
+    told = yaml.safe_load((local.latest / "reports.yaml").read_text())
+    (found,) = told["claims"]
+    assert found["verdict"] == "confirmed" or "others took" in str(found)
+    assert (found["releases"][0]["version"], found["thread"]["number"]) == ("23.0.0", 1)
+    assert (local.latest / "plots" / "report-gunicorn-1.svg").is_file()

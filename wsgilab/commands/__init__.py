@@ -1,6 +1,7 @@
 """The facade: one function a task. What the module `tasks` calls, and any program may."""
 
 from wsgilab.commands.capacity import Sought, capacity
+from wsgilab.commands.claims import CLAIM_GROUPS, REPORTS, claims, reports
 from wsgilab.commands.compared import FORMATS as COMPARED_FORMATS
 from wsgilab.commands.compared import compare_runs
 from wsgilab.commands.installation import build, catalogue_table, clean, console, doctor, down, new_app, new_experiment
@@ -9,9 +10,7 @@ from wsgilab.commands.listing import FORMATS as LISTED_FORMATS
 from wsgilab.commands.listing import runs
 from wsgilab.commands.measure import (
     APPLICATION_EXPERIMENT,
-    CLAIM_GROUPS,
     DEFAULT_EXPERIMENT,
-    claims,
     named_application,
     run,
     usual_servers,
@@ -32,6 +31,7 @@ __all__ = [
     "FORMATS",
     "LISTED_FORMATS",
     "PROJECT",
+    "REPORTS",
     "Asked",
     "Comparison",
     "RunOptions",
@@ -58,6 +58,7 @@ __all__ = [
     "predict",
     "recommend",
     "report",
+    "reports",
     "run",
     "runs",
     "status",

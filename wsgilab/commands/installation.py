@@ -28,6 +28,7 @@ from wsgilab.run.workspace import (
     signals_raise,
     versions,
 )
+from wsgilab.runtime import releases
 from wsgilab.runtime.protocol import Say
 from wsgilab.session import control
 from wsgilab.system.folder import look
@@ -148,6 +149,7 @@ def clean(workspace: Workspace, site: str | None, say: Say) -> None:
                 for runtime in all_runtimes(version):
                     runtime.sweep()
                     runtime.clean()
+                releases.removed(version.project)
                 if (file := _file(site)) is not None:
                     on_each(version, file, lambda each: each.sweep(), say)
                     on_each(version, file, lambda each: each.clean(), say)

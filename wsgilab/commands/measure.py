@@ -1,4 +1,4 @@
-"""`lab.run` and `lab.claims`: from a file and options to an experiment, and to what its observations say."""
+"""`lab.run`: from a file and options to an experiment, and to what its observations say."""
 
 import functools
 import os
@@ -8,31 +8,35 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab.analysis import claims as claims_under_test
 from wsgilab.analysis.ab import parse_limit
 from wsgilab.analysis.ab_checks import parse_need
-from wsgilab.analysis.claims import ClaimSet
-from wsgilab.commands import against, compared, stored
+from wsgilab.commands import against, compared, releases, stored
 from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running
 from wsgilab.experiment.parsing import check_known
-from wsgilab.model import Application, Comparison, Experiment, Run, Server
+from wsgilab.model import Application, Comparison, Experiment, Server
 from wsgilab.model.errors import LabError, UsageError
 from wsgilab.model.text import called
-from wsgilab.report import terminal
-from wsgilab.report.claims import claims_md, claims_yaml
 from wsgilab.results.store import Store
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
 from wsgilab.run.testbed import Testbed
-from wsgilab.run.workspace import PROJECT, Workspace, given, read_catalogue, read_file, read_text, shown, with_catalogue
-from wsgilab.runtime.stacks import needs
+from wsgilab.run.workspace import (
+    PROJECT,
+    Workspace,
+    alone,
+    given,
+    read_catalogue,
+    read_file,
+    read_text,
+    shown,
+    signals_raise,
+    with_catalogue,
+)
 
 DEFAULT_EXPERIMENT = "experiments/answer.yaml"
 APPLICATION_EXPERIMENT = "experiments/application.yaml"
 """The default where there is a user's own application."""
-CLAIM_GROUPS: Mapping[str, str] = {"flask": "claims", "servers": "claims-servers"}
-"""The lab's own claims: a group's name -> that of its experiment, and of its file in experiments/. The first is the default."""
 
 RESUMED = ("resume", "runtime", "site", "watch", "port", "verbose")
 """Options that a resumed run may be given: where it runs, and how it is watched and printed."""
@@ -80,9 +84,14 @@ def run(
         return against.compared(experiment, options, catalogue, lambda text: stored.say(console, text))
 
     conclude = functools.partial(stored.conclude, verbose=options.verbose)
-    rows = _with_rows(options, with_catalogue(workspace, options.catalogue))
+    there = with_catalogue(workspace, options.catalogue)
     try:
-        found = runner.run(options, choose, conclude, console, rows)
+        if options.release is not None:
+            with signals_raise(), alone(workspace):
+                of_releases = releases.rows(options, there, lambda text: stored.say(console, text))
+            options = replace(options, servers=tuple(of_releases))
+            there = replace(there, rows=of_releases)
+        found = runner.run(options, choose, conclude, console, _with_rows(options, there))
     except LabError as error:
         compared.print_nothing(error.message, form, printed, environment, task="lab.run")
         raise compared.as_printed(error, form) from None
@@ -153,7 +162,7 @@ def _with_rows(options: RunOptions, workspace: Workspace) -> Workspace:
         return workspace
     path = _experiment_file(options)
     found = resolve.rows(read_text(path, "experiment"), shown(path), read_catalogue(workspace))
-    return replace(workspace, rows=found)
+    return replace(workspace, rows={**workspace.rows, **found})
 
 
 def _experiment(options: RunOptions, catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
@@ -231,73 +240,3 @@ def usual_servers(application: Application | None, workspace: Workspace) -> tupl
     catalogue, text = read_catalogue(workspace), read_text(path, "experiment")
     experiment = resolve.parse(text, shown(path), catalogue, cores=1, application=application)
     return tuple(with_own_rows(experiment, catalogue) or dict.fromkeys(cell.server for cell in experiment.cells))
-
-
-_OF_CLAIMS = ("file", "group", "only")
-"""Options that say which claims to judge, of a stored run too."""
-
-
-def claims(options: RunOptions, console: Console, workspace: Workspace) -> Comparison:
-    """Test claims; write their verdicts beside the run's comparison, and print them.
-
-    Whatever ends it early, what was measured by then is judged. Raises LabError or Interrupted.
-    """
-    if options.run is not None and options.others(("run", *_OF_CLAIMS)):
-        raise UsageError(f"--run {options.run}: judges what is stored, and measures nothing; give no other option")
-    if options.resume is not None and options.others((*RESUMED, *_OF_CLAIMS)):
-        raise UsageError(f"--resume {options.resume}: a resumed run keeps its blocks and seed; give no other option")
-    path = _claims_file(options, workspace)
-    under_test = claims_under_test.parse(read_text(path, "claims"), shown(path), read_catalogue(workspace))
-    under_test = claims_under_test.only(under_test, options.only)
-
-    def conclude(store: Store, console: Console) -> Comparison:
-        return _judge(store, under_test, console, workspace)
-
-    if options.run is not None:
-        return conclude(Store.find(workspace.results, options.run), console)
-
-    def choose(catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
-        # On a site the generator takes none of the targets' cores.
-        elsewhere = 0 if testbed.remote is None else under_test.experiment.generator_cores
-        feasible = claims_under_test.feasible(under_test, len(testbed.usable) + elsewhere)
-        return resolve.narrow(feasible, catalogue, blocks=options.blocks)
-
-    return runner.run(options, choose, conclude, console, workspace)
-
-
-def _claims_file(options: RunOptions, workspace: Workspace) -> Path:
-    """The file of the claims that the options name; where they name none, that of the group that a stored run was of, or else of
-    the default one. Raises LabError."""
-    if options.group is not None:
-        check_known([options.group], CLAIM_GROUPS, "--group", "group")
-    if options.file is not None:
-        if options.group is not None:
-            raise UsageError(
-                f"--group {options.group}: is of the lab's own claims, and --claims {options.file} names others; give one of them"
-            )
-        return given(options.file)
-    name = CLAIM_GROUPS[options.group or next(iter(CLAIM_GROUPS))]
-    if options.group is None and (stored_run := options.run or options.resume) is not None:
-        of_run = Store.find(workspace.results, stored_run).run().experiment.name
-        name = of_run if of_run in CLAIM_GROUPS.values() else name
-    return PROJECT / "experiments" / f"{name}.yaml"
-
-
-def _judge(store: Store, under_test: ClaimSet, console: Console, workspace: Workspace) -> Comparison:
-    """Write comparison and verdicts, and print the verdicts."""
-    comparison = stored.write(store)
-    left_out = _left_out(comparison.run, under_test, workspace)
-    results = claims_under_test.judge(comparison.run, store.observations(), under_test.claims, left_out)
-    store.write({**claims_md(comparison.run, results), **claims_yaml(comparison.run, results)})
-    console.print(terminal.verdicts(results))
-    stored.say(console, f"The evidence, and what to do about it: {shown(store.folder)}/claims.md")
-    return comparison
-
-
-def _left_out(run: Run, under_test: ClaimSet, workspace: Workspace) -> Mapping[str, str]:
-    """The servers of claims that the run does not have, and whose stacks need what not every machine has: name -> why. Raises
-    LabError."""
-    catalogue, stacks = read_catalogue(workspace), workspace.project / "services" / "stacks"
-    absent = {cell.server for cell in under_test.experiment.cells} - run.servers.keys()
-    found = {name: needs(stacks / catalogue[name].stack) for name in sorted(absent)}
-    return {name: f"as its stack {each.words}" for name, each in found.items() if not each.are_usual}

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from wsgilab.analysis.claims.file import ClaimsFile
+from wsgilab.analysis.claims.entries import ClaimsFile
 from wsgilab.experiment import catalogue
 from wsgilab.experiment.application import ApplicationFile
 from wsgilab.experiment.file import ExperimentFile

@@ -76,6 +76,7 @@ def build(
         "source": SOURCE_HELP,
         "get": "what users ask --app's entry or --url for (default: /)",
         "against": "compare your application with itself at this git revision, or as another application file has it, in the same run",
+        "release": "run one server with each of these releases of a package, side by side: gunicorn=23.0.0,25.3.0,27.0.1",
         "fail-on": "with --against: exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or cost=5%, faster=, different=)",
         "need": "with --against: exit with 5 where a cell could not have shown a difference of that much, such as 5%",
         "format": f"with --against: what is printed of the versions: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
@@ -106,6 +107,7 @@ def run(
     source: str | None = None,
     get: str | None = None,
     against: str | None = None,
+    release: str | None = None,
     fail_on: str | None = None,
     need: str | None = None,
     format: str = "terminal",  # noqa: A002 - the name of the option
@@ -135,6 +137,7 @@ def run(
         source=source,
         get=get,
         against=against,
+        release=release,
         url=url,
         catalogue=catalogue,
         runtime=runtime,
@@ -401,6 +404,48 @@ def claims(
 
 @task(
     help={
+        "reports": "a file of reports of your own",
+        "group": "only the reports of this group, ten minutes at most (default: all of them)",
+        "only": "only these reports, by their ids: gunicorn-3433,cheroot-91",
+        "runtime": "compose or local (default: compose where an engine answers)",
+        "site": SITE_HELP,
+        "blocks": "passes over every cell, in place of the file's number",
+        "seed": "orders the trials; the same seed gives the same order",
+        "resume": "go on with this run (its id, or latest) where it stopped",
+        "run": "judge this stored run (its id, or latest) again, and measure nothing",
+    }
+)
+def reports(
+    _: Context,
+    *,
+    reports: str | None = None,
+    group: str | None = None,
+    only: str | None = None,
+    runtime: str | None = None,
+    site: str | None = None,
+    blocks: str | None = None,
+    seed: str | None = None,
+    resume: str | None = None,
+    run: str | None = None,
+) -> None:
+    """Measure again what users reported in public threads: whether it is so today, since which release, and what to do."""
+    options = commands.RunOptions(
+        task="lab.reports",
+        file=reports,
+        group=group,
+        only=names(only, "--only"),
+        runtime=runtime,
+        site=site,
+        blocks=number(blocks, "--blocks"),
+        seed=number(seed, "--seed"),
+        resume=resume,
+        run=run,
+    )
+    raise_for_failed(commands.reports(options, commands.console(), commands.workspace()), site)
+
+
+@task(
+    help={
         "app": "tune for your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
         "source": SOURCE_HELP,
         "get": "what users ask --app's entry for (default: /)",
@@ -586,6 +631,7 @@ lab = Collection(
         recommend,
         predict,
         claims,
+        reports,
     ),
     *(up, status, logs, open_, down, clean),
 )

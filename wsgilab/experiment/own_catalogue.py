@@ -12,7 +12,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -36,8 +36,11 @@ _RowName = Annotated[
     Pattern(f"^(?:{NAME.pattern})$"),
     Must("be lower-case letters, digits and hyphens, 100 at most, and begin with a letter or a digit"),
 ]
-_OrUnbounded = Must("be a whole number from 1, or unbounded")
-_Value = Annotated[
+OF_THE_APPLICATION = ("LAB_DB_POOL",)
+"""Environment variables that begin with LAB_ and are the user's to set: what the lab's own application is told by them."""
+_Number = TypeVar("_Number")
+Bounded = Annotated[_Number | Literal["unbounded"], Must("be a whole number from 1, or unbounded")]
+Value = Annotated[
     Line | Literal[""] | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)],
     Must("be a number, or text on one line"),
 ]
@@ -56,14 +59,14 @@ class Row:
     command: Annotated[list[Line], Field(min_length=1), Must("be a list of words, as a command has them")] | None = None
     """The whole command, word by word, in place of that one's. It serves `wsgilab_door.wsgi:app` at ${LAB_BIND}; Gunicorn is told
     where by the lab."""
-    environment: dict[VariableName, _Value] = field(default_factory=dict)
+    environment: dict[VariableName, Value] = field(default_factory=dict)
     """Environment variables beside that one's. GUNICORN_CMD_ARGS has words that come after the lab's."""
     config: Line | None = None
     """A configuration file of Gunicorn's, such as gunicorn.conf.py, relative to this file. Where it listens, and what it serves,
     is the lab's to say."""
-    slots: Annotated[Slots | Literal["unbounded"], _OrUnbounded] | None = None
+    slots: Bounded[Slots] | None = None
     """How many requests it processes at once, or `unbounded`. By default worked out, for Gunicorn and the development server."""
-    processes: Annotated[Processes | Literal["unbounded"], _OrUnbounded] | None = None
+    processes: Bounded[Processes] | None = None
     """In how many processes, or `unbounded` where a request or a connection gets a process of its own. By default worked out."""
     model: ExecutionModel | None = None
     """What runs a request. By default worked out."""
@@ -139,7 +142,7 @@ def _with_options(command: tuple[str, ...], options: Sequence[str]) -> tuple[str
 def _check(row: Row, command: Sequence[str], where: str) -> None:
     """What a row says that only the lab can, or that could not be measured. Raises SpecError."""
     for name in row.environment:
-        if name.startswith("LAB_"):
+        if name.startswith("LAB_") and name not in OF_THE_APPLICATION:
             raise SpecError(
                 f"{where}.environment: {name}: variables that begin with LAB_ are the lab's own; name it otherwise"
             )

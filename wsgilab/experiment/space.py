@@ -19,12 +19,12 @@ from pydantic import BeforeValidator, Field
 
 from wsgilab.experiment import own_catalogue
 from wsgilab.experiment.catalogue import NAME
-from wsgilab.experiment.own_catalogue import Row
+from wsgilab.experiment.own_catalogue import Bounded, Row, Value
 from wsgilab.experiment.parsing import check_known, read, unknown, validated
-from wsgilab.model import STRICT, Server
-from wsgilab.model.application import Line
+from wsgilab.model import STRICT, ExecutionModel, Server
+from wsgilab.model.application import Line, VariableName
 from wsgilab.model.errors import SpecError
-from wsgilab.model.limits import Must, Processes, Range
+from wsgilab.model.limits import Must, Processes, Range, Slots
 from wsgilab.model.text import counted
 
 MOST = 500
@@ -65,6 +65,14 @@ class Variants:
     """Options for its command, word by word, with the names of `values` in braces, such as `--max-requests={n}`."""
     values: dict[str, Annotated[list[_Value], Field(min_length=1)]] = field(default_factory=dict)
     """Values for what `options` have in braces, by name."""
+    environment: dict[VariableName, Value] = field(default_factory=dict)
+    """Environment variables beside those of the server that they are like."""
+    slots: Bounded[Slots] | None = None
+    """How many requests each of them processes at once, or `unbounded`. By default worked out, of the servers whose options say it."""
+    processes: Bounded[Processes] | None = None
+    """In how many processes, or `unbounded`. By default worked out."""
+    model: ExecutionModel | None = None
+    """What runs a request. By default worked out."""
     name: Line | None = None
     """What the rows are called, with names of values in braces, such as `small-{workers}x{threads}`. By default as the server
     that they are like, with their values: `gunicorn-gthread-2x16`."""
@@ -100,16 +108,32 @@ def rows(entries: Sequence[ServerEntry], catalogue: Mapping[str, Server], where:
     """The rows that `entries` name or stand for, by name, in their order. Raises SpecError."""
     found: dict[str, Server] = {}
     for number, entry in enumerate(entries):
-        if isinstance(entry, str):
-            check_known([entry], catalogue, where, "server")
-            found[entry] = catalogue[entry]
-            continue
-        here = f"{where}[{number}]"
-        for row in _made(validated(entry, Variants, here), catalogue, here):
-            same = found.get(row.name) or catalogue.get(row.name)
-            if same is not None and not _is_same(same, row, by_command=bool(entry.get("options"))):
-                raise SpecError(f"{here}: {row.name} is another configuration already; call these otherwise with name")
-            found[row.name] = same or row
+        found |= _named(entry, catalogue, found, where if isinstance(entry, str) else f"{where}[{number}]")
+    return found
+
+
+def row(entry: ServerEntry, catalogue: Mapping[str, Server], where: str) -> Server:
+    """The one row that `entry` names or stands for. Raises SpecError, also where it stands for several."""
+    found = _named(entry, catalogue, {}, where)
+    if len(found) > 1:
+        raise SpecError(f"{where}: stands for {len(found)} servers, {', '.join(found)}; give one value of each")
+    (server,) = found.values()
+    return server
+
+
+def _named(
+    entry: ServerEntry, catalogue: Mapping[str, Server], before: Mapping[str, Server], where: str
+) -> Mapping[str, Server]:
+    """The rows of one entry, by name; of those that other entries stand for, `before`, none may be another of the same name."""
+    if isinstance(entry, str):
+        check_known([entry], catalogue, where, "server")
+        return {entry: catalogue[entry]}
+    found: dict[str, Server] = {}
+    for made in _made(validated(entry, Variants, where), catalogue, where):
+        same = found.get(made.name) or before.get(made.name) or catalogue.get(made.name)
+        if same is not None and not _is_same(same, made, by_command=bool(entry.get("options"))):
+            raise SpecError(f"{where}: {made.name} is another configuration already; call these otherwise with name")
+        found[made.name] = same or made
     return found
 
 
@@ -128,7 +152,7 @@ def _made(given: Variants, catalogue: Mapping[str, Server], where: str) -> Itera
             raise SpecError(f"{where}.values: no option has {{{name}}}")
         values[name] = each
     _check_braces(templates, values, f"{where}.options")
-    if not templates:
+    if not templates and not given.environment:
         raise SpecError(f"{where}: has no lists of values, such as threads: [8, 16]; without them give the name alone")
     if not values and given.name is None:
         raise SpecError(f"{where}: has no values to call it by; give it a name")
@@ -149,9 +173,23 @@ def _made(given: Variants, catalogue: Mapping[str, Server], where: str) -> Itera
             counted(int(value), key.removesuffix("s")) if key in _KEYS else f"{key} {value}"
             for key, value in of.items()
         )
-        row = Row(extends=base.name, command=list(words), summary=f"{base.name} with {spelt or ' '.join(options)}")
+        variables = [f"{key}={value}" for key, value in given.environment.items()]
+        row = Row(
+            extends=base.name,
+            command=list(words),
+            environment=given.environment,
+            slots=given.slots,
+            processes=given.processes,
+            model=given.model,
+            summary=f"{base.name} with {spelt or ' '.join((*options, *variables))}",
+        )
         made = own_catalogue.server(name, row, base, f"{where}: {name}")
-        yield replace(made, like=base.name, options=options)
+        yield replace(
+            made,
+            like=base.name,
+            options=options,
+            variables={key: str(value) for key, value in given.environment.items()},
+        )
 
 
 def _is_same(one: Server, other: Server, *, by_command: bool) -> bool:

@@ -37,7 +37,7 @@ from wsgilab.model.capacity import (
     ServerCapacity,
 )
 from wsgilab.model.circumstances import Action, Circumstances, During, Idle, IdleReport
-from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence
+from wsgilab.model.claims import Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Release, ReleaseResult, Thread
 from wsgilab.model.comparison import (
     BoundBy,
     BudgetOutcome,
@@ -172,6 +172,8 @@ __all__ = [
     "PartTimes",
     "Place",
     "Prediction",
+    "Release",
+    "ReleaseResult",
     "Request",
     "RequestFigures",
     "RequestReport",
@@ -188,6 +190,7 @@ __all__ = [
     "SiteMachine",
     "Stack",
     "Stamp",
+    "Thread",
     "TieBreak",
     "Timeline",
     "Trial",

@@ -1,13 +1,40 @@
 """Sentences about servers, and what observations say of them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from wsgilab.model.experiment import Cell
+from wsgilab.model.limits import STRICT, Must, Pattern, Range
 from wsgilab.model.rounding import Interval
 
 ClaimVerdict = Literal["confirmed", "refuted", "undecided", "not tested"]
 """`not tested`: the run does not have what a claim is about, as this machine cannot have it, or it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A public thread of a project on GitHub: an issue or a pull request."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    project: Annotated[
+        str,
+        Pattern("^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$"),
+        Must("be the name of a project on GitHub, such as benoitc/gunicorn"),
+    ]
+    """Its owner and its name."""
+    number: Annotated[int, Range(1, 10**9)]
+    """Of the issue or of the pull request."""
+
+    @property
+    def name(self) -> str:
+        """In words, such as `benoitc/gunicorn 3433`."""
+        return f"{self.project} {self.number}"
+
+    @property
+    def url(self) -> str:
+        """Of an issue; GitHub leads from there to a pull request that has the number."""
+        return f"https://github.com/{self.project}/issues/{self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +52,15 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The conditions of a claim with an earlier release of the server that it is about."""
+
+    server: str
+    """The row that runs it."""
+    holds: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A sentence about servers that people say, and what would make it true."""
 
@@ -39,6 +75,16 @@ class Claim:
     explanation: str
     advice: str
     """What a reader should do about it."""
+    thread: Thread | None = None
+    """Where one user, or one maintainer, reported it; such a claim is a report."""
+    reported: str = ""
+    """What was reported there; empty without a thread."""
+    package: str = ""
+    """The package whose release it is about; empty without a thread."""
+    releases: tuple[Release, ...] = ()
+    """Earlier releases of it, the oldest first."""
+    picture: Cell | None = None
+    """A cell whose requests are drawn beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +102,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseResult:
+    """A claim under test with one release."""
+
+    server: str
+    """The row that ran it."""
+    version: str
+    """Of the package; empty where that is not known."""
+    verdict: ClaimVerdict
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
     """A claim under test."""
 
@@ -65,3 +123,7 @@ class ClaimResult:
     """Of `holds`, in order."""
     shown: tuple[Evidence, ...]
     """Of `shows`, in order."""
+    version: str = ""
+    """Which release of its package the run had; empty where that is not known."""
+    releases: tuple[ReleaseResult, ...] = ()
+    """Of the earlier releases, the oldest first."""

@@ -37,6 +37,9 @@ AGAINST = "-against"
 """What the name of a row ends with that runs the version which an application is compared with, and that of what it is installed
 with."""
 
+RELEASE = "-at-"
+"""In the name of a stack that has another release of one of its packages."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -61,6 +64,8 @@ class Server:
     """Of a row that an experiment or a space makes of another one: that one."""
     options: tuple[str, ...] = ()
     """Of such a row: the words of its command that differ."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """And its environment variables that do."""
     is_against: bool = False
     """It runs the version that an application is compared with."""
 
@@ -68,6 +73,11 @@ class Server:
     def installed_as(self) -> str:
         """What a run calls that which it is installed with: its stack, of which there is another with the other version."""
         return f"{self.stack}{AGAINST}" if self.is_against else self.stack
+
+    @property
+    def has_release(self) -> bool:
+        """Whether it is there because of another release of one of its packages, which its stack has."""
+        return RELEASE in self.stack
 
     @property
     def is_started(self) -> bool:

@@ -96,11 +96,24 @@ def verdicts(results: Sequence[ClaimResult]) -> Sequence[tuple[str, str, str, Se
 def deciding(result: ClaimResult) -> Sequence[str]:
     """The figures that made the verdict what it is, such as `peak in flight 1 (flask-single)`; where it is undecided,
     the figures that could not decide, and why; where it is not tested, why."""
-    among = _cells(result)
     chosen = [each for each in result.evidence if each.verdict == result.verdict]
     if result.verdict == "not tested":
         return list(dict.fromkeys(each.reason for each in chosen))
-    return [f"{_name(each, among)}: {each.reason}" if each.reason else _value(each, among) for each in chosen]
+    return [line(each, result) for each in chosen]
+
+
+def line(evidence: Evidence, result: ClaimResult) -> str:
+    """A figure of a claim with its value, or why it decides nothing, such as `peak in flight 1 (flask-single)`."""
+    if evidence.reason:
+        return f"{_name(evidence, _cells(result))}: {evidence.reason}"
+    return _value(evidence, _cells(result))
+
+
+def whole(evidence: Evidence, result: ClaimResult) -> str:
+    """A figure with its value, its limit and its verdict: `peak in flight 1 (flask-single), at most 1: confirmed`."""
+    among = _cells(result)
+    figure = f"{_name(evidence, among)}: not measured" if evidence.value is None else _value(evidence, among)
+    return f"{figure}, {_limit(evidence.condition)}: {evidence.verdict}" if _limits(evidence.condition) else figure
 
 
 def _name(evidence: Evidence, among: Sequence[Cell]) -> str:
@@ -144,7 +157,8 @@ def _apart(cell: Cell) -> Sequence[str]:
 
 
 def _cells(result: ClaimResult) -> Sequence[Cell]:
-    evidence = (*result.evidence, *result.shown)
+    releases = (each for release in result.releases for each in release.evidence)
+    evidence = (*result.evidence, *result.shown, *releases)
     both = (cell for each in evidence for cell in (each.condition.of, each.condition.over) if cell is not None)
     return list(dict.fromkeys(both))
 
@@ -160,18 +174,23 @@ def claims_md(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]:
 def _lines(run: Run, results: Sequence[ClaimResult]) -> Iterable[str]:
     yield f"# Claims: {summary(results)}"
     yield ""
-    yield escape(
-        f"Run {run.id}, begun {run.started}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
-        f"{run.experiment.window_s:g} s windows. {machine(run)}"
-    )
-    yield from (f"- {escape(note)}" for note in run.notes)
-    yield ""
+    yield from head(run)
     yield from table(COLUMNS, [(*words, "; ".join(evidence)) for *words, evidence in verdicts(results)], numeric={0})
     for at, result in enumerate(results, 1):
         yield from _section(run, at, result)
     yield "## How to read it"
     yield ""
     yield from (f"- **{term}**: {meaning}" for term, meaning in LEGEND)
+
+
+def head(run: Run) -> Iterable[str]:
+    """Which run it was, and what a reader must know of it."""
+    yield escape(
+        f"Run {run.id}, begun {run.started}, runtime {run.runtime}, seed {run.seed}, {run.experiment.blocks} blocks of "
+        f"{run.experiment.window_s:g} s windows. {machine(run)}"
+    )
+    yield from (f"- {escape(note)}" for note in run.notes)
+    yield ""
 
 
 def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
@@ -184,9 +203,13 @@ def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
     yield ""
     yield f"Met in: {escape(claim.met)}"
     yield ""
-    every = (*result.evidence, *result.shown)
-    yield from table(_HEADINGS, [_row(run, each) for each in every], numeric={3, 4})
-    reasons = [f"{_name(each, _cells(result))}: {each.reason}" for each in every if each.reason]
+    yield from evidence_table(run, [("", each) for each in (*result.evidence, *result.shown)], result)
+
+
+def evidence_table(run: Run, every: Sequence[tuple[str, Evidence]], result: ClaimResult) -> Iterable[str]:
+    """The evidence of a claim, and below it why some decides nothing. Each has words that come before its cell, or an empty text."""
+    yield from table(_HEADINGS, [_row(run, words, each) for words, each in every], numeric={3, 4})
+    reasons = [f"{_name(each, _cells(result))}: {each.reason}" for _, each in every if each.reason]
     yield from (f"- {escape(reason)}" for reason in reasons)
     if reasons:
         yield ""
@@ -195,7 +218,7 @@ def _section(run: Run, number: int, result: ClaimResult) -> Iterable[str]:
 _HEADINGS = ("figure", "cell", "limit", "blocks", "median", "range", "verdict")
 
 
-def _row(run: Run, evidence: Evidence) -> Sequence[str]:
+def _row(run: Run, before: str, evidence: Evidence) -> Sequence[str]:
     condition, value = evidence.condition, evidence.value
     words = WORDS[condition.figure]
     spelt = words.spelt if condition.over is None else _times
@@ -203,7 +226,7 @@ def _row(run: Run, evidence: Evidence) -> Sequence[str]:
     over = "" if condition.over is None else f", over {condition.over.server}, {tables.conditions(run, condition.over)}"
     return (
         words.name + (" (ratio)" if condition.over else ""),
-        cell + over,
+        f"{before}: {cell}{over}" if before else cell + over,
         _limit(condition),
         str(evidence.blocks),
         tables.MISSING if value is None else spelt(value.median),
@@ -270,6 +293,7 @@ def claims_yaml(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]
                 "id": result.claim.id,
                 "claim": result.claim.claim,
                 "met": result.claim.met,
+                **_reported(result),
                 "verdict": result.verdict,
                 "conditions": [_condition(each) for each in result.evidence],
                 "shown": [_condition(each) for each in result.shown],
@@ -280,6 +304,29 @@ def claims_yaml(run: Run, results: Sequence[ClaimResult]) -> Mapping[str, bytes]
         ],
     }
     return {"claims.yaml": dump(document, ClaimsDocument)}
+
+
+def _reported(result: ClaimResult) -> Mapping[str, object]:
+    """What a claim with a thread has beside the others."""
+    thread = result.claim.thread
+    if thread is None:
+        return {}
+    releases = [
+        {
+            "server": each.server,
+            "version": each.version,
+            "verdict": each.verdict,
+            "conditions": [_condition(one) for one in each.evidence],
+        }
+        for each in result.releases
+    ]
+    return {
+        "thread": {"project": thread.project, "number": thread.number},
+        "reported": result.claim.reported,
+        "package": result.claim.package,
+        "version": result.version,
+        "releases": releases,
+    }
 
 
 def _condition(evidence: Evidence) -> Mapping[str, object]:

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from wsgilab.experiment import application as applications
+from wsgilab.experiment import slots
 from wsgilab.model import Arrivals, Cell, Circumstances, Comparison, Connection, Run, Server
 from wsgilab.model.text import called
-from wsgilab.report.reproduce import against, where
+from wsgilab.report.reproduce import against, releases, where
 from wsgilab.report.yaml import circumstances, dump
 
 
@@ -53,7 +54,7 @@ def _comment(run: Run) -> str:
     return (
         f"# What the run {named} measured, every cell and every parameter spelled out.\n"
         "# The same again, in the same order, where FILE is this one:\n"
-        f"#   {called('lab.run')} --experiment FILE {shlex.join([*against(run), *where(run)])} --seed {run.seed}\n"
+        f"#   {called('lab.run')} --experiment FILE {shlex.join([*releases(run), *against(run), *where(run)])} --seed {run.seed}\n"
     )
 
 
@@ -78,7 +79,7 @@ def _document(run: Run) -> Mapping[str, object]:
         "patience_s": _short(experiment.patience_s),
         "generator": experiment.generator,
         "generator_cores": experiment.generator_cores,
-        "reference": experiment.reference,
+        "reference": _reference(run),
         "workloads": {
             name: {key: _short(value) for key, value in given.items()}
             for name, given in experiment.parameters.items()
@@ -92,16 +93,56 @@ def _document(run: Run) -> Mapping[str, object]:
 
 
 def _server(server: Server) -> object:
-    """Its name, or how it is made of another."""
+    """Its name, or how it is made of another. One that is there for its release is the one that it was made from."""
     if server.like is None:
-        return server.name
-    return {"like": server.like, "options": list(server.options), "name": server.name}
+        return server.extends if server.has_release else server.name
+    return {
+        "like": server.like,
+        "options": list(server.options),
+        **({"environment": dict(server.variables)} if server.variables else {}),
+        **_declared(server),
+        "name": server.name,
+    }
+
+
+def _declared(server: Server) -> Mapping[str, object]:
+    """What a row must declare by itself; nothing where its command says it."""
+    try:
+        known = slots.work_out(server.command, server.environment)
+    except slots.NotKnown:
+        known = None
+    if known is not None and (known.slots, known.processes, known.model) == (
+        server.slots,
+        server.processes,
+        server.model,
+    ):
+        return {}
+    return {
+        "slots": server.slots or "unbounded",
+        "processes": server.processes or "unbounded",
+        "model": server.model,
+    }
+
+
+def _servers(names: Sequence[str], servers: Mapping[str, Server]) -> Sequence[object]:
+    """Each once: several releases of one are one server."""
+    found: list[object] = []
+    for name in names:
+        entry = _server(servers[name]) if name in servers else name
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def _reference(run: Run) -> str:
+    server = run.servers.get(run.experiment.reference)
+    return run.experiment.reference if server is None or not server.has_release else server.extends or server.name
 
 
 def _entry(group: _CellGroup, servers: Mapping[str, Server]) -> Mapping[str, object]:
     first, amounts = group.loads[0], [_short(load.amount) for load in group.loads]
     return {
-        "servers": [_server(servers[name]) if name in servers else name for name in group.servers],
+        "servers": _servers(group.servers, servers),
         "workloads": list(group.workloads),
         **({"rate": amounts, "arrivals": first.arrivals} if first.scheduled else {"users": amounts}),
         "connections": list(group.connections),

@@ -1,9 +1,11 @@
 """What it takes to repeat a run: the command, the machine, and what was installed."""
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
 from wsgilab.model import Run
+from wsgilab.model.experiment import RELEASE
 from wsgilab.model.text import INVOKE, called, counted, program
 from wsgilab.report import machines, tables
 from wsgilab.report.tables import Column, Table
@@ -35,10 +37,27 @@ def command(run: Run) -> str:
         words += ["--blocks", str(run.experiment.blocks)] if budget_s is None else ["--budget", f"{budget_s:g}s"]
         return f"{called('lab.run')} {shlex.join([*words, '--seed', str(run.seed)])}"
     words = ["--experiment", f"results/{run.id}/experiment.yaml"]
-    if any(server.extends not in (None, server.like) for server in run.servers.values()):
+    if any(server.extends not in (None, server.like) and not server.has_release for server in run.servers.values()):
         # The file itself is not among the results: the table of servers says what its rows were.
         words += ["--catalogue", "mine.yaml"]
-    return f"{called('lab.run')} {shlex.join([*words, *against(run), *where(run), '--seed', str(run.seed)])}"
+    return f"{called('lab.run')} {shlex.join([*words, *releases(run), *against(run), *where(run), '--seed', str(run.seed)])}"
+
+
+def releases(run: Run) -> Sequence[str]:
+    """The options that say which releases of a package a server had; none where it had its own."""
+    found: dict[str, list[str]] = {}
+    released = [server for server in run.servers.values() if server.has_release]
+    for server in released:
+        # The name of the stack has both, spelt otherwise.
+        suffix = server.stack.partition(RELEASE)[2]
+        packages = run.stacks[server.stack].packages if server.stack in run.stacks else {}
+        for package, release in packages.items():
+            if suffix == re.sub(r"[^a-z0-9]+", "-", f"{package}-{release}".lower()):
+                found.setdefault(package, []).append(release)
+    if not found:
+        return []
+    ((package, versions), *_) = found.items()
+    return ["--servers", released[0].extends or released[0].name, "--release", f"{package}={','.join(versions)}"]
 
 
 def place() -> str:

@@ -81,17 +81,17 @@ def _conclusion(comparison: Comparison, what_is_open: Iterable[str]) -> Iterable
     for heading, style, sentences in sections:
         if lines := list(sentences):
             yield text(heading, "bold")
-            yield from (_Item("!" if style else "-", line, style) for line in lines)
+            yield from (Item("!" if style else "-", line, style) for line in lines)
             yield Text()
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """A line of a list, folded below its own beginning."""
 
     mark: str
     line: str
-    style: str
+    style: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = max(1, options.max_width - len(self.mark) - 1)
@@ -155,7 +155,7 @@ def _indented(content: Text) -> RenderableType:
     return Padding(content, (0, 0, 0, _GAP), expand=False)
 
 
-_STYLES: Mapping[ClaimVerdict, str] = {
+VERDICT_STYLES: Mapping[ClaimVerdict, str] = {
     "confirmed": "green",
     "refuted": "red",
     "undecided": "yellow",
@@ -171,7 +171,9 @@ def verdicts(results: Sequence[ClaimResult]) -> RenderableType:
         words = heading in ("claim", "evidence")
         table.add_column(heading, justify="left" if heading else "right", no_wrap=not words, overflow="fold")
     for result, (number, claim, verdict, evidence) in zip(results, claims.verdicts(results), strict=True):
-        table.add_row(text(number), text(claim), text(verdict, _STYLES[result.verdict]), text("\n".join(evidence)))
+        table.add_row(
+            text(number), text(claim), text(verdict, VERDICT_STYLES[result.verdict]), text("\n".join(evidence))
+        )
     return table
 
 

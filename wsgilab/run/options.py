@@ -1,4 +1,4 @@
-"""What the command line asks of a run, for `lab.run`, `lab.tune`, `lab.capacity` and `lab.claims`."""
+"""What the command line asks of a run, for `lab.run`, `lab.tune`, `lab.capacity`, `lab.claims` and `lab.reports`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ class RunOptions:
     """The options of one run. None and empty: what the file says, or the default."""
 
     task: str
-    """`lab.run`, `lab.tune`, `lab.capacity` or `lab.claims`: the task that measures what is left of the run."""
+    """`lab.run`, `lab.tune`, `lab.capacity`, `lab.claims` or `lab.reports`: the task that measures what is left of the run."""
     file: str | None = None
     """The experiment, or the claims to test."""
     app: str | None = None
@@ -24,12 +24,14 @@ class RunOptions:
     """The path that users of the entry or of the URL GET; None: /."""
     against: str | None = None
     """A revision of the application's repository, or another application file, to compare it with in the same run."""
+    release: str | None = None
+    """A package and its releases, such as `gunicorn=23.0.0,27.0.1`, to run one server with each of them."""
     url: str | None = None
     """Of a server that runs already."""
     catalogue: str | None = None
     """A catalogue file of the user's own."""
     group: str | None = None
-    """A group of the claims that the lab comes with; None: the first, or that of the stored run."""
+    """A group of the claims that the lab comes with; None: the first, or that of the stored run. Of reports: those of it alone."""
     only: tuple[str, ...] = ()
     """Ids of the claims to test."""
     run: str | None = None
@@ -77,4 +79,4 @@ class RunOptions:
 
     def report_command(self, run: Run) -> str:
         """The command that writes what a run says from its folder alone."""
-        return f"{called(self.task if self.task == 'lab.claims' else 'lab.report')} --run {run.id}"
+        return f"{called(self.task if self.task in ('lab.claims', 'lab.reports') else 'lab.report')} --run {run.id}"

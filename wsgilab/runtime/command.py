@@ -18,6 +18,7 @@ from wsgilab.experiment.parsing import load_yaml
 from wsgilab.experiment.workloads import WORKLOADS, backend_variable, backends
 from wsgilab.model import Server
 from wsgilab.model.errors import EngineError
+from wsgilab.model.experiment import RELEASE
 from wsgilab.runtime import origin
 from wsgilab.runtime.containers import engine_errors
 from wsgilab.runtime.engine import CERTIFICATES, Endpoint, Engine
@@ -119,7 +120,11 @@ class Compose:
         if missing := [each.extends for each in rows.values() if each.extends not in there]:
             raise EngineError(f"{self._catalogue}: has no {missing[0]} any more, which a row extends; put it back")
         services = {
-            name: {**there[row.extends], "command": list(row.command), "environment": dict(row.environment)}
+            name: {
+                **_of_stack(there[row.extends], row.stack),
+                "command": list(row.command),
+                "environment": dict(row.environment),
+            }
             for name, row in rows.items()
         }
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -254,3 +259,11 @@ def _certificates(endpoint: Endpoint) -> TLSConfig | Literal[False]:
         return False
     ca, certificate, key = (str(Path(endpoint.tls, name)) for name in CERTIFICATES)
     return TLSConfig(client_cert=(certificate, key), ca_cert=ca, verify=True)
+
+
+def _of_stack(service: Mapping[str, Any], stack: str) -> Mapping[str, Any]:
+    """A service of the catalogue, on that stack: its own, or one with another release."""
+    if RELEASE not in stack:
+        return service
+    build = {**service["build"], "args": {**service["build"]["args"], "STACK": stack}}
+    return {**service, "build": build, "image": f"{OWN}/{stack}:${{LAB_TAG:-latest}}"}

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from wsgilab.model import Origin
 from wsgilab.model.errors import LabError
+from wsgilab.model.experiment import RELEASE
 from wsgilab.system import process
 from wsgilab.system.process import Finished
 
@@ -49,7 +50,9 @@ def read(
 
 def of_images(project: Path, base_image: str) -> str:
     """SHA-256 over names and contents of what images are built from, and the name of their base. Raises LabError."""
-    files = _digests(project, (path for pattern in _BUILT_FROM for path in project.glob(pattern)))
+    # Of a stack with another release the name says it all, and one more of these is no reason to build all images anew.
+    paths = (path for pattern in _BUILT_FROM for path in project.glob(pattern))
+    files = _digests(project, (path for path in paths if RELEASE not in path.parent.name))
     listed = "".join(f"{path} {content}\n" for path, content in files.items())
     return hashlib.sha256(f"{base_image}\n{listed}".encode()).hexdigest()
 

@@ -135,7 +135,11 @@ def test_what_a_file_says_goes_before_the_defaults() -> None:
         ("id: second", "id: first", "claims[0].id: 'first' is given to 2 claims"),
         ("id: second", "id: Second one", "claims[1].id: must be lower-case letters, digits and hyphens"),
         ("id: second", "ids: second", "unknown key 'claims[1].ids'; known are id, claim, met, holds, shows"),
-        ("    met: nowhere\n", "", "lacks the key 'claims[1].met'"),
+        (
+            "    met: nowhere\n",
+            "",
+            "claims[1]: needs met (where it is said) or thread and reported (who reported it), and not both",
+        ),
         (
             "figure: failures",
             "figure: failure",

@@ -1,7 +1,7 @@
-"""The claims that the lab comes with: each confirmed, refuted and left undecided by observations.
+"""The claims and reports that the lab comes with: each confirmed, refuted and left undecided by observations.
 
 For the group `flask` `recorded/claims/` holds eight blocks of a real run. What does not come from it is the same run with the one
-figure changed that a condition is about. For the group `servers` all figures are made up.
+figure changed that a condition is about. For the group `servers` and the reports all figures are made up.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ import pytest
 from wsgilab import testing
 from wsgilab.analysis import claims
 from wsgilab.analysis.claims.file import cells_of
-from wsgilab.commands import CLAIM_GROUPS
+from wsgilab.commands import CLAIM_GROUPS, REPORTS
 from wsgilab.experiment import catalogue
-from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Observation, Run
+from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Memory, Observation, Run
 from wsgilab.model.errors import SpecError
 from wsgilab.results.store import Store
 from wsgilab.run.workspace import PROJECT
@@ -31,7 +31,9 @@ def asked(group: str) -> claims.ClaimSet:
 
 ASKED = asked("flask")
 ABOUT_SERVERS = asked("servers")
-BY_ID = {claim.id: claim for claim in (*ASKED.claims, *ABOUT_SERVERS.claims)}
+REPORTED = claims.parse((PROJECT / REPORTS).read_text(), REPORTS, SERVERS)
+BY_ID = {claim.id: claim for claim in (*ASKED.claims, *ABOUT_SERVERS.claims, *REPORTED.claims)}
+ROWS = {**SERVERS, **REPORTED.rows}
 OF_FLASK = [claim.id for claim in ASKED.claims]
 
 
@@ -50,12 +52,14 @@ def of_the_recording() -> Evidence:
 
 def made_up() -> Evidence:
     """Of every cell eight blocks, in which each user has an answer after 50 ms."""
-    run = testing.run(replace(ABOUT_SERVERS.experiment, blocks=8), *SERVERS.values())
+    cells = dict.fromkeys((*ABOUT_SERVERS.experiment.cells, *REPORTED.experiment.cells))
+    run = testing.run(replace(ABOUT_SERVERS.experiment, cells=tuple(cells), blocks=8), *ROWS.values())
     observations = [
         testing.observation(
             cell,
             block=block,
             swarm=testing.trial_report(completed=600, throughput_rps=(cell.users or 0) * 20.0, latency_mean_ms=50.0),
+            memory=Memory(pss_bytes=90_000_000, private_bytes=30_000_000),
         )
         for cell in run.experiment.cells
         for block in range(run.experiment.blocks)
@@ -118,9 +122,24 @@ CHANGES: Mapping[str, Change] = {
     ),
     "latency_p50_ms": _of_swarm(lambda swarm, value: {"latency_ms": {**swarm.latency_ms, "p50": value}}),
     "latency_max_ms": _of_swarm(lambda swarm, value: {"latency_ms": {**swarm.latency_ms, "max": value}}),
-    "slow_connections": _of_swarm(lambda _, value: {"slow_connections": round(value)}),
+    **{
+        figure: _of_swarm(lambda _, value, figure=figure: {figure: round(value)})  # type: ignore[misc]
+        for figure in ("slow_connections", "failures", "unanswered", "reopened")
+    },
+    # Of a thousand requests, which four processes finished.
+    "busiest_share": _of_swarm(
+        lambda swarm, value: {
+            "in_flight": replace(swarm.in_flight, requests_per_process=(round(250 * value), 1000 - round(250 * value)))
+        }
+    ),
+    "server_cpu": lambda observation, value: {
+        "server_cpu_s": max(0.0, value) * observation.cell.cores * (observation.server_span_s or 0)
+    },
     "os_threads": lambda _, value: {"os_threads": round(value)},
+    "longest_gap_ms": _of_swarm(lambda _, value: {"longest_gap_ms": value}),
+    "wasted_work": _of_swarm(lambda _, value: {"wasted_work": max(0.0, value)}),
     "memory_mb": lambda _, value: {"resident_bytes": round(value * 1e6)},
+    "memory_pss_mb": lambda _, value: {"memory": Memory(pss_bytes=round(value * 1e6), private_bytes=0)},
     "cpu_ms_per_request": lambda observation, value: {"server_cpu_s": _cpu_s(observation, value)},
 }
 
@@ -132,7 +151,7 @@ def changed(observation: Observation, figure: str, value: float) -> Observation:
 
 def _figure_of(figure: str, cell: Cell, block: int, observations: Sequence[Observation]) -> float:
     (found,) = (each for each in observations if each.cell == cell and each.block == block)
-    value = claims.FIGURES[figure].read(SERVERS[cell.server], found)
+    value = claims.FIGURES[figure].read(ROWS[cell.server], found)
     assert value is not None
     return value
 
@@ -176,7 +195,8 @@ def made_true(claim: Claim) -> Sequence[Observation]:
 
 def test_how_many_claims_there_are() -> None:
     assert {group: len(asked(group).claims) for group in CLAIM_GROUPS} == {"flask": 20, "servers": 15}
-    assert len(BY_ID) == 35, "an id for each"
+    assert len(REPORTED.claims) >= 20
+    assert len(BY_ID) == 35 + len(REPORTED.claims), "an id for each"
 
 
 @pytest.mark.parametrize("group", CLAIM_GROUPS)
@@ -188,6 +208,16 @@ def test_every_claim_says_where_it_is_met_and_what_to_do() -> None:
     for claim in BY_ID.values():
         assert "http" in claim.met, claim.id
         assert claim.advice.endswith((".", "--experiment.")), claim.id
+
+
+def test_every_report_is_called_as_its_project_and_number_and_is_in_a_group() -> None:
+    for claim in REPORTED.claims:
+        assert claim.thread is not None
+        assert claim.id.endswith(f"-{claim.thread.number}")
+        assert claim.id.removesuffix(f"-{claim.thread.number}") in claim.thread.project.lower().replace("/", "-")
+    assert sorted(each for group in REPORTED.groups.values() for each in group) == sorted(
+        claim.id for claim in REPORTED.claims
+    )
 
 
 def test_only_some_claims_take_only_their_cells() -> None:
@@ -317,9 +347,11 @@ def test_a_server_that_cannot_be_had_leaves_the_claims_about_it_untested_and_no_
 
 SPELT = {
     **{limit: f"{limit:g}" for limit in (0.8, 0.9, 0.95, 1.05, 1.2, 1.3)},
+    0.75: "three quarters",
     1.0: "at least as many",
     1.1: "a tenth more",
     2.0: "twice",
+    3.0: "three times",
 }
 """How a claim says the limit of a ratio."""
 

@@ -1,6 +1,7 @@
 """Servers by the numbers: an entry of a space, or of an experiment, stands for many rows; and what is wrong in a line."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from tests.unit.said import refusal, table
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment import catalogue, resolve, slots, space
-from wsgilab.model import Server
+from wsgilab.model import Server, Stack
 from wsgilab.model.errors import SpecError
 from wsgilab.report.experiment import experiment_yaml
 from wsgilab.report.reproduce import command
@@ -182,3 +183,64 @@ def test_the_space_in_the_docs_is_one() -> None:
     (block,) = (each for each in page.split("\n\n") if each.lstrip().startswith("# yaml-language-server"))
 
     assert {"gunicorn-gevent", "gunicorn-gthread-4x40", "waitress-16x200", "restarts-5000"} <= parse(block).keys()
+
+
+# --- what a command does not say
+
+
+def test_a_row_may_have_variables_of_its_own_and_declare_what_its_command_does_not_say() -> None:
+    text = """
+name: mine
+cells:
+  - servers:
+      - {like: gunicorn-gthread, threads: [8], environment: {LAB_DB_POOL: 4}, name: few}
+      - {like: uvicorn-a2wsgi, options: [--limit-concurrency=5], slots: 10, processes: 1, model: threads, name: limited}
+    workloads: [sleep]
+    users: [8]
+reference: few
+"""
+    made = resolve.rows(text, "e.yaml", SERVERS)
+
+    assert (made["few"].environment["LAB_DB_POOL"], made["few"].slots) == ("4", 8)
+    assert made["few"].summary == "gunicorn-gthread-8 with 8 threads"
+    assert (made["limited"].slots, made["limited"].processes, made["limited"].model) == (10, 1, "threads")
+    assert made["limited"].command[-1] == "--limit-concurrency=5"
+
+    experiment = resolve.parse(text, "e.yaml", {**SERVERS, **made}, cores=2)
+    written = experiment_yaml(compare(testing.run(experiment, *made.values()), []))["experiment.yaml"].decode()
+    again = resolve.rows(written, "experiment.yaml", SERVERS)
+    assert {name: (each.command, each.environment, each.slots) for name, each in again.items()} == {
+        name: (each.command, each.environment, each.slots) for name, each in made.items()
+    }
+
+
+def test_variables_that_are_the_labs_own_are_refused() -> None:
+    entry = "{like: gunicorn-sync-1, environment: {LAB_BIND: x}, name: mine}"
+    with pytest.raises(SpecError, match="LAB_BIND: variables that begin with LAB_ are the lab's own"):
+        parse(f"servers: [{entry}]")
+
+
+def test_several_releases_of_a_server_are_repeated_by_that_server_and_the_releases() -> None:
+    base = SERVERS["gunicorn-sync-1"]
+    rows = {
+        f"gunicorn-sync-1-{release.replace('.', '-')}": replace(
+            base,
+            name=f"gunicorn-sync-1-{release.replace('.', '-')}",
+            extends=base.name,
+            stack=f"gunicorn-at-gunicorn-{release.replace('.', '-')}",
+        )
+        for release in ("23.0.0", "27.0.1")
+    }
+    cells = [testing.cell(name) for name in rows]
+    stacks = {
+        each.stack: Stack(digest="d", packages={"gunicorn": release, "flask": "3.1.3"})
+        for each, release in zip(rows.values(), ("23.0.0", "27.0.1"), strict=True)
+    }
+    run = testing.run(testing.experiment(*cells), *rows.values(), stacks=stacks)
+
+    assert "--servers gunicorn-sync-1 --release gunicorn=23.0.0,27.0.1 " in command(run)
+    assert "--catalogue" not in command(run)
+    text = experiment_yaml(compare(run, []))["experiment.yaml"].decode()
+    again = resolve.parse(text, "experiment.yaml", SERVERS, cores=2)
+    assert [cell.server for cell in again.cells] == ["gunicorn-sync-1"]
+    assert again.reference == "gunicorn-sync-1"

@@ -128,3 +128,17 @@ def test_the_readme_shows_rows_of_the_table_of_claims() -> None:
     shown = rows_of_claims(PAGES["README.md"])
     assert shown
     assert [row for row in rows_of_claims(PAGES["docs/claims.md"]) if row in shown] == shown
+
+
+# --- reports
+
+
+def test_the_page_of_reports_is_of_the_run_that_is_kept_and_has_every_report() -> None:
+    asked = [each["id"] for each in yaml.safe_load((PROJECT / "experiments" / "reports.yaml").read_text())["claims"]]
+    kept = yaml.safe_load((PROJECT / "docs" / "reports.yaml").read_text())
+    assert [each["id"] for each in kept["claims"]] == asked
+    page = PAGES["docs/reports.md"]
+    assert re.findall(r"^## ([a-z0-9-]+-\d+): ", page, re.MULTILINE) == asked
+    assert kept["run"]["id"] in page
+    for picture in re.findall(r"\((plots/[^)]+)\)", page):
+        assert (PROJECT / "docs" / picture).is_file(), picture

@@ -251,6 +251,24 @@ def test_rows_of_the_users_own_are_services_as_those_that_they_extend(
     assert made.server_files == made.lab_files
 
 
+def test_a_row_with_another_release_has_an_image_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_Client", lambda **_: None)
+    (tmp_path / "compose").mkdir()
+    (tmp_path / "compose" / "servers.yaml").write_text(
+        "services: {base: {build: {target: server, args: {STACK: gunicorn, A: a}}, image: wsgilab/gunicorn}}\n"
+    )
+    endpoint = Endpoint(host="unix:///s", tls="")
+    found = Engine(docker="docker", address="unix:///s", endpoint=endpoint, version="26", compose="2")
+    made = Compose(tmp_path, found, "id", None, "")
+
+    row = testing.server("base-23-0-0", extends="base", stack="gunicorn-at-gunicorn-23-0-0")
+    made.know([row], tmp_path / "rows.yaml")
+
+    service = yaml.safe_load((tmp_path / "rows.yaml").read_text())["services"]["base-23-0-0"]
+    assert service["build"] == {"target": "server", "args": {"STACK": "gunicorn-at-gunicorn-23-0-0", "A": "a"}}
+    assert service["image"] == "wsgilab/gunicorn-at-gunicorn-23-0-0:${LAB_TAG:-latest}"
+
+
 def test_an_engine_is_held_against_its_own_certificates_whatever_the_public_networks_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

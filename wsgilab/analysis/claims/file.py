@@ -17,27 +17,21 @@
 
 A condition in `holds` has `at_least`, `at_most` or both; `over:` makes it a ratio to another cell's figure. One in
 `shows` has no limit.
+
+A claim with a `thread` is a report (`experiments/reports.yaml`): what one user saw, and whether it is so today.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from typing import Any
 
-from pydantic import Field
-
+from wsgilab.analysis.claims.entries import ClaimCell, ClaimEntry, ClaimsFile, Limits
 from wsgilab.analysis.claims.figures import FIGURES
-from wsgilab.analysis.stats import FEWEST_BLOCKS
-from wsgilab.experiment import resolve, workloads
-from wsgilab.experiment.file import CircumstancesEntry, Settings, WorkloadName, users_or_rate
+from wsgilab.experiment import resolve, space, workloads
 from wsgilab.experiment.parsing import check_known, read
-from wsgilab.model import STRICT, Arrivals, Cell, Claim, Condition, Connection, Experiment, Server
+from wsgilab.model import Cell, Claim, Condition, Experiment, Release, Server, Thread
 from wsgilab.model.errors import SpecError
-from wsgilab.model.limits import MOST_BLOCKS, Cores, Name, Range, Rate, Users
-
-_Limit = Annotated[float, Range(0, 10**12)]
-_Text = Annotated[str, Field(min_length=1)]
-_Figure = Annotated[str, Field(json_schema_extra={"enum": list(FIGURES)})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,157 +40,168 @@ class ClaimSet:
 
     experiment: Experiment
     claims: tuple[Claim, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> ids; empty where the file has none."""
+    rows: Mapping[str, Server] = field(default_factory=dict)
+    """The servers that the file makes of others, by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Combination:
-    """A cell without what else holds."""
+class _Cells:
+    """The cells of a file by name, and the rows that they are made of."""
 
-    __pydantic_config__: ClassVar = {
-        **STRICT,
-        "json_schema_extra": users_or_rate(users={"type": "integer"}, rate={"type": "number"}, none={"type": "null"}),
-    }
+    def __init__(self, file: ClaimsFile, source: str, catalogue: Mapping[str, Server]) -> None:
+        self._catalogue = catalogue
+        self.rows: dict[str, Server] = {}
+        self.by_name = {name: self._cell(given, f"{source}: cells.{name}") for name, given in file.cells.items()}
 
-    server: str
-    """One of the catalogue's."""
-    workload: WorkloadName
-    """What a request does."""
-    users: Users | None = None
-    """A closed loop: so many users at a time, each waiting for its answer before it asks again."""
-    rate: Rate | None = None
-    """An open loop, in place of users: so many requests a second, due on a schedule whether or not the server keeps
-    up."""
-    arrivals: Arrivals | None = None
-    """How a rate is spaced: evenly (`constant`, the default), or at random (`poisson`)."""
-    connection: Connection = "close"
-    """`close`: a connection for each request. `keep-alive`: one for each user, kept."""
-    cores: Cores = 1
-    """To how many cores the server is pinned."""
+    def server(self, given: str | dict[str, Any], where: str) -> str:
+        """The name of a server of the catalogue, or of one that is made here. Raises SpecError."""
+        found = space.row(given, {**self._catalogue, **self.rows}, where)
+        if found.name not in self._catalogue:
+            self.rows[found.name] = found
+        return found.name
 
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimCell(CircumstancesEntry, _Combination):
-    """One combination that is measured. The conditions of claims call it by its name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What must hold of one figure of a cell, or of its ratio to another cell's."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    figure: _Figure
-    """Times are in milliseconds, throughput in requests a second, `server_cpu` is a share of the server's cores."""
-    of: str
-    """The name of a cell of this file."""
-    over: str | None = None
-    """The name of another cell: the figure is then the ratio of the first to it, paired by block."""
-    at_least: _Limit | None = None
-    """The figure, or the ratio, is at least this."""
-    at_most: _Limit | None = None
-    """The figure, or the ratio, is at most this."""
-
-
-# `_conditions` checks this.
-_Deciding = Annotated[
-    Limits, Field(json_schema_extra={"anyOf": [{"required": ["at_least"]}, {"required": ["at_most"]}]})
-]
-_Shown = Annotated[
-    Limits, Field(json_schema_extra={"properties": {"at_least": {"type": "null"}, "at_most": {"type": "null"}}})
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimEntry:
-    """A sentence about servers, and what would make it true."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    id: Name
-    """Its short name, for --only: lower-case letters, digits and hyphens."""
-    claim: _Text
-    """The sentence."""
-    met: _Text
-    """Where it is met."""
-    holds: Annotated[list[_Deciding], Field(min_length=1)]
-    """It is true if all of these are, and false if any is false."""
-    shows: list[_Shown] = field(default_factory=list)
-    """Figures that are shown beside the verdict, and decide nothing."""
-    explanation: _Text
-    """Why it is so."""
-    advice: _Text
-    """What a reader should do about it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimsFile(Settings):
-    """Claims of wsgilab: sentences about servers, and the cells that are measured to test them."""
-
-    __pydantic_config__: ClassVar = STRICT
-
-    blocks: Annotated[int, Range(FEWEST_BLOCKS, MOST_BLOCKS)] = 6
-    """Passes over every cell, each in an order of its own."""
-    cells: Annotated[dict[str, ClaimCell], Field(min_length=1)]
-    """What is measured: a name, and a cell. Each is one that a claim uses."""
-    claims: Annotated[list[ClaimEntry], Field(min_length=1)]
-    """What is tested."""
-    reference: str | None = None
-    """The server that the comparison beside the verdicts is with; by default the first cell's."""
+    def _cell(self, given: ClaimCell, where: str) -> Cell:
+        check_known([given.workload], workloads.WORKLOADS, f"{where}.workload", "workload")
+        users = [] if given.users is None else [given.users]
+        rates = [] if given.rate is None else [given.rate]
+        (load,) = resolve.loads(users, rates, given.arrivals, where)
+        return replace(
+            load,
+            server=self.server(given.server, f"{where}.server"),
+            workload=given.workload,
+            cores=given.cores,
+            connection=given.connection,
+            circumstances=given.circumstances(),
+        )
 
 
 def parse(text: str, source: str, catalogue: Mapping[str, Server]) -> ClaimSet:
     """Read a file of claims. Raises SpecError naming `source`, the key and what would be right."""
     file = read(text, source, ClaimsFile, "a file of claims")
-    cells = {name: _cell(given, f"{source}: cells.{name}", catalogue) for name, given in file.cells.items()}
+    cells = _Cells(file, source, catalogue)
     names: dict[Cell, str] = {}
-    for name, cell in cells.items():
+    for name, cell in cells.by_name.items():
         if cell in names:
             raise SpecError(f"{source}: cells.{name}: is the same as {names[cell]}; one name is enough")
         names[cell] = name
     ids = Counter(claim.id for claim in file.claims)
-    claims = tuple(
-        Claim(
-            id=_single(claim.id, ids, f"{source}: claims[{number}].id"),
-            claim=claim.claim,
-            met=claim.met,
-            holds=tuple(_conditions(claim.holds, f"{source}: claims[{number}].holds", cells, decides=True)),
-            shows=tuple(_conditions(claim.shows, f"{source}: claims[{number}].shows", cells, decides=False)),
-            explanation=claim.explanation,
-            advice=claim.advice,
-        )
-        for number, claim in enumerate(file.claims)
-    )
-    used = {cell for claim in claims for cell in cells_of(claim)}
-    for name, cell in cells.items():
+    claims = tuple(_claim(claim, f"{source}: claims[{number}]", cells, ids) for number, claim in enumerate(file.claims))
+    used = {cell: None for claim in claims for cell in cells_of(claim)}
+    for name, cell in cells.by_name.items():
         if cell not in used:
             raise SpecError(f"{source}: cells.{name}: no claim uses it, so there is nothing to measure it for")
-    reference = next(iter(cells.values())).server if file.reference is None else file.reference
-    check_known([reference], catalogue, f"{source}: reference", "server")
-    return ClaimSet(experiment=resolve.resolve(file, list(cells.values()), reference, source), claims=claims)
+    measured = list(dict.fromkeys([*cells.by_name.values(), *used]))
+    reference = measured[0].server if file.reference is None else file.reference
+    check_known([reference], {**catalogue, **cells.rows}, f"{source}: reference", "server")
+    return ClaimSet(
+        experiment=resolve.resolve(file, measured, reference, source),
+        claims=claims,
+        groups=_groups(file, source, ids),
+        rows=cells.rows,
+    )
+
+
+def _claim(given: ClaimEntry, where: str, cells: _Cells, ids: Mapping[str, int]) -> Claim:
+    if ids[given.id] > 1:
+        raise SpecError(f"{where}.id: {given.id!r} is given to {ids[given.id]} claims; each needs one of its own")
+    if (given.thread is None) == (given.met is None):
+        raise SpecError(f"{where}: needs met (where it is said) or thread and reported (who reported it), and not both")
+    thread = given.thread
+    for key in ("reported", "package"):
+        if thread is None and getattr(given, key) is not None:
+            raise SpecError(f"{where}.{key}: goes with a thread; give that, or leave this out")
+    if thread is not None and given.reported is None:
+        raise SpecError(f"{where}: has a thread, and not what was reported there; give reported")
+    holds = tuple(_conditions(given.holds, f"{where}.holds", cells.by_name, decides=True))
+    if given.picture is not None:
+        check_known([given.picture], cells.by_name, f"{where}.picture", "cell")
+    return Claim(
+        id=given.id,
+        claim=given.claim,
+        met=given.met or (thread.url if thread is not None else ""),
+        holds=holds,
+        shows=tuple(_conditions(given.shows, f"{where}.shows", cells.by_name, decides=False)),
+        explanation=given.explanation,
+        advice=given.advice,
+        thread=thread,
+        reported=given.reported or "",
+        package=given.package or _package(thread),
+        releases=tuple(_releases(given.releases, f"{where}.releases", holds, cells)),
+        picture=None if given.picture is None else cells.by_name[given.picture],
+    )
+
+
+def _package(thread: Thread | None) -> str:
+    return "" if thread is None else thread.project.partition("/")[2].lower()
+
+
+def _releases(
+    given: Sequence[str | dict[str, Any]], where: str, holds: Sequence[Condition], cells: _Cells
+) -> Iterable[Release]:
+    """The conditions with each of the `given` servers in the place of that which the first one is about."""
+    today = holds[0].of.server
+
+    def other(cell: Cell, server: str) -> Cell:
+        return replace(cell, server=server) if cell.server == today else cell
+
+    for number, each in enumerate(given):
+        server = cells.server(each, f"{where}[{number}]")
+        if server == today:
+            raise SpecError(
+                f"{where}[{number}]: {server} is what the first condition is about; name an earlier release"
+            )
+        yield Release(
+            server=server,
+            holds=tuple(
+                replace(
+                    condition,
+                    of=other(condition.of, server),
+                    over=None if condition.over is None else other(condition.over, server),
+                )
+                for condition in holds
+            ),
+        )
+
+
+def _groups(file: ClaimsFile, source: str, ids: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
+    """Raises SpecError unless each claim is in one group, or there are no groups."""
+    grouped = Counter(claim for group in file.groups.values() for claim in group)
+    for name, group in file.groups.items():
+        check_known(group, ids, f"{source}: groups.{name}", "claim")
+    for claim in ids if file.groups else ():
+        if grouped[claim] != 1:
+            much = "no group" if not grouped[claim] else f"{grouped[claim]} groups"
+            raise SpecError(f"{source}: groups: {claim} is in {much}; each claim is in one")
+    return {name: tuple(group) for name, group in file.groups.items()}
 
 
 def cells_of(claim: Claim) -> Iterable[Cell]:
     """The cells that a claim is about, each once, in order."""
-    conditions = (*claim.holds, *claim.shows)
-    both = (cell for condition in conditions for cell in (condition.of, condition.over) if cell is not None)
-    return dict.fromkeys(both)
+    conditions = (*claim.holds, *claim.shows, *(each for release in claim.releases for each in release.holds))
+    both = [cell for condition in conditions for cell in (condition.of, condition.over) if cell is not None]
+    return dict.fromkeys(both if claim.picture is None else [*both, claim.picture])
 
 
-def only(claim_set: ClaimSet, ids: Collection[str]) -> ClaimSet:
-    """The claims of these ids, or all where there are none, and the cells that they need. Raises SpecError."""
-    check_known(list(ids), {claim.id: claim for claim in claim_set.claims}, "--only", "claim")
+def only(claim_set: ClaimSet, ids: Collection[str], what: str = "claim") -> ClaimSet:
+    """The claims of these ids, or all where there are none, and the cells that they need. Raises SpecError, which calls a claim
+    `what` it is."""
+    check_known(list(ids), {claim.id: claim for claim in claim_set.claims}, "--only", what)
     claims = tuple(claim for claim in claim_set.claims if not ids or claim.id in ids)
     needed = {cell for claim in claims for cell in cells_of(claim)}
     cells = tuple(cell for cell in claim_set.experiment.cells if cell in needed)
-    return ClaimSet(experiment=_of_cells(claim_set.experiment, cells), claims=claims)
+    return replace(claim_set, experiment=_of_cells(claim_set.experiment, cells), claims=claims)
 
 
-def feasible(claim_set: ClaimSet, usable_cores: int) -> Experiment:
-    """The experiment without the cells that need more cores than the `usable_cores` there are.
+def feasible(claim_set: ClaimSet, usable_cores: int, *, quotas: bool = True) -> Experiment:
+    """The experiment without the cells that need more cores than the `usable_cores` there are or, unless there are `quotas`, one of
+    these.
 
-    `judge` leaves the claims about them undecided. Raises SpecError where no cell remains.
+    `judge` leaves the claims about them untested. Raises SpecError where no cell remains.
     """
     experiment = claim_set.experiment
+    if not quotas and any(cell.quota is None for cell in experiment.cells):
+        experiment = _of_cells(experiment, tuple(cell for cell in experiment.cells if cell.quota is None))
     cells = tuple(cell for cell in experiment.cells if cores_needed(cell, experiment) <= usable_cores)
     if not cells:
         least = min(cores_needed(cell, experiment) for cell in experiment.cells)
@@ -221,28 +226,6 @@ def _of_cells(experiment: Experiment, cells: tuple[Cell, ...]) -> Experiment:
 def cores_needed(cell: Cell, experiment: Experiment) -> int:
     """By the server, and by the generator where it has cores of its own."""
     return cell.cores + (experiment.generator_cores if experiment.generator == "own" else 0)
-
-
-def _cell(given: ClaimCell, where: str, catalogue: Mapping[str, Server]) -> Cell:
-    check_known([given.server], catalogue, f"{where}.server", "server")
-    check_known([given.workload], workloads.WORKLOADS, f"{where}.workload", "workload")
-    users = [] if given.users is None else [given.users]
-    rates = [] if given.rate is None else [given.rate]
-    (load,) = resolve.loads(users, rates, given.arrivals, where)
-    return replace(
-        load,
-        server=given.server,
-        workload=given.workload,
-        cores=given.cores,
-        connection=given.connection,
-        circumstances=given.circumstances(),
-    )
-
-
-def _single(claim: str, ids: Mapping[str, int], where: str) -> str:
-    if ids[claim] > 1:
-        raise SpecError(f"{where}: {claim!r} is given to {ids[claim]} claims; each needs one of its own")
-    return claim
 
 
 def _conditions(

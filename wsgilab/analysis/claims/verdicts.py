@@ -6,10 +6,11 @@ about, it is not tested.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.analysis import stats
+from wsgilab.analysis.claims.decision import Block, by_blocks, by_interval, limits_of
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
 from wsgilab.analysis.disturbance import undisturbed
@@ -28,7 +29,20 @@ from wsgilab.analysis.pairs import (
     shares,
 )
 from wsgilab.analysis.validity import first_line, unanswered
-from wsgilab.model import Cell, Claim, ClaimResult, ClaimVerdict, Condition, Evidence, Gate, Interval, Observation, Run
+from wsgilab.model import (
+    Cell,
+    Claim,
+    ClaimResult,
+    ClaimVerdict,
+    Condition,
+    Evidence,
+    Gate,
+    Interval,
+    Observation,
+    Release,
+    ReleaseResult,
+    Run,
+)
 from wsgilab.system import cpus
 
 _Ratio = tuple[str, Cell, Cell]
@@ -49,20 +63,6 @@ class _Known:
     """Server -> why the machine cannot have it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """A figure, or a ratio, in one block."""
-
-    value: float
-    low: float
-    high: float
-    """The ends between which the load of the block keeps it, whatever the server does."""
-
-
-_Test = Callable[[float], bool]
-"""Whether a value keeps to a limit."""
-
-
 def judge(
     run: Run,
     observations: Iterable[Observation],
@@ -75,7 +75,7 @@ def judge(
     say why. `left_out`: server -> why the machine cannot have it.
     """
     trials = grouped(undisturbed(run, observations))
-    named = (cell for claim in claims for each in (*claim.holds, *claim.shows) for cell in _cells(each))
+    named = (cell for claim in claims for each in (*_deciding(claim), *claim.shows) for cell in _cells(each))
     cells = dict.fromkeys((*run.experiment.cells, *named))
     gates = {cell: broken(run, cell, trials[cell]) for cell in cells}
     ratios = _ratios(run, trials, claims, gates)
@@ -85,24 +85,50 @@ def judge(
 
 def _result(claim: Claim, known: _Known) -> ClaimResult:
     evidence = tuple(_evidence(condition, known) for condition in claim.holds)
-    verdicts = {each.verdict for each in evidence}
-    verdict: ClaimVerdict = "undecided"
-    if "refuted" in verdicts:
-        verdict = "refuted"
-    elif verdicts == {"confirmed"}:
-        verdict = "confirmed"
-    elif "not tested" in verdicts:
-        verdict = "not tested"
     return ClaimResult(
         claim=claim,
-        verdict=verdict,
+        verdict=_together(evidence),
         evidence=evidence,
         shown=tuple(_evidence(condition, known) for condition in claim.shows),
+        version=_version(known.run, claim.package, claim.holds[0].of.server),
+        releases=tuple(_of_release(claim.package, release, known) for release in claim.releases),
     )
+
+
+def _of_release(package: str, release: Release, known: _Known) -> ReleaseResult:
+    evidence = tuple(_evidence(condition, known) for condition in release.holds)
+    return ReleaseResult(
+        server=release.server,
+        version=_version(known.run, package, release.server),
+        verdict=_together(evidence),
+        evidence=evidence,
+    )
+
+
+def _together(evidence: Collection[Evidence]) -> ClaimVerdict:
+    """The verdict of all conditions together."""
+    verdicts = {each.verdict for each in evidence}
+    if "refuted" in verdicts:
+        return "refuted"
+    if verdicts == {"confirmed"}:
+        return "confirmed"
+    return "not tested" if "not tested" in verdicts else "undecided"
+
+
+def _version(run: Run, package: str, server: str) -> str:
+    """Of the package that a server of the run ran on; empty where that is not known."""
+    row = run.servers.get(server)
+    stack = None if row is None else run.stacks.get(row.stack)
+    return "" if stack is None else stack.packages.get(package, "")
 
 
 def _cells(condition: Condition) -> Sequence[Cell]:
     return [condition.of] if condition.over is None else [condition.of, condition.over]
+
+
+def _deciding(claim: Claim) -> Sequence[Condition]:
+    """Its conditions, and those of earlier releases."""
+    return [*claim.holds, *(each for release in claim.releases for each in release.holds)]
 
 
 def _ratios(
@@ -113,9 +139,9 @@ def _ratios(
     A ratio that is one of the run's own comparisons has the interval of that. The others have what these leave of the
     error rate.
     """
-    deciding = {ratio for claim in claims for ratio in map(_ratio, claim.holds) if ratio is not None}
+    deciding = {ratio for claim in claims for ratio in map(_ratio, _deciding(claim)) if ratio is not None}
     named = {
-        ratio: None for claim in claims for ratio in map(_ratio, (*claim.holds, *claim.shows)) if ratio is not None
+        ratio: None for claim in claims for ratio in map(_ratio, (*_deciding(claim), *claim.shows)) if ratio is not None
     }
     # Ratios of the same figure under the same workloads scatter alike.
     pairs = {
@@ -154,8 +180,8 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
     reason = _doubt(condition, known, len(blocks))
     if absent := [why for cell in _cells(condition) if (why := _absent(cell, known))]:
         verdict, reason = "not tested", absent[0]
-    if not reason and _limits(condition):
-        decide = _by_blocks if condition.over is None else _by_interval
+    if not reason and limits_of(condition):
+        decide = by_blocks if condition.over is None else by_interval
         assert value is not None
         verdict, reason = decide(condition, blocks, value)
     return Evidence(condition=condition, blocks=len(blocks), value=value, verdict=verdict, reason=reason)
@@ -164,7 +190,7 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
 # --- what was measured
 
 
-def _measured(condition: Condition, known: _Known) -> tuple[Sequence[_Block], Interval | None]:
+def _measured(condition: Condition, known: _Known) -> tuple[Sequence[Block], Interval | None]:
     """The blocks that have the condition's figure, and the interval of all of them."""
     figure, read = FIGURES[condition.figure], _reader(known.run, condition.figure)
     ours = by_block(known.trials[condition.of], read)
@@ -172,13 +198,13 @@ def _measured(condition: Condition, known: _Known) -> tuple[Sequence[_Block], In
     ratio = _ratio(condition)
     if ratio is None:
         values = list(ours.values())
-        blocks = [_Block(value=ours[at], low=-math.inf, high=our_most[at]) for at in ours]
+        blocks = [Block(value=ours[at], low=-math.inf, high=our_most[at]) for at in ours]
         return blocks, _range(values) if values else None
     pair, interval = known.ratios[ratio]
     theirs = by_block(known.trials[pair.other], read)
     their_most = _most(figure, known.trials[pair.other], theirs)
     return [
-        _Block(value=value, low=ours[at] / their_most[at], high=our_most[at] / theirs[at])
+        Block(value=value, low=ours[at] / their_most[at], high=our_most[at] / theirs[at])
         for at, value in pair.ratios.items()
     ], interval
 
@@ -220,6 +246,8 @@ def _absent(cell: Cell, known: _Known) -> str:
         return ""
     if cell.server in known.left_out:
         return f"{cell.server} was left out, {known.left_out[cell.server]}"
+    if cell.quota is not None and not any(each.quota is not None for each in run.experiment.cells):
+        return f"{cell.server} could not be given a quota there ({run.runtime}); containers can"
     needed, usable = cores_needed(cell, run.experiment), len(cpus.parse(run.host.usable_cpus))
     if needed <= usable:
         return f"{cell.server} was not measured so in this run"
@@ -247,54 +275,3 @@ def _spoilt(figure: ClaimFigure, cell: Cell, known: _Known) -> str | None:
         if gate in figure.spoilt_by:
             return warning
     return unanswered(cell, reports(known.trials[cell])) if figure.of_answers else None
-
-
-# --- verdicts
-
-
-def _limits(condition: Condition) -> Sequence[_Test]:
-    least, most = condition.at_least, condition.at_most
-    limits: list[_Test] = [] if least is None else [lambda value: value >= least]
-    return limits if most is None else [*limits, lambda value: value <= most]
-
-
-def _could_differ(limit: _Test, block: _Block) -> bool:
-    """Whether the load would have let the block fall on either side of the limit."""
-    return limit(block.low) != limit(block.high)
-
-
-_UNLOADED = "too few users were really sending requests for it to come out otherwise"
-
-
-def _by_blocks(condition: Condition, blocks: Sequence[_Block], value: Interval) -> tuple[ClaimVerdict, str]:
-    """Confirmed or refuted by every block, or undecided with the reason."""
-    limits = _limits(condition)
-    met: list[bool] = []
-    for block in blocks:
-        missed = [limit for limit in limits if not limit(block.value)]
-        if not missed and all(_could_differ(limit, block) for limit in limits):
-            met.append(True)
-        elif any(_could_differ(limit, block) for limit in missed):
-            met.append(False)
-        else:
-            return "undecided", _UNLOADED
-    if all(met):
-        return "confirmed", ""
-    if not any(met):
-        return "refuted", ""
-    return "undecided", f"from {value.low:.4g} to {value.high:.4g} over the blocks"
-
-
-def _by_interval(condition: Condition, blocks: Sequence[_Block], value: Interval) -> tuple[ClaimVerdict, str]:
-    """Confirmed or refuted by the whole interval, or undecided with the reason."""
-    assert value.low is not None
-    assert value.high is not None
-    limits = _limits(condition)
-    loaded = [limit for limit in limits if all(_could_differ(limit, block) for block in blocks)]
-    if any(not limit(value.low) and not limit(value.high) for limit in loaded):
-        return "refuted", ""
-    if len(loaded) < len(limits):
-        return "undecided", _UNLOADED
-    if all(limit(value.low) and limit(value.high) for limit in loaded):
-        return "confirmed", ""
-    return "undecided", f"its interval, {value.low:.3g} to {value.high:.3g}, holds the limit"

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import altair as alt
@@ -79,6 +79,12 @@ def timeline(comparison: Comparison) -> Iterable[Figure]:
         results = [each for each in comparison.cells if each.cell.workload == workload and each.timeline is not None]
         if results:
             yield _figure(comparison, workload, results)
+
+
+def timeline_of(comparison: Comparison, cell: Cell, name: str) -> Figure | None:
+    """Of one cell alone, for a file that is called so; None where its first block was not measured."""
+    results = [each for each in comparison.cells if each.cell == cell and each.timeline is not None]
+    return replace(_figure(comparison, cell.workload, results), name=name) if results else None
 
 
 def _figure(comparison: Comparison, workload: str, results: Sequence[CellResult]) -> Figure:
