@@ -72,6 +72,13 @@ class CellState:
         return statistics.median(swarm.idle.open if swarm.idle is not None else 0.0 for swarm in self.swarms)
 
     @property
+    def leaves_room(self) -> bool:
+        """Whether silent connections may hold slots: there were never so many requests in flight that there was no room for both. One that
+        the server closes leaves its slot for a while."""
+        closed = any(swarm.idle is not None and swarm.idle.closed for swarm in self.swarms)
+        return closed or (self.figures.peak or 0) <= self.slots - min(round(self.silent), self.slots)
+
+    @property
     def pausing(self) -> float:
         """Users who paused between requests, on average."""
         return statistics.median(swarm.pausing for swarm in self.swarms)
@@ -202,7 +209,7 @@ def _by_conduct(state: CellState) -> Reason | None:
     """Slots, where silent connections account for those that no request fills; demand, where users pause."""
     slots, mean = state.slots, state.mean
     in_flight = f"{mean:.1f} requests were in flight on average, and"
-    if state.silent and not math.isinf(slots) and mean + state.silent >= SLOTS_LIMIT * slots:
+    if state.silent and not math.isinf(slots) and mean + state.silent >= SLOTS_LIMIT * slots and state.leaves_room:
         held = min(state.silent, slots - mean)
         return "slots", f"{in_flight} silent connections held up to {held:.1f} of {state.slots_named}"
     if state.pausing and mean + state.slow + state.pausing >= DEMAND_LIMIT * state.demand:

@@ -9,7 +9,7 @@ from wsgilab.analysis import stats
 from wsgilab.analysis.bottleneck import RATE_LIMIT, flow
 from wsgilab.analysis.figures import broken, reports
 from wsgilab.analysis.pairs import ByCell, Criterion, PairedComparisons, by_block, compared_figure, metric_of
-from wsgilab.analysis.validity import failed_trials, unanswered
+from wsgilab.analysis.validity import failed_trials, understated
 from wsgilab.model import (
     AdviceReason,
     Cell,
@@ -251,6 +251,8 @@ def _exclusion(run: Run, result: CellResult, by_cell: ByCell) -> str | None:
     if failed := list(failed_trials(in_order, planned=0, unit="trials")):
         return f"{failed[0].text} (--resume {run.id} tries them again)"
     answered, due = flow(reports(by_cell[cell]))
+    if not answered:
+        return "it answered no request"
     if answered < RATE_LIMIT * due:
         return f"does not keep up with {cell.rate:g} requests/s: it answered {answered} of {due} that were due"
     return None
@@ -265,7 +267,7 @@ def _understated(cell: Cell, observations: Sequence[Observation]) -> str | None:
     swarms = reports(observations)
     if any(swarm.cut_off for swarm in swarms):
         return "some requests were given up unanswered"
-    return unanswered(cell, swarms)
+    return understated(cell, swarms)
 
 
 def _slowness(cell: Cell, observations: Sequence[Observation]) -> float:

@@ -44,7 +44,7 @@ from wsgilab.analysis.pairs import (
     p95_ms,
     paired_comparisons,
 )
-from wsgilab.analysis.validity import unanswered
+from wsgilab.analysis.validity import understated
 from wsgilab.experiment import plan
 from wsgilab.model import (
     Cell,
@@ -218,7 +218,7 @@ def _keeps(run: Run, cells: Sequence[Cell], by_cell: ByCell, look: int) -> Mappi
 
 def _is_understated(cell: Cell, observations: Sequence[Observation]) -> bool:
     swarms = reports(observations)
-    return any(swarm.cut_off for swarm in swarms) or unanswered(cell, swarms) is not None
+    return any(swarm.cut_off for swarm in swarms) or understated(cell, swarms) is not None
 
 
 def _below(share: Interval) -> bool | None:

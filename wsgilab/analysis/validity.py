@@ -17,6 +17,8 @@ FEWEST_SERVICE_TIMES = 3
 """A window should be at least so many service times long."""
 LITTLE_TOLERANCE = 0.1
 """How far throughput x response time may be from the number of users: J. D. C. Little 1961, doi:10.1287/opre.9.3.383."""
+FEWEST_BURSTS = 4
+"""With so many in a window its rate is off by 6 % at most, with three by 11 %, whenever they fall; see `inflight.rate`."""
 FAILURES_LIMIT = 0.01
 """Above this share of failed, late or cut-off requests, a cell is not compared with others."""
 UNEVEN_USERS = 2.0
@@ -59,9 +61,9 @@ def gates(
     yield from _unanswered_requests(cell, swarms, figures)
     if (missed := unanswered(cell, swarms)) is not None:
         yield CellWarning(kind="unanswered", text=missed, amount=max(swarm.unanswered for swarm in swarms))
-    yield from _connections(run, figures)
+    yield from _connections(run, swarms, figures)
     yield from _silence(cell, figures)
-    yield from _given_up(cell, figures)
+    yield from _given_up(cell, swarms, figures)
     if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
         had = f"the busiest of {cell.users} had {figures.busiest_user_share:.1f} times an even share of the answers"
         uneven = f"users were served unevenly: {had}, while others waited as long as p99 says"
@@ -81,6 +83,12 @@ def gates(
             f"users pause for {pause_s:g} s, the window is {window_s:g} s: most of them ask once in it, or not at all"
         )
         yield CellWarning(kind="short-window", text=short, amount=pause_s)
+    every_ms = run.experiment.parameters.get("burst", {}).get("every_ms", 0.0) if cell.workload == "burst" else 0.0
+    if every_ms / 1000 * FEWEST_BURSTS > window_s:
+        few = f"users ask at once every {every_ms:g} ms, the window is {window_s:g} s: with fewer than {FEWEST_BURSTS} bursts in it"
+        yield CellWarning(
+            kind="short-window", text=f"{few}, throughput depends on when they fall", amount=every_ms / 1000
+        )
     if figures.service_ms is not None and figures.service_ms.median / 1000 * FEWEST_SERVICE_TIMES > window_s:
         takes = f"a request takes {figures.service_ms.median:.0f} ms, the window {window_s:g} s"
         short = f"{takes}: too short for a steady rate"
@@ -90,7 +98,11 @@ def gates(
         kept = f"{answered} requests answered of {due} that were due"
         behind = f"{kept}: it does not keep up, and its latencies grow for as long as the window lasts"
         yield CellWarning(kind="behind-schedule", text=behind, amount=1 - answered / due)
-    little = statistics.median(in_system(swarm) + swarm.pausing + swarm.in_vain for swarm in swarms)
+    # Where silence holds slots, a user without an answer has waited for one all the time. Elsewhere that is what is to be found out.
+    is_silent = cell.circumstances is not None and cell.circumstances.idle is not None
+    little = statistics.median(
+        in_system(swarm) + swarm.pausing + swarm.in_vain + (swarm.unanswered if is_silent else 0) for swarm in swarms
+    )
     if cell.users is not None and cell.during is None and abs(away := little / cell.users - 1) > LITTLE_TOLERANCE:
         beside = " with those that paused or gave up" if any(swarm.pausing or swarm.in_vain for swarm in swarms) else ""
         law = f"throughput x response time is {little:.1f}{beside}, not the {cell.users} users"
@@ -204,7 +216,7 @@ def _of_others(figures: CellFigures) -> float:
     return max((each.high or each.median for each in of_cores), default=0.0)
 
 
-def _connections(run: Run, figures: CellFigures) -> Iterable[CellWarning]:
+def _connections(run: Run, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
     if figures.slow_connections:
         slow = counted(figures.slow_connections, "connection")
         why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
@@ -218,10 +230,13 @@ def _connections(run: Run, figures: CellFigures) -> Iterable[CellWarning]:
         anew = f"{were} closed by the server unannounced, and opened anew"
         yield CellWarning(kind="reopened", text=anew, amount=figures.reopened)
     if figures.reset:
-        lost = f"{counted(figures.reset, 'request')} lost with a kept connection that the server closed"
-        yield CellWarning(kind="reset", text=f"{lost}: sent again where it had not read them", amount=figures.reset)
+        were = f"{counted(figures.reset, 'request')} {'was' if figures.reset == 1 else 'were'}"
+        beside = f"{sum(swarm.completed for swarm in swarms)} were answered in the windows"
+        lost = f"{were} lost with a kept connection that the server closed, and sent again if it had not read them; {beside}"
+        yield CellWarning(kind="reset", text=lost, amount=figures.reset)
     if figures.refused:
-        refused = f"{counted(figures.refused, 'connection')} refused: nobody listened, or the backlog was full"
+        were = f"{counted(figures.refused, 'connection')} {'was' if figures.refused == 1 else 'were'}"
+        refused = f"{were} refused: nobody listened, or the backlog was full"
         yield CellWarning(kind="refused", text=refused, amount=figures.refused)
 
 
@@ -236,13 +251,16 @@ def _silence(cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
     yield CellWarning(kind="idle", text=held, amount=figures.idle_longest_s or 0.0)
 
 
-def _given_up(cell: Cell, figures: CellFigures) -> Iterable[CellWarning]:
+def _given_up(cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
     if not figures.abandoned or cell.circumstances is None:
         return
-    gave_up = f"users gave up {counted(figures.abandoned, 'request')} after {cell.circumstances.abandon_ms or 0.0:g} ms"
+    gave_up = (
+        f"users gave up {_given_up_of(figures.abandoned, swarms)} after {cell.circumstances.abandon_ms or 0.0:g} ms"
+    )
     wasted = figures.wasted_work
     work = "" if wasted is None else f"; {wasted.median:.0%} of the work inside the application was for nobody"
-    yield CellWarning(kind="abandoned", text=gave_up + work, amount=figures.abandoned)
+    answered = "; latencies are of those that were answered"
+    yield CellWarning(kind="abandoned", text=gave_up + work + answered, amount=figures.abandoned)
 
 
 def first_line(reason: str) -> str:
@@ -253,6 +271,18 @@ def first_line(reason: str) -> str:
 def in_system(swarm: TrialReport) -> float:
     """Mean number of requests that users had under way, by Little's law."""
     return swarm.throughput_rps * swarm.latency_mean_ms / 1000
+
+
+def understated(cell: Cell, swarms: Sequence[TrialReport]) -> str | None:
+    """Why the latencies of a cell are too low, because requests that waited for long are not in them; None where they are."""
+    given_up = sum(swarm.abandoned or 0 for swarm in swarms)
+    if given_up > FAILURES_LIMIT * (given_up + sum(swarm.completed for swarm in swarms)):
+        return f"users gave up {_given_up_of(given_up, swarms)}; latencies are of those that were answered"
+    return unanswered(cell, swarms)
+
+
+def _given_up_of(given_up: int, swarms: Sequence[TrialReport]) -> str:
+    return f"{given_up} of {counted(given_up + sum(swarm.completed for swarm in swarms), 'request')}"
 
 
 def unanswered(cell: Cell, swarms: Sequence[TrialReport]) -> str | None:

@@ -214,7 +214,7 @@ def resolve(
     for cell in cells:
         if cell.rate is not None and known[cell.workload].needs_users:
             raise SpecError(
-                f"{source}: workload {cell.workload!r} gives each of its users other work; give users, not rate"
+                f"{source}: requests of the workload {cell.workload!r} are not sent at a rate; give users, not rate"
             )
         if cell.rate is not None and known[cell.workload].is_locust_file:
             raise SpecError(

@@ -13,17 +13,29 @@ from wsgilab.model import Stamp
 REFUSED = ConnectionRefusedError.__name__
 
 
-def unawaited(samples: Iterable[Sample], noted: Mapping[Stamp, int], since_ns: int) -> Sequence[Stamp]:
+def unawaited(samples: Iterable[Sample], noted: Mapping[Stamp, int], since_ns: int, until_ns: int) -> Sequence[Stamp]:
     """The stamps, as they left, of requests that entered the application from `since_ns` on and that no user has an answer of.
 
-    `noted` has when requests left, as the application has noted it: all of those whose users may give up.
+    `noted` has what the application has noted of the requests whose users may give up: when each entered, as if it left then, and when it
+    left. One of which only the first is known was still inside when that was read: it counts as inside until `until_ns`.
     """
-    known = set(_stamps(samples))
+    known = {_entry(stamp) for stamp in _stamps(samples)}
+    last: dict[tuple[int, int, int], Stamp] = {}
+    for stamp, left_ns in noted.items():
+        entry = _entry(stamp)
+        if stamp.entered_ns < since_ns or entry in known:
+            continue
+        if entry not in last or left_ns > last[entry].left_ns:
+            last[entry] = replace(stamp, left_ns=left_ns)
     return [
-        replace(stamp, left_ns=left_ns)
-        for stamp, left_ns in noted.items()
-        if stamp.entered_ns >= since_ns and stamp not in known
+        replace(each, left_ns=max(until_ns, each.entered_ns)) if each.left_ns == each.entered_ns else each
+        for each in last.values()
     ]
+
+
+def _entry(stamp: Stamp) -> tuple[int, int, int]:
+    """What a request's stamps have in common, when and wherever it left."""
+    return stamp.process, stamp.greenlet_id, stamp.entered_ns
 
 
 def _stamps(samples: Iterable[Sample]) -> Iterator[Stamp]:

@@ -207,8 +207,7 @@ def _late(spec: TrialSpec, samples: Sequence[Sample]) -> tuple[Sequence[Sample],
         if spec.acts_at_s is not None:
             # It may have been ended, and what left late is lost with it.
             return samples, {}
-        untold = str(error)
-        return [each if each.error or each.abandoned else each._replace(error=untold) for each in samples], {}
+        return [each if each.error else each._replace(error=str(error)) for each in samples], {}
 
 
 def _give_up(spec: TrialSpec) -> bool:

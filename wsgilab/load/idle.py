@@ -6,6 +6,7 @@ They come from the same processes as the users do, so that a server cannot tell 
 # Locust patches the standard library for gevent when it is imported: it has to come first.
 import locust  # noqa: F401  isort: skip
 
+import resource
 import socket
 import statistics
 import time
@@ -75,6 +76,9 @@ class SilentConnections:
 
     def open(self) -> None:
         """Open all; wait until they are, or OPEN_S have passed."""
+        # Each is an open file, of which a shell allows 1024 by default.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._holding = [gevent.spawn(self._hold) for _ in range(self._count)]
         deadline = time.monotonic() + OPEN_S
         while self._open < self._count and time.monotonic() < deadline:
@@ -91,14 +95,13 @@ class SilentConnections:
 
     def _hold(self) -> None:
         while True:
-            connection = gevent.socket.socket(self._family, socket.SOCK_STREAM)
             try:
-                connection.connect(self._address)
-                self._stay(connection)
+                # To make one may fail, too, such as where this process may not open so many.
+                with gevent.socket.socket(self._family, socket.SOCK_STREAM) as connection:
+                    connection.connect(self._address)
+                    self._stay(connection)
             except OSError:
                 self._refused += 1
-            finally:
-                connection.close()
             gevent.sleep(PAUSE_S)
 
     def _stay(self, connection: gevent.socket.socket) -> None:

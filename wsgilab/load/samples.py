@@ -77,8 +77,8 @@ def report(
 
     `acted_ns`: when something was done to the target, in a clock as that of `span`.
 
-    `gives_up`: users do after a while, and `late` has also the requests that nobody waited for in the end. These count as in flight, and
-    for nothing else.
+    `gives_up`: users do after a while, and `late` has also when requests entered, and those that nobody waited for in the end. These
+    count as in flight, and for nothing else.
     """
     samples = list(samples)
     is_stamped = is_stamped or any(sample.stamp is not None for sample in samples)
@@ -120,7 +120,7 @@ def report(
                     together[own[-1]] = _together(own)
 
     stamps = [stamp for stamp, _ in served]
-    for_nobody = conduct.unawaited(samples, late or {}, span.started_ns) if gives_up else ()
+    for_nobody = conduct.unawaited(samples, late or {}, span.started_ns, span.drained_ns) if gives_up else ()
     inside = (*stamps, *for_nobody)
     counted = [(stamp, sample) for stamp, sample in served if span.begin_ns <= stamp.left_ns < span.end_ns]
     timed = _timed(answered, given_up, span)

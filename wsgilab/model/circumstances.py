@@ -28,7 +28,7 @@ class Idle:
 
     connections: IdleConnections
     """How many."""
-    send: Sent = "nothing"
+    send: Annotated[Sent, Must("be nothing or half")] = "nothing"
     """What they send once they are open: `nothing`, or `half` of a request."""
 
 

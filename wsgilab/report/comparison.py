@@ -155,7 +155,7 @@ class FiguresEntry(TypedDict):
 
 
 class UsersEntry(TypedDict, total=False):
-    """What users met; each is absent where the cell has none of it."""
+    """What users met; each is absent where it was not counted, or where nothing of its kind can happen."""
 
     reset: int
     refused: int

@@ -336,7 +336,8 @@ def _under(here: Cell, there: Cell) -> str:
         return f"with {counted(there.cores, 'core')}"
     if there.connection != here.connection:
         return "with connections kept" if there.connection == "keep-alive" else "with a connection for each request"
-    return f"with {there.load}"
+    # What else holds is in words beside users or cores.
+    return f"with {there.load}" if there.load != here.load else f"on {there.on}"
 
 
 def _outcome(other: Alternative) -> str:

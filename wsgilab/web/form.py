@@ -11,7 +11,10 @@ from wsgilab.model.text import counted
 DEFAULT_USERS = 32
 DEFAULT_WORKLOAD = "sleep"
 NOT_HERE = frozenset(
-    {"request_timeout", "rate", "arrivals", "arrivals_seed", "application", workloads.ITERATIONS_PER_MS}
+    {
+        *("request_timeout", "rate", "arrivals", "arrivals_seed", "gap_ms", "abandon_ms", "application"),
+        workloads.ITERATIONS_PER_MS,
+    }
 )
 """Options of the Locust files that nobody chooses here: the lab's tab cannot show what they do, or the lab knows them."""
 CONNECTIONS: Sequence[str] = get_args(Connection)

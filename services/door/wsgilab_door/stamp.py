@@ -29,7 +29,8 @@ A request may ask to be noted, because whoever sent it may give it up:
 
     Lab-Note: 1
 
-Then it is written to that file when it leaves, late or not, so that the swarm knows of the work that was done for nobody.
+Then it is written to that file when it enters, as if it left at that very moment, and again when it leaves, late or not. So the swarm
+knows of the work that was done for nobody, and of that which is not done yet.
 """
 
 import os
@@ -99,6 +100,8 @@ class StampMiddleware:
         answer = _Answer(environ, start_response, entered_ns, ident, self._late)
         if self._late is None:
             return self.application(environ, answer.begin)
+        if answer.is_noted:
+            self._late.append(f"{_who(ident)} {entered_ns} {entered_ns} {entered_ns}")
         wrapper = environ.get("wsgi.file_wrapper")
         if wrapper is not None and type(wrapper) is not type:
             # uWSGI's is a function, and what it makes is of no type of its own.
@@ -174,11 +177,9 @@ class _Answer:
         if self.left_ns and self.environ.get("SERVER_SOFTWARE", "").startswith(_KEEP_HEADERS):
             # The server still has the first stamp.
             return self.start_response(status, list(headers), exc_info)
-        if getattr(_thread, "ident", None) != self.ident:
-            # To spell this takes as long as all the rest.
-            _thread.ident, _thread.who = self.ident, f"{os.getpid()} {threading.get_native_id()} {self.ident}"
+        who = _who(self.ident)
         left_ns = time.monotonic_ns()
-        stamp = f"{_thread.who} {self.entered_ns} {left_ns}"
+        stamp = f"{who} {self.entered_ns} {left_ns}"
         # In a list of its own: that of the application may be one that it passes each time.
         write = self.start_response(status, [*headers, (HEADER, stamp)], exc_info)
         # Not before, because the server may have refused it.
@@ -209,8 +210,13 @@ class _Answer:
             self._write(self.left_ns)
 
     def _write(self, left_ns: int) -> None:
-        if self.left_ns and self.late is not None:
+        if self.late is None:
+            return
+        if self.left_ns:
             self.late.append(f"{self._stamp} {left_ns}")
+        elif self.is_noted:
+            # It ended before a response was begun, so that it has no stamp; it has entered, however.
+            self.late.append(f"{_who(self.ident)} {self.entered_ns} {self.entered_ns} {max(left_ns, self.entered_ns)}")
 
     # --- as a body
 
@@ -233,6 +239,8 @@ class _Answer:
                 asked_ns = time.monotonic_ns()
         except GeneratorExit:
             # The server has dropped it. Whether it closes the body is another matter.
+            if self.is_noted:
+                self._write(time.monotonic_ns())
             raise
         except BaseException:
             self.works(asked_ns)
@@ -268,6 +276,15 @@ class _Answer:
     def _is_whole(self) -> bool:
         """Whether all of its Content-Length was handed over: then in time, or it was noted."""
         return 0 <= _length(self._headers) <= self._sent
+
+
+def _who(ident: int) -> str:
+    """The first three numbers of a stamp, of what this OS thread serves as the thread or greenlet `ident`."""
+    if getattr(_thread, "ident", None) != ident:
+        # To spell this takes as long as all the rest.
+        _thread.ident, _thread.who = ident, f"{os.getpid()} {threading.get_native_id()} {ident}"
+    who: str = _thread.who
+    return who
 
 
 def _length(headers: Iterable[tuple[str, str]]) -> int:

@@ -595,6 +595,9 @@ def quiet(of: Cell, users: float, **changes: Any) -> list[Observation]:
         (trial(unanswered=5), 27),
         (quiet(ONE, 20, unanswered=5)[0], 20),
         (quiet(ONE, 20, unanswered=15)[0], 17),
+        # Others waited for an answer that they gave up.
+        (quiet(ONE, 20, in_vain=12.0)[0], 32),
+        (quiet(ONE, 20, in_vain=3.5)[0], 23),
         # At a fixed rate, the requests under way.
         (quiet(DOUBLE, 2.5)[0], 2.5),
     ],

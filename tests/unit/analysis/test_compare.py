@@ -818,9 +818,9 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
         (
             observed(reset=1),
             {},
-            "3 requests lost with a kept connection that the server closed: sent again where it had not read them",
+            "3 requests were lost with a kept connection that the server closed, and sent again if it had not read them; 18 were answered in the windows",
         ),
-        (observed(refused=1), {}, "3 connections refused: nobody listened, or the backlog was full"),
+        (observed(refused=1), {}, "3 connections were refused: nobody listened, or the backlog was full"),
         (observed(reset=0, refused=0), {}, None),
         (observed(reopened=1), {}, "3 kept connections were closed by the server unannounced, and opened anew"),
         (
@@ -1580,11 +1580,33 @@ def test_silence_is_told_with_how_many_the_server_closed_and_how_long_after() ->
 def test_giving_up_is_told_with_what_was_done_for_nobody() -> None:
     impatient = Circumstances(abandon_ms=50)
 
-    assert texts(under(impatient, abandoned=7, wasted_work=0.25), "abandoned") == [
-        "users gave up 21 requests after 50 ms; 25% of the work inside the application was for nobody"
+    assert texts(under(impatient, abandoned=7, completed=20, wasted_work=0.25), "abandoned") == [
+        (
+            "users gave up 21 of 81 requests after 50 ms; 25% of the work inside the application was for nobody; "
+            "latencies are of those that were answered"
+        )
     ]
-    assert texts(under(impatient, abandoned=7), "abandoned") == ["users gave up 21 requests after 50 ms"]
+    assert texts(under(impatient, abandoned=7, completed=20), "abandoned") == [
+        "users gave up 21 of 81 requests after 50 ms; latencies are of those that were answered"
+    ]
     assert texts(under(impatient, abandoned=0, wasted_work=0.0), "abandoned") == []
+
+
+@pytest.mark.parametrize(("every_ms", "is_warned"), [(75.0, False), (76.0, True)])
+def test_a_window_with_fewer_than_four_bursts_is_warned_of(every_ms: float, is_warned: bool) -> None:
+    cell = testing.cell(workload="burst")
+    experiment = testing.experiment(cell, parameters={"burst": {"every_ms": every_ms, "ms": 10.0}})
+    run = testing.run(experiment, testing.server(cell.server))
+
+    (result,) = compare(run, observed(cell)).cells
+
+    assert texts(result, "short-window") == (
+        [
+            "users ask at once every 76 ms, the window is 0.3 s: with fewer than 4 bursts in it, throughput depends on when they fall"
+        ]
+        if is_warned
+        else []
+    )
 
 
 def test_users_who_pause_or_wait_in_vain_are_accounted_for() -> None:
@@ -1598,6 +1620,71 @@ def test_users_who_pause_or_wait_in_vain_are_accounted_for() -> None:
     assert texts(away, "little")[0].startswith(
         "throughput x response time is 24.0 with those that paused or gave up, not the 32 users"
     )
+
+
+def test_users_without_an_answer_wait_for_slots_that_silence_holds() -> None:
+    starving: dict[str, Any] = {"throughput_rps": 0.0, "completed": 0, "unanswered": 32}
+    idle = IdleReport(opened=1, refused=0, closed=0, held_s=None, longest_s=3.4, open=1.0)
+    free = InFlight(peak=0, mean=0.0, threads=0, requests_per_process=())
+
+    silent = under(Circumstances(idle=Idle(connections=1)), **starving, idle=idle, in_flight=free)
+    assert (silent.broken_gates, figures(silent).bound_by) == ((), "slots")
+    assert figures(silent).because == (
+        "0.0 requests were in flight on average, and silent connections held up to 1.0 of 1 slot"
+    )
+    assert under(Circumstances(abandon_ms=50), **starving, in_flight=free).broken_gates == ("little",)
+
+
+@pytest.mark.parametrize(
+    ("connections", "closed", "peak", "mean", "bound_by", "held"),
+    [
+        (4, 0, 4, 3.9, "slots", "4.0 of 8 slots"),
+        (4, 0, 5, 3.9, "unexplained", ""),
+        (4, 9, 8, 4.9, "slots", "3.1 of 8 slots"),
+        (99, 0, 1, 0.9, "unexplained", ""),
+        (2, 0, 4, 3.9, "unexplained", ""),
+    ],
+)
+def test_silent_connections_hold_slots_only_where_no_more_requests_were_in_flight_than_they_left(
+    connections: int, closed: int, peak: int, mean: float, bound_by: str, held: str
+) -> None:
+    cell = testing.cell(circumstances=Circumstances(idle=Idle(connections=connections)))
+    idle = IdleReport(opened=99, refused=0, closed=closed, held_s=None, longest_s=1.0, open=float(connections))
+    inside = replace(ALIKE, peak=peak, mean=mean)
+
+    found = figures(
+        single(observed(cell, idle=idle, in_flight=inside), server=testing.server(slots=8, processes=None), cell=cell)
+    )
+
+    assert found.bound_by == bound_by
+    assert found.because.endswith(f"silent connections held up to {held}") == (bound_by == "slots")
+
+
+def test_cells_under_the_same_circumstances_stand_together() -> None:
+    silent = Circumstances(idle=Idle(connections=1))
+    cells = [replace(each, circumstances=given) for each in (ONE, TWO) for given in (None, silent)]
+
+    found = compared([each for cell in cells for each in observed(cell)], *cells)
+
+    assert [(each.cell.circumstances, each.cell.server) for each in found.cells] == [
+        (None, "one"),
+        (None, "two"),
+        (silent, "one"),
+        (silent, "two"),
+    ]
+
+
+@pytest.mark.parametrize(("pausing", "bound_by"), [(10.0, "demand"), (9.0, "unexplained")])
+def test_users_who_pause_and_those_who_send_slowly_are_demand_together(pausing: float, bound_by: str) -> None:
+    """Of 32 users six are in flight and ten send slowly: 20 a second, each for half a second."""
+    cell = testing.cell(circumstances=Circumstances(gap_ms=300))
+    inside = replace(ALIKE, peak=8, mean=6.0)
+    observations = observed(cell, latency_mean_ms=1100.0, client_ms=500.0, pausing=pausing, in_flight=inside)
+
+    found = figures(single(observations, server=testing.server(slots=99, processes=None), cell=cell))
+
+    assert found.bound_by == bound_by
+    assert found.because.endswith("10.0 of 32 users paused") == (bound_by == "demand")
 
 
 @pytest.mark.parametrize(("gap_ms", "told"), [(300, []), (301, ["users pause for 0.301 s, the window is 0.3 s"])])

@@ -16,6 +16,7 @@ from wsgilab.experiment import plan
 from wsgilab.model import (
     CapacityLimit,
     Cell,
+    Circumstances,
     CostRatio,
     Duet,
     Gate,
@@ -300,6 +301,7 @@ def test_without_a_budget_or_with_several_processes_or_a_shared_core_there_are_n
     assert can_have_duets(RUN)
     assert not can_have_duets(testing.run(testing.experiment(ONE, TWO)))
     assert not can_have_duets(run_of(ONE, TWO, generator_cpus="1-2"))
+    assert not can_have_duets(run_of(ONE, replace(TWO, circumstances=Circumstances(gap_ms=100))))
     for other in ({"counterparts": {"one": "two"}}, {"tune": Tune()}, {"capacity": CapacityLimit(p95_ms=200)}):
         run = run_of(ONE, TWO)
         assert not can_have_duets(replace(run, experiment=replace(run.experiment, **other))), "it compares otherwise"

@@ -12,7 +12,7 @@ from wsgilab.analysis import prediction
 from wsgilab.analysis.anchors import Anchor, Kind, Size, kind, kinds
 from wsgilab.analysis.prediction import Forecast
 from wsgilab.analysis.queueing import predict
-from wsgilab.model import Comparison
+from wsgilab.model import Circumstances, Comparison
 from wsgilab.model.errors import SpecError
 
 
@@ -57,6 +57,12 @@ def test_a_cell_alone_and_one_with_a_broken_gate_are_not_predicted() -> None:
     comparison = compared(*GRID)
     broken = [replace(each, broken_gates=("little",)) for each in comparison.cells]
     assert list(prediction.predictions(comparison.run, broken)) == []
+
+
+def test_a_cell_beside_which_something_else_holds_takes_no_part() -> None:
+    pausing = cell(ONE, users=24, circumstances=Circumstances(gap_ms=100))
+
+    assert compared(*GRID, pausing).predictions == compared(*GRID).predictions
 
 
 def test_a_cell_of_more_requests_than_can_be_counted_takes_no_part() -> None:

@@ -14,7 +14,7 @@ from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.analysis.candidates import is_for_development
 from wsgilab.analysis.compare import compare
-from wsgilab.model import Cell, Comparison, InFlight, Observation, Server, Wish
+from wsgilab.model import Cell, Circumstances, Comparison, Idle, InFlight, Observation, Server, Wish
 from wsgilab.model.errors import SpecError
 from wsgilab.report import recommendation, tables
 from wsgilab.results.store import Store
@@ -49,7 +49,7 @@ def trials(
             **{
                 "throughput_rps": rate,
                 # By Little's law, so that no gate is broken.
-                "latency_mean_ms": (of.users or 1) / rate * 1000,
+                "latency_mean_ms": (of.users or 1) / rate * 1000 if rate else 0.0,
                 "latency_ms": dict.fromkeys(("p50", "p95", "p99", "max"), p95_ms * wave[block % len(wave)]),
                 "latency_histogram": testing.histogram(p95_ms),
                 **swarm,
@@ -453,6 +453,10 @@ def test_without_an_interval_the_p95_of_all_requests_must_keep_to_it() -> None:
     ("changes", "reason"),
     [
         ({"unanswered": 1}, "up to 1 of 32 users had no answer within the window; latencies may be too low"),
+        (
+            {"abandoned": 6, "completed": 500},
+            "users gave up 96 of 8096 requests; latencies are of those that were answered",
+        ),
         ({"cut_off": 1, "completed": 500}, "some requests were given up unanswered"),
         (
             {"latency_ms": {}, "latency_histogram": testing.histogram()},
@@ -469,6 +473,16 @@ def test_a_latency_that_may_be_higher_than_measured_or_is_unknown_keeps_to_no_li
     found = only(*measured, wish=Wish(p95_ms=5000.0))
     assert (found.server, found.left_out["two"]) == ("one", f"its p95 is not known: {reason}")
     assert only(trials(ONE, 20.0, p95_ms=50.0, **changes), trials(TWO, 20.0)).server is None
+
+
+def test_a_server_that_answered_nothing_is_not_considered() -> None:
+    silent = Circumstances(idle=Idle(connections=1))
+    one, two = (replace(each, circumstances=silent) for each in (ONE, TWO))
+    starving = trials(one, 0.0, unanswered=32, completed=0)
+
+    found = only(starving, trials(two, 40.0))
+
+    assert (found.server, dict(found.left_out)) == ("two", {"one": "it answered no request"})
 
 
 def test_a_memory_that_is_not_known_keeps_to_no_limit() -> None:
@@ -590,6 +604,12 @@ def under(rates: Mapping[str, float], **conditions: Any) -> list[Observation]:
         ({"users": 8}, "with 8 users: one", "with 32 users: two"),
         ({"connection": "keep-alive"}, "with connections kept: one", "with a connection for each request: two"),
         ({"workload": "hello"}, "for hello: one", "for sleep: two"),
+        (
+            {"circumstances": Circumstances(idle=Idle(connections=4))},
+            "with 32 users, 4 silent connections: one",
+            "with 32 users: two",
+        ),
+        ({"circumstances": Circumstances(quota=0.5)}, "on 1 core, quota 0.5 cores: one", "on 1 core: two"),
     ],
 )
 def test_other_conditions_under_which_another_is_advised_are_told(

@@ -65,7 +65,7 @@ def test_a_space_of_ones_own_has_the_rule_of_thumb_too(tmp_path: Path) -> None:
         {"users": None, "rate": -1.0} | --rate: must be a number above 0
         {"workload": None} | --workload: say which to tune for; there are hello, sleep
         {"workload": "slep"} | --workload: unknown workload 'slep'; did you mean sleep?
-        {"workload": "stall", "users": None, "rate": 5.0} | gives each of its users other work; give users, not rate
+        {"workload": "stall", "users": None, "rate": 5.0} | are not sent at a rate; give users, not rate
         {"p95_ms": 0.0} | --p95-ms 0: must be a number above 0
         {"memory_mb": float("nan")} | --memory-mb nan: must be a number above 0
         {"budget_s": 0.5} | --budget: must be a number from 1

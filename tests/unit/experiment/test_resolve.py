@@ -313,7 +313,7 @@ def says(message: str, parts: str) -> None:
         all | [four] | cells[1].servers: unknown server 'four'; known are one, two, three
         users: [32] | users: [32], idle: 0 | cells[1].idle.connections: must be a whole number from 1 to 10000, not 0
         users: [32] | users: [32], idle: {send: half} | cells[1].idle ... connections
-        users: [32] | users: [32], idle: {connections: 1, send: all} | cells[1].idle.send ... 'nothing' or 'half'
+        users: [32] | users: [32], idle: {connections: 1, send: all} | cells[1].idle.send ... must be nothing or half
         users: [32] | users: [32], gap_ms: 0 | cells[1].gap_ms: must be a number above 0 and at most 600000, not 0
         users: [32] | rate: [10], gap_ms: 5 | gap_ms: says what users do ... come at a rate; give users
         users: [32] | rate: [10], abandon_ms: 5 | abandon_ms: says what users do ... come at a rate; give users
@@ -341,7 +341,7 @@ def test_users_that_are_told_apart_cannot_come_at_a_rate() -> None:
 
     message = refusal(f"name: x\nreference: one\ncells: [{group}]")
 
-    assert message == "e.yaml: workload 'stall' gives each of its users other work; give users, not rate"
+    assert message == "e.yaml: requests of the workload 'stall' are not sent at a rate; give users, not rate"
 
 
 @pytest.mark.parametrize("key", ["name", "reference", "cells"])

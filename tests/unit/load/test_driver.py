@@ -494,6 +494,22 @@ def test_a_target_is_asked_for_what_nobody_waits_for_and_has_time_to_work_it_off
     assert report.wasted_work > 0.5
 
 
+def test_a_target_is_asked_also_where_nobody_has_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hopeless(Impatient):
+        def stop(self, _: float) -> list[Sample]:
+            return super().stop(_)[1:]
+
+    users = Hopeless()
+
+    def fetch(_: str, _timeout_s: float) -> dict[str, Any]:
+        return {"status": 200, "body": f"1 2 9 {users.left_ns - MS} {users.left_ns} {users.left_ns}"}
+
+    monkeypatch.setattr(driver, "fetch", fetch)
+    report = trial(replace(CLOSED, options={"abandon_ms": 5.0}), users, TargetCores("", None), Reader(users, looks=1))
+
+    assert (report.completed, report.wasted_work) == (0, 1.0)
+
+
 def test_where_that_cannot_be_read_what_was_given_up_is_still_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     Asked(monkeypatch, 0, "timed out")
     users = Impatient()

@@ -1,5 +1,6 @@
 """Silent connections, against servers that treat them in one way each."""
 
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -116,6 +117,35 @@ def test_where_nobody_listens_attempts_are_counted_and_nobody_is_hammered() -> N
         patch.setattr("wsgilab.load.idle.OPEN_S", 0.15)
         silent.open()
     found = silent.close()
+
+    assert found.stays == []
+    assert 2 <= found.refused <= 6
+
+
+def test_there_may_be_more_than_the_shell_allows_open_files() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener, socket.socket() as lowest:
+        silent = SilentConnections(Idle(connections=40), "http://{}:{}".format(*listener.getsockname()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 20, before[1]))
+        try:
+            silent.open()
+            found = silent.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert (len(found.stays), found.refused) == (40, 0)
+
+
+def test_one_that_cannot_be_made_is_counted_and_tried_again() -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    silent = SilentConnections(Idle(connections=1), "http://127.0.0.1:1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsgilab.load.idle.OPEN_S", 0.15)
+        patch.setattr("wsgilab.load.idle.gevent.socket.socket", none_left)
+        silent.open()
+        found = silent.close()
 
     assert found.stays == []
     assert 2 <= found.refused <= 6

@@ -873,6 +873,28 @@ def test_what_the_application_noted_and_nobody_has_an_answer_of_was_done_for_nob
     assert sum(found.in_flight.requests_per_process) == 3
 
 
+def test_what_entered_and_has_not_left_is_inside_until_the_end_and_one_request_counts_once() -> None:
+    """Of four requests, one is still inside when it is asked, one has left, one is waited for, one entered before the trial."""
+    waited_for = answered(BEGIN + 200 * MS)._replace(begun_ns=BEGIN + 140 * MS)
+    own = inflight.parse_stamp(waited_for.stamp or "")
+    left, inside, earlier = (
+        replace(own, greenlet_id=77, entered_ns=at, left_ns=at)
+        for at in (BEGIN + 300 * MS, END - 250 * MS, SPAN.started_ns - 1)
+    )
+    # The response was begun by another thread than the one on which it entered.
+    after = replace(left, thread=own.thread + 1, left_ns=left.entered_ns + 100 * MS)
+    entered = {each: each.entered_ns for each in (replace(own, left_ns=own.entered_ns), left, inside, earlier)}
+    noted = {after: after.left_ns, own: own.left_ns, **entered}
+
+    found = reported(waited_for, abandoned(BEGIN), late=noted, gives_up=True)
+
+    assert found.in_flight.mean == pytest.approx(0.05 + 0.1 + 0.25)
+    assert found.wasted_work == pytest.approx(0.35 / 0.4)
+    assert sum(found.in_flight.requests_per_process) == 2, "one has not left"
+    assert found.timeline is not None
+    assert max(stay.left_us for stay in found.timeline.stays) <= (SPAN.drained_ns - BEGIN) / 1000
+
+
 def test_a_request_that_left_later_than_its_stamp_says_is_waited_for_all_the_same() -> None:
     late = stamp(BEGIN + 200 * MS)
     sample = Sample(90.0, late, None, False, 0, 0.0, begun_ns=BEGIN + 140 * MS)
@@ -881,6 +903,14 @@ def test_a_request_that_left_later_than_its_stamp_says_is_waited_for_all_the_sam
 
     assert (found.wasted_work, found.abandoned) == (0.0, 0)
     assert found.in_flight.mean == pytest.approx(0.08)
+
+
+def test_a_request_that_a_redirect_led_on_from_was_not_done_for_nobody() -> None:
+    first, last = stamp(BEGIN + 200 * MS), stamp(BEGIN + 300 * MS)
+    sample = Sample(170.0, last, None, False, 0, 0.0, begun_ns=BEGIN + 140 * MS, redirects=(first,))
+    noted = {each: each.left_ns for each in map(inflight.parse_stamp, (first, last))}
+
+    assert reported(sample, late=noted, gives_up=True).wasted_work == 0.0
 
 
 def test_where_users_do_not_give_up_or_nothing_is_noted_nothing_is_said_of_work_for_nobody() -> None:
@@ -910,9 +940,15 @@ def test_streams_have_the_medians_of_their_first_events_and_of_their_longest_gap
     ]
     before = of_window[0]._replace(begun_ns=BEGIN - 200 * MS, first_event_ms=999.0)
 
-    found = reported(*of_window, before)
+    no_stream = answered(BEGIN + 500 * MS)._replace(begun_ns=BEGIN + 440 * MS)
+    # It was due within the window, and begun after it.
+    behind = of_window[0]._replace(latency_ms=60.0, due_ns=END - 70 * MS, begun_ns=END + 10 * MS, first_event_ms=7.0)
+
+    found = reported(*of_window, before, no_stream)
 
     assert (found.first_event_ms, found.event_gap_ms) == (5.0, 80.0)
+    assert reported(behind).first_event_ms == 7.0
+    assert reported(before, no_stream).first_event_ms is None
     assert reported(answered(BEGIN + 200 * MS)).first_event_ms is None
 
 

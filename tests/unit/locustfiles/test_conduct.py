@@ -184,9 +184,11 @@ def test_an_upload_sends_its_head_at_once_and_its_body_in_ten_pieces(monkeypatch
     assert wire.remarks == {"client_ms": pytest.approx(500.0), "reading_ms": 0.0}
 
 
-@pytest.mark.parametrize(("void_after_ns", "counts"), [(1, 0), (10**30, 1), (0, 1)])
+@pytest.mark.parametrize(
+    ("void_after_ns", "is_upload", "counts"), [(1, True, 0), (10**30, True, 1), (0, True, 1), (1, False, 1)]
+)
 def test_an_upload_that_the_server_drops_because_it_came_too_late_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, void_after_ns: int, counts: int
+    monkeypatch: pytest.MonkeyPatch, void_after_ns: int, is_upload: bool, counts: int
 ) -> None:
     """It is answered before its body is there, and so the connection is closed while users send."""
 
@@ -196,8 +198,9 @@ def test_an_upload_that_the_server_drops_because_it_came_too_late_is_no_failure(
 
     monkeypatch.setattr(LAB_USER, "PAUSE_AFTER_FAILURE_S", 0.0)
     made = ready(void_after_ns=void_after_ns)
-    made.get = UPLOAD.upload(64)
-    made.make_wire = lambda *where: UPLOAD.UploadWire(*where, send_s=0.2, read_s=0.0, answer_bytes=99)
+    if is_upload:
+        made.get = UPLOAD.upload(64)
+        made.make_wire = lambda *where: UPLOAD.UploadWire(*where, send_s=0.2, read_s=0.0, answer_bytes=99)
     # It may wait for as long as the one before took.
     made._took_ns = 10**30
     with serving(drop) as (where, _):
@@ -302,6 +305,10 @@ def test_all_users_ask_at_the_same_instants_and_those_who_wait_longer_leave_one_
         ask(takes_ms, early_ms)
 
     assert asked == [11_000, 12_000, 14_000, 15_000]
+    # A pause of its own comes first: 990 ms are left until the next instant.
+    made._gap_s = 1.5
+    assert made.pause_s() == pytest.approx(1.99)
+    made._gap_s = 0.0
     # The grid is that of the targets' machine's clock.
     made._clock_offset_ns = 400 * 10**6
     assert (now_ns[0] + made.pause_s() * 1e9 + 400 * 10**6) % 1e9 == pytest.approx(0, abs=1)

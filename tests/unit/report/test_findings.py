@@ -1,5 +1,6 @@
 """What a run found, in sentences: each kind, of small runs that are made up, and never too many."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.runs import compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Cell, Comparison, InFlight, Observation, Server
+from wsgilab.model import Cell, Circumstances, Comparison, Idle, IdleReport, InFlight, Observation, Server
 from wsgilab.report import tables
 from wsgilab.report.findings import KINDS, MOST, findings, question, unless
 from wsgilab.report.findings.finding import FindingKind
@@ -23,7 +24,7 @@ def trials(
 ) -> list[Observation]:
     """Blocks of a cell that scatter by a thousandth."""
     rps = swarm.pop("throughput_rps", 20.0)
-    latency_ms = swarm.pop("latency_mean_ms", 32 / rps * 1000)
+    latency_ms = swarm.pop("latency_mean_ms", 32 / rps * 1000 if rps else 0.0)
     made = []
     for block in range(blocks):
         factor = 1 + (block % 3 - 1) / 1000
@@ -46,6 +47,61 @@ def only(comparison: Comparison, kind: FindingKind) -> list[str]:
 
 def slots(count: int | None, **changes: Any) -> Mapping[str, Server]:
     return {"one": testing.server("one", slots=count, **changes)}
+
+
+# Silence, giving up, and lost connections.
+
+
+def silent(cell: Cell, connections: int, mean: float, held_s: float | None = None, **swarm: Any) -> list[Observation]:
+    """Trials beside so many silent connections, in which so many requests were in flight on average."""
+    report = IdleReport(
+        opened=9, refused=0, closed=0 if held_s is None else 5, held_s=held_s, longest_s=3.0, open=connections
+    )
+    inside = InFlight(peak=math.ceil(mean), mean=mean, threads=8, requests_per_process=(6,))
+    beside = replace(cell, circumstances=Circumstances(idle=Idle(connections=connections)))
+    return trials(beside, in_flight=inside, idle=report, **swarm)
+
+
+def test_silent_connections_are_named_with_the_slots_that_they_hold() -> None:
+    eight = slots(8)
+
+    assert only(of(silent(ONE, 4, 3.96, throughput_rps=79.0), servers=eight), "silence") == [
+        "Silence: 4 silent connections hold 4 of 8 slots of one (sleep 50 ms) for as long as they last."
+    ]
+    assert only(of(silent(ONE, 9, 4.5, 2.04, throughput_rps=90.0), servers=eight), "silence") == [
+        "Silence: 9 silent connections hold 3.5 of 8 slots of one (sleep 50 ms) until the server closes them, after 2.04 s."
+    ]
+    starved = silent(ONE, 1, 0.0, throughput_rps=0.0, completed=0, unanswered=32)
+    assert only(of(starved, silent(TWO, 1, 0.99)), "silence") == [
+        "Silence: 1 silent connection holds the only slot of one (sleep 50 ms) for as long as it lasts; no request was answered."
+    ]
+
+
+def test_slots_that_requests_fill_are_held_by_no_silence() -> None:
+    assert only(of(silent(ONE, 4, 7.9), servers=slots(8)), "silence") == []
+    assert "; one is bound" not in only(of(silent(ONE, 4, 7.9), servers=slots(8)), "bound")[0]
+    assert only(of(silent(ONE, 4, 3.96), servers=slots(8)), "bound") == [
+        "For sleep 50 ms: one is bound by slots (50% filled; silent connections hold others)."
+    ]
+
+
+def test_work_for_users_who_had_left_is_named_with_its_share() -> None:
+    impatient = replace(ONE, circumstances=Circumstances(abandon_ms=200))
+    waits = replace(TWO, circumstances=Circumstances(abandon_ms=200))
+    given_up: dict[str, Any] = {"abandoned": 300, "wasted_work": 0.96}
+
+    assert only(of(trials(impatient, **given_up), trials(waits, abandoned=0, wasted_work=0.0)), "given-up") == [
+        "Given up: 96% of the work of one (sleep 50 ms) was for users who had left, after 200 ms."
+    ]
+    assert only(of(trials(impatient, abandoned=0, wasted_work=0.0)), "given-up") == []
+    assert only(of(trials(impatient, abandoned=9)), "given-up") == [], "it is not known"
+    assert only(of(trials(impatient, **given_up, latency_mean_ms=9.0)), "given-up") == [], "a gate is broken"
+
+
+def test_requests_that_were_lost_with_their_connection_are_counted() -> None:
+    (found,) = only(of(trials(ONE, reset=2)), "lost")
+
+    assert found.startswith("one (sleep 50 ms): 12 requests were lost with a kept connection that the server closed")
 
 
 # Who is best for what, and by how much.

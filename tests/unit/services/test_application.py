@@ -1,5 +1,6 @@
 """The Flask application under test and its work."""
 
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_a_large_answer_has_so_many_kib_in_lines_that_all_differ(client: FlaskCl
     assert (answer.status_code, len(answer.data)) == (200, kib * 1024)
     lines = answer.data.splitlines()
     assert len(set(lines)) == len(lines) == kib * 16
+
+
+def test_a_stream_has_its_first_event_at_once_and_a_pause_before_each_other_one(
+    client: FlaskClient, slept: list[float]
+) -> None:
+    answer = client.get("/stream?events=3&every_ms=40")
+
+    assert answer.data.split(b"\n\n") == [b"id: %d\ndata: event %d of 3" % (each, each) for each in (1, 2, 3)] + [b""]
+    assert answer.mimetype == "text/event-stream"
+    assert slept == [0.04, 0.04]
+
+
+def test_an_upload_is_read_whole_and_answered_with_its_size_and_checksum(client: FlaskClient) -> None:
+    answer = client.post("/upload", data=b"x" * 200_000)
+
+    assert answer.data == b"read 200000 bytes, checksum %08x\n" % zlib.crc32(b"x" * 200_000)
 
 
 def test_a_large_answer_is_made_once() -> None:

@@ -84,7 +84,11 @@ class Server:
         """How long after its stamp what left late did leave."""
         (expected,) = set(self.stamps()[-1:]) or {""}
         found = []
-        for line in self._late.take().decode().splitlines():
+        lines = self._late.take().decode().splitlines()
+        if "HTTP_LAB_NOTE" in self._environ:
+            *who, entered_ns = expected.split()[:-1]
+            assert lines.pop(0).split() == [*who, *[entered_ns] * 3], "first, that it has entered"
+        for line in lines:
             told, _, left_ns = line.rpartition(" ")
             assert told == expected
             found.append((int(left_ns) - int(told.split()[-1])) / 1e6)
@@ -714,6 +718,11 @@ def test_a_request_is_noted_also_where_its_client_has_gone_or_its_application_ra
     next(iter(body))
     body.close()
     assert max(gone.late_ms()) == 1
+    dropped = served(answering(lambda: pieces(clock, 1, 2)), HTTP_LAB_NOTE="1")
+    iterated: Any = iter(dropped.ask())
+    next(iterated)
+    iterated.close()
+    assert max(dropped.late_ms()) == 1, "though the server does not close it"
 
     def application(_: Environ, start_response: Start) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -723,6 +732,27 @@ def test_a_request_is_noted_also_where_its_client_has_gone_or_its_application_ra
     with pytest.raises(ValueError, match="a fault"):
         raising.ask()
     assert raising.late_ms() == [0]
+
+
+def test_a_request_that_is_still_inside_or_ends_without_a_response_is_noted_by_its_entry(
+    served: Served, clock: Clock, tmp_path: Path
+) -> None:
+    def moments() -> list[tuple[int, int, int]]:
+        known = inflight.parse_late(LateFile(str(tmp_path / "late")).take().decode())
+        return [(stamp.entered_ns, stamp.left_ns, left_ns) for stamp, left_ns in known.items()]
+
+    entered_ns, inside = clock.now_ns, []
+
+    def application(*_: Any) -> Iterable[bytes]:
+        inside.extend(moments())
+        clock.wait(3)
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        served(application, HTTP_LAB_NOTE="1").ask()
+
+    assert inside == [(entered_ns, entered_ns, entered_ns)]
+    assert moments() == [(entered_ns, entered_ns, entered_ns + 3_000_000)]
 
 
 # Requests that came too late to count.

@@ -40,7 +40,8 @@ def test_computing_is_given_in_milliseconds_and_users_know_how_many_iterations_t
     assert calibration(testing.run(EVERYTHING.experiment, cpu_iterations=None)) == {}
     own = replace(EVERYTHING.experiment, parameters={"cpu": {}}, application=testing.application())
     assert calibration(testing.run(own)) == {}
-    assert complaint({"iterations_per_ms": "1"}, {}) == "iterations per ms: is for experiments, not for the web UI"
+    for name in ("iterations_per_ms", "gap_ms", "abandon_ms"):
+        assert complaint({name: "1"}, {}) == f"{name.replace('_', ' ')}: is for experiments, not for the web UI"
 
 
 @pytest.mark.parametrize(

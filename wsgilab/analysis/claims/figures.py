@@ -29,7 +29,7 @@ class ClaimFigure:
     of_load: bool = False
     """It grows with the requests under way: where these are few it is low, whatever the server can do."""
     of_answers: bool = False
-    """It leaves out users that never had an answer."""
+    """It leaves out users that never had an answer, and requests that users gave up."""
 
 
 def _swarm(read: Callable[[TrialReport], float | None]) -> Callable[[Server, Observation], float | None]:

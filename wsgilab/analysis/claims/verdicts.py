@@ -28,7 +28,7 @@ from wsgilab.analysis.pairs import (
     paired_comparisons,
     shares,
 )
-from wsgilab.analysis.validity import first_line, unanswered
+from wsgilab.analysis.validity import first_line, understated
 from wsgilab.model import (
     Cell,
     Claim,
@@ -274,4 +274,4 @@ def _spoilt(figure: ClaimFigure, cell: Cell, known: _Known) -> str | None:
     for gate, warning in known.broken[cell].items():
         if gate in figure.spoilt_by:
             return warning
-    return unanswered(cell, reports(known.trials[cell])) if figure.of_answers else None
+    return understated(cell, reports(known.trials[cell])) if figure.of_answers else None

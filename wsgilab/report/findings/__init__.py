@@ -20,6 +20,9 @@ MOST = 12
 KINDS: Sequence[Callable[[Comparison], Findings]] = (
     best,
     bound,
+    surprises.silence,
+    surprises.given_up,
+    surprises.lost,
     surprises.declaration,
     surprises.slots_not_filled,
     surprises.uneven_processes,

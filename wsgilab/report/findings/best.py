@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from wsgilab.model import Advice, BoundBy, CellResult, Comparison, Interval, by_conditions
 from wsgilab.model.text import counted, number
 from wsgilab.report import tables
-from wsgilab.report.findings.finding import Finding, Findings, figures_of, median, percent, spread
+from wsgilab.report.findings.finding import Finding, Findings, figures_of, held_by_silence, median, percent, spread
 from wsgilab.report.objections import objections_to
 from wsgilab.report.recommendation import names, shares
 
@@ -183,4 +183,6 @@ def _shown(by: BoundBy, results: Sequence[CellResult]) -> str:
         users = results[0].cell.users
         return f"{spread([mean for mean, _ in held], '{:.1f}'.format)}{f' of {users} users' if users else ''} in flight"
     filled = [mean / result.slots for mean, result in held if result.slots]
-    return f"{spread(filled, percent)} filled" if by in ("slots", "balance") and filled else ""
+    silent = any(held_by_silence(result, figures_of(result)) for result in results)
+    others = "; silent connections hold others" if silent else ""
+    return f"{spread(filled, percent)} filled{others}" if by in ("slots", "balance") and filled else ""

@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wsgilab.model import CellFigures, CellResult, Comparison, Interval
+from wsgilab.analysis.bottleneck import SLOTS_LIMIT
+from wsgilab.model import CellFigures, CellResult, Comparison, Idle, Interval
 from wsgilab.model.text import counted
 from wsgilab.report import tables
 
 FindingKind = Literal[
     "best",
     "bound",
+    "silence",
+    "given-up",
+    "lost",
     "declaration",
     "slots-not-filled",
     "uneven-processes",
@@ -55,6 +59,24 @@ def figures_of(result: CellResult) -> CellFigures:
 def named(comparison: Comparison, result: CellResult) -> str:
     """Server and conditions, such as `gunicorn-gevent (sleep 50 ms, 8 users)`."""
     return f"{result.cell.server} ({tables.brief(comparison, result.cell)})"
+
+
+def idle_of(result: CellResult) -> Idle | None:
+    """The silent connections of a cell; None without any."""
+    return None if result.cell.circumstances is None else result.cell.circumstances.idle
+
+
+def held_by_silence(result: CellResult, figures: CellFigures) -> float:
+    """How many slots silent connections hold, where that is what a cell is bound by; else 0."""
+    idle, slots = idle_of(result), result.slots
+    if (
+        idle is None
+        or not slots
+        or figures.bound_by != "slots"
+        or median(figures.mean_in_flight) >= SLOTS_LIMIT * slots
+    ):
+        return 0.0
+    return min(idle.connections, slots - median(figures.mean_in_flight))
 
 
 def more(found: Sequence[object]) -> str:

@@ -13,10 +13,13 @@ from wsgilab.report.findings.finding import (
     Findings,
     Part,
     figures_of,
+    held_by_silence,
+    idle_of,
     measured,
     median,
     more,
     named,
+    percent,
 )
 
 UNEVEN_PROCESSES = 1.5
@@ -33,6 +36,53 @@ DEARER = 1.5
 """From this many times the reference's CPU time on, what a request costs is worth a finding."""
 _IDLE = 0.5
 """A server that uses less of its cores than this does not leave slots free because it computes."""
+
+
+def silence(comparison: Comparison) -> Findings:
+    """Slots that silent connections hold, so that no request gets them."""
+    found = [
+        (held / result.slots, result)
+        for result, figures in measured(comparison)
+        if result.slots and not result.broken_gates and (held := held_by_silence(result, figures))
+    ]
+    if not found:
+        return
+    share, worst = max(found, key=lambda each: each[0])
+    figures, idle = figures_of(worst), idle_of(worst)
+    slots, connections = worst.slots or 0, 0 if idle is None else idle.connections
+    who = f"{counted(connections, 'silent connection')} {'holds' if connections == 1 else 'hold'}"
+    what = "the only slot" if slots == 1 else f"{f'{share * slots:.1f}'.removesuffix('.0')} of {slots} slots"
+    closed = figures.idle_held_s
+    until = (
+        f"for as long as {'it lasts' if connections == 1 else 'they last'}"
+        if closed is None
+        else f"until the server closes {'it' if connections == 1 else 'them'}, after {number(closed.median)} s"
+    )
+    unanswered = "" if figures.throughput_rps.median else "; no request was answered"
+    text = f"Silence: {who} {what} of {named(comparison, worst)} {until}{unanswered}{more(found)}."
+    yield Finding(kind="silence", text=text, part="load", workload=worst.cell.workload)
+
+
+def given_up(comparison: Comparison) -> Findings:
+    """Work for users who had given up."""
+    found = [
+        (figures.wasted_work.median, result)
+        for result, figures in measured(comparison)
+        if figures.abandoned and figures.wasted_work is not None and not result.broken_gates
+    ]
+    if found:
+        share, worst = max(found, key=lambda each: each[0])
+        given = worst.cell.circumstances
+        after = "" if given is None else f", after {given.abandon_ms:g} ms"
+        work = f"{percent(share)} of the work of {named(comparison, worst)} was for users who had left{after}"
+        yield Finding(
+            kind="given-up", text=f"Given up: {work}{more(found)}.", part="load", workload=worst.cell.workload
+        )
+
+
+def lost(comparison: Comparison) -> Findings:
+    """Requests that were lost with their connection."""
+    yield from _warned(comparison, ("reset",), "lost", "load")
 
 
 def declaration(comparison: Comparison) -> Findings:
