@@ -132,6 +132,20 @@ def test_every_process_is_pinned_to_the_cores_asked_for(fleet: Fleet, swarm: Loc
         assert frozenset(json.loads(swarm.get(target.base_url + FACTS))["cpus"]) == SERVER_CORE
 
 
+def test_a_runtime_knows_its_own_processes_from_those_of_others(
+    runtime: Runtime, fleet: Fleet, session_places: Workspace
+) -> None:
+    assert fleet
+    if runtime.name == "local":
+        pids = [each.pid for each in processes(session_places)]
+    else:
+        with containers(session_places) as found:
+            pids = [each.attrs["State"]["Pid"] for each in found]
+    assert len(pids) >= len(SERVERS)
+    assert all(map(runtime.owns, pids))
+    assert not runtime.owns(os.getpid())
+
+
 def test_each_stack_has_the_packages_of_its_lock(fleet: Fleet, swarm: LocustSwarm) -> None:
     old = json.loads(swarm.get(fleet["gunicorn25-eventlet"].base_url + FACTS))["packages"]
     new = json.loads(swarm.get(fleet["gunicorn-sync-4"].base_url + FACTS))["packages"]

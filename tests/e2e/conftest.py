@@ -60,14 +60,8 @@ LONGEST = (
         "test_faults.py compose",
     ),
     *("test_bad_input.py", "test_generator.py", "test_run.py local", "test_run.py compose", "test_claims.py"),
-    *("test_runtime.py local", "test_up.py compose", "test_claims.py compose", "test_faults.py local"),
-    *(
-        "test_application.py local",
-        "test_claims.py local",
-        "test_up_ends.py",
-        "test_backends.py local",
-        "test_laptop.py",
-    ),
+    *("test_runtime.py local", "test_tune.py", "test_up.py compose", "test_faults.py local"),
+    *("test_application.py local", "test_up_ends.py", "test_backends.py local", "test_laptop.py"),
 )
 """Scopes that take more than half a minute, longest first. Those that are not here are last: short ones fill what is left."""
 

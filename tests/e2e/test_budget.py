@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Cli, end, observations, wait_for, with_servers
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone]
+pytestmark = pytest.mark.lab
 
 # One of one slot, against one of four and its twin: four times as fast, and as fast.
 TWIN = """
@@ -31,7 +31,7 @@ cells: [{servers: [gunicorn-sync-4, gunicorn-sync-1, twin], workloads: [sleep], 
 def start(cli: Cli, folder: Path) -> list[str]:
     """The words that begin a run of the experiment."""
     with_servers(cli, folder, TWIN)
-    # Nobody else is at work, and it need not be looked at first.
+    # Who else is at work need not be looked at first.
     cli.variables["LAB_SHARE_CORES"] = "1"
     experiment = folder / "budget.yaml"
     experiment.write_text(EXPERIMENT)

@@ -1,18 +1,16 @@
-"""Claims under test, as a user has them: in both runtimes, on one core, and where a backend fails."""
+"""Claims under test, as a user has them: also on one core, and interrupted."""
 
-import contextlib
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e.conftest import Cli, end, kill_target, observations, wait_for
+from tests.e2e.conftest import Cli, end, observations, wait_for
 from tests.e2e.test_bad_input import assert_one_line
 from wsgilab import commands
-from wsgilab.model.errors import TrialsFailed, UsageError
+from wsgilab.model.errors import UsageError
 from wsgilab.system import host, process
 
 USAGE = UsageError.exit_code
@@ -26,30 +24,6 @@ PHYSICS = {
     "blocking-driver": "confirmed",
 }
 """Claims that waiting alone decides, and so any machine."""
-IN_CONTAINERS = ("sync-with-threads", "blocking-driver")
-
-DATABASE = """
-name: claims
-blocks: 4
-window_s: 0.3
-workloads: {db: {ms: 20}, sleep: {ms: 20}}
-cells:
-  waits: {server: gunicorn-gevent, workload: sleep, users: 8}
-  asks: {server: gunicorn-gevent, workload: db, users: 8}
-claims:
-  - id: sleeping
-    claim: A gevent worker sleeps many times at once.
-    met: in a test
-    holds: [{figure: peak_in_flight, of: waits, at_least: 6}]
-    explanation: It does.
-    advice: None.
-  - id: asking
-    claim: A gevent worker handles one query at a time.
-    met: in a test
-    holds: [{figure: peak_in_flight, of: asks, at_most: 1}]
-    explanation: It does not.
-    advice: None.
-"""
 
 
 CORES = """
@@ -109,79 +83,48 @@ def cores(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_claims_have_the_same_verdicts_in_both_runtimes(cli: Cli, shipped: str) -> None:
-    # Verdicts are judged in one place: in containers one that is refuted, and one that asks a backend.
-    expected = PHYSICS if cli.runtime == "local" else {name: PHYSICS[name] for name in IN_CONTAINERS}
-    words = ("--claims", shipped, "--only", ",".join(expected))
-    ended = cli("lab.claims", "--runtime", cli.runtime, *words, "--blocks", "4")
+# That containers handle as many requests at once: test_run.py and, with a backend, test_backends.py.
+def test_claims_have_the_verdicts_of_physics(local: Cli, shipped: str) -> None:
+    words = ("--claims", shipped, "--only", ",".join(PHYSICS))
+    ended = local("lab.claims", "--runtime", "local", *words, "--blocks", "4")
 
     assert ended.code == 0, ended.output
-    found = verdicts(cli.latest)
-    assert found.keys() == expected.keys()
+    found = verdicts(local.latest)
+    assert found.keys() == PHYSICS.keys()
     for name, each in found.items():
         # What somebody else on this machine disturbs is undecided; it is never decided wrongly.
         is_disturbed = each["verdict"] == "undecided" and "others took" in str(each)
-        assert each["verdict"] == expected[name] or is_disturbed, each
+        assert each["verdict"] == PHYSICS[name] or is_disturbed, each
     assert any(line.endswith("/claims.md") for line in ended.lines)
-    markdown = (cli.latest / "claims.md").read_text()
+    markdown = (local.latest / "claims.md").read_text()
     assert all(each["claim"].replace("`", "") in markdown.replace("\\`", "") for each in found.values())
-    assert (cli.latest / "comparison.yaml").exists()
+    assert (local.latest / "comparison.yaml").exists()
 
-    before = (cli.latest / "claims.yaml").read_bytes()
-    (cli.latest / "claims.yaml").unlink()
-    again = cli("lab.claims", "--run", "latest", *words)
+    before = (local.latest / "claims.yaml").read_bytes()
+    (local.latest / "claims.yaml").unlink()
+    again = local("lab.claims", "--run", "latest", *words)
     assert again.code == 0, again.output
-    assert (cli.latest / "claims.yaml").read_bytes() == before, "a verdict follows from what is stored"
+    assert (local.latest / "claims.yaml").read_bytes() == before, "a verdict follows from what is stored"
 
 
-def test_on_one_core_what_needs_two_says_so(local: Cli, cores: str) -> None:
+def test_on_one_core_what_needs_two_says_so_and_what_is_interrupted_can_be_gone_on_with(local: Cli, cores: str) -> None:
+    words = ("--claims", cores, "--only", "sleeping,fewer,faster")
     with process.pinned({min(host.usable_cpus())}):
-        ended = local("lab.claims", "--runtime", "local", "--claims", cores, "--only", "faster,sleeping")
-
-    assert ended.code == 0, ended.output
+        child = local.start("lab.claims", "--runtime", "local", *words)
+        wait_for(lambda: observations(local.latest), "the first trial")
+        ended = end(child, signal.SIGINT)
+        again = local("lab.claims", *words, "--resume", "latest")
+    assert ended.code == 130
+    assert "Go on with: invoke lab.claims --resume" in ended.output
     assert "needs 2 cores, and this machine has 1 that can be used" in " ".join(ended.output.split())
+
+    assert again.code == 0, again.output
     found = verdicts(local.latest)
-    assert found["sleeping"]["verdict"] == "confirmed" or "others took" in str(found["sleeping"])
+    for name, expected in (("sleeping", "confirmed"), ("fewer", "refuted")):
+        assert found[name]["verdict"] == expected or "others took" in str(found[name])
     assert found["faster"]["verdict"] == "not tested"
     run = yaml.safe_load((local.latest / "run.yaml").read_text())
     assert {cell["cores"] for cell in run["experiment"]["cells"]} == {1}
-
-
-def test_a_backend_that_fails_leaves_its_claims_undecided_and_no_others(local: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "claims.yaml"
-    file.write_text(DATABASE)
-    child = local.start("lab.claims", "--runtime", "local", "--claims", str(file), "--seed", "1")
-    wait_for((local.workspace.results / "latest" / "run.yaml").exists, "the first trial")
-    # Again and again, until it is not started any more.
-    while child.poll() is None:
-        with contextlib.suppress(AssertionError):
-            kill_target(local, "postgres", "postgres.py")
-        time.sleep(0.1)
-    output, _ = child.communicate(timeout=100)
-
-    assert child.returncode == TrialsFailed.exit_code, output
-    assert "trials failed, as the warnings say" in output.splitlines()[-1]
-    assert "Traceback" not in output
-    found = verdicts(local.latest)
-    # Who looks for something to kill is a neighbour, by which it may be undecided.
-    assert "the backend postgres" not in str(found["sleeping"]["conditions"])
-    assert found["asking"]["verdict"] == "undecided"
-    assert "the backend postgres ended" in found["asking"]["conditions"][0]["reason"]
-
-
-def test_claims_that_are_interrupted_can_be_gone_on_with(local: Cli, cores: str) -> None:
-    words = ("--claims", cores, "--only", "sleeping,fewer")
-    child = local.start("lab.claims", "--runtime", "local", *words)
-    wait_for(lambda: observations(local.latest), "the first trial")
-    ended = end(child, signal.SIGINT)
-    assert ended.code == 130
-    assert "Go on with: invoke lab.claims --resume" in ended.output
-
-    again = local("lab.claims", *words, "--resume", "latest")
-    assert again.code == 0, again.output
-    for name, expected in (("sleeping", "confirmed"), ("fewer", "refuted")):
-        found = verdicts(local.latest)[name]
-        assert found["verdict"] == expected or "others took" in str(found)
 
 
 def test_what_cannot_be_tested_is_refused_in_one_line(local: Cli) -> None:

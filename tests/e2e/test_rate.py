@@ -4,7 +4,6 @@ latencies of a closed loop consist of, against theory."""
 import contextlib
 import json
 import re
-import signal
 import socket
 import statistics
 import threading
@@ -17,7 +16,7 @@ import pytest
 
 from arrivals import POISSON, schedule
 from tests.e2e.built import CROWD, STALL_NS
-from tests.e2e.conftest import Cli, built, end, make_cli, observations, wait_for, with_servers
+from tests.e2e.conftest import Cli, built, make_cli, observations, with_servers
 from wsgilab import commands
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import TrialSpec
@@ -254,41 +253,3 @@ def test_a_server_that_answers_nothing_is_given_up_when_patience_ends(swarm: Loc
     assert 0.3 <= report.drain_s < 5
     # What was due at the window's begin has waited for the window and for as long as patience lasted.
     assert report.latency_ms["max"] > 0.8 * 900
-
-
-# --- capacity
-
-
-def test_a_search_for_capacity_that_is_interrupted_says_what_it_knows_and_how_to_go_on(local: Cli) -> None:
-    asked = [
-        "lab.capacity",
-        "--servers",
-        "gunicorn-gthread-8",
-        "--workload",
-        "hello",
-        "--p95-ms",
-        "50",
-        "--budget",
-        "30s",
-    ]
-    child = local.start(*asked, "--runtime", "local")
-    wait_for(lambda: len(observations(local.latest)) >= 3, "a second window at a rate")
-    ended = end(child, signal.SIGTERM)
-    assert ended.code == 128 + signal.SIGTERM, ended.output
-
-    assert "Requests/s next: gunicorn-gthread-8 " in ended.output
-    assert f"Go on with: invoke lab.capacity --resume {local.latest.name}" in ended.output
-    assert (
-        "Capacity is the highest rate of requests, spaced at random (Poisson arrivals), at which 95 of 100"
-        in ended.output
-    )
-    closed, *at_rates = map(json.loads, observations(local.latest))
-    assert closed["cell"]["users"] == 32
-    for row in at_rates:
-        assert row["cell"]["arrivals"] == "poisson"
-        assert row["swarm"]["window_s"] == pytest.approx(2, abs=0.1)
-        assert row["swarm"]["due"] == pytest.approx(2 * row["cell"]["rate"], rel=0.25)
-    report = local("lab.report")
-    assert report.code == 0, report.output
-    (server,) = local.comparison()["capacity"]["servers"]
-    assert len(server["tried"]) == len(at_rates)

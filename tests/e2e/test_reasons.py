@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.alone]
 # 20 ms of computing and 60 ms of waiting make small what a request costs besides, on a busy machine too.
 EXPERIMENT = """
 name: reasons
-blocks: 2
-window_s: 0.3
+blocks: 1
+window_s: 0.4
 patience_s: 5
 reference: gunicorn-sync-1
 generator: shared

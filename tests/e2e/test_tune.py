@@ -1,5 +1,7 @@
-"""A race of a small space through the whole lab: interrupted, gone on with, and reported from its folder."""
+"""Searches through the whole lab, interrupted: a race of a small space, which is gone on with, and one for capacity."""
 
+import json
+import math
 import signal
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Cli, end, observations, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone]
+pytestmark = pytest.mark.lab
 
 SPACE = """
 servers:
@@ -38,3 +40,39 @@ def test_a_race_ends_with_a_command_to_copy_also_after_an_interruption(local: Cl
         assert "gunicorn --bind=0.0.0.0:8000 --worker-class=gthread --workers=2 --threads=4 app:app" in again.output
     assert "Tuned for sleep 50 ms, 8 users, 1 core, connection: close; memory at most 2000 MB" in again.output
     assert local("lab.report").output.count("Tuned for sleep 50 ms, 8 users") == 1
+
+
+def test_a_search_for_capacity_that_is_interrupted_says_what_it_knows_and_how_to_go_on(local: Cli) -> None:
+    asked = [
+        "lab.capacity",
+        "--servers",
+        "gunicorn-gthread-8",
+        "--workload",
+        "hello",
+        "--p95-ms",
+        "50",
+        "--budget",
+        "30s",
+    ]
+    child = local.start(*asked, "--runtime", "local")
+    wait_for(lambda: len(observations(local.latest)) >= 3, "a second window at a rate")
+    ended = end(child, signal.SIGTERM)
+    assert ended.code == 128 + signal.SIGTERM, ended.output
+
+    assert "Requests/s next: gunicorn-gthread-8 " in ended.output
+    assert f"Go on with: invoke lab.capacity --resume {local.latest.name}" in ended.output
+    assert (
+        "Capacity is the highest rate of requests, spaced at random (Poisson arrivals), at which 95 of 100"
+        in ended.output
+    )
+    closed, *at_rates = map(json.loads, observations(local.latest))
+    assert closed["cell"]["users"] == 32
+    for row in at_rates:
+        assert row["cell"]["arrivals"] == "poisson"
+        assert row["swarm"]["window_s"] == pytest.approx(2, abs=0.1)
+        due = 2 * row["cell"]["rate"]
+        assert row["swarm"]["due"] == pytest.approx(due, abs=5 * math.sqrt(due))
+    report = local("lab.report")
+    assert report.code == 0, report.output
+    (server,) = local.comparison()["capacity"]["servers"]
+    assert len(server["tried"]) == len(at_rates)

@@ -28,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, held: float = 1.0) -> Outcome:
 
     monkeypatch.setattr(capacity, "_run", run)
     monkeypatch.setattr(capacity, "runtimes", lambda: ("local",))
-    monkeypatch.setattr(capacity, "REQUESTS", 50_000)
+    monkeypatch.setattr(capacity, "REQUESTS", 20_000)
     return capacity.measure(2)
 
 

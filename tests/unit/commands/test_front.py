@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from invoke.parser.context import ParserContext
@@ -316,6 +317,18 @@ def test_a_task_ends_with_the_code_of_what_ended_it(
     assert said.out == ""
     if isinstance(error, LabError):
         assert said.err.splitlines() == ["error: a", *(f"  | {line}" for line in error.detail.splitlines())]
+
+
+@pytest.mark.parametrize("task", ["run", "claims"])
+def test_a_run_of_which_trials_failed_is_no_success(
+    task: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = SimpleNamespace(failed=1, trials=4, run=SimpleNamespace(id="it"))
+    monkeypatch.setattr(commands, task, lambda *_, **__: found)
+    assert invoke(f"lab.{task}") == errors.TrialsFailed.exit_code
+    assert (
+        "error: 1 of 4 trials failed, as the warnings say; try them again with --resume it" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

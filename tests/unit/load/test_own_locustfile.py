@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import gevent
 import locust
@@ -567,16 +567,26 @@ def generated(
         generator.stdin.flush()
         assert json.loads(generator.stdout.readline())["event"] == "folder"
         for name, spec in specs.items():
-            message: dict[str, Any] = {"op": "trial", **asdict(spec)}
-            while message.get("event") != "report":
-                generator.stdin.write(json.dumps(message) + "\n")
-                generator.stdin.flush()
-                message = json.loads(generator.stdout.readline())
-                assert message["event"] in ("window", "closed", "report"), message
-                if message["event"] != "report":
-                    message = {"op": "read", "at": message["event"]}
-            yield name, message
+            report = trial(generator.stdin, generator.stdout, spec)
+            # On a busy machine the load may settle only as a short window ends, and then no request has a latency.
+            for _ in range(4):
+                if report["parts"] is None:
+                    report = trial(generator.stdin, generator.stdout, spec)
+            yield name, report
         generator.stdin.close()
+
+
+def trial(orders: IO[str], told: IO[str], spec: TrialSpec) -> dict[str, Any]:
+    """The report of one."""
+    message: dict[str, Any] = {"op": "trial", **asdict(spec)}
+    while message.get("event") != "report":
+        orders.write(json.dumps(message) + "\n")
+        orders.flush()
+        message = json.loads(told.readline())
+        assert message["event"] in ("window", "closed", "report"), message
+        if message["event"] != "report":
+            message = {"op": "read", "at": message["event"]}
+    return message
 
 
 def usual(of_lab: Application) -> dict[str, str | float | int]:

@@ -75,8 +75,10 @@ def insert(file: Path, before: str, text: str) -> None:
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout with a server, a stack, an experiment and a workload more, as docs/extending.md has them."""
     copy = tmp_path_factory.mktemp("extended")
+    # What is compiled goes along, but for what another process is writing: none of the processes below compiles it again.
+    left_out = shutil.ignore_patterns("recorded", "*.pyc.*", "*-pytest-*")
     for folder in COPIED:
-        shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "recorded"))
+        shutil.copytree(PROJECT / folder, copy / folder, ignore=left_out)
     for file in ("pyproject.toml", "tasks.py", "tests/__init__.py", "tests/conftest.py"):
         shutil.copy(PROJECT / file, copy / file)
     for recorded in ("tests/recorded", "tests/unit/recorded"):
