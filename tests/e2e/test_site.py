@@ -33,7 +33,6 @@ cells:
     connections: [close]
   - {servers: [gunicorn-gevent], workloads: [cpu], users: [16], connections: [close]}
 """
-# A lost segment costs a request 0.2 s at least, whatever else keeps the machine busy.
 LOST = """
 name: lost
 blocks: 1
@@ -99,7 +98,8 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
         assert file.is_dir() or beta.address.encode() not in file.read_bytes(), file
 
 
-def test_what_is_lost_and_sent_again_is_told_and_named(cli: SiteCli, beta: Machine) -> None:
+# That it is what binds, which a busy machine changes: tests/unit/analysis/test_network.py.
+def test_what_is_lost_and_sent_again_is_told_and_peaks_are_right(cli: SiteCli, beta: Machine) -> None:
     # The way between the machines is a program on their cores: no trial is measured again because of it.
     cli.variables["LAB_SHARE_CORES"] = "1"
     with beta.lossy(0.05):
@@ -110,7 +110,6 @@ def test_what_is_lost_and_sent_again_is_told_and_named(cli: SiteCli, beta: Machi
         assert cell["resent_share"] > 0.01, cell
         assert cell["in_flight"]["peak"] <= cell["slots"], cell
         assert any("sent again" in warning for warning in cell["warnings"]), cell
-    assert found["gunicorn-gthread-8"]["bound_by"] == "network", found["gunicorn-gthread-8"]
     assert found["gunicorn-sync-4"]["in_flight"]["peak"] == 4
 
 
