@@ -73,7 +73,7 @@ def given_up(comparison: Comparison) -> Findings:
     if found:
         share, worst = max(found, key=lambda each: each[0])
         given = worst.cell.circumstances
-        after = "" if given is None else f", after {given.abandon_ms:g} ms"
+        after = "" if given is None or given.abandon_ms is None else f", after {given.abandon_ms:g} ms"
         work = f"{percent(share)} of the work of {named(comparison, worst)} was for users who had left{after}"
         yield Finding(
             kind="given-up", text=f"Given up: {work}{more(found)}.", part="load", workload=worst.cell.workload
