@@ -27,10 +27,7 @@ def unawaited(samples: Iterable[Sample], noted: Mapping[Stamp, int], since_ns: i
             continue
         if entry not in last or left_ns > last[entry].left_ns:
             last[entry] = replace(stamp, left_ns=left_ns)
-    return [
-        replace(each, left_ns=max(until_ns, each.entered_ns)) if each.left_ns == each.entered_ns else each
-        for each in last.values()
-    ]
+    return [replace(each, left_ns=until_ns) if each.left_ns == each.entered_ns else each for each in last.values()]
 
 
 def _entry(stamp: Stamp) -> tuple[int, int, int]:

@@ -1595,11 +1595,14 @@ def test_giving_up_is_told_with_what_was_done_for_nobody() -> None:
 @pytest.mark.parametrize(("every_ms", "is_warned"), [(75.0, False), (76.0, True)])
 def test_a_window_with_fewer_than_four_bursts_is_warned_of(every_ms: float, is_warned: bool) -> None:
     cell = testing.cell(workload="burst")
-    experiment = testing.experiment(cell, parameters={"burst": {"every_ms": every_ms, "ms": 10.0}})
+    other = testing.cell(workload="sleep")
+    parameters = {"burst": {"every_ms": every_ms, "ms": 10.0}, "sleep": {"ms": 50.0}}
+    experiment = testing.experiment(cell, other, parameters=parameters)
     run = testing.run(experiment, testing.server(cell.server))
 
-    (result,) = compare(run, observed(cell)).cells
+    result, beside = compare(run, [*observed(cell), *observed(other)]).cells
 
+    assert texts(beside, "short-window") == []
     assert texts(result, "short-window") == (
         [
             "users ask at once every 76 ms, the window is 0.3 s: with fewer than 4 bursts in it, throughput depends on when they fall"

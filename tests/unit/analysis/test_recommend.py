@@ -475,6 +475,12 @@ def test_a_latency_that_may_be_higher_than_measured_or_is_unknown_keeps_to_no_li
     assert only(trials(ONE, 20.0, p95_ms=50.0, **changes), trials(TWO, 20.0)).server is None
 
 
+def test_a_few_requests_that_users_gave_up_make_no_latency_doubtful() -> None:
+    few = trials(TWO, 40.0, abandoned=5, completed=500)
+
+    assert only(trials(ONE, 20.0), few, wish=Wish(p95_ms=5000.0)).server == "two"
+
+
 def test_a_server_that_answered_nothing_is_not_considered() -> None:
     silent = Circumstances(idle=Idle(connections=1))
     one, two = (replace(each, circumstances=silent) for each in (ONE, TWO))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from wsgilab import doctor, testing
+from wsgilab.doctor.findings import clock_off_s
 from wsgilab.model.errors import EngineError
 from wsgilab.runtime import engine
 from wsgilab.runtime.clock_servers import MachineFacts
@@ -103,3 +104,8 @@ def test_an_engine_that_does_not_answer_about_its_machine_has_a_remedy(
 
     monkeypatch.setattr(FakeRuntime, "elsewhere", property(refuse, lambda *_: None), raising=False)
     assert examined(monkeypatch, tmp_path, ENGINE)["machine"] == "see that it runs"
+
+
+@pytest.mark.parametrize(("moment", "off_s"), [(9.0, 0.0), (11.0, 0.0), (12.0, 0.0), (13.0, 1.0), (7.5, -1.5)])
+def test_a_clock_is_off_by_what_it_said_beyond_the_time_in_which_it_was_read(moment: float, off_s: float) -> None:
+    assert clock_off_s(moment, 9.0, 12.0) == off_s

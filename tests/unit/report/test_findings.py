@@ -65,7 +65,7 @@ def silent(cell: Cell, connections: int, mean: float, held_s: float | None = Non
 def test_silent_connections_are_named_with_the_slots_that_they_hold() -> None:
     eight = slots(8)
 
-    assert only(of(silent(ONE, 4, 3.96, throughput_rps=79.0), servers=eight), "silence") == [
+    assert only(of(silent(ONE, 4, 3.7, throughput_rps=79.0), servers=eight), "silence") == [
         "Silence: 4 silent connections hold 4 of 8 slots of one (sleep 50 ms) for as long as they last."
     ]
     assert only(of(silent(ONE, 9, 4.5, 2.04, throughput_rps=90.0), servers=eight), "silence") == [
@@ -77,7 +77,8 @@ def test_silent_connections_are_named_with_the_slots_that_they_hold() -> None:
     ]
 
 
-def test_slots_that_requests_fill_are_held_by_no_silence() -> None:
+def test_slots_that_requests_fill_are_held_by_no_silence_nor_those_of_a_server_whose_core_is_full() -> None:
+    assert only(of(silent(ONE, 4, 3.96, cpu_s=0.3), servers=slots(8)), "silence") == []
     assert only(of(silent(ONE, 4, 7.9), servers=slots(8)), "silence") == []
     assert "; one is bound" not in only(of(silent(ONE, 4, 7.9), servers=slots(8)), "bound")[0]
     assert only(of(silent(ONE, 4, 3.96), servers=slots(8)), "bound") == [
