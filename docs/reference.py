@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from wsgilab.commands import schemas
@@ -99,7 +98,7 @@ def _tasks() -> Iterator[str]:
         ((f"[`lab.{name}`](#lab{name})", _words(_first(task))) for name, task in tasks.items()),
     )
     for name, task in tasks.items():
-        arguments = _arguments(task)
+        arguments = task.get_arguments()
         needed = [str(each.name).upper().replace("_", "-") for each in arguments if each.positional]
         yield f"## lab.{name}\n"
         yield f"    {' '.join(['invoke', f'lab.{name}', *needed])}\n"
@@ -115,15 +114,6 @@ def _tasks() -> Iterator[str]:
                     for each in arguments
                 ),
             )
-
-
-def _arguments(task: Task[Any]) -> Sequence[Argument]:
-    """The options of a task. Invoke takes their help out of a task that is asked for them; here it stays."""
-    help_ = dict(task.help)
-    try:
-        return task.get_arguments()
-    finally:
-        task.help = help_
 
 
 def _first(task: Task[Any]) -> str:

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.parser import parser
+from invoke.parser.argument import Argument
 from invoke.parser.context import to_flag
 from invoke.program import Program
 from invoke.tasks import Task
@@ -45,9 +46,20 @@ def task(*, name: str | None = None, help: Mapping[str, str] | None = None) -> C
     """Make a task of a function; `help` describes its options."""
 
     def made(body: Body) -> Task[Any]:
-        return Task(_ending_well(body), name=name, auto_shortflags=False, help=dict(help or {}))
+        return _Task(_ending_well(body), name=name, auto_shortflags=False, help=dict(help or {}))
 
     return made
+
+
+class _Task(Task[Any]):
+    """A task that can be asked for its options more than once: Invoke takes their help out of it."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        help_ = dict(self.help)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = help_
 
 
 def _ending_well(body: Body) -> Body:
