@@ -259,8 +259,8 @@ def test_what_holds_while_a_server_is_measured_shows_in_its_figures_and_is_over_
     assert (reports[2].longest_gap_ms or 0.0) > 200
     assert not any(each.ended for each in (dropped, killed, held))
     assert all(each.acted_s is not None and each.acted_s >= 0.1 for each in (dropped, killed, stopped))
-    # Of four workers three went on.
-    assert len(reports[1].in_flight.requests_per_process) >= 4
+    # Of four workers three went on; another may have come in time to answer.
+    assert len(reports[1].in_flight.requests_per_process) >= 3
     # So small a quota that it shows on a busy machine too.
     assert held.throttled
     assert held.throttled_s
@@ -355,7 +355,7 @@ def test_the_web_ui_is_pinned_and_reached_from_here_alone(
     (port,) = free_ports(1, "")
     with runtime.ui(GENERATOR_CORE, "127.0.0.1", port) as channel:
         ui = LabUI(channel, GENERATOR_CORE)
-        ui.open(run(experiment(*map(cell, SERVERS))), list(fleet.values()), watching=False, password=None)
+        ui.open(run(experiment(*map(cell, SERVERS))), [fleet[name] for name in SERVERS], watching=False, password=None)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
             assert response.status == 200
         if runtime.name == "compose":
