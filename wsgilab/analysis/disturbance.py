@@ -12,10 +12,14 @@ from wsgilab.system import cpus
 
 NEIGHBOUR_LIMIT = 0.03
 """Above this share of the server's or of the generator's cores, others disturb what is measured."""
+SLIGHT_LIMIT = 0.1
+"""Up to this share, others change no count that a claim is about: the load arrives all the same."""
 RESOLUTION_S = 0.01
 """The kernel counts idle time in such steps, so that the time between two readings is wrong by as much at most."""
 _NAMED = 3
 """How many of the others a warning names."""
+AMONG = ", among them "
+"""What their names follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,15 @@ def mean_share(run: Run, observations: Iterable[Observation]) -> float:
     return statistics.fmean([taken(run, each).server or 0.0 for each in observations] or [0.0])
 
 
+def most_taken(run: Run, observations: Iterable[Observation]) -> tuple[float, float]:
+    """The most that others took of the server's and of the generator's cores in any of these windows, as shares of one."""
+    every = [taken(run, each) for each in observations]
+    server, generator = (
+        [share or 0.0 for share in each] for each in zip(*((of.server, of.generator) for of in every), strict=True)
+    )
+    return max(server), max(generator)
+
+
 def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
     """A warning about what others took of a cell's cores, in a window or on average; empty where that was no more than
     NEIGHBOUR_LIMIT."""
@@ -119,7 +132,7 @@ def disturbance(run: Run, cell: Cell, measured: Sequence[Observation]) -> str:
     if not taken_from:
         return ""
     names = list(dict.fromkeys(name for each in disturbed for name in each.neighbours))
-    who = f", among them {', '.join(names[:_NAMED])}" if names else ""
+    who = f"{AMONG}{', '.join(names[:_NAMED])}" if names else ""
     return f"others took {' and '.join(taken_from)}{who}"
 
 

@@ -552,6 +552,55 @@ def test_a_broken_gate_spoils_the_figures_that_it_makes_doubtful_and_no_other(fi
         assert found.verdict in ("confirmed", "refuted")
 
 
+BESIDE = {"server_busy": 0.0066 / 0.3 + 0.08, "generator_others": 0.0}
+"""Others take 8 % of the server's core, and nothing of the generator's."""
+COUNTS = {
+    *("peak_in_flight", "processes", "threads", "os_threads", "memory_mb", *MEMORY, "busiest_share"),
+    *("slow_connections", "failures", "unanswered", "refused", "reopened", "reset"),
+    *("idle_closed", "idle_held_s", "abandoned", "wasted_work"),
+}
+
+
+@pytest.mark.parametrize("figure", VALUES)
+def test_others_that_take_a_little_spoil_everything_but_what_is_counted(figure: str) -> None:
+    of_some = {} if figure not in OF_SOME else changes(figure, VALUES[figure][1])
+    beside = [trial(ONE, block, **{**READ, **of_some, **BESIDE}) for block in range(6)]
+
+    found = evidence(beside, Condition(figure=figure, of=ONE, at_least=0.001))
+
+    assert (found.verdict == "undecided") == (figure not in COUNTS), found.reason
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "limit", "verdict"),
+    [
+        # 0.9, and 0.978 where two had all of its core.
+        (TWO, {"at_most": 0.97}, "undecided"),
+        (TWO, {"at_most": 0.98}, "confirmed"),
+        (TWO, {"at_least": 0.9}, "confirmed"),
+        (TWO, {"at_least": 0.98}, "refuted"),
+        # 0.828 where one had.
+        (ONE, {"at_least": 0.84}, "undecided"),
+        (ONE, {"at_least": 0.82}, "confirmed"),
+        (ONE, {"at_most": 0.9}, "confirmed"),
+    ],
+)
+def test_beside_others_a_ratio_of_throughputs_may_be_another_by_what_they_take(
+    disturbed: Cell, limit: dict[str, Any], verdict: str
+) -> None:
+    speed = {ONE: 100.0, TWO: 90.0}
+    observations = [
+        trial(of, block, **changes("throughput_rps", speed[of]), **(BESIDE if of == disturbed else {}))
+        for of in speed
+        for block in range(6)
+    ]
+
+    found = evidence(observations, Condition(figure="throughput_rps", of=TWO, over=ONE, **limit))
+
+    assert found.verdict == verdict, found.reason
+    assert found.value == Interval(median=0.9, low=0.9, high=0.9), "as measured"
+
+
 def test_a_spoilt_figure_gives_the_gates_warning_and_a_ratio_the_cell_that_it_is_about() -> None:
     ratio = Condition(figure="throughput_rps", of=TWO, over=ONE, at_least=0.1)
     good = {cell: [trial(cell, block) for block in range(6)] for cell in (ONE, TWO)}

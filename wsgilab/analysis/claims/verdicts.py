@@ -7,13 +7,13 @@ about, it is not tested.
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.claims.decision import Block, by_blocks, by_interval, limits_of
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
-from wsgilab.analysis.disturbance import undisturbed
+from wsgilab.analysis.disturbance import AMONG, SLIGHT_LIMIT, most_taken, undisturbed
 from wsgilab.analysis.figures import broken, reports
 from wsgilab.analysis.pairs import (
     ByCell,
@@ -181,9 +181,11 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
     if absent := [why for cell in _cells(condition) if (why := _absent(cell, known))]:
         verdict, reason = "not tested", absent[0]
     if not reason and limits_of(condition):
-        decide = by_blocks if condition.over is None else by_interval
         assert value is not None
-        verdict, reason = decide(condition, blocks, value)
+        if condition.over is None:
+            verdict, reason = by_blocks(condition, blocks, value)
+        else:
+            verdict, reason = by_interval(condition, blocks, _without_others(condition, value, known))
     return Evidence(condition=condition, blocks=len(blocks), value=value, verdict=verdict, reason=reason)
 
 
@@ -222,6 +224,21 @@ def _most(figure: ClaimFigure, trials: Sequence[Observation], values: Mapping[in
     return {each.block: max(values[each.block], busy_users(each)) for each in trials if each.block in values}
 
 
+def _without_others(condition: Condition, value: Interval, known: _Known) -> Interval:
+    """The interval of a ratio of speeds, as far as it may be where nobody takes any of the cores: without the others, either cell may be
+    faster by what they took at most."""
+    if not FIGURES[condition.figure].is_speed or condition.over is None or value.low is None or value.high is None:
+        return value
+    ours, theirs = (
+        sum(_others(cell, known)) if "neighbour" in known.broken[cell] else 0.0 for cell in _cells(condition)
+    )
+    return replace(value, low=value.low * (1 - theirs), high=value.high / (1 - ours))
+
+
+def _others(cell: Cell, known: _Known) -> tuple[float, float]:
+    return most_taken(known.run, known.trials[cell])
+
+
 # --- why there is no verdict
 
 
@@ -234,7 +251,7 @@ def _doubt(condition: Condition, known: _Known, blocks: int) -> str:
     if blocks < stats.FEWEST_BLOCKS:
         return _too_few(run, [each for cell in cells for each in known.trials[cell]], blocks)
     for cell in cells:
-        if (spoilt := _spoilt(FIGURES[condition.figure], cell, known)) is not None:
+        if (spoilt := _spoilt(condition, cell, known)) is not None:
             return spoilt if condition.over is None else f"{cell.server}: {spoilt}"
     return ""
 
@@ -269,9 +286,14 @@ def _too_few(run: Run, trials: Sequence[Observation], blocks: int) -> str:
     return f"{few}: {first_line(failed[-1].reason)}" if failed else few
 
 
-def _spoilt(figure: ClaimFigure, cell: Cell, known: _Known) -> str | None:
+def _spoilt(condition: Condition, cell: Cell, known: _Known) -> str | None:
     """The warning for which the figure of a cell cannot be relied on; None where it can."""
+    figure = FIGURES[condition.figure]
+    holds_beside_others = figure.is_count or (figure.is_speed and condition.over is not None)
     for gate, warning in known.broken[cell].items():
+        if gate == "neighbour" and holds_beside_others and max(_others(cell, known)) <= SLIGHT_LIMIT:
+            continue
         if gate in figure.spoilt_by:
-            return warning
+            # Who the others were is for who has the machine: the comparison beside it says so.
+            return warning.partition(AMONG)[0]
     return understated(cell, reports(known.trials[cell])) if figure.of_answers else None
