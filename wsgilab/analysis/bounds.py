@@ -8,8 +8,8 @@ server of four has an eighth of that.
 
 from collections.abc import Mapping
 
-from wsgilab.analysis.anchors import size_of
-from wsgilab.analysis.queueing import Expected, RequestModel, predict
+from wsgilab.analysis.anchors import expected, size_of
+from wsgilab.analysis.queueing import Expected, RequestModel
 from wsgilab.model import Cell, Run
 from wsgilab.model.text import number
 
@@ -22,19 +22,19 @@ def hopeless(run: Run, service_ms: float, cpu_ms: float) -> Mapping[str, str]:
 
     `service_ms`: how long a request is in the application; `cpu_ms`: how much of that is CPU time.
     """
-    expected = {
+    found = {
         cell: _expected(run, cell, service_ms, cpu_ms)
         for cell in run.experiment.cells
         # Of one that starts a process for each request nobody knows.
         if run.servers[cell.server].processes is not None
     }
-    if not expected:
+    if not found:
         return {}
-    best = max(expected, key=lambda cell: expected[cell].throughput_rps)
-    most = expected[best].throughput_rps
+    best = max(found, key=lambda cell: found[cell].throughput_rps)
+    most = found[best].throughput_rps
     return {
         cell.server: _why(each, service_ms, cpu_ms, f"where {best.server} may have {number(most)} requests/s")
-        for cell, each in expected.items()
+        for cell, each in found.items()
         if each.throughput_rps < FAR * most and cell.server != run.experiment.reference
     }
 
@@ -43,16 +43,7 @@ def _expected(run: Run, cell: Cell, service_ms: float, cpu_ms: float) -> Expecte
     model = RequestModel(
         wait_ms=max(0.0, service_ms - cpu_ms), cpu_ms=cpu_ms, spread=0.0, has_gil=run.gil.get(cell.server, True)
     )
-    size = size_of(run.servers[cell.server], cell)
-    return predict(
-        model,
-        workers=size.workers,
-        threads=size.threads,
-        cores=size.cores,
-        users=size.users,
-        rate=size.rate,
-        arrivals=cell.arrivals or "poisson",
-    )
+    return expected(model, size_of(run.servers[cell.server], cell), cell.arrivals)
 
 
 def _why(expected: Expected, service_ms: float, cpu_ms: float, beside: str) -> str:

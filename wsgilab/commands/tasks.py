@@ -12,6 +12,15 @@ from wsgilab.model.text import called
 SOURCE_HELP = "the folder that --app's entry is imported from (default: the current one)"
 SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
 CATALOGUE_HELP = "a file with more servers, your own, such as mine.yaml; see docs/applications.md"
+JUDGED_HELP = {
+    "runtime": "compose or local (default: compose where an engine answers)",
+    "site": SITE_HELP,
+    "blocks": "passes over every cell, in place of the file's number",
+    "seed": "orders the trials; the same seed gives the same order",
+    "resume": "go on with this run (its id, or latest) where it stopped",
+    "run": "judge this stored run (its id, or latest) again, and measure nothing",
+}
+"""Of the options that claims and reports have in common."""
 
 
 def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
@@ -365,12 +374,7 @@ def new_app(_: Context, *, source: str, name: str | None = None) -> None:
         "claims": "a file of claims of your own",
         "group": f"which of the lab's claims: {' or '.join(commands.CLAIM_GROUPS)} (default: {next(iter(commands.CLAIM_GROUPS))})",
         "only": "only these claims, by their ids: a,b",
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
-        "blocks": "passes over every cell, in place of the file's number",
-        "seed": "orders the trials; the same seed gives the same order",
-        "resume": "go on with this run (its id, or latest) where it stopped",
-        "run": "judge this stored run (its id, or latest) again, and measure nothing",
+        **JUDGED_HELP,
     }
 )
 def claims(
@@ -407,12 +411,7 @@ def claims(
         "reports": "a file of reports of your own",
         "group": "only the reports of this group, ten minutes at most (default: all of them)",
         "only": "only these reports, by their ids: gunicorn-3433,cheroot-91",
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
-        "blocks": "passes over every cell, in place of the file's number",
-        "seed": "orders the trials; the same seed gives the same order",
-        "resume": "go on with this run (its id, or latest) where it stopped",
-        "run": "judge this stored run (its id, or latest) again, and measure nothing",
+        **JUDGED_HELP,
     }
 )
 def reports(
