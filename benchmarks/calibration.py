@@ -32,7 +32,7 @@ from benchmarks.outcome import Claim, Row
 from benchmarks.protocols import Recorded, analyse_recording
 from wsgilab import testing
 from wsgilab.analysis import paired_ratio, stats
-from wsgilab.analysis.pairs import SPEED_SHARE, Paired, intervals
+from wsgilab.analysis.pairs.family import SPEED_SHARE, Paired, intervals
 from wsgilab.model import Cell, Interval
 
 Pair = tuple[int, int]

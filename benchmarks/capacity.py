@@ -28,7 +28,7 @@ from rich.console import Console
 from benchmarks.bench import repeat, runtimes
 from benchmarks.outcome import Claim, Outcome, Row, Scope
 from wsgilab import commands
-from wsgilab.analysis import capacity_windows
+from wsgilab.analysis.capacity.windows import seen
 from wsgilab.model import Cell, Comparison, Interval, Observation, Run, RuntimeName, ServerCapacity
 from wsgilab.model.errors import LabError
 from wsgilab.results.store import Store
@@ -82,7 +82,7 @@ def late_as_often(run: Run, observations: Sequence[Observation], cell: Cell, hel
     was; between half and twice of `held_s`."""
     limit = run.experiment.capacity
     assert limit is not None, "capacity was looked for"
-    windows = [each for each in capacity_windows.seen(run, cell, observations).kept if not each.is_disturbed]
+    windows = [each for each in seen(run, cell, observations).kept if not each.is_disturbed]
     late = sum(each.beyond for each in windows)
     slots, low, high = run.servers[cell.server].slots or 1, 0.5 * held_s, 2 * held_s
     while high - low > 1e-3 * held_s:

@@ -22,9 +22,9 @@ from benchmarks.calibration import Logs, before, decides
 from benchmarks.outcome import Claim, Outcome, Row, Scope
 from benchmarks.rounds import share
 from wsgilab.analysis import stats
+from wsgilab.analysis.cell.disturbance import undisturbed
 from wsgilab.analysis.compare import compare, costs_if_bound_by_cpu
-from wsgilab.analysis.disturbance import undisturbed
-from wsgilab.analysis.pairs import by_block, by_conditions, grouped, throughput_rps
+from wsgilab.analysis.pairs.family import by_block, by_conditions, grouped, throughput_rps
 from wsgilab.model import Cell, Comparison, Observation
 from wsgilab.model.errors import StoreError
 from wsgilab.results.store import Store

@@ -5,7 +5,7 @@ how exactly a comparison can be made. *30 s of windows* is what a 95 % interval 
 were made of so many pairs as fit. Cost is CPU time over the requests between the very same moments; *plain* is the same over
 throughput, as the lab had it before. Beside a neighbour, *cost raised* is the median cost over that in the round's blocks without
 it, for the twins and the servers unlike them: how far these are apart is what the margin beside a neighbour is for
-(`wsgilab/analysis/cost.py`). *Unlike servers, wrong* holds that margin against the recording: the ratio of two unlike servers' costs
+(`wsgilab/analysis/pairs/cost.py`). *Unlike servers, wrong* holds that margin against the recording: the ratio of two unlike servers' costs
 beside the neighbour, block by block, over what it is without; a verdict on it is wrong. It is read once from all blocks of each pair,
 and from 200 runs of each pair of 4, 8 and 12 blocks that are drawn from them. What takes the memory bus takes no share of a core, so
 there is no margin for it but the 1 % of quiet windows; beside a program on the generator's core nothing is compared. Must show: of
@@ -25,7 +25,7 @@ from benchmarks.outcome import Outcome, Row, Scope, read
 from benchmarks.protocols import cost
 from benchmarks.recording import KINDS, TWINS, UNLIKE
 from wsgilab.analysis import paired_ratio, stats
-from wsgilab.analysis.cost import margin, verdict
+from wsgilab.analysis.pairs.cost import margin, verdict
 from wsgilab.model.errors import StoreError
 
 PAIR_S = 30.0

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from benchmarks.outcome import Block, Rate, Row
-from wsgilab.analysis import cost, paired_ratio, stats
+from wsgilab.analysis import paired_ratio, stats
+from wsgilab.analysis.pairs import cost
 from wsgilab.model import CostVerdict
 
 DIFFERENCE = 0.05

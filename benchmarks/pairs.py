@@ -54,7 +54,7 @@ from benchmarks.pair_readings import (
 )
 from benchmarks.truth import PATIENCE_S, USERS
 from wsgilab import testing
-from wsgilab.analysis import disturbance
+from wsgilab.analysis.cell import disturbance
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Run, Trial, TrialSpec
 from wsgilab.model.errors import Interrupted, LabError, SwarmError

@@ -21,9 +21,10 @@ from rich.console import Console
 from benchmarks.bench import of_runs
 from benchmarks.outcome import Claim, Outcome, Row, Scope
 from wsgilab import commands
-from wsgilab.analysis import prediction, stats
-from wsgilab.analysis.anchors import Anchor, Kind, Size, kinds
+from wsgilab.analysis import stats
 from wsgilab.analysis.compare import figures_alone
+from wsgilab.analysis.prediction import predictions
+from wsgilab.analysis.prediction.anchors import Anchor, Kind, Size, kinds
 from wsgilab.model import Interval, Prediction, Run
 from wsgilab.model.errors import SpecError, StoreError
 from wsgilab.results.store import Store
@@ -51,14 +52,14 @@ def checked(found: Mapping[Kind, Sequence[Anchor]]) -> Checked:
     kept: dict[tuple[str, str], list[Prediction]] = {}
     for kind, anchors in found.items():
         workload = kind.workload if kind.arrivals is None else f"{kind.workload}, {kind.arrivals} arrivals"
-        kept.setdefault((workload, ONE), []).extend(prediction.held_out(anchors))
+        kept.setdefault((workload, ONE), []).extend(predictions.held_out(anchors))
         for name, (read, highest) in EDGES.items():
             values = {read(each.size) for each in anchors}
             if len(values) > 1:
                 edge = max(values) if highest else min(values)
                 others = [each for each in anchors if read(each.size) != edge]
                 kept.setdefault((workload, name), []).extend(
-                    prediction.predicted(each, others) for each in anchors if read(each.size) == edge
+                    predictions.predicted(each, others) for each in anchors if read(each.size) == edge
                 )
     return {key: of for key, of in kept.items() if of}
 
@@ -89,7 +90,7 @@ def asked(found: Mapping[Kind, Sequence[Anchor]]) -> Asked:
         for anchor in anchors:
             others = [each for each in anchors if each.size != anchor.size]
             try:
-                forecast = prediction.forecast({**found, kind: others or [anchor]}, kind, anchor.size)
+                forecast = predictions.forecast({**found, kind: others or [anchor]}, kind, anchor.size)
             except SpecError:
                 refused += 1
                 continue
@@ -107,8 +108,8 @@ def summary(of_runs: Sequence[tuple[Run, Checked, Asked]]) -> Outcome:
     """A row for each workload and what was held out. Raises StoreError where no cell could be."""
     every: dict[tuple[str, str], list[Prediction]] = {}
     for _, of_run, _ in of_runs:
-        for key, predictions in of_run.items():
-            every.setdefault(key, []).extend(predictions)
+        for key, found in of_run.items():
+            every.setdefault(key, []).extend(found)
     singly = errors(one for (_, how), of in every.items() if how == ONE for one in of)
     if not singly["throughput"]:
         raise StoreError(

@@ -32,7 +32,7 @@ from benchmarks.bench import Bench, main, rates
 from benchmarks.outcome import Block, Outcome, Rate, Row, Scope
 from benchmarks.truth import PATIENCE_S, USERS
 from wsgilab import testing
-from wsgilab.analysis import disturbance
+from wsgilab.analysis.cell import disturbance
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Run, Server, Trial
 from wsgilab.model.errors import Interrupted, LabError, SwarmError

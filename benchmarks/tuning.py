@@ -22,11 +22,11 @@ from pathlib import Path
 
 from benchmarks.bench import of_runs
 from benchmarks.outcome import Claim, Outcome, Row, Scope
-from wsgilab.analysis.bounds import hopeless
-from wsgilab.analysis.budget import used_s
+from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.cell.figures import cell_result, cpu_ms_per_request
 from wsgilab.analysis.compare import compare
-from wsgilab.analysis.figures import cell_result, cpu_ms_per_request
-from wsgilab.analysis.pairs import ByCell, by_block, compared_figure, grouped
+from wsgilab.analysis.pairs.family import ByCell, by_block, compared_figure, grouped
+from wsgilab.analysis.tune.bounds import hopeless
 from wsgilab.experiment.plan import RACE_BLOCKS
 from wsgilab.model import Cell, Interval, Observation, Run, Trial, Tune
 from wsgilab.model.errors import StoreError

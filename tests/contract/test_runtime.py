@@ -21,7 +21,7 @@ import yaml
 
 from tests.conftest import containers, copy_checkout, leftovers, processes, require
 from wsgilab import commands
-from wsgilab.analysis.figures import cell_result
+from wsgilab.analysis.cell.figures import cell_result
 from wsgilab.commands import Workspace
 from wsgilab.experiment.catalogue import interpolate
 from wsgilab.load.client import LocustSwarm

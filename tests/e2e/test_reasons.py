@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import built, make_cli, with_servers
-from wsgilab.analysis import disturbance
+from wsgilab.analysis.cell import disturbance
 from wsgilab.system import host
 
 pytestmark = [pytest.mark.lab, pytest.mark.alone]

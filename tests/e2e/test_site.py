@@ -98,7 +98,7 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
         assert file.is_dir() or beta.address.encode() not in file.read_bytes(), file
 
 
-# That it is what binds, which a busy machine changes: tests/unit/analysis/test_network.py.
+# That it is what binds, which a busy machine changes: tests/unit/analysis/cell/test_network.py.
 def test_what_is_lost_and_sent_again_is_told_and_peaks_are_right(cli: SiteCli, beta: Machine) -> None:
     # The way between the machines is a program on their cores: no trial is measured again because of it.
     cli.variables["LAB_SHARE_CORES"] = "1"

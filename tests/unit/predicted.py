@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from wsgilab import testing
 from wsgilab.analysis.compare import compare
-from wsgilab.analysis.queueing import RequestModel, predict, stay_ms
+from wsgilab.analysis.prediction.queueing import RequestModel, predict, stay_ms
 from wsgilab.model import Cell, Comparison, Observation, Run, Server
 from wsgilab.testing import observation, trial_report
 

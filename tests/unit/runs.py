@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from wsgilab.analysis import ab
+from wsgilab.analysis.ab.runs import runs
 from wsgilab.analysis.compare import compare
 from wsgilab.model import Comparison, RunsComparison
 from wsgilab.results.store import Store
@@ -24,4 +24,4 @@ def compared(run: str = "recorded/answer") -> Comparison:
 @functools.cache
 def before_and_after() -> RunsComparison:
     before, after = stored("recorded/before"), stored("recorded/after")
-    return ab.runs(before.run(), before.observations(), after.run(), after.observations())
+    return runs(before.run(), before.observations(), after.run(), after.observations())

@@ -6,16 +6,22 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis import budget, capacity, prediction, race, scalability, stats, tuning
-from wsgilab.analysis.cost import with_costs
-from wsgilab.analysis.disturbance import undisturbed
-from wsgilab.analysis.drift import drift
-from wsgilab.analysis.duets import with_duets
-from wsgilab.analysis.figures import cell_result, median_alone, reports
-from wsgilab.analysis.machines import machine_effects
-from wsgilab.analysis.pairs import ByCell, Pair, grouped, paired_comparisons
-from wsgilab.analysis.recommend import recommend
-from wsgilab.analysis.scaling import scaling
+from wsgilab.analysis import stats
+from wsgilab.analysis.advice.recommend import recommend
+from wsgilab.analysis.budget import allocation as budget
+from wsgilab.analysis.budget.duets import with_duets
+from wsgilab.analysis.capacity import outcome as capacity
+from wsgilab.analysis.cell.disturbance import undisturbed
+from wsgilab.analysis.cell.figures import cell_result, median_alone, reports
+from wsgilab.analysis.pairs.cost import with_costs
+from wsgilab.analysis.pairs.drift import drift
+from wsgilab.analysis.pairs.family import ByCell, Pair, grouped, paired_comparisons
+from wsgilab.analysis.pairs.machines import machine_effects
+from wsgilab.analysis.pairs.scaling import scaling
+from wsgilab.analysis.prediction.predictions import predictions
+from wsgilab.analysis.prediction.scalability import laws
+from wsgilab.analysis.tune import outcome as tune
+from wsgilab.analysis.tune import race
 from wsgilab.model import (
     Cell,
     CellResult,
@@ -50,7 +56,7 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
     broken = {result.cell: result.broken_gates for result in results}
     rounds = race.rounds(run, given) if run.experiment.tune else ()
     pairs = race.decided(paired_comparisons(run, by_cell, broken), rounds)
-    advice = recommend(run, by_cell, results, pairs, tuning.wish(run) if wish == ANY else wish)
+    advice = recommend(run, by_cell, results, pairs, tune.wish(run) if wish == ANY else wish)
     places = pairs.places([each.cell for each in results if each.figures is not None and not each.broken_gates])
     ranked = tuple(replace(result, rank=places.get(result.cell)) for result in results)
     compared = tuple(with_duets(run, with_costs(pairs, cells, by_cell, every), duets))
@@ -62,9 +68,9 @@ def compare(run: Run, observations: Iterable[Observation], wish: Wish = ANY, due
         machines=tuple(machine_effects(run, by_cell, broken)),
         advice=tuple(advice),
         budget=budget.outcome(run, by_cell, every, pairs, duets, costs_if_bound_by_cpu(compared, results)),
-        predictions=tuple(prediction.predictions(run, results)),
-        laws=tuple(scalability.laws(results)),
-        tune=tuning.outcome(run, given, rounds, results, pairs, advice),
+        predictions=tuple(predictions(run, results)),
+        laws=tuple(laws(results)),
+        tune=tune.outcome(run, given, rounds, results, pairs, advice),
     )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab.analysis.ab import parse_limit
-from wsgilab.analysis.ab import runs as compare_two
-from wsgilab.analysis.ab_checks import checks, parse_need
-from wsgilab.analysis.versions import current
+from wsgilab.analysis.ab.checks import checks, parse_need
+from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.runs import runs as compare_two
+from wsgilab.analysis.ab.versions import current
 from wsgilab.commands.stored import say
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Limit, RunsComparison

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from wsgilab.analysis import prediction, scalability
-from wsgilab.analysis.anchors import Anchor, Kind, Size, kinds
 from wsgilab.analysis.compare import figures_alone
+from wsgilab.analysis.prediction import predictions, scalability
+from wsgilab.analysis.prediction.anchors import Anchor, Kind, Size, kinds
 from wsgilab.commands.stored import say
 from wsgilab.experiment import workloads
 from wsgilab.model import Run
@@ -42,10 +42,10 @@ def predict(asked: Asked, name: str, console: Console, workspace: Workspace) -> 
         results = figures_alone(run, observations)
         found = kinds(run, results)
         kind, base = _base(run, found, asked)
-        forecast = prediction.forecast(found, kind, _size(base.size, asked))
+        forecast = predictions.forecast(found, kind, _size(base.size, asked))
         backends = workloads.backends([kind.workload], run.experiment.application)
         laws = list(scalability.laws(results))
-        for line in words.forecast(run, forecast, laws, prediction.seams(forecast, backends)):
+        for line in words.forecast(run, forecast, laws, predictions.seams(forecast, backends)):
             say(console, line)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from wsgilab.analysis.versions import whole
+from wsgilab.analysis.ab.versions import whole
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Comparison, Wish
 from wsgilab.model.errors import UsageError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
+from wsgilab.analysis.cell.disturbance import NEIGHBOUR_LIMIT
 from wsgilab.doctor.findings import Finding, clock, clock_off_s, clocksource
 from wsgilab.model.errors import LabError
 from wsgilab.results.store import check_writable

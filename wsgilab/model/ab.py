@@ -168,7 +168,7 @@ class Limit:
     faster: bool
     """Which way counts."""
     share: float
-    """0.05: at least 5 %, beyond doubt. See `analysis.ab.breaches`."""
+    """0.05: at least 5 %, beyond doubt. See `analysis.ab.runs.breaches`."""
     cost: bool = False
     """It is of cost, and more of it counts; neither speed does then."""
 
@@ -178,7 +178,7 @@ CheckOutcome = Literal["kept", "breached", "inconclusive", "skipped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitCheck:
-    """What two runs say of one figure of a cell, where a limit or a need is set: see `analysis.ab_checks`."""
+    """What two runs say of one figure of a cell, where a limit or a need is set: see `analysis.ab.checks`."""
 
     cell: Cell
     figure: Metric | Literal["cost"]

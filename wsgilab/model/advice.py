@@ -34,7 +34,7 @@ Cost = Literal["memory", "cpu", "p95"]
 AdviceReason = Literal[
     "fastest", "cheaper", "alone", "same", "alike", "scatter", "blocks", "incomparable", "limits", "nobody"
 ]
-"""Why an advice is what it is; `analysis.recommend` has the rule. The first three name a server, the others do not."""
+"""Why an advice is what it is; `analysis.advice.recommend` has the rule. The first three name a server, the others do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

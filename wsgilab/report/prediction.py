@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
-from wsgilab.analysis.prediction import Forecast
+from wsgilab.analysis.prediction.predictions import Forecast
 from wsgilab.model import Comparison, Interval, Prediction, Run, ScalabilityLaw
 from wsgilab.model.text import called, counted, number
 from wsgilab.report import tables

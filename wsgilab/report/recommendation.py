@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsgilab.analysis.candidates import NEAR
+from wsgilab.analysis.advice.candidates import NEAR
 from wsgilab.analysis.stats import ALIKE, FEWEST_PAIRED
 from wsgilab.model import (
     Advice,

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab.analysis.candidates import NEAR_IN_RACE, NOT_RELIED_ON
-from wsgilab.analysis.race import TIE
+from wsgilab.analysis.advice.candidates import NEAR_IN_RACE, NOT_RELIED_ON
 from wsgilab.analysis.stats import FEWEST_PAIRED
-from wsgilab.analysis.tuning import AS_FAST
+from wsgilab.analysis.tune.outcome import AS_FAST
+from wsgilab.analysis.tune.race import TIE
 from wsgilab.experiment.space import rule_of_thumb
 from wsgilab.model import Comparison, Interval, ServerContrast, TuneOutcome, Wish
 from wsgilab.model.text import called, counted, number

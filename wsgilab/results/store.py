@@ -12,7 +12,7 @@ from typing import BinaryIO, Self, TypeVar
 
 import yaml
 
-from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model import Cell, Duet, Observation, Run
 from wsgilab.model.errors import StoreError, UsageError

@@ -4,8 +4,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from wsgilab.analysis.bounds import FAR, hopeless
 from wsgilab.analysis.stats import FEWEST_PAIRED
+from wsgilab.analysis.tune.bounds import FAR, hopeless
 from wsgilab.experiment import sizing, workloads
 from wsgilab.experiment.sizing import Size, Taken
 from wsgilab.model import Application, Cell, Experiment, Observation, Run, Trial

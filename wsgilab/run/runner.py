@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 
 from rich.console import Console
 
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.analysis.compare import unsettled
-from wsgilab.analysis.disturbance import is_disturbed
 from wsgilab.model import Comparison, Run
 from wsgilab.model.errors import Interrupted, LabError, StoreError
 from wsgilab.model.text import counted, visible

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wsgilab.analysis.disturbance import NEIGHBOUR_LIMIT
+from wsgilab.analysis.cell.disturbance import NEIGHBOUR_LIMIT
 from wsgilab.experiment.parsing import unknown
 from wsgilab.experiment.site import parse_site
 from wsgilab.load.client import LinkReading

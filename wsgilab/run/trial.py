@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.experiment import plan, workloads
 from wsgilab.experiment.application import users_option
 from wsgilab.load.client import Swarm

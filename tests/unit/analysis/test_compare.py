@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 
 from tests.unit.said import warned
 from wsgilab import testing
-from wsgilab.analysis import pairs, stats
+from wsgilab.analysis import stats
 from wsgilab.analysis.compare import compare, survey, unsettled
+from wsgilab.analysis.pairs.family import Paired, level_at
 from wsgilab.experiment import plan
 from wsgilab.model import (
     Cell,
@@ -1045,7 +1046,7 @@ def test_a_block_missing_on_one_side_is_left_out() -> None:
 
 @pytest.mark.parametrize(("blocks", "reached"), [([2, 7], 8), ([0], 1), ([], 1)])
 def test_a_pair_reaches_as_far_as_its_last_block(blocks: list[int], reached: int) -> None:
-    pair = pairs.Paired(cell=TWO, other=ONE, kin=("sleep",), ratios=dict.fromkeys(blocks, 1.0))
+    pair = Paired(cell=TWO, other=ONE, kin=("sleep",), ratios=dict.fromkeys(blocks, 1.0))
 
     assert pair.reached == reached
 
@@ -1357,7 +1358,7 @@ def test_two_servers_that_only_the_reference_tells_apart_are_not_settled() -> No
 def test_all_looks_together_spend_the_error_rate_and_no_more(blocks: int, more: int) -> None:
     experiment = testing.experiment(blocks=blocks, precision=0.05, max_blocks=blocks + more)
     run = testing.run(experiment)
-    spent = [pairs.level_at(run, look) for look in plan.looks(experiment)]
+    spent = [level_at(run, look) for look in plan.looks(experiment)]
 
     assert all(level > 0 for level in spent)
     assert math.fsum(spent) == pytest.approx(stats.ERROR_RATE)
@@ -1369,7 +1370,7 @@ def test_blocks_between_two_looks_are_those_of_the_later_one(blocks: int, more: 
     run, looks = testing.run(experiment), plan.looks(experiment)
 
     at = next((look for look in looks if found <= look), looks[-1])
-    assert pairs.level_at(run, found) == pairs.level_at(run, at)
+    assert level_at(run, found) == level_at(run, at)
 
 
 def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
@@ -1377,10 +1378,8 @@ def test_each_look_has_what_may_be_spent_by_then_and_was_not_before() -> None:
     run = testing.run(experiment)
 
     assert plan.looks(experiment) == (10, 15, 20)
-    assert [pairs.level_at(run, look) for look in (10, 15, 20)] == pytest.approx(
-        [0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16]
-    )
-    assert pairs.level_at(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE, "without a precision"
+    assert [level_at(run, look) for look in (10, 15, 20)] == pytest.approx([0.05 / 4, 0.05 * 5 / 16, 0.05 * 7 / 16])
+    assert level_at(testing.run(testing.experiment(blocks=4)), 4) == stats.ERROR_RATE, "without a precision"
 
 
 def test_a_verdict_with_precision_is_as_strict_as_its_look() -> None:

@@ -14,8 +14,8 @@ from benchmarks.outcome import Block, Claim, Rate, read
 from benchmarks.protocols import Recorded
 from wsgilab import commands
 from wsgilab.analysis import stats
-from wsgilab.analysis.budget import used_s
-from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.model import Interval
 from wsgilab.model.errors import StoreError
 
@@ -395,7 +395,7 @@ def test_no_two_unlike_servers_of_the_recording_have_a_wrong_verdict_on_cost(mon
     pairs, _, runs = wrong().partition(", ")
     assert pairs == "0 of 5 pairs"
     assert float(runs.partition("%")[0]) <= 5
-    monkeypatch.setattr("wsgilab.analysis.cost.RAISED_UNLIKE", 0.0)
+    monkeypatch.setattr("wsgilab.analysis.pairs.cost.RAISED_UNLIKE", 0.0)
     assert wrong() > "1 of 5", "the margin is what it takes"
 
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import prediction as benchmark
 from tests.unit.predicted import GRID, ONE, cell, compared
 from tests.unit.said import refusal
-from wsgilab.analysis.anchors import kinds
+from wsgilab.analysis.prediction.anchors import kinds
 from wsgilab.model import Comparison
 from wsgilab.model.errors import StoreError
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import tuning
-from tests.unit.analysis.test_race import REPORT, Machine
+from tests.unit.analysis.tune.test_race import REPORT, Machine
 from wsgilab import testing
 from wsgilab.experiment import catalogue, plan, resolve, space
 from wsgilab.model import Observation, Run

@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.unit import two_versions
 from tests.unit.checkout import git
 from wsgilab import commands, testing
-from wsgilab.analysis import versions
+from wsgilab.analysis.ab import versions
 from wsgilab.commands import RunOptions, against
 from wsgilab.experiment import application as applications
 from wsgilab.model import ApplicationSettings, Comparison, Experiment

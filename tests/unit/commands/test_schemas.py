@@ -18,7 +18,7 @@ from tests.unit.queues import Queue, sought
 from tests.unit.runs import compared, stored
 from wsgilab import testing
 from wsgilab.analysis import claims
-from wsgilab.analysis.ab import runs
+from wsgilab.analysis.ab.runs import runs
 from wsgilab.analysis.compare import compare
 from wsgilab.commands import schemas
 from wsgilab.experiment import application, catalogue, own_catalogue, parsing, resolve

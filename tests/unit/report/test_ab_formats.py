@@ -10,8 +10,8 @@ import pytest
 from tests.unit.report.test_ab import NASTY, ONE, TWO, beside, made, observed
 from tests.unit.runs import before_and_after
 from wsgilab import testing
-from wsgilab.analysis.ab import parse_limit, runs
-from wsgilab.analysis.ab_checks import checks
+from wsgilab.analysis.ab.checks import checks
+from wsgilab.analysis.ab.runs import parse_limit, runs
 from wsgilab.model import Limit, RunsComparison
 from wsgilab.report.ab.github import MOST_ANNOTATIONS, annotations, harmless, nothing_annotated, summary
 from wsgilab.report.ab.junit import nothing_junit, runs_junit

@@ -1,6 +1,6 @@
 """The advice in Markdown and on a terminal: the same sentences, with nothing in them taken for markup.
 
-`tests/unit/analysis/test_recommend.py` has the sentences of every case.
+`tests/unit/analysis/advice/test_recommend.py` has the sentences of every case.
 """
 
 import re

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tests.unit.analysis.test_race import Machine
+from tests.unit.analysis.tune.test_race import Machine
 from tests.unit.said import printed, table
 from wsgilab import testing
 from wsgilab.analysis.compare import compare

@@ -8,7 +8,7 @@ import yaml
 from tests.unit.pages import Page
 from tests.unit.said import printed
 from tests.unit.two_versions import made, observed
-from wsgilab.analysis import versions
+from wsgilab.analysis.ab import versions
 from wsgilab.model import CellOfRuns, Comparison, CostOfRuns, Interval, RunsComparison
 from wsgilab.report.ab import on_terminal, runs_html, runs_md, runs_yaml
 from wsgilab.report.experiment import experiment_yaml

@@ -9,7 +9,7 @@ import yaml
 from benchmarks.capacity import rate_that_keeps, theory, waits, waits_at_most
 from tests.unit.queues import Machine, Queue, Stopped, rates, sought
 from wsgilab import testing
-from wsgilab.analysis.ab import runs
+from wsgilab.analysis.ab.runs import runs
 from wsgilab.analysis.compare import compare
 from wsgilab.model import CapacityOutcome, RunsComparison, ServerCapacity
 from wsgilab.report import capacity as words

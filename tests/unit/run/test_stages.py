@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis import budget, duets
-from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.budget import duets
+from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Duet, Gate, InFlight, Observation, Run, Trial
 from wsgilab.run.stages import Stage, stages
@@ -139,7 +140,7 @@ def test_two_whole_blocks_come_first_and_then_look_by_look_what_is_worth_it() ->
     )
     blocks = Counter(each.cell.server for each in machine.observations())
     assert blocks["near"] > blocks["far"] > 4, "two blocks decide nothing"
-    assert budget.used_s(machine.observations()) <= BUDGET_S
+    assert used_s(machine.observations()) <= BUDGET_S
 
 
 def test_blocks_are_numbered_on_and_each_has_both_cells_of_a_comparison() -> None:
@@ -186,7 +187,7 @@ def test_a_run_that_is_interrupted_goes_on_wherever_it_was_and_keeps_to_its_budg
 
         assert machine.carried_out[: len(before)] == before == whole.carried_out[: len(before)]
         assert len(machine.carried_out) == len(set(machine.carried_out)), "nothing is measured twice"
-        assert budget.used_s(machine.observations()) <= BUDGET_S
+        assert used_s(machine.observations()) <= BUDGET_S
         ended = list(machine.carried_out)
         machine.measure()
         assert machine.carried_out == ended, "what is over is over"
@@ -242,8 +243,8 @@ def test_servers_that_are_bound_by_cpu_are_loaded_at_once_after_the_whole_blocks
     assert third.words.startswith("1 comparison may be decided by CPU time a request: ")
     assert all(trial.beside is None for stage in later for trial in stage.trials)
     assert len(machine.duets()) == len(second.trials) + len(third.trials) > duets.FIRST
-    assert budget.used_s([*machine.observations(), *machine.duets()]) <= BUDGET_S
-    assert budget.used_s(machine.duets()) <= duets.SHARE * (BUDGET_S - 16)
+    assert used_s([*machine.observations(), *machine.duets()]) <= BUDGET_S
+    assert used_s(machine.duets()) <= duets.SHARE * (BUDGET_S - 16)
     assert len(later) == len(plan.BUDGET_LOOKS)
 
 

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
+from wsgilab.analysis.cell.disturbance import AMONG, SLIGHT_LIMIT, most_taken, undisturbed
+from wsgilab.analysis.cell.figures import broken, reports
+from wsgilab.analysis.cell.validity import first_line, understated
 from wsgilab.analysis.claims.decision import Block, by_blocks, by_interval, limits_of
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
-from wsgilab.analysis.disturbance import AMONG, SLIGHT_LIMIT, most_taken, undisturbed
-from wsgilab.analysis.figures import broken, reports
-from wsgilab.analysis.pairs import (
+from wsgilab.analysis.pairs.family import (
     ByCell,
     Paired,
     PairedComparisons,
@@ -28,7 +29,6 @@ from wsgilab.analysis.pairs import (
     paired_comparisons,
     shares,
 )
-from wsgilab.analysis.validity import first_line, understated
 from wsgilab.model import (
     Cell,
     Claim,

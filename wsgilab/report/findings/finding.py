@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wsgilab.analysis.bottleneck import SLOTS_LIMIT
+from wsgilab.analysis.cell.bottleneck import SLOTS_LIMIT
 from wsgilab.model import CellFigures, CellResult, Comparison, Idle, Interval
 from wsgilab.model.text import counted
 from wsgilab.report import tables

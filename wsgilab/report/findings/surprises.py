@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wsgilab.analysis.bottleneck import SLOTS_LIMIT
-from wsgilab.analysis.validity import UNEVEN_USERS
+from wsgilab.analysis.cell.bottleneck import SLOTS_LIMIT
+from wsgilab.analysis.cell.validity import UNEVEN_USERS
 from wsgilab.model import CellResult, Comparison, WarningKind
 from wsgilab.model.text import counted, number
 from wsgilab.report import tables
