@@ -26,10 +26,12 @@ from benchmarks.outcome import Claim, Row
 from benchmarks.protocols import Beside, Recorded, analyse_recording
 from benchmarks.rounds import share
 from wsgilab import testing
-from wsgilab.analysis.budget import allocation
+from wsgilab.analysis.budget.allocation import allocate
+from wsgilab.analysis.budget.needed import wanted
 from wsgilab.analysis.cell import disturbance
 from wsgilab.analysis.pairs.cost import with_costs
-from wsgilab.analysis.pairs.family import grouped, paired_comparisons
+from wsgilab.analysis.pairs.family import paired_comparisons
+from wsgilab.analysis.pairs.ratios import grouped
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Gate, Observation, Run, Trial
 
@@ -213,7 +215,7 @@ def with_budget(of: Machine) -> tuple[Run, Sequence[Observation]]:
     """As `wsgilab.run.stages` carries it out."""
     found = list(of.measure(plan.schedule(of.run.experiment, of.run.seed)))
     for look in plan.BUDGET_LOOKS:
-        chosen = allocation.allocate(of.run, found, gates(of.run, found), look)
+        chosen = allocate(of.run, found, gates(of.run, found), look)
         first = 1 + max(each.block for each in found)
         found += of.measure(plan.passes(of.run.experiment, of.run.seed, first, chosen, look))
     return of.run, found
@@ -249,7 +251,7 @@ def judged(of: Machine, run: Run, observations: Sequence[Observation]) -> Judged
         if pair.cost is not None
     }
     reference = run.experiment.reference
-    differing = [cell for cell, _ in allocation.wanted(run) if abs(math.expm1(of.logs[cell])) > LEAST - 1e-9]
+    differing = [cell for cell, _ in wanted(run) if abs(math.expm1(of.logs[cell])) > LEAST - 1e-9]
     sought = [cell for cell in differing if cell.workload != "sleep"]
     by_speed = [cell for cell in sought if known.verdict(cell, replace(cell, server=reference)) != "undecided"]
     true = {"less": 1, "more": -1}

@@ -32,7 +32,8 @@ from benchmarks.outcome import Claim, Row
 from benchmarks.protocols import Recorded, analyse_recording
 from wsgilab import testing
 from wsgilab.analysis import paired_ratio, stats
-from wsgilab.analysis.pairs.family import SPEED_SHARE, Paired, intervals
+from wsgilab.analysis.pairs.family import SPEED_SHARE
+from wsgilab.analysis.pairs.ratios import Paired, intervals
 from wsgilab.model import Cell, Interval
 
 Pair = tuple[int, int]

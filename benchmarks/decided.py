@@ -23,8 +23,9 @@ from benchmarks.outcome import Claim, Outcome, Row, Scope
 from benchmarks.rounds import share
 from wsgilab.analysis import stats
 from wsgilab.analysis.cell.disturbance import undisturbed
+from wsgilab.analysis.cell.readings import throughput_rps
 from wsgilab.analysis.compare import compare, costs_if_bound_by_cpu
-from wsgilab.analysis.pairs.family import by_block, by_conditions, grouped, throughput_rps
+from wsgilab.analysis.pairs.ratios import by_block, by_conditions, grouped
 from wsgilab.model import Cell, Comparison, Observation
 from wsgilab.model.errors import StoreError
 from wsgilab.results.store import Store

@@ -19,7 +19,7 @@ from benchmarks.bench import Bench, generator_cpu, main, modes, rates
 from benchmarks.outcome import MODES, Block, Claim, Outcome, Rate, Row, Scope, connections
 from benchmarks.rivals import Wrk, percentile_ms
 from wsgilab.analysis import stats
-from wsgilab.analysis.cell.bottleneck import GENERATOR_LIMIT
+from wsgilab.analysis.cell.generator import GENERATOR_LIMIT
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import Connection, Interval, TrialReport, TrialSpec, Usage
 from wsgilab.model.errors import SwarmError

@@ -22,10 +22,11 @@ from pathlib import Path
 
 from benchmarks.bench import of_runs
 from benchmarks.outcome import Claim, Outcome, Row, Scope
-from wsgilab.analysis.budget.allocation import used_s
-from wsgilab.analysis.cell.figures import cell_result, cpu_ms_per_request
+from wsgilab.analysis.budget.seconds import used_s
+from wsgilab.analysis.cell.figures import cell_result
+from wsgilab.analysis.cell.readings import compared_figure, cpu_ms_per_request
 from wsgilab.analysis.compare import compare
-from wsgilab.analysis.pairs.family import ByCell, by_block, compared_figure, grouped
+from wsgilab.analysis.pairs.ratios import ByCell, by_block, grouped
 from wsgilab.analysis.tune.bounds import hopeless
 from wsgilab.experiment.plan import RACE_BLOCKS
 from wsgilab.model import Cell, Interval, Observation, Run, Trial, Tune

@@ -8,15 +8,18 @@ from dataclasses import replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.advice.recommend import recommend
-from wsgilab.analysis.budget import allocation as budget
+from wsgilab.analysis.budget import outcome as budget
 from wsgilab.analysis.budget.duets import with_duets
+from wsgilab.analysis.budget.needed import wanted
 from wsgilab.analysis.capacity import outcome as capacity
 from wsgilab.analysis.cell.disturbance import undisturbed
-from wsgilab.analysis.cell.figures import cell_result, median_alone, reports
+from wsgilab.analysis.cell.figures import cell_result, median_alone
+from wsgilab.analysis.cell.readings import reports
 from wsgilab.analysis.pairs.cost import with_costs
 from wsgilab.analysis.pairs.drift import drift
-from wsgilab.analysis.pairs.family import ByCell, Pair, grouped, paired_comparisons
+from wsgilab.analysis.pairs.family import paired_comparisons
 from wsgilab.analysis.pairs.machines import machine_effects
+from wsgilab.analysis.pairs.ratios import ByCell, Pair, grouped
 from wsgilab.analysis.pairs.scaling import scaling
 from wsgilab.analysis.prediction.predictions import predictions
 from wsgilab.analysis.prediction.scalability import laws
@@ -113,7 +116,7 @@ def decided_so_far(run: Run, observations: Iterable[Observation]) -> tuple[int, 
     """
     given = list(observations)
     known = paired_comparisons(run, grouped(undisturbed(run, given)), broken_gates(run, grouped(given)))
-    pairs = [pair for pair in budget.wanted(run) if pair in known.verdicts]
+    pairs = [pair for pair in wanted(run) if pair in known.verdicts]
     decided = [pair for pair in pairs if known.verdicts[pair] != "undecided" or stats.is_same(known.measured[pair][1])]
     return len(decided), len(pairs)
 

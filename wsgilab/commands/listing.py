@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.budget.seconds import used_s
 from wsgilab.commands.stored import say
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import Observation

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from wsgilab.analysis.budget.allocation import used_s as taken_s
+from wsgilab.analysis.budget import seconds
 from wsgilab.analysis.compare import decided_so_far
 from wsgilab.model import Cell, Duet, Observation, Run, Trial
 from wsgilab.results.store import Journal
@@ -68,7 +68,7 @@ class RunObserver:
         self._saved = {(each.block, each.cell): each for each in earlier}
         self._forecast: Forecast | None = None
         if run is not None:
-            used_s = taken_s(self._saved.values(), lanes)
+            used_s = seconds.used_s(self._saved.values(), lanes)
             self._forecast = Forecast(run, began_s=self._began_s, used_s=used_s)
             for each in self._saved.values():
                 self._forecast.learn(each.cell, each.took_s, own=False)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wsgilab.analysis.budget import allocation, duets
+from wsgilab.analysis.budget import duets, seconds
+from wsgilab.analysis.budget.allocation import allocate
 from wsgilab.analysis.capacity.rates import next_trials
 from wsgilab.analysis.compare import broken_gates, unsettled
-from wsgilab.analysis.pairs.family import can_have_duets, grouped
+from wsgilab.analysis.pairs.family import can_have_duets
+from wsgilab.analysis.pairs.ratios import grouped
 from wsgilab.analysis.tune import race
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Run, Trial
@@ -88,7 +90,7 @@ def _by_blocks(run: Run, store: Store, repeats: bool) -> Iterator[Stage]:
 def _by_budget(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
     """Two blocks of all cells, duets of some, and then blocks of those that are worth it, from look to look."""
     earlier = store.observations()
-    begin_s = clock() - allocation.used_s([*earlier, *store.duets()], lanes)
+    begin_s = clock() - seconds.used_s([*earlier, *store.duets()], lanes)
     done = store.done(disturbed=not repeats)
     later = [
         Trial(block=each.block, position=each.position, cell=each.cell, look=each.look) for each in earlier if each.look
@@ -102,10 +104,10 @@ def _by_budget(run: Run, store: Store, lanes: int, repeats: bool, clock: Callabl
             # In an earlier session.
             continue
         made = store.duets()
-        chosen = allocation.allocate(run, observations, broken_gates(run, grouped(observations)), look, lanes, made)
+        chosen = allocate(run, observations, broken_gates(run, grouped(observations)), look, lanes, made)
         first = 1 + max((each.block for each in observations), default=0)
         trials = plan.passes(run.experiment, run.seed, first, chosen, look)
-        until_s = begin_s + allocation.end_s(run, [*observations, *made], look, lanes)
+        until_s = begin_s + seconds.end_s(run, [*observations, *made], look, lanes)
         cells = len({each.cell for each in trials})
         words = (
             f"{counted(cells, 'cell')} may still be decided: {counted(len(trials), 'trial')} more." if trials else ""
@@ -136,7 +138,7 @@ def _duets(run: Run, store: Store, lanes: int, begin_s: float) -> Iterator[Stage
 def _by_rates(run: Run, store: Store, lanes: int, repeats: bool, clock: Callable[[], float]) -> Iterator[Stage]:
     """A closed loop of each server, and then a block at a time, with a rate for each, as long as whole blocks fit into the budget."""
     earlier = store.observations()
-    end_s = clock() - allocation.used_s(earlier, lanes) + (run.experiment.budget_s or 0.0)
+    end_s = clock() - seconds.used_s(earlier, lanes) + (run.experiment.budget_s or 0.0)
     done = store.done(disturbed=not repeats)
     later = [Trial(block=each.block, position=each.position, cell=each.cell) for each in earlier if each.block]
     trials = plan.remaining((*plan.schedule(run.experiment, run.seed), *later), done)
@@ -155,7 +157,7 @@ def _by_race(
     done = store.done(disturbed=not repeats)
     # What is carried out again has its time again.
     kept = [each for each in store.observations() if (each.block, each.cell) in done]
-    until_s = clock() - allocation.used_s(kept, lanes) + (run.experiment.budget_s or 0.0)
+    until_s = clock() - seconds.used_s(kept, lanes) + (run.experiment.budget_s or 0.0)
     left, every, first = run.experiment.cells, len(run.experiment.cells), 0
     for look, (before, after) in enumerate(pairwise((0, *plan.RACE_BLOCKS)), start=1):
         earlier = [each for each in store.observations() if each.look < look]

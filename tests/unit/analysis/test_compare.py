@@ -17,7 +17,7 @@ from tests.unit.said import warned
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.analysis.compare import compare, survey, unsettled
-from wsgilab.analysis.pairs.family import Paired, level_at
+from wsgilab.analysis.pairs.ratios import Paired, level_at
 from wsgilab.experiment import plan
 from wsgilab.model import (
     Cell,

@@ -14,7 +14,7 @@ from benchmarks.outcome import Block, Claim, Rate, read
 from benchmarks.protocols import Recorded
 from wsgilab import commands
 from wsgilab.analysis import stats
-from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.budget.seconds import used_s
 from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.model import Interval
 from wsgilab.model.errors import StoreError

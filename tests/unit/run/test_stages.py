@@ -9,7 +9,7 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis.budget import duets
-from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.budget.seconds import used_s
 from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Duet, Gate, InFlight, Observation, Run, Trial

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from wsgilab.analysis.ab.runs import breaches
-from wsgilab.analysis.pairs.family import metric_of
+from wsgilab.analysis.cell.readings import metric_of
 from wsgilab.analysis.stats import FEWEST_BLOCKS, SAME
 from wsgilab.model import CellOfRuns, CheckOutcome, Limit, LimitCheck, Metric, RunsComparison
 from wsgilab.model.errors import SpecError

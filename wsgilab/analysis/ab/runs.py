@@ -16,8 +16,10 @@ from wsgilab.analysis.ab import context, requests
 from wsgilab.analysis.capacity import outcome as capacity
 from wsgilab.analysis.cell import disturbance
 from wsgilab.analysis.cell.figures import cell_result
+from wsgilab.analysis.cell.readings import compared_figure, metric_of
 from wsgilab.analysis.pairs import cost
-from wsgilab.analysis.pairs.family import SPEED_SHARE, ByCell, by_block, compared_figure, grouped, metric_of
+from wsgilab.analysis.pairs.family import SPEED_SHARE
+from wsgilab.analysis.pairs.ratios import ByCell, by_block, grouped
 from wsgilab.model import (
     Cell,
     CellOfRuns,

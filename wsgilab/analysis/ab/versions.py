@@ -10,25 +10,15 @@ from dataclasses import replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.ab import context
-from wsgilab.analysis.budget import allocation
+from wsgilab.analysis.budget import outcome as budget
 from wsgilab.analysis.cell import disturbance
-from wsgilab.analysis.cell.figures import cell_result, cpu_ms_per_request
+from wsgilab.analysis.cell.figures import cell_result
+from wsgilab.analysis.cell.readings import compared_figure, cpu_ms_per_request, metric_of
 from wsgilab.analysis.compare import ANY, broken_gates, compare, order, so_far
 from wsgilab.analysis.paired_ratio import MANY_BLOCKS
 from wsgilab.analysis.pairs.cost import RAISED, margin, verdict, with_costs
-from wsgilab.analysis.pairs.family import (
-    ByCell,
-    Paired,
-    by_block,
-    compared_figure,
-    grouped,
-    intervals,
-    metric_of,
-    of_versions,
-    paired,
-    paired_comparisons,
-    shares,
-)
+from wsgilab.analysis.pairs.family import of_versions, paired_comparisons, shares
+from wsgilab.analysis.pairs.ratios import ByCell, Paired, by_block, grouped, intervals, paired
 from wsgilab.experiment import versions
 from wsgilab.model import (
     Application,
@@ -78,7 +68,7 @@ def whole(run: Run, observations: Iterable[Observation], wish: Wish = ANY, duets
         measured=counts.measured,
         failed=counts.failed,
         window_s=counts.window_s,
-        budget=allocation.outcome(run, by_cell, every, paired_comparisons(run, by_cell, broken_gates(run, every))),
+        budget=budget.outcome(run, by_cell, every, paired_comparisons(run, by_cell, broken_gates(run, every))),
         versions=beside(run, given),
     )
 

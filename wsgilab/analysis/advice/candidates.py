@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.cell.bottleneck import RATE_LIMIT, flow
-from wsgilab.analysis.cell.figures import broken, reports
+from wsgilab.analysis.cell.figures import broken
+from wsgilab.analysis.cell.generator import RATE_LIMIT, flow
+from wsgilab.analysis.cell.readings import compared_figure, metric_of, reports
 from wsgilab.analysis.cell.validity import failed_trials, understated
-from wsgilab.analysis.pairs.family import ByCell, Criterion, PairedComparisons, by_block, compared_figure, metric_of
+from wsgilab.analysis.pairs.family import Criterion, PairedComparisons
+from wsgilab.analysis.pairs.ratios import ByCell, by_block
 from wsgilab.model import (
     AdviceReason,
     Cell,

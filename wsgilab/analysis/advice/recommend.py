@@ -19,7 +19,8 @@ from dataclasses import replace
 from wsgilab.analysis import stats
 from wsgilab.analysis.advice.candidates import COSTS, NEAR, Candidates, Choice, candidates
 from wsgilab.analysis.advice.several_workloads import MOST_CHANGES, common_blocks, conditions_of, for_several_workloads
-from wsgilab.analysis.pairs.family import ByCell, PairedComparisons
+from wsgilab.analysis.pairs.family import PairedComparisons
+from wsgilab.analysis.pairs.ratios import ByCell
 from wsgilab.model import (
     Advice,
     AdviceReason,

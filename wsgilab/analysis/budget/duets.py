@@ -18,12 +18,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.budget import allocation
-from wsgilab.analysis.cell.bottleneck import CPU_LIMIT, GENERATOR_LIMIT
+from wsgilab.analysis.budget.needed import drawn, open_speeds, spreads
+from wsgilab.analysis.budget.seconds import trial_s, used_s
+from wsgilab.analysis.cell.bottleneck import CPU_LIMIT
 from wsgilab.analysis.cell.disturbance import NEIGHBOUR_LIMIT, is_beyond, taken
-from wsgilab.analysis.cell.figures import cpu_ms_per_request, server_cpu
+from wsgilab.analysis.cell.generator import GENERATOR_LIMIT
+from wsgilab.analysis.cell.readings import cpu_ms_per_request, server_cpu
 from wsgilab.analysis.pairs.cost import is_alike, margin, verdict
-from wsgilab.analysis.pairs.family import ByCell, Pair, Paired, Share, cost_share, grouped, intervals, paired
+from wsgilab.analysis.pairs.family import cost_share
+from wsgilab.analysis.pairs.ratios import ByCell, Pair, Paired, Share, grouped, intervals, paired
 from wsgilab.experiment import plan, workloads
 from wsgilab.model import Cell, CostRatio, Duet, Gate, Observation, PairResult, Run
 from wsgilab.model.text import counted
@@ -190,12 +193,12 @@ def _others(run: Run, duet: Duet) -> float:
 
 def until_s(run: Run, observations: Sequence[Observation], lanes: int = 1) -> float:
     """How much of the budget may be used when the last duet begins, after the `observations` of whole blocks."""
-    return allocation.used_s(observations, lanes) + _time_s(run, observations, lanes) / lanes
+    return used_s(observations, lanes) + _time_s(run, observations, lanes) / lanes
 
 
 def _time_s(run: Run, observations: Sequence[Observation], lanes: int) -> float:
     """How long duets may take, on all lanes together."""
-    return lanes * SHARE * max(0.0, (run.experiment.budget_s or 0.0) - allocation.used_s(observations, lanes))
+    return lanes * SHARE * max(0.0, (run.experiment.budget_s or 0.0) - used_s(observations, lanes))
 
 
 def first(
@@ -205,13 +208,13 @@ def first(
     by_cell = grouped(observations)
     # A neighbour on the servers' cores is no hindrance.
     sound = {cell: [gate for gate in gates if gate != "neighbour"] for cell, gates in broken.items()}
-    needed = allocation.open_speeds(run, observations, sound)
+    needed = open_speeds(run, observations, sound)
     apart = {
         pair: _apart(pair, by_cell)
         for pair, blocks in needed.items()
         if (blocks is None or blocks > plan.WHOLE_BLOCKS + FIRST) and _suits(run, pair, by_cell)
     }
-    took_s, left_s = allocation.trial_s(by_cell), _time_s(run, observations, lanes)
+    took_s, left_s = trial_s(by_cell), _time_s(run, observations, lanes)
     chosen = {}
     # What seems to differ most in cost is decided first; what seems to differ by no more than the margin, most likely never.
     for pair in sorted(apart, key=lambda pair: -apart[pair]):
@@ -228,7 +231,7 @@ def rest(run: Run, observations: Sequence[Observation], duets: Sequence[Duet], l
     made = _by_pair(before)
     known = {pair: each for pair, of_pair in made.items() if (each := ratios_of(run, of_pair)).by_number}
     is_open = [pair for pair, cost in _costs(run, known, len(made)).items() if cost.verdict == "undecided"]
-    left_s = _time_s(run, observations, lanes) - allocation.used_s(before)
+    left_s = _time_s(run, observations, lanes) - used_s(before)
     chosen = {}
     by_cell = grouped(observations)
     asked = {pair: (known[pair], _apart(pair, by_cell)) for pair in is_open}
@@ -260,10 +263,10 @@ def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]], share: Share) 
             ratios, apart = known[each.cell, each.other]
             least.append(_margin(run, (each.cell, each.other), ratios.others))
             sought.append(max(1 + least[-1] + BEYOND, math.exp(apart)))
-        scatters = allocation.spreads(alike)
+        scatters = spreads(alike)
         for count in range(FIRST + 1, MOST + 1):
             drawn = [
-                allocation.drawn(replace(each, ratios={0: ratio}), spread, count, plan.BUDGET_LOOKS[-1])
+                drawn(replace(each, ratios={0: ratio}), spread, count, plan.BUDGET_LOOKS[-1])
                 for each, ratio, spread in zip(alike, sought, scatters, strict=True)
             ]
             for each, enough, interval in zip(drawn, least, intervals(run, drawn, share), strict=True):

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.capacity.crossing import Crossing, Slope, between, crossing
-from wsgilab.analysis.cell.bottleneck import GENERATOR_LIMIT
 from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.analysis.cell.figures import cell_result
+from wsgilab.analysis.cell.generator import GENERATOR_LIMIT
 from wsgilab.analysis.cell.validity import FAILURES_LIMIT
 from wsgilab.experiment import plan
 from wsgilab.model import BoundBy, CapacityLimit, Cell, Observation, Run

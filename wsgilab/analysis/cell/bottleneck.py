@@ -6,14 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.cell.disturbance import NEIGHBOUR_LIMIT
+from wsgilab.analysis.cell.generator import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used, shared_cores
 from wsgilab.analysis.cell.network import Network, lossy
 from wsgilab.model import BoundBy, Cell, CellFigures, CellWarning, Gate, Run, Server, TrialReport
 from wsgilab.model.text import counted, number
 from wsgilab.system import cpus
 
-GENERATOR_LIMIT = 0.8
-"""From this share of its core on, the generator may be what is measured."""
 CPU_LIMIT = 0.9
 """From this share of its pinned cores on, a server is CPU-bound."""
 QUOTA_LIMIT = 0.9
@@ -27,8 +25,6 @@ HELD_LIMIT = 1.1
 is more, something else holds the clients, such as a proxy."""
 DEMAND_LIMIT = 0.8
 """From this share of the users inside the application on, there is no more demand to serve."""
-RATE_LIMIT = 0.95
-"""From this share of the requests that were due on, a server keeps up with a fixed rate."""
 BALANCE_LIMIT = 1.25
 """From this many times its even share on, the busiest process makes a server unevenly balanced..."""
 CHANCE_LIMIT = 0.001
@@ -153,7 +149,7 @@ def _by_cores(state: CellState) -> Reason | None:
     ):
         return "gil", f"{processes} process(es) used {used.median * cores:.2f} of {cores} cores"
     backend = state.figures.backend_cpu
-    if backend is not None and backend.median >= BACKEND_LIMIT and not _shared_cores(state.run):
+    if backend is not None and backend.median >= BACKEND_LIMIT and not shared_cores(state.run):
         return "backend", f"the backends used {backend.median:.0%} of {cpus.named(state.run.backend_cpus)}"
     return None
 
@@ -303,49 +299,3 @@ def unless_spoilt(figures: CellFigures, swarms: Sequence[TrialReport], warnings:
         if each.gate is not None and each.gate in _IN_PLACE and not holds:
             return _IN_PLACE[each.gate], each.text
     return bound_by, figures.because
-
-
-# --- the generator's core
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratorUse:
-    """How much of the generator's core is used, and by whom."""
-
-    share: float
-    who: str
-    it: str
-    core: str
-
-    def __str__(self) -> str:
-        return f"{self.who} used {self.share:.0%} of {self.core}"
-
-
-def generator_used(run: Run, figures: CellFigures) -> GeneratorUse:
-    """The use of the core by the generator, by others, and by the backends where they share that core."""
-    shared, others = _shared_cores(run), figures.generator_others
-    used, who = figures.generator_cpu.median, ["the generator"]
-    if others is not None:
-        used += others.median
-        who += ["others"] if others.median > NEIGHBOUR_LIMIT else []
-    core = cpus.named(run.generator_cpus)
-    if figures.backend_cpu is not None and shared:
-        used += figures.backend_cpu.median
-        who += ["the backends"]
-        core = cpus.named(cpus.spell(shared))
-    if len(who) == 1:
-        return GeneratorUse(share=used, who=who[0], it="it", core="its core")
-    return GeneratorUse(share=used, who=" and ".join(who), it="they", core=core)
-
-
-def _shared_cores(run: Run) -> frozenset[int]:
-    """The cores that the generator and the backends share: none where they are on machines of their own."""
-    if run.lanes:
-        return frozenset()
-    backends = cpus.parse(run.backend_cpus) if run.backend_cpus else frozenset[int]()
-    return backends & cpus.parse(run.generator_cpus)
-
-
-def flow(swarms: Sequence[TrialReport]) -> tuple[int, int]:
-    """Requests answered in the windows, and those that were due in them on a schedule."""
-    return sum(swarm.completed for swarm in swarms), sum(swarm.due for swarm in swarms)

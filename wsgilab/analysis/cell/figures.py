@@ -9,6 +9,15 @@ from itertools import zip_longest
 from wsgilab.analysis import stats
 from wsgilab.analysis.cell import bottleneck, disturbance, validity
 from wsgilab.analysis.cell.network import network, received_mbps, resent_share
+from wsgilab.analysis.cell.readings import (
+    backend_cpu,
+    busiest_share,
+    busiest_user_share,
+    cpu_ms_per_request,
+    reports,
+    server_cpu,
+    throttled_share,
+)
 from wsgilab.experiment.masters import replaces_workers
 from wsgilab.model import (
     Cell,
@@ -25,10 +34,7 @@ from wsgilab.model import (
     Server,
     TrialReport,
 )
-from wsgilab.system import cpus
 
-FEWEST_ANSWERS = 20
-"""Of fewer than so many answers, one more or less is much of a share: chance alone would make a user seem favoured."""
 Summary = Callable[[Sequence[float]], Interval]
 """Makes a median, with an interval where one can be had, of a figure's values: one a window, one at least."""
 
@@ -102,11 +108,6 @@ def _left_out(
         yield CellWarning(kind="left-out", text=without, amount=len(measured) - len(kept))
 
 
-def reports(observations: Iterable[Observation]) -> Sequence[TrialReport]:
-    """The reports of the observations that were measured."""
-    return [observation.swarm for observation in observations if observation.swarm is not None]
-
-
 def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary: Summary) -> CellFigures:
     """The figures of the measured observations, of which there is one at least."""
     server, measured = run.servers[cell.server], [each for each in observations if each.swarm is not None]
@@ -151,7 +152,7 @@ def _figures(run: Run, cell: Cell, observations: Sequence[Observation], summary:
         disturbed=disturbance.disturbance(run, cell, measured),
         resident_mb=_most_mb(each.resident_bytes for each in measured),
         os_threads=_median(os_threads),
-        backend_cpu=_known((_backend_cpu(run, each) for each in measured), summary),
+        backend_cpu=_known((backend_cpu(run, each) for each in measured), summary),
         failures=sum(swarm.failures for swarm in swarms),
         cut_off=sum(swarm.cut_off for swarm in swarms),
         late=sum(swarm.late for swarm in swarms),
@@ -251,43 +252,6 @@ def _parts(swarms: Iterable[TrialReport]) -> LatencyParts | None:
     )
 
 
-def server_cpu(measured: Observation) -> float | None:
-    """Share of the pinned cores that the target used; None where that was not read."""
-    if measured.server_cpu_s is None or not measured.server_span_s:
-        return None
-    return measured.server_cpu_s / measured.server_span_s / measured.cell.cores
-
-
-def throttled_share(measured: Observation) -> float | None:
-    """Share of the time, on average over its cores, in which a quota stopped the target; None where that was not read."""
-    if measured.throttled_s is None or not measured.server_span_s or not measured.cell.cores:
-        return None
-    return measured.throttled_s / measured.server_span_s / measured.cell.cores
-
-
-def _backend_cpu(run: Run, measured: Observation) -> float | None:
-    """Share of their cores that the backends used; None where there were none, or it was not read."""
-    if measured.backend_cpu_s is None or not measured.server_span_s or not run.backend_cpus:
-        return None
-    return measured.backend_cpu_s / measured.server_span_s / len(cpus.parse(run.backend_cpus))
-
-
-def cpu_ms_per_request(measured: Observation) -> float | None:
-    """CPU time of the target, over the requests that left between the two readings of it; None where that was not read.
-
-    Requests often leave in step, and a server works when they do: counted between the very same moments, both have the step or
-    neither. Throughput, whose slope weighs the window's middle, is noise to a plain mean of CPU time; only in runs of a lab that
-    did not count between the readings it has to do.
-    """
-    swarm = measured.swarm
-    if measured.server_cpu_s is None or not measured.server_span_s or swarm is None:
-        return None
-    rps = swarm.throughput_rps
-    if swarm.read_completed is not None and swarm.read_span_s:
-        rps = swarm.read_completed / swarm.read_span_s
-    return measured.server_cpu_s / measured.server_span_s / rps * 1000 if rps else None
-
-
 def _limit_rps(server: Server, cell: Cell, service_ms: Interval | None, cpu_ms: Interval | None) -> float | None:
     """The throughput that slots, and cores or a quota, allow, whichever is lower; None where neither is bounded or known.
 
@@ -300,25 +264,6 @@ def _limit_rps(server: Server, cell: Cell, service_ms: Interval | None, cpu_ms: 
     if cpu_ms is not None and cpu_ms.median:
         limits.append((cell.quota or cell.cores) / cpu_ms.median * 1000)
     return min(limits, default=None)
-
-
-def busiest_share(server: Server, swarm: TrialReport) -> float | None:
-    """The busiest process' requests over its even share, of the declared processes: between 1 and their number."""
-    requests = swarm.in_flight.requests_per_process
-    if server.processes is None or not requests:
-        return None
-    return requests[0] / sum(requests) * server.processes
-
-
-def busiest_user_share(cell: Cell, swarm: TrialReport) -> float | None:
-    """The answers of the user who had most, over an even share: between 1 and the number of users.
-
-    None with one user, on a schedule, and where users had fewer than FEWEST_ANSWERS each on average.
-    """
-    users = cell.users or 1
-    if users == 1 or swarm.busiest_user is None or swarm.completed < FEWEST_ANSWERS * users:
-        return None
-    return swarm.busiest_user / swarm.completed * users
 
 
 def _process_shares(server: Server, swarms: Sequence[TrialReport]) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from wsgilab.analysis.cell.bottleneck import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
+from wsgilab.analysis.cell.generator import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
 from wsgilab.analysis.cell.network import SENT_AGAIN_S, lossy
 from wsgilab.experiment.masters import replaces_workers
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S

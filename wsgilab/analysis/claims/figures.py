@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from wsgilab.analysis.cell.figures import busiest_share, cpu_ms_per_request, server_cpu, throttled_share
+from wsgilab.analysis.cell.readings import busiest_share, cpu_ms_per_request, server_cpu, throttled_share
 from wsgilab.analysis.cell.validity import LITTLE_TOLERANCE, in_system
 from wsgilab.model import Gate, IdleReport, Memory, Observation, Server, TrialReport
 

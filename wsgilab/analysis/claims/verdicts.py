@@ -11,24 +11,14 @@ from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.cell.disturbance import AMONG, SLIGHT_LIMIT, most_taken, undisturbed
-from wsgilab.analysis.cell.figures import broken, reports
+from wsgilab.analysis.cell.figures import broken
+from wsgilab.analysis.cell.readings import Read, metric_of, reports
 from wsgilab.analysis.cell.validity import first_line, understated
 from wsgilab.analysis.claims.decision import Block, by_blocks, by_interval, limits_of
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
-from wsgilab.analysis.pairs.family import (
-    ByCell,
-    Paired,
-    PairedComparisons,
-    Read,
-    by_block,
-    grouped,
-    intervals,
-    metric_of,
-    paired,
-    paired_comparisons,
-    shares,
-)
+from wsgilab.analysis.pairs.family import PairedComparisons, paired_comparisons, shares
+from wsgilab.analysis.pairs.ratios import ByCell, Paired, by_block, grouped, intervals, paired
 from wsgilab.model import (
     Cell,
     Claim,

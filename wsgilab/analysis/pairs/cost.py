@@ -9,17 +9,10 @@ from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.cell import disturbance
-from wsgilab.analysis.cell.figures import broken, cpu_ms_per_request
-from wsgilab.analysis.pairs.family import (
-    ByCell,
-    Paired,
-    PairedComparisons,
-    by_block,
-    grouped,
-    intervals,
-    paired,
-    shares,
-)
+from wsgilab.analysis.cell.figures import broken
+from wsgilab.analysis.cell.readings import cpu_ms_per_request
+from wsgilab.analysis.pairs.family import PairedComparisons, shares
+from wsgilab.analysis.pairs.ratios import ByCell, Paired, by_block, grouped, intervals, paired
 from wsgilab.model import Cell, CostOfRuns, CostRatio, CostVerdict, Interval, Observation, PairResult, Run
 
 RAISED = 0.6

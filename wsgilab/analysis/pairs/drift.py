@@ -4,8 +4,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from wsgilab.analysis.cell.figures import cpu_ms_per_request
-from wsgilab.analysis.pairs.family import Read, by_block, grouped, throughput_rps
+from wsgilab.analysis.cell.readings import Read, cpu_ms_per_request, throughput_rps
+from wsgilab.analysis.pairs.ratios import by_block, grouped
 from wsgilab.model import Drift, Interval, Observation
 
 

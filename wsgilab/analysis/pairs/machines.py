@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.pairs.family import ByCell
+from wsgilab.analysis.pairs.ratios import ByCell
 from wsgilab.model import Cell, Gate, MachineEffect, Run
 
 _FEWEST = 2

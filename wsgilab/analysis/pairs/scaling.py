@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis.pairs.family import ByCell, intervals, paired, throughput_rps
+from wsgilab.analysis.cell.readings import throughput_rps
+from wsgilab.analysis.pairs.ratios import ByCell, intervals, paired
 from wsgilab.model import Cell, Gate, Run, Scaling
 
 

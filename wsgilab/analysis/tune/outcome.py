@@ -8,9 +8,10 @@ import math
 from collections.abc import Sequence
 
 from wsgilab.analysis.advice.candidates import MEMORY_ALIKE, Candidates, candidates
-from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.budget.seconds import used_s
 from wsgilab.analysis.cell.disturbance import undisturbed
-from wsgilab.analysis.pairs.family import ByCell, PairedComparisons, grouped
+from wsgilab.analysis.pairs.family import PairedComparisons
+from wsgilab.analysis.pairs.ratios import ByCell, grouped
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.analysis.tune.race import Round, blocks_of, of_cells, speeds_of
 from wsgilab.experiment import plan

@@ -29,22 +29,13 @@ from wsgilab.analysis.advice.candidates import (
     NOT_RELIED_ON,
     is_for_development,
 )
-from wsgilab.analysis.budget.allocation import trial_s, used_s
+from wsgilab.analysis.budget.seconds import trial_s, used_s
 from wsgilab.analysis.cell.disturbance import is_disturbed, undisturbed
-from wsgilab.analysis.cell.figures import broken, cell_result, reports
+from wsgilab.analysis.cell.figures import broken, cell_result
+from wsgilab.analysis.cell.readings import compared_figure, metric_of, p95_ms, reports
 from wsgilab.analysis.cell.validity import understated
-from wsgilab.analysis.pairs.family import (
-    SPEED_SHARE,
-    ByCell,
-    PairedComparisons,
-    by_block,
-    compared_figure,
-    grouped,
-    level_at,
-    metric_of,
-    p95_ms,
-    paired_comparisons,
-)
+from wsgilab.analysis.pairs.family import SPEED_SHARE, PairedComparisons, paired_comparisons
+from wsgilab.analysis.pairs.ratios import ByCell, by_block, grouped, level_at
 from wsgilab.experiment import plan
 from wsgilab.model import (
     Cell,

@@ -9,9 +9,13 @@ from dataclasses import replace
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis.budget import allocation
+from wsgilab.analysis.budget.allocation import allocate
+from wsgilab.analysis.budget.needed import wanted
+from wsgilab.analysis.budget.seconds import end_s
+from wsgilab.analysis.cell.readings import throughput_rps
 from wsgilab.analysis.compare import broken_gates, compare
-from wsgilab.analysis.pairs.family import grouped, level_at, paired, paired_comparisons, throughput_rps
+from wsgilab.analysis.pairs.family import paired_comparisons
+from wsgilab.analysis.pairs.ratios import grouped, level_at, paired
 from wsgilab.analysis.stats import ERROR_RATE, FEWEST_BLOCKS
 from wsgilab.experiment import plan
 from wsgilab.model import Cell, Duet, InFlight, Observation, Run
@@ -54,7 +58,7 @@ def observed(
 
 def allocated(run: Run, observations: Sequence[Observation], look: int = 2, lanes: int = 1) -> Sequence[set[str]]:
     sound: Mapping[Cell, tuple[()]] = dict.fromkeys(run.experiment.cells, ())
-    chosen = allocation.allocate(run, observations, sound, look, lanes)
+    chosen = allocate(run, observations, sound, look, lanes)
     return [{cell.server for cell in cells} for cells in chosen]
 
 
@@ -74,7 +78,7 @@ def test_it_fits_the_time_until_the_look_on_all_lanes_together() -> None:
     observations = observed(cells_of(), range(2))
 
     one = sum(map(len, allocated(run, observations)))
-    assert allocation.end_s(run, observations, 2) == 16
+    assert end_s(run, observations, 2) == 16
     assert 0 < one <= 8 + len(SERVERS), "the look may be a block late"
     assert one < sum(map(len, allocated(run, observations, lanes=2))) <= 2 * 10 + len(SERVERS)
 
@@ -86,7 +90,7 @@ def test_what_duets_took_is_gone() -> None:
     sound: Mapping[Cell, tuple[()]] = dict.fromkeys(cells, ())
 
     def chosen(budget_s: float, duets: Sequence[Duet]) -> Sequence[object]:
-        return allocation.allocate(run_of(*cells, budget_s=budget_s), observations, sound, 4, duets=duets)
+        return allocate(run_of(*cells, budget_s=budget_s), observations, sound, 4, duets=duets)
 
     assert 0 < len(chosen(16.0, [])) < len(chosen(26.0, []))
     assert chosen(26.0, [Duet(one=one, other=other)] * 2) == chosen(16.0, [])
@@ -98,7 +102,7 @@ def test_the_cheaper_of_two_workloads_comes_first() -> None:
     observations = [*observed(slow, range(2), took_s=dict.fromkeys(SERVERS, 4.0)), *observed(fast, range(2))]
     sound: Mapping[Cell, tuple[()]] = dict.fromkeys(run.experiment.cells, ())
 
-    chosen = allocation.allocate(run, observations, sound, 2)
+    chosen = allocate(run, observations, sound, 2)
     assert {cell.workload for cells in chosen for cell in cells} == {"hello"}
 
 
@@ -114,7 +118,7 @@ def test_what_the_rest_of_the_budget_cannot_decide_gets_none_of_it() -> None:
 def test_a_cell_whose_gate_is_broken_gets_none() -> None:
     run = run_of(*cells_of())
     broken = {cell: ("little",) if cell.server == "far" else () for cell in run.experiment.cells}
-    chosen = allocation.allocate(run, observed(cells_of(), range(2)), broken, 2)  # type: ignore[arg-type]
+    chosen = allocate(run, observed(cells_of(), range(2)), broken, 2)  # type: ignore[arg-type]
 
     assert chosen
     assert all(cell.server != "far" for cells in chosen for cell in cells)
@@ -147,7 +151,7 @@ def test_what_was_measured_for_a_look_already_counts_but_says_nothing() -> None:
 def test_conditions_without_the_reference_are_compared_every_two() -> None:
     cells = [*cells_of(), *cells_of("hello", ("near", "far"))]
 
-    assert [(one.server, two.server) for one, two in allocation.wanted(run_of(*cells))] == [
+    assert [(one.server, two.server) for one, two in wanted(run_of(*cells))] == [
         ("near", "reference"),
         ("far", "reference"),
         ("twin", "reference"),
@@ -244,7 +248,7 @@ def apart(observations: Sequence[Observation]) -> list[Observation]:
 
 def allocated_beside(run: Run, observations: Sequence[Observation], look: int = 2) -> Counter[str]:
     """How many blocks each server gets, where gates are as the run finds them."""
-    chosen = allocation.allocate(run, observations, broken_gates(run, grouped(observations)), look)
+    chosen = allocate(run, observations, broken_gates(run, grouped(observations)), look)
     return Counter(cell.server for cells in chosen for cell in cells)
 
 

@@ -11,7 +11,8 @@ from wsgilab import testing
 from wsgilab.analysis.ab.versions import whole
 from wsgilab.analysis.budget import duets
 from wsgilab.analysis.compare import compare
-from wsgilab.analysis.pairs.family import Paired, can_have_duets, cost_share, intervals
+from wsgilab.analysis.pairs.family import can_have_duets, cost_share
+from wsgilab.analysis.pairs.ratios import Paired, intervals
 from wsgilab.experiment import plan
 from wsgilab.model import (
     CapacityLimit,

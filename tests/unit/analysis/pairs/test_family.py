@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 from wsgilab import testing
 from wsgilab.analysis import stats
 from wsgilab.analysis.compare import compare, unsettled
-from wsgilab.analysis.pairs.family import (
-    Criterion,
-    PairedComparisons,
-    by_conditions,
-    cost_share,
-    grouped,
-    paired_comparisons,
-    shares,
-)
+from wsgilab.analysis.pairs.family import Criterion, PairedComparisons, cost_share, paired_comparisons, shares
+from wsgilab.analysis.pairs.ratios import by_conditions, grouped
 from wsgilab.model import Cell, Comparison, Interval, Observation, Place, Verdict
 
 NAMES = ("one", "two", "three", "four", "five")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from wsgilab import testing
-from wsgilab.analysis.budget.allocation import used_s
+from wsgilab.analysis.budget.seconds import used_s
 from wsgilab.analysis.compare import compare
 from wsgilab.analysis.tune import race
 from wsgilab.experiment import plan
