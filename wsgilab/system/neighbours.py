@@ -23,8 +23,6 @@ _WORTH_NAMING = 0.01
 """CPU seconds a second."""
 _MOST_NAMED = 3
 _PROC = Path("/proc")
-_KERNEL_THREADS = 2
-"""The process id of the parent of all of the kernel's own."""
 
 
 # --- programs
@@ -70,8 +68,9 @@ Owns = Callable[[int], bool]
 
 
 def programs(before: Snapshot, after: Snapshot, cores: Collection[int], owns: Owns) -> Sequence[str]:
-    """The programs that used CPU time in between, may run on one of `cores`, and are neither the lab's own nor the kernel's:
-    such as `yes (4711)`, most first, and the first few alone. Programs that cannot be read are not named.
+    """The programs that used CPU time in between, may run on one of `cores`, and are not the lab's own: such as `yes (4711)`, most
+    first, and the first few alone. The kernel's own are among them (`kdamond.0` watches memory, the longer the more processes share
+    it). Programs that cannot be read are not named.
     """
     passed_s = after.at_s - before.at_s
     used = {pid: after_s - before.cpu_s.get(pid, 0.0) for pid, after_s in after.cpu_s.items()}
@@ -90,9 +89,9 @@ def _pids() -> Iterator[int]:
 
 
 def _is_own(pid: int) -> bool:
-    """Whether it is this process, one that it started, or a thread of the kernel. Raises OSError where it has ended."""
+    """Whether it is this process, or one that it started. Raises OSError where it has ended."""
     while pid > 1:
-        if pid in (os.getpid(), _KERNEL_THREADS):
+        if pid == os.getpid():
             return True
         pid = int(process.stat(pid)[1])
     return False

@@ -90,6 +90,17 @@ def test_whose_they_are_that_cannot_be_told_is_not_named() -> None:
         assert neighbours.programs(*watched(pid), [CORE], refused) == []
 
 
+def test_a_thread_of_the_kernel_is_named_as_any_program() -> None:
+    """That all of them come from is one itself; it is told from programs by nothing that it used."""
+    thread = 2
+    if Path(f"/proc/{thread}/comm").read_text() != "kthreadd\n":
+        pytest.skip("here the kernel's threads are not seen")
+    before = neighbours.Snapshot(at_s=1.0, cpu_s={thread: 1.0}, own_s=0.0)
+    after = neighbours.Snapshot(at_s=2.0, cpu_s={thread: 1.3}, own_s=0.0)
+
+    assert neighbours.programs(before, after, [CORE], lambda _: False) == ["kthreadd (2)"]
+
+
 def test_a_core_that_a_program_keeps_busy_is_not_idle() -> None:
     with orphan() as pid:
         idle_s, began_s = host.idle_s([CORE]), time.monotonic()
