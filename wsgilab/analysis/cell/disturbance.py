@@ -13,7 +13,7 @@ from wsgilab.system import cpus
 NEIGHBOUR_LIMIT = 0.03
 """Above this share of the server's or of the generator's cores, others disturb what is measured."""
 SLIGHT_LIMIT = 0.1
-"""Up to this share, others change no count that a claim is about: the load arrives all the same."""
+"""Up to this share, what others take bounds how far a figure that a claim is about may be from what it would be without them."""
 RESOLUTION_S = 0.01
 """The kernel counts idle time in such steps, so that the time between two readings is wrong by as much at most."""
 _NAMED = 3

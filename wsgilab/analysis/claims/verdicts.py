@@ -1,8 +1,8 @@
 """The verdicts on claims, from recorded observations alone.
 
 A condition on a figure must be met in every block, or missed in every block; a condition on a ratio by its whole
-interval. Where the load, the gates or the number of blocks do not suffice, it is undecided; where the run lacks what it is
-about, it is not tested.
+interval. Where others took a little of the cores, that must be so wherever the figure may have been without them. Where the
+load, the gates or the number of blocks do not suffice, it is undecided; where the run lacks what it is about, it is not tested.
 """
 
 import math
@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wsgilab.analysis import stats
-from wsgilab.analysis.cell.disturbance import AMONG, SLIGHT_LIMIT, most_taken, undisturbed
+from wsgilab.analysis.cell.disturbance import AMONG, undisturbed
 from wsgilab.analysis.cell.figures import broken
 from wsgilab.analysis.cell.readings import Read, metric_of, reports
 from wsgilab.analysis.cell.validity import first_line, understated
 from wsgilab.analysis.claims.decision import Block, by_blocks, by_interval, limits_of
 from wsgilab.analysis.claims.figures import FIGURES, ClaimFigure, busy_users
 from wsgilab.analysis.claims.file import cores_needed
+from wsgilab.analysis.claims.others import Others, factors, others_in, widened
 from wsgilab.analysis.pairs.family import PairedComparisons, paired_comparisons, shares
 from wsgilab.analysis.pairs.ratios import ByCell, Paired, by_block, grouped, intervals, paired
 from wsgilab.model import (
@@ -172,10 +173,8 @@ def _evidence(condition: Condition, known: _Known) -> Evidence:
         verdict, reason = "not tested", absent[0]
     if not reason and limits_of(condition):
         assert value is not None
-        if condition.over is None:
-            verdict, reason = by_blocks(condition, blocks, value)
-        else:
-            verdict, reason = by_interval(condition, blocks, _without_others(condition, value, known))
+        decide = _by_blocks if condition.over is None else _by_interval
+        verdict, reason = decide(condition, blocks, value, known)
     return Evidence(condition=condition, blocks=len(blocks), value=value, verdict=verdict, reason=reason)
 
 
@@ -214,19 +213,45 @@ def _most(figure: ClaimFigure, trials: Sequence[Observation], values: Mapping[in
     return {each.block: max(values[each.block], busy_users(each)) for each in trials if each.block in values}
 
 
-def _without_others(condition: Condition, value: Interval, known: _Known) -> Interval:
-    """The interval of a ratio of speeds, as far as it may be where nobody takes any of the cores: without the others, either cell may be
-    faster by what they took at most."""
-    if not FIGURES[condition.figure].is_speed or condition.over is None or value.low is None or value.high is None:
-        return value
-    ours, theirs = (
-        sum(_others(cell, known)) if "neighbour" in known.broken[cell] else 0.0 for cell in _cells(condition)
+# --- beside others
+
+
+def _others(cell: Cell, known: _Known) -> Others | None:
+    """Those that took of a cell's cores; None where that was no more than is usual."""
+    return others_in(known.run, known.trials[cell]) if "neighbour" in known.broken[cell] else None
+
+
+def _by_blocks(
+    condition: Condition, blocks: Sequence[Block], value: Interval, known: _Known
+) -> tuple[ClaimVerdict, str]:
+    """The verdict of the blocks, if it is the same at either end of where they may have been without the others."""
+    without, others = FIGURES[condition.figure].without, _others(condition.of, known)
+    if without is None or others is None:
+        return by_blocks(condition, blocks, value)
+    ends = list(zip(*(without(block.value, others) for block in blocks), strict=True))
+    at_low, at_high = (
+        by_blocks(condition, [replace(block, value=end) for block, end in zip(blocks, each, strict=True)], value)
+        for each in ends
     )
-    return replace(value, low=value.low * (1 - theirs), high=value.high / (1 - ours))
+    if at_low == at_high:
+        return at_low
+    low, high = min(ends[0]), max(ends[1])
+    return "undecided", f"without the others it may have been from {low:.4g} to {high:.4g} over the blocks"
 
 
-def _others(cell: Cell, known: _Known) -> tuple[float, float]:
-    return most_taken(known.run, known.trials[cell])
+def _by_interval(
+    condition: Condition, blocks: Sequence[Block], value: Interval, known: _Known
+) -> tuple[ClaimVerdict, str]:
+    """The verdict of the interval, as wide as it may have been without the others."""
+    ours, theirs = (_factors(condition.figure, cell, known) for cell in _cells(condition))
+    return by_interval(condition, blocks, widened(value, ours, theirs))
+
+
+def _factors(figure: str, cell: Cell, known: _Known) -> tuple[float, float]:
+    without, others = FIGURES[figure].without, _others(cell, known)
+    if without is None or others is None:
+        return 1.0, 1.0
+    return factors(without, by_block(known.trials[cell], _reader(known.run, figure)).values(), others)
 
 
 # --- why there is no verdict
@@ -279,9 +304,8 @@ def _too_few(run: Run, trials: Sequence[Observation], blocks: int) -> str:
 def _spoilt(condition: Condition, cell: Cell, known: _Known) -> str | None:
     """The warning for which the figure of a cell cannot be relied on; None where it can."""
     figure = FIGURES[condition.figure]
-    holds_beside_others = figure.is_count or (figure.is_speed and condition.over is not None)
     for gate, warning in known.broken[cell].items():
-        if gate == "neighbour" and holds_beside_others and max(_others(cell, known)) <= SLIGHT_LIMIT:
+        if gate == "neighbour" and figure.without is not None and others_in(known.run, known.trials[cell]).is_slight:
             continue
         if gate in figure.spoilt_by:
             # Who the others were is for who has the machine: the comparison beside it says so.
