@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsgilab.analysis.advice.candidates import NEAR_IN_RACE, NOT_RELIED_ON
+from wsgilab.analysis.advice.candidates import NEAR_IN_RACE, NOT_RELIED_ON, SLOWED
+from wsgilab.analysis.race import TIE
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.analysis.tune.outcome import AS_FAST
 from wsgilab.analysis.tune.race import TIE
@@ -92,7 +93,7 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
         if found.decides == "blocks":
             return f"Too little was measured: to compare takes {FEWEST_PAIRED} blocks."
         words = [recommendation(comparison, each).why for each in comparison.advice[:1]]
-        return " ".join([*(words or ["None of those measured may be advised."]), *_beside_others(comparison, found)])
+        return words[0] if words else "None of those measured may be advised."
     figures = _figures(comparison, found)
     others = [name for name in found.tied if name != found.server]
     reasons: Mapping[str, str] = {
@@ -105,7 +106,19 @@ def _why(comparison: Comparison, found: TuneOutcome) -> str:
     }
     alone = "It is the fastest of those that could not be told apart." if not others else reasons.get(found.decides, "")
     decided = found.decides in ("fastest", "alone", "cheaper")
-    return f"{', '.join(figures)}. {reasons[found.decides] if decided else alone}"
+    why = [reasons[found.decides] if decided else alone, *_disturbed(comparison, found.server)]
+    return f"{', '.join(figures)}. {' '.join(each for each in why if each)}".rstrip()
+
+
+def _disturbed(comparison: Comparison, server: str) -> Iterable[str]:
+    gates = next(each.broken_gates for each in comparison.cells if each.cell.server == server)
+    if "neighbour" in gates:
+        yield (
+            "Others took some of the cores while it was measured, so it is at least as fast as that; once the machine is quiet, "
+            "--resume measures those windows again."
+        )
+    elif not SLOWED.isdisjoint(gates):
+        yield "Something other than itself limited it (see the warnings), so it is at least as fast as that."
 
 
 def _short(comparison: Comparison, found: TuneOutcome) -> str:
@@ -122,18 +135,6 @@ def _figures(comparison: Comparison, found: TuneOutcome) -> Sequence[str]:
     figures += [] if found.p95_ms is None else [f"p95 {_figure(found.p95_ms, 'ms')}"]
     figures += [] if found.memory_mb is None else [f"{number(found.memory_mb)} MB of memory"]
     return figures
-
-
-def _beside_others(comparison: Comparison, found: TuneOutcome) -> Iterable[str]:
-    """Which was the fastest where no figures are to be relied on, of users at a time."""
-    rates = {
-        each.cell.server: each.figures.throughput_rps.median
-        for each in comparison.cells
-        if each.figures is not None and each.cell.rate is None and each.cell.server in found.left
-    }
-    if found.decides == "nobody" and rates:
-        fastest = max(rates, key=lambda name: rates[name])
-        yield f"The fastest by figures that are not to be relied on: {fastest}, {number(rates[fastest])} requests/s."
 
 
 def _speed(speed: Interval, *, is_rate: bool) -> str:

@@ -19,6 +19,7 @@ from wsgilab.model import (
     CellResult,
     Cost,
     CostContrast,
+    Gate,
     Interval,
     Observation,
     Run,
@@ -37,6 +38,9 @@ MEMORY_ALIKE = 0.95
 """From this share of another's memory on, a server is not said to take less: one server varies so much between starts."""
 COSTS: Sequence[Cost] = ("memory", "cpu", "p95")
 """In the order in which they are named."""
+
+SLOWED: frozenset[Gate] = frozenset({"neighbour", "throttled", "generator"})
+"""Gates that break where a server could have been faster, and never slower."""
 
 DEPLOYING = "https://flask.palletsprojects.com/en/stable/deploying/"
 DEVELOPMENT = f"the development server is not made for production ({DEPLOYING})"
@@ -221,7 +225,7 @@ class Choice:
 
 def candidates(run: Run, results: Sequence[CellResult], by_cell: ByCell, pairs: PairedComparisons) -> Candidates:
     """The servers of `results`, all of which are under the same conditions."""
-    cells = {each.cell.server: each.cell for each in results if each.figures is not None and not each.broken_gates}
+    cells = {each.cell.server: each.cell for each in results if each.figures is not None and not _spoilt(run, each)}
     places = pairs.places(cells.values())
     excluded = ((result.cell.server, _exclusion(run, result, by_cell)) for result in results)
     return Candidates(
@@ -247,8 +251,9 @@ def _exclusion(run: Run, result: CellResult, by_cell: ByCell) -> str | None:
         return DEVELOPMENT
     if result.figures is None:
         return f"not measured: {result.warnings[0].text}" if result.warnings else "not measured"
-    if result.broken_gates:
-        return f"{NOT_RELIED_ON}: {'; '.join(broken(run, cell, by_cell[cell]).values())}"
+    if gates := _spoilt(run, result):
+        warnings = broken(run, cell, by_cell[cell])
+        return f"{NOT_RELIED_ON}: {'; '.join(warnings[gate] for gate in gates)}"
     in_order = sorted(by_cell[cell], key=lambda each: each.block)
     if failed := list(failed_trials(in_order, planned=0, unit="trials")):
         return f"{failed[0].text} (--resume {run.id} tries them again)"
@@ -258,6 +263,12 @@ def _exclusion(run: Run, result: CellResult, by_cell: ByCell) -> str | None:
     if answered < RATE_LIMIT * due:
         return f"does not keep up with {cell.rate:g} requests/s: it answered {answered} of {due} that were due"
     return None
+
+
+def _spoilt(run: Run, result: CellResult) -> Sequence[Gate]:
+    """The broken gates for which a server is not considered. In a race what only makes servers slower is no reason: such a one is at
+    least as fast as it looks, and a slower one must not win because nobody disturbed it."""
+    return [gate for gate in result.broken_gates if gate not in SLOWED or run.experiment.tune is None]
 
 
 def is_for_development(server: Server) -> bool:

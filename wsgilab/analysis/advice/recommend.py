@@ -1,7 +1,7 @@
 """Which of the servers that were measured to run: the rule. `report.recommendation` puts it in words.
 
-1. A server is considered if it was measured without a failed trial, broke no gate, is made for production, keeps up
-   with its schedule where there is one, and keeps to the wish.
+1. A server is considered if it was measured without a failed trial, broke no gate (in a race, none but those of SLOWED), is made
+   for production, keeps up with its schedule where there is one, and keeps to the wish.
 2. The fastest is advised if every other one is slower for sure. Else the tied are those of which none is faster or slower
    than any other for sure, the fastest among them; every other server is slower than one of the tied for sure.
 3. One of the tied is advised if, against each other of them, it has at least NEAR of its speed for sure, costs clearly

@@ -30,7 +30,7 @@ from wsgilab.analysis.advice.candidates import (
     is_for_development,
 )
 from wsgilab.analysis.budget.seconds import trial_s, used_s
-from wsgilab.analysis.cell.disturbance import is_disturbed, undisturbed
+from wsgilab.analysis.cell.disturbance import undisturbed
 from wsgilab.analysis.cell.figures import broken, cell_result
 from wsgilab.analysis.cell.readings import compared_figure, metric_of, p95_ms, reports
 from wsgilab.analysis.cell.validity import understated
@@ -57,8 +57,6 @@ _ROUNDS = {
     look: after - before for look, (before, after) in enumerate(itertools.pairwise((0, *plan.RACE_BLOCKS)), start=1)
 }
 """How many blocks each round has."""
-_MOSTLY = 0.75
-"""Where others disturb more than this share of the windows of a configuration, its time comes last: nothing may be concluded of it."""
 _FEWEST = 2
 """So many are measured in any block, where there are as many."""
 
@@ -127,9 +125,7 @@ def runners(
     capacity_s = SPENT * lanes * ((run.experiment.budget_s or 0.0) - used_s(observations, lanes))
     costs, measured = trial_s(every), [cell for cell in left if by_block(every[cell], compared_figure)]
     speeds = speeds_of({cell.server: every[cell] for cell in measured})
-
-    others = {cell: sum(is_disturbed(run, each) for each in every[cell]) for cell in measured}
-    in_order = sorted(measured, key=lambda cell: (others[cell] > _MOSTLY * len(every[cell]), -speeds[cell.server]))
+    in_order = sorted(measured, key=lambda cell: -speeds[cell.server])
     sums_s = itertools.accumulate(costs[cell] * blocks for cell in in_order)
     chosen = in_order[: max(_FEWEST, sum(each <= capacity_s for each in sums_s))]
     return [cell for cell in left if cell in chosen]

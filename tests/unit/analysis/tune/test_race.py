@@ -357,9 +357,12 @@ def test_memory_that_is_gone_by_then_ends_the_race_in_a_line() -> None:
         machine.measure()
 
 
-def test_the_time_is_not_for_one_that_others_disturb_whenever_it_is_measured() -> None:
-    machine = Machine(speed={"spoilt": 150.0, **SPEEDS}, scatter=0.01, beside_for="spoilt", budget_s=60.0)
+@pytest.mark.parametrize(("speed", "server"), [(150.0, "spoilt"), (60.0, "best")])
+def test_the_fastest_is_run_even_if_others_disturb_it_whenever_it_is_measured(speed: float, server: str) -> None:
+    machine = Machine(speed={"spoilt": speed, **SPEEDS}, scatter=0.01, beside_for="spoilt", budget_s=60.0)
     machine.measure()
 
-    assert blocks_of(machine, "spoilt") < blocks_of(machine, "best")
-    assert machine.outcome().server == "best"
+    found = machine.outcome()
+    assert found.server == server
+    assert "spoilt" in found.left, "nothing is sure of it"
+    assert "best" in found.left, "and it makes nobody leave"
