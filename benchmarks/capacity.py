@@ -82,7 +82,7 @@ def late_as_often(run: Run, observations: Sequence[Observation], cell: Cell, hel
     was; between half and twice of `held_s`."""
     limit = run.experiment.capacity
     assert limit is not None, "capacity was looked for"
-    windows = [each for each in seen(run, cell, observations).kept if not each.is_disturbed]
+    windows = seen(run, cell, observations).kept
     late = sum(each.beyond for each in windows)
     slots, low, high = run.servers[cell.server].slots or 1, 0.5 * held_s, 2 * held_s
     while high - low > 1e-3 * held_s:

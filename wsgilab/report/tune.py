@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsgilab.analysis.advice.candidates import NEAR_IN_RACE, NOT_RELIED_ON, SLOWED
-from wsgilab.analysis.race import TIE
 from wsgilab.analysis.stats import FEWEST_PAIRED
 from wsgilab.analysis.tune.outcome import AS_FAST
 from wsgilab.analysis.tune.race import TIE
