@@ -16,13 +16,12 @@ from wsgilab.model.errors import UsageError
 from wsgilab.model.limits import Budget, Failures, LatencyLimit, Must
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
+from wsgilab.run.prepare import chosen_before
 from wsgilab.run.testbed import Testbed
 from wsgilab.run.workspace import Workspace, with_catalogue
 
 NAME = "capacity"
 """Of the experiment."""
-_OF_THE_MACHINE = ("resume", "runtime", "site")
-"""Options that a resumed run may be given."""
 _ARRIVALS = Annotated[Arrivals, Must("be poisson or constant")]
 _CONNECTION = Annotated[Connection, Must("be close or keep-alive")]
 
@@ -46,12 +45,9 @@ def capacity(options: RunOptions, sought: Sought, console: Console, workspace: W
     Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted.
     """
     there = with_catalogue(workspace, options.catalogue)
+    options.check_resumed("limit and its servers", others=sought != Sought())
     if options.resume is not None:
-        if sought != Sought() or options.others(_OF_THE_MACHINE):
-            raise UsageError(
-                f"--resume {options.resume}: a resumed run keeps its limit and its servers; give no other option"
-            )
-        return runner.run(options, _never, stored.conclude, console, workspace)
+        return runner.run(options, chosen_before, stored.conclude, console, workspace)
     file = _file(options, sought)
     application = named_application(options.app, options.source, options.get)
     servers = options.servers or usual_servers(application, there)
@@ -62,10 +58,6 @@ def capacity(options: RunOptions, sought: Sought, console: Console, workspace: W
         return _experiment(file, servers, sought, application, options, catalogue, testbed)
 
     return runner.run(options, choose, stored.conclude, console, there)
-
-
-def _never(_: Mapping[str, Server], __: Testbed) -> Experiment:
-    raise AssertionError("a run that goes on has its experiment")
 
 
 def _file(options: RunOptions, sought: Sought) -> CapacityEntry:

@@ -10,7 +10,6 @@ from wsgilab.analysis import claims as under_test
 from wsgilab.analysis.claims import ClaimSet
 from wsgilab.analysis.claims.file import cells_of
 from wsgilab.commands import stored
-from wsgilab.commands.measure import RESUMED
 from wsgilab.experiment import resolve
 from wsgilab.experiment.parsing import check_known
 from wsgilab.model import ClaimResult, Comparison, Experiment, Run, Server
@@ -78,8 +77,7 @@ def _check(options: RunOptions) -> None:
     """Raises UsageError for options that do not go with a stored run."""
     if options.run is not None and options.others(("run", *_WHICH)):
         raise UsageError(f"--run {options.run}: judges what is stored, and measures nothing; give no other option")
-    if options.resume is not None and options.others((*RESUMED, *_WHICH)):
-        raise UsageError(f"--resume {options.resume}: a resumed run keeps its blocks and seed; give no other option")
+    options.check_resumed("blocks and seed", _WHICH)
 
 
 def _read(path: Path, what: str, workspace: Workspace) -> ClaimSet:

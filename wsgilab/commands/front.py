@@ -1,7 +1,8 @@
-"""What every task of the module `tasks` has in common: how it is called, how it ends, and what its options may hold.
+"""What every task of the module `tasks` has in common: how it is called, and how it ends.
 
 `task` is Invoke's own, except that
 
+- its options follow from the function's parameters and their types (`options`);
 - an option has one name, the long one; a letter that Invoke would choose means something else when an option is added;
 - `--help` and `-h` show a task's help wherever they are, and an unknown option is refused instead of being taken for the
   name of a server;
@@ -20,9 +21,10 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from invoke.collection import Collection
+from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.parser import parser
 from invoke.parser.argument import Argument
@@ -32,27 +34,29 @@ from invoke.tasks import Task
 from invoke.terminals import pty_size
 
 import wsgilab
-from wsgilab.experiment.file import spelt_seconds, spelt_share
+from wsgilab.commands.options import Body, Options
 from wsgilab.experiment.parsing import alternatives
 from wsgilab.model.errors import Interrupted, LabError, UsageError
 from wsgilab.model.text import WSGILAB, call_tasks_by, called, program
 from wsgilab.run.workspace import output_is_gone, signals_raise
 
-Body = Callable[..., None]
-Value = TypeVar("Value")
-
 
 def task(*, name: str | None = None, help: Mapping[str, str] | None = None) -> Callable[[Body], Task[Any]]:  # noqa: A002
-    """Make a task of a function; `help` describes its options."""
-
-    def made(body: Body) -> Task[Any]:
-        return _Task(_ending_well(body), name=name, auto_shortflags=False, help=dict(help or {}))
-
-    return made
+    """Make a task of a function; `help` has its options, in the order of the documentation, each with what it is."""
+    return lambda body: _Task(body, name or body.__name__, dict(help or {}))
 
 
 class _Task(Task[Any]):
     """A task that can be asked for its options more than once: Invoke takes their help out of it."""
+
+    def __init__(self, body: Body, name: str, help_: dict[str, str]) -> None:
+        options = Options(body, help_)
+        self._signature = options.signature
+        read = functools.partial(options.values, f"lab.{name}")
+        super().__init__(_ending_well(body, read), name=name, auto_shortflags=False, help=help_)
+
+    def argspec(self, body: Body) -> inspect.Signature:  # noqa: ARG002 - as Invoke has it
+        return self._signature
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         help_ = dict(self.help)
@@ -62,21 +66,15 @@ class _Task(Task[Any]):
             self.help = help_
 
 
-def _ending_well(body: Body) -> Body:
-    options = inspect.signature(body).parameters.values()
-    typed = {each.name: "" if each.default is each.empty else "--" for each in options}
+def _ending_well(body: Body, read: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Body:
+    """The function, called with what its options say by `read`."""
 
     @functools.wraps(body)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
+    def wrapper(context: Context, **given: Any) -> None:
         watch_output()
         try:
             with signals_raise():
-                for option, value in kwargs.items():
-                    if value == "":
-                        raise UsageError(
-                            f"{typed[option]}{option.replace('_', '-')}: is empty; give a value, or leave it out"
-                        )
-                body(*args, **kwargs)
+                body(context, **read(given))
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except LabError as error:
@@ -88,62 +86,6 @@ def _ending_well(body: Body) -> Body:
             raise Exit(message, code=error.exit_code) from None
 
     return wrapper
-
-
-# --- options
-
-
-def names(text: str | None, option: str) -> tuple[str, ...]:
-    """The names of a list such as `a,b`; none where the option is not given. Raises UsageError where one is empty."""
-    if text is None:
-        return ()
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found):
-        raise UsageError(f"{option} {text}: has an empty name; separate names by single commas, such as a,b")
-    return found
-
-
-def numbers(text: str | None, option: str) -> tuple[int, ...]:
-    """As `names`, of whole numbers from 1."""
-    try:
-        found = tuple(map(int, names(text, option)))
-    except (ValueError, UsageError):
-        found = (0,)
-    if any(number < 1 for number in found):
-        raise UsageError(f"{option} {text}: must be whole numbers from 1, separated by commas")
-    return found
-
-
-def number(text: str | None, option: str) -> int | None:
-    """A whole number; None where the option is not given. Raises UsageError."""
-    return _converted(int, text, option, "a whole number")
-
-
-def share(text: str | None, option: str) -> float | None:
-    """As `number`, of a share."""
-    return _converted(float, text, option, "a share such as 0.03")
-
-
-def percentage(text: str | None, option: str) -> float | None:
-    """As `number`, of a share that may be spelt as 0.1%."""
-    return _converted(spelt_share, text, option, "a share such as 0.1%")
-
-
-def seconds(text: str | None, option: str) -> float | None:
-    """As `number`, of a time in seconds, as an experiment file spells it."""
-    return _converted(spelt_seconds, text, option, "a time such as 125s or 3min, or a number of seconds")
-
-
-def amount(text: str | None, option: str) -> float | None:
-    """As `number`, of any."""
-    return _converted(float, text, option, "a number")
-
-
-def _converted(convert: Callable[[str], Value], text: str | None, option: str, what: str) -> Value | None:
-    try:
-        return None if text is None else convert(text)
-    except ValueError:
-        raise UsageError(f"{option} {text}: must be {what}") from None
 
 
 # --- the command line

@@ -38,9 +38,6 @@ DEFAULT_EXPERIMENT = "experiments/answer.yaml"
 APPLICATION_EXPERIMENT = "experiments/application.yaml"
 """The default where there is a user's own application."""
 
-RESUMED = ("resume", "runtime", "site", "watch", "port", "verbose")
-"""Options that a resumed run may be given: where it runs, and how it is watched and printed."""
-
 
 def run(
     options: RunOptions,
@@ -59,10 +56,7 @@ def run(
     These are printed as `form`, one of `compared.FORMATS`; with another than the first, all else goes to the standard error.
     """
     check_known([form], compared.FORMATS, "--format", "format")
-    if options.resume is not None and options.others(RESUMED):
-        raise UsageError(
-            f"--resume {options.resume}: a resumed run keeps its experiment, application and seed; give no other option"
-        )
+    options.check_resumed("experiment, application and seed")
     limit = None if fail_on is None else parse_limit(fail_on)
     least = None if need is None else parse_need(need)
     other = None if form == compared.TERMINAL else form

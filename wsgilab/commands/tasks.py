@@ -1,23 +1,46 @@
 """The lab's tasks: options in, one call of `wsgilab.commands`, and what it says. What they have in common is in
 `wsgilab.commands.front`. Invoke has them in a checkout, by tasks.py; `program` is the command of an installed lab."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from invoke.collection import Collection
 from invoke.context import Context
 
 from wsgilab import commands
-from wsgilab.commands.front import LabProgram, amount, names, number, numbers, percentage, seconds, share, task
+from wsgilab.commands.front import LabProgram, task
 from wsgilab.model.errors import TrialsFailed
 from wsgilab.model.text import called
 
-SOURCE_HELP = "the folder that --app's entry is imported from (default: the current one)"
-SITE_HELP = "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md"
-CATALOGUE_HELP = "a file with more servers, your own, such as mine.yaml; see docs/applications.md"
-JUDGED_HELP = {
+SHARED = {
+    "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
+    "source": "the folder that --app's entry is imported from (default: the current one)",
+    "get": "what users ask --app's entry for (default: /)",
+    "catalogue": "a file with more servers, your own, such as mine.yaml; see docs/applications.md",
     "runtime": "compose or local (default: compose where an engine answers)",
-    "site": SITE_HELP,
-    "blocks": "passes over every cell, in place of the file's number",
+    "site": "a file of the machines to run on, such as sites.yaml (default: this machine); see docs/cloud.md",
+    "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
+    "memory-mb": "the whole server must keep to so many megabytes",
     "seed": "orders the trials; the same seed gives the same order",
+    "share-generator": "let servers take the generator's core too, where there are no others",
+    "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
     "resume": "go on with this run (its id, or latest) where it stopped",
+    "watch": "show the run in the web UI while it is under way",
+    "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+    "run": "a run's id, a part of it that no other has, or its folder (default: the latest)",
+}
+"""Options of several tasks, and what they are."""
+
+
+def shared(*options: str) -> Mapping[str, str]:
+    """The help of these options, for tasks in which it is as in any."""
+    return {option: SHARED[option] for option in options}
+
+
+JUDGED = {
+    **shared("runtime", "site"),
+    "blocks": "passes over every cell, in place of the file's number",
+    **shared("seed", "resume"),
     "run": "judge this stored run (its id, or latest) again, and measure nothing",
 }
 """Of the options that claims and reports have in common."""
@@ -33,7 +56,7 @@ def raise_for_failed(comparison: commands.Comparison, site: str | None) -> None:
         )
 
 
-@task(name="list", help={"catalogue": CATALOGUE_HELP})
+@task(name="list", help=shared("catalogue"))
 def list_(_: Context, catalogue: str | None = None) -> None:
     """Show the catalogue: every server configuration, its slots and its command."""
     console = commands.console()
@@ -41,7 +64,7 @@ def list_(_: Context, catalogue: str | None = None) -> None:
     console.print(commands.catalogue_table(there, console.width))
 
 
-@task(help={"site": SITE_HELP})
+@task(help=shared("site"))
 def doctor(_: Context, site: str | None = None) -> None:
     """Check this machine, or a site's: engine, Compose, cores, clocks, ports and what lies between; each with a remedy."""
     findings = commands.doctor(commands.workspace(), site)
@@ -53,12 +76,10 @@ def doctor(_: Context, site: str | None = None) -> None:
 
 @task(
     help={
-        "app": "for your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": SOURCE_HELP,
-        "runtime": "compose or local (default: compose where an engine answers)",
+        "app": f"for {SHARED['app']}",
+        **shared("source", "runtime"),
         "servers": "only these: a,b (default: all; with --app: those that a run measures)",
-        "catalogue": CATALOGUE_HELP,
-        "site": SITE_HELP,
+        **shared("catalogue", "site"),
     }
 )
 def build(
@@ -67,22 +88,22 @@ def build(
     app: str | None = None,
     source: str | None = None,
     runtime: str | None = None,
-    servers: str | None = None,
+    servers: tuple[str, ...] = (),
     catalogue: str | None = None,
     site: str | None = None,
 ) -> None:
     """Install what servers and backends need: images, or a virtual environment for each stack."""
     workspace = commands.with_catalogue(commands.workspace(), catalogue)
     application = commands.named_application(app, source, None)
-    chosen = names(servers, "--servers") or commands.usual_servers(application, workspace)
+    chosen = servers or commands.usual_servers(application, workspace)
     commands.build(chosen, runtime, site, commands.console(), workspace, application)
 
 
 @task(
     help={
         "experiment": f"an experiment file (default: {commands.DEFAULT_EXPERIMENT}; with --app: {commands.APPLICATION_EXPERIMENT})",
-        "app": "measure your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": SOURCE_HELP,
+        "app": f"measure {SHARED['app']}",
+        **shared("source"),
         "get": "what users ask --app's entry or --url for (default: /)",
         "against": "compare your application with itself at this git revision, or as another application file has it, in the same run",
         "release": "run one server with each of these releases of a package, side by side: gunicorn=23.0.0,25.3.0,27.0.1",
@@ -90,83 +111,30 @@ def build(
         "need": "with --against: exit with 5 where a cell could not have shown a difference of that much, such as 5%",
         "format": f"with --against: what is printed of the versions: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
         "url": "measure a server of your own that runs already, such as http://127.0.0.1:5000",
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
+        **shared("catalogue", "runtime", "site"),
         "servers": "these servers, under the experiment's conditions; any of the catalogue: a,b (default: the experiment's)",
-        "catalogue": CATALOGUE_HELP,
         "cores": "numbers of cores to pin servers to, in place of the experiment's: 1,2",
         "blocks": "passes over every cell, in place of the experiment's number",
         "precision": "go on until each comparison is decided or as tight as this share, such as 0.03",
         "max-blocks": "where a run with --precision ends all the same",
         "budget": "how long trials go on, such as 125s or 3min, in place of blocks; it goes where it decides most",
-        "seed": "orders the trials; the same seed gives the same order",
-        "share-generator": "let servers take the generator's core too, where there are no others",
-        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
-        "resume": "go on with this run (its id, or latest) where it stopped",
-        "watch": "show the run in the web UI while it is under way",
-        "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+        **shared("seed", "share-generator", "generator-cores", "resume", "watch", "port"),
         "verbose": "print every table at the end, and not only the answer and what was found",
     }
 )
 def run(
     _: Context,
+    options: commands.RunOptions,
     *,
     experiment: str | None = None,
-    app: str | None = None,
-    source: str | None = None,
-    get: str | None = None,
-    against: str | None = None,
-    release: str | None = None,
     fail_on: str | None = None,
     need: str | None = None,
     format: str = "terminal",  # noqa: A002 - the name of the option
-    url: str | None = None,
-    catalogue: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    servers: str | None = None,
-    cores: str | None = None,
-    blocks: str | None = None,
-    precision: str | None = None,
-    max_blocks: str | None = None,
-    budget: str | None = None,
-    seed: str | None = None,
-    share_generator: bool = False,
-    generator_cores: str | None = None,
-    resume: str | None = None,
-    watch: bool = False,
-    port: str | None = None,
-    verbose: bool = False,
 ) -> None:
     """Run an experiment and compare what it measured. Ctrl-C ends it with what is measured by then."""
-    options = commands.RunOptions(
-        task="lab.run",
-        file=experiment,
-        app=app,
-        source=source,
-        get=get,
-        against=against,
-        release=release,
-        url=url,
-        catalogue=catalogue,
-        runtime=runtime,
-        site=site,
-        servers=names(servers, "--servers"),
-        cores=numbers(cores, "--cores"),
-        blocks=number(blocks, "--blocks"),
-        precision=share(precision, "--precision"),
-        max_blocks=number(max_blocks, "--max-blocks"),
-        budget_s=seconds(budget, "--budget"),
-        seed=number(seed, "--seed"),
-        share_generator=share_generator,
-        generator_cores=number(generator_cores, "--generator-cores"),
-        resume=resume,
-        watch=watch,
-        port=number(port, "--port"),
-        verbose=verbose,
-    )
+    options = replace(options, file=experiment)
     found = commands.run(options, commands.console(), commands.workspace(), fail_on, need, form=format)
-    raise_for_failed(found, site)
+    raise_for_failed(found, options.site)
 
 
 @task(help={"format": f"what is printed: {', '.join(commands.LISTED_FORMATS)} (default: terminal)"})
@@ -179,76 +147,26 @@ def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name
     help={
         "servers": "whose capacity: a,b (default with --app: those that a run measures)",
         "workload": "what a request does: a workload, or a request of --app (default: its only one)",
-        "p95-ms": "95 of 100 requests must be answered within so many milliseconds of when they were due",
+        "p95-ms": f"{SHARED['p95-ms']} of when they were due",
         "failures": "the share of requests that may fail (default: 0.1%)",
         "arrivals": "how requests are spaced: poisson or constant (default: poisson)",
         "connection": "close or keep-alive (default: close)",
         "budget": "how long trials go on, such as 5min (default: 5min, or more for many servers)",
-        "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": SOURCE_HELP,
-        "get": "what users ask --app's entry for (default: /)",
-        "catalogue": CATALOGUE_HELP,
+        **shared("app", "source", "get", "catalogue"),
         "cores": "numbers of cores to pin servers to: 1,2 (default: 1)",
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
+        **shared("runtime", "site"),
         "seed": "orders the trials and spaces the requests",
-        "share-generator": "let servers take the generator's core too, where there are no others",
-        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
-        "resume": "go on with this run (its id, or latest) where it stopped",
+        **shared("share-generator", "generator-cores", "resume"),
     }
 )
-def capacity(
-    _: Context,
-    *,
-    servers: str | None = None,
-    workload: str | None = None,
-    p95_ms: str | None = None,
-    failures: str | None = None,
-    arrivals: str | None = None,
-    connection: str | None = None,
-    budget: str | None = None,
-    app: str | None = None,
-    source: str | None = None,
-    get: str | None = None,
-    catalogue: str | None = None,
-    cores: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    seed: str | None = None,
-    share_generator: bool = False,
-    generator_cores: str | None = None,
-    resume: str | None = None,
-) -> None:
+def capacity(_: Context, options: commands.RunOptions, sought: commands.Sought) -> None:
     """Find the highest rate of requests at which each server keeps a limit on latency."""
-    options = commands.RunOptions(
-        task="lab.capacity",
-        servers=names(servers, "--servers"),
-        budget_s=seconds(budget, "--budget"),
-        app=app,
-        source=source,
-        get=get,
-        catalogue=catalogue,
-        cores=numbers(cores, "--cores"),
-        runtime=runtime,
-        site=site,
-        seed=number(seed, "--seed"),
-        share_generator=share_generator,
-        generator_cores=number(generator_cores, "--generator-cores"),
-        resume=resume,
-    )
-    sought = commands.Sought(
-        workload=workload,
-        p95_ms=amount(p95_ms, "--p95-ms"),
-        failures=percentage(failures, "--failures"),
-        arrivals=arrivals,
-        connection=connection,
-    )
-    raise_for_failed(commands.capacity(options, sought, commands.console(), commands.workspace()), site)
+    raise_for_failed(commands.capacity(options, sought, commands.console(), commands.workspace()), options.site)
 
 
 @task(
     help={
-        "run": "a run's id, a part of it that no other has, or its folder (default: the latest)",
+        **shared("run"),
         "format": f"only print it, as {', '.join(commands.FORMATS[:-1])} or {commands.FORMATS[-1]} (default: on the terminal)",
         "columns": "only print these columns of its tables: server,requests/s (with --format json: keys of its cells)",
         "verbose": "print every table, and not only the answer and what was found",
@@ -259,18 +177,17 @@ def report(
     *,
     run: str = "latest",
     format: str | None = None,  # noqa: A002 - the option's name
-    columns: str | None = None,
+    columns: tuple[str, ...] = (),
     verbose: bool = False,
 ) -> None:
     """Compare and render a stored run again, from its folder alone."""
-    chosen = names(columns, "--columns")
-    commands.report(run, commands.console(), commands.workspace(), form=format, columns=chosen, verbose=verbose)
+    commands.report(run, commands.console(), commands.workspace(), form=format, columns=columns, verbose=verbose)
 
 
 @task(
     help={
-        "run_a": "the run to compare with: its id, a part of it, or its folder",
-        "run_b": "the run that is compared: the same, or latest",
+        "run-a": "the run to compare with: its id, a part of it, or its folder",
+        "run-b": "the run that is compared: the same, or latest",
         "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=)",
         "need": "exit with 5 where a cell could not have shown a difference of that much, such as 5%, or was not measured",
         "format": f"what is printed: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
@@ -292,23 +209,11 @@ def compare(
 @task(
     help={
         "workload": "only for this workload (default: all that were measured)",
-        "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
-        "memory-mb": "the whole server must keep to so many megabytes",
-        "run": "a run's id, a part of it that no other has, or its folder (default: the latest)",
+        **shared("p95-ms", "memory-mb", "run"),
     }
 )
-def recommend(
-    _: Context,
-    *,
-    workload: str | None = None,
-    p95_ms: str | None = None,
-    memory_mb: str | None = None,
-    run: str = "latest",
-) -> None:
+def recommend(_: Context, wish: commands.Wish, *, run: str = "latest") -> None:
     """Say which of the servers measured to run, why, what the next best costs, and when the advice would change."""
-    wish = commands.Wish(
-        workload=workload, p95_ms=amount(p95_ms, "--p95-ms"), memory_mb=amount(memory_mb, "--memory-mb")
-    )
     commands.recommend(wish, run, commands.console(), commands.workspace())
 
 
@@ -324,28 +229,8 @@ def recommend(
         "workload": "what users send",
     }
 )
-def predict(
-    _: Context,
-    run: str = "latest",
-    *,
-    users: str | None = None,
-    rate: str | None = None,
-    workers: str | None = None,
-    threads: str | None = None,
-    cores: str | None = None,
-    server: str | None = None,
-    workload: str | None = None,
-) -> None:
+def predict(_: Context, asked: commands.Asked, *, run: str = "latest") -> None:
     """Say what a stored run lets expect of other users, rates, workers, threads or cores, and how far that may be off."""
-    asked = commands.Asked(
-        users=number(users, "--users"),
-        rate=amount(rate, "--rate"),
-        workers=number(workers, "--workers"),
-        threads=number(threads, "--threads"),
-        cores=number(cores, "--cores"),
-        server=server,
-        workload=workload,
-    )
     commands.predict(asked, run, commands.console(), commands.workspace())
 
 
@@ -374,36 +259,13 @@ def new_app(_: Context, *, source: str, name: str | None = None) -> None:
         "claims": "a file of claims of your own",
         "group": f"which of the lab's claims: {' or '.join(commands.CLAIM_GROUPS)} (default: {next(iter(commands.CLAIM_GROUPS))})",
         "only": "only these claims, by their ids: a,b",
-        **JUDGED_HELP,
+        **JUDGED,
     }
 )
-def claims(
-    _: Context,
-    *,
-    claims: str | None = None,
-    group: str | None = None,
-    only: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    blocks: str | None = None,
-    seed: str | None = None,
-    resume: str | None = None,
-    run: str | None = None,
-) -> None:
+def claims(_: Context, options: commands.RunOptions, *, claims: str | None = None) -> None:
     """Test what is said of Flask's concurrency or of servers: each claim confirmed, refuted or undecided, with its evidence."""
-    options = commands.RunOptions(
-        task="lab.claims",
-        file=claims,
-        group=group,
-        only=names(only, "--only"),
-        runtime=runtime,
-        site=site,
-        blocks=number(blocks, "--blocks"),
-        seed=number(seed, "--seed"),
-        resume=resume,
-        run=run,
-    )
-    raise_for_failed(commands.claims(options, commands.console(), commands.workspace()), site)
+    options = replace(options, file=claims)
+    raise_for_failed(commands.claims(options, commands.console(), commands.workspace()), options.site)
 
 
 @task(
@@ -411,171 +273,64 @@ def claims(
         "reports": "a file of reports of your own",
         "group": "only the reports of this group, ten minutes at most (default: all of them)",
         "only": "only these reports, by their ids: gunicorn-3433,cheroot-91",
-        **JUDGED_HELP,
+        **JUDGED,
     }
 )
-def reports(
-    _: Context,
-    *,
-    reports: str | None = None,
-    group: str | None = None,
-    only: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    blocks: str | None = None,
-    seed: str | None = None,
-    resume: str | None = None,
-    run: str | None = None,
-) -> None:
+def reports(_: Context, options: commands.RunOptions, *, reports: str | None = None) -> None:
     """Measure again what users reported in public threads: whether it is so today, since which release, and what to do."""
-    options = commands.RunOptions(
-        task="lab.reports",
-        file=reports,
-        group=group,
-        only=names(only, "--only"),
-        runtime=runtime,
-        site=site,
-        blocks=number(blocks, "--blocks"),
-        seed=number(seed, "--seed"),
-        resume=resume,
-        run=run,
-    )
-    raise_for_failed(commands.reports(options, commands.console(), commands.workspace()), site)
+    options = replace(options, file=reports)
+    raise_for_failed(commands.reports(options, commands.console(), commands.workspace()), options.site)
 
 
 @task(
     help={
-        "app": "tune for your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": SOURCE_HELP,
-        "get": "what users ask --app's entry for (default: /)",
+        "app": f"tune for {SHARED['app']}",
+        **shared("source", "get"),
         "workload": "what a request does (default: the application's, where it has one alone)",
         "users": "so many users at a time, each waiting for its answer before it asks again",
         "rate": "in place of users: so many requests a second, on a schedule",
         "cores": "how many cores the servers have (default: all but the generator's)",
-        "p95-ms": "95 of 100 requests must be answered within so many milliseconds",
-        "memory-mb": "the whole server must keep to so many megabytes",
+        **shared("p95-ms", "memory-mb"),
         "budget": "how long trials go on at most, such as 5min or 300s (default: 10min)",
         "space": "a file of the configurations, such as space.yaml (default: some 30 of Gunicorn, Waitress and Granian)",
         "most": "at most so many configurations, those with the fewest processes",
-        "catalogue": CATALOGUE_HELP,
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
-        "seed": "orders the trials; the same seed gives the same order",
-        "share-generator": "let servers take the generator's core too, where there are no others",
-        "generator-cores": "how many cores the generator has, a Locust worker on each (default: 1)",
-        "resume": "go on with this run (its id, or latest) where it stopped",
-        "watch": "show the run in the web UI while it is under way",
-        "port": "where the web UI is to be, with --watch (default: 8089; 0: any that is free)",
+        **shared("catalogue", "runtime", "site", "seed", "share-generator", "generator-cores"),
+        **shared("resume", "watch", "port"),
     }
 )
-def tune(
-    _: Context,
-    *,
-    app: str | None = None,
-    source: str | None = None,
-    get: str | None = None,
-    workload: str | None = None,
-    users: str | None = None,
-    rate: str | None = None,
-    cores: str | None = None,
-    p95_ms: str | None = None,
-    memory_mb: str | None = None,
-    budget: str | None = None,
-    space: str | None = None,
-    most: str | None = None,
-    catalogue: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    seed: str | None = None,
-    share_generator: bool = False,
-    generator_cores: str | None = None,
-    resume: str | None = None,
-    watch: bool = False,
-    port: str | None = None,
-) -> None:
+def tune(_: Context, options: commands.RunOptions, wanted: commands.TuneOptions) -> None:
     """Find the best configuration: race some 30 of them, and print the command line to copy. Ctrl-C ends it with what is known."""
-    options = commands.TuneOptions(
-        run=commands.RunOptions(
-            task="lab.tune",
-            app=app,
-            source=source,
-            get=get,
-            catalogue=catalogue,
-            runtime=runtime,
-            site=site,
-            budget_s=seconds(budget, "--budget"),
-            seed=number(seed, "--seed"),
-            share_generator=share_generator,
-            generator_cores=number(generator_cores, "--generator-cores"),
-            resume=resume,
-            watch=watch,
-            port=number(port, "--port"),
-        ),
-        workload=workload,
-        users=number(users, "--users"),
-        rate=amount(rate, "--rate"),
-        cores=number(cores, "--cores"),
-        p95_ms=amount(p95_ms, "--p95-ms"),
-        memory_mb=amount(memory_mb, "--memory-mb"),
-        space=space,
-        most=number(most, "--most"),
-    )
-    commands.tune(options, commands.console(), commands.workspace())
+    commands.tune(options, wanted, commands.console(), commands.workspace())
 
 
 @task(
     help={
-        "app": "your own application: its file, such as shop.yaml, or its entry, such as shop.wsgi:app",
-        "source": SOURCE_HELP,
-        "get": "what users ask --app's entry for (default: /)",
+        **shared("app", "source", "get"),
         "servers": "only these: a,b (default: the whole catalogue; with --app: those that a run measures)",
-        "catalogue": CATALOGUE_HELP,
+        **shared("catalogue"),
         "cores": "how many cores the servers are pinned to (default: 1)",
-        "runtime": "compose or local (default: compose where an engine answers)",
-        "site": SITE_HELP,
-        "workers": "how many cores the generator has, a Locust worker on each (default: 1)",
+        **shared("runtime", "site"),
+        "workers": SHARED["generator-cores"],
         "port": "where the web UI is to be (default: 8089; 0: any that is free)",
         "host": "the address of this machine to serve it at (default: 127.0.0.1); others than loopback take a login",
-        "share-generator": "let servers take the generator's core too, where there are no others",
+        **shared("share-generator"),
         "no-backends": "do without database and upstream service, and without the workloads that need them",
     }
 )
 def up(
     _: Context,
+    options: commands.SessionOptions,
     *,
     app: str | None = None,
     source: str | None = None,
     get: str | None = None,
-    servers: str | None = None,
-    catalogue: str | None = None,
-    cores: str | None = None,
-    runtime: str | None = None,
-    site: str | None = None,
-    workers: str | None = None,
-    port: str | None = None,
-    host: str | None = None,
-    share_generator: bool = False,
-    no_backends: bool = False,
 ) -> None:
     """Open the lab: every server up, and Locust's web UI to load them from. It stays up until the task `down` ends it."""
     workspace = commands.workspace()
-    there = commands.with_catalogue(workspace, catalogue)
+    there = commands.with_catalogue(workspace, options.catalogue)
     application = commands.named_application(app, source, get)
-    chosen = names(servers, "--servers")
-    options = commands.SessionOptions(
-        application=application,
-        servers=chosen,
-        usual_servers=() if chosen else commands.usual_servers(application, there),
-        catalogue=catalogue,
-        cores=number(cores, "--cores"),
-        runtime=runtime,
-        site=site,
-        workers=number(workers, "--workers"),
-        port=number(port, "--port"),
-        host=host,
-        share_generator=share_generator,
-        no_backends=no_backends,
-    )
+    usual = () if options.servers else commands.usual_servers(application, there)
+    options = replace(options, application=application, usual_servers=usual)
     commands.up(options, commands.console(), workspace)
 
 
@@ -600,13 +355,13 @@ def open_(_: Context) -> None:
     print(commands.open_browser(commands.workspace()))
 
 
-@task(help={"site": SITE_HELP})
+@task(help=shared("site"))
 def down(_: Context, site: str | None = None) -> None:
     """End every process and container of this lab, on this machine and on a site's."""
     print(f"Ended {commands.down(commands.workspace(), site, print)} processes or containers.")
 
 
-@task(help={"site": SITE_HELP})
+@task(help=shared("site"))
 def clean(_: Context, site: str | None = None) -> None:
     """End everything and remove images and virtual environments, here and on a site's machines. Results stay."""
     commands.clean(commands.workspace(), site, print)

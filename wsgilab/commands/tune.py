@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from wsgilab.commands import stored
-from wsgilab.commands.measure import RESUMED, named_application
+from wsgilab.commands.measure import named_application
 from wsgilab.experiment import resolve, space, workloads
 from wsgilab.experiment.file import Settings
 from wsgilab.experiment.parsing import check_known, validated
@@ -16,6 +16,7 @@ from wsgilab.model.errors import UsageError
 from wsgilab.model.limits import Budget, Cores, Rate, Users
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
+from wsgilab.run.prepare import chosen_before
 from wsgilab.run.workspace import Workspace, read_catalogue, read_text, shown, with_catalogue
 from wsgilab.system import host
 
@@ -28,10 +29,8 @@ takes."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneOptions:
-    """What is sought, and how the race is carried out. None: the default, or no limit."""
+    """What is sought, and of which configurations. None: the default, or no limit."""
 
-    run: RunOptions
-    """Where, and with which application."""
     workload: str | None = None
     """None: the only one that there is."""
     users: int | None = None
@@ -48,45 +47,42 @@ class TuneOptions:
     """At most so many configurations: those with the fewest processes."""
 
 
-def tune(options: TuneOptions, console: Console, workspace: Workspace) -> Comparison:
+def tune(options: RunOptions, wanted: TuneOptions, console: Console, workspace: Workspace) -> Comparison:
     """Race a space of configurations, or go on with a race; write what it says, and print it.
 
     Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted.
     """
-    run = options.run
-    there = with_catalogue(workspace, run.catalogue)
-    if run.resume is not None:
-        if run.others(RESUMED) or replace(options, run=run) != TuneOptions(run=run):
-            raise UsageError(
-                f"--resume {run.resume}: a resumed run keeps its space, load, limits and seed; give no other option"
-            )
-        return runner.run(run, _nothing, stored.conclude, console, there)
-    servers, experiment = planned(options, read_catalogue(there))
+    there = with_catalogue(workspace, options.catalogue)
+    options.check_resumed("space, load, limits and seed", others=wanted != TuneOptions())
+    if options.resume is not None:
+        return runner.run(options, chosen_before, stored.conclude, console, there)
+    servers, experiment = planned(options, wanted, read_catalogue(there))
     # What somebody has named is measured.
-    run = replace(run, is_bounded=options.space is None)
-    return runner.run(run, lambda *_: experiment, stored.conclude, console, replace(there, rows=servers))
+    options = replace(options, is_bounded=wanted.space is None)
+    return runner.run(options, lambda *_: experiment, stored.conclude, console, replace(there, rows=servers))
 
 
-def planned(options: TuneOptions, catalogue: Mapping[str, Server]) -> tuple[Mapping[str, Server], Experiment]:
-    """The configurations that the options name, and their race. Raises LabError."""
-    run = options.run
-    application = named_application(run.app, run.source, run.get)
-    workload = _workload(options.workload, application)
-    load = _load(options, keep_alive=workloads.of(application)[workload].is_locust_file)
-    limits = {"p95_ms": options.p95_ms, "memory_mb": options.memory_mb}
+def planned(
+    options: RunOptions, wanted: TuneOptions, catalogue: Mapping[str, Server]
+) -> tuple[Mapping[str, Server], Experiment]:
+    """The configurations that are `wanted`, and their race. Raises LabError."""
+    application = named_application(options.app, options.source, options.get)
+    workload = _workload(wanted.workload, application)
+    load = _load(wanted, keep_alive=workloads.of(application)[workload].is_locust_file)
+    limits = {"p95_ms": wanted.p95_ms, "memory_mb": wanted.memory_mb}
     given = {f"--{name.replace('_', '-')}": limit for name, limit in limits.items() if limit is not None}
     for option, limit in given.items():
         if not limit > 0:
             raise UsageError(f"{option} {limit:g}: must be a number above 0")
-    generator_cores = run.generator_cores or 1
-    cores = validated(options.cores, Cores, "--cores") if options.cores is not None else _cores(run, generator_cores)
-    servers = _servers(options, catalogue, cores)
+    generator_cores = options.generator_cores or 1
+    cores = validated(wanted.cores, Cores, "--cores") if wanted.cores is not None else _cores(options, generator_cores)
+    servers = _servers(wanted, catalogue, cores)
     thumb = f"gunicorn-sync-{space.rule_of_thumb(cores)}"
     asked = resolve.resolve(
         Settings(
             name="tune",
             window_s=WINDOW_S,
-            generator="shared" if run.share_generator else "own",
+            generator="shared" if options.share_generator else "own",
             generator_cores=generator_cores,
         ),
         [replace(load, server=name, cores=cores, workload=workload) for name in servers],
@@ -94,21 +90,17 @@ def planned(options: TuneOptions, catalogue: Mapping[str, Server]) -> tuple[Mapp
         "--workload",
         application,
     )
-    budget_s = BUDGET_S if run.budget_s is None else validated(run.budget_s, Budget, "--budget")
-    tuned = Tune(p95_ms=options.p95_ms, memory_mb=options.memory_mb)
-    return servers, resolve.raced(asked, budget_s, tuned, "--most" if options.most else "--space")
+    budget_s = BUDGET_S if options.budget_s is None else validated(options.budget_s, Budget, "--budget")
+    tuned = Tune(p95_ms=wanted.p95_ms, memory_mb=wanted.memory_mb)
+    return servers, resolve.raced(asked, budget_s, tuned, "--most" if wanted.most else "--space")
 
 
-def _nothing(*_: object) -> Experiment:
-    raise AssertionError("a run that goes on has its experiment")
-
-
-def _cores(run: RunOptions, generator_cores: int) -> int:
+def _cores(options: RunOptions, generator_cores: int) -> int:
     """As many as servers may have; of machines that are not looked at yet, one."""
-    if run.site is not None or host.cannot_pin():
+    if options.site is not None or host.cannot_pin():
         return 1
     usable = len(host.usable_cpus())
-    return usable if run.share_generator else max(1, usable - generator_cores)
+    return usable if options.share_generator else max(1, usable - generator_cores)
 
 
 def _workload(named: str | None, application: Application | None) -> str:
@@ -122,9 +114,9 @@ def _workload(named: str | None, application: Application | None) -> str:
     return next(iter(known))
 
 
-def _load(options: TuneOptions, *, keep_alive: bool) -> Cell:
+def _load(wanted: TuneOptions, *, keep_alive: bool) -> Cell:
     """A cell that has nothing but the load. Raises LabError."""
-    users, rate = options.users, options.rate
+    users, rate = wanted.users, wanted.rate
     if users is not None and rate is None:
         (load,) = resolve.loads([validated(users, Users, "--users")], [], None, "--users")
     elif rate is not None and users is None:
@@ -136,14 +128,14 @@ def _load(options: TuneOptions, *, keep_alive: bool) -> Cell:
     return replace(load, connection="keep-alive" if keep_alive else "close")
 
 
-def _servers(options: TuneOptions, catalogue: Mapping[str, Server], cores: int) -> Mapping[str, Server]:
+def _servers(wanted: TuneOptions, catalogue: Mapping[str, Server], cores: int) -> Mapping[str, Server]:
     """The space, with the configuration of the rule of thumb."""
     entries: list[space.ServerEntry] = [{"like": "gunicorn-sync-1", "workers": [space.rule_of_thumb(cores)]}]
     thumb = space.rows(entries, catalogue, "rule of thumb")
-    if options.space is not None:
-        file = Path(options.space)
+    if wanted.space is not None:
+        file = Path(wanted.space)
         found = space.parse(read_text(file, "space"), shown(file), catalogue)
     else:
-        found = space.rows(space.usual(cores, options.users), catalogue, "usual space")
+        found = space.rows(space.usual(cores, wanted.users), catalogue, "usual space")
     servers = {**found, **thumb}
-    return servers if options.most is None else space.fewest_processes(servers, options.most, next(iter(thumb)))
+    return servers if wanted.most is None else space.fewest_processes(servers, wanted.most, next(iter(thumb)))

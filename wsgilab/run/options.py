@@ -5,7 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wsgilab.model import Run
+from wsgilab.model.errors import UsageError
 from wsgilab.model.text import called
+
+_RESUMED = ("resume", "runtime", "site", "watch", "port", "verbose")
+"""Options that a resumed run may be given: where it runs, and how it is watched and printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,12 @@ class RunOptions:
         """The options that were given, beside those that are `expected`."""
         given = (each.name for each in fields(self) if getattr(self, each.name) != each.default)
         return [name for name in given if name != "task" and name not in expected]
+
+    def check_resumed(self, keeps: str, also: Collection[str] = (), *, others: bool = False) -> None:
+        """Raises UsageError where a run is to go on, which `keeps` what it began with, and more is given than it may be, and than is in
+        `also`. `others`: options that are none of these are given."""
+        if self.resume is not None and (others or self.others((*_RESUMED, *also))):
+            raise UsageError(f"--resume {self.resume}: a resumed run keeps its {keeps}; give no other option")
 
     @property
     def is_planned(self) -> bool:

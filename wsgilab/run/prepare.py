@@ -26,7 +26,12 @@ from wsgilab.system.cpus import Layout
 from wsgilab.web.access import HOST, PORT, choose_port
 
 Choose = Callable[[Mapping[str, Server], Testbed], Experiment]
-"""What to measure with the servers of a catalogue on such a testbed."""
+"""What to measure with the servers of a catalogue on such a testbed. A run that goes on is not asked."""
+
+
+def chosen_before(*_: object) -> Experiment:
+    """That of a run that can only go on."""
+    raise AssertionError("a run that goes on has its experiment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

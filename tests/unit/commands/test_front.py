@@ -23,7 +23,7 @@ from tests.unit.said import table
 from wsgilab import __version__, commands
 from wsgilab.commands import front
 from wsgilab.commands import tasks as lab_tasks
-from wsgilab.commands.front import names, numbers
+from wsgilab.commands.options import names, numbers
 from wsgilab.model import errors, text
 from wsgilab.model.errors import LabError, UsageError
 
@@ -123,7 +123,6 @@ def test_these_are_the_lists_that_there_are() -> None:
 
 
 def test_lists_are_read() -> None:
-    assert names(None, "--servers") == ()
     assert names("a, b", "--servers") == ("a", "b")
     assert numbers("1,2", "--cores") == (1, 2)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.said import refusal, table
 from wsgilab import commands
-from wsgilab.commands.front import seconds
+from wsgilab.commands.options import seconds
 from wsgilab.commands.tune import planned
 from wsgilab.experiment import catalogue
 from wsgilab.model import Experiment, Server, Tune
@@ -28,7 +28,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan(**options: Any) -> tuple[Mapping[str, Server], Experiment]:
     of_run = {name: options.pop(name) for name in ("app", "budget_s", "share_generator") if name in options}
     run = RunOptions(task="lab.tune", **of_run)
-    return planned(commands.TuneOptions(run=run, **{"workload": "sleep", "users": 64, **options}), SERVERS)
+    return planned(run, commands.TuneOptions(**{"workload": "sleep", "users": 64, **options}), SERVERS)
 
 
 def test_the_usual_space_is_raced_on_all_cores_but_the_generators() -> None:
@@ -85,6 +85,6 @@ def test_minutes_have_their_letter_too() -> None:
 
 def test_a_run_that_goes_on_takes_no_other_options(tmp_path: Path) -> None:
     there = Workspace(project=PROJECT, catalogue=PROJECT, results=tmp_path, state=tmp_path, ports="")
-    options = commands.TuneOptions(run=RunOptions(task="lab.tune", resume="latest"), users=5)
-    message = refusal(LabError, commands.tune, options, commands.console(), there)
+    options, wanted = RunOptions(task="lab.tune", resume="latest"), commands.TuneOptions(users=5)
+    message = refusal(LabError, commands.tune, options, wanted, commands.console(), there)
     assert message.startswith("--resume latest: a resumed run keeps its space")

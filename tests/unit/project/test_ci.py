@@ -17,6 +17,7 @@ from wsgilab import commands
 from wsgilab.analysis.ab.checks import parse_need
 from wsgilab.analysis.ab.runs import parse_limit
 from wsgilab.commands.front import names, number
+from wsgilab.commands.options import names, number
 from wsgilab.experiment.parsing import check_known
 from wsgilab.run.workspace import choose_servers
 
