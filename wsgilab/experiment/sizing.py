@@ -32,7 +32,7 @@ that it is the same whether requests take a little longer or shorter."""
 FEWER_ANSWERS = (3.5, 2.5, 1.5)
 """And so many where there are no more users than the most that a server takes at once."""
 FORECAST = 1.1
-"""A trial's window is set to begin so much later than every user is expected to have had an answer (load/driver.py)."""
+"""A trial's window is set to begin so much later than every user is expected to have had an answer (load/window.py)."""
 TRIAL_S = 0.3
 """What a trial takes beside that: users are started, usage is read, the observation is saved."""
 PATIENCE_S = 10.0

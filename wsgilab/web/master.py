@@ -17,10 +17,10 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING
 
 from wsgilab.experiment.application import users_option
 from wsgilab.load.distributed import Workers, make_master
-from wsgilab.load.driver import read_late
 from wsgilab.load.local import POLL_S
 from wsgilab.load.locustfiles import BadLocustfile, user_classes
 from wsgilab.load.own_locustfile import loaded, unpack
+from wsgilab.load.pages import read_late
 from wsgilab.load.recorder import Sample
 from wsgilab.model import Cell
 from wsgilab.model.text import called

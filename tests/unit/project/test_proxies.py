@@ -13,7 +13,7 @@ import yaml
 
 import waits
 from tests.serving import Site, site
-from wsgilab.load import driver
+from wsgilab.load import pages
 from wsgilab.runtime import command, containers
 from wsgilab.runtime.engine import Endpoint
 from wsgilab.runtime.pages import fetched
@@ -51,7 +51,7 @@ def test_this_test_would_see_a_proxy(proxy: Site) -> None:
 
 
 def test_the_swarm_asks_a_target_itself(target: Site) -> None:
-    assert driver.fetch(f"http://{target.address}/lab") == {"status": 200, "body": "itself"}
+    assert pages.fetch(f"http://{target.address}/lab") == {"status": 200, "body": "itself"}
 
 
 def test_the_lab_asks_a_target_itself(target: Site) -> None:
