@@ -28,8 +28,9 @@ from wsgilab.load.client import LocustSwarm
 from wsgilab.load.samples import LATE_PAGE
 from wsgilab.model import Action, Cell, Circumstances, Duet, During, Observation, Server, Stack, Trial, TrialSpec
 from wsgilab.model.errors import BuildError, HostError, LabError, TargetError
+from wsgilab.run.blocks import execute
 from wsgilab.run.testbed import choose_runtime
-from wsgilab.run.trial import execute, observe_both
+from wsgilab.run.trial import observe_both
 from wsgilab.run.workspace import read_backends, read_catalogue
 from wsgilab.runtime import engine, starting
 from wsgilab.runtime.command import DEFAULT_BASE, DEFAULT_POSTGRES, OWN_BASE, OWN_POSTGRES, Compose

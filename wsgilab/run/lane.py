@@ -11,7 +11,7 @@ from wsgilab.load.client import LocustSwarm, Swarm
 from wsgilab.model import Backend, Cell, LaneRecord, Run, Server, Trial
 from wsgilab.model.application import Application
 from wsgilab.model.errors import EngineError, LabError
-from wsgilab.run import startup, trial
+from wsgilab.run import blocks, startup
 from wsgilab.run.observer import Observer
 from wsgilab.run.room import Room
 from wsgilab.run.startup import Started
@@ -190,7 +190,7 @@ def _carry_out(
     # The lab itself must not run on the servers' cores while they are measured.
     with process.pinned(lane.own_cpus):
         try:
-            trial.execute(
+            blocks.execute(
                 trials,
                 run=run,
                 fleets=started.fleets,

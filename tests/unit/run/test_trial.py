@@ -25,7 +25,8 @@ from wsgilab.model import (
 )
 from wsgilab.model.application import LocustFile
 from wsgilab.model.errors import EngineError, SwarmError, TargetError
-from wsgilab.run.trial import WARM_UP_S, describe, execute, trial_spec
+from wsgilab.run.blocks import execute
+from wsgilab.run.trial import WARM_UP_S, describe, trial_spec
 from wsgilab.runtime.protocol import Fleet
 from wsgilab.runtime.restarts import Restarts
 from wsgilab.system import neighbours

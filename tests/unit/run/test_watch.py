@@ -8,8 +8,8 @@ from wsgilab import testing
 from wsgilab.experiment import plan
 from wsgilab.model import Observation
 from wsgilab.results.store import Journal
+from wsgilab.run.blocks import execute
 from wsgilab.run.observer import RunObserver
-from wsgilab.run.trial import execute
 from wsgilab.run.watch import Watch
 from wsgilab.system.process import JsonChannel
 from wsgilab.system.progress import LineReporter
