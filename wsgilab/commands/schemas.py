@@ -25,9 +25,19 @@ from wsgilab.experiment.file import ExperimentFile
 from wsgilab.experiment.own_catalogue import CatalogueFile
 from wsgilab.experiment.site import SiteFile
 from wsgilab.experiment.space import SpaceFile
-from wsgilab.model import CellFigures, Run, TuneOutcome
+from wsgilab.model import Advice, BudgetOutcome, CapacityGroup, CapacityOutcome, CellFigures, Run, TuneOutcome
 from wsgilab.report.ab.yaml import AgainstFile
-from wsgilab.report.comparison import ComparisonFile, FiguresEntry, InFlightEntry, Intervals, TuneEntry
+from wsgilab.report.comparison import (
+    AdviceEntry,
+    BudgetEntry,
+    CapacityEntry,
+    CapacityGroupEntry,
+    ComparisonFile,
+    FiguresEntry,
+    InFlightEntry,
+    Intervals,
+    TuneEntry,
+)
 from wsgilab.report.yaml import Identity
 
 Json = dict[str, Any]
@@ -39,6 +49,10 @@ _VALUES: Mapping[type, type] = {
     InFlightEntry: CellFigures,
     Intervals: CellFigures,
     TuneEntry: TuneOutcome,
+    AdviceEntry: Advice,
+    BudgetEntry: BudgetOutcome,
+    CapacityEntry: CapacityOutcome,
+    CapacityGroupEntry: CapacityGroup,
 }
 """A part of a document -> the value whose attributes describe those of its keys that have no docstring."""
 

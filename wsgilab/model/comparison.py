@@ -1,7 +1,7 @@
 """What a run says: figures, ratios, and what follows from them.
 
 `comparison.yaml` is written with these values: a field's docstring describes its key in the JSON Schema, so that None is
-called null there.
+called null there, or absent, as the key is of what only some cells have.
 """
 
 from collections.abc import Mapping
@@ -127,7 +127,7 @@ class CellFigures:
     processes are not declared in number."""
     busiest_user_share: float | None
     """The answers of the user who had most, over an even share: 1.0 is even, 8.0 of 8 users is one who had all. With kept
-    connections a user is a connection. Null where that was not counted, or users had too few answers each."""
+    connections a user is a connection. Absent where that was not counted, or users had too few answers each."""
     process_shares: tuple[float, ...]
     """What share of the requests each declared process finished, most first: the mean over the blocks, each with its
     processes in that order. Empty where processes are not declared in number."""
@@ -192,18 +192,18 @@ class CellFigures:
     because: str
     """The figures that decided `bound_by`."""
     by_request: Mapping[str, RequestFigures] = field(default_factory=dict)
-    """By name, where users send an application's requests in a mix; else empty."""
+    """By name, where users send an application's requests in a mix, or as a Locust file says; else absent."""
     throttled: str = ""
     """In which windows a CPU quota that the cell does not have stopped the server, and what to do about it, in words; empty where
     none did."""
     throttled_share: Interval | None = None
-    """Share of the time in which the cell's own quota stopped the server; null without one, and where it was not counted."""
+    """Share of the time in which its own quota stopped the server; absent without one, and where it was not counted."""
     longest_gap_ms: Interval | None = None
-    """Milliseconds: the longest time of each block's window in which no user had an answer; null where it was not looked for."""
+    """Milliseconds: the longest time of each block's window in which no user had an answer; absent where it was not looked for."""
     lost_capacity: Interval | None = None
-    """By which share fewer requests a second were answered after what was done to the server than before; null where nothing was."""
+    """By which share fewer requests a second were answered after what was done to the server than before; absent where nothing was."""
     memory_pss_mb: float | None = None
-    """Megabytes (10^6 bytes) that all the server's processes take, pages that they share counted once, after a trial, at most; null
+    """Megabytes (10^6 bytes) that all the server's processes take, pages that they share counted once, after a trial, at most; absent
     where it was not read."""
     memory_private_mb: float | None = None
     """The part of it that is of pages which one process has alone."""
@@ -212,24 +212,24 @@ class CellFigures:
     memory_start_private_mb: float | None = None
     """The part of that which is of pages which one process has alone."""
     reset: int | None = None
-    """Requests lost with a kept connection that the server closed: sent again, or failed. None where they were not counted."""
+    """Requests lost with a kept connection that the server closed: sent again, or failed. Absent where they were not counted."""
     refused: int | None = None
-    """Connections that were refused. None where they were not counted."""
+    """Connections that were refused. Absent where they were not counted."""
     pausing: Interval | None = None
-    """Users who paused between requests, on average. None where users do not."""
+    """Users who paused between requests, on average. Absent where users do not."""
     abandoned: int | None = None
-    """Requests that users gave up in the windows. None where users do not."""
+    """Requests that users gave up in the windows. Absent where users do not."""
     wasted_work: Interval | None = None
-    """Of the time that requests were inside the application, the share of those that nobody waited for in the end. None where users do
-    not give up, or it is not known."""
+    """Of the time that requests were inside the application, the share of those that nobody waited for in the end. Absent where users
+    do not give up, or it is not known."""
     first_event_ms: Interval | None = None
-    """Milliseconds until the first event of a stream, each block's median. None without streams."""
+    """Milliseconds until the first event of a stream, each block's median. Absent without streams."""
     event_gap_ms: Interval | None = None
     """Milliseconds, the longest between two events of a stream, each block's median."""
     idle_closed: int | None = None
-    """Silent connections that the server closed. None without any connections of that kind."""
+    """Silent connections that the server closed. Absent without any connections of that kind."""
     idle_held_s: Interval | None = None
-    """Seconds for which it held those that it closed, each block's median. None where it closed none."""
+    """Seconds for which it held those that it closed, each block's median. Absent where it closed none."""
     idle_longest_s: float | None = None
     """Seconds for which one was open, until the server closed it or the trial ended: the longest."""
 

@@ -154,9 +154,10 @@ class FiguresEntry(TypedDict):
     """Of the figures that are single numbers here."""
 
 
-class UsersEntry(TypedDict, total=False):
-    """What users met; each is absent where it was not counted, or where nothing of its kind can happen."""
+class FurtherFigures(TypedDict, total=False):
+    """Figures that only some cells have; each is absent where it was not counted, or where nothing of its kind can happen."""
 
+    busiest_user_share: Annotated[float, Digits(2)]
     reset: int
     refused: int
     pausing: Annotated[Interval, Digits(2)]
@@ -167,9 +168,17 @@ class UsersEntry(TypedDict, total=False):
     idle_closed: int
     idle_held_s: Annotated[Interval, Digits(2)]
     idle_longest_s: Annotated[float, Digits(2)]
+    by_request: Mapping[str, RequestFigures]
+    throttled_share: Annotated[Interval, Digits(3)]
+    longest_gap_ms: Annotated[Interval, Digits(1)]
+    lost_capacity: Annotated[Interval, Digits(3)]
+    memory_pss_mb: Annotated[float, Digits(1)]
+    memory_private_mb: Annotated[float, Digits(1)]
+    memory_start_pss_mb: Annotated[float, Digits(1)]
+    memory_start_private_mb: Annotated[float, Digits(1)]
 
 
-class CellEntry(NamedCell, FiguresEntry, UsersEntry):
+class CellEntry(NamedCell, FiguresEntry, FurtherFigures):
     """A server under some conditions: what it declares, what was measured, and what a reader must know beside it."""
 
     slots: int | Literal["unbounded"] | None
@@ -184,26 +193,6 @@ class CellEntry(NamedCell, FiguresEntry, UsersEntry):
     """What a reader must know beside the figures."""
     warning_kinds: NotRequired[tuple[WarningKind, ...]]
     """What each of `warnings` is about, in their order; absent in files of a lab that did not say."""
-    busiest_user_share: NotRequired[Annotated[float, Digits(2)]]
-    """The answers of the user who had most, over an even share: 1.0 is even, 8.0 of 8 users is one who had all. With kept
-    connections a user is a connection. Absent where that was not counted, or users had too few answers each."""
-    by_request: NotRequired[Mapping[str, RequestFigures]]
-    """By name, where users sent an application's requests in a mix, or as a Locust file says."""
-    throttled_share: NotRequired[Annotated[Interval, Digits(3)]]
-    """Share of the time in which its quota stopped the server; absent without one."""
-    longest_gap_ms: NotRequired[Annotated[Interval, Digits(1)]]
-    """Milliseconds: the longest time of each block's window in which no user had an answer; absent where it was not looked for."""
-    lost_capacity: NotRequired[Annotated[Interval, Digits(3)]]
-    """By which share fewer requests a second were answered after what was done to the server than before; absent where nothing was."""
-    memory_pss_mb: NotRequired[Annotated[float, Digits(1)]]
-    """Megabytes (10^6 bytes) that all the server's processes took after a trial, at most, pages that they share counted once; absent
-    where it was not read."""
-    memory_private_mb: NotRequired[Annotated[float, Digits(1)]]
-    """The part of it that was of pages which one process had alone."""
-    memory_start_pss_mb: NotRequired[Annotated[float, Digits(1)]]
-    """As `memory_pss_mb`, before the first trial after a start of the server."""
-    memory_start_private_mb: NotRequired[Annotated[float, Digits(1)]]
-    """The part of that which was of pages which one process had alone."""
 
 
 class AdviceEntry(Conditions):
@@ -212,11 +201,9 @@ class AdviceEntry(Conditions):
     workloads: tuple[str, ...]
     """The `workload` alone; or several, where one server is sought for all of them under otherwise equal conditions."""
     wish: Wish
-    """What the server must keep to."""
     server: str | None
     """The one to run. Null where it is undecided and, where none is `tied`, where none may be advised."""
     tied: tuple[str, ...]
-    """All that cannot be told from the fastest that may be advised, that one first."""
     verdict: NotRequired[str]
     """In words, with what speaks against the server."""
     why: str
@@ -228,7 +215,6 @@ class AdviceEntry(Conditions):
     changes: tuple[str, ...]
     """When the advice would be another, the most telling first."""
     left_out: Mapping[str, str]
-    """Server -> why it was not considered."""
 
 
 class BudgetEntry(TypedDict):
@@ -236,45 +222,31 @@ class BudgetEntry(TypedDict):
     without it, of every two servers."""
 
     budget_s: float
-    """Seconds that trials may take, on all machines side by side."""
     used_s: Annotated[float, Digits(1)]
-    """And that they took."""
     comparisons: int
-    """Without those of which a broken gate lets nothing be concluded."""
     spoilt: int
-    """So many are these."""
     decided: int
-    """With those that are the same within 2 %."""
     left: tuple[Annotated[OpenComparison, Flat()], ...]
-    """The others, those that need the least time first."""
     by_cost: int
-    """Of all that are not decided, spoilt ones too, so many are decided by their CPU time a request, where both are bound by CPU."""
 
 
 class CapacityGroupEntry(Conditions):
     """Servers under the same conditions, in a closed loop to begin with."""
 
     best: tuple[str, ...]
-    """The server whose capacity is greater than every other one's; several, where that is not decided between them."""
 
 
 class CapacityEntry(TypedDict):
     """The highest rate of requests at which each server keeps a limit."""
 
     p95_ms: float
-    """The limit: 95 of 100 requests are answered within so many milliseconds of when they were due."""
     failures: float
-    """And no more than this share fails."""
     arrivals: Arrivals
-    """How requests were spaced."""
     budget_s: float
-    """Seconds that trials may take."""
     used_s: Annotated[float, Digits(1)]
-    """And that they took."""
     servers: tuple[Annotated[ServerCapacity, Flat(server_first=True)], ...]
     """The capacity of each, with every window that was measured."""
     ratios: tuple[Annotated[CapacityRatio, Flat()], ...]
-    """Of every two servers under the same conditions of which both have a capacity."""
     groups: list[CapacityGroupEntry]
     """Which server has the most capacity, for each of the conditions."""
 
@@ -436,8 +408,7 @@ def _contrast(of: ServerContrast) -> ContrastEntry:
 def _cell(result: CellResult) -> CellEntry:
     # Not measured: every key is there, and says so.
     unmeasured = cast("FiguresEntry", dict.fromkeys(FiguresEntry.__annotations__))
-    by_request = result.figures.by_request if result.figures is not None else {}
-    share = None if result.figures is None else result.figures.busiest_user_share
+    further = {key: getattr(result.figures, key, None) for key in FurtherFigures.__annotations__}
     found = {
         **named(result.cell),
         "slots": ("unbounded" if result.slots is None else result.slots) if result.cell.cores else None,
@@ -447,24 +418,9 @@ def _cell(result: CellResult) -> CellEntry:
         "broken_gates": result.broken_gates,
         "warnings": tuple(each.text for each in result.warnings),
         "warning_kinds": tuple(each.kind for each in result.warnings),
-        **({} if share is None else {"busiest_user_share": share}),
-        **{key: each for key in UsersEntry.__annotations__ if (each := getattr(result.figures, key, None)) is not None},
-        **({"by_request": by_request} if by_request else {}),
-        **{key: each for key in _MAYBE if (each := getattr(result.figures, key, None)) is not None},
+        **{key: each for key, each in further.items() if each not in (None, {})},
     }
     return cast("CellEntry", found)
-
-
-_MAYBE = (
-    "throttled_share",
-    "longest_gap_ms",
-    "lost_capacity",
-    "memory_pss_mb",
-    "memory_private_mb",
-    "memory_start_pss_mb",
-    "memory_start_private_mb",
-)
-"""Keys of a cell that only some have, as of its figures."""
 
 
 def _figures(figures: CellFigures, rank: Place | None) -> FiguresEntry:

@@ -16,7 +16,6 @@ from tasks import namespace
 from wsgilab import commands
 from wsgilab.analysis.ab.checks import parse_need
 from wsgilab.analysis.ab.runs import parse_limit
-from wsgilab.commands.front import names, number
 from wsgilab.commands.options import names, number
 from wsgilab.experiment.parsing import check_known
 from wsgilab.run.workspace import choose_servers
