@@ -821,6 +821,11 @@ LITTLE = "throughput x response time is {:.1f}, not the 32 users: the window was
             {},
             "3 requests were lost with a kept connection that the server closed, and sent again if it had not read them; 18 were answered in the windows",
         ),
+        (
+            observed(reset=3, reopened=2),
+            {},
+            "9 requests were lost with a kept connection that the server closed, and sent again if it had not read them; 18 were answered in the windows",
+        ),
         (observed(refused=1), {}, "3 connections were refused: nobody listened, or the backlog was full"),
         (observed(reset=0, refused=0), {}, None),
         (observed(reopened=1), {}, "3 kept connections were closed by the server unannounced, and opened anew"),

@@ -61,7 +61,7 @@ def gates(
     yield from _unanswered_requests(cell, swarms, figures)
     if (missed := unanswered(cell, swarms)) is not None:
         yield CellWarning(kind="unanswered", text=missed, amount=max(swarm.unanswered for swarm in swarms))
-    yield from _connections(run, swarms, figures)
+    yield from _connections(run, cell, swarms, figures)
     yield from _silence(cell, figures)
     yield from _given_up(cell, swarms, figures)
     if figures.busiest_user_share is not None and figures.busiest_user_share >= UNEVEN_USERS:
@@ -216,7 +216,7 @@ def _of_others(figures: CellFigures) -> float:
     return max((each.high or each.median for each in of_cores), default=0.0)
 
 
-def _connections(run: Run, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
+def _connections(run: Run, cell: Cell, swarms: Sequence[TrialReport], figures: CellFigures) -> Iterable[CellWarning]:
     if figures.slow_connections:
         slow = counted(figures.slow_connections, "connection")
         why = "the backlog was full" + (", or the first segment was lost on the way" if run.lanes else "")
@@ -225,15 +225,18 @@ def _connections(run: Run, swarms: Sequence[TrialReport], figures: CellFigures) 
             text=f"{slow} took {SLOW_CONNECTION_S:g} s or more to open: {why}",
             amount=figures.slow_connections,
         )
-    if figures.reopened:
-        were = f"{counted(figures.reopened, 'kept connection')} {'was' if figures.reopened == 1 else 'were'}"
-        anew = f"{were} closed by the server unannounced, and opened anew"
-        yield CellWarning(kind="reopened", text=anew, amount=figures.reopened)
+    anew = f"{counted(figures.reopened or 0, 'kept connection')} {'was' if figures.reopened == 1 else 'were'}"
     if figures.reset:
         were = f"{counted(figures.reset, 'request')} {'was' if figures.reset == 1 else 'were'}"
         beside = f"{sum(swarm.completed for swarm in swarms)} were answered in the windows"
         lost = f"{were} lost with a kept connection that the server closed, and sent again if it had not read them; {beside}"
+        if figures.reopened and cell.circumstances is not None and cell.circumstances.gap_ms is not None:
+            lost += f"; {anew} opened anew, with those that it closed while users paused"
         yield CellWarning(kind="reset", text=lost, amount=figures.reset)
+    elif figures.reopened:
+        # A request that was sent again was lost with such a connection, and both are one event.
+        unannounced = f"{anew} closed by the server unannounced, and opened anew"
+        yield CellWarning(kind="reopened", text=unannounced, amount=figures.reopened)
     if figures.refused:
         were = f"{counted(figures.refused, 'connection')} {'was' if figures.refused == 1 else 'were'}"
         refused = f"{were} refused: nobody listened, or the backlog was full"

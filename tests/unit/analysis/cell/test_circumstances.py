@@ -153,6 +153,25 @@ def test_memory_is_that_of_the_trial_that_had_most() -> None:
     assert unread.memory_pss_mb is unread.memory_start_pss_mb is None
 
 
+def test_of_connections_that_were_closed_under_users_each_is_told_once() -> None:
+    plain, pausing = testing.cell("one"), testing.cell("one", circumstances=Circumstances(gap_ms=20.0))
+
+    def told(cell: Cell, **counts: int) -> list[str]:
+        found = result(cell, *blocks(cell, **counts))
+        return [each.text for each in found.warnings if each.kind in ("reset", "reopened")]
+
+    lost = "were lost with a kept connection that the server closed, and sent again if it had not read them; 36 were answered in the windows"
+    assert told(plain, reset=3, reopened=2) == [f"18 requests {lost}"]
+    # Some were closed between two requests, and none was lost with them.
+    assert told(pausing, reset=3, reopened=5) == [
+        f"18 requests {lost}; 30 kept connections were opened anew, with those that it closed while users paused"
+    ]
+    assert told(pausing, reset=0, reopened=5) == [
+        "30 kept connections were closed by the server unannounced, and opened anew"
+    ]
+    assert told(pausing, reset=3, reopened=0) == [f"18 requests {lost}"]
+
+
 # The moments of answers.
 
 
