@@ -11,7 +11,7 @@ from wsgilab.analysis.inflight import longest_gap_ns, lost_capacity, measure, pa
 from wsgilab.analysis.stats import DIGITS, HIGHEST_US, LOWEST_US, latency_ms
 from wsgilab.load import conduct
 from wsgilab.load.recorder import STAMP_HEADER, Sample, error_text
-from wsgilab.model import LatencyParts, PartTimes, RequestReport, Stamp, TrialReport
+from wsgilab.model import LatencyParts, PartTimes, RequestReport, Stamp, Timeline, TrialReport
 
 LATE_PAGE = "/__lab__/late"
 """Where a target tells which requests left its application later than their stamps say, and when: see `parse_late`."""
@@ -23,6 +23,11 @@ OTHER_NAMES = "(others)"
 TIMELINE_REQUESTS = 300
 TIMELINE_S = 0.5
 """So much of a window, at most, is recorded request by request."""
+ACTED_REQUESTS = 400
+ACTED_S = 2.0
+"""The same where something was done to the target in the window: around that moment..."""
+_AFTER = 0.75
+"""... with so much of it, at most, after that."""
 EVER = (-(2**64), 2**64)
 """Moments of no time in particular, CLOCK_MONOTONIC."""
 CLOCKS_NS = 10**9
@@ -175,11 +180,7 @@ def report(
         generator_cpu=generator_cpu,
         longest_gap_ms=longest_gap_ns(answered_ns, span.begin_ns, span.end_ns) / 1e6,
         lost_capacity=None if acted_ns is None else _lost_capacity(answered_ns, span, acted_ns),
-        timeline=timeline(
-            inside, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9)
-        )
-        if is_stamped
-        else None,
+        timeline=_timeline(inside, span, acted_ns) if is_stamped else None,
     )
 
 
@@ -276,6 +277,18 @@ def _lost_capacity(answered_ns: Sequence[int], span: Span, acted_ns: int) -> flo
     # From when all users were at work, unless it was done sooner.
     begin_ns = span.settled_ns if span.settled_ns < acted_ns else span.begin_ns
     return lost_capacity(answered_ns, begin_ns, acted_ns, span.end_ns)
+
+
+def _timeline(inside: Sequence[Stamp], span: Span, acted_ns: int | None) -> Timeline | None:
+    """The window's last part; where something was done to the target in the window, the part around that."""
+    if acted_ns is None:
+        return timeline(inside, span.begin_ns, span.end_ns, most=TIMELINE_REQUESTS, longest_ns=round(TIMELINE_S * 1e9))
+    longest_ns, after = round(ACTED_S * 1e9), round(ACTED_REQUESTS * _AFTER)
+    departed = sorted(stamp.left_ns for stamp in inside if stamp.left_ns > acted_ns)
+    end_ns = min(span.end_ns, acted_ns + round(_AFTER * longest_ns), *departed[after : after + 1])
+    found = timeline(inside, span.begin_ns, end_ns, most=ACTED_REQUESTS, longest_ns=longest_ns)
+    # Where very many leave at one moment, it may be before all that is shown.
+    return found and replace(found, acted_us=max(0, found.span_us - round((end_ns - acted_ns) / 1000)))
 
 
 def _answered_ns(stamp: Stamp, sample: Sample) -> int:

@@ -82,6 +82,8 @@ def _in_one_window(
         load.start()
         if spec.rate:
             gevent.sleep(min(LONGEST_RAMP_S, spec.window_s / 2))
+        # From here on the lab counts until it does something to a target.
+        asked_ns = time.monotonic_ns()
         reader.request_reading("window")
         if spec.rate:
             # The lab, which reads the server's CPU clocks now, has the generator's core for a moment.
@@ -129,7 +131,7 @@ def _in_one_window(
             generator_cpu=load.busiest(),
             late=late,
             is_stamped=of.is_stamped,
-            acted_ns=None if of.acts_at_s is None else begin_ns + round(of.acts_at_s * 1e9) + offset_ns,
+            acted_ns=None if of.acts_at_s is None else max(begin_ns, asked_ns + round(of.acts_at_s * 1e9)) + offset_ns,
             gives_up=_give_up(of),
         )
         figures = replace(

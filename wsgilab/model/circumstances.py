@@ -1,5 +1,6 @@
 """What else holds while a cell is measured, beside its load: silent connections, pauses, impatient users, a restart, a quota."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from wsgilab.model.text import counted
 Sent = Literal["nothing", "half"]
 """What a silent connection sends: nothing, or half of a request."""
 Action = Literal["reload", "kill-worker", "stop"]
+_DEEDS: Mapping[Action, str] = {"reload": "a reload", "kill-worker": "the kill of a worker", "stop": "a stop"}
 IdleConnections = Annotated[int, Range(1, 10_000)]
 Pause = Annotated[float, Range(0, 600_000, above=True)]
 """Milliseconds."""
@@ -43,6 +45,11 @@ class During:
     do: Annotated[Action, Must("be reload, kill-worker or stop")]
     """`reload`: as its operator would (SIGHUP). `kill-worker`: one of its worker processes is killed (SIGKILL). `stop`: as its
     operator would (SIGTERM)."""
+
+    @property
+    def deed(self) -> str:
+        """What is done, in words, such as `a reload`."""
+        return _DEEDS[self.do]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

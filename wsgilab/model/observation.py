@@ -63,6 +63,8 @@ class Timeline:
     """How long that part is."""
     stays: Annotated[tuple[RequestSpan, ...], Length(0, 200_000)]
     """By when they entered."""
+    acted_us: Count | None = None
+    """When in it the lab did to the target what it does during the trial; None where it does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

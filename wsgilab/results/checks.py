@@ -183,3 +183,5 @@ def _check_report(swarm: TrialReport, cell: Cell) -> None:
     for number, stay in enumerate(swarm.timeline.stays if swarm.timeline else ()):
         if stay.left_us < stay.entered_us:
             raise ValueError(f"swarm.timeline.stays[{number}]: left before it entered")
+    if swarm.timeline is not None and (swarm.timeline.acted_us or 0) > swarm.timeline.span_us:
+        raise ValueError("swarm.timeline.acted_us: is after the timeline's end")

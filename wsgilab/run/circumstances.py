@@ -97,6 +97,8 @@ class Deed:
             return
         try:
             act()
+            if self._is_over.is_set():
+                raise TargetError(f"what was to be done {self._at_s:g} s into the window was not done by its end")
             self.acted_s = round(time.monotonic() - opened_s, 6)
         except LabError as error:
             self._failure = error

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from wsgilab import testing
 from wsgilab.analysis import inflight, stats
 from wsgilab.load.recorder import STAMP_HEADER, Recorder, Sample
-from wsgilab.load.samples import CLOCKS_NS, EVER, LATE_MS, MOST_NAMES, OTHER_NAMES, Span, parts_ns, read_stamp, report
+from wsgilab.load.samples import (
+    ACTED_REQUESTS,
+    CLOCKS_NS,
+    EVER,
+    LATE_MS,
+    MOST_NAMES,
+    OTHER_NAMES,
+    Span,
+    parts_ns,
+    read_stamp,
+    report,
+)
 from wsgilab.model import PartTimes, Stamp, TrialReport
 
 MS = 10**6
@@ -972,3 +983,32 @@ def test_capacity_lost_is_what_came_after_beside_what_came_before_once_all_users
 
     assert reported(*before, *after, *starting, acted_ns=acted_ns).lost_capacity == 0.5
     assert reported(*before, *after).lost_capacity is None, "nothing was done"
+
+
+def test_the_timeline_of_a_window_in_which_something_was_done_is_around_that() -> None:
+    acted_ns = SETTLED + 200 * MS
+    steady = [answered(SETTLED + at * 20 * MS) for at in range(10)]
+
+    found = reported(*steady, acted_ns=acted_ns).timeline
+    plain = reported(*steady).timeline
+
+    assert found is not None
+    assert plain is not None
+    assert plain.acted_us is None
+    assert found.acted_us == (acted_ns - BEGIN) / 1000, "the window is short enough to be shown whole"
+    assert found.span_us == (END - BEGIN) / 1000
+    # Stays count from the same begin.
+    assert max(stay.left_us for stay in found.stays) == found.acted_us - 20_000
+
+
+def test_of_very_many_requests_those_are_shown_around_what_was_done_most_of_them_after_it() -> None:
+    acted_ns = BEGIN + 300 * MS
+    many = [answered(BEGIN + at * MS // 2, service_ns=MS // 4) for at in range(2000)]
+
+    found = reported(*many, acted_ns=acted_ns).timeline
+
+    assert found is not None
+    assert found.acted_us is not None
+    before = [stay for stay in found.stays if stay.left_us <= found.acted_us]
+    assert len(found.stays) - len(before) == pytest.approx(ACTED_REQUESTS * 3 / 4, abs=2)
+    assert len(before) == pytest.approx(ACTED_REQUESTS / 4, abs=2)

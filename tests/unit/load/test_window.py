@@ -1,5 +1,6 @@
 """One window, as the generator carries it out: what the lab is told and when, and how long load goes on."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from wsgilab.load import pages, window
 from wsgilab.load.idle import Silence, Stay
 from wsgilab.load.local import Progress, TargetCores
 from wsgilab.load.recorder import Sample
+from wsgilab.load.samples import Span, report
 from wsgilab.load.window import trial
 from wsgilab.model import Idle, TrialReport, TrialSpec
 
@@ -111,6 +113,37 @@ def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(spec: T
     assert report.held_s >= sum(reader.waited_s)
     assert report.window_s - report.settling_s == pytest.approx(spec.window_s), "not until the lab had read"
     assert users.marks == 2
+
+
+@pytest.mark.parametrize("acts_at_s", [0.05, 0.0])
+def test_when_something_is_done_counts_from_when_the_lab_was_told_of_the_window_but_is_within_it(
+    monkeypatch: pytest.MonkeyPatch, acts_at_s: float
+) -> None:
+    class Told(Reader):
+        at_ns = 0
+
+        def request_reading(self, event: str) -> None:
+            self.at_ns = self.at_ns or time.monotonic_ns()
+            super().request_reading(event)
+
+    given: dict[str, Any] = {}
+
+    def noted(samples: Sequence[Sample], span: Span, **of_trial: Any) -> TrialReport:
+        given.update(of_trial, span=span)
+        return report(samples, span, **of_trial)
+
+    monkeypatch.setattr(window, "report", noted)
+    users = Users()
+    reader = Told(users, looks=1)
+
+    trial(replace(SCHEDULED, window_s=0.1, acts_at_s=acts_at_s), users, TargetCores("", None), reader)
+
+    # Where requests are on a schedule, the window opens a while after the lab was told.
+    assert given["span"].begin_ns - reader.at_ns >= window.READING_S * 1e9
+    if acts_at_s:
+        assert given["acted_ns"] - reader.at_ns == pytest.approx(acts_at_s * 1e9, abs=5 * MS)
+    else:
+        assert given["acted_ns"] == given["span"].begin_ns
 
 
 class HeldBack(Users):

@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from tests.unit.runs import compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Cell, Comparison, InFlight, Observation, RequestSpan, Scaling, Timeline
+from wsgilab.model import (
+    Action,
+    Cell,
+    Circumstances,
+    Comparison,
+    During,
+    InFlight,
+    Observation,
+    RequestSpan,
+    Scaling,
+    Timeline,
+)
 from wsgilab.model.rounding import Interval
 from wsgilab.report import tables
 from wsgilab.report.charts import marks, svg, theme
@@ -25,7 +36,7 @@ from wsgilab.report.charts.cost_ratio import MOST
 from wsgilab.report.charts.figure import MOST_PANELS, MOST_ROWS, Figure, Panel, labels, slug
 from wsgilab.report.charts.figures import figures
 from wsgilab.report.charts.load import MOST_NAMED
-from wsgilab.report.charts.timeline import MOST_BARS, MOST_REQUESTS, MOST_WORKERS, common_span, packed
+from wsgilab.report.charts.timeline import MOST_BARS, MOST_REQUESTS, MOST_WORKERS, common_span, packed, timeline_of
 
 BLOCKS = tuple(range(6))
 
@@ -413,6 +424,64 @@ def timed(server: str, *requests: RequestSpan, span_us: int = 100_000, **changes
 
 def request(entered_ms: float, left_ms: float, process: int = 0, thread: int = 0, lane: int = 0) -> RequestSpan:
     return RequestSpan(process, thread, lane, round(entered_ms * 1000), round(left_ms * 1000))
+
+
+def acted(
+    server: str, do: Action, acted_ms: int | None, *requests: RequestSpan, span_ms: int = 100
+) -> list[Observation]:
+    """A cell in which something was done so long after its timeline's begin; None: it is not known when."""
+    timeline = Timeline(span_us=span_ms * 1000, stays=requests, acted_us=None if acted_ms is None else acted_ms * 1000)
+    cell = testing.cell(server, circumstances=Circumstances(during=During(at_s=0.1, do=do)))
+    return measured(cell, 0, 1, timeline=timeline)
+
+
+def test_what_was_done_to_servers_has_a_figure_of_its_own_with_a_named_line_from_which_times_count() -> None:
+    comparison = of(
+        [
+            *timed("one", request(0, 50)),
+            *acted("one", "reload", 40, request(-5, 35), request(20, 45), request(70, 95, process=1)),
+            *acted("two", "kill-worker", 30, request(0, 20), request(80, 120), span_ms=120),
+        ],
+        *(testing.server(name) for name in ("one", "two")),
+    )
+    usual, around = (figure(comparison, name) for name in ("timeline-sleep", "timeline-sleep-during"))
+
+    assert titles(usual) == ["one"]
+    assert "after" not in usual.caption
+    assert around.title == "Who ran when, around the kill of a worker and a reload: sleep 50 ms"
+    assert "All panels show 30 ms before and 60 ms after it, of the first measured block" in around.caption
+    assert titles(around) == ["two", "one, 32 users, 1 core, reload after 0.1 s, connection: close"]
+    killed, reloaded = around.panels
+    assert drawn(reloaded, "rect", "begin", "end") == [(-30, -5), (-20, 5), (30, 55)]
+    assert drawn(killed, "rect", "begin", "end") == [(-30, -10), (50, 60)]
+    assert [row[2:] for row in around.table.rows if row[0] == "one"] == [
+        ("process 1", "2", "-30.0 to -5.0, -20.0 to 5.0"),
+        ("process 2", "1", "30.0 to 55.0"),
+    ]
+    for panel, do in zip(around.panels, ("kill-worker", "reload"), strict=True):
+        (line,) = [row for row in drawn(panel, "rule") if "deed" in row]
+        assert (line["at"], line["top"], line["deed"]) == (0, 0, do)
+        assert line["bottom"] >= max(row["bottom"] for row in drawn(panel, "rect"))
+        assert min(row["top"] for row in drawn(panel, "rect")) > line["middle"], "its name is above the bars"
+        assert f">{do}</text>" in svg.draw(panel)
+
+
+def test_where_it_is_not_known_when_something_was_done_the_end_of_the_window_is_shown_as_of_others() -> None:
+    comparison = of(acted("one", "reload", None, request(0, 50)), testing.server("one"))
+
+    assert [name for name in names(comparison) if "timeline" in name] == ["timeline-sleep"]
+    (panel,) = figure(comparison, "timeline-sleep").panels
+    assert [row for row in drawn(panel, "rule") if "deed" in row] == []
+
+
+def test_one_cell_alone_is_drawn_around_what_was_done_to_its_server() -> None:
+    comparison = of([*timed("one", request(0, 50)), *acted("one", "stop", 40, request(0, 35))], testing.server("one"))
+    plain, stopped = (timeline_of(comparison, each.cell, "report-x") for each in comparison.cells)
+
+    assert plain is not None
+    assert stopped is not None
+    assert (plain.name, stopped.name) == ("report-x", "report-x")
+    assert (plain.title, stopped.title) == ("Who ran when: sleep 50 ms", "Who ran when, around a stop: sleep 50 ms")
 
 
 def test_processes_that_did_nothing_are_shown_as_idle() -> None:

@@ -405,6 +405,7 @@ OBSERVED: Sequence[tuple[str, Any, str]] = [
     (SERVED, [0], "swarm.in_flight.requests_per_process[0]: must be a whole number from 1"),
     (SERVED, [1, 2], "swarm.in_flight.requests_per_process: does not begin with"),
     ("swarm/timeline/span_us", 0, "swarm.timeline.span_us: "),
+    ("swarm/timeline/acted_us", 10**9, "swarm.timeline.acted_us: is after the timeline's end"),
     (STAY, [0, 0, 0, 5, 4], "swarm.timeline.stays[0]: left before it entered"),
     (STAY, [-1, 0, 0, 5, 6], "swarm.timeline.stays[0][0]: must be a whole number from 0"),
     (STAY, [0, 0], "lacks the key 'swarm.timeline.stays[0][2]'"),

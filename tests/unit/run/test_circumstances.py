@@ -38,6 +38,8 @@ class Windows(FakeSwarm):
         deadline = time.monotonic() + self.longest_s
         while spec.acts_at_s is not None and not self.until() and time.monotonic() < deadline:
             time.sleep(0.001)
+        # What has just been noted is about to have been done.
+        time.sleep(AT_S)
         at_close()
         return self.answer(spec)
 
@@ -142,6 +144,19 @@ def test_a_window_that_ends_before_has_nothing_done_in_it_and_nothing_is_done_la
     assert saved.reason == "the window ended before it had been open for 0.05 s"
     time.sleep(0.06)
     assert target.acts == []
+
+
+def test_what_takes_until_after_the_windows_end_was_not_done_in_it() -> None:
+    @dataclass(slots=True, kw_only=True)
+    class Slow(FakeTarget):
+        def act(self, do: Action, worker: int = 0) -> None:
+            self.acts.append((do, worker))
+            time.sleep(0.1)
+
+    _, saved = carried_out(Slow(server=GUNICORN), cell("reload"))
+
+    assert (saved.status, saved.acted_s) == ("failed", None)
+    assert saved.reason == "what was to be done 0.01 s into the window was not done by its end"
 
 
 def test_nothing_is_done_after_a_trial_that_was_ended_in_the_middle() -> None:

@@ -2,13 +2,13 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from wsgilab.analysis.cell.generator import GENERATOR_LIMIT, RATE_LIMIT, flow, generator_used
 from wsgilab.analysis.cell.network import SENT_AGAIN_S, lossy
 from wsgilab.experiment.masters import replaces_workers
 from wsgilab.experiment.workloads import SLOW_CONNECTION_S
-from wsgilab.model import Action, Cell, CellFigures, CellWarning, Gate, Observation, Run, Server, TrialReport
+from wsgilab.model import Cell, CellFigures, CellWarning, Gate, Observation, Run, Server, TrialReport
 from wsgilab.model.circumstances import PERIOD_MS
 from wsgilab.model.text import counted
 from wsgilab.system import cpus
@@ -28,7 +28,6 @@ PIECES = (
     f"between the pieces of a body an event loop goes on with other requests; where no body comes in pieces, {WRONG}"
 )
 """Of Gunicorn's tornado worker: tornado's WSGIContainer awaits each piece."""
-_DEEDS: Mapping[Action, str] = {"reload": "a reload", "kill-worker": "the kill of a worker", "stop": "a stop"}
 STAMP = "the line `app = StampMiddleware(app)` brings them (docs/applications.md)"
 """How a server that is not the lab's comes to them."""
 
@@ -156,7 +155,7 @@ def acted(
             "" if lost is None else f"{lost.median:.0%} of the capacity was lost from then until the end of the window",
             f"the server had ended by the end of {ended} of {counted(len(observations), 'trial')}" if ended else "",
         )
-        text = f"{_DEEDS[cell.during.do]} {cell.during.at_s:g} s into the window: {', '.join(filter(None, came))}"
+        text = f"{cell.during.deed} {cell.during.at_s:g} s into the window: {', '.join(filter(None, came))}"
         yield CellWarning(kind="during", text=text, amount=figures.failures + figures.cut_off)
     elif _are_replaced(server, figures):
         served = f"{figures.processes} processes answered in a window"

@@ -11,7 +11,8 @@ from wsgilab.model import Cell, CellResult, Comparison, Conditions, RequestSpan,
 from wsgilab.report import tables
 from wsgilab.report.charts.figure import Figure, Panel, kept, place, slug, telling, workloads
 from wsgilab.report.charts.marks import SAYS, data
-from wsgilab.report.charts.theme import COLOURS, INK, NumberAxis
+from wsgilab.report.charts.theme import COLOURS, INK, NumberAxis, Vega
+from wsgilab.report.recommendation import names
 from wsgilab.report.tables import Column, Table
 
 MOST_SERVERS = 18
@@ -24,7 +25,7 @@ MOST_WORKERS = 48
 """Rows of a panel."""
 
 MOST_REQUESTS = 1000
-"""Of a server. Only where they are inside all at once are there more than MOST_BARS."""
+"""Of a server. Only where they are inside all at once, or around what was done to it, are there more than MOST_BARS."""
 
 LABELLED_ROWS = 12
 """Up to so many rows have a label each where they are threads."""
@@ -35,6 +36,8 @@ _BETWEEN = 9
 """Pixels between processes: each has room for its label, however thin its rows are."""
 _LABEL = 148
 """Pixels for the longest usual label."""
+_HEAD = 18
+"""Pixels above the rows for the name of what was done to the server."""
 
 _COLUMNS = (
     Column("server", 0, numeric=False),
@@ -60,52 +63,95 @@ class _Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Timeline:
-    """A server's requests in the common span; their times count from its beginning."""
+    """A server's requests in the common span. Their times count from its beginning, or from what was done to the server in it."""
 
     result: CellResult
-    span_us: int
+    low_us: int
+    """Where the span begins: 0, or so much before what was done."""
+    high_us: int
+    """Where it ends."""
     rows: tuple[_Row, ...]
     cut: bool
     """Whether there were more requests than MOST_REQUESTS."""
+    deed: str = ""
+    """What was done, as an experiment has it, such as `reload`; empty where nothing was."""
 
     def inside_ms(self, request: RequestSpan) -> tuple[float, float]:
         """When it entered and when it left, as far as that is within the span."""
-        return max(request.entered_us, 0) / 1000, min(request.left_us, self.span_us) / 1000
+        return max(request.entered_us, self.low_us) / 1000, min(request.left_us, self.high_us) / 1000
 
 
 def timeline(comparison: Comparison) -> Iterable[Figure]:
-    """For each workload, the servers under its most telling conditions."""
+    """For each workload, the servers under its most telling conditions; then those to which something was done."""
     for workload in workloads(comparison):
         results = [each for each in comparison.cells if each.cell.workload == workload and each.timeline is not None]
-        if results:
-            yield _figure(comparison, workload, results)
+        acted = [each for each in results if _acted_us(each) is not None]
+        if others := [each for each in results if _acted_us(each) is None]:
+            yield _figure(comparison, workload, others)
+        if acted:
+            yield _around(comparison, workload, acted)
 
 
 def timeline_of(comparison: Comparison, cell: Cell, name: str) -> Figure | None:
     """Of one cell alone, for a file that is called so; None where its first block was not measured."""
     results = [each for each in comparison.cells if each.cell == cell and each.timeline is not None]
-    return replace(_figure(comparison, cell.workload, results), name=name) if results else None
+    if not results:
+        return None
+    made = _figure if _acted_us(results[0]) is None else _around
+    return replace(made(comparison, cell.workload, results), name=name)
 
 
 def _figure(comparison: Comparison, workload: str, results: Sequence[CellResult]) -> Figure:
     chosen, left_out = kept(_telling(results), MOST_SERVERS, "servers", where="observations.jsonl")
     span_us = common_span(chosen)
     drawn = [_timeline(comparison.run.servers[each.cell.server], each, span_us) for each in chosen]
+    return _drawn(
+        comparison,
+        drawn,
+        name=f"timeline-{slug(workload)}",
+        title=f"Who ran when: {tables.workload(comparison.run, workload)}",
+        shows=f"All panels show {span_us / 1000:.0f} ms, the end of the first measured block's window",
+        left_out=left_out,
+    )
+
+
+def _around(comparison: Comparison, workload: str, results: Sequence[CellResult]) -> Figure:
+    """The cells in which something was done to the server, around that moment."""
+    chosen, left_out = kept(results, MOST_SERVERS, "cells", where="observations.jsonl")
+    before_us, after_us = _common_part(chosen)
+    drawn = [_around_deed(comparison.run.servers[each.cell.server], each, before_us, after_us) for each in chosen]
+    deeds = names(list(dict.fromkeys(each.cell.during.deed for each in chosen if each.cell.during is not None)))
+    return _drawn(
+        comparison,
+        drawn,
+        name=f"timeline-{slug(workload)}-during",
+        title=f"Who ran when, around {deeds}: {tables.workload(comparison.run, workload)}",
+        shows=(
+            "At the dashed line, which is 0, the lab did to the server what stands beside it. All panels show "
+            f"{before_us / 1000:.0f} ms before and {after_us / 1000:.0f} ms after it, of the first measured block"
+        ),
+        left_out=left_out,
+    )
+
+
+def _drawn(
+    comparison: Comparison, drawn: Sequence[_Timeline], *, name: str, title: str, shows: str, left_out: str
+) -> Figure:
     cut = f" Of a server, {MOST_WORKERS} rows at most are drawn." * any(len(each.rows) > MOST_WORKERS for each in drawn)
     if any(each.cut for each in drawn):
         cut += f" Only the first {MOST_REQUESTS:,} requests of a server are looked at; all are in observations.jsonl."
-    usual = Counter(each.cell.conditions for each in chosen).most_common(1)[0][0]
-    cell = next(each.cell for each in chosen if each.cell.conditions == usual)
-    otherwise = ", unless a panel says otherwise" if any(each.cell.conditions != usual for each in chosen) else ""
+    cells = [each.result.cell for each in drawn]
+    usual = Counter(each.conditions for each in cells).most_common(1)[0][0]
+    cell = next(each for each in cells if each.conditions == usual)
+    otherwise = ", unless a panel says otherwise" if any(each.conditions != usual for each in cells) else ""
     return Figure(
-        name=f"timeline-{slug(workload)}",
+        name=name,
         section="timeline",
-        workload=workload,
-        title=f"Who ran when: {tables.workload(comparison.run, workload)}",
+        workload=cell.workload,
+        title=title,
         caption=(
             "Each bar is one request inside the application. Bars above each other are in flight at once, and a row is one "
-            f"process, thread or coroutine at a time. All panels show {span_us / 1000:.0f} ms, the end of the first "
-            f"measured block's window, with {cell.load}, {place(cell)}{otherwise}.{cut}{left_out}"
+            f"process, thread or coroutine at a time. {shows}, with {cell.load}, {place(cell)}{otherwise}.{cut}{left_out}"
         ),
         panels=tuple(
             Panel(title=_title(each.result.cell, usual), chart=partial(_chart, each), server=each.result.cell.server)
@@ -152,17 +198,40 @@ def _longest_span(recorded: Timeline) -> int:
     return min(whole, max(ago[room], ago[0] + 1)) if len(ago) > room else whole
 
 
+def _acted_us(result: CellResult) -> int | None:
+    """When in its timeline something was done to the server; None where nothing was, and in runs of a lab that did not record it."""
+    return None if result.timeline is None or result.cell.during is None else result.timeline.acted_us
+
+
+def _common_part(results: Iterable[CellResult]) -> tuple[int, int]:
+    """Microseconds before what was done, and after it, that all have recorded."""
+    known = [(each.timeline.span_us, _acted_us(each) or 0) for each in results if each.timeline is not None]
+    return min(acted for _, acted in known), max(1, min(span - acted for span, acted in known))
+
+
 def _timeline(server: Server, result: CellResult, span_us: int) -> _Timeline:
     assert result.timeline is not None, "only such are drawn"
-    begin = result.timeline.span_us - span_us
-    requests = [
-        request._replace(entered_us=request.entered_us - begin, left_us=request.left_us - begin)
-        for request in result.timeline.stays
-        if request.left_us > begin
-    ]
+    rows, cut = _rows(server, result.timeline, 0, span_us, zero=result.timeline.span_us - span_us)
+    return _Timeline(result=result, low_us=0, high_us=span_us, rows=rows, cut=cut)
+
+
+def _around_deed(server: Server, result: CellResult, before_us: int, after_us: int) -> _Timeline:
+    assert result.timeline is not None, "only such are drawn"
+    assert result.cell.during is not None, "something was done"
+    rows, cut = _rows(server, result.timeline, -before_us, after_us, zero=_acted_us(result) or 0)
+    return _Timeline(result=result, low_us=-before_us, high_us=after_us, rows=rows, cut=cut, deed=result.cell.during.do)
+
+
+def _rows(server: Server, recorded: Timeline, low_us: int, high_us: int, zero: int) -> tuple[tuple[_Row, ...], bool]:
+    """The rows of the requests that were inside between the two moments, which count from `zero`; whether there were too many."""
+    counted = (
+        request._replace(entered_us=request.entered_us - zero, left_us=request.left_us - zero)
+        for request in recorded.stays
+    )
+    requests = [request for request in counted if request.left_us > low_us and request.entered_us < high_us]
     kept_ones = requests[:MOST_REQUESTS]
     rows = _of_any_process(kept_ones) if server.processes is None else _of_processes(server.processes, kept_ones)
-    return _Timeline(result=result, span_us=span_us, rows=tuple(rows), cut=len(kept_ones) < len(requests))
+    return tuple(rows), len(kept_ones) < len(requests)
 
 
 def _of_any_process(requests: Sequence[RequestSpan]) -> Iterable[_Row]:
@@ -239,27 +308,28 @@ def packed(
 
 
 def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
-    """A bar for each request, coloured by process."""
-    shown, span_ms = drawn.rows[:MOST_WORKERS], drawn.span_us / 1000
+    """A bar for each request, coloured by process; and a line where something was done to the server."""
+    shown, low, high = drawn.rows[:MOST_WORKERS], drawn.low_us / 1000, drawn.high_us / 1000
     pitch = _ROOMY if len(shown) <= LABELLED_ROWS else max(_THINNEST, round(_HIGH / len(shown), 2))
     thick = pitch - (2 if pitch > 5 else 1)  # noqa: PLR2004 - pixels
+    head = _HEAD if drawn.deed else 0
     rows, bars = [], []
     for number, row in enumerate(shown):
-        top = number * pitch + row.process * _BETWEEN
+        top = head + number * pitch + row.process * _BETWEEN
         place_of = {"top": top, "middle": top + thick / 2, "bottom": top + thick}
-        rows.append({**place_of, "begin": 0.0, "end": span_ms, "label": row.label})
+        rows.append({**place_of, "begin": low, "end": high, "label": row.label})
         for begin, end in map(drawn.inside_ms, row.requests):
             colour, said = COLOURS[row.process % len(COLOURS)], f"{begin:.1f} to {end:.1f} ms"
             bars.append({**place_of, "begin": begin, "end": end, "colour": colour, "says": said})
-    height = (len(shown) - 1) * pitch + shown[-1].process * _BETWEEN + thick
-    x, downward = NumberAxis(title="ms", low=0.0, high=span_ms), {"domain": [height, 0.0], "nice": False}
+    height = head + (len(shown) - 1) * pitch + shown[-1].process * _BETWEEN + thick
+    x, downward = NumberAxis(title="ms", low=low, high=high), {"domain": [height, 0.0], "nice": False}
     # All panels have the same room for labels, so that a millisecond is as long in each.
     nothing = dict.fromkeys(("labels", "ticks", "domain", "grid"), False)
     beside = {"title": None, **nothing, "minExtent": _LABEL}
     of_rows = alt.Chart(data(rows)).encode(x=x.x("begin"), y=alt.Y("middle:Q", scale=downward, axis=beside))
     # A bar ends a pixel early, so that it is seen apart from the next.
     of_bars = alt.Chart(data(bars)).mark_rect(x2Offset=-1, aria=True)
-    return alt.layer(
+    layers = [
         of_rows.mark_rule(color=INK, opacity=0.12).encode(x2=alt.X2("end:Q")),
         of_bars.encode(
             x=x.x("begin"),
@@ -270,8 +340,19 @@ def _chart(drawn: _Timeline) -> alt.TopLevelMixin:
             description=SAYS,
         ),
         of_rows.mark_text(align="right", dx=-8).encode(text=alt.Text("label:N")),
-        height=round(height),
-    )
+    ]
+    if drawn.deed:
+        # Its name stands where there is more room.
+        beside_it: Vega = {"align": "right", "dx": -4} if -low > high else {"align": "left", "dx": 4}
+        line = [{"at": 0.0, "top": 0.0, "middle": head / 2, "bottom": height, "deed": drawn.deed}]
+        of_line = alt.Chart(data(line)).encode(x=x.x("at"), y=alt.Y("top:Q", scale=downward, axis=beside))
+        layers += [
+            of_line.mark_rule(color=INK, strokeDash=[4, 3], strokeWidth=1.5).encode(y2=alt.Y2("bottom:Q")),
+            of_line.mark_text(fontWeight="bold", **beside_it).encode(
+                y=alt.Y("middle:Q", scale=downward, axis=beside), text=alt.Text("deed:N")
+            ),
+        ]
+    return alt.layer(*layers, height=round(height))
 
 
 def _table_rows(comparison: Comparison, drawn: _Timeline) -> Iterable[tuple[str, ...]]:
