@@ -10,7 +10,7 @@ import pytest
 from tests.unit.runs import compared
 from wsgilab import testing
 from wsgilab.analysis.compare import compare, survey
-from wsgilab.model import Cell, Circumstances, Comparison, Idle, IdleReport, InFlight, Observation, Server
+from wsgilab.model import Cell, Circumstances, Comparison, During, Idle, IdleReport, InFlight, Observation, Server
 from wsgilab.report import tables
 from wsgilab.report.findings import KINDS, MOST, findings, question, unless
 from wsgilab.report.findings.finding import FindingKind
@@ -103,6 +103,60 @@ def test_requests_that_were_lost_with_their_connection_are_counted() -> None:
     (found,) = only(of(trials(ONE, reset=2)), "lost")
 
     assert found.startswith("one (sleep 50 ms): 12 requests were lost with a kept connection that the server closed")
+
+
+RELOADED = replace(ONE, circumstances=Circumstances(during=During(at_s=0.1, do="reload")))
+HURT: dict[str, Any] = {
+    "failures": 2,
+    "cut_off": 1,
+    "errors": {"reset": 2},
+    "longest_gap_ms": 348.2,
+    "lost_capacity": 0.2,
+}
+
+
+def test_what_a_reload_cost_is_told_beside_the_same_server_without_it() -> None:
+    assert only(of(trials(RELOADED, **HURT), trials(ONE, longest_gap_ms=51.0)), "during") == [
+        (
+            "A reload 0.1 s into the window: with one (sleep 50 ms), 18 requests failed in 6 trials, no answer came for 348 ms "
+            "and 20% of the capacity was lost until the window's end; without it, no request failed and no answer came for 51.0 ms."
+        )
+    ]
+    assert only(of(trials(RELOADED, longest_gap_ms=51.0, lost_capacity=0.0)), "during") == [
+        (
+            "A reload 0.1 s into the window: with one (sleep 50 ms), no request failed in 6 trials, no answer came for 51.0 ms "
+            "and 0% of the capacity was lost until the window's end."
+        )
+    ]
+
+
+def test_of_every_kind_of_deed_the_dearest_is_told_and_how_many_others_there_are() -> None:
+    killed = replace(THREE, circumstances=Circumstances(during=During(at_s=0.2, do="kill-worker")))
+    idle = Circumstances(during=During(at_s=0.1, do="reload"), abandon_ms=9000)
+    found = only(
+        of(
+            trials(replace(RELOADED, server="two"), longest_gap_ms=90.0, lost_capacity=0.5),
+            trials(RELOADED, **HURT),
+            # Not the same: its users give up.
+            trials(replace(TWO, circumstances=idle), longest_gap_ms=80.0, lost_capacity=0.1, abandoned=0),
+            trials(killed, longest_gap_ms=70.0),
+        ),
+        "during",
+    )
+
+    assert [text.partition(":")[0] for text in found] == [
+        "A reload 0.1 s into the window",
+        "The kill of a worker 0.2 s into the window",
+    ]
+    assert "with one (sleep 50 ms), 18 requests failed" in found[0]
+    assert found[0].endswith("until the window's end; it cost 2 other cells no more.")
+    assert found[1].endswith("no request failed in 6 trials and no answer came for 70.0 ms.")
+
+
+def test_what_others_disturbed_says_nothing_of_what_a_reload_cost() -> None:
+    assert only(of(trials(RELOADED, **HURT, generator_cpu=0.9), trials(ONE)), "during") == []
+    (alone,) = only(of(trials(RELOADED, **HURT), trials(ONE, generator_cpu=0.9)), "during")
+    assert "without it" not in alone
 
 
 # Who is best for what, and by how much.
@@ -228,6 +282,7 @@ def test_more_in_flight_than_declared_is_a_finding() -> None:
     ]
 
 
+STALLED = testing.histogram(*[10.0] * 90, *[60.0] * 10)
 HALF = InFlight(peak=8, mean=5.0, threads=8, requests_per_process=(300, 100))
 
 
@@ -248,6 +303,15 @@ def test_slots_that_stay_free_although_users_wait_are_a_finding_with_the_reason(
     )
     computing = trials(few, throughput_rps=80.0, latency_mean_ms=100.0, in_flight=HALF, cpu_s=0.2)
     assert not only(of(computing, servers=slots(8, processes=2)), "slots-not-filled"), "it is the core that is short"
+    reloaded = trials(
+        replace(RELOADED, users=8),
+        throughput_rps=80.0,
+        latency_mean_ms=100.0,
+        in_flight=HALF,
+        latency_histogram=STALLED,
+    )
+    found = of(reloaded, servers=slots(8, processes=2))
+    assert not only(found, "slots-not-filled") + only(found, "stall"), "what was done is why"
 
 
 def test_processes_that_have_more_than_their_share_are_a_finding() -> None:
@@ -269,8 +333,7 @@ def test_a_backlog_that_overflowed_is_a_finding_with_the_worst_and_how_many_othe
 
 
 def test_a_stall_is_a_finding_and_answers_that_are_all_slow_are_none() -> None:
-    stalled = testing.histogram(*[10.0] * 90, *[60.0] * 10)
-    assert only(of(trials(ONE, latency_histogram=stalled)), "stall") == [
+    assert only(of(trials(ONE, latency_histogram=STALLED)), "stall") == [
         "A stall: with one (sleep 50 ms), one answer in a hundred took 60.0 ms or more, 6 times the median of 10.0."
     ]
     assert not only(of(trials(ONE)), "stall")
@@ -327,7 +390,6 @@ def test_what_a_request_costs_is_a_finding_where_it_is_much_more_or_less_than_th
 
 def test_there_are_never_more_than_twelve_and_none_of_a_kind_keeps_another_kind_out() -> None:
     cells = [testing.cell(name, users=users) for users in range(2, 22) for name in ("one", "two")]
-    stalled = testing.histogram(*[10.0] * 90, *[60.0] * 10)
     found = of(
         *(
             trials(
@@ -335,7 +397,7 @@ def test_there_are_never_more_than_twelve_and_none_of_a_kind_keeps_another_kind_
                 blocks=3,
                 latency_mean_ms=(cell.users or 0) / 20 * 1000,
                 slow_connections=1,
-                latency_histogram=stalled,
+                latency_histogram=STALLED,
             )
             for cell in cells
         )

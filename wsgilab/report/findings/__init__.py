@@ -23,6 +23,7 @@ KINDS: Sequence[Callable[[Comparison], Findings]] = (
     surprises.silence,
     surprises.given_up,
     surprises.lost,
+    surprises.during,
     surprises.declaration,
     surprises.slots_not_filled,
     surprises.uneven_processes,

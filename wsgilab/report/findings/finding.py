@@ -15,6 +15,7 @@ FindingKind = Literal[
     "silence",
     "given-up",
     "lost",
+    "during",
     "declaration",
     "slots-not-filled",
     "uneven-processes",

@@ -1,10 +1,12 @@
 """What was surprising in a run: slots not filled, a stall, a backlog that overflowed, and what else one would not expect."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wsgilab.analysis.cell.bottleneck import SLOTS_LIMIT
 from wsgilab.analysis.cell.validity import UNEVEN_USERS
-from wsgilab.model import CellResult, Comparison, WarningKind
+from wsgilab.model import Cell, CellFigures, CellResult, Circumstances, Comparison, During, Interval, WarningKind
 from wsgilab.model.text import counted, number
 from wsgilab.report import tables
 from wsgilab.report.findings.finding import (
@@ -21,6 +23,7 @@ from wsgilab.report.findings.finding import (
     named,
     percent,
 )
+from wsgilab.report.recommendation import names
 
 UNEVEN_PROCESSES = 1.5
 """From this many times its even share on, the busiest process is worth a finding."""
@@ -80,6 +83,52 @@ def given_up(comparison: Comparison) -> Findings:
         )
 
 
+def during(comparison: Comparison) -> Findings:
+    """What it cost that something was done to a server: of each kind of deed the dearest, beside the same server without it."""
+    found: dict[str, list[tuple[tuple[float, ...], CellResult, During]]] = defaultdict(list)
+    for result, figures in measured(comparison):
+        if (done := result.cell.during) is not None and not result.broken_gates:
+            cost = figures.failures + figures.cut_off, median(figures.lost_capacity), median(figures.longest_gap_ms)
+            found[done.do].append((cost, result, done))
+    for of_deed in found.values():
+        _, worst, done = max(of_deed, key=lambda each: each[0])
+        figures, plain = figures_of(worst), _undisturbed(worst.cell)
+        # What was done is in the sentence.
+        where = min((tables.brief(comparison, each) for each in (worst.cell, plain)), key=len)
+        lost = figures.lost_capacity
+        costs = [
+            f"{_unanswered(figures)} in {counted(worst.blocks, 'trial')}",
+            *([] if figures.longest_gap_ms is None else [_gap(figures.longest_gap_ms)]),
+            *([] if lost is None else [f"{percent(lost.median)} of the capacity was lost until the window's end"]),
+        ]
+        beside = next((each.figures for each in comparison.cells if each.cell == plain and not each.broken_gates), None)
+        without = []
+        if beside is not None:
+            without = [_unanswered(beside), *([] if beside.longest_gap_ms is None else [_gap(beside.longest_gap_ms)])]
+        text = (
+            f"{done.deed.capitalize()} {done.at_s:g} s into the window: with {worst.cell.server} ({where}), {names(costs)}"
+            f"{f'; without it, {names(without)}' if without else ''}"
+        )
+        others = f"; it cost {counted(len(of_deed) - 1, 'other cell')} no more" if len(of_deed) > 1 else ""
+        yield Finding(kind="during", text=f"{text}{others}.", part="load", workload=worst.cell.workload)
+
+
+def _undisturbed(cell: Cell) -> Cell:
+    """The same without what is done to its server."""
+    rest = replace(cell.circumstances or Circumstances(), during=None)
+    return replace(cell, circumstances=None if rest == Circumstances() else rest)
+
+
+def _unanswered(figures: CellFigures) -> str:
+    """Such as `3 requests failed`; those that were given up unanswered count."""
+    count = figures.failures + figures.cut_off
+    return f"{counted(count, 'request')} failed" if count else "no request failed"
+
+
+def _gap(longest_ms: Interval) -> str:
+    return f"no answer came for {number(longest_ms.median)} ms"
+
+
 def lost(comparison: Comparison) -> Findings:
     """Requests that were lost with their connection."""
     yield from _warned(comparison, ("reset",), "lost", "load")
@@ -96,6 +145,7 @@ def _with_free_slots(comparison: Comparison) -> Sequence[tuple[float, CellResult
         (mean.median / result.slots, result)
         for result, figures in measured(comparison)
         if result.slots
+        and result.cell.during is None
         and (result.cell.users or 0) >= result.slots
         and (mean := figures.mean_in_flight) is not None
         and mean.median < SLOTS_LIMIT * result.slots
@@ -156,6 +206,7 @@ def stall(comparison: Comparison) -> Findings:
         if {"p50", "p99"} <= figures.latency_ms.keys()
         and figures.latency_ms["p99"] >= STALL * figures.latency_ms["p50"] > 0
         and figures.latency_ms["p99"] - figures.latency_ms["p50"] >= STALL_MS
+        and result.cell.during is None
         and len(figures.by_request) <= 1
         and not result.broken_gates
     ]
