@@ -190,6 +190,31 @@ def test_so_do_servers_beyond_the_default_ones(local: Cli) -> None:
     assert {name: cell["failures"] for name, cell in found.items()} == dict.fromkeys(expected, 0)
 
 
+# From a wheel it would run a Python without its packages.
+RELOADED = """
+name: reloaded
+blocks: 1
+window_s: 2
+reference: uwsgi-2x4
+workloads: {sleep: {ms: 50}}
+cells:
+  - {servers: [uwsgi-2x4], workloads: [sleep], users: [4], connections: [close], during: {at_s: 0.1, do: reload}}
+"""
+
+
+def test_uwsgi_goes_on_after_a_reload(local: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "reloaded.yaml"
+    file.write_text(RELOADED)
+    ended = local.run(experiment=str(file))
+    assert ended.code == 0, ended.output
+
+    (reloaded,) = Store(local.latest).observations()
+    assert (reloaded.status, reloaded.ended) == ("measured", False)
+    assert reloaded.acted_s is not None
+    # Requests that came meanwhile waited in the socket, which it keeps.
+    assert cells(local.comparison())["uwsgi-2x4"]["failures"] == 0
+
+
 def assert_made_of_what_is_stored(cli: Cli) -> None:
     def written() -> dict[str, bytes]:
         made = [path for path in cli.latest.rglob("*") if path.is_file() and path.name not in STORED]
