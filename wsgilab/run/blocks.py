@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wsgilab.analysis.disturbance import is_disturbed
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.experiment import workloads
 from wsgilab.load.client import Swarm
 from wsgilab.model import Duet, Observation, Run, Trial

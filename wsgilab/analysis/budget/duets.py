@@ -265,11 +265,11 @@ def _needed(run: Run, known: Mapping[Pair, tuple[Ratios, float]], share: Share) 
             sought.append(max(1 + least[-1] + BEYOND, math.exp(apart)))
         scatters = spreads(alike)
         for count in range(FIRST + 1, MOST + 1):
-            drawn = [
+            likely = [
                 drawn(replace(each, ratios={0: ratio}), spread, count, plan.BUDGET_LOOKS[-1])
                 for each, ratio, spread in zip(alike, sought, scatters, strict=True)
             ]
-            for each, enough, interval in zip(drawn, least, intervals(run, drawn, share), strict=True):
+            for each, enough, interval in zip(likely, least, intervals(run, likely, share), strict=True):
                 if interval is not None and verdict(interval, enough) != "undecided":
                     found.setdefault((each.cell, each.other), count)
     return dict(sorted(found.items(), key=lambda each: each[1]))
