@@ -16,22 +16,26 @@ from tests.e2e.sites import FIRST, LAST, SECONDS, SiteCli, entry, experiment, fi
 from tests.e2e.test_bad_input import USAGE, assert_one_line
 from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
 from tests.e2e.wire import Detour
+from wsgilab.results.store import Store
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-# One of each kind of slots, and one that computes.
+# One of each kind of slots, one that computes, and what is done to a server meanwhile.
 SLEEPING = """
 name: sleeping
 blocks: 1
-window_s: 0.3
+window_s: 0.6
 reference: gunicorn-sync-4
-workloads: {sleep: {ms: 50}, cpu: {ms: 5}}
+workloads: {hello: {}, sleep: {ms: 50}, cpu: {ms: 5}}
 cells:
   - servers: [gunicorn-sync-4, gunicorn-gthread-2x4, gunicorn-gevent]
     workloads: [sleep]
     users: [16]
     connections: [close]
   - {servers: [gunicorn-gevent], workloads: [cpu], users: [16], connections: [close]}
+  - {servers: [gunicorn-sync-4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: stop}}
+  - {servers: [gunicorn-gthread-2x4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: reload}}
+  - {servers: [gunicorn-gevent], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: kill-worker}}
 """
 LOST = """
 name: lost
@@ -62,6 +66,11 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
         assert "remedy" not in findings.output, findings.output
         assert [line for line in findings.lines if "alpha to beta: round trip" in line], findings.output
 
+        cannot = SLEEPING.replace("gunicorn-gevent], workloads: [hello]", "waitress], workloads: [hello]")
+        told = "waitress: during: kill-worker: it is not known to have a master process that starts another worker"
+        assert_one_line(cli.measure(experiment(cli.folder, cannot)), told, code=USAGE)
+        assert beta.names(cli.workspace.lab_id) == []
+
         cli.charts = True
         ended = cli.measure(experiment(cli.folder, SLEEPING))
         assert ended.code == 0, ended.output
@@ -83,8 +92,21 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
             assert cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
         assert cell["failures"] == cell["cut_off"] == 0, name
     assert cells(comparison, workload="cpu")["gunicorn-gevent"]["in_flight"]["peak"] == 1
+
+    acted = {each.cell.during.do: each for each in Store(cli.latest).observations() if each.cell.during is not None}
+    assert acted.keys() == {"kill-worker", "reload", "stop"}
+    for do, each in acted.items():
+        assert each.acted_s is not None, do
+        assert 0.1 <= each.acted_s < 0.6, do
+        assert each.swarm is not None, do
+        assert each.swarm.timeline is not None, do
+        assert any(stay.left_us < (each.swarm.timeline.acted_us or 0) for stay in each.swarm.timeline.stays), do
+    stopped = cells(comparison, workload="hello")["gunicorn-sync-4"]
+    assert "during" in stopped["warning_kinds"], stopped
+    assert stopped["longest_gap_ms"]["median"] > 200, stopped
     for cell in comparison["cells"]:
-        assert cell["slots"] == "unbounded" or cell["in_flight"]["peak"] <= cell["slots"], cell
+        if "during" not in cell:
+            assert cell["slots"] == "unbounded" or cell["in_flight"]["peak"] <= cell["slots"], cell
         assert cell["round_trip_ms"] > 0
 
     [lane] = cli.run_file()["lanes"]
