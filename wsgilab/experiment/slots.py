@@ -21,6 +21,8 @@ LAB_SETTINGS = "python:wsgilab_door.gunicorn_settings"
 
 _TELLING = ("workers", "threads", "worker_class", "worker_connections")
 """Settings of Gunicorn's that say how many requests it processes at once."""
+_OF_NONE = "UWSGI_BINARY_PATH"
+"""Says which Python runs again at a reload, and nothing of how many requests there are at once."""
 
 
 class NotKnown(ValueError):
@@ -51,7 +53,7 @@ def work_out(command: Sequence[str], environment: Mapping[str, str]) -> Declared
     if name not in _SERVERS:
         known = ["gunicorn", *(each for each in _SERVERS if "." not in each)]
         raise NotKnown(f"{name} is none of {', '.join(known)} and the development server")
-    if variables := sorted(each for each in environment if each.startswith(f"{name.upper()}_")):
+    if variables := sorted(each for each in environment if each.startswith(f"{name.upper()}_") and each != _OF_NONE):
         raise NotKnown(f"{variables[0]} is not read")
     return _SERVERS[name](rest)
 
