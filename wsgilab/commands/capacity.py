@@ -1,19 +1,21 @@
 """`lab.capacity`: from options to a search for the highest rate at which servers keep a limit, and to what comes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from rich.console import Console
 
+from wsgilab.analysis.capacity.server import takes
 from wsgilab.commands import stored
 from wsgilab.commands.measure import named_application, usual_servers
 from wsgilab.experiment import resolve, workloads
 from wsgilab.experiment.file import CapacityEntry, CellGroup, ExperimentFile
 from wsgilab.experiment.parsing import check_known, validated
 from wsgilab.model import Application, Arrivals, Comparison, Connection, Experiment, Server
-from wsgilab.model.errors import UsageError
-from wsgilab.model.limits import Budget, Failures, LatencyLimit, Must
+from wsgilab.model.errors import Inconclusive, LimitBreached, UsageError
+from wsgilab.model.limits import Budget, Failures, LatencyLimit, Must, Rate
+from wsgilab.model.text import counted
 from wsgilab.run import runner
 from wsgilab.run.options import RunOptions
 from wsgilab.run.prepare import chosen_before
@@ -39,15 +41,21 @@ class Sought:
     connection: str | None = None
 
 
-def capacity(options: RunOptions, sought: Sought, console: Console, workspace: Workspace) -> Comparison:
+def capacity(
+    options: RunOptions, sought: Sought, console: Console, workspace: Workspace, need: float | None = None
+) -> Comparison:
     """Look for the capacity of servers, or go on with it; write what comes of it, and print it.
 
-    Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted.
+    Whatever ends it early, what was measured by then is concluded. Raises LabError or Interrupted; LimitBreached where a server does
+    not keep the limit at `need` requests/s for sure, and Inconclusive where one may or may not.
     """
+    validated(need, Rate | None, "--need")
     there = with_catalogue(workspace, options.catalogue)
     options.check_resumed("limit and its servers", others=sought != Sought())
     if options.resume is not None:
-        return runner.run(options, chosen_before, stored.conclude, console, workspace)
+        found = runner.run(options, chosen_before, stored.conclude, console, workspace)
+        judge(found, need, console)
+        return found
     file = _file(options, sought)
     application = named_application(options.app, options.source, options.get)
     servers = options.servers or usual_servers(application, there)
@@ -57,7 +65,37 @@ def capacity(options: RunOptions, sought: Sought, console: Console, workspace: W
     def choose(catalogue: Mapping[str, Server], testbed: Testbed) -> Experiment:
         return _experiment(file, servers, sought, application, options, catalogue, testbed)
 
-    return runner.run(options, choose, stored.conclude, console, there)
+    found = runner.run(options, choose, stored.conclude, console, there)
+    judge(found, need, console, options.servers)
+    return found
+
+
+def judge(found: Comparison, need: float | None, console: Console, servers: Collection[str] = ()) -> None:
+    """Say that each server keeps the limit at `need` requests/s. Raises LimitBreached or Inconclusive where one does not for sure.
+    `servers` were asked for: one of which nothing was measured may or may not.
+    """
+    from wsgilab.report import capacity as words
+
+    if need is None or found.capacity is None:
+        return
+    outcomes = [(takes(each, need), each) for each in found.capacity.servers]
+    absent = [name for name in servers if name not in {each.cell.server for _, each in outcomes}]
+    lines = [
+        words.beside_need(found, each, outcome)
+        for kind in ("breached", "inconclusive")
+        for outcome, each in outcomes
+        if outcome == kind
+    ]
+    lines += [f"{name}: it was not measured; see above why it was left out" for name in absent]
+    short = sum(outcome == "breached" for outcome, _ in outcomes)
+    asked, unsure = counted(len(outcomes) + len(absent), "server"), len(lines) - short
+    if not lines:
+        stored.say(console, f"--need {need:g}: {'each of ' if len(outcomes) > 1 else ''}{asked} can take as much")
+        return
+    told = [f"{short} of {asked} cannot take as much"] if short else []
+    told += [f"of {unsure} of {asked} that is not known"] if unsure else []
+    kind_of_error = LimitBreached if short else Inconclusive
+    raise kind_of_error(f"--need {need:g}: {'; '.join(told)}", detail="\n".join(lines))
 
 
 def _file(options: RunOptions, sought: Sought) -> CapacityEntry:

@@ -58,6 +58,10 @@ def run(
     check_known([form], compared.FORMATS, "--format", "format")
     options.check_resumed("experiment, application and seed")
     limit = None if fail_on is None else parse_limit(fail_on)
+    if limit is not None and limit.capacity:
+        raise UsageError(
+            f"--fail-on {fail_on}: is for two runs that look for capacity; have {called('lab.compare')} judge them"
+        )
     least = None if need is None else parse_need(need)
     other = None if form == compared.TERMINAL else form
     of_versions = (("fail-on", fail_on), ("need", need), ("format", other))

@@ -149,6 +149,7 @@ def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name
         "workload": "what a request does: a workload, or a request of --app (default: its only one)",
         "p95-ms": f"{SHARED['p95-ms']} of when they were due",
         "failures": "the share of requests that may fail (default: 0.1%)",
+        "need": "exit with 4 where a server cannot take so many requests/s within the limit for sure, and with 5 where one may not, such as 150",
         "arrivals": "how requests are spaced: poisson or constant (default: poisson)",
         "connection": "close or keep-alive (default: close)",
         "budget": "how long trials go on, such as 5min (default: 5min, or more for many servers)",
@@ -159,9 +160,10 @@ def runs(_: Context, format: str = "terminal") -> None:  # noqa: A002 - the name
         **shared("share-generator", "generator-cores", "resume"),
     }
 )
-def capacity(_: Context, options: commands.RunOptions, sought: commands.Sought) -> None:
+def capacity(_: Context, options: commands.RunOptions, sought: commands.Sought, *, need: float | None = None) -> None:
     """Find the highest rate of requests at which each server keeps a limit on latency."""
-    raise_for_failed(commands.capacity(options, sought, commands.console(), commands.workspace()), options.site)
+    found = commands.capacity(options, sought, commands.console(), commands.workspace(), need)
+    raise_for_failed(found, options.site)
 
 
 @task(
@@ -188,7 +190,7 @@ def report(
     help={
         "run-a": "the run to compare with: its id, a part of it, or its folder",
         "run-b": "the run that is compared: the same, or latest",
-        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=)",
+        "fail-on": "exit with 4 where a cell is slower by that much beyond doubt: slower=5% (or faster=, different=, cost=, capacity=)",
         "need": "exit with 5 where a cell could not have shown a difference of that much, such as 5%, or was not measured",
         "format": f"what is printed: {', '.join(commands.COMPARED_FORMATS)} (default: terminal)",
     }

@@ -3,6 +3,7 @@
 from wsgilab.model.ab import (
     CellOfRuns,
     CellSide,
+    CheckFigure,
     CheckOutcome,
     CommonShift,
     CostOfRuns,
@@ -126,6 +127,7 @@ __all__ = [
     "CellResult",
     "CellSide",
     "CellWarning",
+    "CheckFigure",
     "CheckOutcome",
     "Circumstances",
     "Claim",

@@ -171,9 +171,12 @@ class Limit:
     """0.05: at least 5 %, beyond doubt. See `analysis.ab.runs.breaches`."""
     cost: bool = False
     """It is of cost, and more of it counts; neither speed does then."""
+    capacity: bool = False
+    """It is of capacity, and less of it counts; neither speed does then."""
 
 
 CheckOutcome = Literal["kept", "breached", "inconclusive", "skipped"]
+CheckFigure = Metric | Literal["cost", "capacity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +184,11 @@ class LimitCheck:
     """What two runs say of one figure of a cell, where a limit or a need is set: see `analysis.ab.checks`."""
 
     cell: Cell
-    figure: Metric | Literal["cost"]
+    figure: CheckFigure
     of_both: CellOfRuns | None
     """None where only one of the runs has the cell."""
     outcome: CheckOutcome
     because: str
     """Why it is inconclusive or skipped, in words; else empty."""
+    capacity: CapacityOfRuns | None = None
+    """Where the figure is that, and both runs have looked for it."""

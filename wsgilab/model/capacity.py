@@ -108,9 +108,11 @@ class CapacityOfRuns:
     work: Annotated[float, Digits(3)]
     """The work of a request of B over that of one of A, where requests do nothing else; else 1."""
     ratio: Annotated[Interval | None, Digits(3)]
-    """What B can do over what A can, of all servers together right with a chance of 95 %; null where that is refused."""
+    """What B can do over what A can, of all servers together right with a chance of 95 %; null where that is refused, and where one
+    of them keeps the limit at no rate."""
     verdict: CapacityVerdict
-    """What the interval says of B."""
+    """What the interval says of B; or that one of them keeps the limit at no rate, and the other at rates far above those that were
+    tried of it."""
     refused: str | None
     """Why they are not compared; null where they are."""
 

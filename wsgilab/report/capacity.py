@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from wsgilab.model import CapacityGroup, CapacityOutcome, CapacityRatio, Cell, Comparison, ServerCapacity
+from wsgilab.model import (
+    CapacityGroup,
+    CapacityOutcome,
+    CapacityRatio,
+    Cell,
+    CheckOutcome,
+    Comparison,
+    ServerCapacity,
+)
 from wsgilab.model.text import number
 from wsgilab.report import tables
 from wsgilab.report.tables import Column, Table
@@ -134,6 +142,16 @@ def _of_server(comparison: Comparison, found: CapacityOutcome, each: ServerCapac
     if each.broken:
         yield f"{server} is not compared with others, because of what disturbed it."
     yield from (f"{server}: {warning}." for warning in each.warnings)
+
+
+def beside_need(comparison: Comparison, each: ServerCapacity, outcome: CheckOutcome) -> str:
+    """Of a server that cannot take as much as is needed, or of which that is not known: its capacity, with the interval."""
+    why = ""
+    if outcome == "inconclusive":
+        why = "; others disturbed it" if each.broken else "; a longer --budget may tell"
+        if each.status == "at-least" and each.limited_by != "the budget":
+            why = "; the generator can make no more: --generator-cores 2"
+    return f"{each.cell.server}: {conditions(comparison, each)}: {_figure(each)}{why}"
 
 
 def conditions(comparison: Comparison, each: ServerCapacity) -> str:

@@ -120,7 +120,12 @@ def test_what_the_other_application_file_has_wrong_is_said_with_its_revision(sho
             "slower=5%",
             "--fail-on slower=5%: is for two versions of an application; name the other with",
         ),
-        ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different or cost"),
+        ({"against": "v1", "app": "a:b"}, "slow", "--fail-on 'slow': must be slower, faster, different, cost or"),
+        (
+            {"against": "v1", "app": "a:b"},
+            "capacity=5%",
+            "--fail-on capacity=5%: is for two runs that look for capacity; have invoke lab.compare judge them",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_said_before_anything_is_started(

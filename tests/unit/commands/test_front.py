@@ -154,6 +154,8 @@ def test_lists_are_read() -> None:
         lab.capacity --p95-ms slow | --p95-ms slow: must be a number
         lab.capacity --p95-ms 9 --failures much | --failures much: must be a share such as 0.1%
         lab.capacity --p95-ms 9 --failures 60% | --failures: must be a number from 0 to 0.5, not 0.6
+        lab.capacity --p95-ms 9 --need 5% | --need 5%: must be a number
+        lab.capacity --p95-ms 9 --need 0 | --need: must be a number above 0 and at most 100000, not 0
         lab.capacity --p95-ms 9 --arrivals random | --arrivals: must be poisson or constant, not 'random'
         lab.capacity --p95-ms 9 --budget 3h | --budget 3h: must be a time such as 125s or 3min
         lab.capacity --p95-ms 9 --users 8 | lab.capacity: unknown option --users

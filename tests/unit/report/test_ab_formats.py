@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.queues import Queue, sought
 from tests.unit.report.test_ab import NASTY, ONE, TWO, beside, made, observed
 from tests.unit.runs import before_and_after
 from wsgilab import testing
@@ -256,3 +257,35 @@ def test_a_summary_that_github_would_refuse_has_what_failed_alone(monkeypatch: p
     assert cut != whole
     assert whole.startswith(cut.rstrip())
     assert "**Failed.**" in cut
+
+
+# Capacity.
+
+
+def test_a_capacity_that_fell_is_a_failure_and_an_error_with_its_figures() -> None:
+    eight = Queue(slots=8, held_s=0.05)
+    searches = [
+        sought({"eight": each}, budget_s=120)
+        for each in (eight, replace(eight, held_s=0.08), replace(eight, held_s=0.3))
+    ]
+    for each in searches:
+        each.measure()
+    a, *later = [(replace(each.run, id=f"run-{at}"), each.observations()) for at, each in enumerate(searches)]
+    fell, gone = (runs(*a, *b) for b in later)
+    limit = parse_limit("capacity=5%")
+
+    (line,) = annotated(fell, 0.5, limit)
+    _, title, message = command(line)
+    assert title == "eight: capacity breaches the limit"
+    assert re.search(r"close: capacity 0\.\d{3} times A's \(0\.\d{3} to 0\.\d{3}\)$", message)
+    (suite,) = junit(fell, 0.5, limit)
+    assert [case.get("name") for case in suite.findall("testcase[failure]")] == [
+        "sleep 50 ms, 32 users, 1 core, connection: close: capacity"
+    ]
+    assert any(str(each.text).endswith(" %") for each in suite.findall("testcase[failure]/system-out"))
+    assert "; by capacity 1 less, 0 more" in summarized(fell, 0.5, limit)
+    assert command(annotated(gone, 0.5, limit)[0])[2].endswith(
+        "requests/s in A, and in B it keeps the limit at no rate that was tried"
+    )
+    kept = runs(*a, replace(a[0], id="again"), a[1])
+    assert "as each cell's windows scatter, would have breached it" in annotated(kept, None, limit)[0]

@@ -7,10 +7,20 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from wsgilab.analysis import stats
 from wsgilab.analysis.ab.runs import breaches
 from wsgilab.analysis.cell.readings import metric_of
 from wsgilab.analysis.stats import FEWEST_BLOCKS, SAME
-from wsgilab.model import CellOfRuns, CheckOutcome, Limit, LimitCheck, Metric, RunsComparison
+from wsgilab.model import (
+    CapacityOfRuns,
+    Cell,
+    CellOfRuns,
+    CheckFigure,
+    CheckOutcome,
+    Limit,
+    LimitCheck,
+    RunsComparison,
+)
 from wsgilab.model.errors import SpecError
 from wsgilab.model.text import percent
 
@@ -36,55 +46,83 @@ def parse_need(text: str) -> float:
 def checks(
     comparison: RunsComparison, limit: Limit | None, need: float | None, absent: Collection[str] = ()
 ) -> Sequence[LimitCheck]:
-    """One for the speed of each cell of either run, and one for its cost where that is compared or the limit is of it. `absent` are
-    servers that were asked for, and of which there is no cell: as if one run alone had theirs.
+    """One for the speed of each cell of either run, one for its cost where that is compared or the limit is of it, and one for its
+    capacity where both runs look for that or the limit is of it. `absent` are servers that were asked for, and of which there is no
+    cell: as if one run alone had theirs.
 
-    `breached`: the cell is one of `breaches`. `inconclusive`, with a `need`: it could not have shown a difference of that
-    share, either way, because its interval is too wide, a gate is broken, it was not compared, only one run has it, or A
-    and B are one run. `skipped`: it could have shown no difference at all, and there is no `need`; or the limit is of the
-    other figure. `kept`: none of these.
+    `breached`: the cell is one of `breaches`, or its capacity `is_less`. `inconclusive`, with a `need`: it could not have shown a
+    difference of that share, either way, because its interval is too wide, a gate is broken, it was not compared, only one run has
+    it, or A and B are one run. `skipped`: it could have shown no difference at all, and there is no `need`; or what is asked is
+    another figure: that of the limit and, without one, capacity of runs that look for it, and else speed. `kept`: none of these.
     """
     breached = set() if limit is None else {cell.cell for cell in breaches(comparison, limit)}
-    is_cost = limit is not None and limit.cost
+    capacities = {each.cell: each for each in comparison.capacities}
+    asked = _asked(comparison, limit)
     found = []
     for cell in comparison.cells:
-        figures: list[Metric | Literal["cost"]] = [cell.metric]
-        if cell.cost is not None or is_cost:
+        capacity = capacities.get(cell.cell)
+        figures: list[CheckFigure] = [cell.metric]
+        if cell.cost is not None or asked == "cost":
             figures.append("cost")
+        if capacity is not None or asked == "capacity":
+            figures.append("capacity")
         for figure in figures:
             outcome: CheckOutcome
-            if cell.cell in breached and (figure == "cost") == is_cost:
+            if figure != (asked or cell.metric):
+                outcome, because = "skipped", _not_asked(figure, asked, limit)
+            elif cell.cell in breached or (limit is not None and capacity is not None and is_less(capacity, limit)):
                 outcome, because = "breached", ""
-            elif (figure == "cost") == is_cost:
-                outcome, because = _could(_unable(comparison, cell, need, of_cost=is_cost), need)
             else:
-                outcome, because = "skipped", "the limit is of cost" if is_cost else "no limit is of cost"
-            found.append(LimitCheck(cell=cell.cell, figure=figure, of_both=cell, outcome=outcome, because=because))
+                outcome, because = _could(_unable(comparison, cell, capacity, need, asked), need)
+            found.append(
+                LimitCheck(
+                    cell=cell.cell,
+                    figure=figure,
+                    of_both=cell,
+                    outcome=outcome,
+                    because=because,
+                    capacity=capacity if figure == "capacity" else None,
+                )
+            )
     for run, cells in (("A", comparison.only_a), ("B", comparison.only_b)):
-        outcome, because = _could(f"only {run} has it", need)
-        found += [
-            LimitCheck(
-                cell=cell,
-                figure="cost" if is_cost else metric_of(cell),
-                of_both=None,
-                outcome=outcome,
-                because=because,
-            )
-            for cell in cells
-        ]
-    outcome, because = _could("it is not up in both versions; see above which was left out, and why", need)
+        found += _alone(cells, asked, f"only {run} has it", need)
     under = {each.cell.conditions: each.cell for each in comparison.cells}
-    for one, server in itertools.product(under.values(), absent):
-        found.append(
-            LimitCheck(
-                cell=replace(one, server=server),
-                figure="cost" if is_cost else metric_of(one),
-                of_both=None,
-                outcome=outcome,
-                because=because,
-            )
-        )
+    without = [replace(one, server=server) for one, server in itertools.product(under.values(), absent)]
+    found += _alone(without, asked, "it is not up in both versions; see above which was left out, and why", need)
     return found
+
+
+_Asked = Literal["cost", "capacity"] | None
+"""None: speed."""
+
+
+def _asked(comparison: RunsComparison, limit: Limit | None) -> _Asked:
+    if limit is None:
+        # Closed loops of such runs have a block each, which show nothing.
+        return "capacity" if comparison.capacities else None
+    return "cost" if limit.cost else "capacity" if limit.capacity else None
+
+
+def _not_asked(figure: CheckFigure, asked: _Asked, limit: Limit | None) -> str:
+    if asked is None or (limit is None and figure == "cost"):
+        return f"no limit is of {figure}"
+    return f"the limit is of {asked}" if limit is not None else f"these runs look for {asked}"
+
+
+def _alone(cells: Iterable[Cell], asked: _Asked, because: str, need: float | None) -> Iterable[LimitCheck]:
+    """Of cells that only one has."""
+    outcome, because = _could(because, need)
+    for cell in cells:
+        yield LimitCheck(cell=cell, figure=asked or metric_of(cell), of_both=None, outcome=outcome, because=because)
+
+
+def is_less(found: CapacityOfRuns, limit: Limit) -> bool:
+    """Whether a limit is of capacity, and that of B is less than that of A by at least so much, beyond doubt: by verdict, and with the
+    whole interval of their ratio below 1 / (1 + the limit's share)."""
+    if not limit.capacity or found.verdict != "less":
+        return False
+    # There is no ratio where B keeps to its limits at no rate.
+    return found.ratio is None or (found.ratio.high is not None and found.ratio.high < 1 / (1 + limit.share))
 
 
 def _could(unable: str, need: float | None) -> tuple[CheckOutcome, str]:
@@ -94,15 +132,37 @@ def _could(unable: str, need: float | None) -> tuple[CheckOutcome, str]:
     return "skipped" if need is None else "inconclusive", unable
 
 
-def _unable(comparison: RunsComparison, cell: CellOfRuns, need: float | None, *, of_cost: bool) -> str:
+def _unable(
+    comparison: RunsComparison, cell: CellOfRuns, capacity: CapacityOfRuns | None, need: float | None, asked: _Asked
+) -> str:
     """Why a figure of a cell could not have shown a difference of `need`, or any; empty where it could."""
     if comparison.versions is None and (comparison.same or comparison.a.id == comparison.b.id):
         return "A and B are the same run"
-    if of_cost:
+    if asked == "capacity":
+        if capacity is None:
+            return cell.refused or "its capacity was not looked for in A and in B"
+        return _capacity_too_coarse(capacity, need)
+    if asked == "cost":
         if cell.cost is None:
             return cell.refused or "its cost was not read in A and in B, or must not be compared"
         return _too_coarse(cell, cell.cost.detectable, cell.cost.margin, need)
+    if capacity is not None:
+        return "where capacity is looked for, nothing but that is compared: --fail-on capacity=5%"
     return cell.refused or "; ".join(_broken(cell)) or _too_coarse(cell, cell.detectable, SAME, need)
+
+
+def _capacity_too_coarse(found: CapacityOfRuns, need: float | None) -> str:
+    if found.refused:
+        return found.refused
+    # What is more, by however much, is not less; and of what is none at all there is no ratio.
+    if found.verdict == "more" or found.ratio is None:
+        return ""
+    least = stats.detectable(found.ratio)
+    if least is None:
+        return "too few windows of A or B are near it, or a higher rate was not tried; a longer --budget may tell"
+    if need is None or least <= need:
+        return ""
+    return f"its windows scatter too much to show less than {percent(least)}; a longer --budget might"
 
 
 def _broken(cell: CellOfRuns) -> Iterable[str]:

@@ -72,7 +72,7 @@ def runs(
     works = {cell: requests.work(a, b, cell) for cell, reason in other_work.items() if not reason}
     costs = _costs(of_a, of_b, list(works))
     capacities = tuple(capacity.of_runs(a, given_a, b, given_b, works))
-    if not compared and not costs and all(each.ratio is None for each in capacities):
+    if not compared and not costs and all(each.refused for each in capacities):
         raise SpecError(_nothing(a, b, refused))
     level = SPEED_SHARE * stats.ERROR_RATE / max(1, len(compared))
     reaches = _reaches({cell: (of_a.figures(cell), of_b.figures(cell)) for cell in compared})
@@ -275,12 +275,12 @@ def _shift(cells: Iterable[CellOfRuns]) -> CommonShift | None:
 
 # --- limits
 
-_LIMIT = re.compile(r"\s*(slower|faster|different|cost)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
+_LIMIT = re.compile(r"\s*(slower|faster|different|cost|capacity)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
 
 
 def parse_limit(text: str) -> Limit:
-    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, `different`, which is either, and `cost`, of which more
-    is too much.
+    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, `different`, which is either, `cost`, of which more is too
+    much, and `capacity`, of which less is.
 
     Raises SpecError for any other text, and for 100 % or more.
     """
@@ -289,8 +289,10 @@ def parse_limit(text: str) -> Limit:
         share = float(number) / 100 if percent else float(number)
         if share < 1:
             slower, faster = way in ("slower", "different"), way in ("faster", "different")
-            return Limit(slower=slower, faster=faster, share=share, cost=way == "cost")
-    raise SpecError(f"--fail-on {text!r}: must be slower, faster, different or cost, and a share, such as slower=5%")
+            return Limit(slower=slower, faster=faster, share=share, cost=way == "cost", capacity=way == "capacity")
+    raise SpecError(
+        f"--fail-on {text!r}: must be slower, faster, different, cost or capacity, and a share, such as slower=5%"
+    )
 
 
 def breaches(comparison: RunsComparison, limit: Limit) -> Sequence[CellOfRuns]:

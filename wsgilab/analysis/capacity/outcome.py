@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.budget.seconds import used_s
-from wsgilab.analysis.capacity.server import WIDER, of_server
+from wsgilab.analysis.capacity.server import WIDER, of_server, takes
 from wsgilab.analysis.capacity.windows import Fit
 from wsgilab.analysis.pairs.family import shares
 from wsgilab.analysis.pairs.ratios import by_conditions
@@ -139,7 +139,8 @@ def of_runs(
         (in_a, fit_a), (in_b, fit_b) = (
             of_server(run, cell, of) for run, of in ((a, a_observations), (b, b_observations))
         )
-        refused = unlike or _incomparable(in_a, in_b)
+        verdict: CapacityVerdict = "undecided" if unlike else _beside_none(in_a, in_b, of_request)
+        refused = "" if verdict != "undecided" else unlike or _incomparable(in_a, in_b)
         ratio = None
         if not refused and in_a.rps is not None and in_b.rps is not None:
             first = _known(in_a.rps, fit_a)
@@ -147,10 +148,22 @@ def of_runs(
             # The same number is another block.
             second = replace(second, parts={-1 - block: part for block, part in second.parts.items()})
             ratio, _ = _ratio(second, first, level)
-        verdict = "undecided" if ratio is None else _VERDICTS[stats.verdict(ratio)]
+            verdict = _VERDICTS[stats.verdict(ratio)]
         yield CapacityOfRuns(
             cell=cell, a=in_a.rps, b=in_b.rps, work=of_request, ratio=ratio, verdict=verdict, refused=refused or None
         )
+
+
+def _beside_none(a: ServerCapacity, b: ServerCapacity, work: float) -> CapacityVerdict:
+    """What B can do as against A where one of them keeps the limit at no rate, and the other at a much higher one; else `undecided`."""
+    if _is_none_beside(b, a, 1 / work):
+        return "less"
+    return "more" if _is_none_beside(a, b, work) else "undecided"
+
+
+def _is_none_beside(each: ServerCapacity, other: ServerCapacity, times: float) -> bool:
+    least = None if other.rps is None or other.broken else other.rps.low
+    return each.rps is None and least is not None and takes(each, times * least) == "breached"
 
 
 def _incomparable(a: ServerCapacity, b: ServerCapacity) -> str:

@@ -8,7 +8,17 @@ from wsgilab.analysis import paired_ratio, stats
 from wsgilab.analysis.capacity.windows import SATURATED, Fit, Seen, Window, seen
 from wsgilab.analysis.cell.figures import cell_result
 from wsgilab.analysis.cell.validity import first_line
-from wsgilab.model import CapacityStatus, CapacityWindow, Cell, CellFigures, Interval, Observation, Run, ServerCapacity
+from wsgilab.model import (
+    CapacityStatus,
+    CapacityWindow,
+    Cell,
+    CellFigures,
+    CheckOutcome,
+    Interval,
+    Observation,
+    Run,
+    ServerCapacity,
+)
 from wsgilab.model.text import counted, number
 
 WIDER = 1.7
@@ -19,6 +29,8 @@ BIAS = 0.01
 the curve of the fit is another than the server's. Simulated queues of one to eight slots were 0 to 1 % too high. In a ratio it cancels."""
 _HALF = 0.08
 """A window within this share of half the capacity shows what latency is like there."""
+_TWICE = 2.0
+"""Where the limit breaks at every rate down to one of these, it breaks at twice as much, whatever the scatter of a window."""
 
 
 def of_server(run: Run, cell: Cell, observations: Iterable[Observation]) -> tuple[ServerCapacity, Fit | None]:
@@ -50,6 +62,19 @@ def of_server(run: Run, cell: Cell, observations: Iterable[Observation]) -> tupl
         broken=figures is not None and bool(figures.disturbed or figures.throttled),
     )
     return found, fitted
+
+
+def takes(each: ServerCapacity, rate: float) -> CheckOutcome:
+    """Whether a server keeps the limit at `rate`, in requests/s: `kept` where it does for sure, `breached` where it does not for sure,
+    and else `inconclusive`."""
+    if each.broken:
+        return "inconclusive"
+    if each.rps is None:
+        lowest = min((window.rate for window in each.tried if window.counts), default=math.inf)
+        return "breached" if rate >= _TWICE * lowest else "inconclusive"
+    if each.rps.low is not None and rate <= each.rps.low:
+        return "kept"
+    return "breached" if each.rps.high is not None and rate > each.rps.high else "inconclusive"
 
 
 def _interval(of: Fit, level: float, most: float | None) -> Interval:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from wsgilab.analysis import stats
 from wsgilab.model import Limit, LimitCheck, RunsComparison
 from wsgilab.model.text import counted, percent
 from wsgilab.report import tables
-from wsgilab.report.ab import words
+from wsgilab.report.ab import capacities, words
 
 
 def option(limit: Limit) -> str:
@@ -14,6 +15,8 @@ def option(limit: Limit) -> str:
     way = (
         "cost"
         if limit.cost
+        else "capacity"
+        if limit.capacity
         else "different"
         if limit.slower and limit.faster
         else "slower"
@@ -75,6 +78,8 @@ def conditions(comparison: RunsComparison, check: LimitCheck) -> str:
 
 def said(check: LimitCheck, limit: Limit | None) -> str:
     """What a check says by itself."""
+    if check.outcome == "breached" and check.capacity is not None:
+        return capacities.fallen(check.capacity)
     if check.outcome == "breached" and check.of_both is not None and limit is not None:
         return words.breach(check.of_both, limit)
     return check.because
@@ -85,7 +90,10 @@ def figures(check: LimitCheck) -> str:
     cell = check.of_both
     if cell is None:
         return ""
-    if check.figure == "cost":
+    if check.figure == "capacity":
+        ratio, verdict = (None, "") if check.capacity is None else (check.capacity.ratio, check.capacity.verdict)
+        detectable = None if ratio is None else stats.detectable(ratio)
+    elif check.figure == "cost":
         ratio, verdict = (None, "") if cell.cost is None else (cell.cost.ratio, cell.cost.verdict)
         detectable = None if cell.cost is None else cell.cost.detectable
     else:

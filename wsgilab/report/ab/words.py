@@ -38,11 +38,13 @@ def heading(comparison: RunsComparison) -> str:
 
 
 def outcome(comparison: RunsComparison) -> str:
-    """How many cells of B are slower, faster, the same and undecided, and how many were not compared."""
+    """How many cells of B are slower, faster, the same and undecided, how many were not compared, and of how many servers the capacity is
+    less or more."""
     counts = Counter(map(_verdict, comparison.cells))
     always = ("slower", "faster", "undecided")
     words = ("slower", "faster", tables.SAME_WITHIN, "undecided", NOT_COMPARED)
-    return ", ".join(f"{counts[word]} {word}" for word in words if word in always or counts[word])
+    found = ", ".join(f"{counts[word]} {word}" for word in words if word in always or counts[word])
+    return "; ".join(filter(None, (found, capacities.counts(comparison))))
 
 
 def identities(comparison: RunsComparison) -> Table:
@@ -285,7 +287,9 @@ def kept(comparison: RunsComparison, limit: Limit) -> str:
     """What to say where no cell breaches a limit: how large a difference would have had to be."""
     costs = [(cell.cost.ratio, cell.cost.margin) for cell in comparison.cells if cell.cost is not None]
     speeds = [(cell.ratio, SAME) for cell in comparison.cells if cell.detectable is not None and cell.ratio is not None]
-    shown = (detectable(ratio, max(margin, limit.share)) for ratio, margin in (costs if limit.cost else speeds))
+    of_capacity = [(each.ratio, SAME) for each in comparison.capacities if each.ratio is not None]
+    asked = costs if limit.cost else of_capacity if limit.capacity else speeds
+    shown = (detectable(ratio, max(margin, limit.share)) for ratio, margin in asked)
     found = sorted(each for each in shown if each is not None)
     blind = len(comparison.cells) - len(found)
     sentences = (
@@ -295,7 +299,8 @@ def kept(comparison: RunsComparison, limit: Limit) -> str:
     )
     if found:
         span = percent(found[0]) + (f" to {percent(found[-1])}" if len(found) > 1 else "")
-        sentences.insert(0, f"a difference of {span}, as each cell's blocks scatter, would have breached it")
+        what = "windows" if limit.capacity else "blocks"
+        sentences.insert(0, f"a difference of {span}, as each cell's {what} scatter, would have breached it")
     return "; ".join(sentences)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.queues import Machine, Queue, sought
 from tests.unit.report.test_ab import ONE, TWO, beside, made, observed
 from tests.unit.runs import before_and_after
 from tests.unit.said import refusal
@@ -150,3 +151,92 @@ def test_how_many_blocks_would_do_is_guessed_where_there_are_some_to_guess_by(bl
 
     assert because.endswith(f"; about {4 * blocks} blocks of each run might") is guessed
     assert "might" not in found(comparison, need=0.0101)["one"].because
+
+
+# --- capacity
+
+EIGHT = Queue(slots=8, held_s=0.05)
+CAPACITY = parse_limit("capacity=5%")
+
+
+@pytest.fixture(scope="module")
+def machines() -> tuple[Machine, Machine]:
+    """Two runs that look for capacity: in the later one a server of three is as before, one is slower, and one keeps the limit no more."""
+    before = {"same": EIGHT, "slower": EIGHT, "gone": EIGHT}
+    after = {**before, "slower": replace(EIGHT, held_s=0.065), "gone": replace(EIGHT, held_s=0.3)}
+    a, b = (sought(queues, budget_s=240, seed=seed) for seed, queues in enumerate((before, after), start=1))
+    for each in (a, b):
+        each.measure()
+    return a, b
+
+
+def against(a: Machine, b: Machine) -> RunsComparison:
+    later = a.run if a is b else replace(b.run, id="later")
+    return runs(a.run, a.observations(), later, b.observations())
+
+
+def test_a_capacity_that_fell_breaches_and_so_does_one_that_is_none(machines: tuple[Machine, Machine]) -> None:
+    comparison = against(*machines)
+    assert outcomes(comparison, "capacity", limit=CAPACITY) == {
+        "same": "kept",
+        "slower": "breached",
+        "gone": "breached",
+    }
+    assert found(comparison, limit=CAPACITY)["same"].because == "the limit is of capacity"
+    more_than_half = outcomes(comparison, "capacity", limit=parse_limit("capacity=50%"))
+    assert more_than_half == {"same": "kept", "slower": "kept", "gone": "breached"}
+    rose = against(*reversed(machines))
+    assert {each.cell.server: each.verdict for each in rose.capacities}["gone"] == "more"
+    assert set(outcomes(rose, "capacity", limit=CAPACITY, need=0.5).values()) == {"kept"}
+
+
+def test_of_runs_that_look_for_capacity_a_need_is_of_that(machines: tuple[Machine, Machine]) -> None:
+    comparison = against(*machines)
+    assert set(outcomes(comparison, "capacity", limit=None, need=0.5).values()) == {"kept"}
+    assert found(comparison, limit=None, need=0.5)["same"].because == "these runs look for capacity"
+    coarse = found(comparison, "capacity", limit=CAPACITY, need=0.011)
+    assert {name: each.outcome for name, each in coarse.items()} == {
+        "same": "inconclusive",
+        "slower": "breached",
+        "gone": "breached",
+    }
+    assert coarse["same"].because.startswith("its windows scatter too much to show less than ")
+    assert coarse["same"].because.endswith("; a longer --budget might")
+
+
+def test_speed_is_not_compared_where_capacity_is_looked_for(machines: tuple[Machine, Machine]) -> None:
+    speeds = found(against(*machines), limit=SLOWER, need=0.5)
+    assert {each.outcome for each in speeds.values()} == {"inconclusive"}
+    assert {each.because for each in speeds.values()} == {
+        "where capacity is looked for, nothing but that is compared: --fail-on capacity=5%"
+    }
+    of_capacity = found(against(*machines), "capacity", limit=SLOWER, need=0.5)
+    assert {each.because for each in of_capacity.values()} == {"no limit is of capacity"}
+
+
+@pytest.mark.parametrize(("need", "outcome"), [(0.5, "inconclusive"), (None, "skipped")])
+def test_capacities_that_could_not_have_shown_a_fall_are_no_success(
+    machines: tuple[Machine, Machine], need: float | None, outcome: str
+) -> None:
+    def only(comparison: RunsComparison, server: str) -> tuple[str, str]:
+        check = found(comparison, "capacity", limit=CAPACITY, need=need)[server]
+        return check.outcome, check.because
+
+    run, _ = machines
+    assert only(against(run, run), "gone") == (outcome, "A and B are the same run")
+    plain = beside(0.5)
+    assert only(plain, "one") == (outcome, "its capacity was not looked for in A and in B")
+    other = sought({"same": EIGHT}, budget_s=60, p95_ms=150)
+    other.measure()
+    assert only(against(run, other), "same") == (outcome, "its limits or arrivals are others in A and in B")
+    short = sought({"same": EIGHT}, budget_s=30, seed=5)
+    short.measure()
+    few = only(against(run, short), "same")
+    assert few == (
+        outcome,
+        "too few windows of A or B are near it, or a higher rate was not tried; a longer --budget may tell",
+    )
+    # Only one of its rates was tried: how far it fell is not known.
+    hasty = sought({"same": replace(EIGHT, held_s=0.11)}, budget_s=10, p95_ms=200)
+    hasty.measure()
+    assert only(against(run, hasty), "same")[0] == outcome

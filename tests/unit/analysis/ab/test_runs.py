@@ -856,6 +856,8 @@ def test_what_weighs_most_comes_first() -> None:
         ("slower=0", Limit(slower=True, faster=False, share=0.0)),
         ("faster=10%", Limit(slower=False, faster=True, share=0.1)),
         ("different=3%", Limit(slower=True, faster=True, share=0.03)),
+        ("cost=5%", Limit(slower=False, faster=False, share=0.05, cost=True)),
+        ("capacity=5%", Limit(slower=False, faster=False, share=0.05, capacity=True)),
     ],
 )
 def test_a_limit_is_a_way_and_a_share(text: str, limit: Limit) -> None:
@@ -874,7 +876,7 @@ def test_what_is_no_limit_is_an_error_that_says_what_would_be(text: str) -> None
         parse_limit(text)
 
     assert error.value.message == (
-        f"--fail-on {text!r}: must be slower, faster, different or cost, and a share, such as slower=5%"
+        f"--fail-on {text!r}: must be slower, faster, different, cost or capacity, and a share, such as slower=5%"
     )
     assert "\n" not in error.value.message
 
