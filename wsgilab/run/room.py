@@ -25,11 +25,9 @@ _NAMED = 4
 class Room:
     """The memory of one machine of targets, and who has it."""
 
-    def __init__(
-        self, free: Callable[[], int] | None, *, may_lack: bool = True, spare: frozenset[int] = frozenset()
-    ) -> None:
-        """`free`: the bytes that programs can still have; None: nobody knows, and all servers are taken to fit. `may_lack`: whether
-        those that do not fit may be left out, because none of them was measured yet. `spare`: as many cores as the servers have, which
+    def __init__(self, free: Callable[[], int], *, may_lack: bool = True, spare: frozenset[int] = frozenset()) -> None:
+        """`free`: the bytes that programs can still have. `may_lack`: whether those that do not fit may be left out, because none of
+        them was measured yet. `spare`: as many cores as the servers have, which
         nothing else is on; empty: there are none."""
         self.may_lack = may_lack
         self._free = free
@@ -52,8 +50,6 @@ class Room:
     def admit(self, up: Sequence[Target], rest: Sequence[Server]) -> int:
         """As many of the `rest` as fit into memory; see `BeforeMore`. In the order of their processes, so that each tells what the
         next may take."""
-        if self._free is None:
-            return len(rest)
         for each in up:
             self._look(each)
         if not self._each:
@@ -75,7 +71,7 @@ class Room:
 
         Raises HostError where no two fit into memory at once, and where one does not that may not be left out.
         """
-        if self._free is None or not fleet:
+        if not fleet:
             return fleet
         whole = self._whole(fleet)
         taken = {name: self._taken.get(name, 0) for name in fleet}
@@ -126,8 +122,6 @@ class Room:
     def fitting(self, fleet: Fleet, names: Iterable[str], share: float = 1.0) -> Sequence[str]:
         """Those of `names`, from the first on, that fit at once into this share of the memory; the first does in any case."""
         names = list(names)
-        if self._free is None:
-            return names
         left, found = share * self._whole(fleet), list[str]()
         for name in names:
             if not found or self._size(name) <= left:
@@ -205,7 +199,6 @@ class Room:
 
     def _whole(self, fleet: Fleet) -> int:
         """What all may take together."""
-        assert self._free is not None
         return self._free() + sum(self._look(fleet[name]) for name in fleet if name not in self._ended)
 
     def _look(self, target: Target) -> int:

@@ -27,7 +27,6 @@ from wsgilab.run.watch import Watch
 from wsgilab.run.workspace import Workspace, signals_raise
 from wsgilab.runtime.protocol import Say
 from wsgilab.system.cpus import Layout
-from wsgilab.system.host import available_bytes
 from wsgilab.system.progress import reporter_for
 
 Conclude = Callable[[Store, Console], Comparison]
@@ -121,9 +120,8 @@ def run(options: RunOptions, choose: Choose, conclude: Conclude, console: Consol
 
 
 def _room(testbed: Testbed, layout: Layout, *, is_new: bool) -> Room:
-    """What memory a race has on a machine of targets; of another machine nobody knows."""
-    free = available_bytes if testbed.runtime.is_here() else None
-    return Room(free, may_lack=is_new, spare=testbed.spare(layout))
+    """What memory a race has on a machine of targets."""
+    return Room(testbed.runtime.available_bytes, may_lack=is_new, spare=testbed.spare(layout))
 
 
 def _others(prepared: Prepared, run: Run) -> Collection[str]:

@@ -19,7 +19,7 @@ from wsgilab.runtime import versions
 from wsgilab.runtime.pages import FACTS, facts
 from wsgilab.runtime.protocol import NO_LOCKS, Backends, BeforeMore, Fleet, Running, Runtime, Say, Target
 from wsgilab.system import cpus
-from wsgilab.system.host import available_bytes, now, package_versions
+from wsgilab.system.host import now, package_versions
 
 _LAST_LINES = 5
 """Of what a server wrote that is left out."""
@@ -111,8 +111,8 @@ def started(
         before_more: BeforeMore | None = None
         if room is not None:
             before_more = room.admit
-        elif application is not None and may_lack and count > 1 and runtime.is_here():
-            before_more = functools.partial(_all_or_none, servers, application, runtime.name == "compose")
+        elif application is not None and may_lack and count > 1:
+            before_more = functools.partial(_all_or_none, servers, application, runtime)
         fleets: dict[int, Fleet] = {}
         for cores, fleet in servers.items():
             # The smallest first, which tells what others take.
@@ -166,13 +166,13 @@ def _compared(
 def _all_or_none(
     servers: Mapping[int, Collection[Server]],
     application: Application,
-    confined: bool,
+    runtime: Runtime,
     up: Sequence[Target],
     rest: Sequence[Server],
 ) -> int:
     """As `BeforeMore`: all the `rest`, once the first was looked at by `check_memory`."""
     if len(up) == 1:
-        check_memory(servers, application, up[0], confined=confined)
+        check_memory(servers, application, up[0], runtime.available_bytes(), confined=runtime.name == "compose")
     return len(rest)
 
 
@@ -180,15 +180,16 @@ def check_memory(
     servers: Mapping[int, Collection[Server]],
     application: Application,
     first: Running,
+    available: int,
     *,
     confined: bool,
 ) -> None:
     """Raises HostError where all `servers` of a user's own `application` would take more memory than there is, by what `first` of them takes,
-    which is up alone. `confined`: whether memory_mb holds for each."""
+    which is up alone, beside `available` bytes. `confined`: whether memory_mb holds for each."""
     every = [each for fleet in servers.values() for each in fleet]
     own = next(each.processes or 1 for each in every if each.name == first.name)
     used = first.usage().resident_bytes
-    free = available_bytes() + used
+    free = available + used
     processes = sum(each.processes or 1 for each in every)
     needed = used // own * processes
     if application.memory_mb is not None and confined:

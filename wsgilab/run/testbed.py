@@ -133,7 +133,7 @@ class Testbed:
     def spare(self, layout: cpus.Layout) -> frozenset[int]:
         """As many cores as the servers have, which share no physical core with those that the run is on; empty where there are fewer, or
         the machine is another one."""
-        if self.remote is not None:
+        if self.remote is not None or self.elsewhere is not None:
             return frozenset()
         used = layout.generator.union(layout.backends, *layout.servers.values())
         busy = used.union(*(group for group in map(cpus.parse, self.host.siblings) if group & used))

@@ -65,6 +65,11 @@ def busy(compose: Compose, project: str, cores: Collection[int], seconds: float)
     return _answer(_asked(compose, project, *words), TypeAdapter(dict[int, float]))
 
 
+def available_bytes(compose: Compose, project: str) -> int:
+    """As `host.available_bytes`, of the machine that the engine runs on. Raises EngineError."""
+    return _answer(_asked(compose, project, "memory"), TypeAdapter(dict[str, int]))["available_bytes"]
+
+
 def _asked(compose: Compose, project: str, *words: str) -> Finished:
     """What a clock server prints that is called with `words`, in a container that is nobody's but its own."""
     # Not by Compose: it would first make a network, which takes longer than the answer, and for which there is no use.

@@ -40,7 +40,7 @@ from wsgilab.runtime.protocol import (
 from wsgilab.runtime.removal import LAB_LABEL, containers_of, remove, torn_down
 from wsgilab.runtime.starting import bring_up, wait_until_ready
 from wsgilab.system import cpus as cpusets
-from wsgilab.system import process
+from wsgilab.system import host, process
 from wsgilab.system.host import boot_id, cannot_pin
 from wsgilab.system.ports import bracketed, check_free, taken
 from wsgilab.system.process import Finished, JsonChannel
@@ -361,6 +361,13 @@ class ComposeRuntime:
             return False
         with engine_errors():
             return bool(self._client.info()["Name"] == socket.gethostname())
+
+    def available_bytes(self) -> int:
+        if self.is_here():
+            return host.available_bytes()
+        clock_servers.build(self._compose)
+        with self._clock_server_project() as project:
+            return clock_servers.available_bytes(self._compose, project)
 
     def owns(self, pid: int) -> bool:
         cgroup = Path(f"/proc/{pid}/cgroup").read_text()

@@ -40,7 +40,7 @@ from wsgilab.runtime.protocol import (
     not_up,
 )
 from wsgilab.runtime.starting import bring_up, wait_until_ready
-from wsgilab.system import process, quota
+from wsgilab.system import host, process, quota
 from wsgilab.system.ports import check_free, free_ports, listens
 from wsgilab.system.process import Child, JsonChannel
 
@@ -291,6 +291,9 @@ class LocalRuntime:
 
     def is_here(self) -> bool:
         return True
+
+    def available_bytes(self) -> int:
+        return host.available_bytes()
 
     def owns(self, pid: int) -> bool:
         return f"{MARK}={self._lab_id}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()

@@ -189,6 +189,9 @@ class Runtime(Protocol):
     def is_here(self) -> bool:
         """Whether what it starts runs on this machine."""
 
+    def available_bytes(self) -> int:
+        """The memory that programs can still have where what it starts runs. Raises EngineError."""
+
     def owns(self, pid: int) -> bool:
         """Whether it has started this process of this machine. Raises OSError where that cannot be found out."""
 

@@ -181,6 +181,10 @@ class RemoteRuntime:
     def is_here(self) -> bool:
         return False
 
+    def available_bytes(self) -> int:
+        with _named(self.targets):
+            return self.targets.runtime.available_bytes()
+
     def owns(self, pid: int) -> bool:  # noqa: ARG002 - none of this machine's
         return False
 

@@ -3,6 +3,7 @@
     python3 -m wsgilab.system.clock_server serve PORT         answer, on all addresses
     python3 -m wsgilab.system.clock_server host               what this machine is, as one JSON line
     python3 -m wsgilab.system.clock_server busy CPUSET S      how busy its cores are in the next S seconds, as one JSON line
+    python3 -m wsgilab.system.clock_server memory             what programs can still have of its memory, as one JSON line
     python3 -m wsgilab.system.clock_server probe HOST PORT    what lies between this machine and a clock server, as one JSON line
 
 One request a line: `clock` is answered with the nanoseconds of CLOCK_MONOTONIC, a line; `idle CPUSET` with these and
@@ -190,13 +191,15 @@ def main(argv: list[str]) -> int:
             answer: object = about()
         case ["busy", cpuset, seconds]:
             answer = host.busy(cpus.parse(cpuset), float(seconds))
+        case ["memory"]:
+            answer = {"available_bytes": host.available_bytes()}
         case ["probe", address, port]:
             try:
                 answer = probe(address, int(port))
             except OSError as error:
                 answer = {"error": f"{ClockClient(address, int(port), 0)} is not reached: {error}"}
         case _:
-            answer = {"error": "to be called with: serve PORT, host, busy CPUSET S, or probe HOST PORT"}
+            answer = {"error": "to be called with: serve PORT, host, busy CPUSET S, memory, or probe HOST PORT"}
     sys.stdout.write(json.dumps(answer) + "\n")
     return int(isinstance(answer, dict) and "error" in answer)
 

@@ -277,7 +277,7 @@ def test_a_race_is_without_those_that_are_too_large_before_their_first_request()
         fake = fleet[name]
         assert isinstance(fake, testing.FakeTarget)
         fake.resident_bytes = 80_000_000
-    lane = replace(lane, room=Room(None))
+    lane = replace(lane, room=Room(lambda: 10**12))
 
     found = probe.of_race(run, lane, print, is_bounded=False)
 
@@ -287,7 +287,7 @@ def test_a_race_is_without_those_that_are_too_large_before_their_first_request()
     for fake in fleet.values():
         assert isinstance(fake, testing.FakeTarget)
         fake.resident_bytes = 80_000_000
-    assert probe.of_race(run, replace(lane, room=Room(None)), print, is_bounded=False).left_out == {}
+    assert probe.of_race(run, replace(lane, room=Room(lambda: 10**12)), print, is_bounded=False).left_out == {}
 
 
 def test_of_the_labs_own_requests_of_several_kinds_their_mean_counts_and_windows_stay() -> None:

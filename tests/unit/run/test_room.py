@@ -128,16 +128,6 @@ def test_all_are_started_once_though_memory_holds_some_and_take_turns() -> None:
     assert seen.most <= 220
 
 
-def test_of_another_machine_nobody_knows_its_memory_and_all_fit() -> None:
-    room = Room(None)
-    fleet: Fleet = {name: FakeTarget(server=testing.server(name)) for name in "abc"}
-    assert room.admit([], [each.server for each in fleet.values()]) == 3
-    assert room.settle(fleet, print) == fleet
-    assert room.heat(fleet, list("cab")) == list("cab")
-    room.turn(fleet, ["a"], ["b"], print)
-    assert fleet["b"].failure() is not None
-
-
 @pytest.mark.parametrize("memory", [90, 60])
 def test_memory_that_holds_one_is_a_line(memory: int) -> None:
     with pytest.raises(HostError) as caught:

@@ -123,6 +123,8 @@ class Recording:
     """A runtime that says what happens to it."""
 
     name = "local"
+    available = 10**12
+    """Bytes of memory."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -140,8 +142,8 @@ class Recording:
         self.given = application, locks
         return {each.stack: "sha256:0" for each in servers if each.stack != "unfit"}
 
-    def is_here(self) -> bool:
-        return True
+    def available_bytes(self) -> int:
+        return self.available
 
     @contextmanager
     def backends(self, backends: Collection[Backend], cores: frozenset[int]) -> Iterator[Backends]:
@@ -193,7 +195,7 @@ def test_who_does_not_get_ready_under_an_application_is_left_out_wherever_it_wou
 
 
 def test_of_a_race_of_the_labs_own_those_that_do_not_start_are_left_out_too_with_the_reason() -> None:
-    said, room = list[str](), Room(None)
+    said, room = list[str](), Room(lambda: 10**12)
     servers = [testing.server("one"), testing.server("two")]
     with startup.started(Choosy(), LAYOUT, {1: servers}, [], said.append, room=room) as up:  # type: ignore[arg-type]
         assert up.names == {"one"}
@@ -310,11 +312,10 @@ def test_of_an_own_application_the_smallest_server_is_up_first_to_see_that_memor
     ],
 )
 def test_memory_that_does_not_suffice_for_all_servers_is_told(
-    available: int, memory_mb: int | None, name: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+    available: int, memory_mb: int | None, name: str, fits: bool
 ) -> None:
     runtime, own = Recording(), testing.application(memory_mb=memory_mb)
-    runtime.name = name
-    monkeypatch.setattr(startup, "available_bytes", lambda: available)
+    runtime.name, runtime.available = name, available
 
     def check() -> None:
         with startup.started(runtime, LAYOUT, MANY, (), print, own):  # type: ignore[arg-type]
@@ -332,20 +333,12 @@ def test_memory_that_does_not_suffice_for_all_servers_is_told(
     assert runtime.seen[-1] == "one up", "and no other"
 
 
-def test_memory_that_holds_too_few_says_how_many_and_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_holds_too_few_says_how_many_and_the_option() -> None:
     # The fake has 50 MB, beside which 250 MB are free.
-    monkeypatch.setattr(startup, "available_bytes", lambda: 250_000_000)
+    first = FakeTarget(server=testing.server("server-0"))
     servers = [testing.server(f"server-{at}", processes=4) for at in range(12)]
     with pytest.raises(HostError, match=r"enough for 6 of them; measure fewer, with --servers$"):
-        startup.check_memory({1: servers}, OWN, FakeTarget(server=testing.server("server-0")), confined=False)
-
-
-def test_of_another_machine_nobody_knows_what_memory_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = Recording()
-    monkeypatch.setattr(Recording, "is_here", lambda _: False)
-    with startup.started(runtime, LAYOUT, MANY, (), print, OWN):  # type: ignore[arg-type]
-        pass
-    assert runtime.seen == ["prepare four one any", "3 servers up", "fleet down"]
+        startup.check_memory({1: servers}, OWN, first, 250_000_000, confined=False)
 
 
 class Lacking(Recording):

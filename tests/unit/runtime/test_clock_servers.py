@@ -113,3 +113,9 @@ def test_how_busy_cores_are_is_asked_of_their_machine() -> None:
     assert clock_servers.busy(asked, "project", [3, 0], 2.0) == {0: 0.25, 3: 1.0}
     assert asked.created["command"][-3:] == ["busy", "0,3", "2"]
     assert asked.created["name"] != "project-host"
+
+
+def test_free_memory_is_asked_of_its_machine() -> None:
+    asked = compose(0, stdout='{"available_bytes": 12345}\n')
+    assert clock_servers.available_bytes(asked, "project") == 12345
+    assert asked.created["command"][-1] == "memory"

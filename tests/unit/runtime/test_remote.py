@@ -95,6 +95,10 @@ class FakeComposeRuntime:
         with testing.fake_fleet(others, cores) as fleet:
             yield fleet
 
+    def available_bytes(self) -> int:
+        self._note("memory")
+        return 1 << 30
+
     def sweep(self) -> int:
         self._note("sweep")
         return 2
@@ -235,3 +239,11 @@ def test_what_can_be_reached_is_swept_before_it_is_said_what_cannot() -> None:
     with pytest.raises(EngineError, match=r"^alpha: "):
         lane(seen, "gamma", failing="alpha", fails="sweep").sweep()
     assert seen == ["beta: sweep", "gamma: sweep"]
+
+
+def test_free_memory_is_that_of_the_targets_machine() -> None:
+    seen: list[str] = []
+    assert lane(seen).available_bytes() == 1 << 30
+    assert seen == ["alpha: memory"]
+    with pytest.raises(EngineError, match=r"^alpha: the Docker engine stopped answering"):
+        lane([], failing="alpha", fails="memory").available_bytes()

@@ -342,6 +342,15 @@ def test_it_tells_how_busy_cores_are() -> None:
     assert 0 <= json.loads(ended.stdout)["0"] <= 1
 
 
+def test_it_tells_what_memory_programs_can_still_have() -> None:
+    ended = command("memory")
+
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told.keys() == {"available_bytes"}
+    assert told["available_bytes"] == pytest.approx(host.available_bytes(), rel=0.3)
+
+
 def test_it_is_served_and_probed_as_containers_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
