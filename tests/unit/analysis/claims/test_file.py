@@ -140,6 +140,9 @@ CHANGES: Mapping[str, Change] = {
     "wasted_work": _of_swarm(lambda _, value: {"wasted_work": max(0.0, value)}),
     "memory_mb": lambda _, value: {"resident_bytes": round(value * 1e6)},
     "memory_pss_mb": lambda _, value: {"memory": Memory(pss_bytes=round(value * 1e6), private_bytes=0)},
+    "throttled_share": lambda observation, value: {
+        "throttled_s": max(0.0, value) * observation.cell.cores * (observation.server_span_s or 0)
+    },
     "cpu_ms_per_request": lambda observation, value: {"server_cpu_s": _cpu_s(observation, value)},
 }
 
@@ -165,7 +168,8 @@ def _value(condition: Condition, *, holds: bool) -> float:
             return (least + most) / 2 if holds else least / 2
         return least * (1.5 if holds else 0.5) if least is not None else (most or 0.0) * (0.5 if holds else 1.5)
     if holds:
-        return least if least is not None else most or 0.0
+        # Less than the limit by what a quotient is rounded to.
+        return least if least is not None else (most or 0.0) * (1 - 1e-12)
     return most + 1 if most is not None else (least or 0.0) - 1
 
 
@@ -346,10 +350,11 @@ def test_a_server_that_cannot_be_had_leaves_the_claims_about_it_untested_and_no_
 # --- what claims say of their limits
 
 SPELT = {
-    **{limit: f"{limit:g}" for limit in (0.8, 0.9, 0.95, 1.05, 1.2, 1.3)},
+    **{limit: f"{limit:g}" for limit in (0.8, 0.85, 0.9, 0.95, 1.05, 1.2, 1.3)},
     0.75: "three quarters",
     1.0: "at least as many",
     1.1: "a tenth more",
+    1.25: "a quarter more",
     2.0: "twice",
     3.0: "three times",
 }
