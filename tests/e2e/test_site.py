@@ -175,7 +175,8 @@ def test_blocks_run_side_by_side_each_whole_on_one_machine(
         blocks = {name: sum(each == {name} for each in takers.values()) for name in ("beta", "gamma")}
         assert blocks == {"beta": 4, "gamma": 4}
         peaks = {name: cell["in_flight"]["peak"] for name, cell in cells(cli.comparison()).items()}
-        assert peaks == {"gunicorn-sync-4": 4, "gunicorn-gthread-8": 8}
+        # All eight users are inside at once only where the machine lets them.
+        assert peaks["gunicorn-sync-4"] == 4 < peaks["gunicorn-gthread-8"] <= 8
         effects = {each["machine"]: each for each in cli.comparison()["machines"]}
         disturbed = all("neighbour" in cell["broken_gates"] for cell in cli.comparison()["cells"])
         assert {name: each["blocks"] for name, each in effects.items()} == ({} if disturbed else blocks)
