@@ -26,6 +26,7 @@ NAMES = (
     "capacity",
     "prediction",
     "tuning",
+    "agreement",
     "generator",
     "truth",
     "clients",
