@@ -27,8 +27,7 @@ class Room:
 
     def __init__(self, free: Callable[[], int], *, may_lack: bool = True, spare: frozenset[int] = frozenset()) -> None:
         """`free`: the bytes that programs can still have. `may_lack`: whether those that do not fit may be left out, because none of
-        them was measured yet. `spare`: as many cores as the servers have, which
-        nothing else is on; empty: there are none."""
+        them was measured yet. `spare`: as many cores as the servers have, which nothing else is on; empty: there are none."""
         self.may_lack = may_lack
         self._free = free
         self._spare = spare
