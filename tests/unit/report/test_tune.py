@@ -93,6 +93,14 @@ def test_of_one_that_others_disturbed_it_says_so() -> None:
     assert "Others" not in said(raced(speed=NAMES))["why"]
 
 
+def test_of_one_that_the_generator_limited_it_says_so() -> None:
+    comparison = raced(speed=NAMES)
+    cells = tuple(replace(each, broken_gates=("generator",)) for each in comparison.cells)
+
+    why = said(replace(comparison, cells=cells))["why"]
+    assert "Something other than itself limited it (see the warnings), so it is at least as fast as that." in why
+
+
 def test_every_format_has_it() -> None:
     comparison = raced(speed=NAMES)
     words = tune.tuned(comparison)
