@@ -10,7 +10,7 @@ from benchmarks import tuning
 from tests.unit.analysis.tune.test_race import REPORT, Machine
 from wsgilab import testing
 from wsgilab.experiment import catalogue, plan, resolve, space
-from wsgilab.model import Observation, Run
+from wsgilab.model import Interval, Observation, Run
 from wsgilab.run.workspace import PROJECT
 
 SPEED = {"gunicorn-sync-3": 60.0, **{f"server-{at:02}": 100.0 - at for at in range(12)}}
@@ -51,6 +51,19 @@ def test_a_replay_is_the_race_on_recorded_trials_and_is_judged_by_all_of_them(mo
         race = tuning.replayed(tuning.exhaustive(run, observations, "cpu"), seed)
         assert {each.cell.workload for each in race.found} == {"cpu"}
         assert [each.cell for each in race.found[:13]] != [each.cell for each in observations[:13]]
+
+
+def test_what_is_not_the_best_has_the_interval_of_its_paired_blocks() -> None:
+    truth = tuning.exhaustive(*recorded(), "cpu")
+    other = next(name for name in SPEED if name != truth.best)
+
+    share = truth.of_the_best(other)
+    assert share.low is not None
+    assert share.high is not None
+    assert share.low < share.median < share.high
+    assert share.median == truth.speed[other] / truth.speed[truth.best]
+    assert truth.of_the_best(truth.best) == Interval(median=1.0, low=1.0, high=1.0)
+    assert truth.of_the_best(None) == Interval(median=0.0, low=0.0, high=0.0)
 
 
 def test_the_space_that_is_recorded_is_the_one_that_is_tuned() -> None:
