@@ -122,7 +122,7 @@ class Cli:
             text=True,
         )
 
-    def in_own_process(self, *words: str, seconds: float = 110) -> Ended:
+    def in_own_process(self, *words: str, seconds: float = 240) -> Ended:
         """As `start`, to its end."""
         with self.start(*words) as child:
             output, _ = child.communicate(timeout=seconds)
@@ -218,7 +218,7 @@ def built(trait: str, slots: int, processes: int = 1) -> str:
 Found = TypeVar("Found")
 
 
-def wait_for(condition: Callable[[], Found], what: str, seconds: float = 100) -> Found:
+def wait_for(condition: Callable[[], Found], what: str, seconds: float = 240) -> Found:
     """What `condition` has found, when it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -234,7 +234,7 @@ def observations(folder: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
-def under_way(cli: Cli, *words: str, trials: int = 1, seconds: float = 100) -> "subprocess.Popen[str]":
+def under_way(cli: Cli, *words: str, trials: int = 1, seconds: float = 240) -> "subprocess.Popen[str]":
     """`lab.run` with these words, when it has recorded so many trials more than before."""
     wanted = len(observations(cli.latest)) + trials
     child = cli.start("lab.run", *words)
@@ -245,7 +245,7 @@ def under_way(cli: Cli, *words: str, trials: int = 1, seconds: float = 100) -> "
 
 def end(child: "subprocess.Popen[str]", signum: signal.Signals) -> Ended:
     child.send_signal(signum)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=120)
     return Ended(code=child.returncode, output=output)
 
 

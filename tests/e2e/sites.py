@@ -18,7 +18,7 @@ from wsgilab.system import host
 CORES = sorted(host.usable_cpus())
 FIRST, LAST = str(CORES[0]), str(CORES[-1])
 """The servers' core and the generator's: all machines of the tests share this one's."""
-SECONDS = 240
+SECONDS = 480
 """For a run, with images to build before it."""
 
 Entry = Mapping[str, str]

@@ -136,7 +136,7 @@ def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tm
     for each in processes(local.workspace):
         if "--worker-class=gevent" in each.info["cmdline"]:
             each.suspend()
-    output, _ = child.communicate(timeout=100)
+    output, _ = child.communicate(timeout=240)
     assert child.returncode == TrialsFailed.exit_code, output
     rows = [json.loads(line) for line in observations(local.latest)]
     assert len(rows) == 4
@@ -151,7 +151,7 @@ def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -
     for each in processes(local.workspace):
         if "wsgilab.load.driver" in each.info["cmdline"]:
             each.send_signal(signal.SIGKILL)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=120)
     assert_one_line(Ended(code=child.returncode, output=output), "the generator is lost: it has ended")
     assert "trials measured. Go on with: invoke lab.run --resume" in output
     assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
@@ -179,7 +179,7 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
         words = ("--runtime", "compose", "--experiment", str(HERE / "small.yaml"), "--blocks", "20")
         child = under_way(cli, *words, trials=2)
         reached.close()
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=120)
     assert_one_line(Ended(code=child.returncode, output=output), "the Docker engine stopped answering", "--resume")
     assert len(observations(cli.latest)) >= 2
     assert cli.comparison()["run"]["trials"]["measured"] == len(observations(cli.latest))

@@ -113,7 +113,7 @@ def killed_and_hung_up(cli: Cli, *words: str) -> tuple[int, str]:
         kill_two(cli)
         terminal.wait_for(lambda: len(restarted(cli)) == 2, "the two restarts")
         terminal.hang_up()
-        return terminal.child.wait(timeout=60), terminal.seen
+        return terminal.child.wait(timeout=120), terminal.seen
 
 
 def test_the_run_itself_is_killed(cli: Cli) -> None:

@@ -65,7 +65,7 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=110,
+            timeout=240,
             check=False,
         )
         return Ended(code=finished.returncode, output=finished.stdout)

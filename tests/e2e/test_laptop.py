@@ -26,7 +26,7 @@ from wsgilab import commands
 from wsgilab.run.testbed import OWN_MACHINE
 from wsgilab.system import cpus, host
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 EXPERIMENT = """
 name: laptop
@@ -104,7 +104,7 @@ def test_a_laptop_measures_on_the_machine_of_its_engine(tmp_path: Path) -> None:
             env={**os.environ, **cli.environment, **own},
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=560,
             check=False,
         )
         assert leftovers(cli.workspace) == []

@@ -252,7 +252,7 @@ def test_the_docs_run_a_locust_file_by_a_command_that_works() -> None:
     words = command.replace("\\\n", " ").replace("--host", "--list").split()
     asked = {**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     listed = subprocess.run(
-        words, cwd=commands.PROJECT, env=asked, capture_output=True, text=True, timeout=110, check=False
+        words, cwd=commands.PROJECT, env=asked, capture_output=True, text=True, timeout=240, check=False
     )
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.split() == ["Available", "Users:", "Sleep"]

@@ -18,7 +18,7 @@ from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
 from tests.e2e.wire import Detour
 from wsgilab.results.store import Store
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 # One of each kind of slots, one that computes, and what is done to a server meanwhile.
 SLEEPING = """

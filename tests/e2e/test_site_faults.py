@@ -19,7 +19,7 @@ from tests.e2e.keys import Ssh
 from tests.e2e.machines import Machine, left_running
 from tests.e2e.sites import LAST, SECONDS, SiteCli, entry, first, site_cli
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 BLOCKS = 6
 """So many that trials are left after each fault."""

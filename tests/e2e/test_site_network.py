@@ -11,7 +11,7 @@ from tests.e2e.test_run import cells
 from tests.e2e.wire import Detour
 
 # What binds is a figure, which a busy machine changes.
-pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(600)]
 
 DELAY_S = 0.02
 """Each way."""

@@ -68,7 +68,7 @@ def up(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.Tem
     assert said.code == 0, said.output
     yield Up(cli=cli, said=said)
     # On a busy machine one of them may not have been reached at the last look.
-    wait_for(lambda: not cli.session().failures, "the next look", seconds=30)
+    wait_for(lambda: not cli.session().failures, "the next look", seconds=60)
     ended = cli("lab.down")
     assert ended.lines == ["Ended 6 processes or containers."]
     cli.assert_nothing_left()
@@ -166,7 +166,7 @@ def test_a_server_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> N
     # The web UI says the same of it.
     told = status.lines[-1].partition("gunicorn-gevent: ")[2].partition(";")[0]
     assert told.startswith("ended ")
-    wait_for(lambda: told in fetch(f"{up.ui}/lab/figures").body, f"{told!r} in the web UI", seconds=10)
+    wait_for(lambda: told in fetch(f"{up.ui}/lab/figures").body, f"{told!r} in the web UI", seconds=30)
 
     again = up.cli("lab.up")
     assert again.code == 0, again.output
@@ -184,7 +184,7 @@ def test_a_backend_that_ended_is_seen_and_a_second_up_brings_it_back(up: Up) -> 
     assert_one_line(up.cli("lab.up", "--no-backends"), "is up with backends, not with --no-backends")
 
     kill_target(up.cli, "upstream", "upstream.py")
-    wait_for(lambda: up.cli.session().backends["upstream"], "the daemon's notice", seconds=15)
+    wait_for(lambda: up.cli.session().backends["upstream"], "the daemon's notice", seconds=30)
     assert_one_line(
         up.cli("lab.status"), "upstream: ended ", "see invoke lab.logs upstream", "invoke lab.up starts it again"
     )

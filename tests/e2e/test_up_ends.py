@@ -29,7 +29,7 @@ def begun(cli: Cli, *words: str) -> "subprocess.Popen[str]":
 def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(local: Cli) -> None:
     """With backends, of which there may be most."""
     end(begun(local), signal.SIGKILL)
-    wait_for(lambda: local.leftovers() == [], "the daemon's end", seconds=30)
+    wait_for(lambda: local.leftovers() == [], "the daemon's end", seconds=60)
 
 
 def test_a_terminal_that_is_closed_while_it_comes_up_ends_it(local: Cli) -> None:
@@ -38,7 +38,7 @@ def test_a_terminal_that_is_closed_while_it_comes_up_ends_it(local: Cli) -> None
     with at_a_terminal(local, "lab.up", *words) as terminal:
         terminal.wait_for(lambda: "Starting 1 server" in terminal.seen, "its start")
         terminal.hang_up()
-        assert terminal.child.wait(timeout=60) == 128 + signal.SIGHUP
+        assert terminal.child.wait(timeout=120) == 128 + signal.SIGHUP
     assert "Traceback" not in terminal.seen
     assert local.leftovers() == []
 
@@ -47,7 +47,7 @@ def test_down_ends_one_that_comes_up(local: Cli) -> None:
     child = begun(local, "--no-backends")
     assert local("lab.down").code == 0
     assert local.leftovers() == []
-    output, _ = child.communicate(timeout=30)
+    output, _ = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "ended by SIGTERM" in output
 
@@ -60,12 +60,12 @@ def test_what_it_outlives_and_what_it_does_not(local: Cli) -> None:
     with at_a_terminal(local, "lab.up", *words) as terminal:
         terminal.wait_for(lambda: "End it all with" in terminal.seen, "the lab")
         terminal.hang_up()
-        terminal.child.wait(timeout=30)
+        terminal.child.wait(timeout=60)
     assert_it_takes_a_login(local, terminal.seen)
 
     daemon = local.session().pid
     kill_ui(local)
-    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=30)
+    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=60)
     assert local.session().servers == {}
     told = "the interactive lab has ended: the web UI is lost"
     assert_one_line(local("lab.status"), told, "lab.up brings it up again")
@@ -74,7 +74,7 @@ def test_what_it_outlives_and_what_it_does_not(local: Cli) -> None:
     assert local.up("--no-backends").code == 0
     daemon = local.session().pid
     psutil.Process(daemon).kill()
-    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=30)
+    wait_for(lambda: state_file.started_ticks(daemon) is None, "the daemon's end", seconds=60)
     assert_one_line(local("lab.status"), "what kept it up was killed", "lab.down ends", "lab.up brings it up anew")
     assert local.leftovers()
     ended = local("lab.down")
@@ -146,7 +146,7 @@ def test_a_run_is_watched_by_whoever_cannot_change_it(local: Cli) -> None:
     assert "gunicorn-sync-4" in watched.body
     assert fetch(f"{found[1]}/swarm", form={"user_count": "1", "spawn_rate": "1"}).status == 403
     kill_ui(local)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=120)
     assert child.returncode == 0, output
     assert output.count("the run goes on without it") == 1
     assert len(observations(local.latest)) == 4

@@ -12,7 +12,8 @@ from wsgilab.system.cpus import spell
 from wsgilab.system.ports import bracketed
 
 START_S = 60.0
-"""How long something may take until it is ready."""
+"""How long something may take until it is ready: since its start, or since another that was started with it got ready. They start on
+the same cores, so that each is late where all are slow."""
 LOOK_S = 5.0
 """How often to find out where the parts listen that are not ready. This costs CPU on a container's cores; and a server may
 open another port first, such as one for metrics, while it still loads."""
@@ -162,7 +163,8 @@ def _wait(
     Raises TargetError where one that is ready may use other cores than `cpus`.
     """
     start_s = START_S if start_s is None else start_s
-    limits = dict.fromkeys((each.name for each in started), (time.monotonic() + start_s, start_s))
+    began = dict.fromkeys((each.name for each in started), time.monotonic())
+    deadlines = {name: at + start_s for name, at in began.items()}
     look_due = time.monotonic() + LOOK_S
     waiting = list(started)
     elsewhere: set[str] = set()
@@ -173,11 +175,14 @@ def _wait(
             try:
                 if _is_ready(each, elsewhere, page, looks=looks):
                     waiting.remove(each)
-                elif time.monotonic() > limits[each.name][0]:
-                    raise _not_ready(each, limits[each.name][1], page)
+                    deadlines |= {other.name: time.monotonic() + start_s for other in waiting}
+                elif time.monotonic() > deadlines[each.name]:
+                    raise _not_ready(each, time.monotonic() - began[each.name], page)
                 elif looks and prepare_s and _listens(each):
-                    from_now_s = start_s - prepare_s
-                    limits[each.name] = min(limits[each.name], (time.monotonic() + from_now_s, from_now_s))
+                    # The first time that it is seen to listen: what it has from then on is never more.
+                    now = time.monotonic()
+                    if now + start_s - prepare_s < deadlines[each.name]:
+                        began[each.name], deadlines[each.name] = now, now + start_s - prepare_s
             except TargetError as error:
                 if is_strict:
                     raise

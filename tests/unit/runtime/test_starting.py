@@ -203,11 +203,31 @@ def test_where_some_may_be_left_out_the_others_are_waited_for(now_s: list[float]
     assert ready == ["good"]
     assert {name: error.message.split(";")[0] for name, error in out.items()} == {
         "dead": "dead did not start: ended with exit code 3",
-        "never": "never did not answer within 60 s of its start, though it listens at 127.0.0.1:8100 as asked",
+        # 60 s after the good one got ready, with which it was started on the same cores.
+        "never": "never did not answer within 90 s of its start, though it listens at 127.0.0.1:8100 as asked",
     }
     assert [each.ended for each in (dead, never, good)] == [True, True, False]
     with pytest.raises(TargetError, match="dead did not start"):
         wait_until_ready([dead, never], CPUS, 0.05, leave_out=out.__setitem__)
+
+
+def test_those_that_start_on_the_same_slow_cores_have_their_time_from_when_the_one_before_got_ready(
+    now_s: list[float],
+) -> None:
+    """Sixteen of which one gets ready every 50 s are all waited for; one that hangs is told 60 s after the last of them."""
+
+    def ready_after(seconds: float) -> Callable[[], bool]:
+        return lambda: now_s[0] > 1000 + seconds
+
+    fakes = [Fake(server=server(f"slow-{number}"), ready=ready_after(50 * number)) for number in range(1, 17)]
+    assert len(wait_until_ready(fakes, CPUS, 0.05)) == 16
+    assert 800 < now_s[0] - 1000 < 801
+
+    begun_s = now_s[0]
+    never = Fake(server=server("never"))
+    good = Fake(server=server("good"), ready=lambda: now_s[0] > begun_s + 10)
+    assert refusal(never, good).message.startswith("never did not answer within 70 s of its start")
+    assert 70 < now_s[0] - begun_s < 71
 
 
 class Begun:
