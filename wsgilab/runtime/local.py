@@ -293,7 +293,9 @@ class LocalRuntime:
         return True
 
     def available_bytes(self) -> int:
-        return host.available_bytes()
+        # Its servers are in the lab's own control group, as those of an engine are not.
+        of_group = host.group_available_bytes()
+        return host.available_bytes() if of_group is None else min(of_group, host.available_bytes())
 
     def owns(self, pid: int) -> bool:
         return f"{MARK}={self._lab_id}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()

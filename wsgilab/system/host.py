@@ -133,7 +133,7 @@ def quota_cores() -> float | None:
     """The least CPU quota of this process' control group and those above it, in cores; None where none has one (kernel.org,
     cgroup-v2, "cpu.max", and scheduler/sched-bwc)."""
     found = []
-    for folder in cpu_groups():
+    for folder in control_groups("cpu"):
         in_v1 = f"{_line(folder, 'cpu.cfs_quota_us')} {_line(folder, 'cpu.cfs_period_us')}"
         quota, _, period = (_line(folder, "cpu.max") or in_v1).partition(" ")
         # `max`, or -1: there is none.
@@ -146,7 +146,7 @@ def throttled() -> int | None:
     """In how many periods so far a CPU quota has stopped the processes of this process' control group or of one above it; None
     where the kernel does not count that."""
     found = []
-    for folder in cpu_groups():
+    for folder in control_groups("cpu"):
         for line in (_line(folder, "cpu.stat") or "").splitlines():
             key, _, value = line.partition(" ")
             if key == "nr_throttled" and value.isdecimal():
@@ -155,16 +155,16 @@ def throttled() -> int | None:
 
 
 @functools.cache
-def cpu_groups() -> Sequence[Path]:
-    """The folders of this process' control group for CPU time, and of those above it (cgroups(7)).
+def control_groups(controller: str) -> Sequence[Path]:
+    """The folders of this process' control group for `cpu` or `memory`, and of those above it (cgroups(7)).
 
     In a container the path may be one that is visible from outside alone: then the folder above all is the container's own.
     """
     groups = _ROOT / "sys/fs/cgroup"
     for line in (_line("proc/self/cgroup") or "").splitlines():
         number, controllers, path = line.split(":", 2)
-        if "cpu" in controllers.split(",") or (number == "0" and not (groups / "cpu").exists()):
-            root = groups / "cpu" if controllers else groups
+        if controller in controllers.split(",") or (number == "0" and not (groups / controller).exists()):
+            root = groups / controller if controllers else groups
             own = root / path.lstrip("/")
             return [each for each in (own, *own.parents) if each.is_relative_to(root) and each.is_dir()]
     return []
@@ -235,6 +235,23 @@ def available_bytes() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def group_available_bytes() -> int | None:
+    """The memory that the processes of this process' control group can still have before it or one above it reaches its limit; None
+    where none has one. Of what files take in memory, the part that was not used lately counts as free, as the kernel takes it back
+    first (kernel.org, cgroup-v2, "memory.max", and cgroup-v1/memory).
+    """
+    found = []
+    for folder in control_groups("memory"):
+        limit = _line(folder, "memory.max") or _line(folder, "memory.limit_in_bytes")
+        used = _line(folder, "memory.current") or _line(folder, "memory.usage_in_bytes")
+        # `max`: there is none.
+        if limit is not None and limit.isdecimal() and used is not None:
+            counts = dict(line.split() for line in (_line(folder, "memory.stat") or "").splitlines())
+            cached = counts.get("total_inactive_file", counts.get("inactive_file", 0))
+            found.append(max(0, int(limit) - int(used) + int(cached)))
+    return min(found, default=None)
 
 
 def boot_id() -> str:

@@ -77,7 +77,7 @@ def sweep(prefix: str) -> None:
 def _above() -> Path | None:
     """The control group in which another can be made that has a quota: this process' own or, in cgroup v2, where one with processes has
     none below it with controllers, the nearest above it that hands the controller on."""
-    groups = host.cpu_groups()
+    groups = host.control_groups("cpu")
     if groups and not (groups[0] / "cgroup.subtree_control").exists():
         return groups[0]
     return next((each for each in groups if "cpu" in _read(each / "cgroup.subtree_control").split()), None)
@@ -105,7 +105,7 @@ def _gather(folder: Path, pids: Callable[[], Collection[int]]) -> None:
 
 def _dissolve(folder: Path) -> None:
     """Move all processes of a control group to that of this one, and remove it."""
-    back = host.cpu_groups()[0] / "cgroup.procs"
+    back = host.control_groups("cpu")[0] / "cgroup.procs"
     for _ in range(_PASSES):
         for pid in _members(folder):
             with contextlib.suppress(OSError):

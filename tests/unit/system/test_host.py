@@ -20,9 +20,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the kernel of a machine with two usable cores says what a test has it say, and nothing else."""
     monkeypatch.setattr(host, "_ROOT", tmp_path)
     monkeypatch.setattr(host, "usable_cpus", lambda: frozenset({0, 1}))
-    host.cpu_groups.cache_clear()
+    host.control_groups.cache_clear()
     yield tmp_path
-    host.cpu_groups.cache_clear()
+    host.control_groups.cache_clear()
 
 
 def write(machine: Path, says: Mapping[str, str]) -> None:
@@ -101,3 +101,37 @@ def test_the_least_quota_counts_and_every_period_in_which_one_stopped_the_lab(
     write(machine, says)
 
     assert (host.quota_cores(), host.throttled()) == (quota, throttled)
+
+
+def memory(file: str, folder: str, **says: str) -> Mapping[str, str]:
+    """What the kernel says of the lab's group, and of the memory of the group of that folder."""
+    return {"proc/self/cgroup": file, **{f"sys/fs/cgroup/{folder}memory.{key}": text for key, text in says.items()}}
+
+
+TWO_LIMITS = {
+    **memory(V2, "slice/lab/", max="max", current="700", stat="anon 600\ninactive_file 90"),
+    **memory(V2, "slice/", max="1000", current="800", stat="anon 600\ninactive_file 150"),
+    **memory(V2, "other/", max="1", current="1", stat="anon 1"),
+}
+V1_STAT = "cache 300\ninactive_file 1\ntotal_inactive_file 200"
+
+
+@pytest.mark.parametrize(
+    ("says", "available"),
+    [
+        ({}, None),
+        (memory(V2, "", stat="anon 9"), None),
+        (memory(V2, "slice/lab/", max="max", current="700", stat="anon 600"), None),
+        (TWO_LIMITS, 350),
+        (memory(V2, "slice/lab/", max="500", current="510", stat="anon 510\ninactive_file 0"), 0),
+        (memory(V1, "memory/", limit_in_bytes="1000", usage_in_bytes="600", stat=V1_STAT), 600),
+        (memory(V1, "memory/m/", limit_in_bytes="9223372036854771712", usage_in_bytes="600"), 9223372036854771112),
+    ],
+    ids=["no groups", "no controller", "no limit", "two limits", "beyond", "version 1", "version 1, no limit"],
+)
+def test_the_least_that_a_group_can_still_have_counts(
+    machine: Path, says: Mapping[str, str], available: int | None
+) -> None:
+    write(machine, says)
+
+    assert host.group_available_bytes() == available

@@ -15,9 +15,9 @@ V2 = "sys/fs/cgroup"
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(host, "_ROOT", tmp_path)
-    host.cpu_groups.cache_clear()
+    host.control_groups.cache_clear()
     yield tmp_path
-    host.cpu_groups.cache_clear()
+    host.control_groups.cache_clear()
 
 
 def write(machine: Path, files: Mapping[str, str]) -> None:
