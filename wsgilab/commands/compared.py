@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab.analysis.ab.checks import checks, parse_need
-from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.checks import checks, parse_limit, parse_need
 from wsgilab.analysis.ab.runs import runs as compare_two
 from wsgilab.analysis.ab.versions import current
 from wsgilab.commands.stored import say

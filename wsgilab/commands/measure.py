@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsgilab.analysis.ab.checks import parse_need
-from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.checks import parse_limit, parse_need
 from wsgilab.commands import against, compared, releases, stored
 from wsgilab.experiment import application as applications
 from wsgilab.experiment import resolve, running

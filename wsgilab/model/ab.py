@@ -168,7 +168,7 @@ class Limit:
     faster: bool
     """Which way counts."""
     share: float
-    """0.05: at least 5 %, beyond doubt. See `analysis.ab.runs.breaches`."""
+    """0.05: at least 5 %, beyond doubt. See `analysis.ab.checks.breaches`."""
     cost: bool = False
     """It is of cost, and more of it counts; neither speed does then."""
     capacity: bool = False

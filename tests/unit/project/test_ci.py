@@ -14,8 +14,7 @@ from invoke.program import Program
 
 from tasks import namespace
 from wsgilab import commands
-from wsgilab.analysis.ab.checks import parse_need
-from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.checks import parse_limit, parse_need
 from wsgilab.commands.options import names, number
 from wsgilab.experiment.parsing import check_known
 from wsgilab.run.workspace import choose_servers

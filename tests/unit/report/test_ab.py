@@ -15,7 +15,8 @@ from tests.unit.pages import Page
 from tests.unit.runs import before_and_after
 from tests.unit.said import printed
 from wsgilab import testing
-from wsgilab.analysis.ab.runs import breaches, parse_limit, runs
+from wsgilab.analysis.ab.checks import breaches, parse_limit
+from wsgilab.analysis.ab.runs import runs
 from wsgilab.model import Cell, CellOfRuns, CommonShift, Interval, Observation, Origin, Run, RunsComparison
 from wsgilab.report.ab import breached, first_screen, kept, on_terminal, outcome, runs_html, runs_md, runs_yaml, words
 from wsgilab.report.ab.ratios import ratios

@@ -11,8 +11,8 @@ from tests.unit.queues import Queue, sought
 from tests.unit.report.test_ab import NASTY, ONE, TWO, beside, made, observed
 from tests.unit.runs import before_and_after
 from wsgilab import testing
-from wsgilab.analysis.ab.checks import checks
-from wsgilab.analysis.ab.runs import parse_limit, runs
+from wsgilab.analysis.ab.checks import checks, parse_limit
+from wsgilab.analysis.ab.runs import runs
 from wsgilab.model import Limit, RunsComparison
 from wsgilab.report.ab.github import MOST_ANNOTATIONS, annotations, harmless, nothing_annotated, summary
 from wsgilab.report.ab.junit import nothing_junit, runs_junit

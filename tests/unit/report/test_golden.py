@@ -18,8 +18,7 @@ from tests.unit import lanes
 from tests.unit.runs import before_and_after, compared, stored
 from tests.unit.said import printed
 from wsgilab.analysis import claims
-from wsgilab.analysis.ab.checks import checks
-from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.checks import checks, parse_limit
 from wsgilab.analysis.compare import compare
 from wsgilab.experiment.catalogue import parse
 from wsgilab.model import ClaimResult, Comparison, Limit, LimitCheck, Run

@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.unit.checkout import git
 from tests.unit.lanes import lane as record_of
 from wsgilab import commands, testing
-from wsgilab.analysis.ab.runs import parse_limit
+from wsgilab.analysis.ab.checks import parse_limit
 from wsgilab.commands import Workspace, compared, stored
 from wsgilab.experiment.versions import doubled, settings_of
 from wsgilab.model import Comparison, Experiment, Interval, Server, TrialReport, TrialSpec

@@ -6,7 +6,6 @@ cells have in common, `CommonShift`, is the only hint that figures alone can giv
 """
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ from wsgilab.model import (
     CommonShift,
     CostOfRuns,
     Interval,
-    Limit,
     Observation,
     Run,
     RunsComparison,
@@ -271,46 +269,3 @@ def _shift(cells: Iterable[CellOfRuns]) -> CommonShift | None:
         slower=moved.count("slower"),
         direction=most[0] if most else "undecided",
     )
-
-
-# --- limits
-
-_LIMIT = re.compile(r"\s*(slower|faster|different|cost|capacity)\s*=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
-
-
-def parse_limit(text: str) -> Limit:
-    """Parse a limit such as `slower=5%` or `slower=0.05`; also `faster`, `different`, which is either, `cost`, of which more is too
-    much, and `capacity`, of which less is.
-
-    Raises SpecError for any other text, and for 100 % or more.
-    """
-    if found := _LIMIT.fullmatch(text):
-        way, number, percent = found.groups()
-        share = float(number) / 100 if percent else float(number)
-        if share < 1:
-            slower, faster = way in ("slower", "different"), way in ("faster", "different")
-            return Limit(slower=slower, faster=faster, share=share, cost=way == "cost", capacity=way == "capacity")
-    raise SpecError(
-        f"--fail-on {text!r}: must be slower, faster, different, cost or capacity, and a share, such as slower=5%"
-    )
-
-
-def breaches(comparison: RunsComparison, limit: Limit) -> Sequence[CellOfRuns]:
-    """The cells that differ by at least the limit, beyond doubt.
-
-    A cell is slower by `share` where its verdict is `slower` and the whole interval of its ratio is below
-    1 / (1 + `share`); faster where it is `faster` and the whole interval is above 1 + `share`. Of a latency, which is
-    the lower the faster, the other way round. Its cost is more by `share` where that is the verdict and the whole interval is
-    above 1 + `share`. Undecided cells, such as those with a broken gate, breach no limit.
-    """
-    return [cell for cell in comparison.cells if _breaches(cell, limit)]
-
-
-def _breaches(cell: CellOfRuns, limit: Limit) -> bool:
-    if limit.cost:
-        low = cell.cost.ratio.low if cell.cost is not None and cell.cost.verdict == "more" else None
-        return low is not None and low > 1 + limit.share
-    if cell.ratio is None or cell.ratio.low is None or cell.ratio.high is None:
-        return False
-    beyond = cell.ratio.low > 1 + limit.share or cell.ratio.high < 1 / (1 + limit.share)
-    return beyond and ((cell.verdict == "slower" and limit.slower) or (cell.verdict == "faster" and limit.faster))

@@ -11,9 +11,9 @@ from tests.unit.report.test_ab import ONE, TWO, beside, made, observed
 from tests.unit.runs import before_and_after
 from tests.unit.said import refusal
 from wsgilab import testing
-from wsgilab.analysis.ab.checks import checks, parse_need
-from wsgilab.analysis.ab.runs import parse_limit, runs
-from wsgilab.model import CellOfRuns, LimitCheck, RunsComparison
+from wsgilab.analysis.ab.checks import breaches, checks, parse_limit, parse_need
+from wsgilab.analysis.ab.runs import runs
+from wsgilab.model import CellOfRuns, Interval, Limit, LimitCheck, RunsComparison
 from wsgilab.model.errors import SpecError
 
 SLOWER, COST = parse_limit("slower=5%"), parse_limit("cost=5%")
@@ -27,6 +27,75 @@ def found(comparison: RunsComparison, figure: str = "throughput", **asked: Any) 
 
 def outcomes(comparison: RunsComparison, figure: str = "throughput", **asked: Any) -> Mapping[str, str]:
     return {server: check.outcome for server, check in found(comparison, figure, **asked).items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("slower=5%", Limit(slower=True, faster=False, share=0.05)),
+        ("slower=0.05", Limit(slower=True, faster=False, share=0.05)),
+        (" slower = 5 % ", Limit(slower=True, faster=False, share=0.05)),
+        ("slower=.5", Limit(slower=True, faster=False, share=0.5)),
+        ("slower=2.5%", Limit(slower=True, faster=False, share=0.025)),
+        ("slower=0", Limit(slower=True, faster=False, share=0.0)),
+        ("faster=10%", Limit(slower=False, faster=True, share=0.1)),
+        ("different=3%", Limit(slower=True, faster=True, share=0.03)),
+        ("cost=5%", Limit(slower=False, faster=False, share=0.05, cost=True)),
+        ("capacity=5%", Limit(slower=False, faster=False, share=0.05, capacity=True)),
+    ],
+)
+def test_a_limit_is_a_way_and_a_share(text: str, limit: Limit) -> None:
+    assert parse_limit(text) == limit
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "slower", "slower=", "slower=%", "5%", "slow=5%", "slower=5%%", "slower=5% faster=5%"),
+        *("slower=5", "slower=100%", "slower=-1%", "slower=nan", "slower=1e-2", "slower=٥%", "slower=5%\nx"),
+    ],
+)
+def test_what_is_no_limit_is_an_error_that_says_what_would_be(text: str) -> None:
+    assert refusal(SpecError, parse_limit, text) == (
+        f"--fail-on {text!r}: must be slower, faster, different, cost or capacity, and a share, such as slower=5%"
+    )
+
+
+def judged(low: float | None, high: float | None, *, metric: str = "throughput", verdict: str = "slower") -> Any:
+    """A comparison whose first cell has such an interval."""
+    found = beside(1.0)
+    cell = replace(
+        found.cells[0],
+        metric=metric,  # type: ignore[arg-type]
+        verdict=verdict,  # type: ignore[arg-type]
+        ratio=Interval(median=1.0, low=low, high=high),
+    )
+    return replace(found, cells=(cell, *found.cells[1:]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "metric", "verdict", "limit", "breached"),
+    [
+        (0.8, 1 / 1.05 - 1e-9, "throughput", "slower", "slower=5%", True),
+        (0.8, 1 / 1.05 + 1e-9, "throughput", "slower", "slower=5%", False),
+        (0.8, 0.9, "throughput", "slower", "faster=5%", False),
+        (0.8, 0.9, "throughput", "slower", "different=5%", True),
+        (0.8, 0.9, "throughput", "undecided", "slower=5%", False),
+        (1.05 + 1e-9, 1.2, "throughput", "faster", "faster=5%", True),
+        (1.05 - 1e-9, 1.2, "throughput", "faster", "faster=5%", False),
+        (1.1, 1.2, "throughput", "faster", "slower=5%", False),
+        (1.05 + 1e-9, 1.2, "latency", "slower", "slower=5%", True),
+        (1.05 - 1e-9, 1.2, "latency", "slower", "slower=5%", False),
+        (0.8, 0.9, "latency", "faster", "different=5%", True),
+        (None, None, "throughput", "undecided", "slower=0%", False),
+    ],
+)
+def test_a_limit_is_breached_where_the_whole_interval_is_beyond_it(
+    low: float | None, high: float | None, metric: str, verdict: str, limit: str, breached: bool
+) -> None:
+    found = judged(low, high, metric=metric, verdict=verdict)
+
+    assert list(breaches(found, parse_limit(limit))) == ([found.cells[0]] if breached else [])
 
 
 @pytest.mark.parametrize(

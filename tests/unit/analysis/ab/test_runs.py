@@ -1,4 +1,4 @@
-"""Two runs beside each other: what is compared, what is refused, what differs, and what breaches a limit."""
+"""Two runs beside each other: what is compared, what is refused, what differs, and what costs more."""
 
 import functools
 import random
@@ -12,7 +12,8 @@ import pytest
 
 from wsgilab import testing
 from wsgilab.analysis import stats
-from wsgilab.analysis.ab.runs import _nothing, breaches, parse_limit, runs
+from wsgilab.analysis.ab.checks import breaches, parse_limit
+from wsgilab.analysis.ab.runs import _nothing, runs
 from wsgilab.analysis.pairs.family import SPEED_SHARE
 from wsgilab.model import (
     Application,
@@ -21,7 +22,6 @@ from wsgilab.model import (
     Difference,
     Expected,
     Interval,
-    Limit,
     Observation,
     Origin,
     Request,
@@ -842,80 +842,7 @@ def test_what_weighs_most_comes_first() -> None:
     ]
 
 
-# Limits.
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [
-        ("slower=5%", Limit(slower=True, faster=False, share=0.05)),
-        ("slower=0.05", Limit(slower=True, faster=False, share=0.05)),
-        (" slower = 5 % ", Limit(slower=True, faster=False, share=0.05)),
-        ("slower=.5", Limit(slower=True, faster=False, share=0.5)),
-        ("slower=2.5%", Limit(slower=True, faster=False, share=0.025)),
-        ("slower=0", Limit(slower=True, faster=False, share=0.0)),
-        ("faster=10%", Limit(slower=False, faster=True, share=0.1)),
-        ("different=3%", Limit(slower=True, faster=True, share=0.03)),
-        ("cost=5%", Limit(slower=False, faster=False, share=0.05, cost=True)),
-        ("capacity=5%", Limit(slower=False, faster=False, share=0.05, capacity=True)),
-    ],
-)
-def test_a_limit_is_a_way_and_a_share(text: str, limit: Limit) -> None:
-    assert parse_limit(text) == limit
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "slower", "slower=", "slower=%", "5%", "slow=5%", "slower=5%%", "slower=5% faster=5%"),
-        *("slower=5", "slower=100%", "slower=-1%", "slower=nan", "slower=1e-2", "slower=٥%", "slower=5%\nx"),
-    ],
-)
-def test_what_is_no_limit_is_an_error_that_says_what_would_be(text: str) -> None:
-    with pytest.raises(SpecError) as error:
-        parse_limit(text)
-
-    assert error.value.message == (
-        f"--fail-on {text!r}: must be slower, faster, different, cost or capacity, and a share, such as slower=5%"
-    )
-    assert "\n" not in error.value.message
-
-
-def judged(low: float | None, high: float | None, *, metric: str = "throughput", verdict: str = "slower") -> Any:
-    """A comparison whose first cell has such an interval."""
-    found = beside()
-    cell = replace(
-        found.cells[0],
-        metric=metric,  # type: ignore[arg-type]
-        verdict=verdict,  # type: ignore[arg-type]
-        ratio=Interval(median=1.0, low=low, high=high),
-    )
-    return replace(found, cells=(cell, *found.cells[1:]))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "metric", "verdict", "limit", "breached"),
-    [
-        (0.8, 1 / 1.05 - 1e-9, "throughput", "slower", "slower=5%", True),
-        (0.8, 1 / 1.05 + 1e-9, "throughput", "slower", "slower=5%", False),
-        (0.8, 0.9, "throughput", "slower", "faster=5%", False),
-        (0.8, 0.9, "throughput", "slower", "different=5%", True),
-        (0.8, 0.9, "throughput", "undecided", "slower=5%", False),
-        (1.05 + 1e-9, 1.2, "throughput", "faster", "faster=5%", True),
-        (1.05 - 1e-9, 1.2, "throughput", "faster", "faster=5%", False),
-        (1.1, 1.2, "throughput", "faster", "slower=5%", False),
-        (1.05 + 1e-9, 1.2, "latency", "slower", "slower=5%", True),
-        (1.05 - 1e-9, 1.2, "latency", "slower", "slower=5%", False),
-        (0.8, 0.9, "latency", "faster", "different=5%", True),
-        (None, None, "throughput", "undecided", "slower=0%", False),
-    ],
-)
-def test_a_limit_is_breached_where_the_whole_interval_is_beyond_it(
-    low: float | None, high: float | None, metric: str, verdict: str, limit: str, breached: bool
-) -> None:
-    found = judged(low, high, metric=metric, verdict=verdict)
-
-    assert list(breaches(found, parse_limit(limit))) == ([found.cells[0]] if breached else [])
+# Beside others, and by cost.
 
 
 def test_a_cell_that_others_disturbed_in_either_run_is_refused_and_says_why() -> None:

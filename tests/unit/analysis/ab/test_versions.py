@@ -8,7 +8,7 @@ import pytest
 from tests.unit.two_versions import BLOCKS, made, observed
 from wsgilab import testing
 from wsgilab.analysis.ab import versions
-from wsgilab.analysis.ab.runs import breaches, parse_limit
+from wsgilab.analysis.ab.checks import breaches, parse_limit
 from wsgilab.analysis.budget.needed import wanted
 from wsgilab.analysis.compare import compare, unsettled
 from wsgilab.analysis.pairs.family import of_versions
