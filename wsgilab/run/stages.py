@@ -40,7 +40,7 @@ class Stage:
     next: Collection[str] = ()
     """Those whose turn is next, where memory does not hold all."""
     gone: Collection[str] = ()
-    """And those that have left it."""
+    """And those that have left it, or have no part in the round."""
 
 
 Fitting = Callable[[Sequence[Cell]], Sequence[Cell]]
@@ -165,7 +165,7 @@ def _by_race(
         names = f" ({', '.join(cell.server for cell in left)})" if len(left) <= _NAMED else ""
         fastest = f", and the time is for the {len(running)} fastest so far" if len(running) < len(left) else ""
         begins = f"Round {look}: {len(left)} of {every} may be the best{names}{fastest}"
-        gone = frozenset(cell.server for cell in run.experiment.cells if cell not in left)
+        gone = frozenset(cell.server for cell in run.experiment.cells if cell not in running)
         turns = _heats(store, running, range(first, first + after - before), fitting)
         for number, (heat, new, waiting) in enumerate(turns):
             first += after - before

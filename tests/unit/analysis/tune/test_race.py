@@ -323,6 +323,14 @@ def test_those_that_have_left_need_not_be_up() -> None:
     assert set(later[0].servers) == {"near", "best"}
 
 
+def test_nor_need_those_that_have_no_part_in_a_round_and_may_yet_be_the_best() -> None:
+    alike = {f"server-{at:02}": 100.0 for at in range(12)}
+    *_, last = Machine(speed=alike, budget_s=80.0).measure()
+
+    assert len(last.servers) < len(alike)
+    assert set(last.gone) == alike.keys() - set(last.servers)
+
+
 @pytest.mark.parametrize("stop", [1, 4, 9, 10, 13, 18, 22, 28])
 def test_a_race_in_turns_that_is_interrupted_goes_on_and_leaves_nobody_out(stop: int) -> None:
     machine = Machine(speed=SPEEDS, holds=3, stops_after=stop)
