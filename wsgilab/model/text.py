@@ -19,6 +19,15 @@ def number(value: float) -> str:
     return f"{value:.2f}"
 
 
+_ANY = 1000
+"""From here on, a ratio is as good as any."""
+
+
+def times(ratio: float) -> str:
+    """A ratio, or an end of its interval, such as `0.61` or `78.90`; of a few blocks that end may be beyond all bounds."""
+    return f"{ratio:.2f}" if ratio < _ANY else f"over {_ANY:,}"
+
+
 def percent(share: float) -> str:
     """A share in percent, rounded up to a tenth, so that a difference of so much does suffice: `5 %`, `10.8 %`."""
     return f"{math.ceil(round(1000 * share, 9)) / 10:g} %"

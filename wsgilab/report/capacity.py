@@ -11,7 +11,7 @@ from wsgilab.model import (
     Comparison,
     ServerCapacity,
 )
-from wsgilab.model.text import number
+from wsgilab.model.text import number, times
 from wsgilab.report import tables
 from wsgilab.report.tables import Column, Table
 
@@ -76,8 +76,8 @@ def _most(comparison: Comparison, found: CapacityOutcome, group: CapacityGroup) 
         return f"{where}{_named(best[0])}; no other server keeps the limit."
     second = max(others, key=lambda each: each.rps.median if each.rps is not None else 0.0)
     ratio = _ratio(found, best[0].cell, second.cell)
-    times = "" if ratio is None else f", {ratio} that of {second.cell.server}"
-    return f"{where}{best[0].cell.server} has the most capacity: {_figure(best[0])}{times}."
+    than = "" if ratio is None else f", {ratio} that of {second.cell.server}"
+    return f"{where}{best[0].cell.server} has the most capacity: {_figure(best[0])}{than}."
 
 
 def _ratio(found: CapacityOutcome, cell: Cell, other: Cell) -> str | None:
@@ -92,13 +92,11 @@ def _ratio(found: CapacityOutcome, cell: Cell, other: Cell) -> str | None:
 
 
 def _times(median: float, low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return f"x{median:.2f}"
-    if high is None:
-        return f"at least x{low:.2f}"
     if low is None:
-        return f"at most x{high:.2f}"
-    return f"x{median:.2f} ({low:.2f} to {high:.2f})"
+        return f"x{times(median)}" if high is None else f"at most x{times(high)}"
+    if high is None:
+        return f"at least x{times(low)}"
+    return f"x{times(median)} ({times(low)} to {times(high)})"
 
 
 def _named(each: ServerCapacity) -> str:
@@ -184,7 +182,7 @@ def _row(comparison: Comparison, each: ServerCapacity, ratio: CapacityRatio | No
         capacity,
         tables.MISSING if rps is None else tables.ends(rps, number),
         tables.MISSING if ratio is None else f"{ratio.ratio.median:.2f} {ratio.verdict}",
-        tables.MISSING if ratio is None else tables.ends(ratio.ratio, "{:.2f}".format),
+        tables.MISSING if ratio is None else tables.ends(ratio.ratio, times),
         each.limited_by or tables.MISSING,
         tables.MISSING if each.half_p95_ms is None else number(each.half_p95_ms),
         str(each.windows) if each.windows else tables.MISSING,

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # typing's own tells pydantic too littl
 
 from wsgilab.model import Cell, ClaimResult, ClaimVerdict, Condition, Evidence, Interval, Run
 from wsgilab.model.rounding import ROUNDED, Digits
-from wsgilab.model.text import number
+from wsgilab.model.text import number, times
 from wsgilab.report import tables
 from wsgilab.report.machines import machine
 from wsgilab.report.markdown import escape, table
@@ -123,17 +123,13 @@ def _name(evidence: Evidence, among: Sequence[Cell]) -> str:
 def _value(evidence: Evidence, among: Sequence[Cell]) -> str:
     condition, words = evidence.condition, WORDS[evidence.condition.figure]
     assert evidence.value is not None, "what decides was measured"
-    value = _ends(evidence.value, words.spelt) if condition.over is None else f"x {_ends(evidence.value, _times)}"
+    value = _ends(evidence.value, words.spelt) if condition.over is None else f"x {_ends(evidence.value, times)}"
     return f"{words.name} {value} ({_whose(condition, among)})"
 
 
 def _whose(condition: Condition, among: Sequence[Cell]) -> str:
     of = label(condition.of, among)
     return of if condition.over is None else f"{of} over {label(condition.over, among)}"
-
-
-def _times(value: float) -> str:
-    return f"{value:.2f}"
 
 
 def _ends(value: Interval, spelt: Callable[[float], str]) -> str:
@@ -221,7 +217,7 @@ _HEADINGS = ("figure", "cell", "limit", "blocks", "median", "range", "verdict")
 def _row(run: Run, before: str, evidence: Evidence) -> Sequence[str]:
     condition, value = evidence.condition, evidence.value
     words = WORDS[condition.figure]
-    spelt = words.spelt if condition.over is None else _times
+    spelt = words.spelt if condition.over is None else times
     cell = f"{condition.of.server}, {tables.conditions(run, condition.of)}"
     over = "" if condition.over is None else f", over {condition.over.server}, {tables.conditions(run, condition.over)}"
     return (

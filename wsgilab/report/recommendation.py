@@ -18,7 +18,7 @@ from wsgilab.model import (
     Run,
     ServerContrast,
 )
-from wsgilab.model.text import counted, number
+from wsgilab.model.text import counted, number, times
 from wsgilab.report import tables
 from wsgilab.report.objections import objections_to
 
@@ -128,8 +128,8 @@ def names(names: Sequence[str], conjunction: str = "and") -> str:
 
 def _interval(ratio: Interval) -> str:
     """A ratio with its interval, such as `0.26 (0.24 to 0.28)`."""
-    ends = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
-    return f"{ratio.median:.2f}{ends}"
+    ends = "" if ratio.low is None or ratio.high is None else f" ({times(ratio.low)} to {times(ratio.high)})"
+    return f"{times(ratio.median)}{ends}"
 
 
 def _factor(ratio: Interval) -> str:

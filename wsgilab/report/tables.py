@@ -19,7 +19,7 @@ from wsgilab.model import (
     by_conditions,
 )
 from wsgilab.model.errors import SpecError
-from wsgilab.model.text import number
+from wsgilab.model.text import number, times
 
 MISSING = "–"
 SAME_WITHIN = f"same within {100 * ALIKE:g} %"
@@ -320,9 +320,9 @@ def _row(result: CellResult, pair: PairResult | None) -> tuple[str, ...]:
         ends(rps, number),
         optional(figures.limit_share, "{:.0%}"),
         MISSING if pair is None else f"{pair.ratio.median:.2f} {verdict(pair)}",
-        MISSING if pair is None else ends(pair.ratio, "{:.2f}".format),
+        MISSING if pair is None else ends(pair.ratio, times),
         MISSING if pair is None or pair.cost is None else f"{pair.cost.ratio.median:.2f} {pair.cost.verdict}",
-        MISSING if pair is None or pair.cost is None else ends(pair.cost.ratio, "{:.2f}".format),
+        MISSING if pair is None or pair.cost is None else ends(pair.cost.ratio, times),
         _known(figures.latency_ms, "p50"),
         _known(figures.latency_ms, "p99"),
         MISSING if figures.round_trip_ms is None else number(figures.round_trip_ms.median),

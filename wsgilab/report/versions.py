@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from wsgilab.analysis.stats import ALIKE, is_same, turned
 from wsgilab.model import CellOfRuns, CostOfRuns, Interval, RunsComparison, Versions
+from wsgilab.model.text import times
 from wsgilab.report import tables
 
 
@@ -70,4 +71,4 @@ def _certainty(cost: CostOfRuns) -> str:
 def _span(ratio: Interval) -> str:
     if ratio.low is None or ratio.high is None:
         return f"{ratio.median:.2f}"
-    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{times(ratio.median)} ({times(ratio.low)} to {times(ratio.high)})"

@@ -1,4 +1,4 @@
-"""How tasks are called, wherever a message names one."""
+"""How ratios are written and tasks are called, wherever a message names one."""
 
 import ast
 import re
@@ -19,6 +19,14 @@ A_CALL = re.compile(r"\binvoke lab\.|(?<!^)\blab\.(?!css|js)[a-z][a-z-]+\b(?!\.\
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(text._called, "by", text.INVOKE)
     text.call_tasks_by(text.WSGILAB)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [(0.004, "0.00"), (0.614, "0.61"), (999.99, "999.99"), (1000.0, "over 1,000"), (1e30, "over 1,000")],
+)
+def test_an_end_of_an_interval_beyond_all_bounds_is_no_number(ratio: float, said: str) -> None:
+    assert text.times(ratio) == said
 
 
 def test_in_a_checkout_tasks_are_invokes() -> None:

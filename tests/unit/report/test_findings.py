@@ -263,6 +263,7 @@ def test_a_full_core_binds_with_its_share() -> None:
     found = of(trials(ONE, cpu_s=0.291), trials(TWO, cpu_s=0.3), trials(THREE, cpu_s=0.297))
 
     assert only(found, "bound") == ["For sleep 50 ms: 3 servers are bound by their cores (97% to 100% used)."]
+    assert only(of(trials(ONE, cpu_s=0.297)), "bound") == ["For sleep 50 ms: one is bound by its cores (99% used)."]
 
 
 def test_where_a_gate_is_broken_nothing_is_said_to_bind() -> None:

@@ -120,7 +120,7 @@ def _than(ratio: Interval, other: str) -> str:
 
 # --- what bound whom
 
-BOUND: Mapping[BoundBy, str] = {
+_BINDS: Mapping[BoundBy, str] = {
     "slots": "slots",
     "quota": "their CPU quota",
     "cpu": "their cores",
@@ -132,6 +132,12 @@ BOUND: Mapping[BoundBy, str] = {
     "demand": "nothing but demand",
     "unexplained": "nothing that is known",
 }
+
+
+def binder(by: BoundBy, servers: int = 1) -> str:
+    """What binds so many servers, in words; empty where it is not known."""
+    words = _BINDS.get(by, "")
+    return words.replace("their", "its") if servers == 1 else words
 
 
 def bound(comparison: Comparison) -> Findings:
@@ -157,8 +163,9 @@ def _whom(results: Sequence[CellResult]) -> str:
 
 def _by(by: BoundBy, results: Sequence[CellResult]) -> str:
     """What binds these, with the figure that shows it."""
-    shown = _shown(by, results) if by in BOUND else by
-    return f"by {BOUND.get(by, 'what is not known')}{f' ({shown})' if shown else ''}"
+    known = binder(by, len(results))
+    shown = _shown(by, results) if known else by
+    return f"by {known or 'what is not known'}{f' ({shown})' if shown else ''}"
 
 
 def _shown(by: BoundBy, results: Sequence[CellResult]) -> str:
