@@ -1,22 +1,25 @@
 """What `lab.tune` chooses, and how long it takes, against an exhaustive run of the same space.
 
-`python -m benchmarks.tuning EXHAUSTIVE [TUNED...]`, with the folders of runs: one of `benchmarks/tuning.yaml`, which measures every
-configuration in whole blocks, and as many of `lab.tune` with the same space, workloads and load as there are.
+`python -m benchmarks.tuning EXHAUSTIVE [OTHER...]`, with the folders of runs: one of `benchmarks/tuning.yaml`, which measures every
+configuration in whole blocks, as many of `lab.tune` with the same space, workloads and load as there are, and for each workload one
+*final* at most: a run of a few of the configurations alone, in so many blocks that even a machine that scatters tells them apart. It
+must have all that any race of its workload chose, and the three fastest of the exhaustive run.
 
 Races are replayed on the exhaustive run's trials, by five seeds: each block of a race is one of the recorded blocks, drawn without
 replacement, and takes what that took. So what is common to a block is in it, and the race is the very one of the lab, with 30 % of
-the exhaustive time for its budget, less two hundredths for its last block. A run of `lab.tune` is judged by the exhaustive run's figures,
-which are not its own. *Of the best* is the figure of what is chosen over that of the best configuration, both medians of the whole
-exhaustive run; of several races it is the worst, with the interval of the exhaustive run's paired blocks, since of configurations that are
-alike the best of two dozen medians is so by chance. The best is one of those that a race may advise: none with a broken gate but those of `candidates.SLOWED`, which
-break where a configuration could have been faster. A replay is without the configurations that the queueing model leaves out, as `lab.tune` is, by
-what a request took of the server of one slot. The figures of replays and truth are of the same trials, which favours the replays; those of
-live runs are not. Must show: at least 97 % of the best in at most 30 % of the exhaustive time, for each workload and seed.
+the exhaustive time for its budget, less two hundredths for its last block. Races are judged by the figures of the final or, without
+one, of the exhaustive run. *Of the best* is the figure of what is chosen over that of the best configuration there, block by block; of several
+races it is the worst, with its interval, since of configurations that are alike the best of two dozen is so by chance. The best has the highest
+figure over the geometric mean of its block's, at the median, and is one of those that a race may advise: none with a broken gate but those of
+`candidates.SLOWED`, which break where a configuration could have been faster. A replay is without the configurations that the queueing model leaves out, as `lab.tune` is, by
+what a request took of the server of one slot. Without a final, the figures of replays and truth are of the same trials, which favours
+the replays; those of live runs are not. Must show: at least 97 % of the best in at most 30 % of the exhaustive time, for each workload and seed.
 """
 
 import random
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +36,7 @@ from wsgilab.analysis.tune.bounds import hopeless
 from wsgilab.experiment.plan import RACE_BLOCKS
 from wsgilab.model import Cell, Interval, Observation, Run, Trial, Tune
 from wsgilab.model.errors import StoreError
+from wsgilab.model.text import counted
 from wsgilab.results.store import Store
 from wsgilab.run.stages import stages
 
@@ -81,15 +85,15 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exhaustive:
-    """All configurations under one workload, in whole blocks."""
+class Measured:
+    """Configurations under one workload, in whole blocks: all of the exhaustive run, or a few of a final."""
 
     run: Run
     """Of that workload's cells alone."""
     by_cell: ByCell
     recorded: Mapping[int, Mapping[Cell, Observation]]
     speed: Mapping[str, float]
-    """Server -> requests a second, the median of its blocks."""
+    """Server -> requests a second over the geometric mean of its block's, the median of its blocks."""
     sound: Collection[str]
     """Those that may be advised."""
     disturbed: int
@@ -103,16 +107,15 @@ class Exhaustive:
 
     def of_the_best(self, server: str | None) -> Interval:
         """The figure of a configuration over that of the best; where both are one, 1."""
-        share = 0.0 if server is None else self.speed.get(server, 0.0) / self.speed[self.best]
-        if server in (None, self.best) or not share:
-            return _exactly(share)
+        if server is None or server == self.best or server not in self.speed:
+            return _exactly(float(server == self.best))
         ours, best = (next(cell for cell in self.by_cell if cell.server == name) for name in (server, self.best))
         pair = paired(ours, best, compared_figure, (), self.by_cell)
         (found,) = intervals(self.run, [pair], lambda _, __: 1.0)
-        return _exactly(share) if found is None else replace(found, median=share)
+        return _exactly(self.speed[server] / self.speed[self.best]) if found is None else found
 
 
-def exhaustive(run: Run, observations: Sequence[Observation], workload: str) -> Exhaustive:
+def measured(run: Run, observations: Sequence[Observation], workload: str) -> Measured:
     """Those of the workload. Only blocks that have every cell count, measured or not."""
     cells = tuple(cell for cell in run.experiment.cells if cell.workload == workload)
     chosen = [each for each in observations if each.cell in cells]
@@ -126,11 +129,10 @@ def exhaustive(run: Run, observations: Sequence[Observation], workload: str) -> 
             f"{run.id}: has no block with every configuration of {workload}; give a run that went to its end"
         )
     by_cell = grouped(each for of in recorded.values() for each in of.values())
-    figures = {cell.server: by_block(by_cell[cell], compared_figure).values() for cell in cells}
-    speed = {name: statistics.median(each) for name, each in figures.items() if each}
+    speed = _beside_each_other({cell.server: by_block(by_cell[cell], compared_figure) for cell in cells})
     results = [cell_result(run, cell, by_cell[cell]) for cell in cells if cell.server in speed]
     sound = [each for each in results if {*each.broken_gates} <= SLOWED]
-    return Exhaustive(
+    return Measured(
         run=replace(run, experiment=replace(run.experiment, cells=cells)),
         by_cell=by_cell,
         recorded=recorded,
@@ -141,7 +143,18 @@ def exhaustive(run: Run, observations: Sequence[Observation], workload: str) -> 
     )
 
 
-def replayed(truth: Exhaustive, seed: int) -> Replay:
+def _beside_each_other(figures: Mapping[str, Mapping[int, float]]) -> Mapping[str, float]:
+    """How fast each is, over what is common to its block: a machine that is at half speed for a while is so for all of them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for block in sorted({block for of in figures.values() for block in of}):
+        rates = {name: of[block] for name, of in figures.items() if of.get(block)}
+        middle = statistics.geometric_mean(rates.values()) if rates else 0.0
+        for name, rate in rates.items():
+            found[name].append(rate / middle)
+    return {name: statistics.median(each) for name, each in found.items()}
+
+
+def replayed(truth: Measured, seed: int) -> Replay:
     """A race on what was recorded."""
     out, budget_s = left_out(truth), (SHARE - _LATE) * truth.took_s
     experiment = replace(truth.run.experiment, blocks=RACE_BLOCKS[0], budget_s=budget_s, precision=None, tune=Tune())
@@ -152,7 +165,7 @@ def replayed(truth: Exhaustive, seed: int) -> Replay:
     return race
 
 
-def left_out(truth: Exhaustive) -> Mapping[str, str]:
+def left_out(truth: Measured) -> Mapping[str, str]:
     """Those that the queueing model leaves out, by a server of one slot; none where there is no such server."""
     servers = truth.run.servers
     alone = [each for cell, of in truth.by_cell.items() if servers[cell.server].slots == 1 for each in of if each.swarm]
@@ -163,21 +176,49 @@ def left_out(truth: Exhaustive) -> Mapping[str, str]:
     return hopeless(truth.run, statistics.median(service_ms), statistics.median(cpu_ms))
 
 
+FASTEST = 3
+"""So many of the exhaustive run's fastest must be in a final."""
+
+
+def _judge(truth: Measured, finals: Sequence[tuple[Run, Sequence[Observation]]], workload: str) -> Measured:
+    """By whose figures races are judged."""
+    named = [of for of in finals if of[0].experiment.cells[0].workload == workload]
+    if not named:
+        return truth
+    if len(named) > 1:
+        raise StoreError(f"{named[1][0].id}: is another final of {workload}; name one")
+    run, observations = named[0]
+    judge = measured(run, observations, workload)
+    fastest = sorted(truth.sound or truth.speed, key=lambda name: -truth.speed[name])[:FASTEST]
+    _check(run, judge, fastest)
+    return judge
+
+
+def _check(run: Run, judge: Measured, wanted: Iterable[str]) -> None:
+    if missing := [name for name in wanted if name not in judge.speed]:
+        raise StoreError(f"{run.id}: has no figure of {', '.join(missing)}; measure a final with them")
+
+
 def summary(
-    run: Run, observations: Sequence[Observation], tuned: Sequence[tuple[Run, Sequence[Observation]]]
+    run: Run, observations: Sequence[Observation], others: Sequence[tuple[Run, Sequence[Observation]]] = ()
 ) -> Outcome:
     """A row for each workload and way, and the claims."""
+    tuned = [of for of in others if of[0].experiment.tune is not None]
+    finals = [of for of in others if of[0].experiment.tune is None]
     rows: list[Row] = []
     of_best: dict[str, list[Interval]] = {"replays": [], "live runs": []}
     longest: dict[str, list[float]] = {"replays": [], "live runs": []}
     for workload in dict.fromkeys(cell.workload for cell in run.experiment.cells):
-        truth = exhaustive(run, observations, workload)
+        truth = measured(run, observations, workload)
+        judge = _judge(truth, finals, workload)
         races = [(each.run, each.found) for each in (replayed(truth, seed) for seed in SEEDS)]
         live = [(of, found) for of, found in tuned if of.experiment.cells[0].workload == workload]
         for way, carried_out in (("replays", races), ("live runs", live)):
             found = [(compare(of, each).tune, used_s(each) / truth.took_s) for of, each in carried_out]
+            chosen = sorted({each.server or "none" for each, _ in found if each is not None})
+            _check(judge.run, judge, {*chosen} - {"none"})
             shares = sorted(
-                (truth.of_the_best(each.server) for each, _ in found if each is not None), key=lambda each: each.median
+                (judge.of_the_best(each.server) for each, _ in found if each is not None), key=lambda each: each.median
             )
             if not shares:
                 continue
@@ -192,11 +233,12 @@ def summary(
                     "of the exhaustive time": f"{min(times):.0%} to {max(times):.0%}",
                     "of the best": f"{shares[0].median:.1%} to {shares[-1].median:.1%}",
                     "the worst": shares[0],
-                    "chosen": ", ".join(sorted({each.server or "none" for each, _ in found if each is not None})),
-                    "best": truth.best,
+                    "chosen": ", ".join(chosen),
+                    "best": judge.best,
+                    "judged by": "the exhaustive run" if judge is truth else f"a final of {len(judge.recorded)} blocks",
                     "disturbed": str(truth.disturbed),
                     "left out": str(len(left_out(truth))),
-                    "rule of thumb, of the best": f"{truth.of_the_best(run.experiment.reference).median:.0%}",
+                    "rule of thumb, of the best": f"{judge.of_the_best(run.experiment.reference).median:.0%}",
                     "exhaustive, s": f"{truth.took_s:.0f}",
                 }
             )
@@ -219,7 +261,8 @@ def summary(
     ]
     blocks = max((each.block for each in observations), default=0) + 1
     scope = Scope(
-        rounds=f"one exhaustive run of {blocks} blocks; {len(SEEDS)} replays for each workload; {len(tuned)} live runs",
+        rounds=f"one exhaustive run of {blocks} blocks; {len(SEEDS)} replays for each workload; "
+        f"{counted(len(tuned), 'live run')}; {counted(len(finals), 'final')}",
         modes=f"runtime {run.runtime}; {run.experiment.cells[0].load}; a connection each request",
         left_out="other machines, cores and loads; limits of p95 and memory; what differs from start to start, but in live runs",
     )
@@ -233,10 +276,10 @@ def _exactly(value: float) -> Interval:
 
 def measure(folders: Sequence[Path]) -> Outcome:
     """Read the runs. No load is made."""
-    (run, observations), *tuned = ((store.run(), store.observations()) for store in map(Store, folders))
+    (run, observations), *others = ((store.run(), store.observations()) for store in map(Store, folders))
     if run.experiment.tune is not None:
         raise StoreError(f"{run.id}: is a race; name the exhaustive run first, of benchmarks/tuning.yaml")
-    return summary(run, observations, tuned)
+    return summary(run, observations, others)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -11,18 +12,22 @@ from tests.unit.analysis.tune.test_race import REPORT, Machine
 from wsgilab import testing
 from wsgilab.experiment import catalogue, plan, resolve, space
 from wsgilab.model import Interval, Observation, Run
+from wsgilab.model.errors import StoreError
 from wsgilab.run.workspace import PROJECT
 
 SPEED = {"gunicorn-sync-3": 60.0, **{f"server-{at:02}": 100.0 - at for at in range(12)}}
 
 
-def recorded(blocks: int = 12) -> tuple[Run, list[Observation]]:
-    cells = [testing.cell(name, workload=workload) for workload in ("sleep", "cpu") for name in SPEED]
+def recorded(
+    blocks: int = 12, servers: Iterable[str] = SPEED, workloads: Iterable[str] = ("sleep", "cpu"), slow: float = 1.0
+) -> tuple[Run, list[Observation]]:
+    """`slow`: the speed of the machine in every other block."""
+    cells = [testing.cell(name, workload=workload) for workload in workloads for name in servers]
     run = testing.run(testing.experiment(*cells, blocks=blocks, reference="gunicorn-sync-3"))
     source = random.Random(7)
     found = []
     for trial in plan.schedule(run.experiment, run.seed):
-        rate = SPEED[trial.cell.server] * math.exp(source.gauss(0, 0.01))
+        rate = SPEED[trial.cell.server] * math.exp(source.gauss(0, 0.01)) * (slow if trial.block % 2 else 1.0)
         swarm = replace(REPORT, throughput_rps=rate, latency_mean_ms=32_000 / rate)
         made = testing.observation(trial.cell, block=trial.block, position=trial.position, took_s=1.0)
         found.append(replace(made, swarm=swarm))
@@ -43,27 +48,48 @@ def test_a_replay_is_the_race_on_recorded_trials_and_is_judged_by_all_of_them(mo
         ("sleep", "1 live runs"),
         ("cpu", "5 replays"),
     ]
-    assert all(row["best"] == "server-00" and row["rule of thumb, of the best"] == "60%" for row in outcome.rows)
+    assert all(row["best"] == "server-00" for row in outcome.rows)
+    assert {row["rule of thumb, of the best"] for row in outcome.rows} <= {"59%", "60%", "61%"}
     quality, time = outcome.claims[:2]
     assert quality.ratio.median >= 0.97 == quality.at_least
     assert time.ratio.median >= 1 / 0.3
     for seed in (1, 2):
-        race = tuning.replayed(tuning.exhaustive(run, observations, "cpu"), seed)
+        race = tuning.replayed(tuning.measured(run, observations, "cpu"), seed)
         assert {each.cell.workload for each in race.found} == {"cpu"}
         assert [each.cell for each in race.found[:13]] != [each.cell for each in observations[:13]]
 
 
 def test_what_is_not_the_best_has_the_interval_of_its_paired_blocks() -> None:
-    truth = tuning.exhaustive(*recorded(), "cpu")
+    truth = tuning.measured(*recorded(), "cpu")
     other = next(name for name in SPEED if name != truth.best)
 
     share = truth.of_the_best(other)
     assert share.low is not None
     assert share.high is not None
     assert share.low < share.median < share.high
-    assert share.median == truth.speed[other] / truth.speed[truth.best]
+    assert share.median == pytest.approx(truth.speed[other] / truth.speed[truth.best], rel=0.02)
     assert truth.of_the_best(truth.best) == Interval(median=1.0, low=1.0, high=1.0)
     assert truth.of_the_best(None) == Interval(median=0.0, low=0.0, high=0.0)
+
+
+def test_a_final_judges_in_place_of_the_exhaustive_run_and_must_have_what_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsgilab.analysis.stats.merged_latency_ms", lambda _: {"p95": 320.0})
+    run, observations = recorded(workloads=["cpu"])
+    few = ["gunicorn-sync-3", *(f"server-{at:02}" for at in range(4))]
+    outcome = tuning.summary(run, observations, [recorded(60, few, ["cpu"], slow=0.5)])
+
+    (row,) = outcome.rows
+    assert (row["best"], row["judged by"]) == ("server-00", "a final of 60 blocks")
+    rule = row["rule of thumb, of the best"]
+    assert rule in ("59%", "60%", "61%"), "whatever speed the machine has in a block"
+    assert outcome.scope.rounds.endswith("; 0 live runs; 1 final")
+    for lacking in (few[:3], [few[0], *few[2:]]):
+        with pytest.raises(StoreError, match=r"has no figure of server-0\d; measure a final with them"):
+            tuning.summary(run, observations, [recorded(20, lacking, ["cpu"])])
+    with pytest.raises(StoreError, match="is another final of cpu; name one"):
+        tuning.summary(run, observations, [recorded(20, few, ["cpu"])] * 2)
 
 
 def test_the_space_that_is_recorded_is_the_one_that_is_tuned() -> None:
