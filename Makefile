@@ -36,7 +36,7 @@ quick: $(VENV)/.dev
 	$(MAKE) --no-print-directory --output-sync=target check unit
 
 beside: $(VENV)/.dev
-	LAB_SHARE_CORES=1 $(BIN)/pytest -n 4 --no-loadscope-reorder --timeout 600 --durations=10 -m "not alone" tests/contract tests/e2e
+	LAB_SHARE_CORES=1 $(BIN)/pytest -n 3 --no-loadscope-reorder --timeout 600 --durations=10 -m "not alone" tests/contract tests/e2e
 
 unit: $(VENV)/.dev ## The tests that need no server of the lab's, in about a minute
 	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.

@@ -8,12 +8,13 @@ import os
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import psutil
 import pytest
@@ -46,6 +47,8 @@ from wsgilab.testing import cell, experiment, run
 from wsgilab.web.client import LabUI
 
 pytestmark = pytest.mark.lab
+
+Given = ParamSpec("Given")
 
 SERVERS = ("flask-processes-3", "gunicorn-sync-4", "gunicorn25-eventlet")
 DROPPED = 3
@@ -308,6 +311,18 @@ def test_usage_counts_the_processes_that_have_ended(fleet: Fleet, swarm: LocustS
     assert (target.usage().cpu_s - before.cpu_s) / report.completed > 0.001
 
 
+def answered(get: Callable[Given, str], *given: Given.args, **named: Given.kwargs) -> str:
+    """What is got, once it is: on a busy machine the two seconds that a server has for a connection to a backend may be over first."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return get(*given, **named)
+        except (TargetError, urllib.error.HTTPError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def test_every_backend_is_pinned_and_reached_from_every_server(
     fleet: Fleet, backends: Backends, swarm: LocustSwarm
 ) -> None:
@@ -317,15 +332,15 @@ def test_every_backend_is_pinned_and_reached_from_every_server(
         assert backend.effective_cpus() == GENERATOR_CORE
     for target in fleet.values():
         # 4e0740 begins the SHA-256 of `3`.
-        assert swarm.get(f"{target.base_url}/db?ms=1&item=3").startswith("read 4e07408562")
-        assert swarm.get(f"{target.base_url}/upstream?ms=1") == "waited 1 ms\n"
+        assert answered(swarm.get, f"{target.base_url}/db?ms=1&item=3").startswith("read 4e07408562")
+        assert answered(swarm.get, f"{target.base_url}/upstream?ms=1") == "waited 1 ms\n"
 
 
 def test_a_backends_usage_is_what_requests_made_it_do(fleet: Fleet, backends: Backends, swarm: LocustSwarm) -> None:
     before = {name: each.usage() for name, each in backends.items()}
     page = f"{fleet['gunicorn-sync-4'].base_url}/db?ms=1&item=1"
     for _ in range(50):
-        swarm.get(page)
+        answered(swarm.get, page)
     after = {name: each.usage() for name, each in backends.items()}
     assert after["postgres"].cpu_s > before["postgres"].cpu_s
     assert after["upstream"].cpu_s - before["upstream"].cpu_s < after["postgres"].cpu_s - before["postgres"].cpu_s
@@ -486,8 +501,8 @@ def test_backends_and_a_server_that_died_say_how_keep_their_logs_and_can_be_star
             each.restart()
             assert each.failure() is None
             assert each.effective_cpus() == (SERVER_CORE if each is target else GENERATOR_CORE)
-        assert get(target, "/db?ms=1&item=3").startswith("read 4e07408562")
-        assert get(target, "/upstream?ms=1") == "waited 1 ms\n"
+        assert answered(get, target, "/db?ms=1&item=3").startswith("read 4e07408562")
+        assert answered(get, target, "/upstream?ms=1") == "waited 1 ms\n"
     (log, *_) = mortals.runtime.log("postgres", None, follow=False)
     assert log
 
