@@ -199,6 +199,8 @@ class Machine:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(beside.read_text()), signal.SIGKILL)
         beside.unlink()
+        # Where that number is another's by then, if only a thread's, the next engine takes it for this one.
+        (self.folder / "pid").unlink(missing_ok=True)
 
     def _configure(self) -> None:
         certificates = self.folder / "tls" / "server"

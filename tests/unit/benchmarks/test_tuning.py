@@ -2,8 +2,9 @@
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -19,15 +20,24 @@ SPEED = {"gunicorn-sync-3": 60.0, **{f"server-{at:02}": 100.0 - at for at in ran
 
 
 def recorded(
-    blocks: int = 12, servers: Iterable[str] = SPEED, workloads: Iterable[str] = ("sleep", "cpu"), slow: float = 1.0
+    blocks: int = 12,
+    servers: Iterable[str] = SPEED,
+    workloads: Iterable[str] = ("sleep", "cpu"),
+    slow: float = 1.0,
+    scatter: float = 0.01,
+    speed: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Run, list[Observation]]:
-    """`slow`: the speed of the machine in every other block."""
+    """`slow`: the speed of the machine in every other block; `scatter`: that of the logarithm of a window's speed."""
     cells = [testing.cell(name, workload=workload) for workload in workloads for name in servers]
     run = testing.run(testing.experiment(*cells, blocks=blocks, reference="gunicorn-sync-3"))
     source = random.Random(7)
     found = []
     for trial in plan.schedule(run.experiment, run.seed):
-        rate = SPEED[trial.cell.server] * math.exp(source.gauss(0, 0.01)) * (slow if trial.block % 2 else 1.0)
+        rate = (
+            {**SPEED, **speed}[trial.cell.server]
+            * math.exp(source.gauss(0, scatter))
+            * (slow if trial.block % 2 else 1.0)
+        )
         swarm = replace(REPORT, throughput_rps=rate, latency_mean_ms=32_000 / rate)
         made = testing.observation(trial.cell, block=trial.block, position=trial.position, took_s=1.0)
         found.append(replace(made, swarm=swarm))
@@ -85,11 +95,24 @@ def test_a_final_judges_in_place_of_the_exhaustive_run_and_must_have_what_is_jud
     rule = row["rule of thumb, of the best"]
     assert rule in ("59%", "60%", "61%"), "whatever speed the machine has in a block"
     assert outcome.scope.rounds.endswith("; 0 live runs; 1 final")
+    assert row["blocks to know"] == "3"
     for lacking in (few[:3], [few[0], *few[2:]]):
         with pytest.raises(StoreError, match=r"has no figure of server-0\d; measure a final with them"):
             tuning.summary(run, observations, [recorded(20, lacking, ["cpu"])])
     with pytest.raises(StoreError, match="is another final of cpu; name one"):
         tuning.summary(run, observations, [recorded(20, few, ["cpu"])] * 2)
+
+
+def test_a_machine_that_scatters_needs_more_blocks_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "DRAWS", 100)
+    alike = dict.fromkeys(("server-01", "server-02"), 96.0)
+    steady, restless, hopeless = (
+        tuning.blocks_to_know(tuning.measured(*recorded(40, SPEED, ["cpu"], scatter=scatter, speed=alike), "cpu"))
+        for scatter in (0.002, 0.05, 0.5)
+    )
+
+    assert (steady, hopeless) == ("3", "more than 20")
+    assert 3 < int(restless) <= 18
 
 
 def test_the_space_that_is_recorded_is_the_one_that_is_tuned() -> None:

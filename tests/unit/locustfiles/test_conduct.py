@@ -136,19 +136,19 @@ def silent(connection: socket.socket) -> None:
     connection.recv(1)
 
 
-def test_a_user_who_gives_up_closes_its_connection_says_so_and_asks_again_at_once() -> None:
+def test_a_user_who_gives_up_closes_its_connection_says_so_and_asks_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # It is no server's failure, after which it would rest; whoever rested so long would not be waited for.
+    monkeypatch.setattr(LAB_USER, "PAUSE_AFTER_FAILURE_S", 60.0)
     made = ready()
     with serving(silent, silent, answering(9)) as (where, opened):
         events = at(where, made, _abandon_s=0.05)
-        began = time.monotonic()
         asking(made, 3)
-        took_s = time.monotonic() - began
 
     assert [event["context"].get("abandoned", False) for event in events] == [True, True, False]
     assert [str(event["exception"]) for event in events] == ["given up after 50 ms"] * 2 + ["None"]
-    assert all(50 <= event["response_time"] < 1000 for event in events[:2])
-    # No server's failure, after which it would rest.
-    assert took_s < 0.1 + LAB_USER.PAUSE_AFTER_FAILURE_S
+    assert all(event["response_time"] >= 50 for event in events[:2])
     assert opened == [3]
 
 
