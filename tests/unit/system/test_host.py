@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from wsgilab import commands
+from wsgilab.run.testbed import choose_runtime
 from wsgilab.system import host
 
 CPU = "sys/devices/system/cpu"
@@ -135,3 +137,14 @@ def test_the_least_that_a_group_can_still_have_counts(
     write(machine, says)
 
     assert host.group_available_bytes() == available
+
+
+@pytest.mark.parametrize(("of_group", "available"), [(None, 100), (40, 40), (400, 100)])
+def test_among_processes_the_machine_and_the_group_bound_what_is_available(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, of_group: int | None, available: int
+) -> None:
+    monkeypatch.setattr(host, "available_bytes", lambda: 100)
+    monkeypatch.setattr(host, "group_available_bytes", lambda: of_group)
+    (runtime, _) = choose_runtime(commands.workspace({"LAB_STATE": str(tmp_path)}), "local")
+
+    assert runtime.available_bytes() == available

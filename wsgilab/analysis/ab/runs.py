@@ -148,11 +148,31 @@ def _reaches(compared: Mapping[Cell, tuple[Sequence[float], Sequence[float]]]) -
 
 
 def _cell(a: _RunSide, b: _RunSide, cell: Cell, refused: str, *, level: float, reach: float) -> CellOfRuns:
-    found = CellOfRuns(
+    of_a, of_b = (side_of(each.run, cell, each.every, each.by_cell) for each in (a, b))
+    found = not_compared(cell, of_a, of_b, refused)
+    return found if refused else _judged(found, a, b, level=level, reach=reach)
+
+
+def side_of(run: Run, cell: Cell, every: ByCell, by_cell: ByCell) -> CellSide:
+    """What one of the two has of a cell; `by_cell` without disturbed windows, where enough others are left."""
+    result = cell_result(run, cell, every[cell], planned=run.experiment.blocks)
+    figures = list(by_block(by_cell[cell], compared_figure).values())
+    return CellSide(
+        blocks=result.blocks,
+        figure=stats.median_interval(figures) if figures else None,
+        bound_by=None if result.figures is None else result.figures.bound_by,
+        broken_gates=result.broken_gates,
+        warnings=tuple(each.text for each in result.warnings),
+    )
+
+
+def not_compared(cell: Cell, a: CellSide, b: CellSide, refused: str) -> CellOfRuns:
+    """A cell of both, before it is compared; empty: nothing forbids that."""
+    return CellOfRuns(
         cell=cell,
         metric=metric_of(cell),
-        a=_of_run(a, cell),
-        b=_of_run(b, cell),
+        a=a,
+        b=b,
         work=1.0,
         ratio=None,
         exact=False,
@@ -162,19 +182,6 @@ def _cell(a: _RunSide, b: _RunSide, cell: Cell, refused: str, *, level: float, r
         detectable=None,
         refused=refused or None,
         warnings=(),
-    )
-    return found if refused else _judged(found, a, b, level=level, reach=reach)
-
-
-def _of_run(side: _RunSide, cell: Cell) -> CellSide:
-    result = cell_result(side.run, cell, side.every[cell], planned=side.run.experiment.blocks)
-    figures = side.figures(cell)
-    return CellSide(
-        blocks=result.blocks,
-        figure=stats.median_interval(figures) if figures else None,
-        bound_by=None if result.figures is None else result.figures.bound_by,
-        broken_gates=result.broken_gates,
-        warnings=tuple(each.text for each in result.warnings),
     )
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from wsgilab.analysis import stats
 from wsgilab.analysis.ab import context
+from wsgilab.analysis.ab.runs import not_compared, side_of
 from wsgilab.analysis.budget import outcome as budget
 from wsgilab.analysis.cell import disturbance
-from wsgilab.analysis.cell.figures import cell_result
-from wsgilab.analysis.cell.readings import compared_figure, cpu_ms_per_request, metric_of
+from wsgilab.analysis.cell.readings import cpu_ms_per_request
 from wsgilab.analysis.compare import ANY, broken_gates, compare, order, so_far
 from wsgilab.analysis.paired_ratio import MANY_BLOCKS
 from wsgilab.analysis.pairs.cost import RAISED, margin, verdict, with_costs
@@ -92,7 +92,7 @@ def beside(run: Run, observations: Iterable[Observation]) -> RunsComparison:
 
     cells = []
     for cell, counterpart in pairs:
-        of_cell = _cell(cell, found.get(cell), *(_side(run, each, every, by_cell) for each in (counterpart, cell)))
+        of_cell = _cell(cell, found.get(cell), *(side_of(run, each, every, by_cell) for each in (counterpart, cell)))
         if cell in found and (cost := found[cell].cost) is not None:
             beside_others = {each: disturbance.beside(run, every[each]) for each in (counterpart, cell)}
             of_cell = replace(of_cell, cost=_cost(cell, counterpart, cost, beside_others if cost.because else by_cell))
@@ -133,34 +133,8 @@ _DIGEST = re.compile(r"stack \S+: digest")
 # --- a cell
 
 
-def _side(run: Run, cell: Cell, every: ByCell, by_cell: ByCell) -> CellSide:
-    result = cell_result(run, cell, every[cell], planned=run.experiment.blocks)
-    figures = list(by_block(by_cell[cell], compared_figure).values())
-    return CellSide(
-        blocks=result.blocks,
-        figure=stats.median_interval(figures) if figures else None,
-        bound_by=None if result.figures is None else result.figures.bound_by,
-        broken_gates=result.broken_gates,
-        warnings=tuple(each.text for each in result.warnings),
-    )
-
-
 def _cell(cell: Cell, pair: PairResult | None, a: CellSide, b: CellSide) -> CellOfRuns:
-    found = CellOfRuns(
-        cell=cell,
-        metric=metric_of(cell),
-        a=a,
-        b=b,
-        work=1.0,
-        ratio=None,
-        exact=False,
-        beside_others=None,
-        verdict="undecided",
-        same=False,
-        detectable=None,
-        refused="no block has a figure of both",
-        warnings=(),
-    )
+    found = not_compared(cell, a, b, "no block has a figure of both")
     if pair is None:
         return found
     return replace(
