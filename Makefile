@@ -26,7 +26,7 @@ run: $(VENV)/.lab ## Run the experiment `answer` and print the comparison
 claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
-test: $(VENV)/.dev ## Every check and every test; those of the runtimes need a few minutes
+test: $(VENV)/.dev ## Every check and every test; a quarter of an hour on two cores
 	# What computes goes beside what waits half of the time, and gives way to it.
 	$(MAKE) --no-print-directory --jobs=3 quick beside NICE=nice
 	# What holds a figure that a busy machine would spoil runs by itself.
@@ -38,7 +38,7 @@ quick: $(VENV)/.dev
 beside: $(VENV)/.dev
 	LAB_SHARE_CORES=1 $(BIN)/pytest -n 3 --no-loadscope-reorder --timeout 600 --durations=10 -m "not alone" tests/contract tests/e2e
 
-unit: $(VENV)/.dev ## The tests that need no server of the lab's, in about a minute
+unit: $(VENV)/.dev ## The tests that need no server of the lab's, in some minutes
 	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.
 	$(NICE) $(BIN)/pytest -n 2 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
 

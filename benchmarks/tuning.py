@@ -44,6 +44,8 @@ from wsgilab.run.stages import stages
 SEEDS = (1, 2, 3, 4, 5)
 SHARE = 0.3
 MUST = 0.97
+DRAWS, SURE = 400, 0.95
+"""How often blocks are drawn at random, and in what share of the draws they must name one that is as good as the best."""
 _LATE = 0.02
 """What the last block may take longer than the budget, as a share of the exhaustive time."""
 
@@ -195,7 +197,6 @@ def blocks_to_know(judge: Measured) -> str:
     return f"more than {RACE_BLOCKS[-1]}"
 
 
-DRAWS, SURE = 400, 0.95
 FASTEST = 3
 """So many of the exhaustive run's fastest must be in a final."""
 

@@ -20,7 +20,7 @@ def number(value: float) -> str:
 
 
 _ANY = 1000
-"""From here on, a ratio is as good as any."""
+"""An interval that reaches so far bounds nothing."""
 
 
 def times(ratio: float) -> str:

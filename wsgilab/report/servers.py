@@ -9,7 +9,7 @@ from wsgilab.model import BoundBy, CellResult, Comparison, ExecutionModel, Laten
 from wsgilab.model.text import counted, number
 from wsgilab.report import prediction, tables
 from wsgilab.report.deploy import Deployment, deployment
-from wsgilab.report.findings.best import binder
+from wsgilab.report.findings.best import what_binds
 from wsgilab.report.objections import objections
 from wsgilab.report.tables import Table
 
@@ -110,7 +110,7 @@ def _bound(comparison: Comparison, result: CellResult) -> str:
         why = result.warnings[0].text if result.warnings else "no trial was carried out"
         return f"{where}: not measured: {why}."
     broken = f" Not compared with others: {', '.join(result.broken_gates)}." if result.broken_gates else ""
-    by = binder(figures.bound_by)
+    by = what_binds(figures.bound_by)
     words = f"bound by {by}" if by else "what binds it is not known"
     return f"{where}: {words}: {figures.because}.{broken}"
 

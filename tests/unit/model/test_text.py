@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsgilab.model import text
-from wsgilab.report import markdown, reproduce
+from wsgilab.model import Interval, text
+from wsgilab.report import capacity, markdown, recommendation, reproduce, tables, versions
 
 PACKAGE = Path(__file__).resolve().parents[3] / "wsgilab"
 A_CALL = re.compile(r"\binvoke lab\.|(?<!^)\blab\.(?!css|js)[a-z][a-z-]+\b(?!\.\w)")
@@ -27,6 +27,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_end_of_an_interval_beyond_all_bounds_is_no_number(ratio: float, said: str) -> None:
     assert text.times(ratio) == said
+
+
+def test_no_ratio_that_a_person_reads_has_an_end_beyond_all_bounds() -> None:
+    wide = Interval(median=0.16, low=0.001, high=1.6e12)
+
+    assert recommendation._factor(wide) == f"x{versions._span(wide)}" == "x0.16 (0.00 to over 1,000)"
+    assert tables.ends(wide, text.times) == "0.00 to over 1,000"
+    assert capacity._times(0.16, 0.001, 1.6e12) == "x0.16 (0.00 to over 1,000)"
 
 
 def test_in_a_checkout_tasks_are_invokes() -> None:

@@ -167,7 +167,7 @@ def side_of(run: Run, cell: Cell, every: ByCell, by_cell: ByCell) -> CellSide:
 
 
 def not_compared(cell: Cell, a: CellSide, b: CellSide, refused: str) -> CellOfRuns:
-    """A cell of both, before it is compared; empty: nothing forbids that."""
+    """A cell of both, before it is compared. `refused`: why it must not be; empty where it may."""
     return CellOfRuns(
         cell=cell,
         metric=metric_of(cell),

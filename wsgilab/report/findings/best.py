@@ -134,7 +134,7 @@ _BINDS: Mapping[BoundBy, str] = {
 }
 
 
-def binder(by: BoundBy, servers: int = 1) -> str:
+def what_binds(by: BoundBy, servers: int = 1) -> str:
     """What binds so many servers, in words; empty where it is not known."""
     words = _BINDS.get(by, "")
     return words.replace("their", "its") if servers == 1 else words
@@ -163,7 +163,7 @@ def _whom(results: Sequence[CellResult]) -> str:
 
 def _by(by: BoundBy, results: Sequence[CellResult]) -> str:
     """What binds these, with the figure that shows it."""
-    known = binder(by, len(results))
+    known = what_binds(by, len(results))
     shown = _shown(by, results) if known else by
     return f"by {known or 'what is not known'}{f' ({shown})' if shown else ''}"
 
