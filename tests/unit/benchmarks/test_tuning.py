@@ -103,6 +103,14 @@ def test_a_final_judges_in_place_of_the_exhaustive_run_and_must_have_what_is_jud
         tuning.summary(run, observations, [recorded(20, few, ["cpu"])] * 2)
 
 
+def test_who_has_no_figure_while_the_machine_is_fast_is_not_slower_for_it() -> None:
+    slow, fast = {0: 50.0, 2: 50.0}, {1: 100.0, 3: 100.0}
+    others = {block: 0.9 * rate for block, rate in (slow | fast).items()}
+    speed = tuning._beside_each_other({"best": slow, "other": others, "third": others})
+
+    assert speed["best"] > speed["other"] == speed["third"]
+
+
 def test_a_machine_that_scatters_needs_more_blocks_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "DRAWS", 100)
     alike = dict.fromkeys(("server-01", "server-02"), 96.0)

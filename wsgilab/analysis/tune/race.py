@@ -45,7 +45,7 @@ from wsgilab.model import (
     Observation,
     Run,
 )
-from wsgilab.model.text import number, times
+from wsgilab.model.text import number
 
 TIE = 0.03
 """Configurations within this share of each other for sure are equally fast."""
@@ -230,7 +230,7 @@ def _times(pairs: PairedComparisons, cell: Cell, other: Cell) -> float:
 def _slower(pairs: PairedComparisons, cell: Cell, other: Cell) -> str:
     ratio = pairs.compared(cell, other)
     assert ratio is not None, "it has decided"
-    ends = "" if ratio.low is None or ratio.high is None else f" ({times(ratio.low)} to {times(ratio.high)})"
+    ends = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
     what = "throughput" if metric_of(cell) == "throughput" else "mean latency"
     return f"slower than {other.server} for sure: x{ratio.median:.2f}{ends} its {what}"
 
