@@ -9,8 +9,11 @@ from wsgilab import refuse_windows
 refuse_windows()
 # All that is imported stays. To look through it for garbage, again and again, takes a tenth of the start.
 gc.disable()
+from wsgilab.commands.front import watch_output  # noqa: E402
 from wsgilab.commands.tasks import lab  # noqa: E402
 
 gc.enable()
+# Of help and lists too, which Invoke prints.
+watch_output()
 
 namespace = Collection(lab)

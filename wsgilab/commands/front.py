@@ -162,6 +162,7 @@ class LabProgram(Program):
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - as Invoke has it
         call_tasks_by(WSGILAB)
+        watch_output()
         super().run(argv, exit)
 
     def print_help(self) -> None:

@@ -393,6 +393,18 @@ def test_output_that_nobody_reads_ends_a_task_in_order(tmp_path: Path, into: str
     assert proof.exists()
 
 
+@pytest.mark.parametrize(
+    "words", [["-m", "invoke", "lab.run", "--help"], ["-m", "invoke", "--list"], ["-m", "wsgilab", "--help"]]
+)
+def test_help_that_nobody_reads_ends_without_a_word(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nowhere:
+        asked = [sys.executable, *words]
+        ended = subprocess.run(asked, check=False, cwd=commands.PROJECT, stdout=nowhere, stderr=subprocess.PIPE)
+    assert ended.stderr == b""
+
+
 def test_output_that_is_read_is_whole(tmp_path: Path) -> None:
     read, write = os.pipe()
     raw = front._Output(write, "wb")
