@@ -40,7 +40,7 @@ beside: $(VENV)/.dev
 
 unit: $(VENV)/.dev ## The tests that need no server of the lab's, in some minutes
 	# To rewrite asserts takes half of each process' start, so only what fails runs again with it, to show its values.
-	$(NICE) $(BIN)/pytest -n 2 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
+	$(NICE) $(BIN)/pytest -n 2 --timeout 600 --assert=plain --durations=10 tests/unit || { $(BIN)/pytest --last-failed tests/unit; exit 1; }
 
 check: $(VENV)/.dev ## Format, lint, strict types, import order, links of the documentation
 	$(NICE) $(BIN)/ruff format --check .

@@ -269,11 +269,11 @@ def snapshot(folder: Path) -> Mapping[str, str]:
 
 
 def facts(target: Target) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{target.published_url}/facts", timeout=10) as response:
+    with urllib.request.urlopen(f"{target.published_url}/facts", timeout=60) as response:
         found: dict[str, Any] = json.loads(response.read())
     return found
 
 
 def post(target: Target, page: str, body: bytes) -> str:
-    with urllib.request.urlopen(f"{target.published_url}{page}", body, timeout=10) as response:
+    with urllib.request.urlopen(f"{target.published_url}{page}", body, timeout=60) as response:
         return str(response.read().decode())

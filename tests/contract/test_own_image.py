@@ -47,7 +47,7 @@ APP = """
     from importlib import metadata
 
     def count():
-        with socket.create_connection(("counter", 6000), 5) as connection:
+        with socket.create_connection(("counter", 6000), 60) as connection:
             return int(connection.recv(20))
 
     FIRST = count()  # it is there before the application is
@@ -154,7 +154,7 @@ def test_servers_are_added_to_an_image_and_reach_services_by_name_and_nothing_is
     server = read_catalogue(workspace)[ROW]
     runtime.prepare([server], [store], said.append, shop)
     with runtime.backends([store], CORE) as up, runtime.start([server], CORE) as fleet:
-        with urllib.request.urlopen(fleet[ROW].published_url, timeout=10) as response:
+        with urllib.request.urlopen(fleet[ROW].published_url, timeout=60) as response:
             found: dict[str, Any] = json.loads(response.read())
         assert fleet[ROW].effective_cpus() == CORE, "read without a shell, which the image has not"
         first, second = found["counted"]

@@ -53,7 +53,7 @@ def test_a_race_has_never_more_servers_up_than_memory_holds_and_measures_all(
     monkeypatch.setattr(formats, "FORMATS", {"yaml": comparison_yaml})
     space, said = tmp_path / "space.yaml", io.StringIO()
     space.write_text(SPACE)
-    options = RunOptions(task="lab.tune", runtime=runtime.name, budget_s=60.0, seed=1)
+    options = RunOptions(task="lab.tune", runtime=runtime.name, budget_s=300.0, seed=1)
     wanted = TuneOptions(workload="sleep", users=8, cores=1, space=str(space))
     with memory.watched():
         found = commands.tune(

@@ -1,4 +1,5 @@
-"""Hypothesis without limits of time, for a slow moment of the machine is no failure; and Locust without its patches."""
+"""Hypothesis without limits of time, and the lab with long ones, for a slow moment of the machine is no failure; and Locust without its
+patches."""
 
 import errno
 import gc
@@ -6,11 +7,15 @@ import importlib
 import io
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from wsgilab.load import pages as loads
+from wsgilab.runtime import origin
+from wsgilab.runtime import pages as runtimes
 
 # A property that needs more examples says so itself.
 settings.register_profile("unit", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,6 +25,29 @@ with pytest.MonkeyPatch.context() as patch:
     # They change the standard library, and so every test that follows.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
     importlib.import_module("locust")
+
+PATIENCE_S = 120.0
+LIMITS = (
+    "wsgilab.load.reachability._ANSWER_S",
+    "wsgilab.runtime.engine._ANSWER_S",
+    "wsgilab.runtime.environments._FIND_S",
+    "wsgilab.runtime.running._ANSWER_S",
+    "wsgilab.runtime.tunnel._READY_S",
+    "wsgilab.system.clock_server._LONGEST_SENDING_S",
+)
+"""How long the lab waits for a program or an answer that takes a moment, where the machine is not busy."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """A test that is about such a limit sets one of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in LIMITS:
+            patch.setattr(limit, PATIENCE_S)
+        patch.setattr(origin.ask_git, "__kwdefaults__", {"timeout_s": PATIENCE_S})
+        for get in (loads.fetch, runtimes.fetched):
+            patch.setattr(get, "__defaults__", (PATIENCE_S,))
+        yield
 
 
 def pytest_collection_finish() -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ Start = Callable[..., Any]
 
 PIECE_S = 0.02
 PIECES = 4
+LONG_PIECES = 150
+"""More than connections hold of it while nobody reads."""
 FILE = Path(__file__).with_name("file.bin")
 WHERE = {
     "folder": os.getcwd(),  # noqa: PTH109
@@ -26,6 +29,10 @@ CONSTANT = [("Content-Type", "text/plain")]
 """Passed each time: what is added to it would be sent again and again."""
 
 closed: list[str] = []
+made: Counter[str] = Counter()
+"""Path -> how many pieces its bodies have made."""
+ended_ns: defaultdict[str, list[int]] = defaultdict(list)
+"""Path -> when there was nothing left of its bodies to make, CLOCK_MONOTONIC."""
 
 
 class Body:
@@ -41,11 +48,13 @@ class Body:
         closed.append(self._path)
 
 
-def pieces(number: int = PIECES, piece: bytes = b"piece\n", after_s: float = 0.0) -> Iterator[bytes]:
+def pieces(path: str, number: int = PIECES, piece: bytes = b"piece\n", after_s: float = 0.0) -> Iterator[bytes]:
     for _ in range(number):
         time.sleep(PIECE_S)
+        made[path] += 1
         yield piece
     time.sleep(after_s)
+    ended_ns[path].append(time.monotonic_ns())
 
 
 def hello(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
@@ -55,18 +64,18 @@ def hello(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 
 def stream(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     start_response("200 OK", CONSTANT)
-    return Body("/stream", pieces())
+    return Body("/stream", pieces("/stream"))
 
 
 def drip(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     """It has a length, and goes on after that."""
     start_response("200 OK", [*CONSTANT, ("content-length", str(6 * PIECES))])
-    return Body("/drip", pieces(after_s=0.2))
+    return Body("/drip", pieces("/drip", after_s=0.2))
 
 
 def written(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     write = start_response("200 OK", CONSTANT)
-    for piece in pieces():
+    for piece in pieces("/written"):
         write(piece)
     return [b"returned\n"]
 
@@ -106,7 +115,7 @@ def broken(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 
 def long(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     start_response("200 OK", CONSTANT)
-    return Body("/long", pieces(150, b"x" * 200_000))
+    return Body("/long", pieces("/long", LONG_PIECES, b"x" * 200_000))
 
 
 def file(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
@@ -118,7 +127,7 @@ def file(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 
 def told(_: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     start_response("200 OK", CONSTANT)
-    return [repr({"closed": closed, **WHERE}).encode()]
+    return [repr({"closed": closed, "made": dict(made), "ended_ns": dict(ended_ns), **WHERE}).encode()]
 
 
 ROUTES = {

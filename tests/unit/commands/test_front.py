@@ -269,7 +269,7 @@ def test_ctrl_c_while_it_is_being_imported_ends_the_command_without_a_word(tmp_p
         assert child.stderr is not None
         assert child.stdout.readline() == b"importing\n"
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=30) == -signal.SIGINT
+        assert child.wait(timeout=120) == -signal.SIGINT
         assert child.stderr.read() == b""
 
 
@@ -389,7 +389,7 @@ def test_output_that_nobody_reads_ends_a_task_in_order(tmp_path: Path, into: str
         if into == "stdout":
             assert child.stderr is not None
             assert child.stderr.read() == b"", "as others in a pipe"
-        assert child.wait(timeout=30) == 128 + signal.SIGPIPE
+        assert child.wait(timeout=120) == 128 + signal.SIGPIPE
     assert proof.exists()
 
 

@@ -140,7 +140,7 @@ def test_a_command_that_names_what_is_asgi_names_no_candidate(tmp_path: Path) ->
 # --- hostile
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("text", ["-" * 90_000 + "1", "a" + ".b" * 40_000, "a\0b", "x = " + "1" * 9_000, "\\"])
 def test_what_cannot_be_parsed_is_left_out(tmp_path: Path, text: str) -> None:
     result = entries(tmp_path, {"wsgi.py": text, "app.py": FLASK})
@@ -149,7 +149,7 @@ def test_what_cannot_be_parsed_is_left_out(tmp_path: Path, text: str) -> None:
     assert result.unparsed == ["wsgi.py"]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 def test_what_is_as_deep_or_as_many_as_can_be_is_no_harm(tmp_path: Path) -> None:
     for count in (200, 1000, 3000):
         branches = "if 1:\n x\n" + "elif 1:\n x\n" * count

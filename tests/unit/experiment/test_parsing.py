@@ -85,7 +85,7 @@ def test_a_page_of_aliases_is_not_more_values_than_can_be_held() -> None:
     began = time.process_time()
 
     assert refusal(lists(12, 9)) == "f.yaml:7: has more than 250,000 values"
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10
 
 
 def test_aliases_do_not_nest_deeper_than_lists_do() -> None:

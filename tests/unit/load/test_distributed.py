@@ -148,9 +148,13 @@ def test_the_busiest_core_is_found_on_whatever_machine(monkeypatch: pytest.Monke
 def test_what_others_use_is_what_neither_idles_nor_is_the_generators_own(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = load("", "beta", "beta")
     monkeypatch.setattr(Workers, "cpu_s", lambda _: [1.0])
-    # All the time, on this machine.
-    monkeypatch.setattr(host, "idle_s", lambda _: time.monotonic())
+    # On this machine the core idles all the time.
+    now_s = [100.0]
+    clock = {"monotonic_ns": lambda: round(now_s[0] * 1e9), "monotonic": lambda: now_s[0], "process_time": lambda: 0.0}
+    monkeypatch.setattr(distributed, "time", SimpleNamespace(**clock))
+    monkeypatch.setattr(host, "idle_s", lambda _: now_s[0])
     made.mark()
+    now_s[0] += 2
     made.mark()
     for worker, idle_s in ((1, 0.5), (2, 1.2)):
         made._on_marked(message(worker, at_ns=5 * S, cpu_s=10.0, idle_s=7.0))

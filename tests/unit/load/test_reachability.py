@@ -45,14 +45,19 @@ def test_a_reading_has_the_clock_and_the_network() -> None:
         first, second = network.read(1), network.read(1)
         network.close()
 
-    assert first.offset_ns == pytest.approx(DAY_NS, abs=10**9)
+    # It is off by no more than half of the fastest of its exchanges took, of which the round trip is the median.
+    assert first.offset_ns == pytest.approx(DAY_NS, abs=first.round_trip_ms * 1e6 / 2 + 1)
     assert first.namespace == second.namespace
     # Nine questions and nine answers, on one machine.
     assert second.sent_segments - first.sent_segments >= 9
     assert second.resent_segments >= first.resent_segments
 
 
-def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line() -> None:
+def test_what_is_not_reached_is_tried_again_for_a_while_and_then_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # All bytes that are asked for come in much less, unless the machine is busy.
+    monkeypatch.setattr("wsgilab.system.clock_client.BANDWIDTH_S", 60.0)
     with clock_server() as port:
         network = Reachability(f"127.0.0.1:{port}")
         network.read(1)

@@ -1,8 +1,8 @@
 """One window, as the generator carries it out: what the lab is told and when, and how long load goes on."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -27,6 +27,33 @@ CLOSED = TrialSpec(
 )
 SCHEDULED = replace(CLOSED, users=1, rate=40.0)
 MS = 10**6
+
+
+@pytest.fixture(autouse=True)
+def _labs_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is."""
+    monkeypatch.setattr(window, "LONGEST_READING_S", 60.0)
+
+
+class Clock:
+    """One that passes while a window sleeps, and a microsecond at each look."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 10**9
+        monkeypatch.setattr(window, "time", SimpleNamespace(monotonic_ns=self._look))
+        monkeypatch.setattr(window, "gevent", SimpleNamespace(sleep=self._sleep))
+
+    def _look(self) -> int:
+        self.now_ns += 1000
+        return self.now_ns
+
+    def _sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 class Users:
@@ -117,13 +144,13 @@ def test_usage_is_read_while_load_goes_on_and_the_window_is_over_by_then(spec: T
 
 @pytest.mark.parametrize("acts_at_s", [0.05, 0.0])
 def test_when_something_is_done_counts_from_when_the_lab_was_told_of_the_window_but_is_within_it(
-    monkeypatch: pytest.MonkeyPatch, acts_at_s: float
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, acts_at_s: float
 ) -> None:
     class Told(Reader):
         at_ns = 0
 
         def request_reading(self, event: str) -> None:
-            self.at_ns = self.at_ns or time.monotonic_ns()
+            self.at_ns = self.at_ns or clock.now_ns
             super().request_reading(event)
 
     given: dict[str, Any] = {}
@@ -141,7 +168,7 @@ def test_when_something_is_done_counts_from_when_the_lab_was_told_of_the_window_
     # Where requests are on a schedule, the window opens a while after the lab was told.
     assert given["span"].begin_ns - reader.at_ns >= window.READING_S * 1e9
     if acts_at_s:
-        assert given["acted_ns"] - reader.at_ns == pytest.approx(acts_at_s * 1e9, abs=5 * MS)
+        assert given["acted_ns"] - reader.at_ns == acts_at_s * 1e9
     else:
         assert given["acted_ns"] == given["span"].begin_ns
 
@@ -158,6 +185,7 @@ class HeldBack(Users):
         return Progress(users=4, answered=0 if self._looks > 0 else 1 if not self._looks else 4, failed=0)
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_window_that_was_forecast_to_end_much_too_late_ends_when_it_is_over() -> None:
     users = HeldBack(after=30)
 
@@ -232,7 +260,7 @@ class Both(Reader):
     def request_reading(self, event: str) -> None:
         super().request_reading(event)
         if event == "closed":
-            end_ns = self._users.ends[0][0]
+            end_ns = self._users.ends[-1][0]
             for number, before_ns in enumerate((3.5 * MS, 1.5 * MS)):
                 self.read_ns["window", number] = end_ns - 20 * MS
                 self.read_ns["closed", number] = round(end_ns - before_ns)

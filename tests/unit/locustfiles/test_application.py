@@ -84,7 +84,7 @@ def user(host: str, option: str, *, number: int = 0, **options: Any) -> tuple[An
     fired: list[dict[str, Any]] = []
     environment = SimpleNamespace(
         runner=SimpleNamespace(user_greenlets=[None] * number, worker_index=0),
-        parsed_options=SimpleNamespace(application=option, request_timeout=10.0, **options),
+        parsed_options=SimpleNamespace(application=option, request_timeout=60.0, **options),
         events=SimpleNamespace(request=SimpleNamespace(fire=lambda **event: fired.append(event))),
     )
     made = object.__new__(APPLICATION.ApplicationUser)

@@ -3,6 +3,7 @@
 import _socket
 import socket
 import struct
+import threading
 import time
 from http.client import HTTPException
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from lab_user import Get
 from tests.unit.locustfiles.test_locustfiles import (
     SENT,
     SPELLINGS,
+    WIRE,
     Conduct,
     answer_once,
     answer_once_and_begin_to_again,
@@ -68,7 +70,7 @@ def lent(where: socket.socket, *, kept: bool, most: int, **options: Any) -> tupl
     """A user of `hello` who lends its connections to the reactor, and what is recorded of it."""
     made = ready(**{"void_after_ns": 0, "window_end_ns": 0, **options})
     made._connection = "keep-alive" if kept else "close"
-    made._address, made._timeout_s = where.getsockname(), 10.0
+    made._address, made._timeout_s = where.getsockname(), 60.0
     made._id, made._state = 7, "running"
     made._recorder = Kept(made, most)
     made._exchange = reactor.Exchange(made, (made._family, made._address), is_kept=kept)
@@ -89,7 +91,7 @@ def answered(made: Any) -> None:
 
 def sent_by(made: Any) -> None:
     """The same in a greenlet, of which a reactor hands nothing over that it should not."""
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         gevent.spawn(answered, made).get()
     assert not reactor.reactor()._exchanges
     assert not reactor.reactor()._beside
@@ -123,14 +125,6 @@ def answer(*answers: bytes) -> Conduct:
     return conduct
 
 
-def in_pieces(connection: socket.socket) -> None:
-    for _ in range(2):
-        hear(connection)
-        for at in range(0, len(WHOLE), 20):
-            connection.sendall(WHOLE[at : at + 20])
-            time.sleep(0.02)
-
-
 @pytest.mark.parametrize("kept", [True, False])
 def test_answers_that_come_whole_are_kept_and_parsed_later(kept: bool) -> None:
     conducts = [answer(*[WHOLE] * 5)] if kept else [answer(WHOLE)] * 5
@@ -151,7 +145,26 @@ def test_answers_that_come_whole_are_kept_and_parsed_later(kept: bool) -> None:
     assert opening == [True, *[not kept] * 4]
 
 
-def test_an_answer_in_pieces_is_its_users_to_read_and_the_next_request_the_reactors_again() -> None:
+def test_an_answer_in_pieces_is_its_users_to_read_and_the_next_request_the_reactors_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed, takes = threading.Semaphore(0), reactor.Reactor._taken
+
+    def taken(self: reactor.Reactor, *given: Any) -> Any:
+        handed.release()
+        return takes(self, *given)
+
+    def in_pieces(connection: socket.socket) -> None:
+        for _ in range(2):
+            hear(connection)
+            connection.sendall(WHOLE[:20])
+            # More only when the first piece was read by itself.
+            assert handed.acquire(timeout=60)
+            for at in range(20, len(WHOLE), 20):
+                time.sleep(0.02)
+                connection.sendall(WHOLE[at : at + 20])
+
+    monkeypatch.setattr(reactor.Reactor, "_taken", taken)
     with serving(in_pieces) as (where, opened):
         made, found = lent(where, kept=True, most=2)
         sent_by(made)
@@ -202,7 +215,11 @@ def test_a_connection_that_the_server_announces_to_close_is_not_used_again(spell
         answer_once_and_reset,
     ],
 )
-def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and_reported(conduct: Conduct) -> None:
+def test_a_kept_connection_that_the_server_closes_unannounced_is_opened_anew_and_reported(
+    conduct: Conduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server may take its time between its two halves.
+    monkeypatch.setattr(WIRE, "RESET_S", 60.0)
     with serving(conduct, answer_once) as (where, opened):
         events, _ = twice(where)
 
@@ -258,7 +275,6 @@ def test_a_server_that_refuses_connections_has_failed_and_is_not_hammered() -> N
 
 def test_a_connection_that_takes_long_to_open_is_waited_for_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a network, where the connection is not open yet when the first bytes could be sent."""
-    monkeypatch.setattr(lab_user, "SLOW_CONNECTION_S", 0.0)
     opened = _socket.socket
 
     class Distant(opened):  # type: ignore[misc, valid-type]
@@ -271,7 +287,8 @@ def test_a_connection_that_takes_long_to_open_is_waited_for_and_reported(monkeyp
             return int(super().send(request))
 
     monkeypatch.setattr(_socket, "socket", Distant)
-    with serving(answer(WHOLE)) as (where, _):
+    with serving(answer(WHOLE)) as (where, _), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab_user, "SLOW_CONNECTION_S", 0.0)
         made, found = lent(where, kept=False, most=1)
         sent_by(made)
 
@@ -284,15 +301,20 @@ def test_a_connection_that_takes_long_to_open_is_waited_for_and_reported(monkeyp
 def test_a_request_whose_user_is_killed_is_given_up_unless_it_is_of_after_the_window(
     window_end_ns: int, counts: int
 ) -> None:
+    heard = threading.Event()
+
     def silent(connection: socket.socket) -> None:
         hear(connection)
-        connection.settimeout(5)
+        heard.set()
+        connection.settimeout(60)
         connection.recv(1)
 
     with serving(silent) as (where, _):
         made, found = lent(where, kept=True, most=9, window_end_ns=window_end_ns)
         greenlet = gevent.spawn(answered, made)
-        gevent.sleep(0.1)
+        with gevent.Timeout(60):
+            while not heard.is_set():
+                gevent.sleep(0.01)
         greenlet.kill()
 
     assert [type(event["exception"]) for event in found.events] == [gevent.GreenletExit] * counts

@@ -101,7 +101,7 @@ def test_user_data_has_no_secret_and_no_engine_that_listens(user_data: Mapping[s
 def test_the_commands_of_user_data_are_of_the_shell(user_data: Mapping[str, Any]) -> None:
     for each in user_data["runcmd"]:
         if isinstance(each, str):
-            subprocess.run(["sh", "-n", "-c", each], check=True, timeout=10)
+            subprocess.run(["sh", "-n", "-c", each], check=True, timeout=120)
         else:
             assert all(isinstance(word, str) for word in each)
     [settings] = user_data["write_files"]
@@ -265,7 +265,7 @@ def test_what_the_documentation_says_of_the_code_is_so() -> None:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_certificates_of_the_documentation_let_the_two_trust_each_other(tmp_path: Path) -> None:
     [recipe] = [text for text in blocks("sh") if "openssl" in text]
-    subprocess.run(["sh", "-eu", "-c", recipe], check=True, cwd=tmp_path, capture_output=True, timeout=60)
+    subprocess.run(["sh", "-eu", "-c", recipe], check=True, cwd=tmp_path, capture_output=True, timeout=240)
     folder = tmp_path / "certs" / "alpha"
     assert sorted(each.name for each in folder.iterdir()) == sorted(engine.CERTIFICATES)
     assert (folder / "key.pem").stat().st_mode & 0o077 == 0

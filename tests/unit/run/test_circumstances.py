@@ -1,10 +1,10 @@
 """A quota, and what is done to a server in the middle of a trial, on fakes of the runtime and the swarm."""
 
 import json
-import time
-from collections.abc import Callable
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,32 @@ from wsgilab import testing
 from wsgilab.load.client import AtEnd
 from wsgilab.model import Action, Cell, Circumstances, During, Memory, Observation, TrialReport, TrialSpec
 from wsgilab.model.errors import EngineError, HostError, SpecError, SwarmError, TargetError
-from wsgilab.run.circumstances import check
+from wsgilab.run import circumstances
+from wsgilab.run.circumstances import Deed, check
 from wsgilab.testing import FakeSwarm, FakeTarget
 
 AT_S = 0.01
+LATE_S = 600.0
 GUNICORN = testing.server("one")
+DEEDS: list[Deed] = []
+"""Of the test."""
+
+
+@pytest.fixture(autouse=True)
+def _deeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(Deed):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            DEEDS.append(self)
+
+    DEEDS.clear()
+    monkeypatch.setattr(circumstances, "Deed", Noted)
+
+
+def is_over() -> bool:
+    """Whether what was to be done has been done, or never will be."""
+    thread = DEEDS[-1]._thread
+    return thread is not None and not thread.is_alive()
 
 
 def cell(do: Action | None = None, quota: float | None = None, at_s: float = AT_S) -> Cell:
@@ -27,26 +48,26 @@ def cell(do: Action | None = None, quota: float | None = None, at_s: float = AT_
 
 @dataclass
 class Windows(FakeSwarm):
-    """A swarm whose windows last until something was done, or for so long at most."""
+    """A swarm whose windows last until something was done, or until `closes`."""
 
-    until: Callable[[], bool] = lambda: True
-    longest_s: float = 2.0
+    closes: threading.Event | None = None
 
     def load(self, spec: TrialSpec, at_window: AtEnd, at_close: AtEnd) -> TrialReport:
         self.specs.append(spec)
         at_window()
-        deadline = time.monotonic() + self.longest_s
-        while spec.acts_at_s is not None and not self.until() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        # What has just been noted is about to have been done.
-        time.sleep(AT_S)
+        if self.closes is not None:
+            assert self.closes.wait(60)
+        elif spec.acts_at_s is not None:
+            thread = DEEDS[-1]._thread
+            assert thread is not None
+            thread.join(60)
         at_close()
         return self.answer(spec)
 
 
 def lab_of(target: FakeTarget, swarm: FakeSwarm | None = None) -> Lab:
     every = testing.run(testing.experiment(cell("reload"), testing.cell("one")))
-    return Lab(run=every, swarm=swarm or Windows(until=lambda: bool(target.acts)), targets={"one": target})
+    return Lab(run=every, swarm=swarm or Windows(), targets={"one": target})
 
 
 def carried_out(target: FakeTarget, of: Cell, swarm: FakeSwarm | None = None) -> tuple[Lab, Observation]:
@@ -70,7 +91,7 @@ def test_it_is_done_when_the_window_has_been_open_for_so_long_and_the_swarm_know
 
 def test_the_worker_that_is_killed_is_the_one_that_answers_before_the_load() -> None:
     target = FakeTarget(server=GUNICORN)
-    swarm = Windows(until=lambda: bool(target.acts))
+    swarm = Windows()
     facts = {"pid": 4711, "cpus": [0], "python": "3.11.7", "packages": {"gunicorn": "27.0.1"}}
     swarm.bodies = {**swarm.bodies, "__lab__/facts": json.dumps(facts)}
 
@@ -139,21 +160,27 @@ def test_what_cannot_be_done_fails_the_trial_and_what_is_no_matter_of_the_server
 def test_a_window_that_ends_before_has_nothing_done_in_it_and_nothing_is_done_later() -> None:
     target = FakeTarget(server=GUNICORN)
 
-    _, saved = carried_out(target, cell("reload", at_s=0.05), Windows())
+    closes = threading.Event()
+    closes.set()
 
-    assert saved.reason == "the window ended before it had been open for 0.05 s"
-    time.sleep(0.06)
+    _, saved = carried_out(target, cell("reload", at_s=LATE_S), Windows(closes=closes))
+
+    assert saved.reason == "the window ended before it had been open for 600 s"
+    assert is_over()
     assert target.acts == []
 
 
 def test_what_takes_until_after_the_windows_end_was_not_done_in_it() -> None:
+    begun = threading.Event()
+
     @dataclass(slots=True, kw_only=True)
     class Slow(FakeTarget):
         def act(self, do: Action, worker: int = 0) -> None:
             self.acts.append((do, worker))
-            time.sleep(0.1)
+            begun.set()
+            assert DEEDS[-1]._is_over.wait(60), "the window has ended"
 
-    _, saved = carried_out(Slow(server=GUNICORN), cell("reload"))
+    _, saved = carried_out(Slow(server=GUNICORN), cell("reload"), Windows(closes=begun))
 
     assert (saved.status, saved.acted_s) == ("failed", None)
     assert saved.reason == "what was to be done 0.01 s into the window was not done by its end"
@@ -169,9 +196,9 @@ def test_nothing_is_done_after_a_trial_that_was_ended_in_the_middle() -> None:
     target = FakeTarget(server=GUNICORN)
 
     with pytest.raises(SwarmError, match="lost"):
-        carried_out(target, cell("stop", quota=0.5, at_s=0.05), Lost())
+        carried_out(target, cell("stop", quota=0.5, at_s=LATE_S), Lost())
 
-    time.sleep(0.06)
+    assert is_over()
     assert target.acts == []
     assert target.quotas == [0.5, None]
 

@@ -165,7 +165,7 @@ def test_several_at_once_lay_it_out_once(package: Path, folder: Path, monkeypatc
         if not vars(has_looked):
             # All have seen that there is none, before the first begins.
             has_looked.once = True
-            together.wait(timeout=30)
+            together.wait(timeout=120)
         return found
 
     def one() -> None:

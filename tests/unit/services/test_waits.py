@@ -205,6 +205,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @contextmanager
 def service(monkeypatch: pytest.MonkeyPatch, status: int = 200) -> Iterator[Service]:
+    # On a busy machine an answer takes longer than a moment.
+    monkeypatch.setattr(waits, "LONGEST_WAIT_S", 60.0)
     with Service(status) as made:
         serving = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()

@@ -25,7 +25,7 @@ MS = 10**6
 opened: list[ClockClient] = []
 
 
-def link(port: int, timeout_s: float = 30.0) -> ClockClient:
+def link(port: int, timeout_s: float = 60.0) -> ClockClient:
     opened.append(ClockClient("127.0.0.1", port, timeout_s))
     return opened[-1]
 
@@ -52,13 +52,12 @@ def test_the_offset_is_how_far_the_clock_servers_clock_is_ahead(ahead_ns: int) -
 
 def test_how_long_cores_were_idle_is_told_with_the_time_of_it() -> None:
     with clock_server(3 * DAY_NS) as port:
-        before = host.idle_s([0])
+        before_ns, before = time.monotonic_ns(), host.idle_s([0])
         at_ns, idle_ns = link(port).idle("0")
-        after = host.idle_s([0])
-        now_ns = time.monotonic_ns() + 3 * DAY_NS
+        after, after_ns = host.idle_s([0]), time.monotonic_ns()
 
     assert before <= idle_ns / 1e9 <= after
-    assert 0 < now_ns - at_ns < 10**9
+    assert before_ns < at_ns - 3 * DAY_NS < after_ns
 
 
 @pytest.mark.parametrize("cpuset", ["", "zero", "0-99999", "3-1", "0 1"])
@@ -176,13 +175,37 @@ def counting() -> Iterator[tuple[int, list[socket.socket]]]:
             each.close()
 
 
-def test_bandwidth_is_what_the_link_lets_through() -> None:
-    with clock_server() as port, delayed(port, 0.0, bytes_per_s=2_000_000) as narrow:
-        through, freely = link(narrow).bandwidth_mbps(), link(port).bandwidth_mbps()
+class Narrow(Way):
+    """One that lets so many bytes a second through."""
 
-    assert through < freely
-    # On a machine that is busy with something else no more comes through, and often less.
-    assert through == pytest.approx(16, rel=0.9)
+    def __init__(self, bytes_per_s: int) -> None:
+        super().__init__(0)
+        self._bytes_per_s = bytes_per_s
+
+    def __enter__(self) -> "Narrow":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self.now_ns += len(buffer) * 10**9 // self._bytes_per_s
+        return len(buffer)
+
+
+def test_bandwidth_is_what_the_link_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow, asking = Narrow(2_000_000), link(0)
+    monkeypatch.setattr(links, "time", narrow)
+    monkeypatch.setattr(asking, "_connect", lambda: narrow)
+
+    assert asking.bandwidth_mbps() == pytest.approx(16)
+    assert narrow.now_ns / 1e9 == pytest.approx(links.BANDWIDTH_S, abs=0.1), "and no longer than it takes to know"
+
+
+def test_bandwidth_is_measured_over_a_real_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # All bytes that are asked for come in much less, unless the machine is busy.
+    monkeypatch.setattr(links, "BANDWIDTH_S", 60.0)
+    with clock_server() as port:
+        assert link(port).bandwidth_mbps() > 1
 
 
 def test_bandwidth_is_that_of_the_second_half_for_a_connection_begins_slowly() -> None:
@@ -197,7 +220,8 @@ def test_bandwidth_is_that_of_the_second_half_for_a_connection_begins_slowly() -
 def test_a_link_over_which_next_to_nothing_comes_is_given_up_in_time() -> None:
     with (
         clock_server() as port,
-        delayed(port, 0.0, bytes_per_s=1) as stuck,
+        # The second byte would come after a minute.
+        delayed(port, 0.0, bytes_per_s=1 / 60) as stuck,
         pytest.raises(OSError, match=r"too little|timed out"),
     ):
         link(stuck, 0.5).bandwidth_mbps()
@@ -259,7 +283,7 @@ def test_a_stranger_does_no_harm(said: bytes) -> None:
     with clock_server() as port:
         asking = link(port)
         asking.read()
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
             with suppress(OSError):
                 stranger.sendall(said)
             # Within the link's own limit, or it would be an error.
@@ -269,7 +293,7 @@ def test_a_stranger_does_no_harm(said: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, 1000, 300_000])
 def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(count: int) -> None:
-    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
+    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=60) as asking:
         asking.sendall(b"bytes %d\n" % count)
         received = b""
         while chunk := asking.recv(1 << 16):
@@ -279,12 +303,12 @@ def test_so_many_bytes_are_sent_as_are_asked_for_and_then_the_connection_ends(co
 
 def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_asks_is_answered() -> None:
     with clock_server() as port:
-        strangers = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(30)]
+        strangers = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(30)]
         asking = link(port)
         asking.read()
         kept = asking._socket
         for _ in range(5):
-            strangers += [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(30)]
+            strangers += [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(30)]
             asking.read()
         assert asking._socket is kept
         assert strangers[0].recv(1) == b""
@@ -293,7 +317,7 @@ def test_where_too_many_are_connected_the_longest_silent_are_dropped_and_who_ask
 
 
 def test_one_who_asks_for_much_and_does_not_read_it_does_not_hold_up_others() -> None:
-    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as greedy:
+    with clock_server() as port, socket.create_connection(("127.0.0.1", port), timeout=60) as greedy:
         greedy.sendall(b"bytes 60000000\n")
         assert greedy.recv(1), "it is being served"
         link(port).read()
@@ -319,7 +343,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 def command(*words: str) -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-S", "-E", "-m", "wsgilab.system.clock_server", *words]
-    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_it_tells_what_its_machine_is() -> None:
@@ -343,12 +367,15 @@ def test_it_tells_how_busy_cores_are() -> None:
 
 
 def test_it_tells_what_memory_programs_can_still_have() -> None:
+    before = host.available_bytes()
     ended = command("memory")
+    least, most = sorted((before, host.available_bytes()))
 
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert told.keys() == {"available_bytes"}
-    assert told["available_bytes"] == pytest.approx(host.available_bytes(), rel=0.3)
+    # It changes while programs run.
+    assert 0.7 * least <= told["available_bytes"] <= 1.3 * most
 
 
 def test_it_is_served_and_probed_as_containers_do() -> None:
@@ -358,7 +385,7 @@ def test_it_is_served_and_probed_as_containers_do() -> None:
         [sys.executable, "-S", "-E", "-m", "wsgilab.system.clock_server", "serve", str(port)], cwd=PROJECT
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (probed := command("probe", "127.0.0.1", str(port))).returncode and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:

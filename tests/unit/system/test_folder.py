@@ -54,7 +54,7 @@ def test_no_link_out_of_the_folder_is_followed(tmp_path: Path) -> None:
     assert "folder" not in found.folders
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_what_is_no_readable_text_blocks_nobody(tmp_path: Path) -> None:
     made = make(tmp_path, {"app.py": "x" * folder.LARGEST_FILE, "large.py": "x" * (folder.LARGEST_FILE + 1)})
     os.mkfifo(made / "pipe.py")

@@ -22,8 +22,9 @@ _HOLDS = f"from wsgilab.system import neighbours\nwith neighbours.held({{{FAR}}}
 
 @pytest.fixture(autouse=True)
 def _all_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many others keep this machine busy."""
-    monkeypatch.setattr(neighbours, "_MOST_NAMED", 1000)
+    """However many others keep this machine busy, and however small a share they leave."""
+    monkeypatch.setattr(neighbours, "_MOST_NAMED", 100_000)
+    monkeypatch.setattr(neighbours, "_WORTH_NAMING", 1e-9)
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def orphan() -> Iterator[int]:
 def watched(pid: int, used_s: float = 0.2) -> tuple[neighbours.Snapshot, neighbours.Snapshot]:
     """Two snapshots, between which a program has used so much CPU time."""
     before = after = neighbours.snapshot()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while after.cpu_s.get(pid, 0.0) - before.cpu_s.get(pid, 0.0) < used_s:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -103,19 +104,21 @@ def test_a_thread_of_the_kernel_is_named_as_any_program() -> None:
 
 def test_a_core_that_a_program_keeps_busy_is_not_idle() -> None:
     with orphan() as pid:
-        idle_s, began_s = host.idle_s([CORE]), time.monotonic()
+        began_s, idle_s = time.monotonic(), host.idle_s([CORE])
         watched(pid)
-        passed_s = time.monotonic() - began_s
+        idled_s, passed_s = host.idle_s([CORE]) - idle_s, time.monotonic() - began_s
 
         # All others may keep their hands off: that program alone does not let it idle for long.
-        assert host.idle_s([CORE]) - idle_s < passed_s - 0.1
+        assert idled_s < passed_s - 0.1
 
 
 def test_all_cores_together_idle_as_long_as_each() -> None:
     cores = sorted(os.sched_getaffinity(0))
-    each = sum(host.idle_s([core]) for core in cores)
+    before = sum(host.idle_s([core]) for core in cores)
+    together = host.idle_s(cores)
+    after = sum(host.idle_s([core]) for core in cores)
 
-    assert host.idle_s(cores) == pytest.approx(each, abs=0.1 * len(cores))
+    assert before - 0.1 * len(cores) <= together <= after + 0.1 * len(cores)
     assert host.idle_s([]) == 0
 
 

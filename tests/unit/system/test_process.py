@@ -42,8 +42,8 @@ def test_polling_answers_with_what_is_there_and_does_not_wait_for_more(tmp_path:
         assert channel.poll(0) is None
         channel.send({"number": 1})
         channel.send({"number": 2})
-        assert channel.poll(30) == {"number": 1}
-        assert channel.poll(30) == {"number": 2}
+        assert channel.poll(60) == {"number": 1}
+        assert channel.poll(60) == {"number": 2}
         assert channel.poll(0.01) is None
         with pytest.raises(ChannelClosed, match="it has said nothing for 0 s"):
             channel.receive(0.01)
@@ -56,9 +56,9 @@ def test_half_a_message_is_none_yet_and_is_not_lost(tmp_path: Path) -> None:
     try:
         assert channel.poll(0.5) is None
         channel.send(None)
-        assert channel.poll(30) == {"half": 2}
+        assert channel.poll(60) == {"half": 2}
         with pytest.raises(ChannelClosed, match="it has ended"):
-            channel.poll(30)
+            channel.poll(60)
     finally:
         channel.end()
 
@@ -73,7 +73,7 @@ def folder_of(process: psutil.Process) -> str | None:
 
 def test_a_process_that_is_left_goes_on_by_itself(tmp_path: Path) -> None:
     channel = converse(GOES_ON, tmp_path)
-    assert channel.receive(30) == "up"
+    assert channel.receive(60) == "up"
     (child,) = (each for each in psutil.Process().children() if folder_of(each) == str(tmp_path))
     channel.leave()
     del channel
