@@ -224,8 +224,13 @@ def instant() -> None:
                 connections.pop(descriptor).close()
 
 
+def tardy() -> None:
+    """One process that has not begun to listen when the lab gives it up."""
+    time.sleep(600)
+
+
 TRAITS: dict[str, Callable[[], None]] = {
-    function.__name__: function for function in (unbalanced, withholding, stalling, instant)
+    function.__name__: function for function in (unbalanced, withholding, stalling, instant, tardy)
 }
 
 

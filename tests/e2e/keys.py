@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 SSHD = "/usr/sbin/sshd"
-_BEGIN_S = 10.0
+_BEGIN_S = 60.0
 
 
 def make_certificates(folder: Path, address: str) -> None:
@@ -113,7 +113,7 @@ BatchMode yes
                     each.kill()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _listens(address: str) -> bool:

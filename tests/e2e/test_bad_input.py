@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import RUNTIMES, copy_checkout, processes, require
-from tests.e2e.conftest import HERE, Cli, Ended, end, make_cli, observations, under_way
+from tests.e2e.conftest import HERE, STARVED_AT_MOST, Cli, Ended, end, make_cli, observations, under_way
 from tests.e2e.wire import Detour
 from wsgilab import testing
 from wsgilab.commands import Workspace
@@ -41,6 +41,13 @@ def assert_one_line(ended: Ended, *parts: str, code: int = 1) -> None:
     assert len(errors) == 1, ended.output
     for part in parts:
         assert part in errors[0], errors[0]
+
+
+def assert_nothing_measured_is_lost(cli: Cli) -> None:
+    """A trial that others disturbed may have been measured again, and one of a busy machine may have failed."""
+    rows = [json.loads(row) for row in observations(cli.latest)]
+    measured = {row["position"] for row in rows if row["status"] == "measured"}
+    assert cli.comparison()["run"]["trials"]["measured"] == len(measured) > 0
 
 
 def stored(cli: Cli) -> Store:
@@ -130,16 +137,19 @@ def test_a_stack_that_does_not_install(runtime_name: str, session_places: Worksp
 
 
 def test_a_server_that_hangs_fails_its_trials_and_the_run_goes_on(local: Cli, tmp_path: Path) -> None:
+    # Windows so long that the last ones are still to come, however late this test sees the first; and more patience than a busy
+    # machine needs.
     file = tmp_path / "hang.yaml"
-    file.write_text((HERE / "small.yaml").read_text().replace("patience_s: 2", "patience_s: 1"))
-    child = under_way(local, "--runtime", "local", "--experiment", str(file), "--blocks", "2", trials=2)
+    text = (HERE / "small.yaml").read_text().replace("patience_s: 2", "patience_s: 5")
+    file.write_text(text.replace("window_s: 0.3", "window_s: 1.5"))
+    child = under_way(local, "--runtime", "local", "--experiment", str(file), "--blocks", "2")
     for each in processes(local.workspace):
         if "--worker-class=gevent" in each.info["cmdline"]:
             each.suspend()
     output, _ = child.communicate(timeout=240)
     assert child.returncode == TrialsFailed.exit_code, output
     rows = [json.loads(line) for line in observations(local.latest)]
-    assert len(rows) == 4
+    assert len({row["position"] for row in rows}) == 4
     failed = [row for row in rows if row["status"] == "failed"]
     assert failed
     assert {row["cell"]["server"] for row in failed} == {"gunicorn-gevent"}
@@ -154,15 +164,19 @@ def test_a_generator_that_dies_ends_the_run_with_what_was_measured(local: Cli) -
     output, _ = child.communicate(timeout=120)
     assert_one_line(Ended(code=child.returncode, output=output), "the generator is lost: it has ended")
     assert "trials measured. Go on with: invoke lab.run --resume" in output
-    assert local.comparison()["run"]["trials"]["measured"] == len(observations(local.latest))
+    assert_nothing_measured_is_lost(local)
 
 
 @pytest.mark.parametrize("module", ["signal", "invoke.config", "pydantic", "wsgilab.commands"])
 def test_an_interrupt_while_the_lab_is_imported_is_no_traceback(local: Cli, module: str) -> None:
-    child = local.start("lab.list", python=["-X", "importtime"])
-    assert child.stdout is not None
-    assert any(line.rpartition("|")[2].strip() == module for line in child.stdout)
-    ended = end(child, signal.SIGINT)
+    for _ in range(STARVED_AT_MOST):
+        child = local.start("lab.list", python=["-X", "importtime"])
+        assert child.stdout is not None
+        assert any(line.rpartition("|")[2].strip() == module for line in child.stdout)
+        ended = end(child, signal.SIGINT)
+        # On a busy machine the command may have ended before the signal comes.
+        if ended.code != 0:
+            break
     assert ended.code in (-signal.SIGINT, 128 + signal.SIGINT), ended.output
     assert "Traceback" not in ended.output
 
@@ -182,7 +196,7 @@ def test_an_engine_that_stops_ends_the_run_and_nothing_measured_is_lost(state: P
         output, _ = child.communicate(timeout=120)
     assert_one_line(Ended(code=child.returncode, output=output), "the Docker engine stopped answering", "--resume")
     assert len(observations(cli.latest)) >= 2
-    assert cli.comparison()["run"]["trials"]["measured"] == len(observations(cli.latest))
+    assert_nothing_measured_is_lost(cli)
     # The engine runs on, out of the lab's reach, and so do the containers, until someone can reach it again.
     del cli.variables["DOCKER_HOST"]
     assert cli.leftovers()

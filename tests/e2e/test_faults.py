@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import RUNTIMES, require
 from tests.e2e.conftest import (
+    STARVED,
     Cli,
     at_a_terminal,
     end,
@@ -35,18 +36,19 @@ ADDED = """
     command: [gunicorn, --workers=2, "wsgilab_door.wsgi:app"]
     x-lab: {slots: 2, processes: 2, model: process, summary: 2 sync workers}
 """
+# So many blocks that trials are left after each fault, however late a busy machine lets the test see what to break next.
 EXPERIMENT = """
 name: broken
-blocks: 3
+blocks: 6
 window_s: 0.3
 reference: gunicorn-sync-two
 workloads: {db: {ms: 20}, upstream: {ms: 20}, sleep: {ms: 20}}
 cells:
   - {servers: [gunicorn-sync-two], workloads: [sleep, upstream], users: [8], connections: [close]}
   - {servers: [gunicorn-sync-two, gunicorn-gevent], workloads: [db], users: [8], connections: [close]}
-patience_s: 2
+patience_s: 5
 """
-TRIALS = 12
+TRIALS = 24
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -91,12 +93,13 @@ def test_what_is_killed_is_started_again_and_a_signal_ends_the_run_with_what_was
         assert re.search(told, " ".join(said.split())), said
         (first,) = (row for row in rows if name in row["restarted"])
         assert first["status"] == "measured", first["reason"]
-    failed = [row for row in rows if row["status"] == "failed"]
+    failed = [row for row in rows if row["status"] == "failed" and not row["reason"].startswith(STARVED)]
     how = r"the (backend postgres|server) ended (by signal 9|with exit code 137) during the trial"
     assert all(re.match(how, row["reason"]) for row in failed), failed
     assert len(failed) <= 2, "what it was killed in, at most"
     comparison = cli.comparison()
-    assert comparison["run"]["trials"]["measured"] == len(rows) - len(failed) < TRIALS
+    measured = {row["position"] for row in rows if row["status"] == "measured"}
+    assert comparison["run"]["trials"]["measured"] == len(measured) < TRIALS
     warned = [warning for cell in comparison["cells"] for warning in cell["warnings"] if "started again" in warning]
     assert {warning.split()[0] for warning in warned} == {"gunicorn-gevent", "postgres"}
 
@@ -125,12 +128,13 @@ def test_every_trial_is_there_in_the_end_without_the_torn_line(cli: Cli) -> None
     before = observations(cli.latest)
     with (cli.latest / "observations.jsonl").open("ab") as journal:
         journal.write(b'{"block": 2, "posi')
-    again = cli("lab.run", "--resume", "latest")
-    assert again.code == 0, again.output
+    again = cli.resume()
     assert "that an earlier run had left behind" in again.output
+    again = cli.gone_on_with(again)
+    assert again.code == 0, again.output
     assert observations(cli.latest)[: len(before)] == before
     rows = [json.loads(line) for line in observations(cli.latest)]
-    assert all(row["status"] == "measured" for row in rows[len(before) :])
+    assert all(row["status"] == "measured" or row["reason"].startswith(STARVED) for row in rows[len(before) :])
     measured = [(row["block"], json.dumps(row["cell"])) for row in rows if row["status"] == "measured"]
     assert len(measured) == len(set(measured)) == TRIALS, "each once"
     comparison = cli.comparison()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 TINY = """
 name: tiny
 blocks: 1
-window_s: 0.2
+window_s: 1
 reference: gunicorn-sync-1
 cells: [{servers: [gunicorn-sync-1], workloads: [hello], users: [2]}]
 """

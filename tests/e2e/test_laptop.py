@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 EXPERIMENT = """
 name: laptop
 blocks: 1
-window_s: 0.3
+window_s: 1
 reference: gunicorn-sync-4
 workloads: {sleep: {ms: 20}}
 cells: [{servers: [gunicorn-sync-4], workloads: [sleep], users: [8], connections: [close]}]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 EXPERIMENT = """
 name: two-releases
 blocks: 1
-window_s: 0.2
+window_s: 1
 generator: shared
 workloads: {sleep: {ms: 20}}
 cells: [{servers: [gunicorn-sync-1], workloads: [sleep], users: [2]}]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browser import launched
+from tests.e2e.browser import launched, new_page
 from tests.e2e.conftest import Cli, make_cli
 from wsgilab import commands
 
@@ -64,7 +64,7 @@ class Offline:
             color_scheme=theme,  # type: ignore[arg-type]
             viewport={"width": width, "height": 900},
         )
-        self.page: Page = self.context.new_page()
+        self.page: Page = new_page(self.context)
         self.asked_for: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked_for.append(request.url))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Cli
+from tests.e2e.conftest import Cli, Ended, filled, is_disturbed
 from wsgilab import commands
 from wsgilab.analysis import inflight
+from wsgilab.analysis.cell import disturbance
 from wsgilab.experiment import resolve
 from wsgilab.experiment.catalogue import parse
+from wsgilab.model import Observation, Run
 from wsgilab.results.store import Store
 from wsgilab.system import cpus, host
 
@@ -99,12 +102,22 @@ def cells(comparison: dict[str, Any], **conditions: object) -> dict[str, dict[st
     return {each["server"]: each for each in chosen}
 
 
+def measured(cli: Cli, *words: str, experiment: str) -> Callable[[Collection[str]], Ended]:
+    """Measures servers as the experiment says."""
+
+    def measure(servers: Collection[str]) -> Ended:
+        ended = cli.run(*words, "--servers", ",".join(sorted(servers)), experiment=experiment)
+        assert ended.code == 0, ended.output
+        return ended
+
+    return measure
+
+
 def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
     mine = Path(__file__).with_name("mine.yaml")
     expected = PEAKS.keys() | UNBOUNDED if cli.runtime == "local" else ONE_OF_EACH
-    chosen = ("--servers", ",".join(sorted(expected)))
-    ended = cli.run("--seed", "7", "--catalogue", str(mine), *chosen, experiment="table.yaml")
-    assert ended.code == 0, ended.output
+    measure = measured(cli, "--seed", "7", "--catalogue", str(mine), experiment="table.yaml")
+    ended = measure(expected)
     assert ended.lines[0].startswith(f"Runtime: {cli.runtime} (")
 
     comparison = cli.comparison()
@@ -113,23 +126,18 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
     assert comparison["run"]["seed"] == 7
     sleeping = cells(comparison, workload="sleep", connection="close")
     assert set(sleeping) == expected
-    bounded = {name: cell["in_flight"]["peak"] for name, cell in sleeping.items() if name in PEAKS}
-    assert bounded == {name: PEAKS[name] for name in bounded}
     for name in UNBOUNDED & expected:
         assert sleeping[name]["slots"] == "unbounded"
-        assert sleeping[name]["in_flight"]["peak"] > max(PEAKS.values()), name
     for name, cell in sleeping.items():
         assert cell["failures"] == cell["cut_off"] == 0, name
         # A server never has more answers than its slots allow: 50 ms of sleep a request, a slot.
         assert name in UNBOUNDED or cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
-        assert cell["generator_cpu"] < 0.8 or "neighbour" in cell["broken_gates"], name
+        assert cell["generator_cpu"] < 0.8 or is_disturbed(cell), name
 
     computing = cells(comparison, workload="cpu")
     assert computing["gunicorn-gevent"]["in_flight"]["peak"] == 1
     # All that its core has to spare: how much that is where others spare it all is in test_reasons.py.
-    assert (
-        computing["gunicorn-gevent"]["server_cpu"] > 0.4 or "neighbour" in computing["gunicorn-gevent"]["broken_gates"]
-    )
+    assert computing["gunicorn-gevent"]["server_cpu"] > 0.4 or is_disturbed(computing["gunicorn-gevent"])
     kept = cells(comparison, connection="keep-alive")["gunicorn-gthread-2x4"]
     assert 1 <= kept["in_flight"]["busiest_share"] <= 2
 
@@ -149,17 +157,20 @@ def test_how_many_requests_each_server_handles_at_once(cli: Cli) -> None:
         (cli.latest / "experiment.yaml").read_text(), "experiment.yaml", {**catalogue, **stored.servers}, cores=2
     )
     assert repeated == stored.experiment
-    # What was seen of who ran when is what was counted.
     (of_gthread,) = [each for each in Store(cli.latest).observations() if each.cell.server == "gunicorn-gthread-8"]
-    assert of_gthread.swarm is not None
-    timeline = of_gthread.swarm.timeline
-    assert timeline is not None
-    assert len({(stay.process, stay.thread) for stay in timeline.stays}) == 8
-    shown = ((stay.entered_us, stay.left_us) for stay in timeline.stays)
-    assert inflight.sweep(shown, 0, timeline.span_us)[0] == 8
+    assert_seen_as_counted(stored, of_gthread)
 
     # And all of it again from the folder alone, to the byte.
     assert_made_of_what_is_stored(cli)
+
+    def again(short: Sequence[str]) -> dict[str, dict[str, Any]]:
+        measure(short)
+        return cells(cli.comparison(), workload="sleep", connection="close")
+
+    slots = {name: PEAKS.get(name, max(PEAKS.values()) + 1) for name in expected}
+    peaks = filled(sleeping, slots, again)
+    assert {name: peaks[name] for name in expected - UNBOUNDED} == {name: slots[name] for name in expected - UNBOUNDED}
+    assert all(peaks[name] >= slots[name] for name in expected & UNBOUNDED), peaks
 
 
 def test_so_do_servers_beyond_the_default_ones(local: Cli) -> None:
@@ -170,24 +181,29 @@ def test_so_do_servers_beyond_the_default_ones(local: Cli) -> None:
         "mine-by-file",
         "mine-by-connections",
     }
-    ended = local.run("--servers", ",".join(sorted(expected | FOUR_ON_ANOTHER_PYTHON)), experiment="beyond.yaml")
-    assert ended.code == 0, ended.output
+    measure = measured(local, experiment="beyond.yaml")
+    ended = measure(expected | FOUR_ON_ANOTHER_PYTHON)
 
     out = [line for line in ended.lines if re.match(r"Left out: .*: stack \S+ is for Python ", line)]
     found = cells(local.comparison(), workload="sleep")
     of_another = {name for name in FOUR_ON_ANOTHER_PYTHON if not any(name in line for line in out)}
     expected |= of_another
     assert found.keys() == expected
-    peaks = {name: cell["in_flight"]["peak"] for name, cell in found.items()}
-    # Twelve users hardly fill more than eight slots of a server whose core others are busy on.
-    few = {name: slots for name, slots in MORE_PEAKS.items() if slots <= 8}
-    assert {name: peaks[name] for name in few} == few
-    assert {peaks[name] for name in of_another} <= {4}
-    for name, slots in MORE_PEAKS.items():
-        assert slots / 2 < peaks[name] <= slots, name
-    for name, declared in WIDE.items():
-        assert (found[name]["slots"], peaks[name] > 8) == (declared, True), name
     assert {name: cell["failures"] for name, cell in found.items()} == dict.fromkeys(expected, 0)
+    assert {name: found[name]["slots"] for name in WIDE} == WIDE
+
+    def again(short: Sequence[str]) -> dict[str, dict[str, Any]]:
+        measure(short)
+        return cells(local.comparison(), workload="sleep")
+
+    # Twelve users hardly fill more than eight slots of a server whose core others are busy on.
+    few = {name: slots for name, slots in MORE_PEAKS.items() if slots <= 8} | dict.fromkeys(of_another, 4)
+    many = {name: slots for name, slots in MORE_PEAKS.items() if name not in few}
+    peaks = filled(found, few | {name: slots // 2 + 1 for name, slots in many.items()} | dict.fromkeys(WIDE, 9), again)
+    assert {name: peaks[name] for name in few} == few
+    for name, slots in many.items():
+        assert slots / 2 < peaks[name] <= slots, name
+    assert all(peaks[name] > 8 for name in WIDE), peaks
 
 
 # From a wheel it would run a Python without its packages.
@@ -213,6 +229,18 @@ def test_uwsgi_goes_on_after_a_reload(local: Cli, tmp_path: Path) -> None:
     assert reloaded.acted_s is not None
     # Requests that came meanwhile waited in the socket, which it keeps.
     assert cells(local.comparison())["uwsgi-2x4"]["failures"] == 0
+
+
+def assert_seen_as_counted(run: Run, of_gthread: Observation) -> None:
+    """What was seen of who ran when, in a server of eight threads, is what was counted."""
+    assert of_gthread.swarm is not None
+    timeline = of_gthread.swarm.timeline
+    assert timeline is not None
+    threads = {(stay.process, stay.thread) for stay in timeline.stays}
+    at_once, _ = inflight.sweep(((stay.entered_us, stay.left_us) for stay in timeline.stays), 0, timeline.span_us)
+    assert 1 < at_once <= min(of_gthread.swarm.in_flight.peak, len(threads)) <= 8
+    # It is of the window's last part alone, in which others may have kept some threads from running.
+    assert at_once == 8 or disturbance.is_disturbed(run, of_gthread)
 
 
 def assert_made_of_what_is_stored(cli: Cli) -> None:

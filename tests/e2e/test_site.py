@@ -16,6 +16,7 @@ from tests.e2e.sites import FIRST, LAST, SECONDS, SiteCli, entry, experiment, fi
 from tests.e2e.test_bad_input import USAGE, assert_one_line
 from tests.e2e.test_run import PEAKS, UNBOUNDED, cells
 from tests.e2e.wire import Detour
+from wsgilab.analysis.cell.disturbance import is_disturbed
 from wsgilab.results.store import Store
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SLEEPING = """
 name: sleeping
 blocks: 1
-window_s: 0.6
+window_s: 1
 reference: gunicorn-sync-4
 workloads: {hello: {}, sleep: {ms: 50}, cpu: {ms: 5}}
 cells:
@@ -33,9 +34,9 @@ cells:
     users: [16]
     connections: [close]
   - {servers: [gunicorn-gevent], workloads: [cpu], users: [16], connections: [close]}
-  - {servers: [gunicorn-sync-4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: stop}}
-  - {servers: [gunicorn-gthread-2x4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: reload}}
-  - {servers: [gunicorn-gevent], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.1, do: kill-worker}}
+  - {servers: [gunicorn-sync-4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.3, do: stop}}
+  - {servers: [gunicorn-gthread-2x4], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.3, do: reload}}
+  - {servers: [gunicorn-gevent], workloads: [hello], users: [4], connections: [close], during: {at_s: 0.3, do: kill-worker}}
 """
 LOST = """
 name: lost
@@ -86,7 +87,7 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
     for name, cell in sleeping.items():
         # As test_run.py finds them where all is on one machine.
         if name in UNBOUNDED:
-            assert cell["in_flight"]["peak"] > 12, name
+            assert cell["in_flight"]["peak"] > max(PEAKS.values()), name
         else:
             assert cell["in_flight"]["peak"] == PEAKS[name], name
             assert cell["throughput_rps"]["median"] <= PEAKS[name] / 0.050 * 1.02, name
@@ -97,7 +98,8 @@ def test_a_run_has_the_peaks_of_one_machine(cli: SiteCli, beta: Machine) -> None
     assert acted.keys() == {"kill-worker", "reload", "stop"}
     for do, each in acted.items():
         assert each.acted_s is not None, do
-        assert 0.1 <= each.acted_s < 0.6, do
+        # Within the window, or the trial would have failed.
+        assert each.acted_s >= 0.3, do
         assert each.swarm is not None, do
         assert each.swarm.timeline is not None, do
         assert any(stay.left_us < (each.swarm.timeline.acted_us or 0) for stay in each.swarm.timeline.stays), do
@@ -169,7 +171,7 @@ def test_blocks_run_side_by_side_each_whole_on_one_machine(
         ended = cli.measure(experiment(tmp_path, small), "--blocks", "8", "--seed", "7")
         assert ended.code == 0, ended.output
         rows = [json.loads(line) for line in observations(cli.latest)]
-        assert len(rows) == 16
+        assert len({row["position"] for row in rows}) == 16
         takers = {block: {row["machine"] for row in rows if row["block"] == block} for block in range(8)}
         assert all(len(each) == 1 for each in takers.values()), takers
         blocks = {name: sum(each == {name} for each in takers.values()) for name in ("beta", "gamma")}
@@ -178,8 +180,11 @@ def test_blocks_run_side_by_side_each_whole_on_one_machine(
         # All eight users are inside at once only where the machine lets them.
         assert peaks["gunicorn-sync-4"] == 4 < peaks["gunicorn-gthread-8"] <= 8
         effects = {each["machine"]: each for each in cli.comparison()["machines"]}
-        disturbed = all("neighbour" in cell["broken_gates"] for cell in cli.comparison()["cells"])
-        assert {name: each["blocks"] for name, each in effects.items()} == ({} if disturbed else blocks)
+        told = {name: each["blocks"] for name, each in effects.items()}
+        store = Store(cli.latest)
+        disturbed = sum(is_disturbed(store.run(), each) for each in store.observations())
+        # Of blocks that others disturbed nothing is concluded, as long as there are some that nobody did.
+        assert told == blocks or (disturbed and all(count <= blocks[name] for name, count in told.items())), told
         for each in effects.values():
             assert each["throughput"]["low"] <= each["throughput"]["median"] <= each["throughput"]["high"]
         assert [lane["targets"]["name"] for lane in cli.run_file()["lanes"]] == ["beta", "gamma"]

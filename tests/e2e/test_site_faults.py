@@ -116,12 +116,14 @@ def test_the_run_itself_is_killed(cli: SiteCli, beta: Machine, ssh: Ssh) -> None
 
 def test_every_trial_is_there_in_the_end(cli: SiteCli) -> None:
     measured = observations(cli.latest)
-    again = cli.task("lab.run", "--resume", "latest")
-    assert again.code == 0, again.output
+    again = cli.resume()
     assert "that an earlier run had left behind" in again.output
+    again = cli.gone_on_with(again)
+    assert again.code == 0, again.output
     assert observations(cli.latest)[: len(measured)] == measured
     comparison = cli.comparison()
     assert comparison["run"]["trials"] == {"planned": 2 * BLOCKS, "measured": 2 * BLOCKS, "failed": 0}
     peaks = {cell["server"]: cell["in_flight"]["peak"] for cell in comparison["cells"]}
-    assert peaks == {"gunicorn-sync-4": 4, "gunicorn-gevent": 8}
+    # All eight users are inside at once only where the machine lets them.
+    assert peaks["gunicorn-sync-4"] == 4 < peaks["gunicorn-gevent"] <= 8
     assert cli.leftovers() == []

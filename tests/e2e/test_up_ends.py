@@ -4,49 +4,58 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import processes
-from tests.e2e.conftest import HERE, Cli, at_a_terminal, end, fetch, observations, wait_for
+from tests.e2e.conftest import HERE, Cli, at_a_terminal, built, end, fetch, observations, wait_for, with_servers
 from tests.e2e.test_bad_input import assert_one_line
 from tests.unit.session.test_state_file import own
+from wsgilab.model.errors import TrialsFailed
 from wsgilab.session import state_file
 
 pytestmark = pytest.mark.lab
 
 
+@pytest.fixture
+def tardy(local: Cli, tmp_path: Path) -> Cli:
+    """With a server that takes so long to start that a test is never too late to end a lab that comes up."""
+    with_servers(local, tmp_path, built("tardy", 1))
+    return local
+
+
 def begun(cli: Cli, *words: str) -> "subprocess.Popen[str]":
-    """`lab.up` at the moment when its server is being started."""
-    child = cli.start("lab.up", "--runtime", cli.runtime, "--servers", "gunicorn-sync-4", "--port", "0", *words)
+    """`lab.up` while its server is being started."""
+    child = cli.start("lab.up", "--runtime", cli.runtime, "--servers", "tardy", "--port", "0", *words)
     assert child.stdout is not None
     while not child.stdout.readline().startswith("Starting 1 server"):
         assert child.poll() is None
     return child
 
 
-def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(local: Cli) -> None:
+def test_when_the_command_is_killed_while_it_comes_up_the_keeper_ends_too(tardy: Cli) -> None:
     """With backends, of which there may be most."""
-    end(begun(local), signal.SIGKILL)
-    wait_for(lambda: local.leftovers() == [], "the daemon's end", seconds=60)
+    end(begun(tardy), signal.SIGKILL)
+    wait_for(lambda: tardy.leftovers() == [], "the daemon's end")
 
 
-def test_a_terminal_that_is_closed_while_it_comes_up_ends_it(local: Cli) -> None:
+def test_a_terminal_that_is_closed_while_it_comes_up_ends_it(tardy: Cli) -> None:
     """As any other signal that is to end it does."""
-    words = ("--runtime", "local", "--servers", "gunicorn-sync-4", "--no-backends", "--port", "0")
-    with at_a_terminal(local, "lab.up", *words) as terminal:
+    words = ("--runtime", "local", "--servers", "tardy", "--no-backends", "--port", "0")
+    with at_a_terminal(tardy, "lab.up", *words) as terminal:
         terminal.wait_for(lambda: "Starting 1 server" in terminal.seen, "its start")
         terminal.hang_up()
         assert terminal.child.wait(timeout=120) == 128 + signal.SIGHUP
     assert "Traceback" not in terminal.seen
-    assert local.leftovers() == []
+    assert tardy.leftovers() == []
 
 
-def test_down_ends_one_that_comes_up(local: Cli) -> None:
-    child = begun(local, "--no-backends")
-    assert local("lab.down").code == 0
-    assert local.leftovers() == []
+def test_down_ends_one_that_comes_up(tardy: Cli) -> None:
+    child = begun(tardy, "--no-backends")
+    assert tardy("lab.down").code == 0
+    assert tardy.leftovers() == []
     output, _ = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "ended by SIGTERM" in output
@@ -117,7 +126,7 @@ def kill_ui(local: Cli) -> None:
 
 def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None:
     """The pid in it may have been taken by a process of anybody's."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as somebody:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as somebody:
         ticks = state_file.started_ticks(somebody.pid)
         assert ticks is not None
         stale = own(pid=somebody.pid, started_ticks=ticks, boot="00000000-0000-0000-0000-000000000000")
@@ -133,7 +142,8 @@ def test_a_file_of_another_start_of_the_machine_harms_nobody(local: Cli) -> None
 
 
 def test_a_run_is_watched_by_whoever_cannot_change_it(local: Cli) -> None:
-    words = ("--experiment", str(HERE / "small.yaml"), "--blocks", "2", "--watch", "--port", "0")
+    # So many that some are left when the pages were looked at.
+    words = ("--experiment", str(HERE / "small.yaml"), "--blocks", "6", "--watch", "--port", "0")
     child = local.start("lab.run", "--runtime", "local", *words)
     assert child.stdout is not None
     said = next(line for line in child.stdout if line.startswith("Watch it at "))
@@ -142,11 +152,11 @@ def test_a_run_is_watched_by_whoever_cannot_change_it(local: Cli) -> None:
     wait_for(lambda: len(observations(local.latest)) >= 1, "a trial")
     watched = fetch(f"{found[1]}/lab")
     assert watched.status == 200
-    assert " of 4 trials" in watched.body
+    assert " of 12 trials" in watched.body
     assert "gunicorn-sync-4" in watched.body
     assert fetch(f"{found[1]}/swarm", form={"user_count": "1", "spawn_rate": "1"}).status == 403
     kill_ui(local)
     output, _ = child.communicate(timeout=120)
-    assert child.returncode == 0, output
+    assert child.returncode in (0, TrialsFailed.exit_code), output
     assert output.count("the run goes on without it") == 1
-    assert len(observations(local.latest)) == 4
+    assert len(observations(local.latest)) >= 12

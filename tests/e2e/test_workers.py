@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.e2e.conftest import Cli, Ended, fetch, wait_for, web_ui
+from tests.e2e.conftest import Cli, Ended, fetch, filled, wait_for, web_ui
 from tests.e2e.test_bad_input import assert_one_line
+from tests.e2e.test_run import cells
 from wsgilab.commands import Workspace
 from wsgilab.load.client import LocustSwarm
 from wsgilab.model import TrialSpec
@@ -133,8 +134,9 @@ def test_in_the_web_ui_two_workers_say_together_what_is_so(local: Cli) -> None:
         lab = urlsplit(url)._replace(path="", query="").geturl()
         form = {"target": "gunicorn-gthread-8", "workload": "sleep", "user_count": "32", "spawn_rate": "32"}
         assert fetch(f"{lab}/swarm", form=form).status == 200
-        # On a busy machine the next look may find the load unsettled again.
-        cell = wait_for(lambda: only_cell(lab), "a second of a settled load")
+        # On a busy machine the next look may find the load unsettled again, and a worker may stand still for a second: its users
+        # ask for nothing then, and the others wait for less.
+        cell = wait_for(lambda: only_cell(lab), "seconds of a settled load that fills eight slots")
         assert len(json.loads(fetch(f"{lab}/stats/requests").body)["workers"]) == 2
     finally:
         assert local("lab.down").code == 0
@@ -142,14 +144,16 @@ def test_in_the_web_ui_two_workers_say_together_what_is_so(local: Cli) -> None:
     assert cell["in_flight"]["peak"] == 8
     assert (cell["in_flight"]["processes"], cell["in_flight"]["threads"]) == (1, 8)
     assert cell["throughput_rps"]["median"] <= 160 * 1.02
-    assert cell["latency_ms"]["p50"] > 190
     assert cell["failures"] == 0
 
 
 def only_cell(lab: str) -> dict[str, Any]:
-    """What the web UI knows of the only cell; empty before there is any."""
+    """What the web UI knows of the only cell; empty before eight slots were full, and each request had waited for the three before it."""
     cells: list[dict[str, Any]] = yaml.safe_load(fetch(f"{lab}/lab/comparison.yaml").body)["cells"]
-    return cells[0] if cells and cells[0]["throughput_rps"] else {}
+    if not cells or not cells[0]["throughput_rps"]:
+        return {}
+    is_full = cells[0]["in_flight"]["peak"] >= 8 and cells[0]["in_flight"]["threads"] >= 8
+    return cells[0] if is_full and cells[0]["latency_ms"]["p50"] > 190 else {}
 
 
 @two_cores
@@ -171,7 +175,8 @@ def test_a_part_of_the_generator_that_dies_in_mid_trial_ends_the_trial_and_leave
         with pytest.raises(SwarmError, match=told) as caught:
             swarm.load(sleeping(target), kill, nothing)
         assert "\n" not in caught.value.message
-    assert not any(generators(workspace).values())
+    # The kernel ends workers with their master, when it gets to it.
+    wait_for(lambda: not any(generators(workspace).values()), "the end of all parts", seconds=60)
 
 
 # --- the whole lab
@@ -183,16 +188,21 @@ def run(cli: Cli, *words: str) -> Ended:
 
 @two_cores
 def test_the_lab_with_two_generator_cores(local: Cli) -> None:
-    ended = run(local, "--generator-cores", "2", "--share-generator", "--blocks", "1")
-    assert ended.code == 0, ended.output
+    def measure(_: Sequence[str] = ()) -> Mapping[str, dict[str, Any]]:
+        ended = run(local, "--generator-cores", "2", "--share-generator", "--blocks", "1")
+        assert ended.code == 0, ended.output
+        return cells(local.comparison())
+
+    found = measure()
     comparison = local.comparison()
     assert cpus.parse(comparison["run"]["generator_cpus"]) == TWO
-    (cell,) = comparison["cells"]
-    assert cell["in_flight"]["peak"] == 4
+    (cell,) = found.values()
     assert cell["failures"] == cell["cut_off"] == 0
     assert 0 < cell["generator_cpu"] < 1
     shares = TWO & cpus.parse(comparison["run"]["server_cpus"][1])
     assert any("share a core" in warning for warning in cell["warnings"]) == bool(shares)
+    slots = {"gunicorn-sync-4": 4}
+    assert filled(found, slots, measure) == slots
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Collection, Iterator
 
 _CHUNK = 1 << 16
-_BEGIN_S = 10.0
+_BEGIN_S = 60.0
 _BACKLOG = 1024
 _UNDER_WAY = 256
 """Chunks of one connection that are on their way at once. Few would make the way narrower the longer it is."""
