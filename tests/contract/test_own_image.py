@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import textwrap
 import urllib.request
 from collections.abc import Iterator
@@ -144,8 +145,12 @@ def shop(tmp_path: Path, workspace: Workspace) -> Application:
 
 
 def test_servers_are_added_to_an_image_and_reach_services_by_name_and_nothing_is_left(
-    workspace: Workspace, runtime: Runtime, shop: Application
+    workspace: Workspace, runtime: Runtime, shop: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     (store,) = choose_backends(workspace, ["facts"], shop)
     recorded = runtime.identify(shop, [store], print)
     assert {"(image)", "(image of store)", "(image of seed)"} < recorded.keys()
@@ -168,6 +173,7 @@ def test_servers_are_added_to_an_image_and_reach_services_by_name_and_nothing_is
         assert "Serving" not in "".join(runtime.log("store", None, follow=False))
 
     assert leftovers(workspace) == []
+    assert not [*temporary.iterdir()]
     assert not [name for name in volumes() if workspace.lab_id in name or name == "precious"]
     assert not [each for each in said if "ENTRYPOINT" in each]
     lock = runtime.locks["gunicorn"]

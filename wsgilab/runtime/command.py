@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -170,13 +171,16 @@ class Compose:
         self, project: str, files: Collection[Path], *words: str, cpus: str, timeout_s: float, base: str | None = None
     ) -> Finished:
         """Run the subcommand `words` to its end. Raises EngineError where it cannot start, or takes too long."""
+        # Compose leaves there what it makes of a Dockerfile that stands in a file of services.
+        scratch = tempfile.TemporaryDirectory(prefix=f"wsgilab-{self.lab_id}-compose-", ignore_cleanup_errors=True)
         try:
-            return process.run(
-                self.argv(project, files) + list(words),
-                cwd=self._project,
-                env=self.environment(cpus, base),
-                timeout_s=timeout_s,
-            )
+            with scratch as folder:
+                return process.run(
+                    self.argv(project, files) + list(words),
+                    cwd=self._project,
+                    env={**self.environment(cpus, base), "TMPDIR": folder},
+                    timeout_s=timeout_s,
+                )
         except (OSError, process.TooSlow) as error:
             raise EngineError(f"docker compose {words[0]}: {error}; does the engine still answer?") from None
 
