@@ -1,9 +1,10 @@
 """What `lab.tune` chooses, and how long it takes, against an exhaustive run of the same space.
 
-`python -m benchmarks.tuning EXHAUSTIVE [OTHER...]`, with the folders of runs: one of `benchmarks/tuning.yaml`, which measures every
-configuration in whole blocks, as many of `lab.tune` with the same space, workloads and load as there are, and for each workload one
-*final* at most: a run of a few of the configurations alone, in so many blocks that even a machine that scatters tells them apart. It
-must have all that any race of its workload chose, and the three fastest of the exhaustive run.
+`python -m benchmarks.tuning RUN...`, with the folders of runs: for each workload an *exhaustive* one, which measures every
+configuration in whole blocks, as that of `benchmarks/tuning.yaml` does; as many of `lab.tune` with the same space, workloads and load
+as there are; and for each workload one *final* at most: a run of a few of the configurations alone, in so many blocks that even a
+machine that scatters tells them apart. It must have all that any race of its workload chose, and the three fastest of the exhaustive
+run.
 
 Races are replayed on the exhaustive run's trials, by five seeds: each block of a race is one of the recorded blocks, drawn without
 replacement, and takes what that took. So what is common to a block is in it, and the race is the very one of the lab, with 30 % of
@@ -201,14 +202,26 @@ FASTEST = 3
 """So many of the exhaustive run's fastest must be in a final."""
 
 
-def _judge(truth: Measured, finals: Sequence[tuple[Run, Sequence[Observation]]], workload: str) -> Measured:
+Recorded = tuple[Run, Sequence[Observation]]
+
+
+def _of(workload: str, recorded: Iterable[Recorded]) -> tuple[Recorded, list[Recorded]]:
+    """The exhaustive run of the workload, which has the most configurations, and its finals."""
+
+    def configurations(of: Recorded) -> int:
+        return sum(cell.workload == workload for cell in of[0].experiment.cells)
+
+    exhaustive, *finals = sorted(filter(configurations, recorded), key=configurations, reverse=True)
+    return exhaustive, finals
+
+
+def _judge(truth: Measured, finals: Sequence[Recorded], workload: str) -> Measured:
     """By whose figures races are judged."""
-    named = [of for of in finals if of[0].experiment.cells[0].workload == workload]
-    if not named:
+    if not finals:
         return truth
-    if len(named) > 1:
-        raise StoreError(f"{named[1][0].id}: is another final of {workload}; name one")
-    run, observations = named[0]
+    if len(finals) > 1:
+        raise StoreError(f"{finals[1][0].id}: is another final of {workload}; name one")
+    run, observations = finals[0]
     judge = measured(run, observations, workload)
     fastest = sorted(truth.sound or truth.speed, key=lambda name: -truth.speed[name])[:FASTEST]
     _check(run, judge, fastest)
@@ -220,16 +233,17 @@ def _check(run: Run, judge: Measured, wanted: Iterable[str]) -> None:
         raise StoreError(f"{run.id}: has no figure of {', '.join(missing)}; measure a final with them")
 
 
-def summary(
-    run: Run, observations: Sequence[Observation], others: Sequence[tuple[Run, Sequence[Observation]]] = ()
-) -> Outcome:
+def summary(runs: Sequence[Recorded]) -> Outcome:
     """A row for each workload and way, and the claims."""
-    tuned = [of for of in others if of[0].experiment.tune is not None]
-    finals = [of for of in others if of[0].experiment.tune is None]
+    tuned = [of for of in runs if of[0].experiment.tune is not None]
+    recorded = [of for of in runs if of[0].experiment.tune is None]
+    if not recorded:
+        raise StoreError(f"{runs[0][0].id}: is a race; name an exhaustive run too, of benchmarks/tuning.yaml")
     rows: list[Row] = []
     of_best: dict[str, list[Interval]] = {"replays": [], "live runs": []}
     longest: dict[str, list[float]] = {"replays": [], "live runs": []}
-    for workload in dict.fromkeys(cell.workload for cell in run.experiment.cells):
+    for workload in dict.fromkeys(cell.workload for run, _ in recorded for cell in run.experiment.cells):
+        (run, observations), finals = _of(workload, recorded)
         truth = measured(run, observations, workload)
         judge = _judge(truth, finals, workload)
         races = [(each.run, each.found) for each in (replayed(truth, seed) for seed in SEEDS)]
@@ -261,7 +275,7 @@ def summary(
                     "disturbed": str(truth.disturbed),
                     "left out": str(len(left_out(truth))),
                     "rule of thumb, of the best": f"{judge.of_the_best(run.experiment.reference).median:.0%}",
-                    "exhaustive, s": f"{truth.took_s:.0f}",
+                    "exhaustive": f"{len(truth.recorded)} blocks, {truth.took_s:.0f} s",
                 }
             )
     claims = [
@@ -281,10 +295,9 @@ def summary(
             ),
         )
     ]
-    blocks = max((each.block for each in observations), default=0) + 1
+    run = recorded[0][0]
     scope = Scope(
-        rounds=f"one exhaustive run of {blocks} blocks; {len(SEEDS)} replays for each workload; "
-        f"{counted(len(tuned), 'live run')}; {counted(len(finals), 'final')}",
+        rounds=f"{len(SEEDS)} replays for each workload; {counted(len(tuned), 'live run')}",
         modes=f"runtime {run.runtime}; {run.experiment.cells[0].load}; a connection each request",
         left_out="other machines, cores and loads; limits of p95 and memory; what differs from start to start, but in live runs",
     )
@@ -298,10 +311,7 @@ def _exactly(value: float) -> Interval:
 
 def measure(folders: Sequence[Path]) -> Outcome:
     """Read the runs. No load is made."""
-    (run, observations), *others = ((store.run(), store.observations()) for store in map(Store, folders))
-    if run.experiment.tune is not None:
-        raise StoreError(f"{run.id}: is a race; name the exhaustive run first, of benchmarks/tuning.yaml")
-    return summary(run, observations, others)
+    return summary([(store.run(), store.observations()) for store in map(Store, folders)])
 
 
 if __name__ == "__main__":
