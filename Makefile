@@ -26,7 +26,7 @@ run: $(VENV)/.lab ## Run the experiment `answer` and print the comparison
 claims: $(VENV)/.lab ## Test what is said of Flask's concurrency
 	$(BIN)/invoke lab.claims
 
-test: $(VENV)/.dev ## Every check and every test; a quarter of an hour on two cores
+test: $(VENV)/.dev ## Every check and every test; 10 to 20 minutes on two cores
 	# What computes goes beside what waits half of the time, and gives way to it.
 	$(MAKE) --no-print-directory --jobs=3 quick beside NICE=nice
 	# What holds a figure that a busy machine would spoil runs by itself.

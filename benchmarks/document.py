@@ -26,6 +26,7 @@ NAMES = (
     "capacity",
     "prediction",
     "tuning",
+    "tuning_longer",
     "agreement",
     "generator",
     "truth",
