@@ -82,7 +82,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatI
 STARVED = ("no answer within the window", "the window ended before", "what was to be done")
 """How the reason begins for which a trial fails whose server, or whose lab, had no CPU for its whole window."""
 STARVED_AT_MOST = 3
-"""So often in a row a busy machine may spoil something short."""
+"""How often at most a test measures again what a busy machine spoilt."""
 
 
 @dataclass(kw_only=True)
